@@ -1,0 +1,154 @@
+"""The detector: records in, verdicts out. Every route into a verdict, calibration included, goes through here."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from service.detector import artifact, inputs
+from service.detector.calibration import Calibration
+from service.detector.encode import encode
+from service.detector.errors import ArtifactError, KilterError, Problem, RecordsError
+from service.detector.reasons import Reason, explain
+from service.detector.runtime import OnnxProgram, Program, TorchProgram, pick_device
+from service.detector.schema import Schema
+from service.detector.store import resolve
+
+Floats = npt.NDArray[np.float64]
+
+
+class Verdicts(NamedTuple):
+    """Verdicts on n records. A record with a problem has a score and p-value of NaN and is no anomaly."""
+
+    score: Floats
+    """Higher is stranger; in the unit of the manifest."""
+    p_value: Floats
+    """Conformal p-value; see `service.detector.calibration`."""
+    anomaly: npt.NDArray[np.bool_]
+    reasons: list[list[Reason]] | None
+    """Per record the columns that make it strange, strongest first; None if none were asked for."""
+    problems: list[Problem]
+
+
+class Detector:
+    """A trained and calibrated model. It never changes; `load` makes one from an artifact."""
+
+    def __init__(
+        self, manifest: artifact.Manifest, program: Program, calibration: Calibration, probes: artifact.Probes
+    ) -> None:
+        self.manifest = manifest
+        self.calibration = calibration
+        self.probes = probes
+        self._program = program
+
+    @property
+    def name(self) -> str:
+        return self.manifest.name
+
+    @property
+    def version(self) -> int:
+        return self.manifest.version
+
+    @property
+    def schema(self) -> Schema:
+        return self.manifest.schema
+
+    @property
+    def device(self) -> str:
+        """Where it runs: `cpu` or `cuda:n`."""
+        return self._program.device
+
+    def table(self, data: Any) -> inputs.Table:
+        """Read records (a list of dicts), a matrix (NumPy), or a frame (pandas, or any with an Arrow C stream)."""
+        if isinstance(data, inputs.Table):
+            return data
+        if isinstance(data, np.ndarray):
+            return inputs.from_matrix(self.schema, data)
+        if hasattr(data, "columns") or hasattr(data, "__arrow_c_stream__"):
+            return inputs.from_frame(self.schema, data)
+        if isinstance(data, Sequence) and not isinstance(data, str | bytes):
+            return inputs.from_records(self.schema, data)
+        raise KilterError(f"records come as a list of dicts, an array or a frame, not as {type(data).__name__}")
+
+    def score(self, data: Any, *, reasons: int = 0, errors: Literal["raise", "mark"] = "raise") -> Verdicts:
+        """Judge records, in whatever form `table` reads, with up to `reasons` reasons for each.
+
+        Raises RecordsError, listing every problem, if any record does not fit the schema; with `errors="mark"` such
+        records are marked instead, and the others judged.
+        """
+        table = self.table(data)
+        if table.problems and (errors == "raise" or any(problem.row is None for problem in table.problems)):
+            raise RecordsError(table.problems)
+        x = encode(self.schema, table)
+        names = ("score", "terms", "expected") if reasons else ("score",)
+        score, *detail = self._program.run(x, names)
+        bad = [problem.row for problem in table.problems]
+        if bad:
+            score[bad] = np.nan
+        found = explain(self.schema, table, x, *detail, limit=reasons) if reasons else None
+        return Verdicts(
+            score, self.calibration.p_values(score), self.calibration.anomalies(score), found, table.problems
+        )
+
+    def elbo_terms(self, data: Any) -> tuple[Floats, Floats]:
+        """Reconstruction and KL of each record, in nats; their sum is the negative ELBO. Raises RecordsError."""
+        table = self.table(data)
+        if table.problems:
+            raise RecordsError(table.problems)
+        reconstruction, kl = self._program.run(encode(self.schema, table), ("reconstruction", "kl"))
+        return reconstruction, kl
+
+    def replay(self) -> None:
+        """Score the probes and compare. Raises ArtifactError that names the first that differs, and both values."""
+        got = self.score(self.probes.records)
+        for i, (want, have) in enumerate(zip(self.probes.scores, got.score, strict=True)):
+            if not abs(want - have) <= self.manifest.score.tolerance * max(1.0, abs(want)):
+                raise ArtifactError(
+                    f"model {self.name} version {self.version}, {artifact.PROBES}: probe {i} scores {have:.9g} on "
+                    f"{self.device} and must score {want:.9g}"
+                )
+        if self.device == "cpu":
+            for i, (flag, have) in enumerate(zip(self.probes.anomalies, got.anomaly, strict=True)):
+                if flag != have and not self._borderline(self.probes.scores[i]):
+                    raise ArtifactError(
+                        f"model {self.name} version {self.version}, {artifact.PROBES}: probe {i} is flagged "
+                        f"{bool(have)} and must be flagged {flag}"
+                    )
+
+    def _borderline(self, score: float) -> bool:
+        return abs(score - self.calibration.threshold) <= self.manifest.score.tolerance * max(1.0, abs(score))
+
+
+def load(path: str | Path, device: str = "cpu") -> Detector:
+    """Load a model's folder (the version that serves) or a version's, on `auto`, `cpu`, `cuda` or `cuda:n`.
+
+    The artifact is read, audited, built, and its probes replayed before the detector is handed out. Raises
+    ArtifactError if anything about it is wrong, and KilterError if the device is not there.
+    """
+    folder = resolve(Path(path))
+    found = artifact.read(folder)
+    place = pick_device(device)
+    try:
+        program: Program = (
+            OnnxProgram(found.program)
+            if place == "cpu"
+            else TorchProgram(found.manifest.network, found.network_tensors, place)
+        )
+        detector = Detector(found.manifest, program, calibration_of(found), found.probes)
+        detector.replay()
+    except KilterError as error:
+        raise ArtifactError(f"{folder}: {error}") from error
+    return detector
+
+
+def calibration_of(found: artifact.Artifact) -> Calibration:
+    """The calibration that an artifact holds. Raises ArtifactError if the manifest states another threshold."""
+    info = found.manifest.calibration
+    scores = found.tensors[artifact.CALIBRATION_SCORES]
+    calibration = Calibration.of(scores, info.target_fpr, found.manifest.score.digits)
+    for field, value in (("rank", calibration.rank), ("threshold", calibration.threshold)):
+        if getattr(info, field) != value:
+            raise ArtifactError(f"{artifact.MANIFEST}: {field} is {getattr(info, field)}, its scores give {value}")
+    return calibration

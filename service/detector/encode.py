@@ -1,0 +1,76 @@
+"""From typed columns to the float32 matrix that the network takes."""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from service.detector.inputs import Table
+from service.detector.schema import (
+    BooleanColumn,
+    CalendarField,
+    CategoricalColumn,
+    Column,
+    NumericColumn,
+    Schema,
+    TimestampColumn,
+)
+
+LIMIT = 1e6
+"""Standardised numbers are held within ± this many units, so that no square overflows a float32."""
+
+
+def encode(schema: Schema, table: Table) -> npt.NDArray[np.float32]:
+    """The (n, features) matrix of `Schema.features`, NaN where missing. All arithmetic before it is in float64."""
+    parts = [_encode_column(column, table.columns[column.name]) for column in schema.columns]
+    return np.ascontiguousarray(np.concatenate(parts, axis=1, dtype=np.float32))
+
+
+def _encode_column(column: Column, values: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
+    match column:
+        case NumericColumn():
+            return standardise(column, values)[:, None]
+        case BooleanColumn():
+            return values[:, None]
+        case CategoricalColumn():
+            codes = {level: code for code, level in enumerate(column.levels)}
+            unseen = len(codes)
+            coded = [np.nan if value is None else codes.get(value, unseen) for value in values]
+            return np.array(coded, np.float64).reshape(-1, 1)
+        case TimestampColumn():
+            return np.stack([calendar(field, values) for field in column.fields], axis=1)
+
+
+def standardise(column: NumericColumn, values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """The feature of a numeric column: standardised, or 0 (equal) and 1 (changed) where it was constant."""
+    if column.constant is not None:
+        return np.where(np.isnan(values), np.nan, values != column.constant)
+    if column.transform == "asinh":
+        values = np.arcsinh((values - column.shift) / column.unit)
+    return np.clip((values - column.center) / column.scale, -LIMIT, LIMIT)
+
+
+def restore(column: NumericColumn, feature: float) -> float:
+    """The value whose feature is `feature`: the inverse of `standardise`, within what a float can hold."""
+    if column.constant is not None:
+        return column.constant
+    value = feature * column.scale + column.center
+    if column.transform == "asinh":
+        value = float(np.sinh(np.clip(value, -80, 80))) * column.unit + column.shift
+    return value
+
+
+def calendar(field: CalendarField, times: npt.NDArray[np.datetime64]) -> npt.NDArray[np.float64]:
+    """The code of a calendar field, from 0; Monday is weekday 0. NaN where the time is missing."""
+    days = times.astype("datetime64[D]")
+    months = times.astype("datetime64[M]")
+    match field:
+        case "hour":
+            codes = (times.astype("datetime64[h]") - days).astype(np.int64)
+        case "weekday":
+            codes = (days.astype(np.int64) + 3) % 7
+        case "day":
+            codes = (days - months).astype(np.int64)
+        case "month":
+            codes = months.astype(np.int64) % 12
+    return np.where(np.isnat(times), np.nan, codes)

@@ -1,0 +1,30 @@
+"""The kinds of network that an artifact can hold.
+
+A kind is a torch module that is rebuilt from the `network` entry of a manifest and gives the outputs of a program
+(`service.detector.runtime`). Another kind plugs in as a module here and a line in `KINDS`. Importing this package
+imports no torch; building a network does.
+"""
+
+from collections.abc import Mapping
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from service.detector.errors import ArtifactError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+KINDS = {"tabular-vae": "service.detector.networks.tabular"}
+"""Kind to the module whose `from_manifest(network)` builds it."""
+
+
+def build(network: Mapping[str, Any]) -> "nn.Module":
+    """The torch module of a manifest's `network` entry, its tensors not yet loaded.
+
+    Raises ArtifactError if the kind is unknown or the entry does not fit it.
+    """
+    kind = network.get("kind")
+    if kind not in KINDS:
+        raise ArtifactError(f"this version knows no network of kind {kind!r}")
+    module: nn.Module = import_module(KINDS[kind]).from_manifest(network)
+    return module

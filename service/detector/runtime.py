@@ -1,0 +1,105 @@
+"""Runs a network's exported program: ONNX Runtime on a CPU, the torch network rebuilt from its tensors on a GPU.
+
+A program takes the encoded matrix, float32 (n, features), and gives named outputs:
+
+- `score`, (n,): higher is stranger, in the unit that the manifest states.
+- `reconstruction` and `kl`, (n,): the two terms of the negative ELBO, in nats.
+- `terms`, (n, columns): what each column contributes to the score, above what is usual for it.
+- `expected`, (n, features): what the network expects of each feature given the record: a standardised number, the
+  probability of a flag, the code of the likeliest level.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import onnxruntime as ort
+
+from service.detector.errors import ArtifactError, KilterError
+from service.detector.networks import build
+
+OUTPUTS = ("score", "reconstruction", "kl", "terms", "expected")
+CHUNK = 1024
+"""Rows per call: larger batches go faster in pieces that stay in the cache."""
+
+Matrix = npt.NDArray[np.float32]
+
+
+class Program(Protocol):
+    """A network that can be run."""
+
+    device: str
+
+    def run(self, x: Matrix, outputs: Sequence[str]) -> list[npt.NDArray[np.float64]]:
+        """The named outputs for float32 (n, features), as float64."""
+
+
+class OnnxProgram:
+    """The exported program under ONNX Runtime, on one thread of the CPU."""
+
+    device = "cpu"
+
+    def __init__(self, program: bytes) -> None:
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = 1
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 3
+        try:
+            self._session = ort.InferenceSession(program, options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # ONNX Runtime's own exceptions have no common base that it exports
+            raise ArtifactError(f"the program cannot be loaded: {error}") from error
+        self._input = self._session.get_inputs()[0].name
+        self._run = ort.RunOptions()
+        self._run.only_execute_path_to_fetches = True
+
+    def run(self, x: Matrix, outputs: Sequence[str]) -> list[npt.NDArray[np.float64]]:
+        if len(x) <= CHUNK:
+            return self._chunk(x, outputs)
+        chunks = [self._chunk(x[i : i + CHUNK], outputs) for i in range(0, len(x), CHUNK)]
+        return [np.concatenate(parts) for parts in zip(*chunks, strict=True)]
+
+    def _chunk(self, x: Matrix, outputs: Sequence[str]) -> list[npt.NDArray[np.float64]]:
+        return [out.astype(np.float64) for out in self._session.run(outputs, {self._input: x}, self._run)]
+
+
+class TorchProgram:
+    """The torch network itself, rebuilt from its shape and tensors; needs the extra `gpu`."""
+
+    CHUNK = 65_536
+
+    def __init__(self, network: Mapping[str, Any], tensors: Mapping[str, npt.NDArray[Any]], device: str) -> None:
+        import torch  # noqa: PLC0415
+
+        self.device = device
+        self._torch = torch
+        self._network = build(network)
+        self._network.load_state_dict({name: torch.from_numpy(array) for name, array in tensors.items()})
+        self._network.to(device).eval()
+
+    def run(self, x: Matrix, outputs: Sequence[str]) -> list[npt.NDArray[np.float64]]:
+        parts = []
+        with self._torch.inference_mode():
+            for i in range(0, max(len(x), 1), self.CHUNK):
+                rows = self._torch.from_numpy(x[i : i + self.CHUNK]).to(self.device)
+                result = dict(zip(OUTPUTS, self._network(rows), strict=True))
+                parts.append([result[name].double().cpu().numpy() for name in outputs])
+        return [np.concatenate(part) for part in zip(*parts, strict=True)]
+
+
+def pick_device(device: str) -> str:
+    """Resolve `auto`, `cpu`, `cuda` or `cuda:n` to what is there. Raises KilterError if it is not."""
+    if device == "cpu":
+        return "cpu"
+    if device not in ("auto", "cuda") and not re.fullmatch(r"cuda:\d+", device):
+        raise KilterError(f"the device is auto, cpu, cuda or cuda:n, not {device!r}")
+    try:
+        import torch  # noqa: PLC0415
+    except ImportError:
+        torch = None  # type: ignore[assignment]
+    if torch is not None and torch.cuda.is_available():
+        return "cuda" if device == "auto" else device
+    if device == "auto":
+        return "cpu"
+    raise KilterError(f"there is no {device!r} here: install the extra 'gpu' on a machine with a GPU, or use cpu")
