@@ -1,6 +1,5 @@
 """The detector: records in, verdicts out. Every route into a verdict, calibration included, goes through here."""
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -9,11 +8,11 @@ import numpy.typing as npt
 
 from service.detector import artifact, inputs
 from service.detector.calibration import Calibration
-from service.detector.encode import encode
-from service.detector.errors import ArtifactError, KilterError, Problem, RecordsError
-from service.detector.reasons import Reason, explain
+from service.detector.errors import ArtifactError, KilterError, Problem
+from service.detector.reasons import Reason
 from service.detector.runtime import OnnxProgram, Program, TorchProgram, pick_device
 from service.detector.schema import Schema
+from service.detector.scorer import Scorer
 from service.detector.store import resolve
 
 Floats = npt.NDArray[np.float64]
@@ -30,6 +29,8 @@ class Verdicts(NamedTuple):
     reasons: list[list[Reason]] | None
     """Per record the columns that make it strange, strongest first; None if none were asked for."""
     problems: list[Problem]
+    features: npt.NDArray[np.float32]
+    """The encoded records, (n, features), NaN where a value is missing."""
 
 
 class Detector:
@@ -39,9 +40,9 @@ class Detector:
         self, manifest: artifact.Manifest, program: Program, calibration: Calibration, probes: artifact.Probes
     ) -> None:
         self.manifest = manifest
+        self.scorer = Scorer(manifest.schema, program)
         self.calibration = calibration
         self.probes = probes
-        self._program = program
 
     @property
     def name(self) -> str:
@@ -58,19 +59,11 @@ class Detector:
     @property
     def device(self) -> str:
         """Where it runs: `cpu` or `cuda:n`."""
-        return self._program.device
+        return self.scorer.program.device
 
     def table(self, data: Any) -> inputs.Table:
         """Read records (a list of dicts), a matrix (NumPy), or a frame (pandas, or any with an Arrow C stream)."""
-        if isinstance(data, inputs.Table):
-            return data
-        if isinstance(data, np.ndarray):
-            return inputs.from_matrix(self.schema, data)
-        if hasattr(data, "columns") or hasattr(data, "__arrow_c_stream__"):
-            return inputs.from_frame(self.schema, data)
-        if isinstance(data, Sequence) and not isinstance(data, str | bytes):
-            return inputs.from_records(self.schema, data)
-        raise KilterError(f"records come as a list of dicts, an array or a frame, not as {type(data).__name__}")
+        return self.scorer.table(data)
 
     def score(self, data: Any, *, reasons: int = 0, errors: Literal["raise", "mark"] = "raise") -> Verdicts:
         """Judge records, in whatever form `table` reads, with up to `reasons` reasons for each.
@@ -78,26 +71,19 @@ class Detector:
         Raises RecordsError, listing every problem, if any record does not fit the schema; with `errors="mark"` such
         records are marked instead, and the others judged.
         """
-        table = self.table(data)
-        if table.problems and (errors == "raise" or any(problem.row is None for problem in table.problems)):
-            raise RecordsError(table.problems)
-        x = encode(self.schema, table)
-        names = ("score", "terms", "expected") if reasons else ("score",)
-        score, *detail = self._program.run(x, names)
-        bad = [problem.row for problem in table.problems]
-        if bad:
-            score[bad] = np.nan
-        found = explain(self.schema, table, x, *detail, limit=reasons) if reasons else None
+        scores = self.scorer.score(data, reasons=reasons, errors=errors)
         return Verdicts(
-            score, self.calibration.p_values(score), self.calibration.anomalies(score), found, table.problems
+            scores.score,
+            self.calibration.p_values(scores.score),
+            self.calibration.anomalies(scores.score),
+            scores.reasons,
+            scores.table.problems,
+            scores.features,
         )
 
     def elbo_terms(self, data: Any) -> tuple[Floats, Floats]:
         """Reconstruction and KL of each record, in nats; their sum is the negative ELBO. Raises RecordsError."""
-        table = self.table(data)
-        if table.problems:
-            raise RecordsError(table.problems)
-        reconstruction, kl = self._program.run(encode(self.schema, table), ("reconstruction", "kl"))
+        reconstruction, kl = self.scorer.outputs(data, ("reconstruction", "kl"))
         return reconstruction, kl
 
     def replay(self) -> None:

@@ -14,7 +14,7 @@ from service.detector.errors import ArtifactError
 if TYPE_CHECKING:
     from torch import nn
 
-KINDS = {"tabular-vae": "service.detector.networks.tabular"}
+KINDS = {"tabular-vae": "service.detector.networks.scored"}
 """Kind to the module whose `from_manifest(network)` builds it."""
 
 

@@ -1,0 +1,43 @@
+# Kilter: `make` alone lists the targets.
+PYTHON ?= python3
+# Where pip looks for PyTorch besides its usual index, for a CPU or a CUDA build: https://pytorch.org/get-started
+TORCH_INDEX_URL ?=
+BIN := .venv/bin
+MODELS ?= models
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test e2e lint serve bench clean
+
+help: ## list the targets
+	@grep -E '^[a-z0-9]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
+
+setup: .venv/.ready ## make .venv with everything needed to develop
+
+.venv/.ready: pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet $(if $(TORCH_INDEX_URL),--extra-index-url $(TORCH_INDEX_URL)) --editable ".[dev]"
+	@touch $@
+
+demo: setup ## train, serve and score on a real data set, in under three minutes
+	@$(BIN)/python -m benchmarks.demo
+
+test: setup ## run the tests, but for the slow end-to-end ones
+	$(BIN)/pytest -m "not e2e" -n 2
+
+e2e: setup ## run the slow end-to-end tests with real components
+	$(BIN)/pytest -m e2e
+
+lint: setup ## check style and types
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+serve: setup ## serve the models in $(MODELS)
+	$(BIN)/kilter serve --models $(MODELS)
+
+bench: setup ## measure what benchmarks/RESULTS.md claims (minutes to hours; DATA=folder of ADBench sets)
+	$(BIN)/python -m benchmarks.detection --data $(DATA)
+
+clean: ## delete what the other targets made, but not the models
+	rm -rf .venv build dist demo .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info
+	find service training tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,209 @@
+"""A variational autoencoder of tables, trained on masked records, with a likelihood per kind of feature."""
+
+from typing import NamedTuple
+
+import msgspec
+import torch
+from torch import Tensor, nn
+
+from service.detector.schema import Feature
+
+LOG_SIGMA = (-2.0, 2.0)
+"""Bounds of a Gaussian component's log standard deviation, in standardised units."""
+LOG_POSTERIOR_VARIANCE = (-8.0, 4.0)
+LOGIT = 15.0
+HALF_LOG_TWO_PI = 0.9189385332046727
+
+
+class TabularShape(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What rebuilds the network: its features and sizes."""
+
+    features: tuple[Feature, ...]
+    columns: int
+    members: int
+    """Networks trained side by side, each blind to another part of the fitting rows; their outputs are averaged."""
+    hidden: int
+    latent: int
+    components: int
+    """Gaussians in the mixture of each numeric feature."""
+
+    def where(self, kind: str) -> list[int]:
+        """Positions of the features of a kind."""
+        return [i for i, feature in enumerate(self.features) if feature.kind == kind]
+
+
+class Posterior(NamedTuple):
+    """q(z | x) = N(mean, diag(exp(log_variance))), each (members, n, latent)."""
+
+    mean: Tensor
+    log_variance: Tensor
+
+    def kl(self) -> Tensor:
+        """KL(q(z | x) || N(0, I)) in nats, (members, n): Kingma and Welling, 2014, appendix B."""
+        return 0.5 * (self.mean.square() + self.log_variance.exp() - 1 - self.log_variance).sum(-1)
+
+
+class Likelihood(NamedTuple):
+    """p(x | z): the parameters of every feature's distribution."""
+
+    weight: Tensor
+    """(members, n, gaussians, components): log weights, then means, then log standard deviations."""
+    mean: Tensor
+    log_sigma: Tensor
+    flag: Tensor
+    """(members, n, flags): probability of 1."""
+    level: Tensor
+    """(members, n, slots): log probability of each level of each feature, one after the other."""
+
+
+def _linear(members: int, inputs: int, outputs: int) -> nn.Parameter:
+    return nn.Parameter(torch.randn(members, inputs, outputs) * (2.0 / (inputs + outputs)) ** 0.5)
+
+
+class Layers(nn.Module):
+    """Two hidden layers with SiLU, for all members at once: (members, n, inputs) to (members, n, outputs)."""
+
+    def __init__(self, members: int, inputs: int, hidden: int, outputs: int) -> None:
+        super().__init__()
+        sizes = [(inputs, hidden), (hidden, hidden), (hidden, outputs)]
+        self.weights = nn.ParameterList(_linear(members, a, b) for a, b in sizes)
+        self.biases = nn.ParameterList(nn.Parameter(torch.zeros(members, 1, b)) for _, b in sizes)
+
+    def forward(self, h: Tensor) -> Tensor:
+        for i, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
+            h = h @ weight + bias
+            if i < 2:
+                h = h * torch.sigmoid(h)
+        return h
+
+
+class TabularVAE(nn.Module):
+    """Encoder, decoder and per-feature likelihood.
+
+    A feature that is missing, or masked in training, enters the encoder as 0 with its mask bit set, as in Ivanov et
+    al., Variational Autoencoder with Arbitrary Conditioning, 2019.
+    """
+
+    gaussian: Tensor
+    flag: Tensor
+    level: Tensor
+    slot_feature: Tensor
+    slot_code: Tensor
+    slot_group: Tensor
+    dense_feature: Tensor
+    order: Tensor
+    """Positions of the features among those of the three kinds, one kind after the other."""
+    to_columns: Tensor
+    flag_floor: Tensor
+    unseen: Tensor
+    missing: Tensor
+
+    def __init__(self, shape: TabularShape) -> None:
+        super().__init__()
+        self.shape = shape
+        gaussian, flag, level = (shape.where(kind) for kind in ("gaussian", "flag", "level"))
+        slots = [(i, code) for i in level for code in range(shape.features[i].levels)]
+        dense = gaussian + flag + [i for i, _ in slots]
+        for name, values in {
+            "gaussian": gaussian,
+            "flag": flag,
+            "level": level,
+            "slot_feature": [i for i, _ in slots],
+            "dense_feature": dense,
+        }.items():
+            self.register_buffer(name, torch.tensor(values, dtype=torch.int64), persistent=False)
+        order = sorted(range(len(shape.features)), key=lambda i: (gaussian + flag + level)[i])
+        self.register_buffer("order", torch.tensor(order), persistent=False)
+        group = torch.zeros(len(slots), len(level))
+        for slot, (i, _) in enumerate(slots):
+            group[slot, level.index(i)] = 1
+        to_columns = torch.zeros(len(shape.features), shape.columns)
+        for i, feature in enumerate(shape.features):
+            to_columns[i, feature.column] = 1
+        self.register_buffer("slot_code", torch.tensor([code for _, code in slots]).float(), persistent=False)
+        self.register_buffer("slot_group", group, persistent=False)
+        self.register_buffer("to_columns", to_columns, persistent=False)
+        self.register_buffer("flag_floor", torch.full((len(flag),), 1e-6))
+        self.register_buffer("unseen", torch.full((len(level),), 1e-6))
+        self.register_buffer("missing", torch.full((shape.columns,), 1e-6))
+        self.encoder = Layers(shape.members, len(dense) + len(shape.features), shape.hidden, 2 * shape.latent)
+        outputs = 3 * shape.components * len(gaussian) + len(flag) + len(slots)
+        self.decoder = Layers(shape.members, shape.latent, shape.hidden, outputs)
+
+    def dense(self, x: Tensor) -> Tensor:
+        """Numbers, flags as -1 and 1, and one-hot levels, (..., dense); 0 where missing or unseen."""
+        observed = torch.nan_to_num(x)
+        flags = torch.where(torch.isnan(x), 0.0, 2 * observed - 1)[..., self.flag]
+        return torch.cat([observed[..., self.gaussian], flags, self.hits(x)], dim=-1)
+
+    def hits(self, x: Tensor) -> Tensor:
+        """Whether each level of each feature is the observed one, (..., slots)."""
+        return (x[..., self.slot_feature] == self.slot_code).to(x.dtype)
+
+    def encode(self, dense: Tensor, observed: Tensor) -> Posterior:
+        """The posterior from (..., n, dense) and the mask (..., n, features) of what may be looked at."""
+        inputs = torch.cat([dense * observed[..., self.dense_feature], 1 - observed], dim=-1)
+        if inputs.dim() == 2:
+            inputs = inputs.unsqueeze(0)
+        mean, log_variance = self.encoder(inputs).chunk(2, dim=-1)
+        return Posterior(mean, log_variance.clamp(*LOG_POSTERIOR_VARIANCE))
+
+    def decode(self, z: Tensor) -> Likelihood:
+        """The likelihood given z, (members, n, latent)."""
+        out = self.decoder(z)
+        numbers = len(self.gaussian) * self.shape.components
+        sizes = [numbers, numbers, numbers, len(self.flag), len(self.slot_code)]
+        weight, mean, log_sigma, flag, level = out.split(sizes, dim=-1)
+        mixture = (*out.shape[:2], len(self.gaussian), self.shape.components)
+        # Logits are bounded, so that a sum of exponentials per feature needs no maximum taken out first.
+        level = LOGIT * torch.tanh(level / LOGIT)
+        total = (level.exp() @ self.slot_group).log() - torch.log1p(-self.unseen)
+        return Likelihood(
+            weight.reshape(mixture).log_softmax(-1),
+            mean.reshape(mixture),
+            log_sigma.reshape(mixture).clamp(*LOG_SIGMA),
+            self.flag_floor + (1 - 2 * self.flag_floor) * torch.sigmoid(flag),
+            level - total @ self.slot_group.T,
+        )
+
+    def surprise(self, x: Tensor, p: Likelihood) -> Tensor:
+        """-log p(x_j | z) of every observed feature in nats, 0 where missing: (members, n, features)."""
+        observed = torch.nan_to_num(x)
+        number = observed[..., self.gaussian, None]
+        standard = (number - p.mean) * (-p.log_sigma).exp()
+        parts = p.weight - p.log_sigma - 0.5 * standard.square() - HALF_LOG_TWO_PI
+        gaussian = -parts.logsumexp(-1)
+        flag = -torch.where(observed[..., self.flag] > 0.5, p.flag, 1 - p.flag).log()
+        hit = self.hits(x)
+        seen = hit @ self.slot_group
+        level = -((p.level * hit) @ self.slot_group) - (1 - seen) * self.unseen.log()
+        joined = torch.cat([gaussian, flag, level], dim=-1)
+        return torch.where(torch.isnan(x), 0.0, joined[..., self.order])
+
+    def column_terms(self, x: Tensor, surprise: Tensor) -> Tensor:
+        """Surprise per column with that of its being missing or not: (members, n, columns)."""
+        absent = (torch.isnan(x).to(x.dtype) @ self.to_columns).clamp(max=1)
+        return surprise @ self.to_columns - absent * self.missing.log() - (1 - absent) * torch.log1p(-self.missing)
+
+    def expected(self, p: Likelihood) -> Tensor:
+        """What is expected of each feature, averaged over members: (n, features); see `service.detector.runtime`."""
+        gaussian = (p.weight.exp() * p.mean).sum(-1).mean(0)
+        levels = p.level.mean(0)
+        codes = []
+        start = 0
+        for i in self.shape.where("level"):
+            size = self.shape.features[i].levels
+            codes.append(levels[:, start : start + size].argmax(-1, keepdim=True).to(gaussian.dtype))
+            start += size
+        joined = torch.cat([gaussian, p.flag.mean(0), *codes], dim=-1)
+        return joined[:, self.order]
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Reconstruction (n,) and KL (n,) in nats, column terms (n, columns) and expected (n, features).
+
+        The ELBO is taken at the posterior mean, z = E[q(z | x)]: a plug-in value, with no sampling noise.
+        """
+        posterior = self.encode(self.dense(x), (~torch.isnan(x)).to(x.dtype))
+        p = self.decode(posterior.mean)
+        terms = self.column_terms(x, self.surprise(x, p)).mean(0)
+        return terms.sum(-1), posterior.kl().mean(0), terms, self.expected(p)

@@ -1,0 +1,71 @@
+"""Records to scores: the one path that calibration, evaluation and serving share."""
+
+from collections.abc import Sequence
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from service.detector import inputs
+from service.detector.encode import encode
+from service.detector.errors import KilterError, RecordsError
+from service.detector.reasons import Reason, explain
+from service.detector.runtime import Program
+from service.detector.schema import Schema
+
+Floats = npt.NDArray[np.float64]
+
+
+class Scores(NamedTuple):
+    """Scores of n records, NaN for one with a problem, and what they were read from."""
+
+    score: Floats
+    reasons: list[list[Reason]] | None
+    table: inputs.Table
+    features: npt.NDArray[np.float32]
+    """The encoded records, (n, features), NaN where a value is missing."""
+
+
+class Scorer:
+    """A schema and the program that scores its records; a `Detector` is one of these with a calibration."""
+
+    def __init__(self, schema: Schema, program: Program) -> None:
+        self.schema = schema
+        self.program = program
+
+    def table(self, data: Any) -> inputs.Table:
+        """Read records (a list of dicts), a matrix (NumPy), or a frame (pandas, or any with an Arrow C stream).
+
+        Raises KilterError if it is none of these or does not fit as a whole.
+        """
+        if isinstance(data, inputs.Table):
+            return data
+        if isinstance(data, np.ndarray):
+            return inputs.from_matrix(self.schema, data)
+        if hasattr(data, "columns") or hasattr(data, "__arrow_c_stream__"):
+            return inputs.from_frame(self.schema, data)
+        if isinstance(data, Sequence) and not isinstance(data, str | bytes):
+            return inputs.from_records(self.schema, data)
+        raise KilterError(f"records come as a list of dicts, an array or a frame, not as {type(data).__name__}")
+
+    def score(self, data: Any, *, reasons: int = 0, errors: Literal["raise", "mark"] = "raise") -> Scores:
+        """Score records, with up to `reasons` reasons for each.
+
+        Raises RecordsError if any does not fit the schema; with `errors="mark"` its score is NaN instead.
+        """
+        table = self.table(data)
+        if table.problems and (errors == "raise" or any(problem.row is None for problem in table.problems)):
+            raise RecordsError(table.problems)
+        x = encode(self.schema, table)
+        names = ("score", "terms", "expected") if reasons else ("score",)
+        score, *detail = self.program.run(x, names)
+        score[[problem.row for problem in table.problems if problem.row is not None]] = np.nan
+        found = explain(self.schema, table, x, *detail, limit=reasons) if reasons else None
+        return Scores(score, found, table, x)
+
+    def outputs(self, data: Any, names: Sequence[str]) -> list[Floats]:
+        """Outputs of the program (`service.detector.runtime`) by name. Raises RecordsError."""
+        table = self.table(data)
+        if table.problems:
+            raise RecordsError(table.problems)
+        return self.program.run(encode(self.schema, table), names)

@@ -1,0 +1,1 @@
+"""Kilter's offline pipeline: data, fit, calibrate, evaluate, package."""

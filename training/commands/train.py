@@ -1,0 +1,81 @@
+"""`kilter train`."""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import click
+from tqdm import tqdm
+
+from service.detector.errors import KilterError
+from training.config import read_config
+from training.history import Epoch
+from training.pipeline import Source
+from training.pipeline import train as train_model
+from training.words import verdicts
+
+
+@click.command()
+@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="FILE...")
+@click.option("--name", required=True, help="The model's name: a-z, 0-9 and '-'.")
+@click.option("--models", type=click.Path(path_type=Path), default=Path("models"), show_default=True, help="Folder of models.")
+@click.option("--label", metavar="COLUMN", help="Column that says which rows are normal; the others only evaluate.")
+@click.option("--normal", metavar="VALUE", help="The label of normal rows.")
+@click.option("--exclude", multiple=True, metavar="COLUMN", help="Leave a column out; may be given again.")
+@click.option("--target-fpr", type=float, help="False-positive rate  [default: 0.01, or the smallest that the data supports]")
+@click.option("--score", help="elbo or reconstruction.")
+@click.option("--split", type=click.Choice(["auto", "random", "time"]), help="How calibration rows are set apart.")
+@click.option("--seed", type=int, help="Same seed, data and machine: same model.  [default: 0]")
+@click.option("--device", help="auto, cpu or cuda.  [default: auto]")
+@click.option("--config", type=click.Path(path_type=Path), metavar="FILE.toml", help="Settings; options go before them.")
+def train(
+    files: tuple[Path, ...],
+    name: str,
+    models: Path,
+    label: str | None,
+    normal: str | None,
+    exclude: tuple[str, ...],
+    target_fpr: float | None,
+    score: str | None,
+    split: str | None,
+    seed: int | None,
+    device: str | None,
+    config: Path | None,
+) -> None:
+    """Learn what normal looks like from FILES, and write a calibrated model as its next version.
+
+    FILES are CSV (any delimiter, encoding and compression), Parquet, Arrow or npz with the same columns.
+    """
+    if normal is not None and label is None:
+        raise KilterError("--normal is the value of a label column: name the column with --label")
+    settings = read_config(config, target_fpr=target_fpr, score=score, split=split, seed=seed, device=device)
+    detector, folder, evaluation = train_model(
+        Source(files, label, normal, exclude), name, models, settings, say=click.echo, progress=progress_bar()
+    )
+    info = detector.manifest.calibration
+    click.echo(
+        f"Flags scores above {info.threshold:.6g} {detector.manifest.score.unit}: a false-positive rate of "
+        f"{info.expected_fpr:.4g}, calibrated on {info.size:,} rows that the fit did not see."
+    )
+    for line in verdicts(evaluation):
+        click.echo(line)
+    click.echo(f"Wrote {folder}; its probes replay. See {folder / 'report.html'}.")
+
+
+def progress_bar() -> Callable[[int, int, Epoch | None], None]:
+    """Report the fit: a bar on a terminal, a plain line at every evaluation elsewhere."""
+    bar = tqdm(desc="Fitting", unit="step", leave=True) if sys.stderr.isatty() else None
+
+    def report(step: int, steps: int, epoch: Epoch | None) -> None:
+        if bar is not None:
+            bar.total = steps
+            bar.update(step - bar.n)
+            if epoch:
+                bar.set_postfix_str(f"held-out ELBO {epoch.held_out_elbo:.3f}")
+        elif epoch:
+            click.echo(
+                f"step {step}/{steps}: loss {epoch.loss:.3f}, reconstruction {epoch.reconstruction:.3f}, "
+                f"KL {epoch.kl:.3f}, held-out ELBO {epoch.held_out_elbo:.3f}"
+            )
+
+    return report

@@ -1,0 +1,33 @@
+"""Exports a network and its score as the ONNX program that serves."""
+
+import io
+import logging
+import warnings
+from contextlib import redirect_stdout
+
+import torch
+from torch import nn
+
+from service.detector.runtime import OUTPUTS
+
+
+def export(module: nn.Module, features: int) -> bytes:
+    """The ONNX program of a module that maps float32 (n, features) to the outputs of a program."""
+    # Two rows, since a size of one would be taken for fixed.
+    example = torch.zeros(2, features)
+    with warnings.catch_warnings(), redirect_stdout(io.StringIO()):
+        warnings.simplefilter("ignore")
+        logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+        logging.getLogger("onnxscript").setLevel(logging.ERROR)
+        program = torch.onnx.export(
+            module.eval(),
+            (example,),
+            dynamo=True,
+            dynamic_shapes={"x": {0: torch.export.Dim.DYNAMIC}},
+            input_names=["x"],
+            output_names=list(OUTPUTS),
+            verbose=False,
+        )
+    assert program is not None  # noqa: S101 (it is None only without dynamo)
+    content: bytes = program.model_proto.SerializeToString()
+    return content

@@ -1,0 +1,205 @@
+"""Fits the network: masked records, KL warm-up, early stopping on the held-out ELBO."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from service.detector.errors import KilterError
+from service.detector.networks.tabular import TabularShape, TabularVAE
+from service.detector.schema import CategoricalColumn, Schema
+from training.checkpoint import Checkpoint, fingerprint
+from training.config import FitConfig
+from training.history import Epoch
+
+FOLDS = 5
+"""Each member of the network is blind to one fold of this many."""
+UNMASKED = 0.3
+"""Share of the records of a batch that are shown whole; of each other one a share drawn from U(0, MASKED) is hidden."""
+MASKED = 0.8
+HELD_OUT_ROWS = 1024
+"""Most rows of a fold on which the held-out ELBO is taken."""
+
+
+@dataclass
+class State:
+    """All of a fit that changes; what a checkpoint holds."""
+
+    network: TabularVAE
+    optimiser: torch.optim.AdamW
+    generator: torch.Generator
+    step: int = 0
+    best_step: int = 0
+    history: list[Epoch] = field(default_factory=list)
+    best: dict[str, Tensor] = field(default_factory=dict)
+    since: list[float] = field(default_factory=lambda: [0.0, 0.0, 0.0])
+    """Sums of loss, reconstruction and KL since the last evaluation."""
+
+
+def latent_size(features: int) -> int:
+    """Dimensions of the latent space for a number of features."""
+    return min(max(2 * round(math.sqrt(features)) + 2, 3), 32)
+
+
+def shape_of(schema: Schema, config: FitConfig) -> TabularShape:
+    """The network's shape for a schema."""
+    features = schema.features()
+    return TabularShape(
+        features,
+        len(schema.columns),
+        config.members,
+        config.hidden,
+        config.latent or latent_size(len(features)),
+        config.components,
+    )
+
+
+def set_priors(network: TabularVAE, schema: Schema) -> None:
+    """Set the probabilities of what training rarely or never saw.
+
+    A flag's probability stays 1 / (n + 2) away from 0 and 1, and a missing value has (m + 1) / (n + 2): Laplace's rule
+    of succession. An unseen level has the Good-Turing estimate, the share of levels seen once.
+    """
+    total = schema.rows + 2
+    network.flag_floor.fill_(1 / total)
+    network.missing.copy_(torch.tensor([(column.missing + 1) / total for column in schema.columns]))
+    unseen = [1e-6] * len(network.level)
+    for i, feature in enumerate(network.level.tolist()):
+        column = schema.columns[network.shape.features[feature].column]
+        if isinstance(column, CategoricalColumn):
+            once = sum(count == 1 for count in column.counts)
+            unseen[i] = min((once + 1) / total, 0.5)
+    network.unseen.copy_(torch.tensor(unseen))
+
+
+def fit(
+    x: npt.NDArray[np.float32],
+    schema: Schema,
+    config: FitConfig,
+    *,
+    seed: int,
+    device: str = "cpu",
+    checkpoint: Path | None = None,
+    progress: Callable[[int, int, Epoch | None], None] = lambda step, steps, epoch: None,
+) -> tuple[TabularVAE, list[Epoch]]:
+    """Fit a network to the encoded rows x, float32 (n, features), and return it with its history.
+
+    The same seed, data, device and number of threads give the same weights; so does a fit that was interrupted and
+    taken up again from `checkpoint`. `progress` is called after each step, with an `Epoch` at each evaluation.
+    """
+    torch.set_num_threads(config.threads)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        network = TabularVAE(shape_of(schema, config))
+    set_priors(network, schema)
+    network.to(device)
+    rows = torch.from_numpy(x).to(device)
+    generator = torch.Generator(device).manual_seed(seed)
+    decayed = [p for p in network.parameters() if p.shape[1] > 1]
+    plain = [p for p in network.parameters() if p.shape[1] == 1]
+    groups = [{"params": decayed, "weight_decay": config.weight_decay}, {"params": plain, "weight_decay": 0.0}]
+    state = State(network, torch.optim.AdamW(groups, lr=config.learning_rate, betas=(0.9, 0.99)), generator)
+    seen, held_out = folds(len(x), config.members, seed)
+    saved = Checkpoint(checkpoint, fingerprint(x, network.shape, config, seed, device)) if checkpoint else None
+    if saved:
+        saved.restore(state)
+    every = max(config.steps // 30, 10)
+    while state.step < config.steps and not stopped(state, config):
+        train_step(state, rows, seen, config)
+        epoch = evaluate(state, rows, held_out) if state.step % every == 0 or state.step == config.steps else None
+        progress(state.step, config.steps, epoch)
+        if saved and epoch:
+            saved.save(state)
+    network.load_state_dict(state.best)
+    if saved:
+        saved.delete()
+    return network.eval(), state.history
+
+
+def folds(rows: int, members: int, seed: int) -> tuple[list[npt.NDArray[np.int64]], list[npt.NDArray[np.int64]]]:
+    """For each member the rows that it fits and those that it is blind to."""
+    order = np.random.default_rng(seed).permutation(rows)
+    parts = np.array_split(order, FOLDS)
+    held_out = [parts[member % FOLDS] for member in range(members)]
+    seen = [np.concatenate([part for i, part in enumerate(parts) if i != member % FOLDS]) for member in range(members)]
+    return seen, held_out
+
+
+def stopped(state: State, config: FitConfig) -> bool:
+    """Whether the held-out ELBO has not improved for as long as is allowed, once the warm-up is over."""
+    warm = int(config.warm_up * config.steps)
+    late = [epoch for epoch in state.history if epoch.step > max(warm, state.best_step)]
+    return state.step > warm and len(late) >= config.patience
+
+
+def learning_rate(step: int, config: FitConfig) -> float:
+    """One cycle: a cosine up over the warm-up, and one down to 0 over the rest (Smith and Topin, 2018)."""
+    rise = max(config.warm_up * config.steps, 1.0)
+    if step < rise:
+        return config.learning_rate * (0.04 + 0.96 * 0.5 * (1 - math.cos(math.pi * step / rise)))
+    return config.learning_rate * 0.5 * (1 + math.cos(math.pi * (step - rise) / max(config.steps - rise, 1.0)))
+
+
+def train_step(state: State, rows: Tensor, seen: list[npt.NDArray[np.int64]], config: FitConfig) -> None:
+    """One step of AdamW on a batch for each member."""
+    network, generator = state.network, state.generator
+    size = min(config.batch_rows, min(map(len, seen)))
+    picked = [
+        torch.from_numpy(part)[torch.randint(len(part), (size,), generator=generator, device=rows.device).cpu()]
+        for part in seen
+    ]
+    x = rows[torch.stack(picked).to(rows.device)]
+    beta = min(1.0, (state.step + 1) / max(config.warm_up * config.steps, 1.0))
+    observed = (~torch.isnan(x)).to(x.dtype)
+    posterior = network.encode(network.dense(x), observed * shown(network, x.shape[:2], generator))
+    noise = torch.randn(posterior.mean.shape, generator=generator, device=rows.device)
+    p = network.decode(posterior.mean + noise * (0.5 * posterior.log_variance).exp())
+    reconstruction = network.surprise(x, p).sum(-1).mean(-1)
+    kl = posterior.kl().mean(-1)
+    loss = reconstruction + beta * kl
+    state.optimiser.zero_grad(set_to_none=True)
+    loss.sum().backward()  # type: ignore[no-untyped-call]
+    torch.nn.utils.clip_grad_norm_(network.parameters(), config.clip_norm)
+    for group in state.optimiser.param_groups:
+        group["lr"] = learning_rate(state.step, config)
+    state.optimiser.step()
+    state.step += 1
+    for i, term in enumerate((loss, reconstruction, kl)):
+        state.since[i] += float(term.detach().mean())
+
+
+def shown(network: TabularVAE, size: torch.Size, generator: torch.Generator) -> Tensor:
+    """A random mask (members, n, features), 1 where the encoder may look; a column is hidden with all its features."""
+    device = generator.device
+    rate = MASKED * torch.rand((*size, 1), generator=generator, device=device)
+    whole = torch.rand((*size, 1), generator=generator, device=device) < UNMASKED
+    drawn = torch.rand((*size, network.shape.columns), generator=generator, device=device)
+    mask = (whole | (drawn >= rate)).float()
+    return mask[..., [feature.column for feature in network.shape.features]]
+
+
+def evaluate(state: State, rows: Tensor, held_out: list[npt.NDArray[np.int64]]) -> Epoch:
+    """Take the held-out ELBO, note it in the history, and keep the network if it is the best so far."""
+    network = state.network
+    size = min(HELD_OUT_ROWS, min(map(len, held_out)))
+    with torch.no_grad():
+        x = rows[torch.from_numpy(np.stack([part[:size] for part in held_out])).to(rows.device)]
+        posterior = network.encode(network.dense(x), (~torch.isnan(x)).to(x.dtype))
+        surprise = network.surprise(x, network.decode(posterior.mean))
+        elbo = -(network.column_terms(x, surprise).sum(-1) + posterior.kl()).mean()
+    steps = state.step - (state.history[-1].step if state.history else 0)
+    loss, reconstruction, kl = (total / steps for total in state.since)
+    epoch = Epoch(state.step, loss, reconstruction, kl, float(elbo))
+    if not math.isfinite(epoch.held_out_elbo):
+        raise KilterError(f"the fit diverged at step {state.step}: try a smaller fit.learning_rate")
+    if not state.best or epoch.held_out_elbo > max(e.held_out_elbo for e in state.history):
+        state.best = {name: tensor.detach().clone() for name, tensor in network.state_dict().items()}
+        state.best_step = state.step
+    state.history.append(epoch)
+    state.since = [0.0, 0.0, 0.0]
+    return epoch

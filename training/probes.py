@@ -1,0 +1,90 @@
+"""Synthetic records with the verdicts that a model must give them: replayed whenever the model is loaded."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import numpy as np
+
+from service.detector.artifact import Probes
+from service.detector.calibration import Calibration
+from service.detector.encode import restore
+from service.detector.schema import BooleanColumn, CategoricalColumn, Column, NumericColumn, Schema, TimestampColumn
+from service.detector.scorer import Scorer
+
+PLAIN = 16
+"""Records drawn column by column from the schema's statistics; no training record is among them."""
+ODD = 8
+"""Records of the same kind with one cell made odd each: out of range, of an unseen level, or missing."""
+SPAN = 7 * 24 * 60
+"""Minutes over which the times of probes are spread."""
+
+
+def probe_records(schema: Schema, seed: int) -> list[dict[str, Any]]:
+    """Synthetic records, as JSON holds them; the first is the example that the service shows."""
+    rng = np.random.default_rng(seed)
+    records = [{column.name: _usual(column, rng) for column in schema.columns} for _ in range(PLAIN + ODD)]
+    for record in records[PLAIN:]:
+        column = schema.columns[rng.integers(len(schema.columns))]
+        record[column.name] = _odd(column, rng)
+    return records
+
+
+def make_probes(scorer: Scorer, calibration: Calibration, seed: int) -> Probes:
+    """Probes with the verdicts that they get now."""
+    records = probe_records(scorer.schema, seed)
+    return judged(records, scorer, calibration)
+
+
+def judged(records: list[dict[str, Any]], scorer: Scorer, calibration: Calibration) -> Probes:
+    """Given records with the verdicts that they get now."""
+    scores = scorer.score(records).score
+    p_values, anomalies = calibration.p_values(scores), calibration.anomalies(scores)
+    return Probes(records, scores.tolist(), p_values.tolist(), anomalies.tolist())
+
+
+def _usual(column: Column, rng: np.random.Generator) -> Any:
+    match column:
+        case NumericColumn():
+            value = float(np.clip(restore(column, rng.normal()), column.minimum, column.maximum))
+            return _number(column, value)
+        case BooleanColumn():
+            return bool(rng.integers(2))
+        case CategoricalColumn():
+            if not column.levels:
+                return None
+            counts = np.array(column.counts, float)
+            return column.levels[rng.choice(len(counts), p=counts / counts.sum())]
+        case TimestampColumn():
+            return _time(column, int(rng.integers(SPAN)))
+
+
+def _odd(column: Column, rng: np.random.Generator) -> Any:
+    if rng.random() < 0.3:
+        return None
+    match column:
+        case NumericColumn():
+            far = column.maximum + 5 * (column.maximum - column.minimum or 1.0)
+            return _number(column, float(np.clip(far, -3e38, 3e38)))
+        case CategoricalColumn():
+            return "a level that no training record has"
+        case _:
+            return None
+
+
+def _number(column: NumericColumn, value: float) -> float | int:
+    if column.integer and abs(value) < 2**53:
+        return round(value)
+    return float(f"{value:.6g}")
+
+
+def _time(column: TimestampColumn, minutes: int) -> Any:
+    time = datetime(2024, 1, 1, tzinfo=UTC) + timedelta(minutes=minutes)
+    match column.format:
+        case "unix_s":
+            return int(time.timestamp())
+        case "unix_ms":
+            return int(time.timestamp()) * 1000
+        case "iso":
+            return time.replace(tzinfo=None).isoformat()
+        case form:
+            return time.strftime(form)

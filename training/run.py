@@ -1,0 +1,72 @@
+"""One training run as its report and model card see it: everything that happened, and nothing that acts."""
+
+from dataclasses import dataclass, field
+from typing import NamedTuple, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from service.detector import Detector
+from service.detector.artifact import Manifest
+from service.detector.inputs import Table
+from training.evaluate import Evaluation
+from training.history import Epoch
+
+Floats = npt.NDArray[np.float64]
+
+
+class Decision(Protocol):
+    """What was decided about one column of the training files."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def kind(self) -> str: ...
+    @property
+    def why(self) -> str: ...
+
+
+class Baseline(NamedTuple):
+    """What a simple detector reaches on the same rows."""
+
+    name: str
+    auroc: float
+    ap: float
+
+
+@dataclass(frozen=True)
+class Scored:
+    """Rows and their scores, (n,); NaN for a row with a problem."""
+
+    table: Table
+    scores: Floats
+
+
+@dataclass(frozen=True)
+class Latent:
+    """The posterior means of some rows, (rows, L), their scores, (rows,), and whether each is a labelled anomaly."""
+
+    means: Floats
+    scores: Floats
+    anomalous: npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Run:
+    """What the report and the model card are written from."""
+
+    manifest: Manifest
+    decisions: tuple[Decision, ...]
+    """One for every column of the training files, in their order, those left out included."""
+    history: list[Epoch]
+    detector: Detector
+    calibration_scores: Floats
+    """Shape (n,), in any order."""
+    evaluation: Evaluation
+    held_out: Scored | None = None
+    """Normal rows that neither fitting nor calibration saw."""
+    anomalies: Scored | None = None
+    latent: Latent | None = None
+    notes: list[str] = field(default_factory=list)
+    """What the user should know first, each a plain sentence."""
+    baselines: list[Baseline] | None = None

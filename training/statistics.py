@@ -1,0 +1,57 @@
+"""What the fitting rows say of each column: centre and scale, levels, constants, missing values."""
+
+from collections import Counter
+from typing import Any
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from service.detector.inputs import Table
+from service.detector.schema import BooleanColumn, CategoricalColumn, Column, NumericColumn, Schema, TimestampColumn
+
+MAX_LEVELS = 512
+"""Rarer levels than these count as unseen, in training as in scoring."""
+
+
+def fit_schema(draft: Schema, table: Table, rows: npt.NDArray[np.int64]) -> Schema:
+    """The schema with its statistics, from the fitting rows of a table alone.
+
+    Calibration and evaluation rows must have no part in it: a level that only they hold is unseen.
+    """
+    columns = tuple(_fit(column, table.columns[column.name][rows]) for column in draft.columns)
+    return msgspec.structs.replace(draft, columns=columns, rows=len(rows))
+
+
+def _fit(column: Column, values: npt.NDArray[Any]) -> Column:
+    match column:
+        case NumericColumn():
+            return _numeric(column, values)
+        case BooleanColumn():
+            return msgspec.structs.replace(column, missing=int(np.isnan(values).sum()))
+        case CategoricalColumn():
+            counts = Counter(value for value in values if value is not None)
+            kept = sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:MAX_LEVELS]
+            return msgspec.structs.replace(
+                column,
+                levels=tuple(level for level, _ in kept),
+                counts=tuple(count for _, count in kept),
+                missing=len(values) - counts.total(),
+            )
+        case TimestampColumn():
+            return msgspec.structs.replace(column, missing=int(np.isnat(values).sum()))
+
+
+def _numeric(column: NumericColumn, values: npt.NDArray[np.float64]) -> NumericColumn:
+    present = values[~np.isnan(values)]
+    missing = len(values) - len(present)
+    if not len(present):
+        return msgspec.structs.replace(column, missing=missing, minimum=0.0, maximum=0.0)
+    low, high = float(present.min()), float(present.max())
+    column = msgspec.structs.replace(column, missing=missing, minimum=low, maximum=high)
+    # Divided before it is squared: a column of 1e300 must not overflow.
+    unit = max(abs(low), abs(high)) or 1.0
+    scale = float((present / unit).std()) * unit
+    if low == high or scale <= 1e-12 * unit:
+        return msgspec.structs.replace(column, constant=low, center=low, scale=1.0)
+    return msgspec.structs.replace(column, center=float((present / unit).mean()) * unit, scale=scale)
