@@ -1,0 +1,206 @@
+"""The bytes of a file or of standard input, decompressed, and what kind of table they hold.
+
+Content decides, never the ending of a name: a Parquet file called `data.csv` is read as Parquet, with a note.
+"""
+
+import bz2
+import gzip
+import lzma
+import sys
+import tempfile
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, BinaryIO, Literal, Protocol, Self
+
+from service.detector.errors import KilterError
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
+
+Kind = Literal["csv", "parquet", "arrow", "arrow-stream", "npz"]
+
+STDIN = "-"
+HEAD = 1 << 18
+"""Number of bytes that decide what a file is."""
+NAMES: dict[Kind, str] = {
+    "csv": "a text table",
+    "parquet": "a Parquet file",
+    "arrow": "an Arrow file",
+    "arrow-stream": "an Arrow stream",
+    "npz": "an npz file",
+}
+ENDINGS: dict[str, Kind] = {
+    ".csv": "csv",
+    ".tsv": "csv",
+    ".txt": "csv",
+    ".parquet": "parquet",
+    ".pq": "parquet",
+    ".arrow": "arrow",
+    ".feather": "arrow",
+    ".ipc": "arrow",
+    ".npz": "npz",
+}
+PACKED: dict[bytes, Callable[..., Any]] = {
+    b"\x1f\x8b": gzip.GzipFile,
+    b"BZh": bz2.BZ2File,
+    b"\xfd7zXZ\0": lzma.LZMAFile,
+    b"\x28\xb5\x2f\xfd": zstd.ZstdFile,
+}
+MAGIC: dict[bytes, Kind] = {b"PAR1": "parquet", b"ARROW1": "arrow", b"\xff\xff\xff\xff": "arrow-stream"}
+FOREIGN = {
+    b"%PDF": "a PDF document",
+    b"\x89PNG": "an image",
+    b"\xff\xd8\xff": "an image",
+    b"SQLite format 3": "an SQLite database",
+    b"\x93NUMPY": "a bare NumPy array: save it with numpy.savez(file, X=array)",
+    b"\xd0\xcf\x11\xe0": "an Excel workbook",
+    b"<!DOCTYPE": "a web page",
+    b"<html": "a web page",
+}
+REMEDY = "Kilter reads CSV, Parquet, Arrow and npz"
+CONTROL = bytes([*range(1, 9), *range(14, 27), *range(28, 32), 127])
+
+
+class Readable(Protocol):
+    """What gives bytes until it gives none."""
+
+    def read(self, size: int, /) -> bytes: ...
+
+
+class Closable(Protocol):
+    """What is closed after use."""
+
+    def close(self) -> None: ...
+
+
+class Source:
+    """A file opened for reading: `read` gives its bytes, decompressed; `head` the first of them without taking them."""
+
+    def __init__(self, path: str | Path, stdin: BinaryIO | None = None) -> None:
+        """Open `path`, or `stdin` for `-`. Raises KilterError if it is not there, empty, or no table at all."""
+        self.path = None if str(path) == STDIN else Path(path)
+        self.name = "standard input" if self.path is None else str(path)
+        self._files: list[Closable] = []
+        self._waiting = b""
+        self._stream: Readable = self._open(stdin)
+        try:
+            self.packed = self._unpack()
+            self.kind = self._kind()
+        except BaseException:
+            self.close()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close every file that was opened."""
+        for file in reversed(self._files):
+            file.close()
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a person may want to know about how the file is read."""
+        suffixes = self.path.suffixes if self.path else []
+        stated = [ENDINGS[suffix.lower()] for suffix in suffixes[-2:] if suffix.lower() in ENDINGS]
+        found: Kind = "arrow" if self.kind == "arrow-stream" else self.kind
+        if stated and stated[-1] != found:
+            return (f"{self.name} is {NAMES[self.kind]}, whatever its ending says, and is read as one",)
+        return ()
+
+    def read(self, size: int, /) -> bytes:
+        """Up to `size` bytes, none at the end. Raises KilterError if compressed data are damaged."""
+        if self._waiting:
+            taken, self._waiting = self._waiting[:size], self._waiting[size:]
+            return taken
+        return self._read(size)
+
+    def head(self, size: int = HEAD) -> bytes:
+        """The first `size` bytes, or all there are, left to be read."""
+        while len(self._waiting) < size and (more := self._read(size - len(self._waiting))):
+            self._waiting += more
+        return self._waiting[:size]
+
+    def seekable_path(self) -> Path:
+        """A path from which the decompressed bytes can be read in any order, until `close`."""
+        if self.path is not None and not self.packed and self.path.is_file():
+            return self.path
+        spool = tempfile.NamedTemporaryFile(prefix="kilter-")  # noqa: SIM115
+        self._files.append(spool)
+        while block := self.read(1 << 20):
+            spool.write(block)
+        spool.flush()
+        return Path(spool.name)
+
+    def _open(self, stdin: BinaryIO | None) -> BinaryIO:
+        if self.path is None:
+            return stdin or sys.stdin.buffer
+        try:
+            file = self.path.open("rb")
+        except FileNotFoundError:
+            raise KilterError(f"there is no file {self.name}") from None
+        except IsADirectoryError:
+            raise KilterError(f"{self.name} is a folder: name a file") from None
+        self._files.append(file)
+        return file
+
+    def _unpack(self) -> bool:
+        head = self.head(8)
+        for magic, opener in PACKED.items():
+            if head.startswith(magic):
+                unpacked = opener(_Chained(self._waiting, self._stream))
+                self._stream = unpacked
+                self._files.append(unpacked)
+                self._waiting = b""
+                return True
+        return False
+
+    def _kind(self) -> Kind:
+        head = self.head()
+        if not head:
+            raise KilterError(f"{self.name} is empty: a table has a header and rows")
+        for magic, kind in MAGIC.items():
+            if head.startswith(magic):
+                return kind
+        if head.startswith(b"PK\x03\x04"):
+            if b".npy" in head[:200]:
+                return "npz"
+            raise KilterError(f"{self.name} is a zip archive or an Excel workbook, and no table: {REMEDY}")
+        for magic, what in FOREIGN.items():
+            if head.lstrip()[: len(magic)] == magic:
+                raise KilterError(f"{self.name} is no table but {what}; {REMEDY}")
+        if not head.startswith((b"\xff\xfe", b"\xfe\xff")):
+            odd = len(head) - len(head.translate(None, CONTROL))
+            if b"\0" in head or odd > len(head) / 200:
+                raise KilterError(f"{self.name} holds binary data that are no table: {REMEDY}")
+        return "csv"
+
+    def _read(self, size: int) -> bytes:
+        try:
+            return self._stream.read(size)
+        except (EOFError, zlib.error, lzma.LZMAError, zstd.ZstdError) as error:
+            raise KilterError(f"{self.name} is damaged or cut short: {error}") from None
+        except OSError as error:
+            if error.errno is not None:
+                raise
+            raise KilterError(f"{self.name} is damaged: {error}") from None
+
+
+class _Chained:
+    """Bytes already taken from a stream, then the stream."""
+
+    def __init__(self, first: bytes, rest: Readable) -> None:
+        self._first = first
+        self._rest = rest
+
+    def read(self, size: int = -1, /) -> bytes:
+        if self._first:
+            taken, self._first = (self._first, b"") if size < 0 else (self._first[:size], self._first[size:])
+            return taken
+        return self._rest.read(size)
