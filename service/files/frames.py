@@ -45,7 +45,7 @@ def read_frame(paths: Sequence[str | Path], *, null_tokens: Sequence[str] = (), 
             if frames:
                 _check_same(table, frames[0].columns, str(paths[0]))
             frame, faults = _rows(table)
-            frames.append(frame.select(frames[0].columns))
+            frames.append(frame.select(frames[0].columns) if frames else frame)
             notes += table.notes
             notes += _listed(table.name, faults)
             texts.append(table.dialect is not None)
