@@ -40,6 +40,8 @@ class Scored:
 
     table: Table
     scores: Floats
+    rows: npt.NDArray[np.int64] | None = None
+    """Where each row stands in the training files, from 0, if that is known."""
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,94 @@
+"""How many records to calibrate on, which false-positive rate they support, and what that rate promises."""
+
+import numpy as np
+from scipy import stats
+
+from service.detector.artifact import CalibrationInfo
+from service.detector.calibration import Calibration, needed
+from service.detector.errors import KilterError
+
+RATES = (0.01, 0.02, 0.05, 0.1)
+"""The default false-positive rate is the first of these that the data can support."""
+SHARE = 0.2
+"""The part of the normal rows that calibration aims at; it takes at most a third of them."""
+LARGEST = 9_999
+"""More calibration records than this add nothing that a fit would not use better."""
+SMALLEST_TABLE = 30
+HIGHEST_RATE = 0.5
+UPPER = 0.999
+
+
+def supported_rate(rows: int) -> float:
+    """The default false-positive rate for a number of normal rows. Raises KilterError if they are too few to split."""
+    if rows < SMALLEST_TABLE:
+        raise KilterError(
+            f"there are {rows} normal rows: at least {SMALLEST_TABLE} are needed to fit, calibrate and check a detector"
+        )
+    return next(rate for rate in RATES if rows >= rows_needed(rate))
+
+
+def rows_needed(target_fpr: float) -> int:
+    """The smallest number of normal rows, all splits together, that supports a false-positive rate."""
+    return max(SMALLEST_TABLE, 3 * needed(check_rate(target_fpr)))
+
+
+def check_rate(target_fpr: float) -> float:
+    """Return a false-positive rate that makes sense. Raises KilterError."""
+    if not 0 < target_fpr <= HIGHEST_RATE:
+        raise KilterError(
+            f"a target false-positive rate is above 0 and at most {HIGHEST_RATE}, like 0.01; not {target_fpr:g}"
+        )
+    return target_fpr
+
+
+def choose_size(rows: int, target_fpr: float) -> int:
+    """How many of `rows` normal rows to calibrate on: about a fifth, at most a third, with rate x (n + 1) whole.
+
+    Where no n does that, the one whose floor(rate x (n + 1)) / (n + 1) is closest to the rate. Raises KilterError,
+    which names the number of rows needed, if the rate cannot be supported.
+    """
+    if rows < rows_needed(target_fpr):
+        raise KilterError(
+            f"a false-positive rate of {target_fpr:g} needs at least {rows_needed(target_fpr)} normal rows in all, "
+            f"{needed(target_fpr)} of them for calibration alone; there are {rows}: ask for a higher rate "
+            "with --target-fpr, or bring more rows"
+        )
+    high = min(rows // 3, max(LARGEST, needed(target_fpr)))
+    goal = min(max(round(SHARE * rows), needed(target_fpr)), high)
+    return _closest(max(needed(target_fpr), goal // 2), high, goal, target_fpr)
+
+
+def largest_size(rows: int, target_fpr: float) -> int:
+    """The largest n <= rows with rate x (n + 1) whole or, where no n is, as close to the rate as can be.
+
+    Raises KilterError, which names the number of rows needed, if there are too few.
+    """
+    least = needed(check_rate(target_fpr))
+    if rows < least:
+        raise KilterError(
+            f"a false-positive rate of {target_fpr:g} needs at least {least} calibration rows; there are {rows}: "
+            "ask for a higher rate with --target-fpr, or bring more rows"
+        )
+    return _closest(max(least, rows // 2), rows, rows, target_fpr)
+
+
+def _closest(low: int, high: int, goal: int, target_fpr: float) -> int:
+    """The n in low..high whose k / (n + 1) falls least short of the rate and, among those, is nearest to the goal."""
+    sizes = np.arange(low, high + 1)
+    ranks = np.floor(target_fpr * (sizes + 1) + 1e-9)
+    shortfall = np.round(target_fpr - ranks / (sizes + 1), 12)
+    return int(sizes[np.lexsort((np.abs(sizes - goal), np.abs(shortfall)))[0]])
+
+
+def info(calibration: Calibration, split: str) -> CalibrationInfo:
+    """What the manifest says of a calibration; `split` is how its records were set apart, `random` or `time`."""
+    rank, size = calibration.rank, calibration.size
+    return CalibrationInfo(
+        size=size,
+        target_fpr=calibration.target_fpr,
+        rank=rank,
+        threshold=calibration.threshold,
+        expected_fpr=calibration.expected_fpr,
+        upper_fpr=float(stats.beta.ppf(UPPER, rank, size + 1 - rank)),
+        split=split,
+    )

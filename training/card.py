@@ -1,0 +1,169 @@
+"""The model card: what a model is, what it was made from, and what it must not be trusted with, in words."""
+
+from typing import Any
+
+from service.detector.artifact import Manifest
+from service.detector.schema import Schema
+from training.evaluate import Evaluation
+from training.run import Run
+from training.words import percent, promise, verdicts, with_interval
+
+
+def model_card(run: Run) -> str:
+    """MODEL_CARD.md of a run."""
+    manifest = run.manifest
+    sections = [
+        f"# {manifest.name}, version {manifest.version}",
+        _what(manifest),
+        *([_notes(run.notes)] if run.notes else []),
+        _data(manifest),
+        _use(manifest.schema),
+        _rate(manifest),
+        _evaluation(run.evaluation, run),
+        _left_out(manifest.schema),
+        _limits(manifest),
+        _privacy(manifest),
+    ]
+    return "\n\n".join(sections) + "\n"
+
+
+def _what(manifest: Manifest) -> str:
+    kind = manifest.network.get("kind", "network")
+    return (
+        f"An anomaly detector for tables: a variational autoencoder (`{kind}`) that learned what normal records look "
+        f"like, and flags those that do not. Its score is `{manifest.score.name}`, in {manifest.score.unit}; higher is "
+        f"stranger. Made by Kilter {manifest.libraries.get('kilter', '')} on {manifest.created}.".replace("  ", " ")
+    )
+
+
+def _notes(notes: list[str]) -> str:
+    return "## To know first\n\n" + _bullets(notes)
+
+
+def _data(manifest: Manifest) -> str:
+    training = manifest.training
+    lines = [f"`{_inline(name)}`" for name in file_names(training)] or ["not recorded"]
+    sizes = training.get("sizes")
+    counted = [f"{key.replace('_', ' ')} {value:,}" for key, value in sizes.items()] if isinstance(sizes, dict) else []
+    label = training.get("label")
+    labelled = (
+        f" Rows whose `{_inline(str(label))}` is `{_inline(str(training.get('normal')))}` counted as normal; the "
+        "others took no part in fitting or calibration."
+        if label is not None
+        else " No labels were used: all rows counted as normal, so anomalies among them were learned as normal."
+    )
+    split = (
+        f"Rows by use: {', '.join(counted)}." if counted else f"Fitted on {manifest.schema.rows:,} rows."
+    ) + f" They were divided {'by time' if manifest.calibration.split == 'time' else 'at random'}."
+    return "\n\n".join(
+        [
+            "## What it was trained on",
+            f"Files: {', '.join(lines)}.{labelled}",
+            split,
+            f"It looks at {len(manifest.schema.columns)} columns: "
+            + ", ".join(f"`{_inline(column.name)}`" for column in manifest.schema.columns)
+            + ".",
+        ]
+    )
+
+
+def file_names(training: dict[str, Any]) -> list[str]:
+    """The names of the training files in a manifest's provenance."""
+    files = training.get("files", [])
+    return [str(file.get("name", "")) if isinstance(file, dict) else str(file) for file in files]
+
+
+def _use(schema: Schema) -> str:
+    return (
+        "## Intended use\n\n"
+        "To pick out, from records that come from the same source and in the same form as the training rows, the few "
+        f"that deserve a look. A record has all {len(schema.columns)} columns above; a missing value is sent as null. "
+        "A flag says that a record is unusual. It does not say that it is wrong, fraudulent or dangerous, nor why it "
+        "came about, and no decision about a person should rest on it alone."
+    )
+
+
+def _rate(manifest: Manifest) -> str:
+    info = manifest.calibration
+    return "\n\n".join(
+        [
+            "## What the rate promises, and what it does not",
+            f"The target false-positive rate is {percent(info.target_fpr)}: a record is flagged when its score is "
+            f"above {info.threshold:.6g}. {promise(info)}",
+            f"The threshold is number {info.rank:,} from the top among the scores of {info.size:,} normal records "
+            "that served nothing else. Over all the calibration sets that could have been drawn, the realised "
+            f"false-positive rate is distributed as Beta({info.rank}, {info.size + 1 - info.rank}), with mean "
+            f"{percent(info.expected_fpr)} and 99.9 % quantile {percent(info.upper_fpr)}.",
+            "This holds as long as new normal records are exchangeable with those: drawn from the same source in the "
+            "same way. It says nothing once the source changes (then recalibrate with `kilter calibrate`, or train "
+            "anew), nothing about single groups of records, and nothing about how many anomalies are found.",
+        ]
+    )
+
+
+def _evaluation(evaluation: Evaluation, run: Run) -> str:
+    lines = ["## Evaluation", *verdicts(evaluation), *evaluation.notes]
+    rows = [
+        f"| {metric} | {with_interval(figure)} |"
+        for metric, figure in evaluation.figures().items()
+        if figure.value is not None
+    ]
+    lines.append("\n".join(["| figure | value (95 % interval) |", "| --- | --- |", *rows]))
+    if run.baselines:
+        table = [f"| {_cell(b.name)} | {b.auroc:.3f} | {b.ap:.3f} |" for b in run.baselines]
+        lines.append("Simple detectors on the same rows:")
+        lines.append("\n".join(["| detector | ROC AUC | average precision |", "| --- | --- | --- |", *table]))
+    return "\n\n".join(lines)
+
+
+def _left_out(schema: Schema) -> str:
+    if not schema.left_out:
+        return "## Columns left out\n\nNone."
+    return "## Columns left out\n\n" + _bullets(
+        [f"`{_inline(column.name)}`: {column.reason}" for column in schema.left_out]
+    )
+
+
+def _limits(manifest: Manifest) -> str:
+    limits = [
+        "It knows what it was shown. What was common in the training rows is normal to it, errors included.",
+        "Each record is judged by itself: sequences, rates and duplicates are invisible to it.",
+        "Values beyond the range of the training rows and levels that it never saw raise the score; that is meant, and "
+        "it means that a legitimate new level is flagged until the model is trained anew.",
+        "The reasons that it gives are the columns that add most to the score, not causes.",
+    ]
+    if manifest.calibration.split != "time":
+        limits.append(
+            "The rows were divided at random. If they have an order in time, neighbours stand on both sides and the "
+            "figures above are too good."
+        )
+    return "## Limits\n\n" + _bullets(limits)
+
+
+def _privacy(manifest: Manifest) -> str:
+    memory = manifest.network.get("memory")
+    kept = (
+        f"A memory of {memory:,} prototypes made from training rows is part of the score and of the artifact. A "
+        "prototype can come close to a single training record: treat the artifact like the training data. Training "
+        "without the memory leaves it out."
+        if isinstance(memory, int) and memory > 0
+        else "No memory of training records is part of the score."
+    )
+    return (
+        f"## Privacy\n\n{kept} The artifact also holds, for each column, its range and its levels as they stood in the "
+        "training rows, and the sorted scores of the calibration rows. The report shows single records. No privacy "
+        "guarantee in the mathematical sense is given."
+    )
+
+
+def _bullets(items: list[str]) -> str:
+    return "\n".join(f"- {item}" for item in items)
+
+
+def _inline(text: str) -> str:
+    """Text that cannot leave the code span that it stands in."""
+    return " ".join(text.replace("`", "'").split())
+
+
+def _cell(text: str) -> str:
+    return _inline(text).replace("|", "\\|")

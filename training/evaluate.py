@@ -1,0 +1,210 @@
+"""How good a detector is on given rows: against labels where there are some, else against what was promised."""
+
+from typing import NamedTuple
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from scipy import stats
+from sklearn import metrics
+
+from service.detector import Detector
+from service.detector.inputs import Table
+from training.bootstrap import CONFIDENCE, Interval, intervals, ranking
+from training.rows import take
+
+Mask = npt.NDArray[np.bool_]
+Floats = npt.NDArray[np.float64]
+
+
+class Figure(msgspec.Struct, frozen=True):
+    """A figure with its 95 % interval; all None where it cannot be known."""
+
+    value: float | None
+    low: float | None = None
+    high: float | None = None
+
+
+class Counts(msgspec.Struct, frozen=True):
+    """Verdicts against labels: flagged anomalies, flagged normals, passed normals, passed anomalies."""
+
+    tp: int
+    fp: int
+    tn: int
+    fn: int
+
+
+class Labelled(msgspec.Struct, frozen=True):
+    """The figures that need labels. Intervals are from a stratified bootstrap."""
+
+    counts: Counts
+    roc_auc: Figure
+    average_precision: Figure
+    precision: Figure
+    recall: Figure
+    f1: Figure
+    best_f1: float | None
+    """The F1 that the best threshold, chosen with these labels in hand, would have reached."""
+
+
+class Evaluation(msgspec.Struct, frozen=True):
+    """What was found on the rows of one table. It goes into the manifest as it stands."""
+
+    rows: int
+    """Rows that were judged."""
+    problems: int
+    """Rows that could not be read, and count in no figure."""
+    normal: int
+    flagged: int
+    """Normal rows that were flagged."""
+    target_fpr: float
+    promised_fpr: float
+    """k / (n + 1): the mean realised rate over calibration sets."""
+    false_positive_rate: Figure
+    """Share of the normal rows that were flagged, with its Clopper-Pearson interval."""
+    expected_flags: tuple[int, int]
+    """Between these numbers of normal rows are flagged in 95 % of all cases: a beta-binomial interval."""
+    within_promise: bool | None
+    """Whether `flagged` is inside `expected_flags`; None without normal rows."""
+    elbo: Figure
+    """Mean over the normal rows, in nats per record; higher is better."""
+    reconstruction: Figure
+    """Mean of -log p(x|z) over the normal rows, in nats per record."""
+    kl: Figure
+    """Mean over the normal rows, in nats per record."""
+    labelled: Labelled | None
+    """None where there were no labels."""
+    notes: tuple[str, ...]
+    """Why a figure is not there, in sentences."""
+
+    def figures(self) -> dict[str, Figure]:
+        """The figures by name, the most telling first."""
+        figures: dict[str, Figure] = {}
+        if self.labelled is not None:
+            figures |= {
+                "ROC AUC": self.labelled.roc_auc,
+                "average precision": self.labelled.average_precision,
+                "precision": self.labelled.precision,
+                "recall": self.labelled.recall,
+                "F1": self.labelled.f1,
+                "best F1 of any threshold": Figure(self.labelled.best_f1),
+            }
+        return figures | {
+            "false-positive rate": self.false_positive_rate,
+            "ELBO, nats": self.elbo,
+            "reconstruction, nats": self.reconstruction,
+            "KL, nats": self.kl,
+        }
+
+    def frame(self) -> pd.DataFrame:
+        """The figures as a table with the columns metric, value, low, high; NaN where one cannot be known."""
+        rows = [(metric, figure.value, figure.low, figure.high) for metric, figure in self.figures().items()]
+        frame = pd.DataFrame(rows, columns=["metric", "value", "low", "high"])
+        return frame.astype({"value": float, "low": float, "high": float})
+
+
+def evaluate(detector: Detector, table: Table, anomalous: Mask | None, *, seed: int) -> Evaluation:
+    """Judge the rows of a table and hold the verdicts against labels, shape (rows,), or against the promise alone.
+
+    Without labels every row counts as normal. Rows with problems are counted and left out.
+    """
+    verdicts = detector.score(table, errors="mark")
+    usable = ~np.isnan(verdicts.score)
+    is_anomaly = np.zeros(table.rows, bool) if anomalous is None else np.asarray(anomalous, bool)
+    normal = usable & ~is_anomaly
+    judged = _Judged(verdicts.score[usable], verdicts.anomaly[usable], is_anomaly[usable])
+    flagged, rows = int(verdicts.anomaly[normal].sum()), int(normal.sum())
+    notes: list[str] = []
+    if not rows:
+        notes.append("No normal row could be judged, so the false-positive rate and the ELBO are not known.")
+    labelled = None if anomalous is None else _labelled(judged, notes, seed)
+    calibration = detector.calibration
+    expected = _expected_flags(rows, calibration.rank, calibration.size)
+    reconstruction, kl = detector.elbo_terms(take(table, normal)) if rows else (np.empty(0), np.empty(0))
+    return Evaluation(
+        rows=int(usable.sum()),
+        problems=int((~usable).sum()),
+        normal=rows,
+        flagged=flagged,
+        target_fpr=calibration.target_fpr,
+        promised_fpr=calibration.expected_fpr,
+        false_positive_rate=proportion(flagged, rows),
+        expected_flags=expected,
+        within_promise=expected[0] <= flagged <= expected[1] if rows else None,
+        elbo=_mean(-(reconstruction + kl)),
+        reconstruction=_mean(reconstruction),
+        kl=_mean(kl),
+        labelled=labelled,
+        notes=tuple(notes),
+    )
+
+
+def proportion(count: int, total: int) -> Figure:
+    """count / total with its Clopper-Pearson interval."""
+    if not total:
+        return Figure(None)
+    tail = (1 - CONFIDENCE) / 2
+    low = float(stats.beta.ppf(tail, count, total - count + 1)) if count else 0.0
+    high = float(stats.beta.ppf(1 - tail, count + 1, total - count)) if count < total else 1.0
+    return Figure(count / total, low, high)
+
+
+class _Judged(NamedTuple):
+    """Scores, flags and labels of the rows that could be judged, each (rows,)."""
+
+    scores: Floats
+    flags: Mask
+    anomalous: Mask
+
+
+def _expected_flags(rows: int, rank: int, size: int) -> tuple[int, int]:
+    """The 95 % interval of flagged normal rows: BetaBinomial(rows, k, n + 1 - k)."""
+    if not rows:
+        return (0, 0)
+    low, high = stats.betabinom.interval(CONFIDENCE, rows, rank, size + 1 - rank)
+    return int(low), int(high)
+
+
+def _labelled(judged: _Judged, notes: list[str], seed: int) -> Labelled:
+    flags, anomalous = judged.flags, judged.anomalous
+    positives, negatives = int(anomalous.sum()), int((~anomalous).sum())
+    tp, fp = int((flags & anomalous).sum()), int((flags & ~anomalous).sum())
+    counts = Counts(tp=tp, fp=fp, tn=negatives - fp, fn=positives - tp)
+    nothing = Figure(None)
+    if not positives:
+        notes.append("No row is labelled as an anomaly, so nothing can be said about how many would be found.")
+        return Labelled(counts, nothing, nothing, nothing, nothing, nothing, None)
+    if not negatives:
+        notes.append("No row is labelled as normal, so neither ranking nor precision means anything; recall does.")
+        return Labelled(counts, nothing, nothing, nothing, proportion(tp, positives), nothing, None)
+    if not tp + fp:
+        notes.append("No row was flagged, so precision is not defined.")
+    found = intervals(judged.scores, flags, anomalous, seed=seed)
+    precision, recall = (tp / (tp + fp) if tp + fp else None), tp / positives
+    return Labelled(
+        counts=counts,
+        roc_auc=_figure(metrics.roc_auc_score(anomalous, judged.scores), found["roc_auc"]),
+        average_precision=_figure(
+            metrics.average_precision_score(anomalous, judged.scores), found["average_precision"]
+        ),
+        precision=nothing if precision is None else _figure(precision, found["precision"]),
+        recall=_figure(recall, found["recall"]),
+        f1=_figure(metrics.f1_score(anomalous, flags, zero_division=0.0), found["f1"]),
+        best_f1=ranking(judged.scores, anomalous).best_f1(),
+    )
+
+
+def _figure(value: float, interval: Interval) -> Figure:
+    return Figure(float(value), interval.low, interval.high)
+
+
+def _mean(values: Floats) -> Figure:
+    """The mean with its interval by the normal approximation, which needs two values."""
+    if not len(values):
+        return Figure(None)
+    mean = float(values.mean())
+    if len(values) < 2:
+        return Figure(mean)
+    spread = float(stats.norm.ppf((1 + CONFIDENCE) / 2) * values.std(ddof=1) / np.sqrt(len(values)))
+    return Figure(mean, mean - spread, mean + spread)

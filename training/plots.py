@@ -1,0 +1,192 @@
+"""The figures of the report, each as an `<svg>` element."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+from matplotlib.axes import Axes
+from scipy import stats
+from sklearn import metrics
+
+from service.detector.calibration import Calibration
+from training.history import Epoch
+from training.run import Latent
+from training.svg import FAINT, INK, MARK, NORMAL, STRANGE, canvas, render, styled
+
+Floats = npt.NDArray[np.float64]
+BARS = 40
+POINTS = 1_200
+"""Points drawn of the latent space; more would make the page heavy and the picture no clearer."""
+
+
+@styled
+def training_curves(history: Sequence[Epoch]) -> str:
+    """Loss, reconstruction, KL and held-out ELBO over the steps of a fit, a panel each."""
+    figure, axes = canvas(6.0, 4)
+    steps = [epoch.step for epoch in history]
+    panels = (
+        ("loss", [epoch.loss for epoch in history], INK),
+        ("reconstruction", [epoch.reconstruction for epoch in history], NORMAL),
+        ("KL", [epoch.kl for epoch in history], MARK),
+        ("held-out ELBO", [epoch.held_out_elbo for epoch in history], STRANGE),
+    )
+    for ax, (title, values, colour) in zip(axes, panels, strict=True):
+        ax.plot(steps, values, color=colour, linewidth=1.4, marker="o" if len(steps) < 3 else None, markersize=3)
+        ax.set_title(title, loc="left", fontsize=9)
+        ax.set_ylabel("nats")
+    axes[-1].set_xlabel("step")
+    last = history[-1]
+    return render(
+        figure,
+        "curves",
+        f"Four curves over {last.step} steps. At the end: loss {last.loss:.4g}, reconstruction "
+        f"{last.reconstruction:.4g}, KL {last.kl:.4g}, held-out ELBO {last.held_out_elbo:.4g} nats per record.",
+    )
+
+
+@styled
+def score_distribution(calibration: Floats, threshold: float, unit: str, others: dict[str, Floats]) -> str:
+    """How the scores of the calibration rows, and of `others` by name, are distributed, with the threshold."""
+    figure, (ax,) = canvas(3.2)
+    low = float(min(calibration.min(), *(scores.min() for scores in others.values() if len(scores)), np.inf))
+    top = float(calibration.max())
+    high = max(top, threshold) + 1.5 * max(top - float(np.median(calibration)), 1e-9)
+    low = max(low, float(np.median(calibration)) - (high - float(np.median(calibration))))
+    edges = np.linspace(low, high, BARS + 1)
+    _shares(ax, calibration, edges, "calibration", NORMAL, filled=True)
+    beyond = False
+    for (name, scores), colour in zip(others.items(), (INK, STRANGE), strict=False):
+        if len(scores):
+            beyond |= bool((scores > high).any())
+            _shares(ax, scores, edges, name, colour, filled=False)
+    ax.axvline(threshold, color=MARK, linewidth=1.4, linestyle="--", label="threshold")
+    ax.set_xlabel(f"score, {unit}" + (" (the last bar holds all beyond it)" if beyond else ""))
+    ax.set_ylabel("share of rows")
+    ax.legend(loc="upper right")
+    parts = ", ".join(f"{np.mean(scores > threshold):.1%} of {name}" for name, scores in others.items() if len(scores))
+    return render(
+        figure,
+        "scores",
+        f"Score histograms with the threshold at {threshold:.4g}. Above it: {parts or 'see the text'}.",
+    )
+
+
+def _shares(ax: Axes, scores: Floats, edges: Floats, name: str, colour: str, *, filled: bool) -> None:
+    counts, _ = np.histogram(np.clip(scores, edges[0], edges[-1]), edges)
+    shares = counts / len(scores)
+    if filled:
+        ax.stairs(shares, edges, fill=True, color=colour, alpha=0.35, label=name)
+    else:
+        ax.stairs(shares, edges, color=colour, linewidth=1.3, label=name)
+
+
+@styled
+def p_value_histogram(p_values: Floats, calibration: Calibration) -> str:
+    """P-values of held-out normal rows against the uniform that is expected, with a 95 % band for each bar.
+
+    The band is beta-binomial: all p-values rest on the same calibration scores, and stray together.
+    """
+    figure, (ax,) = canvas(2.8)
+    bars = min(20, calibration.size + 1)
+    edges = np.linspace(0.0, 1.0, bars + 1)
+    grid = np.arange(1, calibration.size + 2) / (calibration.size + 1)
+    # A hair's breadth lets a p-value on an edge fall below it, as the flag's `p <= target` does.
+    slots = np.histogram(grid - 1e-12, edges)[0]
+    counts = np.histogram(p_values - 1e-12, edges)[0]
+    low, high = stats.betabinom.interval(0.95, len(p_values), slots, len(grid) - slots)
+    ax.stairs(counts, edges, fill=True, color=NORMAL, alpha=0.45)
+    ax.stairs(slots / len(grid) * len(p_values), edges, color=INK, linewidth=1.2, label="expected")
+    ax.stairs(high, edges, baseline=low, fill=True, color=MARK, alpha=0.2, label="95 % band")
+    ax.set_xlim(0, 1)
+    ax.set_ylim(bottom=0)
+    ax.set_xlabel("p-value")
+    ax.set_ylabel("rows")
+    ax.legend(loc="lower right")
+    inside = int(((counts >= low) & (counts <= high)).sum())
+    return render(
+        figure, "p-values", f"Histogram of {len(p_values)} p-values in {bars} bars; {inside} lie in the band expected."
+    )
+
+
+@styled
+def roc_curve(scores: Floats, anomalous: npt.NDArray[np.bool_], threshold: float) -> str:
+    """True- against false-positive rate, with the point of the threshold."""
+    figure, (ax,) = canvas(3.6)
+    fpr, tpr, _ = metrics.roc_curve(anomalous, scores)
+    area = metrics.auc(fpr, tpr)
+    flagged = scores > threshold
+    ax.plot([0, 1], [0, 1], color=FAINT, linewidth=1, label="chance")
+    ax.plot(fpr, tpr, color=NORMAL, linewidth=1.6, label=f"area {area:.3f}")
+    ax.plot(flagged[~anomalous].mean(), flagged[anomalous].mean(), "o", color=MARK, markersize=6, label="threshold")
+    _unit_square(ax, "false-positive rate", "true-positive rate")
+    return render(figure, "roc", f"ROC curve with area {area:.3f}.")
+
+
+@styled
+def precision_recall_curve(scores: Floats, anomalous: npt.NDArray[np.bool_], threshold: float) -> str:
+    """Precision against recall, with the point of the threshold and the share of anomalies."""
+    figure, (ax,) = canvas(3.6)
+    precision, recall, _ = metrics.precision_recall_curve(anomalous, scores)
+    average = metrics.average_precision_score(anomalous, scores)
+    flagged = scores > threshold
+    ax.axhline(anomalous.mean(), color=FAINT, linewidth=1, label="chance")
+    ax.step(recall, precision, where="post", color=NORMAL, linewidth=1.6, label=f"average {average:.3f}")
+    if flagged.any():
+        point = flagged[anomalous].mean(), anomalous[flagged].mean()
+        ax.plot(*point, "o", color=MARK, markersize=6, label="threshold")
+    _unit_square(ax, "recall", "precision")
+    return render(figure, "pr", f"Precision-recall curve with average precision {average:.3f}.")
+
+
+def _unit_square(ax: Axes, x: str, y: str) -> None:
+    ax.set_xlim(-0.02, 1.02)
+    ax.set_ylim(-0.02, 1.02)
+    ax.set_xlabel(x)
+    ax.set_ylabel(y)
+    ax.legend(loc="lower right")
+
+
+@styled
+def column_bars(names: Sequence[str], weights: Sequence[float], unit: str) -> str:
+    """Columns by what they add to the score, strongest first."""
+    figure, (ax,) = canvas(0.7 + 0.24 * len(names))
+    places = np.arange(len(names))[::-1]
+    ax.barh(places, weights, color=NORMAL, alpha=0.7, height=0.7)
+    ax.set_yticks(places, [name if len(name) <= 24 else name[:23] + "…" for name in names])
+    ax.grid(visible=False, axis="y")
+    ax.set_xlabel(f"added to the score on average, {unit}")
+    strongest = ", ".join(f"{name} {weight:.3g}" for name, weight in zip(names[:5], weights, strict=False))
+    return render(figure, "columns", f"Bars of the columns that add most to the score: {strongest}.")
+
+
+@styled
+def latent_plane(latent: Latent, threshold: float, seed: int = 0) -> str:
+    """The latent means on their first two principal components: normal, flagged, and labelled anomalies."""
+    figure, (ax,) = canvas(4.2)
+    rng = np.random.default_rng(seed)
+    pick = np.sort(rng.permutation(len(latent.means))[:POINTS])
+    centred = latent.means - latent.means.mean(axis=0)
+    _, spread, axes = np.linalg.svd(centred, full_matrices=False)
+    plane = (centred @ axes[:2].T)[pick]
+    if plane.shape[1] < 2:
+        plane = np.column_stack([plane, np.zeros(len(plane))])
+    share = float((spread[:2] ** 2).sum() / max((spread**2).sum(), 1e-300))
+    labelled, flagged = latent.anomalous[pick], latent.scores[pick] > threshold
+    groups = (
+        ("normal, passed", ~labelled & ~flagged, NORMAL, "o", 7),
+        ("normal, flagged" if labelled.any() else "flagged", ~labelled & flagged, MARK, "o", 12),
+        ("anomaly, passed", labelled & ~flagged, STRANGE, "x", 14),
+        ("anomaly, flagged", labelled & flagged, STRANGE, "o", 9),
+    )
+    for name, mask, colour, marker, size in groups:
+        if mask.any():
+            x, y = plane[mask].T
+            ax.scatter(x, y, s=size, color=colour, marker=marker, alpha=0.6, linewidths=0.8, label=name)
+    ax.set_xlabel("first principal component")
+    ax.set_ylabel("second")
+    ax.legend(loc="best")
+    return render(
+        figure,
+        "latent",
+        f"Scatter of {len(pick)} records in the latent space, on two axes that carry {share:.0%} of its variance.",
+    )

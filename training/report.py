@@ -1,0 +1,197 @@
+"""The report of a training run: one HTML file that needs nothing else."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jinja2
+import numpy as np
+import numpy.typing as npt
+
+from service.detector.reasons import Reason
+from service.detector.schema import BooleanColumn, CategoricalColumn, Column, NumericColumn, TimestampColumn
+from training import plots
+from training.rows import take
+from training.run import Run, Scored
+from training.words import percent, promise, verdicts, with_interval
+
+TEMPLATES = Path(__file__).parent / "templates"
+STRANGEST = 10
+REASONS = 3
+EXPLAINED_ROWS = 2_000
+"""Most rows over which the columns that matter are averaged."""
+COLUMNS_SHOWN = 15
+
+
+class ColumnRow(NamedTuple):
+    """A line of the table of columns."""
+
+    name: str
+    kind: str
+    why: str
+    range: str
+    missing: str
+
+
+class StrangeRow(NamedTuple):
+    """A held-out normal record that looks strange."""
+
+    row: int | None
+    """Where it stands in the training files, from 1 below the header."""
+    score: float
+    p_value: float
+    reasons: list[Reason]
+
+
+def report(run: Run) -> str:
+    """report.html of a run."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["value"] = _value
+    environment.filters["percent"] = percent
+    return environment.get_template("report.html").render(
+        manifest=run.manifest,
+        calibration=run.manifest.calibration,
+        promise=promise(run.manifest.calibration),
+        verdicts=verdicts(run.evaluation),
+        evaluation=run.evaluation,
+        figures=_figures(run),
+        baselines=run.baselines or [],
+        notes=[*run.notes, *run.evaluation.notes],
+        plots=_plots(run),
+        columns=list(_columns(run)),
+        strange=_strangest(run),
+        settings=list(_flat(run.manifest.training, skip=("evaluation", "history", "notes"))),
+    )
+
+
+def _figures(run: Run) -> list[tuple[str, str]]:
+    """The figures of the evaluation that are known, in words."""
+    rates = ("precision", "recall", "false-positive rate")
+    return [
+        (metric, with_interval(figure, as_percent=metric in rates))
+        for metric, figure in run.evaluation.figures().items()
+        if figure.value is not None
+    ]
+
+
+def _plots(run: Run) -> dict[str, str]:
+    """The figures that this run has the data for, by name. They are SVG that is safe to stand in the page."""
+    threshold = run.manifest.calibration.threshold
+    digits = run.manifest.score.digits
+    normal, anomalous = _finite(run.held_out, digits), _finite(run.anomalies, digits)
+    others = {"held-out normal rows": normal, "anomalies": anomalous}
+    unit = run.manifest.score.unit
+    made = {"scores": plots.score_distribution(run.calibration_scores, threshold, unit, others)}
+    if run.history:
+        made["curves"] = plots.training_curves(run.history)
+    if len(normal):
+        calibration = run.detector.calibration
+        made["p_values"] = plots.p_value_histogram(calibration.p_values(normal), calibration)
+    if len(normal) and len(anomalous):
+        scores = np.concatenate([normal, anomalous])
+        labels = np.arange(len(scores)) >= len(normal)
+        made["roc"] = plots.roc_curve(scores, labels, threshold)
+        made["precision_recall"] = plots.precision_recall_curve(scores, labels, threshold)
+    weights = _column_weights(run)
+    if weights:
+        made["columns"] = plots.column_bars([name for name, _ in weights], [value for _, value in weights], unit)
+    if run.latent is not None and len(run.latent.means) > 1:
+        made["latent"] = plots.latent_plane(run.latent, threshold)
+    return made
+
+
+def _finite(scored: Scored | None, digits: int) -> npt.NDArray[np.float64]:
+    """The scores of rows without problems, rounded as they are before they meet the threshold."""
+    return np.empty(0) if scored is None else np.round(scored.scores[~np.isnan(scored.scores)], digits)
+
+
+def _column_weights(run: Run) -> list[tuple[str, float]]:
+    """The columns that add most to the scores of the strangest rows, with what each adds on average."""
+    source = run.anomalies if run.anomalies is not None and len(_top(run.anomalies, 1)) else run.held_out
+    if source is None:
+        return []
+    rows = _top(source, EXPLAINED_ROWS if source is run.anomalies else max(len(source.scores) // 100, STRANGEST))
+    if not len(rows):
+        return []
+    (terms,) = run.detector.scorer.outputs(take(source.table, rows), ("terms",))
+    means = np.maximum(terms, 0.0).mean(axis=0)
+    order = np.argsort(-means, kind="stable")[:COLUMNS_SHOWN]
+    names = run.manifest.schema.names
+    return [(names[i], float(means[i])) for i in order if means[i] > 0]
+
+
+def _top(scored: Scored, count: int) -> npt.NDArray[np.int64]:
+    """The positions of the highest scores, highest first."""
+    usable = np.flatnonzero(~np.isnan(scored.scores))
+    order: npt.NDArray[np.int64] = usable[np.argsort(-scored.scores[usable], kind="stable")][:count]
+    return order
+
+
+def _strangest(run: Run) -> list[StrangeRow]:
+    if run.held_out is None:
+        return []
+    rows = _top(run.held_out, STRANGEST)
+    found = run.detector.score(take(run.held_out.table, rows), reasons=REASONS)
+    places = [None] * len(rows) if run.held_out.rows is None else [int(place) + 1 for place in run.held_out.rows[rows]]
+    return [
+        StrangeRow(place, float(score), float(p_value), reasons)
+        for place, score, p_value, reasons in zip(places, found.score, found.p_value, found.reasons or [], strict=True)
+    ]
+
+
+def _columns(run: Run) -> Iterator[ColumnRow]:
+    schema = run.manifest.schema
+    known = {column.name: column for column in schema.columns}
+    left_out = {column.name: column.reason for column in schema.left_out}
+    for decision in run.decisions:
+        column = known.get(decision.name)
+        if column is None:
+            yield ColumnRow(decision.name, "left out", left_out.get(decision.name, decision.why), "", "")
+        else:
+            missing = percent(column.missing / schema.rows) if column.missing and schema.rows else ""
+            yield ColumnRow(decision.name, decision.kind, decision.why, _range(column), missing)
+
+
+def _range(column: Column) -> str:
+    match column:
+        case NumericColumn(constant=None):
+            return f"{_value(column.minimum)} to {_value(column.maximum)}"
+        case NumericColumn():
+            return f"always {_value(column.constant)}"
+        case BooleanColumn():
+            return "true or false"
+        case CategoricalColumn():
+            shown = ", ".join(level if len(level) <= 20 else level[:19] + "…" for level in column.levels[:4])
+            return f"{len(column.levels)} levels: {shown}{', …' if len(column.levels) > 4 else ''}"
+        case TimestampColumn():
+            return f"by {', '.join(column.fields)}"
+
+
+def _value(value: float | int | str | bool | None) -> str:
+    """A cell as a reader wants it: numbers short, a missing value named."""
+    if value is None:
+        return "missing"
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _flat(values: dict[str, Any], skip: tuple[str, ...] = (), prefix: str = "") -> Iterator[tuple[str, str]]:
+    """The leaves of nested settings, with dotted names."""
+    for key, value in values.items():
+        if key in skip:
+            continue
+        name = f"{prefix}{key}".replace("_", " ")
+        if isinstance(value, dict):
+            yield from _flat(value, prefix=f"{name}: ")
+        elif isinstance(value, list | tuple) and any(isinstance(item, dict) for item in value):
+            for i, item in enumerate(value, 1):
+                yield from _flat(item, prefix=f"{name} {i}: ") if isinstance(item, dict) else [(name, str(item))]
+        else:
+            yield name, ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
