@@ -1,0 +1,110 @@
+"""The scoring service as an ASGI application."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any, cast
+
+import anyio.to_thread
+from fastapi import FastAPI, Request
+from fastapi.responses import HTMLResponse
+from prometheus_client.exposition import choose_encoder
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+from starlette.routing import Route
+
+from service import __version__, info, openapi, pages
+from service.edge import Edge
+from service.metrics import Metrics
+from service.problems import NOT_FOUND, NOT_READY, WRONG_METHOD, RequestError, respond
+from service.registry import Registry
+from service.scoring import ScoreEndpoint, find
+from service.settings import Settings
+
+Endpoint = Callable[..., Awaitable[Any]]
+
+
+def create_app(settings: Settings, registry: Registry | None = None, metrics: Metrics | None = None) -> FastAPI:
+    """The service. A registry that is given serves as it is; without one the models folder is loaded at start."""
+    counted = metrics or Metrics()
+    served = registry or Registry(counted)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        if registry is None:
+            await anyio.to_thread.run_sync(served.load, settings.models, settings.device)
+        yield
+
+    app = FastAPI(
+        title="Kilter",
+        version=__version__,
+        lifespan=lifespan,
+        openapi_url=None,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+    )
+    score = ScoreEndpoint(served, settings.max_body_bytes, settings.max_records)
+    app.router.routes.append(Route(openapi.SCORE_PATH, score, methods=["POST"], include_in_schema=False))
+    paths: dict[Any, str] = {score: openapi.SCORE_PATH}
+
+    def get(path: str, **options: Any) -> Callable[[Endpoint], Endpoint]:
+        def register(endpoint: Endpoint) -> Endpoint:
+            app.add_api_route(path, endpoint, methods=["GET"], **options)
+            paths[endpoint] = path
+            return endpoint
+
+        return register
+
+    @get("/v1/models", tags=["models"], summary="The models that serve")
+    async def list_models() -> info.Models:
+        return info.Models(models=[info.summary(d) for d in served.detectors], failed=sorted(served.failures))
+
+    @get("/v1/models/{name}", tags=["models"], summary="A model: its fields, its threshold, where it comes from")
+    async def show_model(name: str) -> info.ModelDetails:
+        return info.details(find(served, name).detector)
+
+    @get("/healthz", tags=["platform"], summary="Whether the process answers")
+    async def health() -> info.Health:
+        return info.Health()
+
+    @get("/readyz", tags=["platform"], summary="Whether a model serves")
+    async def ready() -> info.Ready:
+        if served.why_not_ready is not None:
+            raise RequestError(NOT_READY, served.why_not_ready)
+        return info.Ready(models={detector.name: detector.version for detector in served.detectors})
+
+    @get("/metrics", tags=["platform"], summary="Metrics for Prometheus", response_class=Response)
+    async def show_metrics(request: Request) -> Response:
+        encode, media_type = choose_encoder(request.headers.get("accept", ""))
+        return Response(encode(counted.registry), headers={"content-type": media_type})
+
+    @get("/", include_in_schema=False)
+    async def home(request: Request) -> HTMLResponse:
+        return HTMLResponse(pages.home(served, str(request.base_url)))
+
+    @get("/docs", include_in_schema=False)
+    async def docs(request: Request) -> HTMLResponse:
+        return HTMLResponse(pages.docs(openapi.document(app, served, settings.max_records), str(request.base_url)))
+
+    @get("/openapi.json", include_in_schema=False)
+    async def show_openapi() -> dict[str, Any]:
+        return openapi.document(app, served, settings.max_records)
+
+    app.add_exception_handler(RequestError, _http_problem)
+    app.add_exception_handler(HTTPException, _http_exception)
+    app.add_middleware(Edge, metrics=counted, routes=paths)
+    return app
+
+
+async def _http_problem(_: Request, error: Exception) -> Response:
+    return respond(cast(RequestError, error))
+
+
+async def _http_exception(request: Request, error: Exception) -> Response:
+    """What the router itself refuses: a path or a method that is not there."""
+    refused = cast(HTTPException, error)
+    place = f"{request.method[:20]} {request.url.path[:200]}"
+    if refused.status_code == WRONG_METHOD.status:
+        detail = f"{place} is not possible: the header Allow says what is"
+        return respond(RequestError(WRONG_METHOD, detail, headers=refused.headers))
+    return respond(RequestError(NOT_FOUND, f"there is nothing at {place}: /docs lists what there is"))

@@ -1,0 +1,1 @@
+"""The commands of `kilter` that an install without training has, one module each."""

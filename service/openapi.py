@@ -1,0 +1,146 @@
+"""The OpenAPI document, made for the models that serve: FastAPI's own for the routes that it handles, and the rest."""
+
+from typing import Any
+
+import msgspec
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+
+from service import info, problems, scoring
+from service.body import JSON
+from service.detector import Schema
+from service.detector.inputs import FLOAT32_MAX
+from service.detector.schema import BooleanColumn, CategoricalColumn, Column, NumericColumn, TimestampColumn
+from service.registry import Registry
+from service.verdicts import Answer, answer_of
+
+COMPONENT = "#/components/schemas/{name}"
+SCORE_PATH = "/v1/models/{name}/score"
+DESCRIPTION = "Calibrated verdicts on records: a score, a p-value, a flag, and which fields are off."
+Json = dict[str, Any]
+
+
+def document(app: FastAPI, registry: Registry, max_records: int) -> Json:
+    """The document, with the models' own schemas, and examples that work as they stand."""
+    found = get_openapi(title=app.title, version=app.version, description=DESCRIPTION, routes=app.routes)
+    schemas: Json = found.setdefault("components", {}).setdefault("schemas", {})
+    for name in ("HTTPValidationError", "ValidationError"):
+        schemas.pop(name, None)
+    schemas |= msgspec.json.schema_components((Answer, problems.Details), ref_template=COMPONENT)[1]
+    schemas |= {f"record.{d.name}": record_schema(d.schema) for d in registry.detectors}
+    for path, operations in found["paths"].items():
+        _finish(path, operations["get"], registry)
+    found["paths"][SCORE_PATH] = {"post": _score_operation(registry, max_records)}
+    found["paths"] = dict(sorted(found["paths"].items()))
+    return found
+
+
+def _finish(path: str, operation: Json, registry: Registry) -> None:
+    """Say of one of FastAPI's routes what it cannot know: examples, media types, problems."""
+    responses: Json = operation["responses"]
+    responses.pop("422", None)
+    if path == "/metrics":
+        text = {"schema": {"type": "string"}}
+        responses["200"]["content"] = {"text/plain": text, "application/openmetrics-text": text}
+    if path == "/readyz":
+        responses["503"] = _problem("No model is loaded.", problems.NOT_READY)
+    if "{name}" in path:
+        operation["parameters"] = [_name(registry)]
+        responses["404"] = _problem("There is no such model.", problems.UNKNOWN_MODEL)
+        responses["503"] = _problem("No model is loaded.", problems.NOT_READY)
+        for detector in registry.detectors[:1]:
+            shown = info.details(detector).model_dump(by_alias=True)
+            responses["200"]["content"][JSON]["example"] = shown
+
+
+def _name(registry: Registry) -> Json:
+    schema: Json = {"type": "string"}
+    if registry.names:
+        schema["enum"] = registry.names
+    parameter = {"name": "name", "in": "path", "required": True, "schema": schema, "description": "a model's name"}
+    return parameter | ({"example": registry.names[0]} if registry.names else {})
+
+
+def _score_operation(registry: Registry, max_records: int) -> Json:
+    reasons = {"anyOf": [{"type": "boolean"}, {"type": "integer", "minimum": 0, "maximum": scoring.MAX_REASONS}]}
+    answer: Json = {"schema": {"$ref": COMPONENT.format(name="Answer")}}
+    for detector in registry.detectors[:1]:
+        verdicts = detector.score(detector.probes.records[:1], reasons=scoring.DEFAULT_REASONS)
+        answer["example"] = msgspec.to_builtins(answer_of(detector, [verdicts]))
+    return {
+        "tags": ["scoring"],
+        "summary": "Judge records",
+        "description": "Every record of the request is judged, or none and every problem is listed. A record has every "
+        "field of the model; null stands for an unknown value.",
+        "operationId": "score",
+        "parameters": [
+            _name(registry),
+            {
+                "name": "reasons",
+                "in": "query",
+                "required": False,
+                "schema": reasons,
+                "description": f"reasons for each record: how many at most, or true for {scoring.DEFAULT_REASONS}",
+            },
+        ],
+        "requestBody": {"required": True, "content": {JSON: _json_body(registry, max_records)}},
+        "responses": {
+            "200": {"description": "The verdicts, in the order of the records.", "content": {JSON: answer}},
+            "400": _problem("The body cannot be read.", problems.BAD_BODY),
+            "404": _problem("There is no such model.", problems.UNKNOWN_MODEL),
+            "413": _problem("The body is too long, or has too many records.", problems.TOO_LARGE),
+            "415": _problem("The content type is not supported.", problems.WRONG_TYPE),
+            "422": _problem("Records do not fit the model.", problems.BAD_RECORDS),
+            "503": _problem("No model is loaded.", problems.NOT_READY),
+        },
+    }
+
+
+def _json_body(registry: Registry, max_records: int) -> Json:
+    records: list[Json] = [{"$ref": COMPONENT.format(name=f"record.{name}")} for name in registry.names]
+    one: Json = {"anyOf": records} if len(records) > 1 else records[0] if records else {"type": "object"}
+    many: Json = {
+        "type": "object",
+        "properties": {"records": {"type": "array", "items": one, "minItems": 1, "maxItems": max_records}},
+        "required": ["records"],
+        "additionalProperties": False,
+    }
+    examples = {d.name: {"summary": f"for {d.name}", "value": info.example(d)} for d in registry.detectors}
+    return {"schema": {"anyOf": [many, one]}} | ({"examples": examples} if examples else {})
+
+
+def record_schema(schema: Schema) -> Json:
+    """What a record in JSON must be, as JSON Schema: exactly what `service.detector.inputs` takes."""
+    properties = {column.name: _cell(column) for column in schema.columns}
+    ignored: Json = {column.name: {"description": f"not looked at: {column.reason}"} for column in schema.left_out}
+    return {
+        "type": "object",
+        "properties": properties | ignored,
+        "required": list(schema.names),
+        "additionalProperties": False,
+    }
+
+
+def _cell(column: Column) -> Json:
+    match column:
+        case NumericColumn():
+            seen = f"{column.minimum:g} to {column.maximum:g} in the fitting rows"
+            return {"type": ["number", "null"], "minimum": -FLOAT32_MAX, "maximum": FLOAT32_MAX, "description": seen}
+        case BooleanColumn():
+            return {"enum": [True, False, None, 0, 1], "description": "a flag"}
+        case CategoricalColumn():
+            levels = ", ".join(column.levels[:10]) + (", ..." if len(column.levels) > 10 else "")
+            return {"type": ["string", "null"], "description": f"levels in the fitting rows: {levels}"}
+        case TimestampColumn(format="iso"):
+            return {"type": ["string", "null"], "format": "date-time", "description": "a time by ISO 8601"}
+        case TimestampColumn(format="unix_s" | "unix_ms"):
+            unit = {"unix_s": "seconds", "unix_ms": "milliseconds"}[column.format]
+            return {"type": ["number", "null"], "description": f"a Unix time in {unit}"}
+        case TimestampColumn():
+            return {"type": ["string", "null"], "description": f"a time of the form {column.format}"}
+
+
+def _problem(description: str, kind: problems.Kind) -> Json:
+    example = {"type": f"/docs#{kind.slug}", "title": kind.title, "status": kind.status, "detail": kind.meaning}
+    content = {"schema": {"$ref": COMPONENT.format(name="Details")}, "example": example | {"problems": []}}
+    return {"description": description, "content": {problems.MEDIA_TYPE: content}}

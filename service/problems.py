@@ -1,0 +1,105 @@
+"""What a client is told when a request cannot be answered: RFC 9457 problem details, all from here."""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import msgspec
+from starlette.responses import Response
+
+from service.detector import Problem
+
+MEDIA_TYPE = "application/problem+json"
+LISTED = 1000
+"""Problems that one answer lists; beyond it only their number is told, or that not all records were looked at."""
+
+
+class Kind(NamedTuple):
+    """A kind of problem: it is told apart by its `slug`, and `/docs#<slug>` says what it means."""
+
+    slug: str
+    status: int
+    title: str
+    meaning: str
+
+
+BAD_BODY = Kind("bad-body", 400, "The body cannot be read", "It is not JSON, or not the CSV that it claims to be.")
+NOT_FOUND = Kind("not-found", 404, "There is no such route", "The path is none of this service's.")
+UNKNOWN_MODEL = Kind("unknown-model", 404, "There is no such model", "The detail names the models that are loaded.")
+WRONG_METHOD = Kind("wrong-method", 405, "The route has no such method", "The header Allow names those that it has.")
+TOO_LARGE = Kind("too-large", 413, "The request is too large", "Its body or its number of records: send it in parts.")
+WRONG_TYPE = Kind("wrong-type", 415, "The content type is not supported", "Send application/json or text/csv.")
+BAD_RECORDS = Kind(
+    "bad-records",
+    422,
+    "The records do not fit the model",
+    "Every problem is listed with its record, counted from 0, and its field. No record was judged.",
+)
+BAD_PARAMETER = Kind("bad-parameter", 422, "A parameter has a wrong value", "The detail says which values it takes.")
+INTERNAL = Kind("internal", 500, "Something unforeseen happened", "A fault of the service: its log has the request id.")
+NOT_READY = Kind("not-ready", 503, "No model is loaded", "The detail says why.")
+
+KINDS = (
+    BAD_BODY,
+    NOT_FOUND,
+    UNKNOWN_MODEL,
+    WRONG_METHOD,
+    TOO_LARGE,
+    WRONG_TYPE,
+    BAD_RECORDS,
+    BAD_PARAMETER,
+    INTERNAL,
+    NOT_READY,
+)
+
+
+class Entry(msgspec.Struct, frozen=True):
+    """One thing that is wrong; `row` counts records from 0, and is null where it is not about one."""
+
+    row: int | None
+    field: str | None
+    message: str
+
+
+class Details(msgspec.Struct, frozen=True):
+    """A request that could not be answered, by RFC 9457."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    problems: list[Entry]
+
+
+class RequestError(Exception):
+    """A request that cannot be answered, and all that its client is told."""
+
+    def __init__(
+        self,
+        kind: Kind,
+        detail: str,
+        problems: Sequence[Problem] = (),
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        self.kind = kind
+        self.detail = detail
+        self.problems = problems
+        self.headers = headers
+        super().__init__(detail)
+
+
+def respond(problem: RequestError) -> Response:
+    """The problem as an `application/problem+json` response."""
+    kind = problem.kind
+    body = Details(
+        f"/docs#{kind.slug}",
+        kind.title,
+        kind.status,
+        problem.detail,
+        [Entry(*entry) for entry in problem.problems[:LISTED]],
+    )
+    return Response(
+        msgspec.json.encode(body),
+        kind.status,
+        dict(problem.headers) if problem.headers else None,
+        media_type=MEDIA_TYPE,
+    )

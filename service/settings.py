@@ -1,0 +1,52 @@
+"""The service's settings: environment variables `KILTER_*`, read once when it starts."""
+
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, ValidationError
+from pydantic_core import ErrorDetails
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from service.detector import KilterError
+
+PREFIX = "KILTER_"
+
+
+class Settings(BaseSettings):
+    """What an operator may choose. The field `port` is the environment variable `KILTER_PORT`, and so on."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, env_ignore_empty=True, frozen=True)
+
+    models: Path = Field(Path("models"), description="folder of models: `<name>/<version>/`")
+    host: str = Field("127.0.0.1", min_length=1, description="address to listen on; `0.0.0.0` for all of IPv4")
+    port: int = Field(8000, ge=0, le=65535, description="port to listen on; 0 takes any that is free")
+    device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$", description="`auto`, `cpu`, `cuda` or `cuda:N`")
+    max_body_bytes: int = Field(32 * 1024 * 1024, ge=1, description="largest request body, in bytes; beyond it 413")
+    max_records: int = Field(100_000, ge=1, description="most records in one request; beyond it 413")
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="`debug`, `info` (a line per request), `warning` or `error`"
+    )
+    shutdown_seconds: int = Field(25, ge=0, description="how long requests in flight may take to finish on SIGTERM")
+
+
+def read_settings(**given: Any) -> Settings:
+    """The settings from the environment, `given` ones first. Raises KilterError naming each variable that is wrong."""
+    try:
+        return Settings(**given)
+    except ValidationError as error:
+        raise KilterError("\n".join(_message(problem, given) for problem in error.errors())) from None
+
+
+def _message(problem: ErrorDetails, given: dict[str, Any]) -> str:
+    field, value = str(problem["loc"][0]), problem["input"]
+    place = f"--{field.replace('_', '-')}" if field in given else PREFIX + field.upper()
+    known = Settings.model_fields.get(field)
+    text = f"{place}={str(value)!r}: {problem['msg'][:1].lower()}{problem['msg'][1:]}"
+    if known is not None:
+        text += f"; it is the {known.description}"
+    if str(value).startswith("tcp://"):
+        text += (
+            "\nKubernetes sets such variables for a Service that is called kilter: put `enableServiceLinks: false` "
+            "in the pod's specification"
+        )
+    return text

@@ -1,0 +1,91 @@
+"""A detector with a column of every kind around a program that is plain arithmetic, and a service that serves it."""
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from starlette.testclient import TestClient
+
+from service.app import create_app
+from service.detector import Calibration, Detector, Schema
+from service.detector.artifact import FORMAT, CalibrationInfo, Manifest, Probes, ScoreInfo
+from service.detector.runtime import Matrix
+from service.detector.schema import BooleanColumn, CategoricalColumn, LeftOut, NumericColumn, TimestampColumn
+from service.metrics import Metrics
+from service.registry import Registry
+from service.settings import Settings
+
+SCHEMA = Schema(
+    columns=(
+        NumericColumn("amount", center=50.0, scale=10.0, minimum=20.0, maximum=90.0),
+        NumericColumn("items", center=3.0, scale=2.0, minimum=1.0, maximum=9.0, integer=True, missing=4),
+        BooleanColumn("member", true=("true",), false=("false",)),
+        CategoricalColumn("colour", levels=("red", "blue"), counts=(60, 40)),
+        TimestampColumn("at", "iso", ("hour", "weekday")),
+    ),
+    rows=100,
+    left_out=(LeftOut("id", "its values are all different, like an identifier"),),
+)
+RECORD: dict[str, Any] = {"amount": 52.5, "items": 3, "member": True, "colour": "red", "at": "2024-05-31T08:15:00"}
+STRANGE: dict[str, Any] = RECORD | {"amount": 9100.0}
+
+
+class Squares:
+    """A program whose score is the sum of the squared features, a missing one counting 1."""
+
+    device = "cpu"
+
+    def __init__(self, seconds: float = 0.0) -> None:
+        self.seconds = seconds
+        """How long a call takes."""
+
+    def run(self, x: Matrix, outputs: Sequence[str]) -> list[npt.NDArray[np.float64]]:
+        time.sleep(self.seconds)
+        squares = np.nan_to_num(x.astype(np.float64), nan=1.0) ** 2
+        terms = np.column_stack([squares[:, :4], squares[:, 4:].sum(axis=1)])
+        made = {"score": squares.sum(axis=1), "terms": terms, "expected": np.zeros_like(squares)}
+        return [made[name] for name in outputs]
+
+
+class Broken(Squares):
+    """A program that fails."""
+
+    def run(self, x: Matrix, outputs: Sequence[str]) -> list[npt.NDArray[np.float64]]:
+        raise RuntimeError("secret 9100.0")
+
+
+def detector(name: str = "shop", schema: Schema = SCHEMA, program: Squares | None = None) -> Detector:
+    """A detector of `Squares`: scores above 500 are anomalies, at a rate of 0.05."""
+    calibration = Calibration.of(np.linspace(10.0, 510.0, 199), 0.05, 6)
+    info = CalibrationInfo(
+        size=calibration.size,
+        target_fpr=calibration.target_fpr,
+        rank=calibration.rank,
+        threshold=calibration.threshold,
+        expected_fpr=calibration.expected_fpr,
+        upper_fpr=0.11,
+        split="random",
+    )
+    manifest = Manifest(
+        format=FORMAT,
+        name=name,
+        version=3,
+        created="2024-05-31T08:15:00Z",
+        schema=schema,
+        network={"kind": "squares"},
+        score=ScoreInfo("elbo", "nats", 6, 1e-5),
+        calibration=info,
+        training={"rows": 100},
+        libraries={"kilter": "0.1.0"},
+        tensors={},
+    )
+    return Detector(manifest, program or Squares(), calibration, Probes([RECORD], [], [], []))
+
+
+def client(*detectors: Detector, metrics: Metrics | None = None, **settings: Any) -> TestClient:
+    """A client of a service of the detectors, of `detector()` where none is given; unforeseen exceptions are answered."""
+    counted = metrics or Metrics()
+    app = create_app(Settings(**settings), Registry(counted, detectors or [detector()]), counted)
+    return TestClient(app, raise_server_exceptions=False)
