@@ -46,11 +46,14 @@ def split(normal: Positions, target_fpr: float | None, seed: int, times: npt.NDA
     size = choose_size(len(normal), rate)
     held = min(int(HOLD_OUT_SHARE * len(normal)), HOLD_OUT_MOST) if len(normal) >= HOLD_OUT_FROM else 0
     fitted = len(order) - size - held
-    parts = order[:fitted], order[fitted : fitted + size], order[fitted + size :]
-    return Split(*(np.sort(part) for part in parts), how="random" if times is None else "time", rate=rate)
+    fit, calibration, held_out = np.split(order, [fitted, fitted + size])
+    how: Literal["random", "time"] = "random" if times is None else "time"
+    return Split(np.sort(fit), np.sort(calibration), np.sort(held_out), how, rate)
 
 
-def time_of(schema: Schema, table: Table, wanted: Literal["auto", "random", "time"]) -> npt.NDArray[np.datetime64] | None:
+def time_of(
+    schema: Schema, table: Table, wanted: Literal["auto", "random", "time"]
+) -> npt.NDArray[np.datetime64] | None:
     """The times by which rows are split: those of the first timestamp column, or the order in the file.
 
     None if the split is to be random: where it is asked for, or no column holds times. Neighbours in time are not

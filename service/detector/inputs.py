@@ -26,7 +26,7 @@ class Table(NamedTuple):
     problems: list[Problem]
 
 
-def from_records(schema: Schema, records: Sequence[Mapping[str, Any]]) -> Table:
+def from_records(schema: Schema, records: Sequence[Any]) -> Table:
     """Read records as JSON gives them: numbers, strings, booleans and None for a missing value."""
     problems: list[Problem] = []
     usable: list[Mapping[str, Any]] = []
@@ -86,7 +86,7 @@ def from_frame(schema: Schema, frame: Any) -> Table:
     Columns that the model does not know are ignored. Raises RecordsError if one that it needs is not there.
     """
     if hasattr(frame, "__arrow_c_stream__") and type(frame).__module__.split(".")[0] != "pandas":
-        import polars as pl  # noqa: PLC0415
+        import polars as pl
 
         frame = pl.DataFrame(frame)
     present = [str(name) for name in frame.columns]
@@ -252,7 +252,7 @@ def timestamp_reader(form: str) -> Callable[[Any], np.datetime64]:
         if not isinstance(value, str):
             raise ValueError(f"a time is expected, not {_kind(value)}")
         try:
-            return _utc(datetime.fromisoformat(value) if form == "iso" else datetime.strptime(value, form))  # noqa: DTZ007
+            return _utc(datetime.fromisoformat(value) if form == "iso" else datetime.strptime(value, form))
         except ValueError:
             pattern = "like 2024-05-31T08:15:00 (ISO 8601)" if form == "iso" else f"of the form {form}"
             raise ValueError(f"a time {pattern} is expected, not {_kind(value)}") from None

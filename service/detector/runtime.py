@@ -70,7 +70,7 @@ class TorchProgram:
     CHUNK = 65_536
 
     def __init__(self, network: Mapping[str, Any], tensors: Mapping[str, npt.NDArray[Any]], device: str) -> None:
-        import torch  # noqa: PLC0415
+        import torch
 
         self.device = device
         self._torch = torch
@@ -95,7 +95,7 @@ def pick_device(device: str) -> str:
     if device not in ("auto", "cuda") and not re.fullmatch(r"cuda:\d+", device):
         raise KilterError(f"the device is auto, cpu, cuda or cuda:n, not {device!r}")
     try:
-        import torch  # noqa: PLC0415
+        import torch
     except ImportError:
         torch = None  # type: ignore[assignment]
     if torch is not None and torch.cuda.is_available():

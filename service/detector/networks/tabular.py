@@ -47,7 +47,7 @@ class Likelihood(NamedTuple):
     """p(x | z): the parameters of every feature's distribution."""
 
     weight: Tensor
-    """(members, n, gaussians, components): log weights, then means, then log standard deviations."""
+    """(members, n, components, gaussians): log weights, then means, then log standard deviations."""
     mean: Tensor
     log_sigma: Tensor
     flag: Tensor
@@ -154,12 +154,12 @@ class TabularVAE(nn.Module):
         numbers = len(self.gaussian) * self.shape.components
         sizes = [numbers, numbers, numbers, len(self.flag), len(self.slot_code)]
         weight, mean, log_sigma, flag, level = out.split(sizes, dim=-1)
-        mixture = (*out.shape[:2], len(self.gaussian), self.shape.components)
+        mixture = (*out.shape[:2], self.shape.components, len(self.gaussian))
         # Logits are bounded, so that a sum of exponentials per feature needs no maximum taken out first.
         level = LOGIT * torch.tanh(level / LOGIT)
         total = (level.exp() @ self.slot_group).log() - torch.log1p(-self.unseen)
         return Likelihood(
-            weight.reshape(mixture).log_softmax(-1),
+            weight.reshape(mixture).log_softmax(-2),
             mean.reshape(mixture),
             log_sigma.reshape(mixture).clamp(*LOG_SIGMA),
             self.flag_floor + (1 - 2 * self.flag_floor) * torch.sigmoid(flag),
@@ -169,10 +169,10 @@ class TabularVAE(nn.Module):
     def surprise(self, x: Tensor, p: Likelihood) -> Tensor:
         """-log p(x_j | z) of every observed feature in nats, 0 where missing: (members, n, features)."""
         observed = torch.nan_to_num(x)
-        number = observed[..., self.gaussian, None]
+        number = observed[..., None, self.gaussian]
         standard = (number - p.mean) * (-p.log_sigma).exp()
         parts = p.weight - p.log_sigma - 0.5 * standard.square() - HALF_LOG_TWO_PI
-        gaussian = -parts.logsumexp(-1)
+        gaussian = -parts.logsumexp(-2)
         flag = -torch.where(observed[..., self.flag] > 0.5, p.flag, 1 - p.flag).log()
         hit = self.hits(x)
         seen = hit @ self.slot_group
@@ -187,7 +187,7 @@ class TabularVAE(nn.Module):
 
     def expected(self, p: Likelihood) -> Tensor:
         """What is expected of each feature, averaged over members: (n, features); see `service.detector.runtime`."""
-        gaussian = (p.weight.exp() * p.mean).sum(-1).mean(0)
+        gaussian = (p.weight.exp() * p.mean).sum(-2).mean(0)
         levels = p.level.mean(0)
         codes = []
         start = 0

@@ -1,0 +1,41 @@
+"""Fixtures shared by all tests: one small real model, trained once."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from service.detector import Detector, load
+from tests.support.data import write_csv
+
+
+@pytest.fixture(scope="session")
+def training_csv(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A CSV of 600 normal rows with every kind of column, missing values and an identifier."""
+    return write_csv(tmp_path_factory.mktemp("data") / "training.csv", np.random.default_rng(0), 600)
+
+
+@pytest.fixture(scope="session")
+def models_folder(training_csv: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of models that holds `plant`, trained in earnest but briefly."""
+    # Imported here, so that tests which need no model start without torch.
+    from training.config import FitConfig, TrainConfig
+    from training.data import Source
+    from training.pipeline import train
+
+    folder = tmp_path_factory.mktemp("models")
+    config = TrainConfig(target_fpr=0.05, split="random", fit=FitConfig(steps=120))
+    train(Source((training_csv,)), "plant", folder, config)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def model_folder(models_folder: Path) -> Path:
+    """The folder of the model `plant`, which has version 1. Do not write to it: copy it."""
+    return models_folder / "plant"
+
+
+@pytest.fixture(scope="session")
+def detector(model_folder: Path) -> Detector:
+    """The model `plant`, loaded."""
+    return load(model_folder)

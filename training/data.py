@@ -1,0 +1,69 @@
+"""The training data: which files, how they are typed, and which rows are normal."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from service.detector.errors import KilterError
+from service.detector.inputs import Table
+from service.detector.schema import Schema
+from service.files import read_frame, to_table
+from training.infer import Decision, infer
+from training.labels import Labels, read_labels
+
+TOO_MANY_BAD = 0.2
+"""Training stops when more than this share of the rows cannot be read."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """What to train on, and which of its columns play a part of their own."""
+
+    paths: tuple[Path, ...]
+    label: str | None = None
+    normal: str | None = None
+    exclude: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Data:
+    """The rows of the training files, typed, and what was decided about their columns."""
+
+    table: Table
+    decisions: tuple[Decision, ...]
+    draft: Schema
+    labels: Labels | None
+    notes: tuple[str, ...]
+    source: Source
+
+    @property
+    def readable(self) -> npt.NDArray[np.bool_]:
+        """(rows,): whether a row has no problem."""
+        good = np.ones(self.table.rows, bool)
+        good[[problem.row for problem in self.table.problems if problem.row is not None]] = False
+        return good
+
+
+def read(source: Source) -> Data:
+    """Read and type the training files. Raises KilterError for files, columns or labels that cannot be used."""
+    frame, text, decimal, notes = read_frame(source.paths)
+    missing = [name for name in source.exclude if name not in frame.columns]
+    if missing:
+        raise KilterError(f"--exclude names {missing[0]!r}, and there is no such column: {', '.join(frame.columns)}")
+    labels = read_labels(frame, source.label, source.normal) if source.label is not None else None
+    draft = infer(frame, text=text, decimal=decimal, exclude=source.exclude, label=source.label)
+    table = to_table(draft.schema, frame)
+    data = Data(table, tuple(draft.decisions), draft.schema, labels, (*notes, *_unread(table)), source)
+    if not data.readable.mean() >= 1 - TOO_MANY_BAD:
+        bad = int((~data.readable).sum())
+        raise KilterError(
+            f"{bad:,} of {table.rows:,} rows cannot be read, first of all {table.problems[0]}: is this the right file?"
+        )
+    return data
+
+
+def _unread(table: Table) -> list[str]:
+    bad = {problem.row for problem in table.problems}
+    return [f"{len(bad):,} of {table.rows:,} rows were left out, the first for {table.problems[0]}."] if bad else []

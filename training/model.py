@@ -1,0 +1,70 @@
+"""A model in memory: fitted, exported and calibrated, not yet on disk."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from service.detector.calibration import Calibration
+from service.detector.encode import encode
+from service.detector.networks.scored import ScoredShape, ScoredTabular
+from service.detector.runtime import OnnxProgram
+from service.detector.scorer import Scorer
+from training.config import TrainConfig
+from training.data import Data
+from training.export import export
+from training.fit import fit
+from training.history import Epoch
+from training.rows import take
+from training.split import Split, split, time_of
+from training.statistics import fit_schema
+
+DIGITS = 6
+USUAL_ROWS = 2_000
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A fitted and calibrated model that is not yet on disk."""
+
+    scorer: Scorer
+    calibration: Calibration
+    module: ScoredTabular
+    program: bytes
+    history: list[Epoch]
+    split: Split
+
+
+def fit_model(
+    data: Data,
+    config: TrainConfig,
+    *,
+    checkpoint: Path | None = None,
+    progress: Callable[[int, int, Epoch | None], None] = lambda step, steps, epoch: None,
+) -> Fitted:
+    """Split, fit, export and calibrate."""
+    normal = np.flatnonzero(data.readable if data.labels is None else data.readable & ~data.labels.anomalous)
+    parts = split(normal, config.target_fpr, config.seed, time_of(data.draft, data.table, config.split))
+    schema = fit_schema(data.draft, data.table, parts.fit)
+    x = encode(schema, take(data.table, parts.fit))
+    device = _device(config.device)
+    network, history = fit(
+        x, schema, config.fit, seed=config.seed, device=device, checkpoint=checkpoint, progress=progress
+    )
+    module = ScoredTabular(ScoredShape(network.shape, config.score))
+    module.network.load_state_dict(network.cpu().state_dict())
+    module.eval()
+    with torch.no_grad():
+        module.usual.copy_(module(torch.from_numpy(x[:USUAL_ROWS]))[3].median(0).values)
+    program = export(module, x.shape[1])
+    scorer = Scorer(schema, OnnxProgram(program))
+    scores = scorer.score(take(data.table, parts.calibration)).score
+    return Fitted(scorer, Calibration.of(scores, parts.rate, DIGITS), module, program, history, parts)
+
+
+def _device(wanted: str) -> str:
+    if wanted != "auto":
+        return wanted
+    return "cuda" if torch.cuda.is_available() else "cpu"

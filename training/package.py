@@ -1,0 +1,142 @@
+"""Packages a fitted model: probes, manifest, evaluation, report and model card, as the files of an artifact."""
+
+import hashlib
+from datetime import UTC, datetime
+from importlib.metadata import version as library_version
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+import torch
+
+import service
+from service.detector import artifact
+from service.detector.detector import Detector
+from service.detector.encode import encode
+from service.detector.inputs import Table
+from training import calibrate
+from training.card import model_card
+from training.config import TrainConfig
+from training.data import Data
+from training.evaluate import Evaluation, evaluate
+from training.model import DIGITS, Fitted
+from training.probes import make_probes
+from training.report import report
+from training.rows import take
+from training.run import Latent, Run, Scored
+
+TOLERANCE = 1e-4
+LATENT_ROWS = 2_000
+LIBRARIES = ("numpy", "onnx", "onnxruntime", "onnxscript", "polars", "safetensors", "scikit-learn", "torch")
+
+
+def package(
+    data: Data, fitted: Fitted, config: TrainConfig, name: str, version: int
+) -> tuple[dict[str, bytes], Evaluation]:
+    """The files of the artifact, and its evaluation on rows that neither fitting nor calibration saw."""
+    parts, scorer, calibration = fitted.split, fitted.scorer, fitted.calibration
+    probes = make_probes(scorer, calibration, config.seed)
+    tensors: dict[str, npt.NDArray[Any]] = {
+        f"{artifact.NETWORK_PREFIX}{key}": tensor.numpy() for key, tensor in fitted.module.state_dict().items()
+    }
+    tensors[artifact.CALIBRATION_SCORES] = calibration.scores
+    manifest = artifact.Manifest(
+        format=artifact.FORMAT,
+        name=name,
+        version=version,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        schema=scorer.schema,
+        network=msgspec.to_builtins(fitted.module.shape),
+        score=artifact.ScoreInfo(config.score, "nats", DIGITS, TOLERANCE),
+        calibration=calibrate.info(calibration, parts.how),
+        training=provenance(data, fitted, config),
+        libraries={"kilter": service.__version__, **{name: library_version(name) for name in LIBRARIES}},
+        tensors={key: tensor.shape for key, tensor in tensors.items()},
+    )
+    detector = Detector(manifest, scorer.program, calibration, probes)
+    run = _run(data, fitted, config, detector)
+    manifest.training["evaluation"] = msgspec.to_builtins(run.evaluation)
+    files = artifact.pack(
+        manifest,
+        tensors,
+        fitted.program,
+        probes,
+        report__html=report(run).encode(),
+        MODEL_CARD__md=model_card(run).encode(),
+    )
+    return files, run.evaluation
+
+
+def provenance(data: Data, fitted: Fitted, config: TrainConfig) -> dict[str, Any]:
+    """Where the model comes from: files with checksums, rows by use, settings, seed, and how the fit went."""
+    parts = fitted.split
+    return {
+        "files": [
+            {"name": path.name, "bytes": path.stat().st_size, "sha256": _digest(path)} for path in data.source.paths
+        ],
+        "rows": data.table.rows,
+        "sizes": {"fit": len(parts.fit), "calibration": len(parts.calibration), "held_out": len(parts.held_out)},
+        "label": data.source.label,
+        "normal": data.source.normal,
+        "settings": msgspec.to_builtins(config),
+        "history": msgspec.to_builtins(fitted.history[-1:]),
+        "notes": list(data.notes),
+    }
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _run(data: Data, fitted: Fitted, config: TrainConfig, detector: Detector) -> Run:
+    """Everything that the report and the card show."""
+    parts = fitted.split
+    held = parts.held_out
+    anomalous = np.flatnonzero(data.labels.anomalous & data.readable) if data.labels else held[:0]
+    notes = list(data.notes)
+    judged = held
+    if not len(held) and len(anomalous):
+        judged = parts.calibration
+        notes.append(
+            "There were too few rows to hold some out: ranking figures compare anomalies with the calibration rows, "
+            "and the false-positive rate on these is what it was set to."
+        )
+    elif not len(held):
+        notes.append("There were too few rows to hold some out, so the false-positive rate was not checked.")
+    rows = np.concatenate([judged, anomalous])
+    is_anomaly = np.arange(len(rows)) >= len(judged)
+    evaluation = evaluate(detector, take(data.table, rows), is_anomaly if len(anomalous) else None, seed=config.seed)
+    return Run(
+        manifest=detector.manifest,
+        decisions=data.decisions,
+        history=fitted.history,
+        detector=detector,
+        calibration_scores=fitted.calibration.scores,
+        evaluation=evaluation,
+        held_out=_scored(detector, take(data.table, held)) if len(held) else None,
+        anomalies=_scored(detector, take(data.table, anomalous)) if len(anomalous) else None,
+        latent=_latent(data, fitted, rows, is_anomaly),
+        notes=notes,
+    )
+
+
+def _scored(detector: Detector, table: Table) -> Scored:
+    return Scored(table, detector.score(table, errors="mark").score)
+
+
+def _latent(
+    data: Data, fitted: Fitted, rows: npt.NDArray[np.int64], is_anomaly: npt.NDArray[np.bool_]
+) -> Latent | None:
+    """The latent means of a sample of the judged rows."""
+    if not len(rows):
+        return None
+    picked = np.sort(np.random.default_rng(0).permutation(len(rows))[:LATENT_ROWS])
+    table = take(data.table, rows[picked])
+    x = torch.from_numpy(encode(fitted.scorer.schema, table))
+    network = fitted.module.network
+    with torch.no_grad():
+        means = network.encode(network.dense(x), (~torch.isnan(x)).to(x.dtype)).mean[0]
+    return Latent(means.double().numpy(), fitted.scorer.score(table).score, is_anomaly[picked])
