@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import polars as pl
 
 from service.detector.errors import KilterError
 from service.detector.inputs import Table
@@ -21,7 +22,7 @@ TOO_MANY_BAD = 0.2
 class Source:
     """What to train on, and which of its columns play a part of their own."""
 
-    paths: tuple[Path, ...]
+    paths: tuple[Path, ...] = ()
     label: str | None = None
     normal: str | None = None
     exclude: tuple[str, ...] = ()
@@ -48,7 +49,17 @@ class Data:
 
 def read(source: Source) -> Data:
     """Read and type the training files. Raises KilterError for files, columns or labels that cannot be used."""
-    frame, text, decimal, notes = read_frame(source.paths)
+    found = read_frame(source.paths)
+    return prepare(found.frame, source, text=found.text, decimal=found.decimal, notes=found.notes)
+
+
+def prepare(
+    frame: pl.DataFrame, source: Source, *, text: bool = False, decimal: str = ".", notes: tuple[str, ...] = ()
+) -> Data:
+    """Infer the columns of a frame and type its cells; `text` if they are texts as a file spells them.
+
+    Raises KilterError for columns or labels that cannot be used, or if too many rows cannot be read.
+    """
     missing = [name for name in source.exclude if name not in frame.columns]
     if missing:
         raise KilterError(f"--exclude names {missing[0]!r}, and there is no such column: {', '.join(frame.columns)}")

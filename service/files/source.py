@@ -79,10 +79,10 @@ class Closable(Protocol):
 class Source:
     """A file opened for reading: `read` gives its bytes, decompressed; `head` the first of them without taking them."""
 
-    def __init__(self, path: str | Path, stdin: BinaryIO | None = None) -> None:
+    def __init__(self, path: str | Path, stdin: BinaryIO | None = None, stdin_name: str = "standard input") -> None:
         """Open `path`, or `stdin` for `-`. Raises KilterError if it is not there, empty, or no table at all."""
         self.path = None if str(path) == STDIN else Path(path)
-        self.name = "standard input" if self.path is None else str(path)
+        self.name = stdin_name if self.path is None else str(path)
         self._files: list[Closable] = []
         self._waiting = b""
         self._stream: Readable = self._open(stdin)
