@@ -28,6 +28,9 @@ MAX_LEVELS = 512
 ROWS_PER_LEVEL = 5
 """A category has at most so many levels, and on average at least so many rows for each, or ten levels."""
 NEARLY_UNIQUE = 0.9
+FEW_ONES = 10
+FEW_SHARE = 0.01
+"""A column of 0 with fewer ones than either may be a count that has not yet shown a 2, and is numeric."""
 FREE_TEXT = 40
 """Average length from which many distinct texts are prose."""
 MARKERS = ("?", "-", "--", ".", "\\N", "<NA>", "(null)")
@@ -202,8 +205,12 @@ class _Inference:
         values: npt.NDArray[np.float64] = numbers.to_numpy()
         distinct = numbers.n_unique()
         total = len(present) if present is not None else column.count()
+        few = ""
         if distinct == 2 and count == total and set(numbers.unique().to_list()) == {0.0, 1.0}:
-            return self._boolean(2, *self._spelled(present), count)
+            ones = int(values.sum())
+            if ones >= min(FEW_ONES, FEW_SHARE * count):
+                return self._boolean(2, *self._spelled(present), count)
+            few = f"; 1 in only {ones:,} of them, 0 in all others, too few to know that it is a flag and no count"
         integer = bool((values == np.round(values)).all() and (np.abs(values) < 2**53).all())
         if integer and count == total:
             found = unix_format(self._name, values)
@@ -217,6 +224,7 @@ class _Inference:
         why = self._seen(total, share)
         if distinct == 1:
             why += f"; always {values[0]:g}, so that a change is what counts"
+        why += few
         if junk:
             examples = self._examples(present, column)
             why += f"; {junk:,} {'row' if junk == 1 else 'rows'} with anything else ({examples}) cannot be read"
