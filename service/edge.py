@@ -2,6 +2,7 @@
 
 import logging
 import re
+import secrets
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -34,7 +35,7 @@ class Edge:
             return
         began = time.perf_counter()
         given = header(scope, b"x-request-id")
-        request_id = given if _ID.fullmatch(given) else f"{time.time_ns():x}-{id(scope) & 0xFFFFFF:06x}"
+        request_id = given if _ID.fullmatch(given) else secrets.token_hex(8)
         status = CLIENT_LEFT
 
         async def send_marked(message: Message) -> None:

@@ -15,10 +15,12 @@ from starlette.types import Receive, Scope, Send
 from service import body
 from service.problems import BAD_PARAMETER, NOT_READY, UNKNOWN_MODEL, RequestError
 from service.registry import Registry, Serving
-from service.verdicts import judge
+from service.verdicts import answer_of, judge
 
 INLINE_BYTES = 32 * 1024
 """Bodies up to this size are worked on at once: that takes less than a few milliseconds, and a thread costs its own."""
+CHUNK = 1024
+"""Records that are typed and judged together."""
 DEFAULT_REASONS = 5
 MAX_REASONS = 1000
 
@@ -36,22 +38,29 @@ class ScoreEndpoint:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         serving = find(self._registry, scope["path_params"]["name"])
         reasons = reasons_wanted(scope["query_string"])
-        body.content_type(scope)
+        kind = body.content_type(scope)
         try:
             content = await body.read(scope, receive, self._max_body_bytes)
         except ClientDisconnect:
             return
-        if len(content) <= INLINE_BYTES:
-            answer = self._answer(serving, content, reasons)
+        work = self._json if kind == body.JSON else self._csv
+        if work == self._json and len(content) <= INLINE_BYTES:
+            answer = work(serving, content, reasons)
         else:
-            answer = await anyio.to_thread.run_sync(self._answer, serving, content, reasons, limiter=self._threads)
+            answer = await anyio.to_thread.run_sync(work, serving, content, reasons, limiter=self._threads)
         headers = [(b"content-type", b"application/json"), (b"content-length", str(len(answer)).encode())]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": answer})
 
-    def _answer(self, serving: Serving, content: bytes, reasons: int) -> bytes:
-        records = body.json_records(content, serving.detector.schema, self._max_records)
-        return self._encode(judge(serving, records, reasons))
+    def _json(self, serving: Serving, content: bytes, reasons: int) -> bytes:
+        detector = serving.detector
+        records = body.json_records(content, detector.schema, self._max_records)
+        tables = (detector.table(records[start : start + CHUNK]) for start in range(0, len(records), CHUNK))
+        return self._encode(answer_of(detector, judge(serving, tables, reasons)))
+
+    def _csv(self, serving: Serving, content: bytes, reasons: int) -> bytes:
+        tables = body.csv_tables(content, serving.detector.schema, self._max_records)
+        return self._encode(answer_of(serving.detector, judge(serving, tables, reasons)))
 
 
 def find(registry: Registry, name: str) -> Serving:

@@ -2,16 +2,13 @@
 
 import time
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 import msgspec
 
 from service.detector import Detector, Problem, Reason, Verdicts
+from service.detector.inputs import Table
 from service.problems import BAD_RECORDS, LISTED, RequestError
 from service.registry import Serving
-
-CHUNK = 1024
-"""Records that go through the detector together."""
 
 
 class Result(msgspec.Struct, frozen=True, gc=False):
@@ -39,27 +36,30 @@ class Answer(msgspec.Struct, frozen=True):
     results: list[Result]
 
 
-def judge(serving: Serving, records: Sequence[Any], reasons: int) -> Answer:
-    """Judge every record or none. Raises RequestError that lists what is wrong with which record."""
+def judge(serving: Serving, tables: Iterable[Table], reasons: int) -> list[Verdicts]:
+    """Judge every record of consecutive tables, or none. Raises RequestError that lists every problem."""
     detector, metrics = serving
     problems: list[Problem] = []
     judged: list[tuple[Verdicts, float]] = []
-    for start in range(0, len(records), CHUNK):
-        table = detector.table(records[start : start + CHUNK])
+    rows = 0
+    for table in tables:
         if table.problems:
-            problems += [p._replace(row=start + p.row) if p.row is not None else p for p in table.problems]
-            if len(problems) >= LISTED:
+            problems += [p._replace(row=rows + p.row) if p.row is not None else p for p in table.problems]
+            if len(problems) > LISTED:
                 break
-        elif not problems:
+        elif table.rows and not problems:
             began = time.perf_counter()
             verdicts = detector.score(table, reasons=reasons)
             judged.append((verdicts, time.perf_counter() - began))
+        rows += table.rows
     if problems:
         metrics.rejected(problems)
-        raise refusal(problems, len(records))
+        raise refusal(problems)
+    if not rows:
+        raise RequestError(BAD_RECORDS, "there are no records: send at least one")
     for verdicts, seconds in judged:
         metrics.judged(verdicts, seconds)
-    return answer_of(detector, [verdicts for verdicts, _ in judged])
+    return [verdicts for verdicts, _ in judged]
 
 
 def answer_of(detector: Detector, judged: Iterable[Verdicts]) -> Answer:
@@ -80,10 +80,10 @@ def results(verdicts: Verdicts) -> list[Result]:
     return list(map(Result, *columns, verdicts.reasons))
 
 
-def refusal(problems: Sequence[Problem], rows: int) -> RequestError:
+def refusal(problems: Sequence[Problem]) -> RequestError:
     """What a client is told whose records do not fit."""
     wrong = len({problem.row for problem in problems})
-    detail = f"{wrong} of {rows} records {'does' if wrong == 1 else 'do'} not fit the model; none was judged"
+    detail = f"{wrong} record{' does' if wrong == 1 else 's do'} not fit the model; none was judged"
     if len(problems) > LISTED:
         detail = f"more than {LISTED:,} problems, of which the first {LISTED:,} are listed; no record was judged"
     return RequestError(BAD_RECORDS, detail, problems)

@@ -1,12 +1,14 @@
 """A detector with a column of every kind around a program that is plain arithmetic, and a service that serves it."""
 
+import asyncio
 import time
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Awaitable, Sequence
+from typing import Any, Self, TypeVar
 
+import httpx
 import numpy as np
 import numpy.typing as npt
-from starlette.testclient import TestClient
+from starlette.types import ASGIApp
 
 from service.app import create_app
 from service.detector import Calibration, Detector, Schema
@@ -16,6 +18,8 @@ from service.detector.schema import BooleanColumn, CategoricalColumn, LeftOut, N
 from service.metrics import Metrics
 from service.registry import Registry
 from service.settings import Settings
+
+T = TypeVar("T")
 
 SCHEMA = Schema(
     columns=(
@@ -50,10 +54,10 @@ class Squares:
 
 
 class Broken(Squares):
-    """A program that fails."""
+    """A program that fails, saying what it was given."""
 
     def run(self, x: Matrix, outputs: Sequence[str]) -> list[npt.NDArray[np.float64]]:
-        raise RuntimeError("secret 9100.0")
+        raise RuntimeError(f"cannot give {outputs} for {x.tolist()}")
 
 
 def detector(name: str = "shop", schema: Schema = SCHEMA, program: Squares | None = None) -> Detector:
@@ -84,8 +88,45 @@ def detector(name: str = "shop", schema: Schema = SCHEMA, program: Squares | Non
     return Detector(manifest, program or Squares(), calibration, Probes([RECORD], [], [], []))
 
 
-def client(*detectors: Detector, metrics: Metrics | None = None, **settings: Any) -> TestClient:
-    """A client of a service of the detectors, of `detector()` where none is given; unforeseen exceptions are answered."""
+class Client:
+    """Speaks HTTP with an ASGI application in this process, on an event loop of its own; a context manager."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._runner = asyncio.Runner()
+        transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+        self._http = httpx.AsyncClient(transport=transport, base_url="http://kilter.test")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._runner.run(self._http.aclose())
+        self._runner.close()
+
+    def request(self, method: str, path: str, **options: Any) -> httpx.Response:
+        return self._runner.run(self._http.request(method, path, **options))
+
+    def get(self, path: str, **options: Any) -> httpx.Response:
+        return self.request("GET", path, **options)
+
+    def post(self, path: str, **options: Any) -> httpx.Response:
+        return self.request("POST", path, **options)
+
+    def together(self, *requests: Awaitable[T]) -> list[T]:
+        """The results of several requests that are made at once."""
+
+        async def gather() -> list[T]:
+            return list(await asyncio.gather(*requests))
+
+        return self._runner.run(gather())
+
+    @property
+    def http(self) -> httpx.AsyncClient:
+        """For requests that are made at once with `together`."""
+        return self._http
+
+
+def client(*detectors: Detector, metrics: Metrics | None = None, **settings: Any) -> Client:
+    """A client of a service of the given detectors, of `detector()` where there is none."""
     counted = metrics or Metrics()
-    app = create_app(Settings(**settings), Registry(counted, detectors or [detector()]), counted)
-    return TestClient(app, raise_server_exceptions=False)
+    return Client(create_app(Settings(**settings), Registry(counted, detectors or [detector()]), counted))

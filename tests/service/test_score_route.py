@@ -1,0 +1,139 @@
+"""The score route: its verdicts are the detector's, whatever the form of the request."""
+
+import asyncio
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.support.serving import RECORD, STRANGE, Client, Squares, client, detector
+
+SCORE = "/v1/models/shop/score"
+
+
+@pytest.fixture(name="http", scope="module")
+def _http() -> Iterator[Client]:
+    with client() as http:
+        yield http
+
+
+def records() -> st.SearchStrategy[dict[str, Any]]:
+    """Records that fit, with values missing and levels unseen."""
+    number = st.none() | st.floats(-1e6, 1e6)
+    return st.fixed_dictionaries(
+        {
+            "amount": number,
+            "items": st.none() | st.integers(-5, 20),
+            "member": st.sampled_from([True, False, None]),
+            "colour": st.sampled_from(["red", "blue", "green", None]),
+            "at": st.none() | st.datetimes().map(lambda time: time.isoformat()),
+        }
+    )
+
+
+def test_the_answer_has_the_documented_form(http: Client) -> None:
+    """Model, threshold, rate, and a result per record in their order; the numbers are the detector's."""
+    answer = http.post(SCORE, json={"records": [RECORD, STRANGE]})
+    judged = detector().score([RECORD, STRANGE])
+    assert answer.status_code == 200
+    assert answer.json() == {
+        "model": {"name": "shop", "version": 3},
+        "threshold": detector().calibration.threshold,
+        "target_fpr": 0.05,
+        "results": [
+            {"score": score, "p_value": p_value, "anomaly": anomaly}
+            for score, p_value, anomaly in zip(judged.score, judged.p_value, [False, True], strict=True)
+        ],
+    }
+
+
+def test_a_bare_record_is_a_list_of_one(http: Client) -> None:
+    """A record by itself gets the answer of a list that holds it."""
+    assert http.post(SCORE, json=STRANGE).content == http.post(SCORE, json={"records": [STRANGE]}).content
+
+
+def test_a_byte_order_mark_is_passed_over(http: Client) -> None:
+    """JSON that an editor saved with a byte order mark is read."""
+    assert http.post(SCORE, content=b"\xef\xbb\xbf" + json.dumps(RECORD).encode()).status_code == 200
+
+
+def test_of_a_key_given_twice_the_last_counts(http: Client) -> None:
+    """As in most readers of JSON."""
+    twice = json.dumps(RECORD).replace('"amount": 52.5', '"amount": 9100.0, "amount": 52.5')
+    assert http.post(SCORE, content=twice).json() == http.post(SCORE, json=RECORD).json()
+
+
+def test_columns_that_training_left_out_may_be_sent(http: Client) -> None:
+    """What the model does not look at changes nothing."""
+    assert http.post(SCORE, json=RECORD | {"id": "x1"}).json() == http.post(SCORE, json=RECORD).json()
+
+
+@pytest.mark.parametrize(
+    ("query", "count"), [("", None), ("false", None), ("0", None), ("true", 4), ("1", 1), ("3", 3)]
+)
+def test_reasons_are_given_when_asked_for(http: Client, query: str, count: int | None) -> None:
+    """`reasons=true` gives several, a number at most that many, strongest first; otherwise there are none."""
+    url = f"{SCORE}?reasons={query}" if query else SCORE
+    result = http.post(url, json=STRANGE | {"items": 9, "colour": "blue"}).json()["results"][0]
+    if count is None:
+        assert "reasons" not in result
+    else:
+        shares = [reason["share"] for reason in result["reasons"]]
+        assert len(shares) >= count if query == "true" else len(shares) == count
+        assert shares == sorted(shares, reverse=True)
+        assert result["reasons"][0] | {"share": 1} == {
+            "feature": "amount",
+            "observed": 9100.0,
+            "expected": 50.0,
+            "share": 1,
+        }
+
+
+@given(batch=st.lists(records(), min_size=1, max_size=8), data=st.data())
+def test_a_record_gets_the_same_verdict_alone_in_a_batch_and_in_any_order(
+    batch: list[Any], data: st.DataObject
+) -> None:
+    """The verdict on a record depends on nothing but the record."""
+    order = data.draw(st.permutations(range(len(batch))))
+    with client() as http:
+        together = http.post(SCORE, json={"records": batch}).json()["results"]
+        mixed = http.post(SCORE, json={"records": [batch[i] for i in order]}).json()["results"]
+        alone = [http.post(SCORE, json=record).json()["results"][0] for record in batch]
+    assert alone == together
+    assert [together[i] for i in order] == mixed
+
+
+def test_a_long_request_is_judged_in_order(http: Client) -> None:
+    """Several thousand records get their verdicts in their order."""
+    amounts = [50.0 + i for i in range(3000)]
+    answer = http.post(SCORE, json={"records": [RECORD | {"amount": amount} for amount in amounts]}).json()
+    scores = [result["score"] for result in answer["results"]]
+    assert len(scores) == 3000
+    assert scores == sorted(scores)
+
+
+def test_health_answers_while_a_long_request_is_worked_on() -> None:
+    """A long request does not hold up the others."""
+
+    async def time_of(request: Any) -> tuple[float, int]:
+        answer = await request
+        return asyncio.get_running_loop().time(), answer.status_code
+
+    with client(detector(program=Squares(seconds=0.3))) as http:
+        long = http.http.post(SCORE, json={"records": [RECORD] * 1000})
+        (long_done, _), (health_done, status) = http.together(time_of(long), time_of(http.http.get("/healthz")))
+    assert status == 200
+    assert health_done < long_done - 0.2
+
+
+CSV = "amount,items,member,colour,at\n52.5,3,true,red,2024-05-31T08:15:00\n9100,3,true,red,2024-05-31T08:15:00\n"
+
+
+@pytest.mark.parametrize("text", [CSV, CSV.replace(",", ";"), CSV.replace("\n", "\r\n"), "\ufeff" + CSV])
+def test_csv_gets_the_verdicts_of_the_same_records_in_json(http: Client, text: str) -> None:
+    """The form of a request makes no difference to its answer."""
+    answer = http.post(SCORE, content=text.encode(), headers={"Content-Type": "text/csv; charset=utf-8"})
+    assert answer.json() == http.post(SCORE, json={"records": [RECORD, STRANGE]}).json()
