@@ -26,7 +26,7 @@ _HEAD = ("step", "best_step", "since")
 def fingerprint(x: npt.NDArray[np.float32], shape: TabularShape, config: FitConfig, seed: int, device: str) -> str:
     """A digest of all that decides a fit: only a fit with the same one is taken up again."""
     digest = hashlib.sha256(np.ascontiguousarray(x).tobytes())
-    digest.update(msgspec.json.encode([shape, config, seed, device, torch.__version__]))
+    digest.update(msgspec.json.encode([shape, config, seed, device, str(torch.__version__)]))
     return digest.hexdigest()
 
 

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -50,13 +51,13 @@ class Data:
 def read(source: Source) -> Data:
     """Read and type the training files. Raises KilterError for files, columns or labels that cannot be used."""
     found = read_frame(source.paths)
-    return prepare(found.frame, source, text=found.text, decimal=found.decimal, notes=found.notes)
+    return prepare(found.frame, source, decimal=found.decimal, notes=found.notes)
 
 
 def prepare(
-    frame: pl.DataFrame, source: Source, *, text: bool = False, decimal: str = ".", notes: tuple[str, ...] = ()
+    frame: pl.DataFrame, source: Source, *, decimal: Literal[".", ","] = ".", notes: tuple[str, ...] = ()
 ) -> Data:
-    """Infer the columns of a frame and type its cells; `text` if they are texts as a file spells them.
+    """Infer the columns of a frame and type its cells.
 
     Raises KilterError for columns or labels that cannot be used, or if too many rows cannot be read.
     """
@@ -64,7 +65,7 @@ def prepare(
     if missing:
         raise KilterError(f"--exclude names {missing[0]!r}, and there is no such column: {', '.join(frame.columns)}")
     labels = read_labels(frame, source.label, source.normal) if source.label is not None else None
-    draft = infer(frame, text=text, decimal=decimal, exclude=source.exclude, label=source.label)
+    draft = infer(frame, decimal=decimal, exclude=source.exclude, label=source.label)
     table = to_table(draft.schema, frame)
     data = Data(table, tuple(draft.decisions), draft.schema, labels, (*notes, *_unread(table)), source)
     if not data.readable.mean() >= 1 - TOO_MANY_BAD:

@@ -55,6 +55,8 @@ class OnnxProgram:
         self._run.only_execute_path_to_fetches = True
 
     def run(self, x: Matrix, outputs: Sequence[str]) -> list[npt.NDArray[np.float64]]:
+        if len(x) == 0:  # a reshape in the program cannot tell the sizes of nothing
+            return [out[:0] for out in self._chunk(np.zeros((1, x.shape[1]), np.float32), outputs)]
         if len(x) <= CHUNK:
             return self._chunk(x, outputs)
         chunks = [self._chunk(x[i : i + CHUNK], outputs) for i in range(0, len(x), CHUNK)]

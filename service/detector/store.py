@@ -110,6 +110,7 @@ def _listed(model: Path) -> str:
 def _replace(path: Path, text: str) -> None:
     with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=".", delete=False) as file:
         file.write(text)
+    Path(file.name).chmod(0o644)  # a temporary file is its owner's alone, and the service may be another user
     Path(file.name).replace(path)
 
 

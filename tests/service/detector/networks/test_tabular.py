@@ -1,0 +1,116 @@
+"""Tests of `service.detector.networks.tabular`: the mathematics of the network's distributions."""
+
+import itertools
+
+import pytest
+import torch
+from torch.distributions import Independent, Normal, kl_divergence
+
+from service.detector.networks.tabular import Posterior, TabularShape, TabularVAE
+from service.detector.schema import Feature
+
+FEATURES = (
+    Feature(0, "level", 3),
+    Feature(1, "gaussian"),
+    Feature(2, "flag"),
+    Feature(3, "gaussian"),
+    Feature(4, "level", 2),
+    Feature(4, "level", 4),
+)
+NAN = float("nan")
+
+
+@pytest.fixture
+def network() -> TabularVAE:
+    """A network with every kind of feature, its priors away from their defaults."""
+    torch.manual_seed(0)
+    network = TabularVAE(TabularShape(FEATURES, 5, 2, 16, 3, 3))
+    network.flag_floor.fill_(0.01)
+    network.unseen.copy_(torch.tensor([0.05, 0.02, 0.001]))
+    network.missing.copy_(torch.tensor([0.1, 0.01, 0.2, 0.01, 0.3]))
+    return network.eval()
+
+
+def row(*values: float) -> torch.Tensor:
+    """One encoded record."""
+    return torch.tensor([values], dtype=torch.float32)
+
+
+def surprise(network: TabularVAE, x: torch.Tensor, z: torch.Tensor) -> torch.Tensor:
+    """-log p(x_j | z) of each feature for the first member, (n, features)."""
+    with torch.no_grad():
+        return network.surprise(x, network.decode(z.expand(2, len(x), 3)))[0]
+
+
+def test_the_probabilities_of_a_feature_sum_to_one(network: TabularVAE) -> None:
+    """Levels and the unseen one, and both values of a flag, share a probability of one; a density integrates to it."""
+    z = torch.randn(2, 1, 3)
+    for feature, codes in ((0, 4), (4, 3), (5, 5), (2, 2)):
+        x = row(0, 0, 0, 0, 0, 0).repeat(codes, 1)
+        x[:, feature] = torch.arange(codes)
+        assert torch.exp(-surprise(network, x, z)[:, feature]).sum() == pytest.approx(1, abs=1e-5)
+    grid = torch.linspace(-60, 60, 40_001)
+    x = row(0, 0, 0, 0, 0, 0).repeat(len(grid), 1)
+    x[:, 1] = grid
+    density = torch.exp(-surprise(network, x, z)[:, 1])
+    assert torch.trapezoid(density, grid) == pytest.approx(1, abs=1e-3)
+
+
+def test_an_unseen_level_costs_the_negative_logarithm_of_its_probability(network: TabularVAE) -> None:
+    """The amount is principled, and the same whatever the record."""
+    x = row(3, 0, 1, 0, 2, 4)
+    assert surprise(network, x, torch.randn(2, 1, 3))[0, [0, 4, 5]].tolist() == pytest.approx(
+        [-torch.log(u).item() for u in network.unseen], abs=1e-5
+    )
+
+
+def test_the_kl_term_is_that_of_the_textbook() -> None:
+    """The closed form agrees with torch's own."""
+    posterior = Posterior(torch.randn(2, 7, 3), torch.randn(2, 7, 3))
+    q = Independent(Normal(posterior.mean, (0.5 * posterior.log_variance).exp()), 1)
+    p = Independent(Normal(torch.zeros(3), torch.ones(3)), 1)
+    torch.testing.assert_close(posterior.kl(), kl_divergence(q, p), rtol=1e-4, atol=1e-5)
+
+
+def test_a_missing_value_costs_its_own_surprise_and_nothing_of_the_feature(network: TabularVAE) -> None:
+    """A column's term is -log of the probability that it is missing, once, whatever its number of features."""
+    x = row(0, NAN, 1, 0.3, NAN, NAN)
+    with torch.no_grad():
+        surprised = network.surprise(x, network.decode(torch.zeros(2, 1, 3)))
+        terms = network.column_terms(x, surprised)[0, 0]
+    assert surprised[:, 0, [1, 4, 5]].abs().max() == 0
+    assert terms[1] == pytest.approx(-torch.log(network.missing[1]).item(), rel=1e-5)
+    assert terms[4] == pytest.approx(-torch.log(network.missing[4]).item(), rel=1e-5)
+
+
+def test_what_is_masked_does_not_reach_the_posterior(network: TabularVAE) -> None:
+    """A hidden feature changes nothing, whatever its value."""
+    x = row(1, 0.5, 1, -0.2, 0, 3)
+    other = row(1, 9.0, 0, -0.2, 0, 3)
+    shown = torch.tensor([[1.0, 0, 0, 1, 1, 1]])
+    first, second = (network.encode(network.dense(v), shown).mean for v in (x, other))
+    torch.testing.assert_close(first, second)
+
+
+def test_the_forward_pass_adds_up(network: TabularVAE) -> None:
+    """Column terms sum to the reconstruction, and every output is finite, even far out and with all missing."""
+    x = torch.cat([torch.randn(4, 1).sign() * 0, torch.randn(4, 1), torch.ones(4, 1), torch.randn(4, 1)], 1)
+    x = torch.cat([x, torch.zeros(4, 2)], 1)
+    x = torch.cat([x, torch.full((1, 6), NAN), row(0, 1e6, 1, -1e6, 0, 0)])
+    with torch.no_grad():
+        reconstruction, kl, terms, expected = network(x)
+    torch.testing.assert_close(terms.sum(-1), reconstruction)
+    for output in (reconstruction, kl, terms, expected):
+        assert torch.isfinite(output).all()
+    assert expected.shape == (6, 6)
+    assert (kl >= 0).all()
+
+
+@pytest.mark.parametrize("kinds", [k for n in (1, 2) for k in itertools.combinations(("gaussian", "flag", "level"), n)])
+def test_a_network_may_lack_any_kind_of_feature(kinds: tuple[str, ...]) -> None:
+    """Tables of flags alone, of levels alone, and so on, are ordinary."""
+    features = tuple(Feature(i, kind, 2 if kind == "level" else 0) for i, kind in enumerate(kinds))  # type: ignore[arg-type]
+    network = TabularVAE(TabularShape(features, len(features), 1, 8, 2, 2)).eval()
+    with torch.no_grad():
+        outputs = network(torch.zeros(3, len(features)))
+    assert all(torch.isfinite(output).all() for output in outputs)
