@@ -66,7 +66,7 @@ class Evaluation(msgspec.Struct, frozen=True):
     expected_flags: tuple[int, int]
     """Between these numbers of normal rows are flagged in 95 % of all cases: a beta-binomial interval."""
     within_promise: bool | None
-    """Whether `flagged` is inside `expected_flags`; None without normal rows."""
+    """Whether `flagged` is inside `expected_flags`; None without normal rows that are new to the detector."""
     elbo: Figure
     """Mean over the normal rows, in nats per record; higher is better."""
     reconstruction: Figure
@@ -104,10 +104,11 @@ class Evaluation(msgspec.Struct, frozen=True):
         return frame.astype({"value": float, "low": float, "high": float})
 
 
-def evaluate(detector: Detector, table: Table, anomalous: Mask | None, *, seed: int) -> Evaluation:
+def evaluate(detector: Detector, table: Table, anomalous: Mask | None, *, seed: int, fresh: bool = True) -> Evaluation:
     """Judge the rows of a table and hold the verdicts against labels, shape (rows,), or against the promise alone.
 
-    Without labels every row counts as normal. Rows with problems are counted and left out.
+    Without labels every row counts as normal. Rows with problems are counted and left out. `fresh` is False where the
+    normal rows are those that the threshold was set on, which can say nothing about the promise.
     """
     verdicts = detector.score(table, errors="mark")
     usable = ~np.isnan(verdicts.score)
@@ -118,6 +119,8 @@ def evaluate(detector: Detector, table: Table, anomalous: Mask | None, *, seed: 
     notes: list[str] = []
     if not rows:
         notes.append("No normal row could be judged, so the false-positive rate and the ELBO are not known.")
+    if rows and not fresh:
+        notes.append("The normal rows are those that the threshold was set on, so the false-alarm rate is not checked.")
     labelled = None if anomalous is None else _labelled(judged, notes, seed)
     calibration = detector.calibration
     expected = _expected_flags(rows, calibration.rank, calibration.size)
@@ -129,9 +132,9 @@ def evaluate(detector: Detector, table: Table, anomalous: Mask | None, *, seed: 
         flagged=flagged,
         target_fpr=calibration.target_fpr,
         promised_fpr=calibration.expected_fpr,
-        false_positive_rate=proportion(flagged, rows),
+        false_positive_rate=proportion(flagged, rows) if fresh else Figure(None),
         expected_flags=expected,
-        within_promise=expected[0] <= flagged <= expected[1] if rows else None,
+        within_promise=expected[0] <= flagged <= expected[1] if rows and fresh else None,
         elbo=_mean(-(reconstruction + kl)),
         reconstruction=_mean(reconstruction),
         kl=_mean(kl),

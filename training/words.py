@@ -59,7 +59,7 @@ _SEPARATION = ((0.98, "almost perfectly"), (0.9, "well"), (0.75, "fairly"), (0.6
 def _promise_verdict(evaluation: Evaluation) -> str:
     low, high = evaluation.expected_flags
     if evaluation.within_promise is None:
-        return "There were no normal rows left over on which the false-alarm rate could be checked."
+        return "The false-alarm rate was not checked: there were no normal rows left over to check it on."
     flagged = f"{evaluation.flagged:,} of {evaluation.normal:,} held-out normal rows are flagged"
     expected = f"{low:,} to {high:,} are to be expected at this rate"
     if evaluation.within_promise:

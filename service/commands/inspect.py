@@ -1,0 +1,154 @@
+"""`kilter inspect`: what a model is."""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+import msgspec
+
+from service.detector import artifact, store
+from service.detector.artifact import Manifest
+from service.detector.schema import (
+    BooleanColumn,
+    CategoricalColumn,
+    Column,
+    NumericColumn,
+    TimestampColumn,
+)
+
+FIGURES = {
+    "roc_auc": "ROC AUC",
+    "average_precision": "average precision",
+    "precision": "precision",
+    "recall": "recall",
+    "f1": "F1",
+    "false_positive_rate": "false-positive rate",
+    "elbo": "ELBO, nats per record",
+}
+"""The figures of an evaluation that are shown, as a manifest names them and as people do."""
+
+
+@click.command()
+@click.argument("model", type=click.Path(path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="Print the manifest.")
+def inspect(model: Path, as_json: bool) -> None:
+    """Say what MODEL is: a model's folder (the version that serves) or a version's.
+
+    Every file is compared with its checksum on the way.
+    """
+    folder = store.resolve(model)
+    manifest = artifact.read(folder).manifest
+    if as_json:
+        click.echo(msgspec.json.format(msgspec.json.encode(manifest), indent=2))
+        return
+    listed = [line.split("  ", 1)[1] for line in (folder / store.SUMS).read_text("ascii").splitlines()]
+    sizes = {name: (folder / name).stat().st_size for name in (*listed, store.SUMS)}
+    for line in described(manifest, sizes):
+        click.echo(line)
+
+
+def described(manifest: Manifest, sizes: dict[str, int]) -> Iterator[str]:
+    """A model in words, line by line; `sizes` are those of its files, in bytes."""
+    info, score = manifest.calibration, manifest.score
+    yield f"{manifest.name} version {manifest.version}, made on {manifest.created} by Kilter {_kilter(manifest)}"
+    yield ""
+    yield from _trained(manifest.training, manifest.schema.rows)
+    kind = manifest.network.get("kind", "unknown")
+    yield f"Network: {kind}. Score: {score.name}, in {score.unit}; higher is stranger."
+    yield (
+        f"Flags scores above {info.threshold:.6g}, for a target false-positive rate of {_percent(info.target_fpr)}: "
+        f"{_percent(info.expected_fpr)} on average, and with 99.9 % certainty at most {_percent(info.upper_fpr)} of "
+        f"normal records, as long as they are like the {info.size:,} that it was calibrated on (split: {info.split})."
+    )
+    yield from _recalibrated(manifest.training)
+    yield from _evaluated(manifest.training)
+    yield ""
+    yield from _columns(manifest.schema.columns, manifest.schema.rows)
+    for column in manifest.schema.left_out:
+        yield f"  left out     {column.name}: {column.reason}"
+    yield ""
+    yield f"Files, all as their checksums say, {_bytes(sum(sizes.values()))} in all:"
+    yield from (f"  {_bytes(size):>9}  {name}" for name, size in sizes.items())
+    yield "Made with " + ", ".join(f"{name} {number}" for name, number in manifest.libraries.items()) + "."
+
+
+def _kilter(manifest: Manifest) -> str:
+    return manifest.libraries.get("kilter", "of an unknown version")
+
+
+def _trained(training: dict[str, Any], rows: int) -> Iterator[str]:
+    files = [str(file.get("name", file)) if isinstance(file, dict) else str(file) for file in training.get("files", [])]
+    yield f"Fitted on {rows:,} rows{f' of {_listed(files)}' if files else ''}."
+    sizes = training.get("sizes")
+    if isinstance(sizes, dict):
+        yield "Rows by use: " + ", ".join(f"{use.replace('_', ' ')} {size:,}" for use, size in sizes.items()) + "."
+    if training.get("label") is not None:
+        yield f"Rows whose {training['label']!r} is {training.get('normal')!r} counted as normal."
+
+
+def _recalibrated(training: dict[str, Any]) -> Iterator[str]:
+    done = training.get("recalibration")
+    if isinstance(done, dict):
+        name = done.get("file", {}).get("name", "another file")
+        yield f"This is version {done.get('from_version')}, calibrated anew on {name}."
+
+
+def _evaluated(training: dict[str, Any]) -> Iterator[str]:
+    found, when = training.get("evaluation"), "Evaluation"
+    if found is None and (done := training.get("recalibration")):
+        found, when = done.get("earlier_evaluation"), f"Evaluation of version {done.get('trained_version')}"
+    if not isinstance(found, dict):
+        return
+    figures = found | (found.get("labelled") or {})
+    known = [(FIGURES[key], figures[key]) for key in FIGURES if isinstance(figures.get(key), dict)]
+    shown = [(name, figure) for name, figure in known if figure.get("value") is not None]
+    if shown:
+        yield f"{when}, with 95 % intervals:"
+        for name, figure in shown:
+            low, high = figure.get("low"), figure.get("high")
+            interval = f"  ({low:.3f} to {high:.3f})" if low is not None and high is not None else ""
+            yield f"  {name:<22}{figure['value']:>9.3f}{interval}"
+
+
+def _columns(columns: Sequence[Column], rows: int) -> Iterator[str]:
+    kinds = Counter(_kind(column) for column in columns)
+    yield f"{len(columns)} columns: " + ", ".join(f"{count} {kind}" for kind, count in kinds.most_common())
+    for column in columns:
+        missing = f", {_percent(column.missing / rows)} missing" if column.missing and rows else ""
+        yield f"  {_kind(column):<12} {column.name}: {_values(column)}{missing}"
+
+
+def _kind(column: Column) -> str:
+    return str(column.__struct_config__.tag)
+
+
+def _values(column: Column) -> str:
+    match column:
+        case NumericColumn(constant=None):
+            return f"{column.minimum:g} to {column.maximum:g}"
+        case NumericColumn():
+            return f"always {column.constant:g}"
+        case BooleanColumn():
+            return f"{_listed(column.true)} or {_listed(column.false)}"
+        case CategoricalColumn():
+            return f"{len(column.levels):,} levels, most often {_listed(column.levels)}"
+        case TimestampColumn():
+            return f"by {', '.join(column.fields)}"
+
+
+def _listed(names: Sequence[str], most: int = 4) -> str:
+    return ", ".join(names[:most]) + (f" and {len(names) - most:,} more" if len(names) > most else "")
+
+
+def _percent(rate: float) -> str:
+    return f"{100 * rate:.3g} %"
+
+
+def _bytes(size: float) -> str:
+    for unit in ("B", "kB", "MB"):
+        if size < 1000:
+            return f"{size:.3g} {unit}"
+        size /= 1000
+    return f"{size:.3g} GB"

@@ -1,0 +1,88 @@
+"""Detectors in memory, around a program that is plain arithmetic."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from service.detector import Calibration, Detector, Schema
+from service.detector.artifact import CALIBRATION_SCORES, FORMAT, Manifest, Probes, ScoreInfo
+from service.detector.scorer import Scorer
+from service.detector.inputs import Table
+from service.detector.runtime import Matrix
+from service.detector.schema import CategoricalColumn, LeftOut, NumericColumn
+from training.calibrate import info
+
+Floats = npt.NDArray[np.float64]
+
+SCHEMA = Schema(
+    columns=(
+        NumericColumn("amount", center=0.0, scale=1.0, minimum=-4.0, maximum=4.0),
+        NumericColumn("age", center=0.0, scale=1.0, minimum=-4.0, maximum=4.0, missing=3),
+        CategoricalColumn("colour", levels=("red", "blue"), counts=(60, 40)),
+    ),
+    rows=100,
+    left_out=(LeftOut("id", "its values are all different, like an identifier"),),
+)
+
+
+class Squares:
+    """A program whose score is the sum of the squared features; every term is a square, and 0 is expected."""
+
+    device = "cpu"
+
+    def run(self, x: Matrix, outputs: Sequence[str]) -> list[Floats]:
+        squares = np.nan_to_num(x.astype(np.float64), nan=1.0) ** 2
+        made = {
+            "score": squares.sum(axis=1),
+            "reconstruction": squares.sum(axis=1),
+            "kl": np.full(len(x), 0.5),
+            "terms": squares,
+            "expected": np.zeros_like(squares),
+        }
+        return [made[name] for name in outputs]
+
+
+def rows(count: int, seed: int, shift: float = 0.0, schema: Schema = SCHEMA) -> Table:
+    """Rows of a schema with the kinds of `SCHEMA`: two Gaussian columns, moved by `shift`, and red or blue."""
+    rng = np.random.default_rng(seed)
+    values: list[npt.NDArray[Any]] = [
+        rng.normal(shift, 1.0, count),
+        rng.normal(shift / 2, 1.0, count),
+        np.array(["red", "blue"], object)[rng.integers(2, size=count)],
+    ]
+    return Table(dict(zip(schema.names, values, strict=True)), count, [])
+
+
+def joined(*tables: Table) -> Table:
+    """Tables of one schema, one below the other, without their problems."""
+    columns = {name: np.concatenate([table.columns[name] for table in tables]) for name in tables[0].columns}
+    return Table(columns, sum(table.rows for table in tables), [])
+
+
+def detector(
+    target_fpr: float = 0.05, size: int = 199, seed: int = 0, schema: Schema = SCHEMA, **training: Any
+) -> Detector:
+    """A detector of `Squares`, calibrated on `size` of `rows`; `training` goes into its manifest."""
+    scores = Scorer(schema, Squares()).score(rows(size, seed, schema=schema)).score
+    return calibrated(scores, target_fpr, schema, **training)
+
+
+def calibrated(scores: Floats, target_fpr: float, schema: Schema = SCHEMA, **training: Any) -> Detector:
+    """A detector of `Squares` with given calibration scores."""
+    calibration = Calibration.of(scores, target_fpr, 6)
+    manifest = Manifest(
+        format=FORMAT,
+        name="toy",
+        version=1,
+        created="2024-05-31T08:15:00Z",
+        schema=schema,
+        network={"kind": "squares"},
+        score=ScoreInfo("elbo", "nats", 6, 1e-5),
+        calibration=info(calibration, "random"),
+        training=training,
+        libraries={"kilter": "0.1.0"},
+        tensors={CALIBRATION_SCORES: calibration.scores.shape},
+    )
+    return Detector(manifest, Squares(), calibration, Probes([], [], [], []))

@@ -1,0 +1,1 @@
+"""The commands of `kilter` that come with the extra `train`, one module each."""

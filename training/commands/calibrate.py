@@ -1,0 +1,51 @@
+"""`kilter calibrate`."""
+
+from pathlib import Path
+
+import click
+
+from service.detector import artifact, store
+from training.labelled import read_labelled
+from training.recalibrate import recalibrate
+from training.words import promise
+
+
+@click.command()
+@click.argument("model", type=click.Path(path_type=Path))
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--target-fpr", type=float, help="False-positive rate.  [default: that of the model]")
+@click.option("--label", metavar="COLUMN", help="Column that says which rows are normal.  [default: as in training]")
+@click.option("--normal", metavar="VALUE", help="The label of normal rows.  [default: as in training]")
+@click.option("--seed", type=int, default=0, show_default=True, help="Picks the rows that are not needed.")
+@click.pass_context
+def calibrate(
+    context: click.Context,
+    model: Path,
+    file: Path,
+    target_fpr: float | None,
+    label: str | None,
+    normal: str | None,
+    seed: int,
+) -> None:
+    """Set the threshold of MODEL anew on the normal rows of FILE, without refitting, and write the next version.
+
+    The rows must be new to the model and known to be normal: anomalies among them hide others of their kind. The exit
+    status is 1 if some rows could not be read.
+    """
+    manifest = artifact.read(store.resolve(model)).manifest
+    rows = read_labelled(file, manifest.schema, manifest.training, label, normal)
+    for note in rows.notes:
+        click.echo(note)
+    done = recalibrate(model, rows.normal(), file, target_fpr=target_fpr, seed=seed)
+    if done.unread:
+        click.echo(f"{done.unread:,} rows could not be read, and were left out.")
+    if done.surplus:
+        click.echo(f"{done.surplus:,} rows were left out so that the rate comes out even.")
+    info = done.detector.manifest.calibration
+    click.echo(done.before)
+    click.echo(f"The new one is {info.threshold:.6g}. {promise(info)}")
+    click.echo(f"Wrote {done.folder}; its probes replay.")
+    pinned = store.pinned(done.folder.parent)
+    if pinned is not None:
+        click.echo(f"Version {pinned} is pinned and goes on serving: `kilter versions unpin {done.folder.parent}`.")
+    context.exit(1 if done.unread else 0)

@@ -1,0 +1,67 @@
+"""A file read by the schema of a model that is already there, with its labels if it has any."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from service.detector.errors import KilterError
+from service.detector.inputs import Table
+from service.detector.schema import Schema
+from service.files import read_frame, to_table
+from training.labels import read_labels
+from training.rows import take
+
+
+class LabelledRows(NamedTuple):
+    """Rows of a file, and which are anomalous, (rows,), or None where nothing is labelled."""
+
+    table: Table
+    anomalous: npt.NDArray[np.bool_] | None
+    notes: tuple[str, ...]
+    """How the file was read and what its labels are taken to mean, in sentences."""
+
+    def normal(self) -> Table:
+        """The rows that count as normal."""
+        return self.table if self.anomalous is None else take(self.table, ~self.anomalous)
+
+
+def read_labelled(
+    path: Path, schema: Schema, training: dict[str, Any], label: str | None, normal: str | None
+) -> LabelledRows:
+    """Read a file, with the labels in the column `label`, whose value `normal` means a normal row.
+
+    What is not given is what `training`, a manifest's provenance, says, if the file has that column. Rows whose label
+    is empty are left out. Raises KilterError if the file, its columns or its labels cannot be used.
+    """
+    frame, _, _, notes = read_frame([path], null_tokens=schema.null_tokens)
+    label, normal = _remembered(training, frame.columns, label, normal)
+    table = to_table(schema, frame)
+    if label is None:
+        return LabelledRows(table, None, (*notes, "No labels: every row counts as normal."))
+    labels = read_labels(frame, label, normal)
+    known = np.array([value != "" for value in labels.values], bool)
+    empty = int((~known).sum())
+    left_out = [f"{empty:,} rows without a label are left out."] if empty else []
+    return LabelledRows(
+        take(table, known),
+        labels.anomalous[known],
+        (*notes, f"Rows whose {label!r} is {normal!r} count as normal, all others as anomalies.", *left_out),
+    )
+
+
+def _remembered(
+    training: dict[str, Any], columns: Sequence[str], label: str | None, normal: str | None
+) -> tuple[str | None, str | None]:
+    """The label column and its normal value, from the command line or else from the training."""
+    known, value = training.get("label"), training.get("normal")
+    if label is None:
+        if isinstance(known, str) and known in columns:
+            label = known
+        elif normal is not None:
+            raise KilterError("--normal is the value of a label column: name the column with --label")
+    if normal is None and label == known and isinstance(value, str):
+        normal = value
+    return label, normal

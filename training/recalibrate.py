@@ -1,0 +1,159 @@
+"""Sets the threshold of a model anew on new normal rows, without refitting it: the next version."""
+
+import hashlib
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+from scipy import stats
+
+from service.detector import artifact, store
+from service.detector.artifact import Artifact, Manifest, Probes
+from service.detector.calibration import Calibration
+from service.detector.detector import Detector, load
+from service.detector.errors import KilterError
+from service.detector.inputs import Table
+from service.detector.schema import TimestampColumn
+from training import calibrate
+from training.notice import card_with_notice, report_with_notice
+from training.rows import take
+from training.words import percent, promise
+
+
+class Recalibrated(NamedTuple):
+    """The new version, and how the threshold that it replaces did on the new rows."""
+
+    detector: Detector
+    folder: Path
+    unread: int
+    """Rows that could not be read, and were left out."""
+    surplus: int
+    """Rows that were left out so that rate x (n + 1) is whole."""
+    before: str
+    """What the old threshold made of the new rows, in a sentence."""
+
+
+def recalibrate(
+    model: Path, table: Table, source: Path, *, target_fpr: float | None = None, seed: int = 0
+) -> Recalibrated:
+    """Calibrate the version of a model that serves on the normal rows of a table, and write it as the next version.
+
+    `source` is the file that the rows come from, for the provenance. Surplus rows are dropped at random or, where the
+    model's rows were split by time, the oldest. Raises KilterError if the rows are too few, or served the training.
+    """
+    folder = store.resolve(model).resolve()
+    old, found = load(folder), artifact.read(folder)
+    name = _name_of(folder, found.manifest)
+    with source.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    _check_unseen(found.manifest, source, digest)
+    rate = found.manifest.calibration.target_fpr if target_fpr is None else target_fpr
+    scores = old.scorer.score(table, errors="mark").score
+    usable = np.flatnonzero(~np.isnan(scores))
+    size = calibrate.largest_size(len(usable), rate)
+    kept, split = _kept(found.manifest, take(table, usable), size, seed)
+    calibration = Calibration.of(scores[usable][kept], rate, found.manifest.score.digits)
+    before = found.manifest.training.get("recalibration", {})
+    provenance = {
+        "from_version": found.manifest.version,
+        "trained_version": before.get("trained_version", found.manifest.version),
+        "file": {"name": source.name, "bytes": source.stat().st_size, "sha256": digest},
+        "rows": table.rows,
+        "earlier_evaluation": found.manifest.training.get("evaluation", before.get("earlier_evaluation")),
+    }
+
+    def files(version: int) -> dict[str, bytes]:
+        return _packed(folder, found, calibration, split, provenance, version)
+
+    added = store.add(folder.parent.parent, name, files)
+    return Recalibrated(
+        detector=load(added),
+        folder=added,
+        unread=table.rows - len(usable),
+        surplus=len(usable) - size,
+        before=_before(old, scores[usable]),
+    )
+
+
+def _name_of(folder: Path, manifest: Manifest) -> str:
+    """The model's name, if the version's folder stands where the next version can be put beside it."""
+    if folder.parent.name != manifest.name or folder.name != str(manifest.version):
+        raise KilterError(
+            f"{folder} holds version {manifest.version} of the model {manifest.name!r}: the next version is written "
+            f"beside it, so put it in a folder {manifest.name}/{manifest.version}"
+        )
+    return manifest.name
+
+
+def _check_unseen(manifest: Manifest, source: Path, digest: str) -> None:
+    known = manifest.training.get("files", [])
+    if any(isinstance(file, dict) and file.get("sha256") == digest for file in known):
+        raise KilterError(
+            f"{source} is a file that the model was trained on: what it was fitted to scores lower than new rows do, "
+            "and a threshold set on it would raise false alarms; give normal rows that the model has not seen"
+        )
+
+
+def _kept(manifest: Manifest, table: Table, size: int, seed: int) -> tuple[npt.NDArray[np.int64], str]:
+    """Positions of the rows to calibrate on, and how they were picked."""
+    times = next((table.columns[c.name] for c in manifest.schema.columns if isinstance(c, TimestampColumn)), None)
+    if manifest.calibration.split == "time" and times is not None:
+        # Rows without a time sort last under NumPy; they go first here, since they may be of any age.
+        order = np.lexsort((times, ~np.isnat(times)))
+        return np.sort(order[table.rows - size :]), "time"
+    return np.sort(np.random.default_rng(seed).permutation(table.rows)[:size]), "random"
+
+
+def _packed(
+    folder: Path, found: Artifact, calibration: Calibration, split: str, provenance: dict[str, Any], version: int
+) -> dict[str, bytes]:
+    """The files of the next version: all as they were but for what follows from the calibration."""
+    training = {key: value for key, value in found.manifest.training.items() if key != "evaluation"}
+    tensors = {**found.tensors, artifact.CALIBRATION_SCORES: calibration.scores}
+    manifest = msgspec.structs.replace(
+        found.manifest,
+        version=version,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        calibration=calibrate.info(calibration, split),
+        training={**training, "recalibration": provenance},
+        tensors={name: array.shape for name, array in tensors.items()},
+    )
+    scores = np.array(found.probes.scores, np.float64)
+    probes = Probes(
+        found.probes.records,
+        found.probes.scores,
+        calibration.p_values(scores).tolist(),
+        calibration.anomalies(scores).tolist(),
+    )
+    notice = (
+        f"This is version {version}: version {found.manifest.version} with a new threshold, "
+        f"{manifest.calibration.threshold:.6g}, for a target false-positive rate of {percent(calibration.target_fpr)}, "
+        f"set on {calibration.size:,} rows of {provenance['file']['name']}. The network is the same. "
+        f"{promise(manifest.calibration)} All figures below are those of version "
+        f"{provenance['trained_version']}, with the threshold that it had."
+    )
+    documents = {
+        "report.html": report_with_notice((folder / "report.html").read_text("utf-8"), notice),
+        "MODEL_CARD.md": card_with_notice(
+            (folder / "MODEL_CARD.md").read_text("utf-8"), f"# {manifest.name}, version {version}", notice
+        ),
+    }
+    return artifact.pack(
+        manifest,
+        tensors,
+        found.program,
+        probes,
+        **{file.replace(".", "__"): text.encode() for file, text in documents.items()},
+    )
+
+
+def _before(old: Detector, scores: npt.NDArray[np.float64]) -> str:
+    flagged, info = int(old.calibration.anomalies(scores).sum()), old.calibration
+    low, high = stats.betabinom.interval(0.95, len(scores), info.rank, info.size + 1 - info.rank)
+    return (
+        f"The old threshold, {info.threshold:.6g}, flags {flagged:,} of these {len(scores):,} rows, where {int(low):,} "
+        f"to {int(high):,} were to be expected."
+    )
