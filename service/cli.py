@@ -1,0 +1,81 @@
+"""The command `kilter`: it finds its subcommands through entry points, so that each install has those it can run."""
+
+import signal
+import sys
+from collections.abc import Sequence
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any
+
+import click
+
+import service
+from service.detector.errors import KilterError
+
+GROUP = "kilter.commands"
+NOT_DONE = 2
+INTERRUPTED = 130
+TERMINATED = 143
+
+
+class Commands(click.Group):
+    """A group whose commands are imported when they are asked for; one that lacks its extra is not there."""
+
+    def __init__(self, found: Sequence[EntryPoint], **options: Any) -> None:
+        super().__init__(**options)
+        self._found = {point.name: point for point in found}
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted(name for name in self._found if self.get_command(ctx, name) is not None)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        point = self._found.get(cmd_name)
+        if point is None:
+            return None
+        try:
+            command: click.Command = point.load()
+        except ImportError:
+            return None
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        name = args[0]
+        if name in self._found and self.get_command(ctx, name) is None:
+            extras = ",".join(self._found[name].extras) or "train"
+            ctx.fail(f"'kilter {name}' is not part of this install: pip install 'kilter[{extras}]'")
+        return super().resolve_command(ctx, args)
+
+
+def build(found: Sequence[EntryPoint]) -> click.Group:
+    """The command line with the subcommands of some entry points."""
+    group = Commands(found, name="kilter", help="Learn what normal looks like, and judge every new record.")
+    return click.version_option(service.__version__, prog_name="kilter", message="%(prog)s %(version)s")(group)
+
+
+def main() -> None:
+    """Run the command line: exit status 2 and one line on stderr for what the user can put right, 130 for Ctrl-C."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))
+    sys.exit(run(build(list(entry_points(group=GROUP))), sys.argv[1:]))
+
+
+def run(group: click.Group, arguments: Sequence[str]) -> int:
+    """Run a command line and return its exit status; nothing that a user can cause ends in a traceback."""
+    try:
+        status = group.main(list(arguments), prog_name="kilter", standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        return NOT_DONE
+    except (click.Abort, KeyboardInterrupt):
+        return _failed("interrupted", INTERRUPTED)
+    except KilterError as error:
+        return _failed(str(error))
+    except OSError as error:
+        place = f"{error.filename}: " if error.filename else ""
+        return _failed(f"{place}{error.strerror or error}")
+    return status if isinstance(status, int) else 0
+
+
+def _failed(message: str, status: int = NOT_DONE) -> int:
+    click.echo(f"kilter: {message}", err=True)
+    return status
