@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from service.detector.calibration import Calibration
-from service.detector.encode import encode
+from service.detector.encode import Encoder
 from service.detector.networks.scored import ScoredShape, ScoredTabular
 from service.detector.runtime import OnnxProgram
 from service.detector.scorer import Scorer
@@ -48,7 +48,7 @@ def fit_model(
     normal = np.flatnonzero(data.readable if data.labels is None else data.readable & ~data.labels.anomalous)
     parts = split(normal, config.target_fpr, config.seed, time_of(data.draft, data.table, config.split))
     schema = fit_schema(data.draft, data.table, parts.fit)
-    x = encode(schema, take(data.table, parts.fit))
+    x = Encoder(schema).encode(take(data.table, parts.fit))
     device = _device(config.device)
     network, history = fit(
         x, schema, config.fit, seed=config.seed, device=device, checkpoint=checkpoint, progress=progress
@@ -59,7 +59,7 @@ def fit_model(
     with torch.no_grad():
         module.usual.copy_(module(torch.from_numpy(x[:USUAL_ROWS]))[3].median(0).values)
     program = export(module, x.shape[1])
-    scorer = Scorer(schema, OnnxProgram(program))
+    scorer = Scorer(schema, OnnxProgram(program, x.shape[1]))
     scores = scorer.score(take(data.table, parts.calibration)).score
     return Fitted(scorer, Calibration.of(scores, parts.rate, DIGITS), module, program, history, parts)
 

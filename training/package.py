@@ -14,7 +14,6 @@ import torch
 import service
 from service.detector import artifact
 from service.detector.detector import Detector
-from service.detector.encode import encode
 from service.detector.inputs import Table
 from training import calibrate
 from training.card import model_card
@@ -135,7 +134,7 @@ def _latent(
         return None
     picked = np.sort(np.random.default_rng(0).permutation(len(rows))[:LATENT_ROWS])
     table = take(data.table, rows[picked])
-    x = torch.from_numpy(encode(fitted.scorer.schema, table))
+    x = torch.from_numpy(fitted.scorer.encoder.encode(table))
     network = fitted.module.network
     with torch.no_grad():
         means = network.encode(network.dense(x), (~torch.isnan(x)).to(x.dtype)).mean[0]

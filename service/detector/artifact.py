@@ -20,6 +20,7 @@ import safetensors.numpy
 from safetensors import SafetensorError
 
 from service.detector.errors import ArtifactError
+from service.detector.networks import KINDS
 from service.detector.schema import Schema
 from service.detector.store import SUMS
 
@@ -178,7 +179,10 @@ def _manifest(folder: Path, content: bytes) -> Manifest:
 
 
 def _audit(folder: Path, manifest: Manifest, tensors: Mapping[str, npt.NDArray[Any]]) -> None:
-    """Hold tensors and manifest against each other."""
+    """Hold tensors and manifest against each other, and the network's kind against those that are known."""
+    kind = manifest.network.get("kind")
+    if kind not in KINDS:
+        raise ArtifactError(f"{folder / MANIFEST}: this version knows no network of kind {kind!r}")
     path = folder / TENSORS
     found = {name: array.shape for name, array in tensors.items()}
     for name in sorted(found.keys() | manifest.tensors.keys()):

@@ -118,7 +118,7 @@ def load(path: str | Path, device: str = "cpu") -> Detector:
     place = pick_device(device)
     try:
         program: Program = (
-            OnnxProgram(found.program)
+            OnnxProgram(found.program, len(found.manifest.schema.features()))
             if place == "cpu"
             else TorchProgram(found.manifest.network, found.network_tensors, place)
         )

@@ -1,5 +1,6 @@
 """From typed columns to the float32 matrix that the network takes."""
 
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
@@ -20,10 +21,37 @@ LIMIT = 1e6
 """Standardised numbers are held within ± this many units, so that no square overflows a float32."""
 
 
-def encode(schema: Schema, table: Table) -> npt.NDArray[np.float32]:
-    """The (n, features) matrix of `Schema.features`, NaN where missing. All arithmetic before it is in float64."""
-    parts = [_encode_column(column, table.columns[column.name]) for column in schema.columns]
-    return np.ascontiguousarray(np.concatenate(parts, axis=1, dtype=np.float32))
+class Encoder:
+    """Encodes tables of one schema; numeric columns are taken all at once."""
+
+    def __init__(self, schema: Schema) -> None:
+        self.width = len(schema.features())
+        self._numeric: list[tuple[int, NumericColumn]] = []
+        self._other: list[tuple[int, Column]] = []
+        for position, column in zip(_starts(schema), schema.columns, strict=True):
+            if isinstance(column, NumericColumn) and column.constant is None and column.transform == "identity":
+                self._numeric.append((position, column))
+            else:
+                self._other.append((position, column))
+        self._positions = np.array([position for position, _ in self._numeric], np.int64)
+        self._center = np.array([column.center for _, column in self._numeric])
+        self._scale = np.array([column.scale for _, column in self._numeric])
+
+    def encode(self, table: Table) -> npt.NDArray[np.float32]:
+        """The (n, features) matrix of `Schema.features`, NaN where missing. All arithmetic before it is in float64."""
+        x = np.empty((table.rows, self.width), np.float32)
+        if self._numeric:
+            values = np.stack([table.columns[column.name] for _, column in self._numeric], axis=1)
+            x[:, self._positions] = np.clip((values - self._center) / self._scale, -LIMIT, LIMIT)
+        for position, column in self._other:
+            features = _encode_column(column, table.columns[column.name])
+            x[:, position : position + features.shape[1]] = features
+        return x
+
+
+def _starts(schema: Schema) -> list[int]:
+    """Position of the first feature of each column."""
+    return [0, *accumulate(len(column.features(0)) for column in schema.columns)][:-1]
 
 
 def _encode_column(column: Column, values: npt.NDArray[Any]) -> npt.NDArray[np.float64]:

@@ -41,7 +41,7 @@ class OnnxProgram:
 
     device = "cpu"
 
-    def __init__(self, program: bytes) -> None:
+    def __init__(self, program: bytes, features: int) -> None:
         options = ort.SessionOptions()
         options.intra_op_num_threads = 1
         options.inter_op_num_threads = 1
@@ -51,6 +51,11 @@ class OnnxProgram:
         except Exception as error:  # ONNX Runtime's own exceptions have no common base that it exports
             raise ArtifactError(f"the program cannot be loaded: {error}") from error
         self._input = self._session.get_inputs()[0].name
+        shape, names = self._session.get_inputs()[0].shape, [out.name for out in self._session.get_outputs()]
+        if shape[1:] != [features] or names != list(OUTPUTS):
+            raise ArtifactError(
+                f"the program takes {shape} and gives {', '.join(names)}, not (n, {features}) and {', '.join(OUTPUTS)}"
+            )
         self._run = ort.RunOptions()
         self._run.only_execute_path_to_fetches = True
 

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from service.detector import inputs
-from service.detector.encode import encode
+from service.detector.encode import Encoder
 from service.detector.errors import KilterError, RecordsError
 from service.detector.reasons import Reason, explain
 from service.detector.runtime import Program
@@ -32,6 +32,7 @@ class Scorer:
     def __init__(self, schema: Schema, program: Program) -> None:
         self.schema = schema
         self.program = program
+        self.encoder = Encoder(schema)
 
     def table(self, data: Any) -> inputs.Table:
         """Read records (a list of dicts), a matrix (NumPy), or a frame (pandas, or any with an Arrow C stream).
@@ -56,7 +57,7 @@ class Scorer:
         table = self.table(data)
         if table.problems and (errors == "raise" or any(problem.row is None for problem in table.problems)):
             raise RecordsError(table.problems)
-        x = encode(self.schema, table)
+        x = self.encoder.encode(table)
         names = ("score", "terms", "expected") if reasons else ("score",)
         score, *detail = self.program.run(x, names)
         score[[problem.row for problem in table.problems if problem.row is not None]] = np.nan
@@ -68,4 +69,4 @@ class Scorer:
         table = self.table(data)
         if table.problems:
             raise RecordsError(table.problems)
-        return self.program.run(encode(self.schema, table), names)
+        return self.program.run(self.encoder.encode(table), names)

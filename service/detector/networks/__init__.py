@@ -9,8 +9,6 @@ from collections.abc import Mapping
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from service.detector.errors import ArtifactError
-
 if TYPE_CHECKING:
     from torch import nn
 
@@ -21,10 +19,7 @@ KINDS = {"tabular-vae": "service.detector.networks.scored"}
 def build(network: Mapping[str, Any]) -> "nn.Module":
     """The torch module of a manifest's `network` entry, its tensors not yet loaded.
 
-    Raises ArtifactError if the kind is unknown or the entry does not fit it.
+    Raises KeyError if the kind is unknown, ArtifactError if the entry does not fit it.
     """
-    kind = network.get("kind")
-    if kind not in KINDS:
-        raise ArtifactError(f"this version knows no network of kind {kind!r}")
-    module: nn.Module = import_module(KINDS[kind]).from_manifest(network)
+    module: nn.Module = import_module(KINDS[network["kind"]]).from_manifest(network)
     return module

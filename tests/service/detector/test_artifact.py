@@ -84,6 +84,7 @@ def edited(change: Callable[[dict[str, Any]], object]) -> Callable[[bytes], byte
         (lambda m: m["calibration"].update(size=3), "are not 3 ascending scores"),
         (lambda m: m["calibration"].update(target_fpr=1e-6), "needs at least 999999 calibration records"),
         (lambda m: m["tensors"].popitem(), "the manifest says None"),
+        (lambda m: m["schema"]["columns"].pop(), r"the program takes \['.*', 8\]"),
     ],
 )
 def test_a_manifest_that_was_tampered_with_is_refused(
