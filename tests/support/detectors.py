@@ -8,10 +8,10 @@ import numpy.typing as npt
 
 from service.detector import Calibration, Detector, Schema
 from service.detector.artifact import CALIBRATION_SCORES, FORMAT, Manifest, Probes, ScoreInfo
-from service.detector.scorer import Scorer
 from service.detector.inputs import Table
 from service.detector.runtime import Matrix
 from service.detector.schema import CategoricalColumn, LeftOut, NumericColumn
+from service.detector.scorer import Scorer
 from training.calibrate import info
 
 Floats = npt.NDArray[np.float64]

@@ -1,0 +1,156 @@
+import re
+from collections import Counter
+from html.parser import HTMLParser
+
+import matplotlib as mpl
+import msgspec
+import numpy as np
+import pytest
+
+from service.detector.schema import LeftOut
+from tests.support import detectors
+from tests.support.runs import run
+from training.report import report
+from training.run import Scored
+
+VOID = {"meta", "link", "img", "br", "hr", "input"}
+HOSTILE = "<script>alert('$x_1$')</script>"
+
+
+class Page(HTMLParser):
+    """The text of a page, its ids and its headings; fails on tags that do not match."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.tags: Counter[str] = Counter()
+        self.ids: list[str] = []
+        self.attributes: list[tuple[str, str]] = []
+        self.words: list[str] = []
+        self.feed(html)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags[tag] += 1
+        self.attributes += [(name, value or "") for name, value in attrs]
+        self.ids += [value or "" for name, value in attrs if name == "id"]
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.handle_starttag(tag, attrs)
+        self.handle_endtag(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag not in VOID:
+            assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.words.append(data)
+
+    @property
+    def text(self) -> str:
+        return " ".join(" ".join(self.words).split())
+
+
+@pytest.fixture(scope="module")
+def labelled() -> Page:
+    """The report of a run with labels."""
+    return Page(report(run(labelled=True, notes=("Look at this first.",), seed=3, settings={"steps": 120})))
+
+
+@pytest.fixture(scope="module")
+def unlabelled() -> Page:
+    """The report of a run without labels."""
+    return Page(report(run(labelled=False)))
+
+
+def test_a_report_with_labels_has_every_section(labelled: Page) -> None:
+    """Quality, reasons, fit, columns, provenance; and what to know comes before all figures."""
+    for heading in (
+        "How good it is", "Scores", "P-values of held-out normal rows", "ROC", "Precision and recall",
+        "The columns that matter", "The latent space", "The strangest held-out normal records", "Training", "Columns",
+        "Settings and provenance", "nearest neighbour",
+    ):  # fmt: skip
+        assert heading in labelled.text
+    assert labelled.tags["svg"] == 7
+    assert labelled.text.index("Look at this first.") < labelled.text.index("Figures")
+    assert "its values are all different, like an identifier" in labelled.text
+    assert "settings: steps 120" in labelled.text
+
+
+def test_the_first_lines_say_what_is_promised_and_how_good_it_is(labelled: Page) -> None:
+    """Nobody needs to scroll for the verdict."""
+    head = labelled.text[: labelled.text.index("How good it is")]
+    assert "It is set for a false-alarm rate of 5 %." in head
+    assert re.search(r"It tells anomalies from normal rows well: ROC AUC 0\.9\d\d \(0\.9\d\d to 0\.9\d\d\)\.", head)
+    assert "The false-alarm rate holds:" in head
+
+
+def test_a_report_without_labels_leaves_out_what_needs_them(unlabelled: Page) -> None:
+    """No empty plots, no figures that nobody could know."""
+    assert "There are no labels" in unlabelled.text
+    assert "ROC" not in unlabelled.text
+    assert "Precision and recall" not in unlabelled.text
+    assert unlabelled.tags["svg"] == 5
+
+
+def test_a_report_needs_nothing_else(labelled: Page) -> None:
+    """No address outside, no script, nothing to load."""
+    assert not labelled.tags.keys() & {"script", "link", "img", "iframe", "object"}
+    for name, value in labelled.attributes:
+        assert "//" not in value
+        assert name not in ("src", "srcset", "action")
+        assert not name.startswith("on")
+        assert name != "href" or value.startswith("#")
+    html = report(run(labelled=False))
+    assert "http" not in html
+    assert "@import" not in html
+
+
+def test_ids_are_unique_and_plots_can_be_read_aloud(labelled: Page) -> None:
+    """Several SVG stand in one page and must not mix, and each has a text in its place."""
+    assert len(labelled.ids) == len(set(labelled.ids))
+    assert sum(name == "aria-label" and len(value) > 20 for name, value in labelled.attributes) == 7
+
+
+def test_names_from_data_cannot_become_markup() -> None:
+    """A column, a level, a file or a note may be called anything."""
+    amount, *others = detectors.SCHEMA.columns
+    schema = msgspec.structs.replace(
+        detectors.SCHEMA,
+        columns=(msgspec.structs.replace(amount, name=HOSTILE), *others),
+        left_out=(LeftOut(f"id{HOSTILE}", HOSTILE),),
+    )
+    page = Page(report(run(labelled=True, schema=schema, notes=(HOSTILE,), label=HOSTILE, files=[{"name": HOSTILE}])))
+    assert page.tags["script"] == 0
+    assert page.text.count(HOSTILE) >= 6
+
+
+def test_a_report_is_the_same_whenever_it_is_written() -> None:
+    """And whatever matplotlib settings the caller has; it leaves those as they are."""
+    first = report(run(labelled=True))
+    with mpl.rc_context({"font.size": 30, "text.color": "red"}):
+        before = dict(mpl.rcParams)
+        assert report(run(labelled=True)) == first
+        assert dict(mpl.rcParams) == before
+
+
+def test_a_run_with_next_to_nothing_still_gets_a_report() -> None:
+    """One held-out row with a problem, no history, one latent dimension, all scores alike."""
+    made = run(labelled=False)
+    table = detectors.rows(1, 0)
+    small = msgspec.structs.replace(made.evaluation, normal=0, within_promise=None)
+    html = report(
+        type(made)(
+            manifest=made.manifest,
+            decisions=(),
+            history=[],
+            detector=made.detector,
+            calibration_scores=np.full(199, 3.0),
+            evaluation=small,
+            held_out=Scored(table, np.array([np.nan])),
+        )
+    )
+    assert "No history was kept." in Page(html).text
