@@ -1,5 +1,7 @@
 """The OpenAPI document, made for the models that serve: FastAPI's own for the routes that it handles, and the rest."""
 
+import csv
+from io import StringIO
 from typing import Any
 
 import msgspec
@@ -7,8 +9,8 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
 from service import info, problems, scoring
-from service.body import JSON
-from service.detector import Schema
+from service.body import CSV, JSON
+from service.detector import Detector, Schema
 from service.detector.inputs import FLOAT32_MAX
 from service.detector.schema import BooleanColumn, CategoricalColumn, Column, NumericColumn, TimestampColumn
 from service.registry import Registry
@@ -83,7 +85,10 @@ def _score_operation(registry: Registry, max_records: int) -> Json:
                 "description": f"reasons for each record: how many at most, or true for {scoring.DEFAULT_REASONS}",
             },
         ],
-        "requestBody": {"required": True, "content": {JSON: _json_body(registry, max_records)}},
+        "requestBody": {
+            "required": True,
+            "content": {JSON: _json_body(registry, max_records), CSV: _csv_body(registry)},
+        },
         "responses": {
             "200": {"description": "The verdicts, in the order of the records.", "content": {JSON: answer}},
             "400": _problem("The body cannot be read.", problems.BAD_BODY),
@@ -101,12 +106,35 @@ def _json_body(registry: Registry, max_records: int) -> Json:
     one: Json = {"anyOf": records} if len(records) > 1 else records[0] if records else {"type": "object"}
     many: Json = {
         "type": "object",
-        "properties": {"records": {"type": "array", "items": one, "minItems": 1, "maxItems": max_records}},
+        "properties": {
+            "records": {"type": "array", "items": one, "minItems": 1, "description": f"at most {max_records}"}
+        },
         "required": ["records"],
         "additionalProperties": False,
     }
     examples = {d.name: {"summary": f"for {d.name}", "value": info.example(d)} for d in registry.detectors}
     return {"schema": {"anyOf": [many, one]}} | ({"examples": examples} if examples else {})
+
+
+def _csv_body(registry: Registry) -> Json:
+    body: Json = {
+        "schema": {
+            "type": "string",
+            "description": "A header with every field of the model, in any order, and a line per record; an empty cell "
+            "stands for an unknown value. Delimiter, quoting and encoding are found out.",
+        }
+    }
+    examples = {d.name: {"summary": f"for {d.name}", "value": _csv_example(d)} for d in registry.detectors}
+    return body | ({"examples": examples} if examples else {})
+
+
+def _csv_example(detector: Detector) -> str:
+    record = detector.probes.records[0]
+    text = StringIO()
+    writer = csv.DictWriter(text, list(record), lineterminator="\n")
+    writer.writeheader()
+    writer.writerow({name: str(value).lower() if isinstance(value, bool) else value for name, value in record.items()})
+    return text.getvalue()
 
 
 def record_schema(schema: Schema) -> Json:

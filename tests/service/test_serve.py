@@ -1,0 +1,142 @@
+"""`kilter serve` as a process of its own: where it listens, what it loaded, and how it ends."""
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+
+from service.commands.serve import listen
+from service.detector import KilterError
+
+
+def command(*arguments: str) -> list[str]:
+    return [sys.executable, "-m", "service.cli", "serve", *arguments]
+
+
+def environment(**settings: str) -> dict[str, str]:
+    """This process's environment with these settings and no others."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("KILTER_")} | settings
+
+
+class Server:
+    """A server process, once it has said where it listens."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self.process = process
+        self.said: list[str] = []
+        assert process.stdout is not None
+        for line in process.stdout:
+            self.said.append(line)
+            if match := re.search(r"listens on (http://\S+)", line):
+                self.url = match[1]
+                return
+        raise AssertionError(f"it ended, saying {self.said} {process.stderr and process.stderr.read()}")
+
+    def stop(self, number: int) -> tuple[int, str]:
+        """Its exit status after a signal, and all that it logged."""
+        self.process.send_signal(number)
+        _, logged = self.process.communicate(timeout=30)
+        return self.process.returncode, logged
+
+
+@contextmanager
+def serving(models: Path, *arguments: str, **settings: str) -> Iterator[Server]:
+    """A server of a folder of models on a free port."""
+    process = subprocess.Popen(
+        command("--models", str(models), "--port", "0", "--device", "cpu", *arguments),
+        env=environment(**settings),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    with process:
+        try:
+            yield Server(process)
+        finally:
+            process.kill()
+
+
+def refused(*arguments: str, **settings: str) -> str:
+    """What a server that cannot start says, which is neither a traceback nor a success."""
+    run = subprocess.run(
+        command(*arguments), env=environment(**settings), capture_output=True, text=True, timeout=60, check=False
+    )
+    assert run.returncode == 2, run.stderr
+    assert run.stdout == ""
+    assert "Traceback" not in run.stderr
+    return run.stderr
+
+
+def test_it_serves_until_sigterm(models_folder: Path) -> None:
+    """It says what it loaded and where it listens, answers, logs JSON lines without values, and ends with status 0."""
+    with serving(models_folder) as server:
+        assert server.said[0] == "model plant version 1 on cpu\n"
+        example = httpx.get(f"{server.url}/v1/models/plant").json()["example"]
+        answer = httpx.post(f"{server.url}/v1/models/plant/score", json=example, headers={"X-Request-ID": "r1"})
+        status, logged = server.stop(signal.SIGTERM)
+    assert answer.json()["model"] == {"name": "plant", "version": 1}
+    assert status == 0
+    lines = [json.loads(line) for line in logged.splitlines()]
+    assert "model loaded" in {line["message"] for line in lines}
+    assert [line["path"] for line in lines if line.get("request_id") == "r1"] == ["/v1/models/plant/score"]
+
+
+def test_what_was_accepted_is_answered_before_it_ends(models_folder: Path) -> None:
+    """A long request in flight when the signal comes gets its verdicts."""
+    with serving(models_folder, KILTER_LOG_LEVEL="warning") as server:
+        record = httpx.get(f"{server.url}/v1/models/plant").json()["example"]["records"][0]
+        content = json.dumps({"records": [record] * 20_000})
+        answers: list[httpx.Response] = []
+
+        def ask() -> None:
+            answers.append(httpx.post(f"{server.url}/v1/models/plant/score?reasons=true", content=content, timeout=60))
+
+        asking = threading.Thread(target=ask)
+        asking.start()
+        time.sleep(0.3)
+        assert not answers
+        status, logged = server.stop(signal.SIGINT)
+        asking.join()
+    assert status == 0
+    assert len(answers[0].json()["results"]) == 20_000
+    assert logged == ""
+
+
+def test_a_port_in_use_is_named_with_the_remedy(models_folder: Path) -> None:
+    """Another server on the port is told from other failures."""
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        said = refused("--models", str(models_folder), "--port", str(port))
+    assert f"port {port} on 127.0.0.1 is in use" in said
+    assert "--port or KILTER_PORT" in said
+
+
+def test_nothing_to_serve_is_told(tmp_path: Path) -> None:
+    """A folder that is not there, is empty, or holds only damaged models."""
+    assert "there is no models folder" in refused("--models", str(tmp_path / "absent"), "--port", "0")
+    (tmp_path / "bad" / "1").mkdir(parents=True)
+    (tmp_path / "bad" / "1" / "SHA256SUMS").write_text("x")
+    assert "SHA256SUMS is damaged" in refused("--port", "0", KILTER_MODELS=str(tmp_path))
+
+
+def test_a_bad_setting_is_told() -> None:
+    """By the name of its variable."""
+    assert "KILTER_PORT='http'" in refused(KILTER_PORT="http")
+
+
+@pytest.mark.parametrize(("host", "told"), [("no.such.host.invalid", "no address"), ("192.0.2.1", "cannot listen on")])
+def test_an_address_that_is_not_here_is_told(host: str, told: str) -> None:
+    """A host name without an address, and an address of another machine."""
+    with pytest.raises(KilterError, match=told):
+        listen(host, 0)

@@ -1,0 +1,80 @@
+"""Settings: read once from the environment, refused with their name, documented one by one."""
+
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from service.detector import KilterError
+from service.settings import Settings, read_settings
+
+README = Path(__file__).parents[2] / "README.md"
+VARIABLES = [f"KILTER_{name.upper()}" for name in Settings.model_fields]
+
+
+@pytest.fixture(autouse=True)
+def _clean(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No setting comes from the environment of whoever runs the tests."""
+    for variable in VARIABLES:
+        monkeypatch.delenv(variable, raising=False)
+
+
+def test_a_laptop_is_safe_by_default() -> None:
+    """Nothing listens beyond this machine unless told to."""
+    assert (read_settings().host, read_settings().port) == ("127.0.0.1", 8000)
+
+
+def test_the_environment_is_read_and_arguments_go_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    """KILTER_PORT sets the port, unless the command line does; an empty variable is none."""
+    monkeypatch.setenv("KILTER_PORT", "9000")
+    monkeypatch.setenv("KILTER_HOST", "")
+    assert (read_settings().port, read_settings().host) == (9000, "127.0.0.1")
+    assert read_settings(port=9001).port == 9001
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("KILTER_PORT", "http"),
+        ("KILTER_PORT", "65536"),
+        ("KILTER_DEVICE", "gpu"),
+        ("KILTER_MAX_BODY_BYTES", "0"),
+        ("KILTER_MAX_RECORDS", "many"),
+        ("KILTER_LOG_LEVEL", "loud"),
+        ("KILTER_SHUTDOWN_SECONDS", "-1"),
+    ],
+)
+def test_a_bad_value_is_refused_by_name(monkeypatch: pytest.MonkeyPatch, variable: str, value: str) -> None:
+    """The message names the variable, its value and what it takes."""
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(KilterError, match=f"^{variable}='{value}': .*; it is the .*"):
+        read_settings()
+
+
+def test_every_bad_value_is_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two mistakes are two lines, an argument's by the name of its option."""
+    monkeypatch.setenv("KILTER_MAX_RECORDS", "many")
+    with pytest.raises(KilterError, match=r"--device='gpu'(.|\n)*KILTER_MAX_RECORDS='many'"):
+        read_settings(device="gpu")
+
+
+def test_what_kubernetes_sets_is_recognised(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The variable of a Service that is called kilter is told from a mistake."""
+    monkeypatch.setenv("KILTER_PORT", "tcp://10.0.0.7:80")
+    with pytest.raises(KilterError, match="enableServiceLinks: false"):
+        read_settings()
+
+
+def test_settings_never_change() -> None:
+    """What was read at the start holds until the end."""
+    with pytest.raises(ValidationError):
+        read_settings().port = 1  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("variable", VARIABLES)
+def test_every_setting_is_in_the_readme(variable: str) -> None:
+    """The README's table has each setting with its default."""
+    default = Settings.model_fields[variable.removeprefix("KILTER_").lower()].default
+    rows = [line for line in README.read_text().splitlines() if line.startswith(f"| `{variable}`")]
+    assert len(rows) == 1, f"the README's table of settings lacks {variable}"
+    assert f"| `{default}` |" in rows[0]
