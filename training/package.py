@@ -96,18 +96,18 @@ def _run(data: Data, fitted: Fitted, config: TrainConfig, detector: Detector) ->
     held = parts.held_out
     anomalous = np.flatnonzero(data.labels.anomalous & data.readable) if data.labels else held[:0]
     notes = list(data.notes)
-    judged = held
-    if not len(held) and len(anomalous):
-        judged = parts.calibration
-        notes.append(
-            "There were too few rows to hold some out: ranking figures compare anomalies with the calibration rows, "
-            "and the false-positive rate on these is what it was set to."
-        )
-    elif not len(held):
-        notes.append("There were too few rows to hold some out, so the false-positive rate was not checked.")
+    if not len(held):
+        notes.append("There were too few rows to hold some out for the evaluation: calibration rows stand in for them.")
+    judged = held if len(held) else parts.calibration
     rows = np.concatenate([judged, anomalous])
     is_anomaly = np.arange(len(rows)) >= len(judged)
-    evaluation = evaluate(detector, take(data.table, rows), is_anomaly if len(anomalous) else None, seed=config.seed)
+    evaluation = evaluate(
+        detector,
+        take(data.table, rows),
+        is_anomaly if len(anomalous) else None,
+        seed=config.seed,
+        fresh=bool(len(held)),
+    )
     return Run(
         manifest=detector.manifest,
         decisions=data.decisions,
@@ -115,15 +115,16 @@ def _run(data: Data, fitted: Fitted, config: TrainConfig, detector: Detector) ->
         detector=detector,
         calibration_scores=fitted.calibration.scores,
         evaluation=evaluation,
-        held_out=_scored(detector, take(data.table, held)) if len(held) else None,
-        anomalies=_scored(detector, take(data.table, anomalous)) if len(anomalous) else None,
+        held_out=_scored(detector, data.table, held) if len(held) else None,
+        anomalies=_scored(detector, data.table, anomalous) if len(anomalous) else None,
         latent=_latent(data, fitted, rows, is_anomaly),
         notes=notes,
     )
 
 
-def _scored(detector: Detector, table: Table) -> Scored:
-    return Scored(table, detector.score(table, errors="mark").score)
+def _scored(detector: Detector, table: Table, rows: npt.NDArray[np.int64]) -> Scored:
+    picked = take(table, rows)
+    return Scored(picked, detector.score(picked, errors="mark").score, rows)
 
 
 def _latent(

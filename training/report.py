@@ -93,9 +93,10 @@ def _plots(run: Run) -> dict[str, str]:
     if len(normal):
         calibration = run.detector.calibration
         made["p_values"] = plots.p_value_histogram(calibration.p_values(normal), calibration)
-    if len(normal) and len(anomalous):
-        scores = np.concatenate([normal, anomalous])
-        labels = np.arange(len(scores)) >= len(normal)
+    if len(anomalous):
+        ordinary = normal if len(normal) else run.calibration_scores
+        scores = np.concatenate([ordinary, anomalous])
+        labels = np.arange(len(scores)) >= len(ordinary)
         made["roc"] = plots.roc_curve(scores, labels, threshold)
         made["precision_recall"] = plots.precision_recall_curve(scores, labels, threshold)
     weights = _column_weights(run)
