@@ -120,6 +120,7 @@ def _csv_body(registry: Registry) -> Json:
     body: Json = {
         "schema": {
             "type": "string",
+            "format": "csv",
             "description": "A header with every field of the model, in any order, and a line per record; an empty cell "
             "stands for an unknown value. Delimiter, quoting and encoding are found out.",
         }

@@ -103,7 +103,7 @@ def fit(
     decayed = [p for p in network.parameters() if p.shape[1] > 1]
     plain = [p for p in network.parameters() if p.shape[1] == 1]
     groups = [{"params": decayed, "weight_decay": config.weight_decay}, {"params": plain, "weight_decay": 0.0}]
-    state = State(network, torch.optim.AdamW(groups, lr=config.learning_rate, betas=(0.9, 0.99)), generator)
+    state = State(network, torch.optim.AdamW(groups, lr=config.learning_rate, betas=(0.9, 0.99), fused=True), generator)
     seen, held_out = folds(len(x), config.members, seed)
     saved = Checkpoint(checkpoint, fingerprint(x, network.shape, config, seed, device)) if checkpoint else None
     if saved:

@@ -1,5 +1,6 @@
 """A model in memory: fitted, exported and calibrated, not yet on disk."""
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,6 +36,8 @@ class Fitted:
     program: bytes
     history: list[Epoch]
     split: Split
+    export_cpu_s: float
+    """CPU seconds that the export took, which is no part of a comparison of fits."""
 
 
 def fit_model(
@@ -58,10 +61,12 @@ def fit_model(
     module.eval()
     with torch.no_grad():
         module.usual.copy_(module(torch.from_numpy(x[:USUAL_ROWS]))[3].median(0).values)
+    began = time.process_time()
     program = export(module, x.shape[1])
+    export_cpu_s = time.process_time() - began
     scorer = Scorer(schema, OnnxProgram(program, x.shape[1]))
     scores = scorer.score(take(data.table, parts.calibration)).score
-    return Fitted(scorer, Calibration.of(scores, parts.rate, DIGITS), module, program, history, parts)
+    return Fitted(scorer, Calibration.of(scores, parts.rate, DIGITS), module, program, history, parts, export_cpu_s)
 
 
 def _device(wanted: str) -> str:

@@ -21,7 +21,7 @@ from service.detector import KilterError
 
 
 def command(*arguments: str) -> list[str]:
-    return [sys.executable, "-m", "service.cli", "serve", *arguments]
+    return [sys.executable, "-c", "from service.cli import main; main()", "serve", *arguments]
 
 
 def environment(**settings: str) -> dict[str, str]:

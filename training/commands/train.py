@@ -9,8 +9,8 @@ from tqdm import tqdm
 
 from service.detector.errors import KilterError
 from training.config import read_config
+from training.data import Source
 from training.history import Epoch
-from training.pipeline import Source
 from training.pipeline import train as train_model
 from training.words import verdicts
 
@@ -18,16 +18,22 @@ from training.words import verdicts
 @click.command()
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="FILE...")
 @click.option("--name", required=True, help="The model's name: a-z, 0-9 and '-'.")
-@click.option("--models", type=click.Path(path_type=Path), default=Path("models"), show_default=True, help="Folder of models.")
+@click.option(
+    "--models", type=click.Path(path_type=Path), default=Path("models"), show_default=True, help="Folder of models."
+)
 @click.option("--label", metavar="COLUMN", help="Column that says which rows are normal; the others only evaluate.")
 @click.option("--normal", metavar="VALUE", help="The label of normal rows.")
 @click.option("--exclude", multiple=True, metavar="COLUMN", help="Leave a column out; may be given again.")
-@click.option("--target-fpr", type=float, help="False-positive rate  [default: 0.01, or the smallest that the data supports]")
+@click.option(
+    "--target-fpr", type=float, help="False-positive rate  [default: 0.01, or the smallest that the data supports]"
+)
 @click.option("--score", help="elbo or reconstruction.")
 @click.option("--split", type=click.Choice(["auto", "random", "time"]), help="How calibration rows are set apart.")
 @click.option("--seed", type=int, help="Same seed, data and machine: same model.  [default: 0]")
 @click.option("--device", help="auto, cpu or cuda.  [default: auto]")
-@click.option("--config", type=click.Path(path_type=Path), metavar="FILE.toml", help="Settings; options go before them.")
+@click.option(
+    "--config", type=click.Path(path_type=Path), metavar="FILE.toml", help="Settings; options go before them."
+)
 def train(
     files: tuple[Path, ...],
     name: str,
