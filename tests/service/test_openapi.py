@@ -80,26 +80,27 @@ def test_examples_of_answers_fit_their_schemas() -> None:
                         assert validator_for(schema).is_valid(content["example"]), (path, status)
 
 
-CELLS = (
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.sampled_from(["red", "", "2024-05-31"])
-)
+CELLS = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.sampled_from(["red", "2024-05-31"])
 
 
-@given(
-    changes=st.dictionaries(st.sampled_from([*RECORD, "id", "x"]), CELLS), without=st.sets(st.sampled_from([*RECORD]))
-)
-def test_a_record_fits_the_document_exactly_when_it_is_answered(changes: Json, without: set[str]) -> None:
+def test_a_record_fits_the_document_exactly_when_it_is_answered() -> None:
     """The schema of the document and the checks of the detector are two statements of one thing."""
-    record = {name: value for name, value in (RECORD | changes).items() if name not in without or name in changes}
-    schema = document("shop")["components"]["schemas"]["record.shop"]
+    validator = Draft202012Validator(document("shop")["components"]["schemas"]["record.shop"])
     with client() as http:
-        answer = http.post("/v1/models/shop/score", content=json.dumps(record))
-    fits = Draft202012Validator(schema).is_valid(record)
-    if any(record.get("at") == value for value in ("red", "")):
-        fits = False  # JSON Schema's `format` is but a note
-    if any(isinstance(value, float) and value in (float("inf"), float("-inf")) for value in record.values()):
-        fits = False
-    assert (answer.status_code == 200) == fits
+
+        @given(
+            changes=st.dictionaries(st.sampled_from([*RECORD, "id", "x"]), CELLS),
+            without=st.sets(st.sampled_from([*RECORD]), max_size=1),
+        )
+        def hold(changes: Json, without: set[str]) -> None:
+            record = {name: value for name, value in (RECORD | changes).items() if name not in without}
+            body = json.dumps(record)
+            answer = http.post("/v1/models/shop/score", content=body)
+            fits = "Infinity" not in body and validator.is_valid(record)
+            fits = fits and record["at"] != "red"  # to JSON Schema a string's format is but a note
+            assert (answer.status_code == 200) == fits, answer.text
+
+        hold()
 
 
 @pytest.fixture(name="url", scope="module")

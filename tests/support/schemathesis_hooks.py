@@ -11,7 +11,7 @@ def bodies() -> st.SearchStrategy[str]:
     row = st.tuples(st.integers(0, 99), st.integers(1, 9), st.booleans(), st.sampled_from(["red", "blue"]))
     line = row.map(lambda cells: ",".join(str(cell).lower() for cell in cells) + ",2024-05-31T08:15:00\n")
     header = ",".join(SCHEMA.names) + "\n"
-    return st.lists(line, min_size=1, max_size=5).map(lambda lines: (header + "".join(lines))
+    return st.lists(line, min_size=1, max_size=5).map(lambda lines: header + "".join(lines))
 
 
 schemathesis.openapi.format("csv", bodies())
