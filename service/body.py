@@ -1,15 +1,12 @@
 """From the bytes of a request to records."""
 
-from collections.abc import Iterator
-from io import BytesIO
 from typing import Any
 
 import msgspec
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope
 
-from service.detector import KilterError, Problem, RecordsError, Schema
-from service.detector.inputs import Table
+from service.detector import Problem, Schema
 from service.problems import BAD_BODY, BAD_RECORDS, TOO_LARGE, WRONG_TYPE, RequestError
 
 JSON = "application/json"
@@ -101,28 +98,6 @@ def json_records(body: bytes, schema: Schema, limit: int) -> list[Any]:
     if len(records) > limit:
         raise too_many(limit)
     return records
-
-
-def csv_tables(body: bytes, schema: Schema, limit: int) -> Iterator[Table]:
-    """The records of a CSV body, read as `kilter score` reads a file. Raises RequestError."""
-    from service.files.cells import to_table
-    from service.files.source import Source
-    from service.files.text import TextTable
-
-    rows = 0
-    try:
-        source = Source("-", BytesIO(body), "the body")
-        if source.packed or source.kind != "csv":
-            raise RequestError(BAD_BODY, "the body is compressed or binary, and no CSV: send the text itself")
-        for batch in TextTable(source).batches():
-            rows += batch.frame.height
-            if rows > limit:
-                raise too_many(limit)
-            yield to_table(schema, batch.frame, faults=batch.faults)
-    except RecordsError as error:
-        raise RequestError(BAD_RECORDS, "the columns do not fit the model", error.problems) from None
-    except KilterError as error:
-        raise RequestError(BAD_BODY, str(error)) from None
 
 
 def too_many(limit: int) -> RequestError:

@@ -90,7 +90,10 @@ def _score_operation(registry: Registry, max_records: int) -> Json:
             "content": {JSON: _json_body(registry, max_records), CSV: _csv_body(registry)},
         },
         "responses": {
-            "200": {"description": "The verdicts, in the order of the records.", "content": {JSON: answer}},
+            "200": {
+                "description": "The verdicts, in the order of the records.",
+                "content": {JSON: answer, CSV: _csv_answer()},
+            },
             "400": _problem("The body cannot be read.", problems.BAD_BODY),
             "404": _problem("There is no such model.", problems.UNKNOWN_MODEL),
             "413": _problem("The body is too long, or has too many records.", problems.TOO_LARGE),
@@ -127,6 +130,11 @@ def _csv_body(registry: Registry) -> Json:
     }
     examples = {d.name: {"summary": f"for {d.name}", "value": _csv_example(d)} for d in registry.detectors}
     return body | ({"examples": examples} if examples else {})
+
+
+def _csv_answer() -> Json:
+    text = "Where CSV was sent and Accept names text/csv: the same table with kilter_score and the others appended."
+    return {"schema": {"type": "string", "format": "csv", "description": text}}
 
 
 def _csv_example(detector: Detector) -> str:

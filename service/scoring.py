@@ -43,12 +43,15 @@ class ScoreEndpoint:
             content = await body.read(scope, receive, self._max_body_bytes)
         except ClientDisconnect:
             return
-        work = self._json if kind == body.JSON else self._csv
-        if work == self._json and len(content) <= INLINE_BYTES:
-            answer = work(serving, content, reasons)
+        answered = body.JSON
+        if kind == body.JSON and len(content) <= INLINE_BYTES:
+            answer = self._json(serving, content, reasons)
         else:
+            work = self._json if kind == body.JSON else self._csv
+            if kind == body.CSV and body.CSV in body.header(scope, b"accept"):
+                work, answered = self._csv_to_csv, body.CSV
             answer = await anyio.to_thread.run_sync(work, serving, content, reasons, limiter=self._threads)
-        headers = [(b"content-type", b"application/json"), (b"content-length", str(len(answer)).encode())]
+        headers = [(b"content-type", answered.encode()), (b"content-length", str(len(answer)).encode())]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": answer})
 
@@ -59,8 +62,17 @@ class ScoreEndpoint:
         return self._encode(answer_of(detector, judge(serving, tables, reasons)))
 
     def _csv(self, serving: Serving, content: bytes, reasons: int) -> bytes:
-        tables = body.csv_tables(content, serving.detector.schema, self._max_records)
-        return self._encode(answer_of(serving.detector, judge(serving, tables, reasons)))
+        from service.csv_body import CsvBody
+
+        read = CsvBody(content, serving.detector.schema, self._max_records)
+        return self._encode(answer_of(serving.detector, judge(serving, read.tables(), reasons)))
+
+    def _csv_to_csv(self, serving: Serving, content: bytes, reasons: int) -> bytes:
+        from service.csv_body import CsvBody
+
+        read = CsvBody(content, serving.detector.schema, self._max_records)
+        read.check_free()
+        return read.answer(judge(serving, read.tables(), reasons))
 
 
 def find(registry: Registry, name: str) -> Serving:

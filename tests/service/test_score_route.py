@@ -137,3 +137,27 @@ def test_csv_gets_the_verdicts_of_the_same_records_in_json(http: Client, text: s
     """The form of a request makes no difference to its answer."""
     answer = http.post(SCORE, content=text.encode(), headers={"Content-Type": "text/csv; charset=utf-8"})
     assert answer.json() == http.post(SCORE, json={"records": [RECORD, STRANGE]}).json()
+
+
+def test_csv_comes_back_with_verdicts_where_it_is_accepted(http: Client) -> None:
+    """Each line as it was, with the columns that `kilter score` appends, in the same dialect."""
+    text = CSV.replace(",", ";").replace("\n", "\r\n")
+    headers = {"Content-Type": "text/csv", "Accept": "text/csv"}
+    answer = http.post(f"{SCORE}?reasons=1", content=text.encode(), headers=headers)
+    judged = detector().score([RECORD, STRANGE])
+    assert answer.headers["content-type"] == "text/csv"
+    lines = answer.text.split("\r\n")
+    assert [line.split(";kilter_")[0].split(";81.")[0] for line in lines[:2]] == text.split("\r\n")[:2]
+    assert lines[0].endswith(";kilter_score;kilter_p_value;kilter_anomaly;kilter_reasons;kilter_error")
+    assert lines[2].startswith(text.split("\r\n")[2] + f";{judged.score[1]};{judged.p_value[1]};true;")
+    assert '""feature"":""amount""' in lines[2]
+
+
+def test_csv_that_has_verdicts_already_gets_no_others(http: Client) -> None:
+    """A table that would have a column twice is refused; its verdicts as JSON are not."""
+    text = CSV.replace("amount,", "kilter_score,amount,").replace("52.5,", "1,52.5,").replace("9100,", "1,9100,")
+    plain = {"Content-Type": "text/csv"}
+    answer = http.post(SCORE, content=text.encode(), headers=plain | {"Accept": "text/csv"})
+    assert answer.status_code == 422
+    assert [problem["field"] for problem in answer.json()["problems"]] == ["kilter_score"]
+    assert http.post(SCORE, content=text.encode(), headers=plain).status_code == 200
