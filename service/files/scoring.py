@@ -68,7 +68,7 @@ def score_file(
             FrameWriter(place, file, kind, _typing(table, detector.schema))
             if table.dialect is None or kind != "csv"
             else RecordWriter(
-                file, table.dialect, table.header, len(table.columns), _decimal(table.dialect, detector.schema)
+                file, table.dialect, table.header, len(table.columns), decimal_sign(table.dialect, detector.schema)
             )
         )
         for batch in table.batches():
@@ -133,7 +133,7 @@ def _check_columns(table: Table, schema: Schema) -> None:
         )
 
 
-def _decimal(dialect: Dialect, schema: Schema) -> str:
+def decimal_sign(dialect: Dialect, schema: Schema) -> str:
     """The decimal sign of appended numbers: the model's, unless it is the delimiter."""
     return "." if dialect.delimiter == schema.decimal else schema.decimal
 
