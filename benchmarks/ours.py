@@ -1,0 +1,55 @@
+"""Kilter's own path on a matrix: infer the columns, split, fit, export and calibrate, then score as when serving."""
+
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+import numpy.typing as npt
+
+from benchmarks.clock import Score, timed
+from benchmarks.sets import Floats, frame
+from service.detector.calibration import Calibration
+from service.detector.inputs import Table
+from service.detector.scorer import Scorer
+from service.files import to_table
+from training.config import FitConfig, TrainConfig
+from training.data import Source, prepare
+from training.model import fit_model
+
+
+@dataclass(frozen=True)
+class Ours:
+    """A model of ours, and the CPU seconds from the frame to the calibrated model, the export aside."""
+
+    scorer: Scorer
+    calibration: Calibration
+    fit_cpu_s: float
+
+    def table(self, x: Floats) -> Table:
+        """Rows, (n, columns), typed by the model's schema."""
+        return to_table(self.scorer.schema, frame(x))
+
+    def encoded(self, x: Floats) -> npt.NDArray[np.float32]:
+        """Rows, (n, columns), as the program takes them."""
+        return self.scorer.score(self.table(x), errors="mark").features
+
+    def score(self, x: Floats) -> Floats:
+        """Scores of rows, (n, columns); NaN for one that cannot be read."""
+        return self.scorer.score(self.table(x), errors="mark").score
+
+    def runtime(self) -> Score:
+        """What scores encoded rows in the serving runtime."""
+        return lambda rows: self.scorer.program.run(rows, ("score",))[0]
+
+
+def fit(train: Floats, config: TrainConfig) -> Ours:
+    """Fit and calibrate on rows (n, columns), all of them taken for normal."""
+    fitted, seconds = timed(lambda: fit_model(prepare(frame(train), Source()), config))
+    return Ours(fitted.scorer, fitted.calibration, seconds - fitted.export_cpu_s)
+
+
+@cache
+def warm_up() -> None:
+    """Fit a small table, so that what is imported and compiled once in a process is in no figure."""
+    rows = np.random.default_rng(0).normal(size=(60, 3))
+    fit(rows, TrainConfig(target_fpr=0.1, device="cpu", fit=FitConfig(steps=20)))
