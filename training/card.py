@@ -1,10 +1,9 @@
 """The model card: what a model is, what it was made from, and what it must not be trusted with, in words."""
 
-from typing import Any
-
 from service.detector.artifact import Manifest
 from service.detector.schema import Schema
 from training.evaluate import Evaluation
+from training.provenance import file_names
 from training.run import Run
 from training.words import percent, promise, verdicts, with_interval
 
@@ -65,12 +64,6 @@ def _data(manifest: Manifest) -> str:
             + ".",
         ]
     )
-
-
-def file_names(training: dict[str, Any]) -> list[str]:
-    """The names of the training files in a manifest's provenance."""
-    files = training.get("files", [])
-    return [str(file.get("name", "")) if isinstance(file, dict) else str(file) for file in files]
 
 
 def _use(schema: Schema) -> str:

@@ -120,7 +120,7 @@ def evaluate(detector: Detector, table: Table, anomalous: Mask | None, *, seed: 
     if not rows:
         notes.append("No normal row could be judged, so the false-positive rate and the ELBO are not known.")
     if rows and not fresh:
-        notes.append("The normal rows are those that the threshold was set on, so the false-alarm rate is not checked.")
+        notes.append("The normal rows are not new to the model, so the false-alarm rate is not checked.")
     labelled = None if anomalous is None else _labelled(judged, notes, seed)
     calibration = detector.calibration
     expected = _expected_flags(rows, calibration.rank, calibration.size)

@@ -44,7 +44,7 @@ def read_labelled(
     labels = read_labels(frame, label, normal)
     known = np.array([value != "" for value in labels.values], bool)
     empty = int((~known).sum())
-    left_out = [f"{empty:,} rows without a label are left out."] if empty else []
+    left_out = [f"Rows left out, since they have no label: {empty:,}."] if empty else []
     return LabelledRows(
         take(table, known),
         labels.anomalous[known],

@@ -1,9 +1,7 @@
 """Packages a fitted model: probes, manifest, evaluation, report and model card, as the files of an artifact."""
 
-import hashlib
 from datetime import UTC, datetime
 from importlib.metadata import version as library_version
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -22,6 +20,7 @@ from training.data import Data
 from training.evaluate import Evaluation, evaluate
 from training.model import DIGITS, Fitted
 from training.probes import make_probes
+from training.provenance import file_digest
 from training.report import report
 from training.rows import take
 from training.run import Latent, Run, Scored
@@ -73,7 +72,7 @@ def provenance(data: Data, fitted: Fitted, config: TrainConfig) -> dict[str, Any
     parts = fitted.split
     return {
         "files": [
-            {"name": path.name, "bytes": path.stat().st_size, "sha256": _digest(path)} for path in data.source.paths
+            {"name": path.name, "bytes": path.stat().st_size, "sha256": file_digest(path)} for path in data.source.paths
         ],
         "rows": data.table.rows,
         "sizes": {"fit": len(parts.fit), "calibration": len(parts.calibration), "held_out": len(parts.held_out)},
@@ -83,11 +82,6 @@ def provenance(data: Data, fitted: Fitted, config: TrainConfig) -> dict[str, Any
         "history": msgspec.to_builtins(fitted.history[-1:]),
         "notes": list(data.notes),
     }
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _run(data: Data, fitted: Fitted, config: TrainConfig, detector: Detector) -> Run:

@@ -62,7 +62,7 @@ def score_distribution(calibration: Floats, threshold: float, unit: str, others:
     ax.axvline(threshold, color=MARK, linewidth=1.4, linestyle="--", label="threshold")
     ax.set_xlabel(f"score, {unit}" + (" (the last bar holds all beyond it)" if beyond else ""))
     ax.set_ylabel("share of rows")
-    ax.legend(loc="upper right")
+    ax.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2)
     parts = ", ".join(f"{np.mean(scores > threshold):.1%} of {name}" for name, scores in others.items() if len(scores))
     return render(
         figure,

@@ -1,6 +1,5 @@
 """Sets the threshold of a model anew on new normal rows, without refitting it: the next version."""
 
-import hashlib
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,6 +18,7 @@ from service.detector.inputs import Table
 from service.detector.schema import TimestampColumn
 from training import calibrate
 from training.notice import card_with_notice, report_with_notice
+from training.provenance import file_digest, was_trained_on
 from training.rows import take
 from training.words import percent, promise
 
@@ -47,8 +47,7 @@ def recalibrate(
     folder = store.resolve(model).resolve()
     old, found = load(folder), artifact.read(folder)
     name = _name_of(folder, found.manifest)
-    with source.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    digest = file_digest(source)
     _check_unseen(found.manifest, source, digest)
     rate = found.manifest.calibration.target_fpr if target_fpr is None else target_fpr
     scores = old.scorer.score(table, errors="mark").score
@@ -89,8 +88,7 @@ def _name_of(folder: Path, manifest: Manifest) -> str:
 
 
 def _check_unseen(manifest: Manifest, source: Path, digest: str) -> None:
-    known = manifest.training.get("files", [])
-    if any(isinstance(file, dict) and file.get("sha256") == digest for file in known):
+    if was_trained_on(manifest.training, digest):
         raise KilterError(
             f"{source} is a file that the model was trained on: what it was fitted to scores lower than new rows do, "
             "and a threshold set on it would raise false alarms; give normal rows that the model has not seen"

@@ -169,7 +169,7 @@ def _range(column: Column) -> str:
             return "true or false"
         case CategoricalColumn():
             shown = ", ".join(level if len(level) <= 20 else level[:19] + "…" for level in column.levels[:4])
-            return f"{len(column.levels)} levels: {shown}{', …' if len(column.levels) > 4 else ''}"
+            return f"{len(column.levels)} level{'s' * (len(column.levels) != 1)}: {shown}{', …' if len(column.levels) > 4 else ''}"
         case TimestampColumn():
             return f"by {', '.join(column.fields)}"
 

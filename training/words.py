@@ -59,8 +59,8 @@ _SEPARATION = ((0.98, "almost perfectly"), (0.9, "well"), (0.75, "fairly"), (0.6
 def _promise_verdict(evaluation: Evaluation) -> str:
     low, high = evaluation.expected_flags
     if evaluation.within_promise is None:
-        return "The false-alarm rate was not checked: there were no normal rows left over to check it on."
-    flagged = f"{evaluation.flagged:,} of {evaluation.normal:,} held-out normal rows are flagged"
+        return "The false-alarm rate was not checked: there were no normal rows that the model had not seen."
+    flagged = f"{evaluation.flagged:,} of {evaluation.normal:,} normal rows are flagged"
     expected = f"{low:,} to {high:,} are to be expected at this rate"
     if evaluation.within_promise:
         return f"The false-alarm rate holds: {flagged}, where {expected}."

@@ -133,7 +133,7 @@ def _values(column: Column) -> str:
         case BooleanColumn():
             return f"{_listed(column.true)} or {_listed(column.false)}"
         case CategoricalColumn():
-            return f"{len(column.levels):,} levels, most often {_listed(column.levels)}"
+            return f"{len(column.levels):,} level{'s' * (len(column.levels) != 1)}: {_listed(column.levels)}"
         case TimestampColumn():
             return f"by {', '.join(column.fields)}"
 

@@ -38,9 +38,9 @@ def calibrate(
         click.echo(note)
     done = recalibrate(model, rows.normal(), file, target_fpr=target_fpr, seed=seed)
     if done.unread:
-        click.echo(f"{done.unread:,} rows could not be read, and were left out.")
+        click.echo(f"Rows left out, since they cannot be read: {done.unread:,}.")
     if done.surplus:
-        click.echo(f"{done.surplus:,} rows were left out so that the rate comes out even.")
+        click.echo(f"Rows left out so that the rate comes out even: {done.surplus:,}.")
     info = done.detector.manifest.calibration
     click.echo(done.before)
     click.echo(f"The new one is {info.threshold:.6g}. {promise(info)}")

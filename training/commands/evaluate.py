@@ -9,12 +9,15 @@ from service.detector import load
 from training.evaluate import Evaluation
 from training.evaluate import evaluate as evaluate_rows
 from training.labelled import read_labelled
+from training.provenance import file_digest, was_trained_on
 from training.words import verdicts
+
+SEEN = "The model was trained on this file, so the figures are better than they will be on new rows."
 
 
 @click.command()
 @click.argument("model", type=click.Path(path_type=Path))
-@click.argument("file", type=click.Path(path_type=Path))
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--label", metavar="COLUMN", help="Column that says which rows are normal.  [default: as in training]")
 @click.option("--normal", metavar="VALUE", help="The label of normal rows.  [default: as in training]")
 @click.option("--seed", type=int, default=0, show_default=True, help="For the bootstrap intervals.")
@@ -30,13 +33,14 @@ def evaluate(
     """
     detector = load(model)
     rows = read_labelled(file, detector.schema, detector.manifest.training, label, normal)
-    found = evaluate_rows(detector, rows.table, rows.anomalous, seed=seed)
+    seen = was_trained_on(detector.manifest.training, file_digest(file))
+    found = evaluate_rows(detector, rows.table, rows.anomalous, seed=seed, fresh=not seen)
     if as_json:
-        about = {"model": {"name": detector.name, "version": detector.version}, "file": str(file)}
+        about = {"model": {"name": detector.name, "version": detector.version}, "file": str(file), "trained_on": seen}
         click.echo(msgspec.json.format(msgspec.json.encode(about | msgspec.to_builtins(found)), indent=2))
     else:
         click.echo(f"{detector.name} version {detector.version} on {file}, {found.rows:,} rows")
-        for line in (*rows.notes, *described(found)):
+        for line in (*rows.notes, *([SEEN] if seen else []), *described(found)):
             click.echo(line)
     context.exit(1 if found.problems else 0)
 
@@ -45,7 +49,7 @@ def described(evaluation: Evaluation) -> list[str]:
     """An evaluation as lines of text: verdicts first, then the table of figures."""
     frame = evaluation.frame().dropna(subset="value")
     table = frame.to_string(index=False, na_rep="", float_format=lambda value: f"{value:.4f}", justify="right")
-    unread = [f"{evaluation.problems:,} rows could not be read, and count nowhere."] if evaluation.problems else []
+    unread = [f"Rows left out, since they cannot be read: {evaluation.problems:,}."] if evaluation.problems else []
     counts = []
     if evaluation.labelled is not None:
         c = evaluation.labelled.counts

@@ -1,0 +1,58 @@
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from service.detector import KilterError, load, store
+from tests.support.data import write_csv
+from training.commands.calibrate import calibrate
+
+
+@pytest.fixture
+def model(model_folder: Path, tmp_path: Path) -> Path:
+    """A copy of the model `plant`."""
+    return Path(shutil.copytree(model_folder, tmp_path / "models" / "plant"))
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    """A file of 150 new normal rows."""
+    return write_csv(tmp_path / "new.csv", np.random.default_rng(7), 150)
+
+
+def test_the_command_writes_the_next_version_and_says_what_it_promises(model: Path, source: Path) -> None:
+    """Old threshold, new threshold, rate, folder."""
+    done = CliRunner().invoke(calibrate, [str(model), str(source), "--target-fpr", "0.1"])
+    assert done.exit_code == 0, done.output
+    assert "Rows left out so that the rate comes out even: 1." in done.output
+    assert "The old threshold" in done.output
+    assert "Of new records like the 149 normal ones that it was calibrated on, 10 % are flagged" in done.output
+    assert f"Wrote {model / '2'}" in done.output
+    assert load(model).calibration.target_fpr == 0.1
+
+
+def test_labelled_anomalies_take_no_part(model: Path, source: Path) -> None:
+    """Only rows with the normal value are calibrated on."""
+    lines = source.read_text().splitlines()
+    marked = [f"{line},{'no' if i < 50 else 'yes'}" for i, line in enumerate(lines[1:])]
+    source.write_text("\n".join([f"{lines[0]},fine", *marked]) + "\n")
+    done = CliRunner().invoke(calibrate, [str(model), str(source), "--label", "fine", "--normal", "yes"])
+    assert done.exit_code == 0, done.output
+    assert load(model).calibration.size == 99
+
+
+def test_a_pin_is_pointed_out(model: Path, source: Path) -> None:
+    """Else the new version would seem to serve."""
+    store.pin(model, 1)
+    done = CliRunner().invoke(calibrate, [str(model), str(source)])
+    assert "Version 1 is pinned and goes on serving" in done.output
+
+
+def test_too_few_rows_change_nothing(model: Path, source: Path) -> None:
+    """The message names the number that is needed."""
+    done = CliRunner().invoke(calibrate, [str(model), str(source), "--target-fpr", "0.001"])
+    assert isinstance(done.exception, KilterError)
+    assert "needs at least 999 calibration rows; there are 150" in str(done.exception)
+    assert store.versions(model) == [1]

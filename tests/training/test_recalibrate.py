@@ -1,0 +1,104 @@
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from service.detector import Detector, KilterError, artifact, load, store
+from service.detector.inputs import Table
+from service.files import read_frame, to_table
+from tests.support.data import write_csv
+from training.recalibrate import recalibrate
+
+
+@pytest.fixture
+def model(model_folder: Path, tmp_path: Path) -> Path:
+    """A copy of the model `plant`."""
+    return Path(shutil.copytree(model_folder, tmp_path / "models" / "plant"))
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    """A file of 150 new normal rows."""
+    return write_csv(tmp_path / "new.csv", np.random.default_rng(7), 150)
+
+
+def typed(detector: Detector, path: Path) -> Table:
+    """A file as the detector reads it."""
+    return to_table(detector.schema, read_frame([path]).frame)
+
+
+def test_the_next_version_has_a_new_threshold_and_the_old_network(
+    model: Path, source: Path, detector: Detector
+) -> None:
+    """Scores stay, the threshold is that of the new rows, and the probes' verdicts follow it."""
+    table = typed(detector, source)
+    done = recalibrate(model, table, source, target_fpr=0.1)
+    assert done.folder == model / "2"
+    assert (done.detector.version, done.unread, done.surplus) == (2, 0, 1)
+    assert done.detector.manifest.calibration.size == 149
+    assert done.detector.calibration.expected_fpr == pytest.approx(0.1)
+    old, new = detector.score(table), done.detector.score(table)
+    assert (old.score == new.score).all()
+    assert np.isin(done.detector.calibration.scores, np.round(new.score, detector.calibration.digits)).all()
+    probes, before = done.detector.probes, artifact.read(model / "1").probes
+    assert probes.scores == before.scores
+    assert probes.p_values == done.detector.calibration.p_values(np.array(probes.scores)).tolist()
+    assert load(model).version == 2
+
+
+def test_the_old_rate_is_kept_unless_another_is_asked_for(model: Path, source: Path, detector: Detector) -> None:
+    """And the rows needed for one that cannot be supported are named."""
+    table = typed(detector, source)
+    assert recalibrate(model, table, source).detector.calibration.target_fpr == detector.calibration.target_fpr
+    with pytest.raises(KilterError, match="needs at least 199 calibration rows; there are 150"):
+        recalibrate(model, table, source, target_fpr=0.005)
+    assert store.versions(model) == [1, 2]
+
+
+def test_every_document_says_what_has_changed(model: Path, source: Path, detector: Detector) -> None:
+    """Report, card and manifest; a second recalibration replaces the notice of the first."""
+    table = typed(detector, source)
+    for version in (2, 3):
+        folder = recalibrate(model, table, source).folder
+        report, card = (folder / "report.html").read_text(), (folder / "MODEL_CARD.md").read_text()
+        for text in (report, card):
+            assert text.count(f"This is version {version}: version {version - 1} with a new threshold") == 1
+            assert "All figures below are those of version 1" in text
+            assert text.count("with a new threshold") == 1
+        assert card.startswith(f"# plant, version {version}\n")
+    training = artifact.read(folder).manifest.training
+    assert "evaluation" not in training
+    assert training["recalibration"]["file"]["name"] == "new.csv"
+    assert training["recalibration"]["from_version"] == 2
+    assert training["recalibration"]["trained_version"] == 1
+    assert training["recalibration"]["earlier_evaluation"] == detector.manifest.training["evaluation"]
+
+
+def test_rows_that_cannot_be_read_take_no_part(model: Path, source: Path, detector: Detector) -> None:
+    """They are counted."""
+    lines = source.read_text().splitlines()
+    lines[1] = lines[1].replace(lines[1].split(",")[1], "hot")
+    source.write_text("\n".join(lines) + "\n")
+    done = recalibrate(model, typed(detector, source), source, target_fpr=0.1)
+    assert (done.unread, done.surplus) == (1, 0)
+
+
+def test_training_rows_are_refused(model: Path, training_csv: Path, detector: Detector) -> None:
+    """A threshold set on what the network was fitted to would break its promise."""
+    with pytest.raises(KilterError, match="is a file that the model was trained on"):
+        recalibrate(model, typed(detector, training_csv), training_csv)
+
+
+def test_a_version_that_stands_alone_is_refused(model: Path, source: Path, detector: Detector) -> None:
+    """Where the next version should go is not known; the message says what to do."""
+    alone = Path(shutil.copytree(model / "1", model.parent / "elsewhere"))
+    with pytest.raises(KilterError, match="put it in a folder plant/1"):
+        recalibrate(alone, typed(detector, source), source)
+
+
+def test_the_same_rows_and_seed_give_the_same_threshold(model: Path, source: Path, detector: Detector) -> None:
+    """Which surplus row is dropped is a matter of the seed alone."""
+    table = typed(detector, source)
+    one, two = (recalibrate(model, table, source, target_fpr=0.1, seed=4).detector.calibration for _ in range(2))
+    assert (one.scores == two.scores).all()
