@@ -55,25 +55,31 @@ def create_app(settings: Settings, registry: Registry | None = None, metrics: Me
 
         return register
 
-    @get("/v1/models", tags=["models"], summary="The models that serve")
+    @get("/v1/models", tags=["models"], summary="The models that serve", response_description="They, by name.")
     async def list_models() -> info.Models:
         return info.Models(models=[info.summary(d) for d in served.detectors], failed=sorted(served.failures))
 
-    @get("/v1/models/{name}", tags=["models"], summary="A model: its fields, its threshold, where it comes from")
+    @get("/v1/models/{name}", tags=["models"], summary="A model", response_description="All about it.")
     async def show_model(name: str) -> info.ModelDetails:
         return info.details(find(served, name).detector)
 
-    @get("/healthz", tags=["platform"], summary="Whether the process answers")
+    @get("/healthz", tags=["platform"], summary="Whether the process answers", response_description="It does.")
     async def health() -> info.Health:
         return info.Health()
 
-    @get("/readyz", tags=["platform"], summary="Whether a model serves")
+    @get("/readyz", tags=["platform"], summary="Whether a model serves", response_description="Those that do.")
     async def ready() -> info.Ready:
         if served.why_not_ready is not None:
             raise RequestError(NOT_READY, served.why_not_ready)
         return info.Ready(models={detector.name: detector.version for detector in served.detectors})
 
-    @get("/metrics", tags=["platform"], summary="Metrics for Prometheus", response_class=Response)
+    @get(
+        "/metrics",
+        tags=["platform"],
+        summary="Metrics",
+        response_class=Response,
+        response_description="For Prometheus.",
+    )
     async def show_metrics(request: Request) -> Response:
         encode, media_type = choose_encoder(request.headers.get("accept", ""))
         return Response(encode(counted.registry), headers={"content-type": media_type})
@@ -103,7 +109,7 @@ async def _http_problem(_: Request, error: Exception) -> Response:
 async def _http_exception(request: Request, error: Exception) -> Response:
     """What the router itself refuses: a path or a method that is not there."""
     refused = cast(HTTPException, error)
-    place = f"{request.method[:20]} {request.url.path[:200]}"
+    place = f"{request.method[:20]} {request.scope['path'][:200]}"
     if refused.status_code == WRONG_METHOD.status:
         detail = f"{place} is not possible: the header Allow says what is"
         return respond(RequestError(WRONG_METHOD, detail, headers=refused.headers))

@@ -1,6 +1,7 @@
 """Pages for people: the front page and the documentation, each one file that needs nothing from elsewhere."""
 
 import json
+import shlex
 from html import escape
 from string import Template
 from typing import Any
@@ -25,6 +26,7 @@ code, pre, textarea { font: 13px/1.45 ui-monospace, monospace; }
 pre { background: var(--soft); border: 1px solid var(--line); border-radius: 6px; padding: .7rem; overflow: auto;
   max-height: 24rem; }
 table { border-collapse: collapse; width: 100%; }
+td:first-child { white-space: nowrap; }
 th, td { text-align: left; padding: .35rem .8rem .35rem 0; border-bottom: 1px solid var(--line); vertical-align: top; }
 details { border: 1px solid var(--line); border-radius: 6px; margin: .6rem 0; padding: .5rem .8rem; }
 summary { cursor: pointer; }
@@ -111,9 +113,9 @@ def docs(document: dict[str, Any], base: str) -> str:
 
 def curl(detector: Detector, base: str) -> str:
     """A command that scores the model's example."""
-    body = json.dumps(info.example(detector), ensure_ascii=False).replace("'", "'\\''")
-    url = base.rstrip("/") + SCORE_PATH.format(name=detector.name)
-    return f"curl '{url}?reasons=true' \\\n  -H 'Content-Type: application/json' \\\n  -d '{body}'"
+    body = shlex.quote(json.dumps(info.example(detector), ensure_ascii=False))
+    url = shlex.quote(base.rstrip("/") + SCORE_PATH.format(name=detector.name) + "?reasons=true")
+    return f"curl {url} \\\n  -H 'Content-Type: application/json' \\\n  -d {body}"
 
 
 def _operation(path: str, method: str, operation: dict[str, Any], base: str) -> str:
@@ -126,9 +128,10 @@ def _operation(path: str, method: str, operation: dict[str, Any], base: str) -> 
         f"<tr><td>{escape(status)}</td><td>{escape(answer['description'])}</td></tr>"
         for status, answer in operation["responses"].items()
     )
+    said = f"<p>{escape(operation['description'])}</p>" if "description" in operation else ""
     return (
         f'<details><summary><span class="method">{method.upper()}</span> <code>{escape(path)}</code> '
-        f"{escape(operation['summary'])}</summary><p>{escape(operation.get('description', ''))}</p>"
+        f"{escape(operation['summary'])}</summary>{said}"
         f'<form data-method="{method.upper()}"><p><code>{escape(base)}</code> '
         f'<input size="50" value="{escape(url.removeprefix("/"))}"> <button>Send</button></p>{box}'
         f"<pre hidden></pre></form><table>{answers}</table></details>"

@@ -4,8 +4,10 @@ import asyncio
 import logging
 import re
 import shlex
+from collections.abc import Iterator, MutableMapping
 from html import unescape
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -127,3 +129,36 @@ def test_a_request_is_a_line_in_the_log_without_its_values(caplog: pytest.LogCap
     [fields] = [vars(record)["fields"] for record in caplog.records if record.name == "service.edge"]
     assert fields.pop("milliseconds") > 0
     assert fields == {"request_id": "a1", "method": "POST", "path": "/v1/models/shop/score", "status": 200}
+
+
+@pytest.mark.parametrize("host", ["[", "a b", "<script>", "'; rm -rf ~; '", "x:y", "[::1]:80", "a" * 5000, ""])
+def test_no_host_header_brings_a_page_down_or_into_disorder(host: str) -> None:
+    """What a client says about the host is quoted wherever it is shown."""
+    with client() as http:
+        for path in ("/", "/docs", "/nope", "//[x", "/v1/models/%00", "/v1/models/%ff"):
+            answer = http.get(path, headers={"Host": host})
+            assert answer.status_code < 500
+            assert "<script>" not in answer.text.replace("<script>\nfor (const form", "")
+
+
+def test_a_client_that_leaves_is_no_error() -> None:
+    """A request whose body never ends is forgotten, and counted as such."""
+    metrics = Metrics()
+    app = create_app(Settings(), Registry(metrics, [detector()]), metrics)
+    messages: Iterator[MutableMapping[str, Any]] = iter(
+        [{"type": "http.request", "body": b"{", "more_body": True}, {"type": "http.disconnect"}]
+    )
+    sent: list[MutableMapping[str, Any]] = []
+
+    async def receive() -> MutableMapping[str, Any]:
+        return next(messages)
+
+    async def send(message: MutableMapping[str, Any]) -> None:
+        sent.append(message)
+
+    path = "/v1/models/shop/score"
+    scope = {"type": "http", "method": "POST", "path": path, "query_string": b"", "headers": [], "root_path": ""}
+    asyncio.run(app(scope, receive, send))
+    labels = {"route": "/v1/models/{name}/score", "status": "499"}
+    assert sent == []
+    assert metrics.registry.get_sample_value("kilter_request_duration_seconds_count", labels) == 1
