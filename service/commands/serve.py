@@ -34,7 +34,7 @@ def serve(**options: str | int | Path | None) -> None:
 
     settings = read_settings(**{name: value for name, value in options.items() if value is not None})
     logging.config.dictConfig(config(settings.log_level))
-    disable_created_metrics()  # a series more for each counter, which nobody reads
+    disable_created_metrics()  # type: ignore[no-untyped-call]  # a series more for each counter, which nobody reads
     for number in (signal.SIGTERM, signal.SIGINT):
         # While it serves, uvicorn has handlers of its own, and raises the signal again when it is done.
         signal.signal(number, lambda *_: sys.exit(0))
