@@ -36,7 +36,7 @@ def read_labelled(
     What is not given is what `training`, a manifest's provenance, says, if the file has that column. Rows whose label
     is empty are left out. Raises KilterError if the file, its columns or its labels cannot be used.
     """
-    frame, _, _, notes = read_frame([path], null_tokens=schema.null_tokens)
+    frame, _, _, notes = read_frame([path])
     label, normal = _remembered(training, frame.columns, label, normal)
     table = to_table(schema, frame)
     if label is None:

@@ -48,13 +48,14 @@ def training_curves(history: Sequence[Epoch]) -> str:
 def score_distribution(calibration: Floats, threshold: float, unit: str, others: dict[str, Floats]) -> str:
     """How the scores of the calibration rows, and of `others` by name, are distributed, with the threshold."""
     figure, (ax,) = canvas(3.2)
-    low = float(min(calibration.min(), *(scores.min() for scores in others.values() if len(scores)), np.inf))
-    top = float(calibration.max())
-    high = max(top, threshold) + 1.5 * max(top - float(np.median(calibration)), 1e-9)
-    low = max(low, float(np.median(calibration)) - (high - float(np.median(calibration))))
+    # Scores can have any tail: the frame is what lies near the threshold, and the outer bars hold the rest.
+    middle = float(np.median(calibration))
+    reach = max(threshold - middle, 1e-9 * max(1.0, abs(middle)))
+    lowest = min(float(scores.min()) for scores in (calibration, *others.values()) if len(scores))
+    low, high = max(lowest, middle - 2 * reach), threshold + 2 * reach
     edges = np.linspace(low, high, BARS + 1)
     _shares(ax, calibration, edges, "calibration", NORMAL, filled=True)
-    beyond = False
+    beyond = bool((calibration > high).any())
     for (name, scores), colour in zip(others.items(), (INK, STRANGE), strict=False):
         if len(scores):
             beyond |= bool((scores > high).any())
@@ -96,12 +97,12 @@ def p_value_histogram(p_values: Floats, calibration: Calibration) -> str:
     low, high = stats.betabinom.interval(0.95, len(p_values), slots, len(grid) - slots)
     ax.stairs(counts, edges, fill=True, color=NORMAL, alpha=0.45)
     ax.stairs(slots / len(grid) * len(p_values), edges, color=INK, linewidth=1.2, label="expected")
-    ax.stairs(high, edges, baseline=low, fill=True, color=MARK, alpha=0.2, label="95 % band")
+    ax.stairs(high, edges, baseline=low, fill=True, color=MARK, alpha=0.25, label="95 % band")
     ax.set_xlim(0, 1)
     ax.set_ylim(bottom=0)
     ax.set_xlabel("p-value")
     ax.set_ylabel("rows")
-    ax.legend(loc="lower right")
+    ax.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2)
     inside = int(((counts >= low) & (counts <= high)).sum())
     return render(
         figure, "p-values", f"Histogram of {len(p_values)} p-values in {bars} bars; {inside} lie in the band expected."
@@ -147,16 +148,16 @@ def _unit_square(ax: Axes, x: str, y: str) -> None:
 
 
 @styled
-def column_bars(names: Sequence[str], weights: Sequence[float], unit: str) -> str:
-    """Columns by what they add to the score, strongest first."""
+def column_bars(names: Sequence[str], shares: Sequence[float]) -> str:
+    """Columns by their average share of what speaks against a record, strongest first."""
     figure, (ax,) = canvas(0.7 + 0.24 * len(names))
     places = np.arange(len(names))[::-1]
-    ax.barh(places, weights, color=NORMAL, alpha=0.7, height=0.7)
+    ax.barh(places, 100 * np.array(shares), color=NORMAL, alpha=0.7, height=0.7)
     ax.set_yticks(places, [name if len(name) <= 24 else name[:23] + "…" for name in names])
     ax.grid(visible=False, axis="y")
-    ax.set_xlabel(f"added to the score on average, {unit}")
-    strongest = ", ".join(f"{name} {weight:.3g}" for name, weight in zip(names[:5], weights, strict=False))
-    return render(figure, "columns", f"Bars of the columns that add most to the score: {strongest}.")
+    ax.set_xlabel("share of what speaks against a record, %")
+    strongest = ", ".join(f"{name} {share:.0%}" for name, share in zip(names[:5], shares, strict=False))
+    return render(figure, "columns", f"Bars of the columns that speak most against records: {strongest}.")
 
 
 @styled
@@ -170,6 +171,8 @@ def latent_plane(latent: Latent, threshold: float, seed: int = 0) -> str:
     plane = (centred @ axes[:2].T)[pick]
     if plane.shape[1] < 2:
         plane = np.column_stack([plane, np.zeros(len(plane))])
+    # A few far points would press all others together: they stand on the edge of the frame.
+    plane = np.clip(plane, *np.quantile(plane, [0.005, 0.995], axis=0))
     share = float((spread[:2] ** 2).sum() / max((spread**2).sum(), 1e-300))
     labelled, flagged = latent.anomalous[pick], latent.scores[pick] > threshold
     groups = (

@@ -1,5 +1,6 @@
 """The report of a training run: one HTML file that needs nothing else."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -54,7 +55,8 @@ def report(run: Run) -> str:
     )
     environment.filters["value"] = _value
     environment.filters["percent"] = percent
-    return environment.get_template("report.html").render(
+    environment.filters["count"] = "{:,}".format
+    page = environment.get_template("report.html").render(
         manifest=run.manifest,
         calibration=run.manifest.calibration,
         promise=promise(run.manifest.calibration),
@@ -68,6 +70,7 @@ def report(run: Run) -> str:
         strange=_strangest(run),
         settings=list(_flat(run.manifest.training, skip=("evaluation", "history", "notes"))),
     )
+    return re.sub(r"(?<=\d) %", "\N{NO-BREAK SPACE}%", page)
 
 
 def _figures(run: Run) -> list[tuple[str, str]]:
@@ -99,9 +102,9 @@ def _plots(run: Run) -> dict[str, str]:
         labels = np.arange(len(scores)) >= len(ordinary)
         made["roc"] = plots.roc_curve(scores, labels, threshold)
         made["precision_recall"] = plots.precision_recall_curve(scores, labels, threshold)
-    weights = _column_weights(run)
-    if weights:
-        made["columns"] = plots.column_bars([name for name, _ in weights], [value for _, value in weights], unit)
+    shares = _column_shares(run)
+    if shares:
+        made["columns"] = plots.column_bars([name for name, _ in shares], [share for _, share in shares])
     if run.latent is not None and len(run.latent.means) > 1:
         made["latent"] = plots.latent_plane(run.latent, threshold)
     return made
@@ -112,19 +115,26 @@ def _finite(scored: Scored | None, digits: int) -> npt.NDArray[np.float64]:
     return np.empty(0) if scored is None else np.round(scored.scores[~np.isnan(scored.scores)], digits)
 
 
-def _column_weights(run: Run) -> list[tuple[str, float]]:
-    """The columns that add most to the scores of the strangest rows, with what each adds on average."""
+def _column_shares(run: Run) -> list[tuple[str, float]]:
+    """The columns that speak most against anomalies or else the strangest held-out rows, with their average share.
+
+    Shares are taken record by record, as in reasons, so that a few extreme records do not decide.
+    """
     source = run.anomalies if run.anomalies is not None and len(_top(run.anomalies, 1)) else run.held_out
     if source is None:
         return []
-    rows = _top(source, EXPLAINED_ROWS if source is run.anomalies else max(len(source.scores) // 100, STRANGEST))
+    if source is run.anomalies:
+        rows = np.random.default_rng(0).permutation(_top(source, len(source.scores)))[:EXPLAINED_ROWS]
+    else:
+        rows = _top(source, max(len(source.scores) // 100, STRANGEST))
     if not len(rows):
         return []
     (terms,) = run.detector.scorer.outputs(take(source.table, rows), ("terms",))
-    means = np.maximum(terms, 0.0).mean(axis=0)
-    order = np.argsort(-means, kind="stable")[:COLUMNS_SHOWN]
+    against = np.maximum(terms, 0.0)
+    shares = (against / np.maximum(against.sum(axis=1, keepdims=True), 1e-300)).mean(axis=0)
+    order = np.argsort(-shares, kind="stable")[:COLUMNS_SHOWN]
     names = run.manifest.schema.names
-    return [(names[i], float(means[i])) for i in order if means[i] > 0]
+    return [(names[i], float(shares[i])) for i in order if shares[i] > 0]
 
 
 def _top(scored: Scored, count: int) -> npt.NDArray[np.int64]:
@@ -169,7 +179,8 @@ def _range(column: Column) -> str:
             return "true or false"
         case CategoricalColumn():
             shown = ", ".join(level if len(level) <= 20 else level[:19] + "…" for level in column.levels[:4])
-            return f"{len(column.levels)} level{'s' * (len(column.levels) != 1)}: {shown}{', …' if len(column.levels) > 4 else ''}"
+            count = f"{len(column.levels)} level{'s' * (len(column.levels) != 1)}"
+            return f"{count}: {shown}{', …' if len(column.levels) > 4 else ''}"
         case TimestampColumn():
             return f"by {', '.join(column.fields)}"
 

@@ -69,4 +69,7 @@ def _promise_verdict(evaluation: Evaluation) -> str:
             f"More false alarms than promised: {flagged}, where {expected}. These rows are not like the ones that the "
             "threshold was set on; look at what changed, or calibrate on newer rows."
         )
-    return f"Fewer false alarms than promised: {flagged}, where {expected}. The threshold is on the safe side."
+    return (
+        f"Fewer false alarms than promised: {flagged}, where {expected}. A threshold set on rows like these would "
+        "find more."
+    )
