@@ -1,5 +1,6 @@
 """The command `kilter`: it finds its subcommands through entry points, so that each install has those it can run."""
 
+import os
 import signal
 import sys
 from collections.abc import Sequence
@@ -46,6 +47,12 @@ class Commands(click.Group):
             ctx.fail(f"'kilter {name}' is not part of this install: pip install 'kilter[{extras}]'")
         return super().resolve_command(ctx, args)
 
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:
+            return NOT_DONE  # Whoever read the output has enough: nothing to tell.
+
 
 def build(found: Sequence[EntryPoint]) -> click.Group:
     """The command line with the subcommands of some entry points."""
@@ -56,7 +63,13 @@ def build(found: Sequence[EntryPoint]) -> click.Group:
 def main() -> None:
     """Run the command line: exit status 2 and one line on stderr for what the user can put right, 130 for Ctrl-C."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))
-    sys.exit(run(build(list(entry_points(group=GROUP))), sys.argv[1:]))
+    status = run(build(list(entry_points(group=GROUP))), sys.argv[1:])
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # What is left has nowhere to go, and would be complained about at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(status)
 
 
 def run(group: click.Group, arguments: Sequence[str]) -> int:

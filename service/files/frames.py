@@ -8,6 +8,7 @@ import polars as pl
 from polars.exceptions import PolarsError
 
 from service.detector.errors import KilterError
+from service.detector.schema import Schema
 from service.files.cells import Decimal
 from service.files.reading import open_table
 from service.files.tables import Table
@@ -30,11 +31,11 @@ class Frame(NamedTuple):
     """What a person should know about how the files were read: endings that lie, rows that were left out."""
 
 
-def read_frame(paths: Sequence[str | Path], *, null_tokens: Sequence[str] = (), stdin: BinaryIO | None = None) -> Frame:
+def read_frame(paths: Sequence[str | Path], stdin: BinaryIO | None = None) -> Frame:
     """Read files that have the same columns, in any order, into one frame; rows with a fault are left out and noted.
 
-    `null_tokens` do not count when the decimal sign is decided. Raises KilterError, which names the file, if one
-    cannot be read, has no rows, or has other columns or types than the first.
+    Raises KilterError, which names the file, if one cannot be read, has no rows, or has other columns or types than
+    the first.
     """
     frames: list[pl.DataFrame] = []
     notes: list[str] = []
@@ -58,7 +59,7 @@ def read_frame(paths: Sequence[str | Path], *, null_tokens: Sequence[str] = (), 
         raise KilterError(f"the files {', '.join(map(str, paths))} have different types: {error}") from None
     decimal: Decimal = "."
     if texts[0] and delimiters != {","}:
-        decimal = find_decimal(whole, null_tokens)
+        decimal = find_decimal(whole)
     return Frame(whole, texts[0], decimal, tuple(notes))
 
 
@@ -102,12 +103,13 @@ def _check_same(table: Table, expected: Sequence[str], first: str) -> None:
         )
 
 
-def find_decimal(frame: pl.DataFrame, null_tokens: Sequence[str] = ()) -> Decimal:
+def find_decimal(frame: pl.DataFrame) -> Decimal:
     """The decimal sign of a frame of texts: `,` if some column's numbers have one, and no column's a point."""
     found: Decimal = "."
+    tokens = [*Schema((), 0).null_tokens]
     for column in frame.iter_columns():
         cells = column.str.strip_chars()
-        cells = cells.filter(~cells.is_in(list(null_tokens)) & (cells != ""))
+        cells = cells.filter(~cells.is_in(tokens))
         if not len(cells):
             continue
         numbers = cells.str.contains(WHOLE)

@@ -41,7 +41,7 @@ def plain_block(data: bytes, columns: Sequence[str], delimiter: str, line: int) 
 
     The same as `quoted_block` of the same lines, many times faster.
     """
-    if b'"' in data or b"\0" in data or data[:1] in (b"\n", b"\r") or b"\n\n" in data or b"\n\r" in data:
+    if not data or b'"' in data or b"\0" in data or data[:1] in (b"\n", b"\r") or b"\n\n" in data or b"\n\r" in data:
         return None
     returns = data.count(b"\r")
     if returns != data.count(b"\r\n"):

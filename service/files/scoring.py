@@ -2,24 +2,23 @@
 
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import BinaryIO, Literal, NamedTuple
 
 import msgspec
 import numpy as np
-import polars as pl
-import polars.selectors as cs
 
 from service.detector import Detector, KilterError, Problem, Reason
 from service.detector.inputs import Table as Typed
-from service.detector.schema import BooleanColumn, CategoricalColumn, Schema
+from service.detector.schema import Schema
 from service.files.cells import to_table
 from service.files.dialect import Dialect
 from service.files.output import check_output, output_kind, writing
 from service.files.reading import open_table
-from service.files.tables import Batch, Table
+from service.files.tables import Table
+from service.files.typing import TypedRows
 from service.files.writers import COLUMNS, FrameWriter, Judged, RecordWriter, Writer, packed
 
 REASONS = 5
@@ -65,7 +64,7 @@ def score_file(
         place = stack.enter_context(writing(out, stdout))
         file = stack.enter_context(packed(place.file, packing))
         writer: Writer = (
-            FrameWriter(place, file, kind, _typing(table, detector.schema))
+            FrameWriter(place, file, kind, TypedRows(table.dialect, detector.schema))
             if table.dialect is None or kind != "csv"
             else RecordWriter(
                 file, table.dialect, table.header, len(table.columns), decimal_sign(table.dialect, detector.schema)
@@ -136,22 +135,3 @@ def _check_columns(table: Table, schema: Schema) -> None:
 def decimal_sign(dialect: Dialect, schema: Schema) -> str:
     """The decimal sign of appended numbers: the model's, unless it is the delimiter."""
     return "." if dialect.delimiter == schema.decimal else schema.decimal
-
-
-def _typing(table: Table, schema: Schema) -> Callable[[Batch], pl.DataFrame]:
-    """A function that gives a batch's rows typed: as they came or, in a text table, as the schema knows them.
-
-    Text columns of which the model knows no better stay text, null where they are empty; so does a cell in error.
-    """
-    if table.dialect is None:
-        return lambda batch: batch.frame
-
-    def typed(batch: Batch) -> pl.DataFrame:
-        found = to_table(schema, batch.frame, faults=batch.faults).columns
-        series = [pl.Series(c.name, found[c.name]) for c in schema.columns if not isinstance(c, CategoricalColumn)]
-        flags = {column.name for column in schema.columns if isinstance(column, BooleanColumn)}
-        frame = batch.frame.with_columns(pl.all().replace("", None)).with_columns(series)
-        frame = frame.with_columns(cs.float().fill_nan(None))
-        return frame.with_columns(pl.col(*flags).cast(pl.Boolean)) if flags else frame
-
-    return typed

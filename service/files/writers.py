@@ -7,7 +7,7 @@ import io
 import lzma
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, BinaryIO, NamedTuple, Protocol
 
@@ -17,6 +17,7 @@ from service.files.dialect import Dialect, decode
 from service.files.output import Place
 from service.files.source import Kind
 from service.files.tables import Batch
+from service.files.typing import TypedRows
 
 COLUMNS: dict[str, pl.DataType] = {
     "kilter_score": pl.Float64(),
@@ -136,8 +137,7 @@ class RecordWriter:
 class FrameWriter:
     """Writes rows as polars does: CSV at once, Parquet and Arrow in parts that `finish` puts together."""
 
-    def __init__(self, place: Place, file: BinaryIO, kind: Kind, typed: Callable[[Batch], pl.DataFrame]) -> None:
-        """`typed` gives the rows of a batch with the types that they are to have."""
+    def __init__(self, place: Place, file: BinaryIO, kind: Kind, typed: TypedRows) -> None:
         self._place = place
         self._file = file
         self._kind = kind
@@ -146,7 +146,7 @@ class FrameWriter:
 
     def write(self, batch: Batch, judged: Judged) -> None:
         verdicts = [pl.Series(name, values, kind) for (name, kind), values in zip(COLUMNS.items(), judged, strict=True)]
-        frame = self._typed(batch).with_columns(verdicts)
+        frame = self._typed.frame(batch).with_columns(verdicts)
         if self._kind == "csv":
             self._file.write(frame.write_csv(include_header=not self._count).encode())
         else:
@@ -157,7 +157,7 @@ class FrameWriter:
         if self._kind == "csv":
             self._file.flush()
             return
-        rows = pl.scan_ipc(sorted(self._place.parts.glob("*.part")))
+        rows = pl.scan_ipc(sorted(self._place.parts.glob("*.part"))).cast(dict.fromkeys(self._typed.whole, pl.Int64()))
         if self._kind == "parquet":
             rows.sink_parquet(self._file)
         else:

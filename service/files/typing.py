@@ -1,0 +1,43 @@
+"""Gives the rows of a text table the types that a schema knows, for a file that stores types."""
+
+import polars as pl
+
+from service.detector.schema import BooleanColumn, CategoricalColumn, NumericColumn, Schema
+from service.files.cells import to_table
+from service.files.dialect import Dialect
+from service.files.tables import Batch
+
+EXACT = 2**53
+"""Whole numbers up to here are exact in a float64."""
+
+
+class TypedRows:
+    """Makes typed frames of batches, in their order."""
+
+    def __init__(self, dialect: Dialect | None, schema: Schema) -> None:
+        """Frames of a typed table, which has no `dialect`, stay as they are."""
+        self._text = dialect is not None
+        self._schema = schema
+        numeric = [column for column in schema.columns if isinstance(column, NumericColumn)]
+        self.whole = {column.name for column in numeric if self._text and column.integer}
+        """Numeric columns in which every number so far was whole."""
+
+    def frame(self, batch: Batch) -> pl.DataFrame:
+        """The rows of a batch: what the model reads as number, flag or time is one, null where it is in error.
+
+        All else stays text, null where it is empty.
+        """
+        if not self._text:
+            return batch.frame
+        found = to_table(self._schema, batch.frame, faults=batch.faults).columns
+        typed: list[pl.Series] = []
+        for column in self._schema.columns:
+            if isinstance(column, CategoricalColumn):
+                continue
+            values = pl.Series(column.name, found[column.name], nan_to_null=True)
+            if isinstance(column, BooleanColumn):
+                values = values.cast(pl.Boolean)
+            if column.name in self.whole and not ((values == values.round()) & (values.abs() < EXACT)).all():
+                self.whole.discard(column.name)
+            typed.append(values)
+        return batch.frame.with_columns(pl.all().replace("", None)).with_columns(typed)

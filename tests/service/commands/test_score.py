@@ -1,0 +1,115 @@
+"""`kilter score`, as it is called."""
+
+import csv
+import io
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+
+from service.commands.score import score
+from service.detector import Detector
+from tests.support.data import write_csv
+
+KILTER = Path(sys.executable).with_name("kilter")
+
+
+def call(*arguments: str | Path, data: bytes | None = None) -> Result:
+    return CliRunner().invoke(score, [str(argument) for argument in arguments], input=data)
+
+
+@pytest.fixture
+def new_csv(tmp_path: Path) -> Path:
+    """A CSV of 50 records that `plant` has not seen."""
+    return write_csv(tmp_path / "new.csv", np.random.default_rng(5), 50)
+
+
+def test_a_file_is_scored_by_a_model_and_by_a_version(
+    model_folder: Path, detector: Detector, new_csv: Path, tmp_path: Path
+) -> None:
+    """A model's folder and a version's give the same, which is what the API gives for the same records."""
+    first = call(model_folder, new_csv, "-o", tmp_path / "a.csv")
+    second = call(model_folder / "1", new_csv, "-o", tmp_path / "b.csv")
+    assert (first.exit_code, second.exit_code) == (0, 0)
+    assert first.stderr.startswith("50 records, ")
+    assert (tmp_path / "a.csv").read_bytes() == (tmp_path / "b.csv").read_bytes()
+    with (tmp_path / "a.csv").open(newline="") as file:
+        found = list(csv.DictReader(file))
+    records = [
+        {
+            "temperature": float(row["temperature"]),
+            "pressure": float(row["pressure"]) if row["pressure"] else None,
+            "count": int(row["count"]),
+            "line": row["line"],
+            "product": row["product"],
+            "guard": row["guard"] == "true",
+            "at": row["at"],
+        }
+        for row in found
+    ]
+    verdicts = detector.score(records)
+    assert np.allclose([float(row["kilter_score"]) for row in found], verdicts.score, rtol=1e-5)
+    assert [row["kilter_anomaly"] == "true" for row in found] == verdicts.anomaly.tolist()
+
+
+def test_it_is_a_filter(model_folder: Path, new_csv: Path) -> None:
+    """With - it reads standard input and writes standard output, and says the rest on standard error."""
+    result = call(model_folder, "-", data=new_csv.read_bytes())
+    assert result.exit_code == 0
+    assert len(list(csv.DictReader(io.StringIO(result.stdout)))) == 50
+    assert "50 records" in result.stderr
+
+
+def test_rows_in_error_have_an_exit_status(model_folder: Path, new_csv: Path) -> None:
+    """A file with a row that cannot be scored is done with status 1, and the first error is told."""
+    lines = new_csv.read_text().splitlines()
+    lines[3] = lines[3].replace(",A,", ",A,A,")
+    result = call(model_folder, "-", data="\n".join(lines).encode())
+    assert result.exit_code == 1
+    assert "50 records" in result.stderr
+    assert "1 in error" in result.stderr
+    assert "first error: record 2: line 4 has 9 fields and the header 8" in result.stderr
+
+
+def test_nothing_is_overwritten_without_force(model_folder: Path, new_csv: Path, tmp_path: Path) -> None:
+    """The command ends with status 2 and a line that says what to do; with --force it overwrites."""
+    out = tmp_path / "out.csv"
+    out.write_text("before")
+    command: list[str | Path] = [KILTER, "score", model_folder, new_csv, "-o", out]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, out.read_text()) == (2, "before")
+    assert done.stderr == f"kilter: {out} exists already: choose another name, or overwrite it with --force\n"
+    assert call(model_folder, new_csv, "-o", out, "--force").exit_code == 0
+    assert out.read_text() != "before"
+
+
+def test_a_reader_that_has_enough_is_no_error(model_folder: Path, tmp_path: Path) -> None:
+    """When the other end of the pipe closes, the command ends quietly."""
+    path = write_csv(tmp_path / "long.csv", np.random.default_rng(6), 5000)
+    with subprocess.Popen(
+        [KILTER, "score", model_folder, path], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert process.stdout.readline().startswith(b"id,")
+        process.stdout.close()
+        assert process.stderr.read() == b""
+
+
+def test_scoring_needs_no_training(model_folder: Path, new_csv: Path) -> None:
+    """On a CPU the command imports neither torch nor anything of the training code."""
+    program = (
+        "import sys; from service.cli import main\n"
+        "try: main()\n"
+        "finally: print([m for m in ('torch', 'training', 'pandas', 'sklearn') if m in sys.modules], file=sys.stderr)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, "score", model_folder, new_csv, "--device", "cpu"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stderr.endswith("[]\n")
