@@ -97,12 +97,14 @@ def _check_unseen(manifest: Manifest, source: Path, digest: str) -> None:
 
 def _kept(manifest: Manifest, table: Table, size: int, seed: int) -> tuple[npt.NDArray[np.int64], str]:
     """Positions of the rows to calibrate on, and how they were picked."""
+    if manifest.calibration.split != "time":
+        return np.sort(np.random.default_rng(seed).permutation(table.rows)[:size]), "random"
+    order = np.arange(table.rows)
     times = next((table.columns[c.name] for c in manifest.schema.columns if isinstance(c, TimestampColumn)), None)
-    if manifest.calibration.split == "time" and times is not None:
+    if times is not None:
         # Rows without a time sort last under NumPy; they go first here, since they may be of any age.
         order = np.lexsort((times, ~np.isnat(times)))
-        return np.sort(order[table.rows - size :]), "time"
-    return np.sort(np.random.default_rng(seed).permutation(table.rows)[:size]), "random"
+    return np.sort(order[table.rows - size :]), "time"
 
 
 def _packed(

@@ -1,6 +1,7 @@
 import shutil
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -82,6 +83,28 @@ def test_rows_that_cannot_be_read_take_no_part(model: Path, source: Path, detect
     source.write_text("\n".join(lines) + "\n")
     done = recalibrate(model, typed(detector, source), source, target_fpr=0.1)
     assert (done.unread, done.surplus) == (1, 0)
+
+
+def test_where_rows_were_split_by_time_the_oldest_are_dropped(model: Path, source: Path, detector: Detector) -> None:
+    """The threshold is that of the newest rows; one without a time goes first."""
+    found = artifact.read(model / "1")
+    info = msgspec.structs.replace(found.manifest.calibration, split="time")
+
+    def files(version: int) -> dict[str, bytes]:
+        manifest = msgspec.structs.replace(found.manifest, version=version, calibration=info)
+        documents = {"report__html": b"<main>\n", "MODEL_CARD__md": b"# plant\n\nIt is."}
+        return artifact.pack(manifest, found.tensors, found.program, found.probes, **documents)
+
+    store.add(model.parent, "plant", files)
+    table = typed(detector, source)
+    times = table.columns["at"]
+    times[17] = np.datetime64("NaT")
+    by_age = np.lexsort((times, ~np.isnat(times)))
+    assert by_age[0] == 17
+    done = recalibrate(model, table, source, target_fpr=0.1)
+    scores = np.sort(np.round(detector.score(table).score[by_age[1:]], detector.calibration.digits))
+    assert done.detector.manifest.calibration.split == "time"
+    assert done.detector.calibration.scores.tolist() == scores.tolist()
 
 
 def test_training_rows_are_refused(model: Path, training_csv: Path, detector: Detector) -> None:
