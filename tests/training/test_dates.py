@@ -1,0 +1,91 @@
+"""Times are told from other texts and numbers, and their fields chosen by what the data can support."""
+
+from datetime import datetime, timedelta
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from training.dates import calendar_fields, text_format, unix_format
+
+MOMENTS = [datetime(2023, 1, 5, 3, 4) + timedelta(days=3 * i, hours=i, minutes=7 * i) for i in range(120)]
+FORMS = (
+    "%Y-%m-%dT%H:%M:%S",
+    "%Y-%m-%d %H:%M",
+    "%Y-%m-%d",
+    "%d.%m.%Y",
+    "%d.%m.%Y %H:%M",
+    "%d/%m/%Y %H:%M:%S",
+    "%m/%d/%Y",
+    "%m/%d/%Y %I:%M %p",
+    "%d-%b-%Y",
+    "%b %d, %Y",
+    "%d/%m/%y",
+    "%Y/%m/%d %H:%M",
+    "%d/%b/%Y:%H:%M:%S +0000",
+)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_common_forms_are_read(form: str) -> None:
+    """Texts in any common form are read as the times that they were written from."""
+    found = text_format([moment.strftime(form) for moment in MOMENTS])
+    assert found is not None
+    written = [datetime.strptime(moment.strftime(form), form).replace(tzinfo=None) for moment in MOMENTS]
+    assert found.times.astype("datetime64[s]").tolist() == written
+
+
+@pytest.mark.parametrize("texts", [["red", "blue"], ["a/b/c", "1/2/3"], ["", "2024"], ["12:30", "x"], ["1.2.3.4"]])
+def test_other_texts_are_no_times(texts: list[str]) -> None:
+    """Words, paths and addresses are no times."""
+    assert text_format(texts) is None
+
+
+def test_a_few_texts_may_be_no_times() -> None:
+    """One bad text in a hundred is borne, more are not."""
+    texts = [moment.isoformat() for moment in MOMENTS]
+    assert text_format([*texts, "soon"]) is not None
+    assert text_format([*texts[:20], "soon"]) is None
+
+
+def test_day_and_month_are_told_apart_by_the_data() -> None:
+    """Where no day exceeds 12, the order of rows decides, then the shorter span; the doubt is told."""
+    days = [datetime(2024, 1, 1) + timedelta(days=i) for i in range(12)]
+    for form in ("%d/%m/%Y", "%m/%d/%Y"):
+        found = text_format([day.strftime(form) for day in days])
+        assert found is not None
+        assert found.form == form
+        assert "write ISO 8601" in found.doubt
+
+
+@given(st.lists(st.integers(315_532_800, 4_102_444_800), min_size=1))
+def test_unix_times_need_a_name(seconds: list[int]) -> None:
+    """Whole numbers are Unix times where the name says so and all are plausible."""
+    values = np.array(seconds, np.float64)
+    for name in ("timestamp", "event_time", "created_at", "Date", "ts"):
+        found = unix_format(name, values)
+        assert found is not None
+        assert (found.form, found.times.astype("datetime64[s]").astype(int).tolist()) == ("unix_s", seconds)
+        millis = unix_format(name, values * 1000)
+        assert millis is not None
+        assert millis.form == "unix_ms"
+    assert unix_format("amount", values) is None
+    assert unix_format("timestamp", np.append(values, 5.0)) is None
+
+
+@pytest.mark.parametrize(
+    ("hours", "step", "fields"),
+    [
+        (30, 1, ()),
+        (100, 1, ("hour",)),
+        (400, 1, ("hour", "weekday")),
+        (24 * 400, 24, ("weekday", "day")),
+        (24 * 800, 24 * 7, ("day", "month")),
+        (24 * 800, 5, ("hour", "weekday", "day", "month")),
+    ],
+)
+def test_fields_are_those_that_were_seen_often_enough(hours: int, step: int, fields: tuple[str, ...]) -> None:
+    """A field counts if times vary in it and have gone round it: nobody can say what hour is usual after one night."""
+    times = np.datetime64("2023-01-01T00:30", "us") + np.arange(0, hours, step).astype("timedelta64[h]")
+    assert calendar_fields(times) == fields
