@@ -1,0 +1,60 @@
+"""Tests that each benchmark runs, from its command line to its report."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A folder with one small set."""
+    rng = np.random.default_rng(0)
+    anomalous = np.arange(160) >= 140
+    x = rng.normal(size=(160, 3)) + 6 * anomalous[:, None]
+    (tmp_path / "sets").mkdir()
+    np.savez(tmp_path / "sets" / "1_made_up.npz", X=x, y=anomalous.astype(int))
+    return tmp_path
+
+
+def run(module: str, folder: Path, *arguments: str) -> str:
+    """Run a benchmark on the folder's sets and return what it printed last."""
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", f"benchmarks.{module}", "--data", str(folder / "sets"), *arguments]
+    done = subprocess.run(
+        [*command, "--out", str(folder / module)], cwd=ROOT, env=environment, capture_output=True, text=True, check=True
+    )
+    return done.stdout
+
+
+@pytest.mark.e2e
+def test_detection_runs_and_resumes(folder: Path) -> None:
+    """A second run with one more seed measures that seed alone, and reports both."""
+    first = run("detection", folder, "--seeds", "0", "--peers", "knn1")
+    second = run("detection", folder, "--seeds", "0", "1", "--peers", "knn1", "--resume")
+    assert "1/1 1_made_up, seed 0: 2 methods" in first
+    assert "1/1 1_made_up, seed 1: 2 methods" in second
+    assert "## Failures" not in second
+    assert "Seeds 0, 1, averaged" in (folder / "detection" / "detection.md").read_text()
+    assert (folder / "detection" / "detection.svg").exists()
+
+
+@pytest.mark.e2e
+def test_promise_runs(folder: Path) -> None:
+    """Rates that the set cannot support are left out."""
+    text = run("promise", folder, "--splits", "1", "--rates", "0.01", "0.1")
+    assert "## Target 0.1" in text
+    assert "## Target 0.01" not in text
+
+
+@pytest.mark.e2e
+def test_reasons_runs(folder: Path) -> None:
+    """Both regimes are measured."""
+    text = run("reasons", folder, "--seeds", "0", "--records", "20")
+    assert "| out of range, all records | " in text
+    assert "| swapped, flagged records | " in text
