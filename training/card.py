@@ -2,7 +2,7 @@
 
 from service.detector.artifact import Manifest
 from service.detector.schema import Schema
-from training.evaluate import Evaluation
+from training.evaluation import Evaluation
 from training.provenance import file_names
 from training.run import Run
 from training.words import percent, promise, verdicts, with_interval

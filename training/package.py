@@ -17,7 +17,8 @@ from training import calibrate
 from training.card import model_card
 from training.config import TrainConfig
 from training.data import Data
-from training.evaluate import Evaluation, evaluate
+from training.evaluate import evaluate
+from training.evaluation import Evaluation
 from training.model import DIGITS, Fitted
 from training.probes import make_probes
 from training.provenance import file_digest

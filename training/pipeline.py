@@ -7,7 +7,7 @@ from service.detector import store
 from service.detector.detector import Detector, load
 from training.config import TrainConfig
 from training.data import Source, read
-from training.evaluate import Evaluation
+from training.evaluation import Evaluation
 from training.history import Epoch
 from training.model import fit_model
 from training.package import package

@@ -6,22 +6,17 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jinja2
-import numpy as np
-import numpy.typing as npt
 
 from service.detector.reasons import Reason
 from service.detector.schema import BooleanColumn, CategoricalColumn, Column, NumericColumn, TimestampColumn
-from training import plots
+from training.figures import figures_of, strangest
 from training.rows import take
-from training.run import Run, Scored
+from training.run import Run
 from training.words import percent, promise, verdicts, with_interval
 
 TEMPLATES = Path(__file__).parent / "templates"
 STRANGEST = 10
 REASONS = 3
-EXPLAINED_ROWS = 2_000
-"""Most rows over which the columns that matter are averaged."""
-COLUMNS_SHOWN = 15
 
 
 class ColumnRow(NamedTuple):
@@ -65,7 +60,7 @@ def report(run: Run) -> str:
         figures=_figures(run),
         baselines=run.baselines or [],
         notes=[*run.notes, *run.evaluation.notes],
-        plots=_plots(run),
+        plots=figures_of(run),
         columns=list(_columns(run)),
         strange=_strangest(run),
         settings=list(_flat(run.manifest.training, skip=("evaluation", "history", "notes"))),
@@ -83,71 +78,10 @@ def _figures(run: Run) -> list[tuple[str, str]]:
     ]
 
 
-def _plots(run: Run) -> dict[str, str]:
-    """The figures that this run has the data for, by name. They are SVG that is safe to stand in the page."""
-    threshold = run.manifest.calibration.threshold
-    digits = run.manifest.score.digits
-    normal, anomalous = _finite(run.held_out, digits), _finite(run.anomalies, digits)
-    others = {"held-out normal rows": normal, "anomalies": anomalous}
-    unit = run.manifest.score.unit
-    made = {"scores": plots.score_distribution(run.calibration_scores, threshold, unit, others)}
-    if run.history:
-        made["curves"] = plots.training_curves(run.history)
-    if len(normal):
-        calibration = run.detector.calibration
-        made["p_values"] = plots.p_value_histogram(calibration.p_values(normal), calibration)
-    if len(anomalous):
-        ordinary = normal if len(normal) else run.calibration_scores
-        scores = np.concatenate([ordinary, anomalous])
-        labels = np.arange(len(scores)) >= len(ordinary)
-        made["roc"] = plots.roc_curve(scores, labels, threshold)
-        made["precision_recall"] = plots.precision_recall_curve(scores, labels, threshold)
-    shares = _column_shares(run)
-    if shares:
-        made["columns"] = plots.column_bars([name for name, _ in shares], [share for _, share in shares])
-    if run.latent is not None and len(run.latent.means) > 1:
-        made["latent"] = plots.latent_plane(run.latent, threshold)
-    return made
-
-
-def _finite(scored: Scored | None, digits: int) -> npt.NDArray[np.float64]:
-    """The scores of rows without problems, rounded as they are before they meet the threshold."""
-    return np.empty(0) if scored is None else np.round(scored.scores[~np.isnan(scored.scores)], digits)
-
-
-def _column_shares(run: Run) -> list[tuple[str, float]]:
-    """The columns that speak most against anomalies or else the strangest held-out rows, with their average share.
-
-    Shares are taken record by record, as in reasons, so that a few extreme records do not decide.
-    """
-    source = run.anomalies if run.anomalies is not None and len(_top(run.anomalies, 1)) else run.held_out
-    if source is None:
-        return []
-    if source is run.anomalies:
-        rows = np.random.default_rng(0).permutation(_top(source, len(source.scores)))[:EXPLAINED_ROWS]
-    else:
-        rows = _top(source, max(len(source.scores) // 100, STRANGEST))
-    if not len(rows):
-        return []
-    (terms,) = run.detector.scorer.outputs(take(source.table, rows), ("terms",))
-    against = np.maximum(terms, 0.0)
-    shares = (against / np.maximum(against.sum(axis=1, keepdims=True), 1e-300)).mean(axis=0)
-    order = np.argsort(-shares, kind="stable")[:COLUMNS_SHOWN]
-    names = run.manifest.schema.names
-    return [(names[i], float(shares[i])) for i in order if shares[i] > 0]
-
-
-def _top(scored: Scored, count: int) -> npt.NDArray[np.int64]:
-    """The positions of the highest scores, highest first."""
-    usable = np.flatnonzero(~np.isnan(scored.scores))
-    order: npt.NDArray[np.int64] = usable[np.argsort(-scored.scores[usable], kind="stable")][:count]
-    return order
-
-
 def _strangest(run: Run) -> list[StrangeRow]:
     if run.held_out is None:
         return []
-    rows = _top(run.held_out, STRANGEST)
+    rows = strangest(run.held_out, STRANGEST)
     found = run.detector.score(take(run.held_out.table, rows), reasons=REASONS)
     places = [None] * len(rows) if run.held_out.rows is None else [int(place) + 1 for place in run.held_out.rows[rows]]
     return [

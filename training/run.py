@@ -9,7 +9,7 @@ import numpy.typing as npt
 from service.detector import Detector
 from service.detector.artifact import Manifest
 from service.detector.inputs import Table
-from training.evaluate import Evaluation
+from training.evaluation import Evaluation
 from training.history import Epoch
 
 Floats = npt.NDArray[np.float64]

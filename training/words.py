@@ -1,7 +1,7 @@
 """Figures in words, for the report, the model card and the terminal."""
 
 from service.detector.artifact import CalibrationInfo
-from training.evaluate import Evaluation, Figure
+from training.evaluation import Evaluation, Figure
 
 
 def percent(rate: float) -> str:

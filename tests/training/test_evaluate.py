@@ -9,7 +9,8 @@ from sklearn import metrics
 from service.detector.errors import Problem
 from service.detector.inputs import Table
 from tests.support import detectors
-from training.evaluate import Evaluation, evaluate, proportion
+from training.evaluate import evaluate, proportion
+from training.evaluation import Evaluation
 
 
 def mixed(normal: int, anomalies: int) -> tuple[Table, np.ndarray[tuple[int], np.dtype[np.bool_]]]:

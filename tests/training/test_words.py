@@ -3,7 +3,7 @@ import pytest
 
 from tests.support.runs import run
 from training.calibrate import info
-from training.evaluate import Figure
+from training.evaluation import Figure
 from training.words import percent, promise, verdicts, with_interval
 
 

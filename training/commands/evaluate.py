@@ -6,8 +6,8 @@ import click
 import msgspec
 
 from service.detector import load
-from training.evaluate import Evaluation
 from training.evaluate import evaluate as evaluate_rows
+from training.evaluation import Evaluation
 from training.labelled import read_labelled
 from training.provenance import file_digest, was_trained_on
 from training.words import verdicts
