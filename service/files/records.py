@@ -43,8 +43,8 @@ def plain_block(data: bytes, columns: Sequence[str], delimiter: str, line: int) 
     """
     if not data or b'"' in data or b"\0" in data or data[:1] in (b"\n", b"\r") or b"\n\n" in data or b"\n\r" in data:
         return None
-    returns = data.count(b"\r")
-    if returns != data.count(b"\r\n"):
+    returns = b"\r" in data
+    if returns and data.count(b"\r") != data.count(b"\r\n"):
         return None
     size = np.frombuffer(data, np.uint8)
     ends = np.flatnonzero(size == 10)

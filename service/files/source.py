@@ -187,9 +187,7 @@ class Source:
         except (EOFError, zlib.error, lzma.LZMAError, zstd.ZstdError) as error:
             raise KilterError(f"{self.name} is damaged or cut short: {error}") from None
         except OSError as error:
-            if error.errno is not None:
-                raise
-            raise KilterError(f"{self.name} is damaged: {error}") from None
+            raise KilterError(f"{self.name} cannot be read, or is damaged: {error.strerror or error}") from None
 
 
 class _Chained:

@@ -70,15 +70,17 @@ class TextTable:
             final = not more
             data += more
             complete = len(data) if final else data.rfind(b"\n") + 1
-            block = plain_block(data[:complete], self.columns, self._delimiter, self._line)
             rest = data[complete:]
-            if block is None:
+            block = plain_block(data[:complete], self.columns, self._delimiter, self._line)
+            if block is not None:
+                self._line += len(block.raw)
+            else:
                 records, rest = split_records(data, self._delimiter, self._line, final=final)
                 block = quoted_block(records, self.columns)
+                self._line += data.count(b"\n", 0, len(data) - len(rest))
             if block.raw or (final and not yielded):
                 yielded = True
                 yield block
-            self._line += data.count(b"\n", 0, len(data) - len(rest))
             if len(rest) > LONGEST_LINE:
                 raise KilterError(f"line {self._line} of {self.name} has over {LONGEST_LINE} bytes: it is no table")
             data = rest
