@@ -127,7 +127,7 @@ def roc_curve(scores: Floats, anomalous: npt.NDArray[np.bool_], threshold: float
 def precision_recall_curve(scores: Floats, anomalous: npt.NDArray[np.bool_], threshold: float) -> str:
     """Precision against recall, with the point of the threshold and the share of anomalies."""
     figure, (ax,) = canvas(3.6)
-    precision, recall, _ = metrics.precision_recall_curve(anomalous, scores)
+    precision, recall, _ = metrics.precision_recall_curve(anomalous, scores, drop_intermediate=True)
     average = metrics.average_precision_score(anomalous, scores)
     flagged = scores > threshold
     ax.axhline(anomalous.mean(), color=FAINT, linewidth=1, label="chance")
