@@ -27,9 +27,15 @@ def rows() -> list[dict[str, Any]]:
     """Normal records and records that are odd in every way that can be scored."""
     rng = np.random.default_rng(5)
     found = records(rng, ROWS)
-    for i, change in enumerate(
-        [{"temperature": 400.0}, {"product": "screw"}, {"line": None}, {"line": "B"}, {"at": None}, {"pressure": -3e38}]
-    ):
+    odd: list[dict[str, Any]] = [
+        {"temperature": 400.0},
+        {"product": "screw"},
+        {"line": None},
+        {"line": "B"},
+        {"at": None},
+        {"pressure": -3e38},
+    ]
+    for i, change in enumerate(odd):
         found[i * 7] |= change
     return found
 

@@ -34,7 +34,6 @@ class Reason(msgspec.Struct, frozen=True):
 def explain(
     schema: Schema,
     table: Table,
-    x: npt.NDArray[np.float32],
     terms: npt.NDArray[np.float64],
     expected: npt.NDArray[np.float64],
     *,

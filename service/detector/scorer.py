@@ -15,6 +15,9 @@ from service.detector.schema import Schema
 
 Floats = npt.NDArray[np.float64]
 
+DECIMALS = 6
+"""Decimal places of a score: beyond them are a float32's own."""
+
 
 class Scores(NamedTuple):
     """Scores of n records, NaN for one with a problem, and what they were read from."""
@@ -60,8 +63,9 @@ class Scorer:
         x = self.encoder.encode(table)
         names = ("score", "terms", "expected") if reasons else ("score",)
         score, *detail = self.program.run(x, names)
+        score = np.round(score, DECIMALS)
         score[[problem.row for problem in table.problems if problem.row is not None]] = np.nan
-        found = explain(self.schema, table, x, *detail, limit=reasons) if reasons else None
+        found = explain(self.schema, table, *detail, limit=reasons) if reasons else None
         return Scores(score, found, table, x)
 
     def outputs(self, data: Any, names: Sequence[str]) -> list[Floats]:

@@ -56,19 +56,15 @@ def test_the_caller_s_random_state_does_not_matter(x: npt.NDArray[np.float32]) -
     assert torch.equal(before, torch.get_rng_state())
 
 
-class Interrupted(Exception):
-    """Stands for Ctrl-C."""
-
-
 def test_an_interrupted_fit_is_taken_up_and_ends_the_same(x: npt.NDArray[np.float32], tmp_path: Path) -> None:
     """Interrupted at any step, the fit ends with the very weights and history of one that was not."""
     path = tmp_path / "fit.safetensors"
 
     def interrupt(step: int, steps: int, epoch: Epoch | None) -> None:
         if step == 37:
-            raise Interrupted
+            raise KeyboardInterrupt
 
-    with pytest.raises(Interrupted):
+    with pytest.raises(KeyboardInterrupt):
         fit(x, SCHEMA, BRIEF, seed=3, checkpoint=path, progress=interrupt)
     assert path.exists()
     steps: list[int] = []

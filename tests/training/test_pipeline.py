@@ -128,7 +128,7 @@ def test_what_cannot_be_trained_is_refused_before_anything_is_written(
 def test_fewer_rows_than_can_be_split_are_refused(tmp_path: Path) -> None:
     """Thirty rows are the least, and the message says so."""
     path = write_csv(tmp_path / "few.csv", np.random.default_rng(0), 29)
-    with pytest.raises(KilterError, match="29 normal rows.*at least 30 are needed"):
+    with pytest.raises(KilterError, match=r"29 normal rows.*at least 30 are needed"):
         train(Source((path,)), "plant", tmp_path, BRIEF)
 
 
