@@ -42,8 +42,8 @@ class Data:
 
     @property
     def readable(self) -> npt.NDArray[np.bool_]:
-        """(rows,): whether a row has no problem."""
-        good = np.ones(self.table.rows, bool)
+        """(rows,): whether a row has no problem and, where there are labels, a label."""
+        good = np.ones(self.table.rows, bool) if self.labels is None else self.labels.known.copy()
         good[[problem.row for problem in self.table.problems if problem.row is not None]] = False
         return good
 
@@ -67,9 +67,11 @@ def prepare(
     labels = read_labels(frame, source.label, source.normal) if source.label is not None else None
     draft = infer(frame, decimal=decimal, exclude=source.exclude, label=source.label)
     table = to_table(draft.schema, frame)
-    data = Data(table, tuple(draft.decisions), draft.schema, labels, (*notes, *_unread(table)), source)
-    if not data.readable.mean() >= 1 - TOO_MANY_BAD:
-        bad = int((~data.readable).sum())
+    unlabelled = 0 if labels is None else int((~labels.known).sum())
+    said = [f"{unlabelled:,} rows without a label were left out."] if unlabelled else []
+    data = Data(table, tuple(draft.decisions), draft.schema, labels, (*notes, *said, *_unread(table)), source)
+    bad = len({problem.row for problem in table.problems})
+    if bad > TOO_MANY_BAD * table.rows:
         raise KilterError(
             f"{bad:,} of {table.rows:,} rows cannot be read, first of all {table.problems[0]}: is this the right file?"
         )

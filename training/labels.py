@@ -12,14 +12,14 @@ SHOWN = 8
 
 
 class Labels(NamedTuple):
-    """Which rows are anomalous, (rows,), and the label's values."""
+    """Which rows are labelled anomalous and which are labelled at all, (rows,) each."""
 
     anomalous: npt.NDArray[np.bool_]
-    values: npt.NDArray[np.object_]
+    known: npt.NDArray[np.bool_]
 
 
 def read_labels(frame: pl.DataFrame, column: str, normal: str | None) -> Labels:
-    """Read the labels of a frame: a row is normal where its label, as text, is `normal`.
+    """Read the labels of a frame: a row is normal where its label, as text, is `normal`, unlabelled where it is empty.
 
     Raises KilterError if the column or the value is not there.
     """
@@ -34,4 +34,5 @@ def read_labels(frame: pl.DataFrame, column: str, normal: str | None) -> Labels:
     is_normal = values.is_in(list(wanted)).to_numpy()
     if not is_normal.any():
         raise KilterError(f"no row has {normal!r} in {column!r}; it has {found}")
-    return Labels(~is_normal, values.to_numpy())
+    known = (values != "").to_numpy() | is_normal
+    return Labels(~is_normal & known, known)

@@ -22,7 +22,7 @@ from training.rows import take
 from training.split import Split, split, time_of
 from training.statistics import fit_schema
 
-DIGITS = 6
+DIGITS = 4
 USUAL_ROWS = 2_000
 
 
