@@ -10,7 +10,6 @@ from typing import Any
 import click
 
 import service
-from service.detector.errors import KilterError
 
 GROUP = "kilter.commands"
 NOT_DONE = 2
@@ -81,11 +80,16 @@ def run(group: click.Group, arguments: Sequence[str]) -> int:
         return NOT_DONE
     except (click.Abort, KeyboardInterrupt):
         return _failed("interrupted", INTERRUPTED)
-    except KilterError as error:
-        return _failed(str(error))
     except OSError as error:
         place = f"{error.filename}: " if error.filename else ""
         return _failed(f"{place}{error.strerror or error}")
+    except Exception as error:
+        # Imported here, so that `kilter --help` does not wait for the numerics.
+        from service.detector.errors import KilterError
+
+        if not isinstance(error, KilterError):
+            raise
+        return _failed(str(error))
     return status if isinstance(status, int) else 0
 
 

@@ -18,7 +18,7 @@ from service.files.dialect import Dialect
 from service.files.output import check_output, output_kind, writing
 from service.files.reading import open_table
 from service.files.tables import Table
-from service.files.typing import TypedRows
+from service.files.typed_rows import TypedRows
 from service.files.writers import COLUMNS, FrameWriter, Judged, RecordWriter, Writer, packed
 
 REASONS = 5

@@ -59,6 +59,9 @@ FOREIGN = {
     b"\xd0\xcf\x11\xe0": "an Excel workbook",
     b"<!DOCTYPE": "a web page",
     b"<html": "a web page",
+    b'{"': "JSON",
+    b"[{": "JSON",
+    b"[[": "JSON",
 }
 REMEDY = "Kilter reads CSV, Parquet, Arrow and npz"
 CONTROL = bytes([*range(1, 9), *range(14, 27), *range(28, 32), 127])

@@ -59,7 +59,7 @@ class TypedTable:
             case "parquet":
                 return pl.scan_parquet(path, glob=False)
             case "arrow":
-                return pl.scan_ipc(path)
+                return pl.scan_ipc(path, glob=False)
             case "arrow-stream":
                 return pl.read_ipc_stream(path).lazy()
             case _:

@@ -17,7 +17,7 @@ from service.files.dialect import Dialect, decode
 from service.files.output import Place
 from service.files.source import Kind
 from service.files.tables import Batch
-from service.files.typing import TypedRows
+from service.files.typed_rows import TypedRows
 
 COLUMNS: dict[str, pl.DataType] = {
     "kilter_score": pl.Float64(),
@@ -157,7 +157,9 @@ class FrameWriter:
         if self._kind == "csv":
             self._file.flush()
             return
-        rows = pl.scan_ipc(sorted(self._place.parts.glob("*.part"))).cast(dict.fromkeys(self._typed.whole, pl.Int64()))
+        rows = pl.scan_ipc(sorted(self._place.parts.glob("*.part")), glob=False).cast(
+            dict.fromkeys(self._typed.whole, pl.Int64())
+        )
         if self._kind == "parquet":
             rows.sink_parquet(self._file)
         else:

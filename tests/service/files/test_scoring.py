@@ -123,6 +123,8 @@ def test_the_decimal_sign_is_the_models() -> None:
 def test_other_formats_hold_the_same(tmp_path: Path, ending: str) -> None:
     """From CSV to another format and from there to CSV again, cells mean the same, and so do verdicts."""
     unknown = NORMAL.replace("52.5", "")
+    tmp_path = tmp_path / "[*] a=b"
+    tmp_path.mkdir()
     plain = "\n".join([HEADER, NORMAL, ODD, unknown, NORMAL.replace("red", "NA"), ""])
     (tmp_path / "in.csv").write_text(plain)
     score_file(SHOP, tmp_path / "in.csv", tmp_path / f"out{ending}")
