@@ -4,9 +4,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import settings
 
 from service.detector import Detector, load
 from tests.support.data import write_csv
+
+# The same examples every time, and a busy machine makes no test fail.
+settings.register_profile("kilter", deadline=None, derandomize=True)
+settings.load_profile("kilter")
 
 
 @pytest.fixture(scope="session")
