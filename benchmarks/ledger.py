@@ -14,14 +14,14 @@ class Ledger(Generic[Row]):
     """The rows of one kind that were measured so far."""
 
     def __init__(self, path: Path, kind: type[Row], *, resume: bool) -> None:
-        """Open a ledger, and read what it holds. Raises FileExistsError if it exists and is not to be resumed."""
+        """Open a ledger, and read what it holds. Raises FileExistsError if that is not to be taken up."""
         self._path = path
         self._names = [field.name for field in msgspec.structs.fields(kind)]
         self.rows: list[Row] = []
         if path.exists():
-            if not resume:
-                raise FileExistsError(f"{path} holds measurements: take them up with --resume, or name another --out")
             self.rows = self._read(kind)
+            if self.rows and not resume:
+                raise FileExistsError(f"{path} holds measurements: take them up with --resume, or name another --out")
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("w", newline="") as file:
             csv.writer(file).writerow(self._names)

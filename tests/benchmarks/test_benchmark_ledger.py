@@ -36,6 +36,6 @@ def test_a_line_that_was_cut_short_is_measured_anew(tmp_path: Path) -> None:
 
 def test_measurements_are_not_overwritten(tmp_path: Path) -> None:
     """A run that is not to be resumed stops before it starts."""
-    Ledger(tmp_path / "lines.csv", Line, resume=False)
+    Ledger(tmp_path / "lines.csv", Line, resume=False).add([Line("a", 0)])
     with pytest.raises(FileExistsError, match="--resume"):
         Ledger(tmp_path / "lines.csv", Line, resume=False)
