@@ -42,7 +42,7 @@ def read_labelled(
     if label is None:
         return LabelledRows(table, None, (*notes, "No labels: every row counts as normal."))
     labels = read_labels(frame, label, normal)
-    known = np.array([value != "" for value in labels.values], bool)
+    known = labels.known
     empty = int((~known).sum())
     left_out = [f"Rows left out, since they have no label: {empty:,}."] if empty else []
     return LabelledRows(
