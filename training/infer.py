@@ -104,7 +104,8 @@ def infer(
         what = "every column that could be used is constant" if columns else "no column can be used"
         reasons = "; ".join(f"{decision.name!r}: {decision.why}" for decision in decisions[:8])
         raise KilterError(f"there is nothing to learn from: {what} ({reasons})")
-    return Draft(Schema(tuple(columns), frame.height, tuple(left_out), tokens, decimal), tuple(decisions))
+    schema = Schema(tuple(columns), frame.height, tuple(left_out), null_tokens=tokens, decimal=decimal)
+    return Draft(schema, tuple(decisions))
 
 
 def _kind(column: Column) -> Kind:

@@ -49,7 +49,8 @@ PACKED: dict[bytes, Callable[..., Any]] = {
     b"\xfd7zXZ\0": lzma.open,
     b"\x28\xb5\x2f\xfd": zstd.open,
 }
-MAGIC: dict[bytes, Kind] = {b"PAR1": "parquet", b"ARROW1": "arrow", b"\xff\xff\xff\xff": "arrow-stream"}
+MAGIC: dict[bytes, Kind] = {b"PAR1\x15": "parquet", b"ARROW1\0\0": "arrow", b"\xff\xff\xff\xff": "arrow-stream"}
+"""First bytes; the format's name alone may also begin the header of a text table."""
 FOREIGN = {
     b"%PDF": "a PDF document",
     b"\x89PNG": "an image",

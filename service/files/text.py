@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import Self
 
 from service.detector.errors import KilterError, Problem
+from service.files.cells import NUMBERS
 from service.files.dialect import Dialect, Utf16Stream, sniff
 from service.files.records import Block, Record, plain_block, quoted_block, split_records
 from service.files.source import HEAD, Readable, Source
@@ -13,6 +14,7 @@ ROWS = 1 << 15
 """About the most rows in a block."""
 BYTES = 1 << 22
 """The most bytes that are read at a time."""
+REMEDY = "if there is no header line, add one"
 LONGEST_LINE = 1 << 24
 
 
@@ -37,7 +39,9 @@ class TextTable:
         self._data = data[start + len(header.raw) :]
         self._line = header.line + header.raw.count(b"\n")
         self.header = header.raw
-        self.columns = check_columns(self.name, header.fields or [], "if there is no header line, add one")
+        self.columns = check_columns(self.name, header.fields or [], REMEDY)
+        if all(NUMBERS["."].fullmatch(name.strip()) for name in self.columns):
+            self.notes += (f"the first line of {self.name} holds numbers alone and is taken for the header: {REMEDY}",)
         lines = self._data.count(b"\n") or 1
         self._bytes = min(BYTES, max(HEAD, ROWS * len(self._data) // lines))
 

@@ -54,7 +54,7 @@ def test_compression_is_known_by_its_magic_bytes(tmp_path: Path, pack: Callable[
 
 def test_kind_is_known_by_content(tmp_path: Path) -> None:
     """Parquet, Arrow, npz and text are told apart although all are called .csv, and a note says so."""
-    frame = pl.DataFrame({"a": [1.0]})
+    frame = pl.DataFrame({"PAR1": [1.0]})
     path = tmp_path / "table.csv"
     writers: dict[str, Callable[[], object]] = {
         "csv": lambda: frame.write_csv(path),

@@ -80,6 +80,13 @@ def test_a_header_alone_is_an_empty_table() -> None:
     assert (batch.frame.columns, batch.frame.height) == (["a", "b"], 0)
 
 
+@pytest.mark.parametrize(("data", "notes"), [(b"1.5,2\n3,4\n", 1), (b"a,2\n3,4\n", 0)])
+def test_a_header_of_numbers_is_noted(data: bytes, notes: int) -> None:
+    """A first line of nothing but numbers is the header all the same, and a note asks whether it is one."""
+    with open_table("-", io.BytesIO(data)) as table:
+        assert len(table.notes) == notes
+
+
 @pytest.mark.parametrize(
     ("data", "message"),
     [
