@@ -45,6 +45,7 @@ class Edge:
                 message["headers"] = [*message.get("headers", ()), (b"x-request-id", request_id.encode())]
             await send(message)
 
+        self._metrics.in_flight.inc()
         try:
             await self._app(scope, receive, send_marked)
         except Exception:
@@ -52,6 +53,8 @@ class Edge:
             if status == CLIENT_LEFT:
                 text = f"the service failed on this request; its log tells more under request id {request_id}"
                 await respond(RequestError(INTERNAL, text))(scope, receive, send_marked)
+        finally:
+            self._metrics.in_flight.dec()
         self._done(scope, request_id, status, time.perf_counter() - began)
 
     def _done(self, scope: Scope, request_id: str, status: int, seconds: float) -> None:

@@ -7,7 +7,8 @@ from typing import NamedTuple
 
 from service.detector import Detector, KilterError, load
 from service.detector.store import models
-from service.metrics import Metrics, ModelMetrics
+from service.metrics import Metrics
+from service.model_metrics import ModelMetrics
 
 log = logging.getLogger(__name__)
 
@@ -39,12 +40,12 @@ class Registry:
         for name in models(folder):
             try:
                 detector = _load(folder / name, device)
+                self._add(detector)
             except (KilterError, OSError) as error:
-                self._metrics.load_failed()
+                self._metrics.load_failed(name)
                 self.failures[name] = str(error)
                 log.error("model not loaded", extra={"fields": {"model": name, "why": str(error)}})  # noqa: TRY400
             else:
-                self._add(detector)
                 place = {"model": name, "version": detector.version, "device": detector.device}
                 log.info("model loaded", extra={"fields": place})
         if not self._serving:

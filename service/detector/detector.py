@@ -10,6 +10,7 @@ from service.detector import artifact, inputs
 from service.detector.calibration import Calibration
 from service.detector.errors import ArtifactError, KilterError, Problem
 from service.detector.reasons import Reason
+from service.detector.reference import Reference, reference_of
 from service.detector.runtime import OnnxProgram, Program, TorchProgram, pick_device
 from service.detector.schema import Schema
 from service.detector.scorer import Scorer
@@ -37,12 +38,18 @@ class Detector:
     """A trained and calibrated model. It never changes; `load` makes one from an artifact."""
 
     def __init__(
-        self, manifest: artifact.Manifest, program: Program, calibration: Calibration, probes: artifact.Probes
+        self,
+        manifest: artifact.Manifest,
+        program: Program,
+        calibration: Calibration,
+        probes: artifact.Probes,
+        reference: Reference | None = None,
     ) -> None:
         self.manifest = manifest
         self.scorer = Scorer(manifest.schema, program)
         self.calibration = calibration
         self.probes = probes
+        self.reference = reference or reference_of(manifest.schema, {})
 
     @property
     def name(self) -> str:
@@ -122,7 +129,8 @@ def load(path: str | Path, device: str = "cpu") -> Detector:
             if place == "cpu"
             else TorchProgram(found.manifest.network, found.network_tensors, place)
         )
-        detector = Detector(found.manifest, program, calibration_of(found), found.probes)
+        reference = reference_of(found.manifest.schema, found.tensors)
+        detector = Detector(found.manifest, program, calibration_of(found), found.probes, reference)
         detector.replay()
     except KilterError as error:
         raise ArtifactError(f"{folder}: {error}") from error

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as open_metrics
 from prometheus_client.parser import text_string_to_metric_families as plain
 
-from service.metrics import P_BUCKETS, Metrics
+from service.metrics import Metrics
+from service.model_metrics import P_BUCKETS
 from tests.support.serving import RECORD, STRANGE, Client, client, detector
 
 SCORE = "/v1/models/shop/score"

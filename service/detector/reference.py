@@ -1,0 +1,69 @@
+"""How the fields of the fitting rows were spread: what traffic is compared with."""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from service.detector.errors import ArtifactError
+from service.detector.schema import Feature, Schema
+
+EDGES = "reference.edges"
+SHARES = "reference.shares"
+"""Names of the two tensors in an artifact; one that was written without them is served without drift."""
+BINS = 10
+UNREACHED = float(np.finfo(np.float32).max)
+"""An edge that no feature reaches."""
+
+
+class Reference(NamedTuple):
+    """A histogram per column, of its first feature; a value falls into the bin that is the number of edges <= it."""
+
+    edges: npt.NDArray[np.float32]
+    """(columns, BINS), ascending. Bin BINS holds levels that training never saw."""
+    shares: npt.NDArray[np.float64] | None
+    """(columns, BINS + 2): share of the fitting rows in each bin, the last being that of missing values."""
+    rows: int
+    """Number of fitting rows."""
+
+
+def histogram(x: npt.NDArray[np.float32], edges: npt.NDArray[np.float32]) -> npt.NDArray[np.int64]:
+    """How many values of x, (n, columns), fall into each bin: (columns, BINS + 2), the last being the missing."""
+    ones = np.ones(len(x), np.float32)  # a product with ones adds up a mask four times as fast as its own sum does
+    masks = [*(x >= edge for edge in np.ascontiguousarray(edges.T)), np.isnan(x)]
+    reached = np.stack([ones @ mask.astype(np.float32) for mask in masks])
+    missing = reached[-1]
+    steps = np.concatenate([[len(x) - missing], reached[:-1], [np.zeros_like(missing)]])
+    return np.concatenate([steps[:-1] - steps[1:], [missing]]).T.astype(np.int64)
+
+
+def first_features(schema: Schema) -> dict[int, Feature]:
+    """Position and first feature of each column, in the order of the columns."""
+    found: dict[int, tuple[int, Feature]] = {}
+    for position, feature in enumerate(schema.features()):
+        found.setdefault(feature.column, (position, feature))
+    return dict(found.values())
+
+
+def unseen_from(feature: Feature) -> float:
+    """The edge above which a feature's value is a level that training never saw."""
+    return feature.levels - 0.5 if feature.kind == "level" else UNREACHED
+
+
+def reference_of(schema: Schema, tensors: Mapping[str, npt.NDArray[Any]]) -> Reference:
+    """The reference that an artifact's tensors hold; without them, one that tells only missing and unseen values.
+
+    Raises ArtifactError if the tensors do not fit the schema.
+    """
+    first = first_features(schema).values()
+    if EDGES not in tensors and SHARES not in tensors:
+        edges = [[unseen_from(feature)] * BINS for feature in first]
+        return Reference(np.array(edges, np.float32).reshape(-1, BINS), None, schema.rows)
+    for name, width in ((EDGES, BINS), (SHARES, BINS + 2)):
+        shape = tensors[name].shape if name in tensors else None
+        if shape != (len(first), width):
+            raise ArtifactError(f"tensor {name!r} has shape {shape}, the schema asks for {(len(first), width)}")
+    if (np.diff(tensors[EDGES], axis=1) < 0).any() or not np.allclose(tensors[SHARES].sum(axis=1), 1):
+        raise ArtifactError(f"{EDGES!r} and {SHARES!r} are no histograms: edges ascend, and shares add up to 1")
+    return Reference(tensors[EDGES], tensors[SHARES], schema.rows)

@@ -1,0 +1,167 @@
+"""What is counted of one version of a model, cheaply: arrays are added up, and turned into series when scraped."""
+
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from prometheus_client import Counter, Histogram
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from service.detector import Detector, Problem, Verdicts
+from service.detector.reference import first_features
+from service.detector.schema import CategoricalColumn
+from service.drift import FieldTally
+
+MODEL = ("model", "version")
+P_BUCKETS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
+FIELDS = 100
+"""Fields of a model that have series of their own; the others share one."""
+
+
+class Families(NamedTuple):
+    """The metrics that are counted as records come."""
+
+    records: Counter
+    batch: Histogram
+    inference: Histogram
+
+
+class ModelMetrics:
+    """The numbers of one version of a model; safe to be called from several threads."""
+
+    def __init__(self, families: Families, detector: Detector) -> None:
+        self.labels = (detector.name, str(detector.version))
+        columns = detector.schema.columns
+        self.columns = tuple(column.name for column in columns)
+        self.categorical = [i for i, column in enumerate(columns) if isinstance(column, CategoricalColumn)]
+        self.expected_missing = [column.missing / detector.schema.rows for column in columns]
+        self._normal, self._anomalous, self._rejected = (
+            families.records.labels(*self.labels, result) for result in ("normal", "anomalous", "rejected")
+        )
+        self._batch = families.batch.labels(*self.labels)
+        self._inference = families.inference.labels(*self.labels)
+        self._lock = threading.Lock()
+        self._p_counts = np.zeros(len(P_BUCKETS) + 1, np.int64)
+        self._p_sum = 0.0
+        self._fields = FieldTally(detector.reference, list(first_features(detector.schema)))
+
+    def judged(self, verdicts: Verdicts, seconds: float) -> None:
+        """Count a batch of records that got their verdicts, none with a problem, after `seconds` in the detector."""
+        n = len(verdicts.score)
+        flagged = int(np.count_nonzero(verdicts.anomaly))
+        self._normal.inc(n - flagged)
+        self._anomalous.inc(flagged)
+        self._batch.observe(n)
+        self._inference.observe(seconds)
+        counts = np.bincount(np.searchsorted(P_BUCKETS, verdicts.p_value), minlength=len(P_BUCKETS) + 1)
+        total = float(verdicts.p_value.sum())
+        with self._lock:
+            self._p_counts += counts
+            self._p_sum += total
+            self._fields.add(verdicts.features)
+
+    def rejected(self, problems: Iterable[Problem]) -> None:
+        """Count the records that a request was refused for."""
+        self._rejected.inc(len({problem.row for problem in problems if problem.row is not None}))
+
+    def tally(self) -> "Tally":
+        """What was counted up to now."""
+        with self._lock:
+            self._fields.settle()
+            return Tally(
+                np.cumsum(self._p_counts).tolist(),
+                self._p_sum,
+                self._fields.missing.tolist(),
+                self._fields.unseen[self.categorical].tolist(),
+                self._fields.drift().tolist(),
+                self._fields.records,
+            )
+
+
+class Tally(NamedTuple):
+    """The counts of a model at one moment, per column where they are lists."""
+
+    p_cumulative: list[int]
+    p_sum: float
+    missing: list[int]
+    unseen: list[int]
+    """Per categorical column."""
+    drift: list[float]
+    window: int
+
+
+class Tallies(Collector):
+    """Exposes what `ModelMetrics` keeps in arrays."""
+
+    def __init__(self) -> None:
+        self.models: list[ModelMetrics] = []
+
+    def collect(self) -> Iterator[Metric]:
+        """The families, each with its help text."""
+        p_values = HistogramMetricFamily(
+            "kilter_p_value",
+            "Conformal p-values of judged records. Uniform while traffic is like the training data: the dashboard "
+            "shows its shape, and the alert KilterCalibrationOff compares it with a flat one.",
+            labels=MODEL,
+        )
+        missing = CounterMetricFamily(
+            "kilter_feature_missing",
+            "Judged records in which the field had no value. The alert KilterFieldMissing compares their share with "
+            "kilter_feature_missing_expected_ratio.",
+            labels=(*MODEL, "feature"),
+        )
+        expected = GaugeMetricFamily(
+            "kilter_feature_missing_expected_ratio",
+            "Share of the fitting rows in which the field had no value. For the alert KilterFieldMissing.",
+            labels=(*MODEL, "feature"),
+        )
+        unseen = CounterMetricFamily(
+            "kilter_feature_unseen",
+            "Judged records in which the field had a level that training never saw. The alert KilterUnseenLevels and "
+            "the dashboard.",
+            labels=(*MODEL, "feature"),
+        )
+        drift = GaugeMetricFamily(
+            "kilter_feature_drift",
+            "How far the field's distribution over a sliding window is from that of the fitting rows: population "
+            "stability without its sampling noise, 0 while nothing has drifted, from about 0.25 a large shift; of a "
+            "timestamp, only whether it is missing. NaN before the first record. The alert KilterFeatureDrift and the "
+            "dashboard.",
+            labels=(*MODEL, "feature"),
+        )
+        window = GaugeMetricFamily(
+            "kilter_drift_window_records",
+            "Records in the sliding window of kilter_feature_drift. The alert KilterFeatureDrift waits for enough.",
+            labels=MODEL,
+        )
+        for model in self.models:
+            tally, labels = model.tally(), model.labels
+            edges = [*map(str, P_BUCKETS), "+Inf"]
+            p_values.add_metric(labels, list(zip(edges, tally.p_cumulative, strict=True)), tally.p_sum)
+            window.add_metric(labels, tally.window)
+            categorical = [model.columns[i] for i in model.categorical]
+            rest = rest_of(model.columns)
+            for family, names, values in (
+                (missing, model.columns, tally.missing),
+                (expected, model.columns, model.expected_missing),
+                (unseen, categorical, tally.unseen),
+            ):
+                for name, value in zip(names[:FIELDS], values, strict=False):
+                    family.add_metric((*labels, name), value)
+                if len(names) > FIELDS:
+                    family.add_metric((*labels, rest), sum(values[FIELDS:]))
+            for name, value in zip(model.columns[:FIELDS], tally.drift, strict=False):
+                drift.add_metric((*labels, name), value)
+            if len(model.columns) > FIELDS:
+                drift.add_metric((*labels, rest), max(tally.drift[FIELDS:]))
+        yield from (p_values, missing, expected, unseen, drift, window)
+
+
+def rest_of(names: Sequence[str]) -> str:
+    """A label for the fields that have none of their own: they are summed up, and of drift the largest is taken."""
+    rest = "(others)"
+    while rest in names:
+        rest = f"({rest})"
+    return rest

@@ -1,0 +1,35 @@
+"""How the fields of the fitting rows are spread, for the service to compare its traffic with."""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from service.detector.reference import BINS, EDGES, SHARES, first_features, histogram, unseen_from
+from service.detector.schema import Feature, Schema, TimestampColumn
+
+
+def reference_tensors(schema: Schema, x: npt.NDArray[np.float32]) -> dict[str, npt.NDArray[Any]]:
+    """The tensors of `service.detector.reference` from the encoded fitting rows, (n, features).
+
+    A timestamp has only two bins, there and missing: live traffic of an hour never looks like all hours.
+    """
+    first = first_features(schema)
+    edges = np.empty((len(first), BINS), np.float32)
+    for row, (position, feature) in zip(edges, first.items(), strict=True):
+        row[:] = unseen_from(feature)
+        inner = [] if isinstance(schema.columns[feature.column], TimestampColumn) else _inner(feature, x[:, position])
+        row[: len(inner)] = inner
+    shares = histogram(x[:, list(first)], edges) / len(x)
+    return {EDGES: edges, SHARES: shares}
+
+
+def _inner(feature: Feature, values: npt.NDArray[np.float32]) -> npt.NDArray[Any]:
+    """At most BINS - 1 ascending edges: between the values where there are few of them, else at their deciles."""
+    present = values[~np.isnan(values)]
+    distinct = np.unique(present)
+    if feature.kind == "flag":
+        return np.array([0.5])
+    if len(distinct) <= BINS:
+        return distinct[:-1] + np.diff(distinct) / 2
+    return np.unique(np.quantile(present, np.arange(1, BINS) / BINS, method="higher"))
