@@ -6,12 +6,14 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import polars as pl
 
 from service.files.dialect import decode_lines
 
 LONGEST = 1 << 22
 """Bytes that a record may have before a quote in it counts as never closed."""
+LINE_FEED, CARRIAGE_RETURN, QUOTE = b'\n\r"'
 SENTINEL = "\0end of block\0"
 UNREADABLE = "a quote is opened that nothing closes, or a carriage return stands in the middle of the line"
 
@@ -37,20 +39,27 @@ class Block(NamedTuple):
 
 
 def plain_block(data: bytes, columns: Sequence[str], delimiter: str, line: int) -> Block | None:
-    """Complete lines without quotes, blank lines and other oddities, read by polars; None if they are not that plain.
+    """Complete lines that are one record each, read by polars; None if they are not that plain.
 
-    The same as `quoted_block` of the same lines, many times faster.
+    Quotes may only stand around whole fields, and there are no blank lines, ragged records or other oddities. The same
+    as `quoted_block` of the same lines, many times faster.
     """
-    if not data or b'"' in data or b"\0" in data or data[:1] in (b"\n", b"\r") or b"\n\n" in data or b"\n\r" in data:
+    if not data or b"\0" in data or data[:1] in (b"\n", b"\r") or b"\n\n" in data or b"\n\r" in data:
         return None
     returns = b"\r" in data
     if returns and data.count(b"\r") != data.count(b"\r\n"):
         return None
-    size = np.frombuffer(data, np.uint8)
-    ends = np.flatnonzero(size == 10)
+    octets = np.frombuffer(data, np.uint8)
+    ends = np.flatnonzero(octets == LINE_FEED)
     if not data.endswith(b"\n"):
         ends = np.append(ends, len(data))
-    delimiters = np.flatnonzero(size == ord(delimiter))
+    delimiters = np.flatnonzero(octets == ord(delimiter))
+    quoted = b'"' in data
+    if quoted:
+        quotes = np.flatnonzero(octets == QUOTE)
+        if not _around_fields(octets, quotes, ends, ord(delimiter)):
+            return None
+        delimiters = delimiters[np.searchsorted(quotes, delimiters) % 2 == 0]
     per_line = np.diff(np.searchsorted(delimiters, ends), prepend=0)
     if (per_line != len(columns) - 1).any():
         return None
@@ -62,12 +71,27 @@ def plain_block(data: bytes, columns: Sequence[str], delimiter: str, line: int) 
         has_header=False,
         schema={str(i): pl.String for i in range(len(columns))},
         separator=delimiter,
-        quote_char=None,
+        quote_char='"' if quoted else None,
     ).fill_null("")
     if frame.height != len(ends):
         return None
     frame.columns = list(columns)
     return Block(frame, data.splitlines(keepends=True), range(line, line + len(ends)), [])
+
+
+def _around_fields(
+    octets: npt.NDArray[np.uint8], quotes: npt.NDArray[np.int64], ends: npt.NDArray[np.int64], delimiter: int
+) -> bool:
+    """Whether quotes come in pairs that enclose whole fields without quotes and line ends in them."""
+    if len(quotes) % 2:
+        return False
+    opening, closing = quotes[::2], quotes[1::2]
+    before = octets[np.maximum(opening - 1, 0)]
+    after = octets[np.minimum(closing + 1, len(octets) - 1)]
+    starts = (opening == 0) | (before == delimiter) | (before == LINE_FEED)
+    stops = (closing == len(octets) - 1) | (after == delimiter) | (after == LINE_FEED) | (after == CARRIAGE_RETURN)
+    in_one_line = np.searchsorted(ends, opening) == np.searchsorted(ends, closing)
+    return bool(starts.all() and stops.all() and in_one_line.all())
 
 
 def quoted_block(records: Sequence[Record], columns: Sequence[str]) -> Block:
