@@ -27,6 +27,8 @@ class FitConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     weight_decay: float = 1e-4
     warm_up: float = 0.3
     """Share of the steps over which the weight of the KL term rises from 0 to 1."""
+    free_bits: float = 0.0
+    """Nats that each latent dimension may hold at no cost; a collapse is remedied with some, whatever stands here."""
     clip_norm: float = 5.0
     patience: int = 6
     """Evaluations of the held-out ELBO without improvement before fitting stops."""
@@ -42,6 +44,8 @@ class TrainConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     seed: int = 0
     split: Literal["auto", "random", "time"] = "auto"
     device: str = "auto"
+    baselines: bool = True
+    """Whether simple detectors are fitted to the same rows, to compare."""
     fit: FitConfig = FitConfig()
 
 
@@ -78,6 +82,7 @@ def checked(config: TrainConfig) -> TrainConfig:
         ("fit.learning_rate", fit.learning_rate, 1e-8, 1.0),
         ("fit.weight_decay", fit.weight_decay, 0.0, 1.0),
         ("fit.warm_up", fit.warm_up, 0.0, 1.0),
+        ("fit.free_bits", fit.free_bits, 0.0, 10.0),
         ("fit.clip_norm", fit.clip_norm, 1e-6, 1e6),
         ("fit.patience", fit.patience, 1, 1_000_000),
         ("fit.threads", fit.threads, 1, 1024),

@@ -160,8 +160,9 @@ def train_step(state: State, rows: Tensor, seen: list[npt.NDArray[np.int64]], co
     noise = torch.randn(posterior.mean.shape, generator=generator, device=rows.device)
     p = network.decode(posterior.mean + noise * (0.5 * posterior.log_variance).exp())
     reconstruction = network.surprise(x, p).sum(-1).mean(-1)
-    kl = posterior.kl().mean(-1)
-    loss = reconstruction + beta * kl
+    kl = posterior.kl_by_dimension().mean(1)
+    # A dimension's first nats are free, so that it is used before it has to pay (Kingma et al., 2016).
+    loss = reconstruction + beta * kl.clamp(min=config.free_bits).sum(-1)
     state.optimiser.zero_grad(set_to_none=True)
     loss.sum().backward()  # type: ignore[no-untyped-call]
     torch.nn.utils.clip_grad_norm_(network.parameters(), config.clip_norm)
@@ -169,7 +170,7 @@ def train_step(state: State, rows: Tensor, seen: list[npt.NDArray[np.int64]], co
         group["lr"] = learning_rate(state.step, config)
     state.optimiser.step()
     state.step += 1
-    for i, term in enumerate((loss, reconstruction, kl)):
+    for i, term in enumerate((loss, reconstruction, kl.sum(-1))):
         state.since[i] += float(term.detach().mean())
 
 

@@ -16,8 +16,8 @@ from service.detector.scorer import Scorer
 from training.config import TrainConfig
 from training.data import Data
 from training.export import export
-from training.fit import fit
 from training.history import Epoch
+from training.remedy import Remedy, fit_or_remedy
 from training.rows import take
 from training.split import Split, split, time_of
 from training.statistics import fit_schema
@@ -35,6 +35,8 @@ class Fitted:
     module: ScoredTabular
     program: bytes
     history: list[Epoch]
+    remedy: Remedy | None
+    """What was done if the posterior collapsed."""
     split: Split
     export_cpu_s: float
     """CPU seconds that the export took, which is no part of a comparison of fits."""
@@ -53,7 +55,7 @@ def fit_model(
     schema = fit_schema(data.draft, data.table, parts.fit)
     x = Encoder(schema).encode(take(data.table, parts.fit))
     device = _device(config.device)
-    network, history = fit(
+    network, history, remedy = fit_or_remedy(
         x, schema, config.fit, seed=config.seed, device=device, checkpoint=checkpoint, progress=progress
     )
     module = ScoredTabular(ScoredShape(network.shape, config.score))
@@ -66,7 +68,7 @@ def fit_model(
     export_cpu_s = time.process_time() - began
     scorer = Scorer(schema, OnnxProgram(program, x.shape[1]))
     scores = scorer.score(take(data.table, parts.calibration)).score
-    return Fitted(scorer, Calibration.of(scores, parts.rate, DIGITS), module, program, history, parts, export_cpu_s)
+    return Fitted(scorer, Calibration.of(scores, parts.rate, DIGITS), module, program, history, remedy, parts, export_cpu_s)
 
 
 def _device(wanted: str) -> str:

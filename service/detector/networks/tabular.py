@@ -38,9 +38,13 @@ class Posterior(NamedTuple):
     mean: Tensor
     log_variance: Tensor
 
+    def kl_by_dimension(self) -> Tensor:
+        """KL(q(z | x) || N(0, I)) of each dimension in nats, (members, n, latent): Kingma and Welling, 2014."""
+        return 0.5 * (self.mean.square() + self.log_variance.exp() - 1 - self.log_variance)
+
     def kl(self) -> Tensor:
-        """KL(q(z | x) || N(0, I)) in nats, (members, n): Kingma and Welling, 2014, appendix B."""
-        return 0.5 * (self.mean.square() + self.log_variance.exp() - 1 - self.log_variance).sum(-1)
+        """KL(q(z | x) || N(0, I)) in nats, (members, n)."""
+        return self.kl_by_dimension().sum(-1)
 
 
 class Likelihood(NamedTuple):
