@@ -23,6 +23,8 @@ NUMBERS = {
     ",": re.compile(r"[+-]?([0-9]+,?[0-9]*|,[0-9]+)([eE][+-]?[0-9]+)?"),
 }
 INFINITE = re.compile(r"[+-]?inf(inity)?", re.IGNORECASE | re.ASCII)
+FLAGS = {"true": 1.0, "false": 0.0, "1": 1.0, "0": 0.0}
+"""Flags as every source but a text table has them; a column's own words go before."""
 UNKNOWN = "leave the cell empty if it is unknown"
 Decimal = Literal[".", ","]
 Read = Callable[[str], Any]
@@ -108,8 +110,8 @@ class _Reader:
         return self._checked(column.name, values)
 
     def _flags(self, column: BooleanColumn, cells: pl.Series) -> npt.NDArray[np.float64]:
-        known = {**dict.fromkeys(column.true, 1.0), **dict.fromkeys(column.false, 0.0)}
-        words = ", ".join(map(repr, known))
+        known = FLAGS | dict.fromkeys(column.true, 1.0) | dict.fromkeys(column.false, 0.0)
+        words = ", ".join(map(repr, column.true + column.false))
 
         def read(text: str) -> float:
             if text.lower() not in known:

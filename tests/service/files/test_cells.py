@@ -135,6 +135,8 @@ def test_flags_are_read_by_the_words_of_the_schema() -> None:
     assert np.array_equal(table.columns["b"], [1, 0, np.nan, np.nan], equal_nan=True)
     assert [problem.row for problem in table.problems] == [3]
     assert "one of 'yes', '1', 'no', '0' is expected, not the text 'maybe'" in table.problems[0].message
+    plain = BooleanColumn("b", true=("t",), false=("f",))
+    assert one(plain, ["1", "0", "True", "false"]).columns["b"].tolist() == [1, 0, 1, 0]
     for cells in ([True, False, None], [1, 0, None], [1.0, 0.0, math.nan]):
         assert np.array_equal(one(flag, cells).columns["b"], [1, 0, np.nan], equal_nan=True)
     assert one(flag, [2]).problems[0].message == "a flag is 0 or 1, not 2"
