@@ -1,0 +1,26 @@
+"""`python -m service.probe`: exit status 0 if the service in this container is ready, 1 if it is not.
+
+The image's health check: an image without curl has only Python to ask with. Standard library alone, to be quick.
+"""
+
+import http.client
+import os
+import sys
+
+SECONDS = 2.0
+
+
+def ready(host: str, port: int, seconds: float = SECONDS) -> bool:
+    """Whether `GET /readyz` is answered with 200 in time."""
+    connection = http.client.HTTPConnection(host, port, timeout=seconds)
+    try:
+        connection.request("GET", "/readyz")
+        return connection.getresponse().status == http.HTTPStatus.OK
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
+
+
+if __name__ == "__main__":
+    sys.exit(0 if ready("127.0.0.1", int(os.environ.get("KILTER_PORT") or "8000")) else 1)
