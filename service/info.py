@@ -77,7 +77,7 @@ def summary(detector: Detector) -> ModelSummary:
     return ModelSummary(
         name=detector.name,
         version=detector.version,
-        columns=len(detector.schema.columns),
+        columns=len(detector.schema.fields),
         threshold=detector.calibration.threshold,
         target_fpr=detector.calibration.target_fpr,
         url=f"/v1/models/{detector.name}",
@@ -99,7 +99,7 @@ def details(detector: Detector) -> ModelDetails:
             upper_fpr=manifest.calibration.upper_fpr,
             split=manifest.calibration.split,
         ),
-        schema=[msgspec.to_builtins(column) for column in detector.schema.columns],
+        schema=[msgspec.to_builtins(column) for column in detector.schema.fields],
         left_out={column.name: column.reason for column in detector.schema.left_out},
         training=manifest.training,
         libraries=manifest.libraries,

@@ -148,7 +148,7 @@ def _csv_example(detector: Detector) -> str:
 
 def record_schema(schema: Schema) -> Json:
     """What a record in JSON must be, as JSON Schema: exactly what `service.detector.inputs` takes."""
-    properties = {column.name: _cell(column) for column in schema.columns}
+    properties = {column.name: _cell(column) for column in schema.fields}
     ignored: Json = {column.name: {"description": f"not looked at: {column.reason}"} for column in schema.left_out}
     return {
         "type": "object",

@@ -1,11 +1,14 @@
 """How many records to calibrate on, which false-positive rate they support, and what that rate promises."""
 
 import numpy as np
+import numpy.typing as npt
 from scipy import stats
 
-from service.detector.artifact import CalibrationInfo
+from service.detector.artifact import CALIBRATION_SCORES, GROUP_SCORES
 from service.detector.calibration import Calibration, needed
 from service.detector.errors import KilterError
+from service.detector.groups import Groups
+from service.detector.promise import CalibrationInfo, Chosen, GroupInfo, GroupsInfo
 
 RATES = (0.01, 0.02, 0.05, 0.1)
 """The default false-positive rate is the first of these that the data can support."""
@@ -16,6 +19,7 @@ LARGEST = 9_999
 SMALLEST_TABLE = 30
 HIGHEST_RATE = 0.5
 UPPER = 0.999
+ASKED = Chosen("rate")
 
 
 def supported_rate(rows: int) -> float:
@@ -80,15 +84,50 @@ def _closest(low: int, high: int, goal: int, target_fpr: float) -> int:
     return int(sizes[np.lexsort((np.abs(sizes - goal), np.abs(shortfall)))[0]])
 
 
-def info(calibration: Calibration, split: str) -> CalibrationInfo:
+def info(calibration: Calibration, split: str, chosen: Chosen = ASKED, groups: Groups | None = None) -> CalibrationInfo:
     """What the manifest says of a calibration; `split` is how its records were set apart, `random` or `time`."""
-    rank, size = calibration.rank, calibration.size
     return CalibrationInfo(
-        size=size,
+        size=calibration.size,
         target_fpr=calibration.target_fpr,
-        rank=rank,
+        rank=calibration.rank,
         threshold=calibration.threshold,
         expected_fpr=calibration.expected_fpr,
-        upper_fpr=float(stats.beta.ppf(UPPER, rank, size + 1 - rank)),
+        upper_fpr=upper_fpr(calibration),
         split=split,
+        chosen=chosen,
+        tail=calibration.tail,
+        by_group=None if groups is None else groups_info(groups),
     )
+
+
+def groups_info(groups: Groups) -> GroupsInfo:
+    """What the manifest says of the calibrations of groups."""
+    return GroupsInfo(
+        groups.column.name,
+        tuple(
+            GroupInfo(
+                value=value,
+                size=own.size,
+                rank=own.rank,
+                threshold=own.threshold,
+                expected_fpr=own.expected_fpr,
+                upper_fpr=upper_fpr(own),
+                tail=own.tail,
+            )
+            for value, own in groups.calibrations.items()
+        ),
+    )
+
+
+def upper_fpr(calibration: Calibration) -> float:
+    """The 99.9 % quantile of the realised false-positive rate over calibration sets: Beta(k, n + 1 - k)."""
+    rank, size = calibration.rank, calibration.size
+    return float(stats.beta.ppf(UPPER, rank, size + 1 - rank))
+
+
+def tensors(calibration: Calibration, groups: Groups | None) -> dict[str, npt.NDArray[np.float64]]:
+    """The calibration scores as an artifact holds them."""
+    found = {CALIBRATION_SCORES: calibration.scores}
+    if groups is not None and groups.calibrations:
+        found[GROUP_SCORES] = np.concatenate([own.scores for own in groups.calibrations.values()])
+    return found

@@ -7,6 +7,7 @@ from typing import Any, Literal
 import msgspec
 
 from service.detector.errors import KilterError
+from training.rule import Rule, check
 
 ScoreName = Literal["elbo", "reconstruction"]
 
@@ -40,6 +41,8 @@ class TrainConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     target_fpr: float | None = None
     """None: the smallest of 0.01, 0.02, 0.05, 0.1 that the data can support."""
+    threshold: Rule = Rule()
+    """How the rate is chosen if not by `target_fpr`."""
     score: ScoreName = "elbo"
     seed: int = 0
     split: Literal["auto", "random", "time"] = "auto"
@@ -60,12 +63,16 @@ def read_config(path: Path | None, **overrides: Any) -> TrainConfig:
             values = tomllib.loads(path.read_text())
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise KilterError(f"{path}: not a TOML file: {error}") from None
-    values |= {key: value for key, value in overrides.items() if value is not None}
+    given = {key: value for key, value in overrides.items() if value is not None}
+    if {"target_fpr", "threshold"} & given.keys():  # one way to choose a threshold replaces another
+        values = {key: value for key, value in values.items() if key not in ("target_fpr", "threshold")}
+    values |= given
     try:
         config = msgspec.convert(values, TrainConfig)
     except msgspec.ValidationError as error:
         raise KilterError(f"{path or 'settings'}: {error}") from None
-    return checked(config)
+    check(config.threshold, config.target_fpr)
+    return checked(msgspec.structs.replace(config, target_fpr=config.threshold.rate(config.target_fpr)))
 
 
 def checked(config: TrainConfig) -> TrainConfig:

@@ -12,6 +12,7 @@ from service.detector.errors import KilterError
 from service.detector.inputs import Table
 from service.detector.schema import Schema
 from service.files import read_frame, to_table
+from training.grouping import grouped_by
 from training.infer import Decision, infer
 from training.labels import Labels, read_labels
 
@@ -27,6 +28,8 @@ class Source:
     label: str | None = None
     normal: str | None = None
     exclude: tuple[str, ...] = ()
+    group_by: str | None = None
+    """Column whose values have thresholds of their own."""
 
 
 @dataclass(frozen=True)
@@ -66,10 +69,11 @@ def prepare(
         raise KilterError(f"--exclude names {missing[0]!r}, and there is no such column: {', '.join(frame.columns)}")
     labels = read_labels(frame, source.label, source.normal) if source.label is not None else None
     draft = infer(frame, decimal=decimal, exclude=source.exclude, label=source.label)
-    table = to_table(draft.schema, frame)
+    schema = draft.schema if source.group_by is None else grouped_by(draft.schema, frame, source.group_by, source.label)
+    table = to_table(schema, frame)
     unlabelled = 0 if labels is None else int((~labels.known).sum())
     said = [f"{unlabelled:,} rows without a label were left out."] if unlabelled else []
-    data = Data(table, tuple(draft.decisions), draft.schema, labels, (*notes, *said, *_unread(table)), source)
+    data = Data(table, tuple(draft.decisions), schema, labels, (*notes, *said, *_unread(table)), source)
     bad = len({problem.row for problem in table.problems})
     if bad > TOO_MANY_BAD * table.rows:
         raise KilterError(

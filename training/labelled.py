@@ -11,6 +11,7 @@ from service.detector.errors import KilterError
 from service.detector.inputs import Table
 from service.detector.schema import Schema
 from service.files import read_frame, to_table
+from training.grouping import grouped_by
 from training.labels import read_labels
 from training.rows import take
 
@@ -19,9 +20,15 @@ class LabelledRows(NamedTuple):
     """Rows of a file, and which are anomalous, (rows,), or None where nothing is labelled."""
 
     table: Table
+    schema: Schema
+    """By which the rows were read."""
     anomalous: npt.NDArray[np.bool_] | None
     notes: tuple[str, ...]
     """How the file was read and what its labels are taken to mean, in sentences."""
+
+    def anomalies(self) -> Table:
+        """The rows that are labelled as anomalies."""
+        return take(self.table, np.zeros(self.table.rows, bool) if self.anomalous is None else self.anomalous)
 
     def normal(self) -> Table:
         """The rows that count as normal."""
@@ -29,24 +36,33 @@ class LabelledRows(NamedTuple):
 
 
 def read_labelled(
-    path: Path, schema: Schema, training: dict[str, Any], label: str | None, normal: str | None
+    path: Path,
+    schema: Schema,
+    training: dict[str, Any],
+    label: str | None,
+    normal: str | None,
+    group_by: str | None = None,
 ) -> LabelledRows:
     """Read a file, with the labels in the column `label`, whose value `normal` means a normal row.
 
     What is not given is what `training`, a manifest's provenance, says, if the file has that column. Rows whose label
-    is empty are left out. Raises KilterError if the file, its columns or its labels cannot be used.
+    is empty are left out. The column `group_by` is read besides those of the schema. Raises KilterError if the file,
+    its columns or its labels cannot be used.
     """
     frame, _, _, notes = read_frame([path])
     label, normal = _remembered(training, frame.columns, label, normal)
+    if group_by is not None:
+        schema = grouped_by(schema, frame, group_by, label)
     table = to_table(schema, frame)
     if label is None:
-        return LabelledRows(table, None, (*notes, "No labels: every row counts as normal."))
+        return LabelledRows(table, schema, None, (*notes, "No labels: every row counts as normal."))
     labels = read_labels(frame, label, normal)
     known = labels.known
     empty = int((~known).sum())
     left_out = [f"Rows left out, since they have no label: {empty:,}."] if empty else []
     return LabelledRows(
         take(table, known),
+        schema,
         labels.anomalous[known],
         (*notes, f"Rows whose {label!r} is {normal!r} count as normal, all others as anomalies.", *left_out),
     )

@@ -21,6 +21,7 @@ from training.remedy import Remedy, fit_or_remedy
 from training.rows import take
 from training.split import Split, split, time_of
 from training.statistics import fit_schema
+from training.thresholds import Calibrated, thresholds_of_fit
 
 DIGITS = 4
 USUAL_ROWS = 2_000
@@ -31,7 +32,7 @@ class Fitted:
     """A fitted and calibrated model that is not yet on disk."""
 
     scorer: Scorer
-    calibration: Calibration
+    thresholds: Calibrated
     module: ScoredTabular
     program: bytes
     history: list[Epoch]
@@ -40,6 +41,11 @@ class Fitted:
     split: Split
     export_cpu_s: float
     """CPU seconds that the export took, which is no part of a comparison of fits."""
+
+    @property
+    def calibration(self) -> Calibration:
+        """The common calibration."""
+        return self.thresholds.common
 
 
 def fit_model(
@@ -67,8 +73,8 @@ def fit_model(
     program = export(module, x.shape[1])
     export_cpu_s = time.process_time() - began
     scorer = Scorer(schema, OnnxProgram(program, x.shape[1]))
-    scores = scorer.score(take(data.table, parts.calibration)).score
-    return Fitted(scorer, Calibration.of(scores, parts.rate, DIGITS), module, program, history, remedy, parts, export_cpu_s)
+    thresholds = thresholds_of_fit(data, config, parts, scorer, DIGITS)
+    return Fitted(scorer, thresholds, module, program, history, remedy, parts, export_cpu_s)
 
 
 def _device(wanted: str) -> str:

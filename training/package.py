@@ -36,12 +36,13 @@ def package(
     data: Data, fitted: Fitted, config: TrainConfig, name: str, version: int
 ) -> tuple[dict[str, bytes], Evaluation]:
     """The files of the artifact, and its evaluation on rows that neither fitting nor calibration saw."""
-    parts, scorer, calibration = fitted.split, fitted.scorer, fitted.calibration
-    probes = make_probes(scorer, calibration, config.seed)
+    parts, scorer = fitted.split, fitted.scorer
+    calibration, groups, chosen = fitted.thresholds
+    probes = make_probes(scorer, calibration, config.seed, groups)
     tensors: dict[str, npt.NDArray[Any]] = {
         f"{artifact.NETWORK_PREFIX}{key}": tensor.numpy() for key, tensor in fitted.module.state_dict().items()
     }
-    tensors[artifact.CALIBRATION_SCORES] = calibration.scores
+    tensors |= calibrate.tensors(calibration, groups)
     tensors |= reference_tensors(scorer.schema, scorer.encoder.encode(take(data.table, parts.fit)))
     manifest = artifact.Manifest(
         format=artifact.FORMAT,
@@ -51,12 +52,12 @@ def package(
         schema=scorer.schema,
         network=msgspec.to_builtins(fitted.module.shape),
         score=artifact.ScoreInfo(config.score, "nats", DIGITS, TOLERANCE),
-        calibration=calibrate.info(calibration, parts.how),
+        calibration=calibrate.info(calibration, parts.how, chosen, groups),
         training=provenance(data, fitted, config),
         libraries={"kilter": service.__version__, **{name: library_version(name) for name in LIBRARIES}},
         tensors={key: tensor.shape for key, tensor in tensors.items()},
     )
-    detector = Detector(manifest, scorer.program, calibration, probes)
+    detector = Detector(manifest, scorer.program, calibration, probes, groups)
     run = _run(data, fitted, config, detector)
     manifest.training["evaluation"] = msgspec.to_builtins(run.evaluation)
     files = artifact.pack(

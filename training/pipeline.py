@@ -11,6 +11,7 @@ from training.evaluation import Evaluation
 from training.history import Epoch
 from training.model import fit_model
 from training.package import package
+from training.threshold import check_labels
 
 
 def train(
@@ -29,6 +30,7 @@ def train(
     """
     store.check_name(name)
     data = read(source)
+    check_labels(config.threshold, int(data.labels.anomalous.sum()) if data.labels else 0)
     for decision in data.decisions:
         say(f"  {decision.name}: {decision.kind} ({decision.why})")
     for note in data.notes:

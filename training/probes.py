@@ -8,6 +8,7 @@ import numpy as np
 from service.detector.artifact import Probes
 from service.detector.calibration import Calibration
 from service.detector.encode import restore
+from service.detector.groups import Groups, judge
 from service.detector.schema import BooleanColumn, CategoricalColumn, Column, NumericColumn, Schema, TimestampColumn
 from service.detector.scorer import Scorer
 
@@ -22,24 +23,35 @@ SPAN = 7 * 24 * 60
 def probe_records(schema: Schema, seed: int) -> list[dict[str, Any]]:
     """Synthetic records, as JSON holds them; the first is the example that the service shows."""
     rng = np.random.default_rng(seed)
-    records = [{column.name: _usual(column, rng) for column in schema.columns} for _ in range(PLAIN + ODD)]
+    records = [{column.name: _usual(column, rng) for column in schema.fields} for _ in range(PLAIN + ODD)]
     for record in records[PLAIN:]:
         column = schema.columns[rng.integers(len(schema.columns))]
         record[column.name] = _odd(column, rng)
     return records
 
 
-def make_probes(scorer: Scorer, calibration: Calibration, seed: int) -> Probes:
+def make_probes(scorer: Scorer, calibration: Calibration, seed: int, groups: Groups | None = None) -> Probes:
     """Probes with the verdicts that they get now."""
     records = probe_records(scorer.schema, seed)
-    return judged(records, scorer, calibration)
+    return judged(records, scorer, calibration, groups)
 
 
-def judged(records: list[dict[str, Any]], scorer: Scorer, calibration: Calibration) -> Probes:
+def completed(records: list[dict[str, Any]], schema: Schema) -> list[dict[str, Any]]:
+    """Records with a synthetic value in every field of the schema that they lack."""
+    rng = np.random.default_rng(0)
+    return [
+        {column.name: record[column.name] if column.name in record else _usual(column, rng) for column in schema.fields}
+        for record in records
+    ]
+
+
+def judged(
+    records: list[dict[str, Any]], scorer: Scorer, calibration: Calibration, groups: Groups | None = None
+) -> Probes:
     """Given records with the verdicts that they get now."""
-    scores = scorer.score(records).score
-    p_values, anomalies = calibration.p_values(scores), calibration.anomalies(scores)
-    return Probes(records, scores.tolist(), p_values.tolist(), anomalies.tolist())
+    scores = scorer.score(records)
+    verdicts = judge(scores.score, scores.table, calibration, groups)
+    return Probes(records, scores.score.tolist(), verdicts.p_value.tolist(), verdicts.anomaly.tolist())
 
 
 def _usual(column: Column, rng: np.random.Generator) -> Any:

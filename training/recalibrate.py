@@ -10,17 +10,24 @@ import numpy.typing as npt
 from scipy import stats
 
 from service.detector import artifact, store
-from service.detector.artifact import Artifact, Manifest, Probes
-from service.detector.calibration import Calibration
+from service.detector.artifact import Artifact, Manifest
 from service.detector.detector import Detector, load
 from service.detector.errors import KilterError
 from service.detector.inputs import Table
+from service.detector.promise import in_words
 from service.detector.schema import TimestampColumn
+from service.detector.scorer import Scorer
 from training import calibrate
+from training.labelled import LabelledRows
 from training.notice import card_with_notice, report_with_notice
+from training.probes import completed, judged
 from training.provenance import file_digest, was_trained_on
 from training.rows import take
-from training.words import percent, promise
+from training.rule import Rule
+from training.statistics import fit_aside
+from training.threshold import Labelled, check_labels
+from training.thresholds import Calibrated, Rows, set_thresholds
+from training.words import by_group, percent, promise
 
 
 class Recalibrated(NamedTuple):
@@ -37,24 +44,54 @@ class Recalibrated(NamedTuple):
 
 
 def recalibrate(
-    model: Path, table: Table, source: Path, *, target_fpr: float | None = None, seed: int = 0
+    model: Path,
+    rows: LabelledRows,
+    source: Path,
+    *,
+    target_fpr: float | None = None,
+    rule: Rule | None = None,
+    group_by: str | None = None,
+    seed: int = 0,
 ) -> Recalibrated:
-    """Calibrate the version of a model that serves on the normal rows of a table, and write it as the next version.
+    """Calibrate the version of a model that serves on the normal rows of a file, and write it as the next version.
 
-    `source` is the file that the rows come from, for the provenance. Surplus rows are dropped at random or, where the
-    model's rows were split by time, the oldest. Raises KilterError if the rows are too few, or served the training.
+    `source` is the file that the rows come from, for the provenance, and `group_by` one of their columns; the
+    anomalies among them serve a `rule` that needs labels. Surplus rows are dropped at random or, where the model's
+    rows were split by time, the oldest. Raises KilterError if the rows are too few, or served the training.
     """
     folder = store.resolve(model).resolve()
     old, found = load(folder), artifact.read(folder)
     name = _name_of(folder, found.manifest)
     digest = file_digest(source)
     _check_unseen(found.manifest, source, digest)
-    rate = found.manifest.calibration.target_fpr if target_fpr is None else target_fpr
+    rule = rule or Rule()
+    asked = rule.rate(target_fpr)
+    rate = found.manifest.calibration.target_fpr if asked is None else asked
+    table, anomalies = rows.normal(), rows.anomalies()
+    check_labels(rule, anomalies.rows)
     scores = old.scorer.score(table, errors="mark").score
     usable = np.flatnonzero(~np.isnan(scores))
-    size = calibrate.largest_size(len(usable), rate)
+    size = len(usable) if rule.needs_labels else calibrate.largest_size(len(usable), rate)
     kept, split = _kept(found.manifest, take(table, usable), size, seed)
-    calibration = Calibration.of(scores[usable][kept], rate, found.manifest.score.digits)
+    picked = usable[kept]
+    schema = fit_aside(rows.schema, table, picked)
+
+    def labelled() -> Labelled:
+        strange = old.scorer.score(anomalies, errors="mark").score
+        strange = strange[~np.isnan(strange)]
+        return Labelled(None, strange, len(strange) / (len(strange) + len(usable)))
+
+    thresholds = set_thresholds(
+        Rows(take(table, picked), scores[picked]),
+        rate,
+        found.manifest.score.digits,
+        asked=True,
+        rule=rule,
+        labelled=labelled,
+        schema=schema,
+        group_by=group_by,
+        seed=seed,
+    )
     before = found.manifest.training.get("recalibration", {})
     provenance = {
         "from_version": found.manifest.version,
@@ -63,9 +100,10 @@ def recalibrate(
         "rows": table.rows,
         "earlier_evaluation": found.manifest.training.get("evaluation", before.get("earlier_evaluation")),
     }
+    scorer = Scorer(schema, old.scorer.program)
 
     def files(version: int) -> dict[str, bytes]:
-        return _packed(folder, found, calibration, split, provenance, version)
+        return _packed(folder, found, scorer, thresholds, split, provenance, version)
 
     added = store.add(folder.parent.parent, name, files)
     return Recalibrated(
@@ -108,31 +146,35 @@ def _kept(manifest: Manifest, table: Table, size: int, seed: int) -> tuple[npt.N
 
 
 def _packed(
-    folder: Path, found: Artifact, calibration: Calibration, split: str, provenance: dict[str, Any], version: int
+    folder: Path,
+    found: Artifact,
+    scorer: Scorer,
+    thresholds: Calibrated,
+    split: str,
+    provenance: dict[str, Any],
+    version: int,
 ) -> dict[str, bytes]:
     """The files of the next version: all as they were but for what follows from the calibration."""
+    calibration, groups, chosen = thresholds
     training = {key: value for key, value in found.manifest.training.items() if key != "evaluation"}
-    tensors = {**found.tensors, artifact.CALIBRATION_SCORES: calibration.scores}
+    kept = {name: array for name, array in found.tensors.items() if name != artifact.GROUP_SCORES}
+    tensors = {**kept, **calibrate.tensors(calibration, groups)}
     manifest = msgspec.structs.replace(
         found.manifest,
         version=version,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
-        calibration=calibrate.info(calibration, split),
+        schema=scorer.schema,
+        calibration=calibrate.info(calibration, split, chosen, groups),
         training={**training, "recalibration": provenance},
         tensors={name: array.shape for name, array in tensors.items()},
     )
-    scores = np.array(found.probes.scores, np.float64)
-    probes = Probes(
-        found.probes.records,
-        found.probes.scores,
-        calibration.p_values(scores).tolist(),
-        calibration.anomalies(scores).tolist(),
-    )
+    probes = judged(completed(found.probes.records, scorer.schema), scorer, calibration, groups)
     notice = (
         f"This is version {version}: version {found.manifest.version} with a new threshold, "
         f"{manifest.calibration.threshold:.6g}, for a target false-positive rate of {percent(calibration.target_fpr)}, "
         f"set on {calibration.size:,} rows of {provenance['file']['name']}. The network is the same. "
-        f"{promise(manifest.calibration)} All figures below are those of version "
+        f"{promise(manifest.calibration)} {in_words(chosen, calibration.size)} "
+        f"{' '.join([*by_group(manifest.calibration), ''])}All figures below are those of version "
         f"{provenance['trained_version']}, with the threshold that it had."
     )
     documents = {

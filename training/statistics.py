@@ -20,7 +20,13 @@ def fit_schema(draft: Schema, table: Table, rows: npt.NDArray[np.int64]) -> Sche
     Calibration and evaluation rows must have no part in it: a level that only they hold is unseen.
     """
     columns = tuple(_fit(column, table.columns[column.name][rows]) for column in draft.columns)
-    return msgspec.structs.replace(draft, columns=columns, rows=len(rows))
+    return fit_aside(msgspec.structs.replace(draft, columns=columns, rows=len(rows)), table, rows)
+
+
+def fit_aside(schema: Schema, table: Table, rows: npt.NDArray[np.int64]) -> Schema:
+    """The schema with statistics of the columns that the network does not see."""
+    aside = tuple(_fit(column, table.columns[column.name][rows]) for column in schema.aside)
+    return msgspec.structs.replace(schema, aside=aside)
 
 
 def _fit(column: Column, values: npt.NDArray[Any]) -> Column:

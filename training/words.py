@@ -1,7 +1,10 @@
 """Figures in words, for the report, the model card and the terminal."""
 
-from service.detector.artifact import CalibrationInfo
+from service.detector.promise import CalibrationInfo
 from training.evaluation import Evaluation, Figure
+
+SHOWN = 8
+"""Groups that are named in a sentence."""
 
 
 def percent(rate: float) -> str:
@@ -29,6 +32,25 @@ def promise(info: CalibrationInfo) -> str:
         f"Of new records like the {info.size:,} normal ones that it was calibrated on, {percent(info.expected_fpr)} "
         f"are flagged on average, and with 99.9 % certainty no more than {percent(info.upper_fpr)} in the long run."
     )
+
+
+def by_group(info: CalibrationInfo) -> list[str]:
+    """What is said of the thresholds of groups: nothing where there are none."""
+    found = info.by_group
+    if found is None:
+        return []
+    if not found.groups:
+        return [
+            f"No group of {found.column!r} has enough calibration rows for a threshold of its own at this rate: all "
+            "records have the common one."
+        ]
+    count = f"{len(found.groups):,} group{'s' * (len(found.groups) != 1)}"
+    shown = ", ".join(f"{group.value} {group.threshold:.6g}" for group in found.groups[:SHOWN])
+    more = f" and {len(found.groups) - SHOWN:,} more" if len(found.groups) > SHOWN else ""
+    return [
+        f"Thresholds of their own have {count} of {found.column!r}: {shown}{more}. All other records have the common "
+        "one."
+    ]
 
 
 def verdicts(evaluation: Evaluation) -> list[str]:

@@ -21,6 +21,7 @@ from safetensors import SafetensorError
 
 from service.detector.errors import ArtifactError
 from service.detector.networks import KINDS
+from service.detector.promise import CalibrationInfo
 from service.detector.schema import Schema
 from service.detector.store import SUMS
 
@@ -31,6 +32,8 @@ TENSORS = "tensors.safetensors"
 PROBES = "probes.json"
 REQUIRED = (MANIFEST, PROGRAM, TENSORS, PROBES)
 CALIBRATION_SCORES = "calibration.scores"
+GROUP_SCORES = "calibration.groups"
+"""The calibration scores of the groups that have their own, one group after the other, each ascending."""
 NETWORK_PREFIX = "network."
 _SUM_LINE = re.compile(r"([0-9a-f]{64})  ([A-Za-z0-9_.-]+)")
 
@@ -44,20 +47,6 @@ class ScoreInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Decimal places to which scores are rounded before they meet the calibration scores."""
     tolerance: float
     """Two devices may disagree on a score by this times max(1, |score|)."""
-
-
-class CalibrationInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The threshold, and what it promises."""
-
-    size: int
-    target_fpr: float
-    rank: int
-    threshold: float
-    expected_fpr: float
-    upper_fpr: float
-    """99.9 % quantile of the realised false-positive rate over calibration sets: Beta(k, n + 1 - k)."""
-    split: str
-    """How the calibration records were set apart: `random` or `time`."""
 
 
 class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -195,3 +184,8 @@ def _audit(folder: Path, manifest: Manifest, tensors: Mapping[str, npt.NDArray[A
     scores = tensors.get(CALIBRATION_SCORES)
     if scores is None or scores.shape != (manifest.calibration.size,) or (np.diff(scores) < 0).any():
         raise ArtifactError(f"{path}: {CALIBRATION_SCORES!r} are not {manifest.calibration.size} ascending scores")
+    grouped = manifest.calibration.by_group
+    sizes = [group.size for group in grouped.groups] if grouped else []
+    found_groups = tensors.get(GROUP_SCORES, np.empty(0))
+    if min(sizes, default=1) < 1 or found_groups.shape != (sum(sizes),):
+        raise ArtifactError(f"{path}: {GROUP_SCORES!r} are not the {sum(sizes)} scores of {len(sizes)} groups")

@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from service.detector.errors import KilterError
+from service.detector.tail import Tail
 
 
 @dataclass(frozen=True)
@@ -20,11 +21,14 @@ class Calibration:
     """Shape (n,), ascending, rounded to `digits`."""
     target_fpr: float
     digits: int
+    tail: Tail | None = None
 
     @classmethod
-    def of(cls, scores: npt.NDArray[np.float64], target_fpr: float, digits: int) -> "Calibration":
+    def of(
+        cls, scores: npt.NDArray[np.float64], target_fpr: float, digits: int, tail: Tail | None = None
+    ) -> "Calibration":
         """Calibrate on `scores`, in any order. Raises KilterError if they are too few for `target_fpr`."""
-        calibration = cls(np.sort(np.round(scores, digits)), target_fpr, digits)
+        calibration = cls(np.sort(np.round(scores, digits)), target_fpr, digits, tail)
         if calibration.rank < 1:
             raise KilterError(
                 f"a false-positive rate of {target_fpr:g} needs at least {needed(target_fpr)} calibration records; "
@@ -65,6 +69,12 @@ class Calibration:
     def anomalies(self, scores: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
         """Whether p_value <= target_fpr, decided on whole numbers; never for a score of NaN."""
         return (self.counts(scores) <= self.rank) & ~np.isnan(scores)
+
+    def tail_probabilities(self, scores: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        """The estimates of `service.detector.tail` beyond its start; NaN up to there, and where there is no tail."""
+        if self.tail is None:
+            return np.full(len(scores), np.nan)
+        return self.tail.probabilities(np.round(scores, self.digits))
 
 
 def needed(target_fpr: float) -> int:

@@ -9,12 +9,14 @@ import numpy.typing as npt
 from service.detector import artifact, inputs
 from service.detector.calibration import Calibration
 from service.detector.errors import ArtifactError, KilterError, Problem
+from service.detector.groups import Groups, judge
 from service.detector.reasons import Reason
 from service.detector.reference import Reference, reference_of
 from service.detector.runtime import OnnxProgram, Program, TorchProgram, pick_device
 from service.detector.schema import Schema
 from service.detector.scorer import Scorer
 from service.detector.store import resolve
+from service.detector.thresholds import thresholds_of
 
 Floats = npt.NDArray[np.float64]
 
@@ -32,6 +34,11 @@ class Verdicts(NamedTuple):
     problems: list[Problem]
     features: npt.NDArray[np.float32]
     """The encoded records, (n, features), NaN where a value is missing."""
+    threshold: Floats | None = None
+    """The threshold that each record was held against; None where all have the same."""
+    tail_probability: Floats | None = None
+    """An estimate of how many normal records score higher, NaN up to where the tail of the calibration scores begins
+    and never a p-value; None for a model without one. See `service.detector.tail`."""
 
 
 class Detector:
@@ -43,11 +50,13 @@ class Detector:
         program: Program,
         calibration: Calibration,
         probes: artifact.Probes,
+        groups: Groups | None = None,
         reference: Reference | None = None,
     ) -> None:
         self.manifest = manifest
         self.scorer = Scorer(manifest.schema, program)
         self.calibration = calibration
+        self.groups = groups
         self.probes = probes
         self.reference = reference or reference_of(manifest.schema, {})
 
@@ -79,13 +88,16 @@ class Detector:
         records are marked instead, and the others judged.
         """
         scores = self.scorer.score(data, reasons=reasons, errors=errors)
+        judged = judge(scores.score, scores.table, self.calibration, self.groups)
         return Verdicts(
             scores.score,
-            self.calibration.p_values(scores.score),
-            self.calibration.anomalies(scores.score),
+            judged.p_value,
+            judged.anomaly,
             scores.reasons,
             scores.table.problems,
             scores.features,
+            judged.threshold,
+            judged.tail_probability,
         )
 
     def elbo_terms(self, data: Any) -> tuple[Floats, Floats]:
@@ -104,14 +116,15 @@ class Detector:
                 )
         if self.device == "cpu":
             for i, (flag, have) in enumerate(zip(self.probes.anomalies, got.anomaly, strict=True)):
-                if flag != have and not self._borderline(self.probes.scores[i]):
+                threshold = self.calibration.threshold if got.threshold is None else float(got.threshold[i])
+                if flag != have and not self._borderline(self.probes.scores[i], threshold):
                     raise ArtifactError(
                         f"model {self.name} version {self.version}, {artifact.PROBES}: probe {i} is flagged "
                         f"{bool(have)} and must be flagged {flag}"
                     )
 
-    def _borderline(self, score: float) -> bool:
-        return abs(score - self.calibration.threshold) <= self.manifest.score.tolerance * max(1.0, abs(score))
+    def _borderline(self, score: float, threshold: float) -> bool:
+        return abs(score - threshold) <= self.manifest.score.tolerance * max(1.0, abs(score))
 
 
 def load(path: str | Path, device: str = "cpu") -> Detector:
@@ -129,20 +142,10 @@ def load(path: str | Path, device: str = "cpu") -> Detector:
             if place == "cpu"
             else TorchProgram(found.manifest.network, found.network_tensors, place)
         )
+        common, groups = thresholds_of(found)
         reference = reference_of(found.manifest.schema, found.tensors)
-        detector = Detector(found.manifest, program, calibration_of(found), found.probes, reference)
+        detector = Detector(found.manifest, program, common, found.probes, groups, reference)
         detector.replay()
     except KilterError as error:
         raise ArtifactError(f"{folder}: {error}") from error
     return detector
-
-
-def calibration_of(found: artifact.Artifact) -> Calibration:
-    """The calibration that an artifact holds. Raises ArtifactError if the manifest states another threshold."""
-    info = found.manifest.calibration
-    scores = found.tensors[artifact.CALIBRATION_SCORES]
-    calibration = Calibration.of(scores, info.target_fpr, found.manifest.score.digits)
-    for field, value in (("rank", calibration.rank), ("threshold", calibration.threshold)):
-        if getattr(info, field) != value:
-            raise ArtifactError(f"{artifact.MANIFEST}: {field} is {getattr(info, field)}, its scores give {value}")
-    return calibration

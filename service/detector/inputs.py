@@ -42,7 +42,7 @@ def from_records(schema: Schema, records: Sequence[Any]) -> Table:
         if record.keys() != known:
             problems.extend(_wrong_fields(row, record, known, ignored))
     columns = {}
-    for column in schema.columns:
+    for column in schema.fields:
         values = [record.get(column.name, _ABSENT) for record in usable]
         columns[column.name] = _typed(column, values, problems)
     problems.sort(key=lambda problem: (problem.row is not None, problem.row or 0))
@@ -67,14 +67,14 @@ def from_matrix(schema: Schema, matrix: npt.ArrayLike) -> Table:
     names = schema.names
     if x.ndim != 2 or x.shape[1] != len(names):
         raise KilterError(f"the model takes a matrix of shape (n, {len(names)}), not {x.shape}")
-    other = [c.name for c in schema.columns if not isinstance(c, NumericColumn | BooleanColumn)]
+    other = [c.name for c in schema.fields if not isinstance(c, NumericColumn | BooleanColumn)]
     if other:
         raise KilterError(f"a matrix holds numbers alone, but {other[0]!r} is not numeric: send a frame or records")
     if x.dtype.kind not in "fiub":
         raise KilterError(f"the model takes a matrix of numbers, not of dtype {x.dtype}")
     x = x.astype(np.float64)
     problems: list[Problem] = []
-    for i, column in enumerate(schema.columns):
+    for i, column in enumerate(schema.fields):
         check = check_numbers if isinstance(column, NumericColumn) else check_flags
         problems.extend(check(column.name, x[:, i]))
     return Table({name: x[:, i] for i, name in enumerate(names)}, len(x), problems)
@@ -98,7 +98,7 @@ def from_frame(schema: Schema, frame: Any) -> Table:
         raise RecordsError([Problem(None, name, "the column stands in the table twice") for name in twice])
     problems: list[Problem] = []
     columns = {}
-    for column in schema.columns:
+    for column in schema.fields:
         values = frame[column.name].to_numpy()
         columns[column.name] = typed_array(column, values, problems)
     return Table(columns, len(frame), problems)

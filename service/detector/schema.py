@@ -104,19 +104,27 @@ class LeftOut(msgspec.Struct, frozen=True):
 
 
 class Schema(msgspec.Struct, frozen=True):
-    """The columns that a record must have, in order, and how text is read."""
+    """The columns that the network sees, in order, what else a record must have, and how text is read."""
 
     columns: tuple[Column, ...]
     rows: int
     """Number of fitting rows, from which every count and statistic here comes."""
     left_out: tuple[LeftOut, ...] = ()
+    aside: tuple[Column, ...] = ()
+    """Columns that records have besides, and that the network does not see: one by which they are grouped."""
     null_tokens: tuple[str, ...] = ("", "NA", "N/A", "NaN", "nan", "null", "NULL", "None", "n/a", "NaT", "-nan", "#N/A")
     """Texts that mean a missing value, compared after stripping blanks."""
     decimal: Literal[".", ","] = "."
 
     @property
+    def fields(self) -> tuple[Column, ...]:
+        """All columns that a record must have, those that the network sees first."""
+        return self.columns + self.aside
+
+    @property
     def names(self) -> tuple[str, ...]:
-        return tuple(column.name for column in self.columns)
+        """The names of all columns that a record must have."""
+        return tuple(column.name for column in self.fields)
 
     def features(self) -> tuple[Feature, ...]:
         """The network's inputs, in the order of the columns of the encoded matrix."""

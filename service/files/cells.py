@@ -42,7 +42,7 @@ def to_table(schema: Schema, frame: pl.DataFrame, *, faults: Sequence[Problem] =
         raise RecordsError([Problem(None, name, message) for name in absent])
     problems: list[Problem] = []
     reader = _Reader(schema, problems)
-    columns = {column.name: reader.column(column, frame[column.name]) for column in schema.columns}
+    columns = {column.name: reader.column(column, frame[column.name]) for column in schema.fields}
     unread = {fault.row for fault in faults}
     if unread:
         problems = [problem for problem in problems if problem.row not in unread]

@@ -18,7 +18,7 @@ class TypedRows:
         """Frames of a typed table, which has no `dialect`, stay as they are."""
         self._text = dialect is not None
         self._schema = schema
-        numeric = [column for column in schema.columns if isinstance(column, NumericColumn)]
+        numeric = [column for column in schema.fields if isinstance(column, NumericColumn)]
         self.whole = {column.name for column in numeric if self._text and column.integer}
         """Numeric columns in which every number so far was whole."""
 
@@ -31,7 +31,7 @@ class TypedRows:
             return batch.frame
         found = to_table(self._schema, batch.frame, faults=batch.faults).columns
         typed: list[pl.Series] = []
-        for column in self._schema.columns:
+        for column in self._schema.fields:
             if isinstance(column, CategoricalColumn):
                 continue
             values = pl.Series(column.name, found[column.name], nan_to_null=True)

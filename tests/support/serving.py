@@ -12,7 +12,8 @@ from starlette.types import ASGIApp
 
 from service.app import create_app
 from service.detector import Calibration, Detector, Schema
-from service.detector.artifact import FORMAT, CalibrationInfo, Manifest, Probes, ScoreInfo
+from service.detector.artifact import FORMAT, Manifest, Probes, ScoreInfo
+from service.detector.promise import CalibrationInfo
 from service.detector.runtime import Matrix
 from service.detector.schema import BooleanColumn, CategoricalColumn, LeftOut, NumericColumn, TimestampColumn
 from service.metrics import Metrics

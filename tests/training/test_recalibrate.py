@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from service.detector import Detector, KilterError, artifact, load, store
-from service.detector.inputs import Table
 from service.files import read_frame, to_table
 from tests.support.data import write_csv
+from training.labelled import LabelledRows
 from training.recalibrate import recalibrate
 
 
@@ -24,9 +24,9 @@ def source(tmp_path: Path) -> Path:
     return write_csv(tmp_path / "new.csv", np.random.default_rng(7), 150)
 
 
-def typed(detector: Detector, path: Path) -> Table:
-    """A file as the detector reads it."""
-    return to_table(detector.schema, read_frame([path]).frame)
+def typed(detector: Detector, path: Path) -> LabelledRows:
+    """A file as the detector reads it, without labels."""
+    return LabelledRows(to_table(detector.schema, read_frame([path]).frame), detector.schema, None, ())
 
 
 def test_the_next_version_has_a_new_threshold_and_the_old_network(
@@ -39,7 +39,7 @@ def test_the_next_version_has_a_new_threshold_and_the_old_network(
     assert (done.detector.version, done.unread, done.surplus) == (2, 0, 1)
     assert done.detector.manifest.calibration.size == 149
     assert done.detector.calibration.expected_fpr == pytest.approx(0.1)
-    old, new = detector.score(table), done.detector.score(table)
+    old, new = detector.score(table.table), done.detector.score(table.table)
     assert (old.score == new.score).all()
     assert np.isin(done.detector.calibration.scores, np.round(new.score, detector.calibration.digits)).all()
     probes, before = done.detector.probes, artifact.read(model / "1").probes
@@ -96,12 +96,13 @@ def test_where_rows_were_split_by_time_the_oldest_are_dropped(model: Path, sourc
         return artifact.pack(manifest, found.tensors, found.program, found.probes, **documents)
 
     store.add(model.parent, "plant", files)
-    table = typed(detector, source)
+    rows = typed(detector, source)
+    table = rows.table
     times = table.columns["at"]
     times[17] = np.datetime64("NaT")
     by_age = np.lexsort((times, ~np.isnat(times)))
     assert by_age[0] == 17
-    done = recalibrate(model, table, source, target_fpr=0.1)
+    done = recalibrate(model, rows, source, target_fpr=0.1)
     scores = np.sort(np.round(detector.score(table).score[by_age[1:]], detector.calibration.digits))
     assert done.detector.manifest.calibration.split == "time"
     assert done.detector.calibration.scores.tolist() == scores.tolist()

@@ -5,15 +5,20 @@ from pathlib import Path
 import click
 
 from service.detector import artifact, store
+from service.detector.promise import in_words
+from training.commands.options import group_option, threshold_options
 from training.labelled import read_labelled
 from training.recalibrate import recalibrate
-from training.words import promise
+from training.rule import Rule
+from training.words import by_group, promise
 
 
 @click.command()
 @click.argument("model", type=click.Path(path_type=Path))
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--target-fpr", type=float, help="False-positive rate.  [default: that of the model]")
+@threshold_options
+@group_option("as in the model")
 @click.option("--label", metavar="COLUMN", help="Column that says which rows are normal.  [default: as in training]")
 @click.option("--normal", metavar="VALUE", help="The label of normal rows.  [default: as in training]")
 @click.option("--seed", type=int, default=0, show_default=True, help="Picks the rows that are not needed.")
@@ -23,6 +28,8 @@ def calibrate(
     model: Path,
     file: Path,
     target_fpr: float | None,
+    rule: Rule | None,
+    group_by: str | None,
     label: str | None,
     normal: str | None,
     seed: int,
@@ -33,10 +40,12 @@ def calibrate(
     status is 1 if some rows could not be read.
     """
     manifest = artifact.read(store.resolve(model)).manifest
-    rows = read_labelled(file, manifest.schema, manifest.training, label, normal)
+    if group_by is None and manifest.calibration.by_group is not None:
+        group_by = manifest.calibration.by_group.column
+    rows = read_labelled(file, manifest.schema, manifest.training, label, normal, group_by)
     for note in rows.notes:
         click.echo(note)
-    done = recalibrate(model, rows.normal(), file, target_fpr=target_fpr, seed=seed)
+    done = recalibrate(model, rows, file, target_fpr=target_fpr, rule=rule, group_by=group_by, seed=seed)
     if done.unread:
         click.echo(f"Rows left out, since they cannot be read: {done.unread:,}.")
     if done.surplus:
@@ -44,6 +53,8 @@ def calibrate(
     info = done.detector.manifest.calibration
     click.echo(done.before)
     click.echo(f"The new one is {info.threshold:.6g}. {promise(info)}")
+    for line in (in_words(info.chosen, info.size), *by_group(info)):
+        click.echo(line)
     click.echo(f"Wrote {done.folder}; its probes replay.")
     pinned = store.pinned(done.folder.parent)
     if pinned is not None:

@@ -8,11 +8,14 @@ import click
 from tqdm import tqdm
 
 from service.detector.errors import KilterError
+from service.detector.promise import in_words
+from training.commands.options import as_table, group_option, threshold_options
 from training.config import read_config
 from training.data import Source
 from training.history import Epoch
 from training.pipeline import train as train_model
-from training.words import verdicts
+from training.rule import Rule
+from training.words import by_group, verdicts
 
 
 @click.command()
@@ -27,6 +30,8 @@ from training.words import verdicts
 @click.option(
     "--target-fpr", type=float, help="False-positive rate  [default: 0.01, or the smallest that the data supports]"
 )
+@threshold_options
+@group_option("one threshold for all")
 @click.option("--score", help="elbo or reconstruction.")
 @click.option("--split", type=click.Choice(["auto", "random", "time"]), help="How calibration rows are set apart.")
 @click.option("--seed", type=int, help="Same seed, data and machine: same model.  [default: 0]")
@@ -42,6 +47,8 @@ def train(
     normal: str | None,
     exclude: tuple[str, ...],
     target_fpr: float | None,
+    rule: Rule | None,
+    group_by: str | None,
     score: str | None,
     split: str | None,
     seed: int | None,
@@ -54,16 +61,18 @@ def train(
     """
     if normal is not None and label is None:
         raise KilterError("--normal is the value of a label column: name the column with --label")
-    settings = read_config(config, target_fpr=target_fpr, score=score, split=split, seed=seed, device=device)
+    settings = read_config(
+        config, target_fpr=target_fpr, threshold=as_table(rule), score=score, split=split, seed=seed, device=device
+    )
     detector, folder, evaluation = train_model(
-        Source(files, label, normal, exclude), name, models, settings, say=click.echo, progress=progress_bar()
+        Source(files, label, normal, exclude, group_by), name, models, settings, say=click.echo, progress=progress_bar()
     )
     info = detector.manifest.calibration
     click.echo(
         f"Flags scores above {info.threshold:.6g} {detector.manifest.score.unit}: a false-positive rate of "
         f"{info.expected_fpr:.4g}, calibrated on {info.size:,} rows that the fit did not see."
     )
-    for line in verdicts(evaluation):
+    for line in (in_words(info.chosen, info.size), *by_group(info), *verdicts(evaluation)):
         click.echo(line)
     click.echo(f"Wrote {folder}; its probes replay. See {folder / 'report.html'}.")
 

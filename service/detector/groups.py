@@ -1,0 +1,84 @@
+"""Groups of records, each with a calibration of its own: which one judges a record, and what it says."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from service.detector.calibration import Calibration
+from service.detector.inputs import Table
+from service.detector.schema import BooleanColumn, CategoricalColumn, Column, NumericColumn
+
+Floats = npt.NDArray[np.float64]
+
+
+class Judgement(NamedTuple):
+    """What calibrations say of n scores."""
+
+    p_value: Floats
+    anomaly: npt.NDArray[np.bool_]
+    threshold: Floats | None
+    """The threshold that each record was held against; None where all have the same."""
+    tail_probability: Floats | None
+    """See `service.detector.tail`; None where no calibration has a tail."""
+
+
+@dataclass(frozen=True)
+class Groups:
+    """The calibrations of the groups that have one of their own, by the value of a column as text.
+
+    A record of any other group, or without a value, is judged by the common calibration.
+    """
+
+    column: Column
+    calibrations: Mapping[str, Calibration]
+
+    def members(self, table: Table) -> Iterator[tuple[npt.NDArray[np.int64], Calibration | None]]:
+        """The positions of the rows of each group that occurs, with its calibration; None for the common one."""
+        calibrations = list(self.calibrations.values())
+        places = {cell_of(self.column, value): place for place, value in enumerate(self.calibrations)}
+        cells = table.columns[self.column.name].tolist()
+        codes = np.fromiter((places.get(cell, -1) for cell in cells), np.int64, table.rows)
+        for code in np.unique(codes).tolist():
+            yield np.flatnonzero(codes == code), calibrations[code] if code >= 0 else None
+
+
+def judge(scores: Floats, table: Table, common: Calibration, groups: Groups | None) -> Judgement:
+    """Judge scores, (n,), of the rows of a table, each by the calibration of its group."""
+    if groups is None:
+        tail = None if common.tail is None else common.tail_probabilities(scores)
+        return Judgement(common.p_values(scores), common.anomalies(scores), None, tail)
+    p_value, threshold, tail_probability = (np.full(len(scores), np.nan) for _ in range(3))
+    anomaly = np.zeros(len(scores), bool)
+    for rows, own in groups.members(table):
+        calibration = own or common
+        p_value[rows] = calibration.p_values(scores[rows])
+        anomaly[rows] = calibration.anomalies(scores[rows])
+        threshold[rows] = calibration.threshold
+        tail_probability[rows] = calibration.tail_probabilities(scores[rows])
+    tails = any(calibration.tail for calibration in (common, *groups.calibrations.values()))
+    return Judgement(p_value, anomaly, threshold, tail_probability if tails else None)
+
+
+def cell_of(column: Column, value: str) -> Any:
+    """The cell of a typed column that a group's name stands for."""
+    match column:
+        case NumericColumn():
+            return float(value)
+        case BooleanColumn():
+            return 1.0 if value == "true" else 0.0
+        case _:
+            return value
+
+
+def name_of(column: Column, cell: Any) -> str | None:
+    """The name of the group that a cell of a typed column stands for; None for a missing value."""
+    match column:
+        case CategoricalColumn():
+            return None if cell is None else str(cell)
+        case BooleanColumn():
+            return None if np.isnan(cell) else str(cell == 1).lower()
+        case _:
+            return None if np.isnan(cell) else str(int(cell)) if cell == int(cell) else repr(float(cell))

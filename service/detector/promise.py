@@ -1,0 +1,144 @@
+"""What a manifest says of thresholds: what they promise, and how they were chosen."""
+
+from typing import Literal
+
+import msgspec
+
+from service.detector.tail import Tail
+
+Way = Literal["default", "rate", "alerts-per-day", "f-beta", "cost", "recall-at-precision"]
+
+
+class Estimate(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A figure on given rows with its 95 % bootstrap interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+class Evidence(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The labelled rows by which a threshold was chosen, and what it reaches on them."""
+
+    normal: int
+    anomalies: int
+    anomaly_rate: float
+    """The share of anomalies for which the choice is best."""
+    held_out: bool
+    """Whether the normal rows are others than those of the calibration."""
+    figure: Estimate
+    """F-beta, expected cost per record, or recall."""
+    level: Estimate
+    """The target false-positive rate as the choice made it; where the interval is wide, so is the choice."""
+    edge: Literal["", "lowest", "highest"] = ""
+    """Whether the choice stands at the edge of what there is to choose from."""
+
+
+class Chosen(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How the target false-positive rate came about."""
+
+    by: Way
+    inputs: dict[str, float] = {}
+    """What was asked for, by the name of the option."""
+    evidence: Evidence | None = None
+    """None where no labels were looked at."""
+
+
+class GroupInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The threshold of one group of records; fields as in `CalibrationInfo`."""
+
+    value: str
+    """The value of the grouping column, as text."""
+    size: int
+    rank: int
+    threshold: float
+    expected_fpr: float
+    upper_fpr: float
+    tail: Tail | None = None
+
+
+class GroupsInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The groups that have a threshold of their own; all other records have the common one."""
+
+    column: str
+    groups: tuple[GroupInfo, ...]
+
+
+class CalibrationInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The threshold, and what it promises."""
+
+    size: int
+    target_fpr: float
+    rank: int
+    threshold: float
+    expected_fpr: float
+    upper_fpr: float
+    """99.9 % quantile of the realised false-positive rate over calibration sets: Beta(k, n + 1 - k)."""
+    split: str
+    """How the calibration records were set apart: `random` or `time`."""
+    chosen: Chosen = Chosen("rate")
+    tail: Tail | None = None
+    by_group: GroupsInfo | None = None
+
+    @property
+    def highest_upper_fpr(self) -> float:
+        """The largest `upper_fpr` of any group or of all: what no mix of groups should exceed."""
+        groups = self.by_group.groups if self.by_group else ()
+        return max([self.upper_fpr, *(group.upper_fpr for group in groups)])
+
+
+def in_words(chosen: Chosen, size: int) -> str:
+    """How the target false-positive rate came about, in sentences; `size` is that of the calibration set."""
+    asked = chosen.inputs
+    match chosen.by:
+        case "default":
+            return "The target false-positive rate is the default: of 1, 2, 5 and 10 % the lowest supported."
+        case "rate":
+            return "The target false-positive rate was asked for."
+        case "alerts-per-day":
+            return (
+                f"The target false-positive rate was chosen for {asked['alerts_per_day']:g} alerts per day at "
+                f"{asked['records_per_day']:g} records per day, all of them false ones: true ones come on top."
+            )
+        case "f-beta":
+            what, figure = f"for the best F-beta, beta {asked['f_beta']:g}", "F-beta"
+        case "cost":
+            what = (
+                f"for the least expected cost, with {asked['cost_false_alarm']:g} for a false alarm and "
+                f"{asked['cost_miss']:g} for a missed anomaly"
+            )
+            figure = "expected cost per record"
+        case "recall-at-precision":
+            what, figure = (
+                f"for the highest recall at a precision of at least {asked['recall_at_precision']:g}",
+                "recall",
+            )
+    found = chosen.evidence
+    if found is None:
+        return f"The target false-positive rate was chosen {what}."
+    return " ".join(
+        [
+            f"The target false-positive rate was chosen {what}, on {found.normal:,} normal rows and "
+            f"{found.anomalies:,} labelled anomalies, weighted so that {100 * found.anomaly_rate:.3g} % are anomalies.",
+            f"There the {figure} is {_interval(found.figure)}, and the rate came out as {_interval(found.level)} "
+            "(95 % bootstrap intervals).",
+            *_caveats(found, size),
+        ]
+    )
+
+
+def _caveats(found: Evidence, size: int) -> list[str]:
+    sentences = []
+    if found.edge == "lowest":
+        sentences.append(
+            f"It is the lowest rate that {size:,} calibration rows can express; more might allow a better choice."
+        )
+    if found.edge == "highest":
+        sentences.append("It is the highest rate that is allowed: the labelled anomalies are hardly told apart.")
+    if not found.held_out:
+        sentences.append("The normal rows were those of the calibration, so that the promise holds only nearly.")
+    return sentences
+
+
+def _interval(found: Estimate) -> str:
+    return f"{found.value:.3g} ({found.low:.3g} to {found.high:.3g})"

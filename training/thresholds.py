@@ -1,0 +1,92 @@
+"""From the scores of calibration rows to thresholds: the common one and those of groups, in the way asked for."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from service.detector.calibration import Calibration
+from service.detector.groups import Groups
+from service.detector.inputs import Table
+from service.detector.promise import Chosen
+from service.detector.schema import Schema
+from service.detector.scorer import Scorer
+from training.config import TrainConfig
+from training.data import Data
+from training.grouping import calibrate_groups
+from training.rows import take
+from training.rule import Rule
+from training.split import Split
+from training.tail import fit_tail
+from training.threshold import Labelled, choose
+
+Floats = npt.NDArray[np.float64]
+
+
+class Calibrated(NamedTuple):
+    """Every threshold of a model, and how the rate came about."""
+
+    common: Calibration
+    groups: Groups | None
+    chosen: Chosen
+
+
+class Rows(NamedTuple):
+    """Calibration rows and their scores, (rows,)."""
+
+    table: Table
+    scores: Floats
+
+
+def set_thresholds(
+    rows: Rows,
+    rate: float,
+    digits: int,
+    *,
+    asked: bool,
+    rule: Rule,
+    labelled: Callable[[], Labelled],
+    schema: Schema,
+    group_by: str | None,
+    seed: int,
+) -> Calibrated:
+    """The thresholds for calibration rows at a rate, or at the rate that a rule chooses by labelled rows.
+
+    `asked` says whether the rate was asked for or is a default. Raises KilterError if the rows are too few for the
+    rate, or the rule cannot be followed.
+    """
+    rounded = np.round(rows.scores, digits)
+    common = Calibration.of(rounded, rate, digits, fit_tail(rounded))
+    chosen = Chosen(rule.way or ("rate" if asked else "default"), rule.inputs)
+    if rule.needs_labels:
+        rate, chosen = choose(rule, common, labelled(), seed=seed)
+        common = Calibration.of(rounded, rate, digits, common.tail)
+    groups = None
+    if group_by is not None:
+        column = next(column for column in schema.fields if column.name == group_by)
+        groups = calibrate_groups(column, rows.table, rounded, rate, digits, seed=seed)
+    return Calibrated(common, groups, chosen)
+
+
+def thresholds_of_fit(data: Data, config: TrainConfig, parts: Split, scorer: Scorer, digits: int) -> Calibrated:
+    """The thresholds of a model that has just been fitted, by the calibration rows of its training files."""
+    table = take(data.table, parts.calibration)
+
+    def labelled() -> Labelled:
+        anomalous = data.readable & data.labels.anomalous if data.labels else np.zeros(data.table.rows, bool)
+        held = scorer.score(take(data.table, parts.held_out)).score if len(parts.held_out) else None
+        rate = float(anomalous.sum() / max(1, data.readable.sum()))
+        return Labelled(held, scorer.score(take(data.table, anomalous)).score, rate)
+
+    return set_thresholds(
+        Rows(table, scorer.score(table).score),
+        parts.rate,
+        digits,
+        asked=config.target_fpr is not None,
+        rule=config.threshold,
+        labelled=labelled,
+        schema=scorer.schema,
+        group_by=data.source.group_by,
+        seed=config.seed,
+    )
