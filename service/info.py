@@ -6,6 +6,7 @@ import msgspec
 from pydantic import BaseModel, Field
 
 from service.detector import Detector
+from service.detector.promise import in_words
 
 
 class Health(BaseModel):
@@ -54,6 +55,9 @@ class CalibrationInfo(BaseModel):
     expected_fpr: float
     upper_fpr: float
     split: str
+    chosen: str = Field(description="how the target false-positive rate came about")
+    group_by: str | None = Field(description="the field by whose value a record may have a threshold of its own")
+    groups: dict[str, float] = Field(description="those values with their thresholds; all others have the common one")
 
 
 class ModelDetails(ModelSummary):
@@ -87,6 +91,7 @@ def summary(detector: Detector) -> ModelSummary:
 def details(detector: Detector) -> ModelDetails:
     """All about a model."""
     manifest, calibration = detector.manifest, detector.calibration
+    grouped = manifest.calibration.by_group
     return ModelDetails(
         **summary(detector).model_dump(),
         created=manifest.created,
@@ -98,6 +103,9 @@ def details(detector: Detector) -> ModelDetails:
             expected_fpr=calibration.expected_fpr,
             upper_fpr=manifest.calibration.upper_fpr,
             split=manifest.calibration.split,
+            chosen=in_words(manifest.calibration.chosen, calibration.size),
+            group_by=None if grouped is None else grouped.column,
+            groups={} if grouped is None else {group.value: group.threshold for group in grouped.groups},
         ),
         schema=[msgspec.to_builtins(column) for column in detector.schema.fields],
         left_out={column.name: column.reason for column in detector.schema.left_out},

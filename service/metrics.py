@@ -121,7 +121,7 @@ class Metrics:
         created = _created(detector)
         model = ModelMetrics(self._families, detector)
         self._target.labels(*model.labels).set(detector.calibration.target_fpr)
-        self._upper.labels(*model.labels).set(detector.manifest.calibration.upper_fpr)
+        self._upper.labels(*model.labels).set(detector.manifest.calibration.highest_upper_fpr)
         self._info.labels(*model.labels, detector.manifest.score.name, detector.device).set(1)
         self._loaded_at.labels(*model.labels).set(time.time())
         self._created.labels(*model.labels).set(created)

@@ -2,6 +2,8 @@
 
 import time
 from collections.abc import Iterable, Sequence
+from itertools import repeat
+from typing import Annotated
 
 import msgspec
 
@@ -9,6 +11,13 @@ from service.detector import Detector, Problem, Reason, Verdicts
 from service.detector.inputs import Table
 from service.problems import BAD_RECORDS, LISTED, RequestError
 from service.registry import Serving
+
+TAIL = msgspec.Meta(
+    description="There for a record whose score lies where the tail of the calibration scores begins or beyond, which "
+    "one normal record in ten does: an estimate, by a fitted distribution, of how many normal records score higher. It "
+    "tells those apart that share the lowest p-value, and is no p-value."
+)
+GROUPED = msgspec.Meta(description="There if groups of records have thresholds of their own: that of this record.")
 
 
 class Result(msgspec.Struct, frozen=True, gc=False):
@@ -18,6 +27,9 @@ class Result(msgspec.Struct, frozen=True, gc=False):
     p_value: float
     anomaly: bool
     reasons: list[Reason] | msgspec.UnsetType = msgspec.UNSET
+    tail_probability: Annotated[float | msgspec.UnsetType, TAIL] = msgspec.UNSET
+    threshold: Annotated[float | msgspec.UnsetType, GROUPED] = msgspec.UNSET
+    target_fpr: Annotated[float | msgspec.UnsetType, GROUPED] = msgspec.UNSET
 
 
 class Model(msgspec.Struct, frozen=True):
@@ -68,16 +80,22 @@ def answer_of(detector: Detector, judged: Iterable[Verdicts]) -> Answer:
         Model(detector.name, detector.version),
         detector.calibration.threshold,
         detector.calibration.target_fpr,
-        [result for verdicts in judged for result in results(verdicts)],
+        [result for verdicts in judged for result in results(verdicts, detector.calibration.target_fpr)],
     )
 
 
-def results(verdicts: Verdicts) -> list[Result]:
+def results(verdicts: Verdicts, target_fpr: float) -> list[Result]:
     """The verdicts as the answer holds them."""
     columns = (verdicts.score.tolist(), verdicts.p_value.tolist(), verdicts.anomaly.tolist())
-    if verdicts.reasons is None:
-        return list(map(Result, *columns))
-    return list(map(Result, *columns, verdicts.reasons))
+    reasons = repeat(msgspec.UNSET) if verdicts.reasons is None else verdicts.reasons
+    if verdicts.threshold is None and verdicts.tail_probability is None:
+        return list(map(Result, *columns, reasons))
+    tails: Iterable[float | msgspec.UnsetType] = repeat(msgspec.UNSET)
+    if verdicts.tail_probability is not None:
+        tails = [msgspec.UNSET if value != value else value for value in verdicts.tail_probability.tolist()]
+    if verdicts.threshold is None:
+        return list(map(Result, *columns, reasons, tails))
+    return list(map(Result, *columns, reasons, tails, verdicts.threshold.tolist(), repeat(target_fpr)))
 
 
 def refusal(problems: Sequence[Problem]) -> RequestError:

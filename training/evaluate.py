@@ -11,6 +11,7 @@ from service.detector import Detector
 from service.detector.inputs import Table
 from training.bootstrap import CONFIDENCE, Interval, intervals, ranking
 from training.evaluation import Counts, Evaluation, Figure, Labelled
+from training.expected import expected_flags
 from training.rows import take
 
 Mask = npt.NDArray[np.bool_]
@@ -36,8 +37,9 @@ def evaluate(detector: Detector, table: Table, anomalous: Mask | None, *, seed: 
         notes.append("The normal rows are not new to the model, so the false-alarm rate is not checked.")
     labelled = None if anomalous is None else _labelled(judged, notes, seed)
     calibration = detector.calibration
-    expected = _expected_flags(rows, calibration.rank, calibration.size)
-    reconstruction, kl = detector.elbo_terms(take(table, normal)) if rows else (np.empty(0), np.empty(0))
+    normal_rows = take(table, normal)
+    expected = expected_flags(normal_rows, calibration, detector.groups)
+    reconstruction, kl = detector.elbo_terms(normal_rows) if rows else (np.empty(0), np.empty(0))
     return Evaluation(
         rows=int(usable.sum()),
         problems=int((~usable).sum()),
@@ -72,14 +74,6 @@ class _Judged(NamedTuple):
     scores: Floats
     flags: Mask
     anomalous: Mask
-
-
-def _expected_flags(rows: int, rank: int, size: int) -> tuple[int, int]:
-    """The 95 % interval of flagged normal rows: BetaBinomial(rows, k, n + 1 - k)."""
-    if not rows:
-        return (0, 0)
-    low, high = stats.betabinom.interval(CONFIDENCE, rows, rank, size + 1 - rank)
-    return int(low), int(high)
 
 
 def _labelled(judged: _Judged, notes: list[str], seed: int) -> Labelled:

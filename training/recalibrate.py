@@ -7,17 +7,18 @@ from typing import Any, NamedTuple
 import msgspec
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
 
 from service.detector import artifact, store
 from service.detector.artifact import Artifact, Manifest
 from service.detector.detector import Detector, load
 from service.detector.errors import KilterError
+from service.detector.groups import judge
 from service.detector.inputs import Table
 from service.detector.promise import in_words
 from service.detector.schema import TimestampColumn
 from service.detector.scorer import Scorer
 from training import calibrate
+from training.expected import expected_flags
 from training.labelled import LabelledRows
 from training.notice import card_with_notice, report_with_notice
 from training.probes import completed, judged
@@ -111,7 +112,7 @@ def recalibrate(
         folder=added,
         unread=table.rows - len(usable),
         surplus=len(usable) - size,
-        before=_before(old, scores[usable]),
+        before=_before(old, take(table, usable), scores[usable]),
     )
 
 
@@ -192,10 +193,12 @@ def _packed(
     )
 
 
-def _before(old: Detector, scores: npt.NDArray[np.float64]) -> str:
-    flagged, info = int(old.calibration.anomalies(scores).sum()), old.calibration
-    low, high = stats.betabinom.interval(0.95, len(scores), info.rank, info.size + 1 - info.rank)
+def _before(old: Detector, table: Table, scores: npt.NDArray[np.float64]) -> str:
+    """What the thresholds of the old version make of new normal rows; the common one alone if they lack its groups."""
+    groups = old.groups if old.groups and old.groups.column.name in table.columns else None
+    flagged = int(judge(scores, table, old.calibration, groups).anomaly.sum())
+    low, high = expected_flags(table, old.calibration, groups)
     return (
-        f"The old threshold, {info.threshold:.6g}, flags {flagged:,} of these {len(scores):,} rows, where {int(low):,} "
-        f"to {int(high):,} were to be expected."
+        f"The old threshold, {old.calibration.threshold:.6g}, flags {flagged:,} of these {len(scores):,} rows, where "
+        f"{low:,} to {high:,} were to be expected."
     )

@@ -10,6 +10,7 @@ import msgspec
 
 from service.detector import artifact, store
 from service.detector.artifact import Manifest
+from service.detector.promise import CalibrationInfo, in_words
 from service.detector.schema import (
     BooleanColumn,
     CategoricalColumn,
@@ -62,6 +63,8 @@ def described(manifest: Manifest, sizes: dict[str, int]) -> Iterator[str]:
         f"{_percent(info.expected_fpr)} on average, and with 99.9 % certainty at most {_percent(info.upper_fpr)} of "
         f"normal records, as long as they are like the {info.size:,} that it was calibrated on (split: {info.split})."
     )
+    yield in_words(info.chosen, info.size)
+    yield from _grouped(info)
     yield from _recalibrated(manifest.training)
     yield from _evaluated(manifest.training)
     yield ""
@@ -86,6 +89,17 @@ def _trained(training: dict[str, Any], rows: int) -> Iterator[str]:
         yield "Rows by use: " + ", ".join(f"{use.replace('_', ' ')} {size:,}" for use, size in sizes.items()) + "."
     if training.get("label") is not None:
         yield f"Rows whose {training['label']!r} is {training.get('normal')!r} counted as normal."
+
+
+def _grouped(info: CalibrationInfo) -> Iterator[str]:
+    if info.by_group is not None:
+        groups = info.by_group.groups
+        yield f"Records are grouped by {info.by_group.column!r}; groups not named here have the threshold above."
+        for group in groups:
+            yield (
+                f"  {group.value:<12} {group.threshold:>10.6g}: {_percent(group.expected_fpr)} on average, at most "
+                f"{_percent(group.upper_fpr)}; {group.size:,} records"
+            )
 
 
 def _recalibrated(training: dict[str, Any]) -> Iterator[str]:

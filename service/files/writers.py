@@ -26,6 +26,7 @@ COLUMNS: dict[str, pl.DataType] = {
     "kilter_reasons": pl.String(),
     "kilter_error": pl.String(),
 }
+TAIL = "kilter_tail_probability"
 FLAG = {True: "true", False: "false", None: ""}
 
 
@@ -44,6 +45,8 @@ class Judged(NamedTuple):
     reasons: Sequence[str | None]
     """Compact JSON in ASCII."""
     errors: Sequence[str | None]
+    tails: Sequence[float | None] | None = None
+    """Tail probabilities, None for a record that is not in the tail; None if they are not written."""
 
 
 class Writer(Protocol):
@@ -75,23 +78,27 @@ def packed(file: BinaryIO, packing: str) -> AbstractContextManager[Any]:
 class RecordWriter:
     """Continues a text table: each record's own bytes, and the verdict in the same dialect after them."""
 
-    def __init__(self, file: BinaryIO, dialect: Dialect, header: bytes, columns: int, decimal: str) -> None:
-        """Write the header. `decimal` is the sign in the appended numbers."""
+    def __init__(
+        self, file: BinaryIO, dialect: Dialect, header: bytes, columns: int, decimal: str, *, tails: bool = False
+    ) -> None:
+        """Write the header. `decimal` is the sign in the appended numbers; `tails` appends tail probabilities too."""
         self._file = file
         self._dialect = dialect
         self._columns = columns
         self._point = None if decimal == "." else decimal
         self._special = re.compile(f'["\r\n{re.escape(dialect.delimiter)}]')
         file.write(dialect.bom)
-        self._put(self._line(header, dialect.delimiter.join(["", *COLUMNS])))
+        self._put(self._line(header, dialect.delimiter.join(["", *COLUMNS, *([TAIL] if tails else [])])))
 
     def write(self, batch: Batch, judged: Judged) -> None:
         delimiter = self._dialect.delimiter
         faulty = {fault.row for fault in batch.faults}
         out: list[bytes] = []
-        for row, (raw, score, p_value, anomaly, reasons, error) in enumerate(zip(batch.raw, *judged, strict=True)):
+        for row, (raw, score, p_value, anomaly, reasons, error) in enumerate(zip(batch.raw, *judged[:5], strict=True)):
             fields = ("", self._number(score), self._number(p_value), FLAG[anomaly], self._quoted(reasons))
             verdict = f"{delimiter.join(fields)}{delimiter}{self._quoted(error)}"
+            if judged.tails is not None:
+                verdict += f"{delimiter}{self._number(judged.tails[row])}"
             out.append(self._line(raw, self._filling(raw) + verdict if row in faulty else verdict))
         self._put(b"".join(out))
 
@@ -145,7 +152,10 @@ class FrameWriter:
         self._count = 0
 
     def write(self, batch: Batch, judged: Judged) -> None:
-        verdicts = [pl.Series(name, values, kind) for (name, kind), values in zip(COLUMNS.items(), judged, strict=True)]
+        appended = list(zip(COLUMNS, judged[:5], COLUMNS.values(), strict=True))
+        if judged.tails is not None:
+            appended.append((TAIL, judged.tails, pl.Float64()))
+        verdicts = [pl.Series(*column) for column in appended]
         frame = self._typed.frame(batch).with_columns(verdicts)
         if self._kind == "csv":
             self._file.write(frame.write_csv(include_header=not self._count).encode())
