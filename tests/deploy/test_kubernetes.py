@@ -1,0 +1,153 @@
+"""The Kubernetes manifests: every overlay renders, fits the schemas strictly, and keeps what the base promises."""
+
+import shutil
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import kubernetes_validate
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[2]
+KUBERNETES = ROOT / "deploy" / "kubernetes"
+VERSIONS = ("1.31", kubernetes_validate.latest_version())
+CUSTOM = "monitoring.coreos.com/v1"
+FOLDERS = sorted(str(path.parent.relative_to(KUBERNETES)) for path in KUBERNETES.rglob("kustomization.yaml"))
+
+Object = dict[str, Any]
+
+
+def objects(text: str) -> list[Object]:
+    return [found for found in yaml.safe_load_all(text) if found is not None]
+
+
+@cache
+def rendered(folder: str) -> list[Object]:
+    """The objects of a kustomization; where there is no kubectl, those of its files as they stand."""
+    place = KUBERNETES / folder
+    if shutil.which("kubectl"):
+        done = subprocess.run(["kubectl", "kustomize", str(place)], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        return objects(done.stdout)
+    found: list[Object] = []
+    for resource in yaml.safe_load((place / "kustomization.yaml").read_text())["resources"]:
+        path = (place / resource).resolve()
+        found += rendered(str(path.relative_to(KUBERNETES))) if path.is_dir() else objects(path.read_text())
+    return found
+
+
+def specs(found: list[Object]) -> list[Object]:
+    """The pods' specifications of deployments, jobs and cron jobs."""
+    kinds = {
+        "Deployment": lambda spec: spec["template"]["spec"],
+        "Job": lambda spec: spec["template"]["spec"],
+        "CronJob": lambda spec: spec["jobTemplate"]["spec"]["template"]["spec"],
+    }
+    return [kinds[one["kind"]](one["spec"]) for one in found if one["kind"] in kinds]
+
+
+def the(kind: str, folder: str = "base") -> Object:
+    return next(one for one in rendered(folder) if one["kind"] == kind)
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_every_object_fits_the_schemas(folder: str, version: str) -> None:
+    """Strictly, so that a misspelt field is an error; the schemas of custom resources are not known here."""
+    for one in rendered(folder):
+        if one["apiVersion"] != CUSTOM:
+            kubernetes_validate.validate(one, version, strict=True)
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_pods_have_the_least_rights(folder: str) -> None:
+    """Nobody, no capability, a root filesystem that is only read, no token, bounded memory, no Services' variables."""
+    found = specs(rendered(folder))
+    assert found
+    for spec in found:
+        assert spec["enableServiceLinks"] is False
+        assert spec["automountServiceAccountToken"] is False
+        assert spec["securityContext"]["runAsNonRoot"] is True
+        assert spec["securityContext"]["runAsUser"] == 10001
+        assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+        for container in [*spec["containers"], *spec.get("initContainers", [])]:
+            assert container["securityContext"] == {
+                "allowPrivilegeEscalation": False,
+                "readOnlyRootFilesystem": True,
+                "capabilities": {"drop": ["ALL"]},
+            }
+            assert set(container["resources"]["requests"]) == {"cpu", "memory"}
+            assert "memory" in container["resources"]["limits"]
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_selectors_find_the_service(folder: str) -> None:
+    """The Service, the budget and the policies select labels that the pods have."""
+    found = rendered(folder)
+    pods = [one["spec"]["template"]["metadata"]["labels"] for one in found if one["kind"] == "Deployment"]
+    for one in found:
+        spec = one.get("spec", {})
+        selector = {
+            "Service": lambda spec: spec["selector"],
+            "PodDisruptionBudget": lambda spec: spec["selector"]["matchLabels"],
+            "NetworkPolicy": lambda spec: spec["podSelector"]["matchLabels"],
+        }.get(one["kind"])
+        if selector is not None:
+            assert all(selector(spec).items() <= labels.items() for labels in pods), one["metadata"]["name"]
+
+
+def test_liveness_asks_for_no_model() -> None:
+    """It asks whether the process answers; that a model serves is asked at the start and for readiness."""
+    (container,) = the("Deployment")["spec"]["template"]["spec"]["containers"]
+    assert container["livenessProbe"]["httpGet"]["path"] == "/healthz"
+    assert container["startupProbe"]["httpGet"]["path"] == "/readyz"
+    assert container["readinessProbe"]["httpGet"]["path"] == "/readyz"
+
+
+def test_a_pod_has_time_to_answer_before_it_ends() -> None:
+    """The wait before SIGTERM, then the time for requests in flight, fit into the grace period, with some to spare."""
+    spec = the("Deployment")["spec"]
+    pod = spec["template"]["spec"]
+    (container,) = pod["containers"]
+    (shutdown,) = [int(e["value"]) for e in container["env"] if e["name"] == "KILTER_SHUTDOWN_SECONDS"]
+    wait = container["lifecycle"]["preStop"]["sleep"]["seconds"]
+    assert wait + shutdown + 5 <= pod["terminationGracePeriodSeconds"]
+    assert spec["strategy"]["rollingUpdate"]["maxUnavailable"] == 0
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_every_setting_is_one_of_the_service(folder: str) -> None:
+    """A variable `KILTER_*` that is set in a manifest is a field of the settings."""
+    from service.settings import PREFIX, Settings
+
+    for spec in specs(rendered(folder)):
+        names = [e["name"] for container in spec["containers"] for e in container.get("env", [])]
+        ours = {name.removeprefix(PREFIX).lower() for name in names if name.startswith(PREFIX)}
+        assert ours <= set(Settings.model_fields)
+
+
+def test_rules_are_those_of_prometheus() -> None:
+    """The operator's objects are what `deploy/kubernetes/rules.py` makes of the files of rules."""
+    made = subprocess.run([sys.executable, str(KUBERNETES / "rules.py")], capture_output=True, text=True, check=True)
+    written = (KUBERNETES / "overlays" / "monitoring" / "rules.yaml").read_text()
+    assert written == made.stdout, (
+        "python deploy/kubernetes/rules.py > deploy/kubernetes/overlays/monitoring/rules.yaml"
+    )
+    files = sorted((ROOT / "deploy" / "prometheus" / "rules").glob("*.yml"))
+    assert [one["spec"] for one in objects(written)] == [yaml.safe_load(file.read_text()) for file in files]
+
+
+@pytest.mark.skipif(shutil.which("kubectl") is None, reason="overlays are applied by kubectl kustomize")
+def test_overlays_change_what_they_are_for() -> None:
+    """A GPU is asked for; the autoscaler owns the number of replicas; models come from an image, not from a claim."""
+    (container,) = the("Deployment", "overlays/gpu")["spec"]["template"]["spec"]["containers"]
+    assert container["resources"]["limits"]["nvidia.com/gpu"] == "1"
+    assert container["image"].endswith("-cuda")
+    assert {"name": "KILTER_DEVICE", "value": "cuda"} in container["env"]
+    assert "replicas" not in the("Deployment", "overlays/autoscaling")["spec"]
+    assert [one["kind"] for one in rendered("overlays/models-image")].count("PersistentVolumeClaim") == 0
+    pod = the("Deployment", "overlays/models-image")["spec"]["template"]["spec"]
+    assert [list(volume) for volume in pod["volumes"]] == [["emptyDir", "name"]]
