@@ -57,7 +57,8 @@ def check(rule: Rule, target_fpr: float | None) -> None:
     """Raise KilterError unless a rule and a rate make one way, complete and in range."""
     ways = [*(["target-fpr"] if target_fpr is not None else []), *rule.ways]
     if len(ways) > 1:
-        raise KilterError(f"a threshold is chosen in one way: {ways[0]} and {ways[1]} are two, so leave one out")
+        first, second = ("--cost-false-alarm" if way == "cost" else f"--{way}" for way in ways[:2])
+        raise KilterError(f"a threshold is chosen in one way: {first} and {second} are two, so leave one out")
     for first, second in (("alerts_per_day", "records_per_day"), ("cost_false_alarm", "cost_miss")):
         for given, absent in ((first, second), (second, first)):
             if getattr(rule, given) is not None and getattr(rule, absent) is None:

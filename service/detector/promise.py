@@ -134,7 +134,7 @@ def _caveats(found: Evidence, size: int) -> list[str]:
             f"It is the lowest rate that {size:,} calibration rows can express; more might allow a better choice."
         )
     if found.edge == "highest":
-        sentences.append("It is the highest rate that is allowed: the labelled anomalies are hardly told apart.")
+        sentences.append("It is the highest rate that is allowed; a higher one would have served better.")
     if not found.held_out:
         sentences.append("The normal rows were those of the calibration, so that the promise holds only nearly.")
     return sentences

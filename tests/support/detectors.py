@@ -13,6 +13,7 @@ from service.detector.runtime import Matrix
 from service.detector.schema import CategoricalColumn, LeftOut, NumericColumn
 from service.detector.scorer import Scorer
 from training.calibrate import info
+from training.tail import fit_tail
 
 Floats = npt.NDArray[np.float64]
 
@@ -62,16 +63,24 @@ def joined(*tables: Table) -> Table:
 
 
 def detector(
-    target_fpr: float = 0.05, size: int = 199, seed: int = 0, schema: Schema = SCHEMA, **training: Any
+    target_fpr: float = 0.05,
+    size: int = 199,
+    seed: int = 0,
+    schema: Schema = SCHEMA,
+    *,
+    tail: bool = False,
+    **training: Any,
 ) -> Detector:
     """A detector of `Squares`, calibrated on `size` of `rows`; `training` goes into its manifest."""
     scores = Scorer(schema, Squares()).score(rows(size, seed, schema=schema)).score
-    return calibrated(scores, target_fpr, schema, **training)
+    return calibrated(scores, target_fpr, schema, tail=tail, **training)
 
 
-def calibrated(scores: Floats, target_fpr: float, schema: Schema = SCHEMA, **training: Any) -> Detector:
-    """A detector of `Squares` with given calibration scores."""
-    calibration = Calibration.of(scores, target_fpr, 6)
+def calibrated(
+    scores: Floats, target_fpr: float, schema: Schema = SCHEMA, *, tail: bool = False, **training: Any
+) -> Detector:
+    """A detector of `Squares` with given calibration scores, and their fitted tail if it is to have one."""
+    calibration = Calibration.of(scores, target_fpr, 6, fit_tail(np.round(scores, 6)) if tail else None)
     manifest = Manifest(
         format=FORMAT,
         name="toy",
