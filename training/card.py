@@ -14,7 +14,7 @@ def model_card(run: Run) -> str:
     sections = [
         f"# {manifest.name}, version {manifest.version}",
         _what(manifest),
-        *([_notes(run.notes)] if run.notes else []),
+        *([_notes([*run.warnings, *run.notes])] if run.warnings or run.notes else []),
         _data(manifest),
         _use(manifest.schema),
         _rate(manifest),
@@ -102,9 +102,9 @@ def _evaluation(evaluation: Evaluation, run: Run) -> str:
         if figure.value is not None
     ]
     lines.append("\n".join(["| figure | value (95 % interval) |", "| --- | --- |", *rows]))
-    if run.baselines:
-        table = [f"| {_cell(b.name)} | {b.auroc:.3f} | {b.ap:.3f} |" for b in run.baselines]
-        lines.append("Simple detectors on the same rows:")
+    if run.comparison:
+        table = [f"| {b.name} | {b.auroc:.3f} | {b.ap:.3f} |" for b in run.comparison.detectors]
+        lines.append(f"Beside simple detectors that were fitted to the same rows, on {run.comparison.rows}:")
         lines.append("\n".join(["| detector | ROC AUC | average precision |", "| --- | --- | --- |", *table]))
     return "\n\n".join(lines)
 
@@ -156,7 +156,3 @@ def _bullets(items: list[str]) -> str:
 def _inline(text: str) -> str:
     """Text that cannot leave the code span that it stands in."""
     return " ".join(text.replace("`", "'").split())
-
-
-def _cell(text: str) -> str:
-    return _inline(text).replace("|", "\\|")

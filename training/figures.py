@@ -4,6 +4,7 @@ import numpy as np
 import numpy.typing as npt
 
 from training import plots
+from training.kl_bars import kl_bars
 from training.rows import take
 from training.run import Run, Scored
 
@@ -24,6 +25,8 @@ def figures_of(run: Run) -> dict[str, str]:
     made = {"scores": plots.score_distribution(run.calibration_scores, threshold, unit, others)}
     if run.history:
         made["curves"] = plots.training_curves(run.history)
+    if run.diagnosis:
+        made["kl"] = kl_bars(run.diagnosis.kl, run.diagnosis.active_units)
     if len(normal):
         calibration = run.detector.calibration
         made["p_values"] = plots.p_value_histogram(calibration.p_values(normal), calibration)

@@ -15,6 +15,7 @@ from service.detector.detector import Detector
 from service.detector.inputs import Table
 from training import calibrate
 from training.card import model_card
+from training.checkup import check_up
 from training.config import TrainConfig
 from training.data import Data
 from training.evaluate import evaluate
@@ -59,7 +60,8 @@ def package(
     )
     detector = Detector(manifest, scorer.program, calibration, probes, groups)
     run = _run(data, fitted, config, detector)
-    manifest.training["evaluation"] = msgspec.to_builtins(run.evaluation)
+    for key in ("evaluation", "diagnosis", "comparison", "suspects", "warnings"):
+        manifest.training[key] = msgspec.to_builtins(getattr(run, key))
     files = artifact.pack(
         manifest,
         tensors,
@@ -106,6 +108,7 @@ def _run(data: Data, fitted: Fitted, config: TrainConfig, detector: Detector) ->
         seed=config.seed,
         fresh=bool(len(held)),
     )
+    checkup = check_up(data, fitted, config, detector, judged, anomalous)
     return Run(
         manifest=detector.manifest,
         decisions=data.decisions,
@@ -117,6 +120,7 @@ def _run(data: Data, fitted: Fitted, config: TrainConfig, detector: Detector) ->
         anomalies=_scored(detector, data.table, anomalous) if len(anomalous) else None,
         latent=_latent(data, fitted, rows, is_anomaly),
         notes=notes,
+        **checkup._asdict(),
     )
 
 

@@ -11,11 +11,13 @@ from service.detector.reasons import Reason
 from service.detector.schema import BooleanColumn, CategoricalColumn, Column, NumericColumn, TimestampColumn
 from training.figures import figures_of, strangest
 from training.rows import take
-from training.run import Run
+from training.run import Run, Scored
 from training.words import percent, promise, verdicts, with_interval
 
 TEMPLATES = Path(__file__).parent / "templates"
 STRANGEST = 10
+FINDINGS = ("evaluation", "history", "notes", "diagnosis", "comparison", "suspects", "warnings")
+"""What the manifest says of training that stands elsewhere in the report."""
 REASONS = 3
 
 
@@ -55,15 +57,18 @@ def report(run: Run) -> str:
         manifest=run.manifest,
         calibration=run.manifest.calibration,
         promise=promise(run.manifest.calibration),
-        verdicts=verdicts(run.evaluation),
+        verdicts=[*_comparison_first(run), *verdicts(run.evaluation)],
         evaluation=run.evaluation,
         figures=_figures(run),
-        baselines=run.baselines or [],
-        notes=[*run.notes, *run.evaluation.notes],
+        comparison=run.comparison,
+        diagnosis=run.diagnosis,
+        suspects=run.suspects,
+        notes=[*_other_warnings(run), *run.notes, *run.evaluation.notes],
         plots=figures_of(run),
         columns=list(_columns(run)),
-        strange=_strangest(run),
-        settings=list(_flat(run.manifest.training, skip=("evaluation", "history", "notes"))),
+        strange=_strangest(run, run.held_out),
+        suspicious=_strangest(run, run.fitted),
+        settings=list(_flat(run.manifest.training, skip=FINDINGS)),
     )
     return re.sub(r"(?<=\d) %", "\N{NO-BREAK SPACE}%", page)
 
@@ -78,12 +83,23 @@ def _figures(run: Run) -> list[tuple[str, str]]:
     ]
 
 
-def _strangest(run: Run) -> list[StrangeRow]:
-    if run.held_out is None:
+def _comparison_first(run: Run) -> list[str]:
+    """That a simple detector is better: nothing matters more."""
+    warning = run.comparison.warning if run.comparison else None
+    return [warning] if warning else []
+
+
+def _other_warnings(run: Run) -> list[str]:
+    return [warning for warning in run.warnings if warning not in _comparison_first(run)]
+
+
+def _strangest(run: Run, scored: Scored | None) -> list[StrangeRow]:
+    """The rows with the highest scores, and why they have them."""
+    if scored is None:
         return []
-    rows = strangest(run.held_out, STRANGEST)
-    found = run.detector.score(take(run.held_out.table, rows), reasons=REASONS)
-    places = [None] * len(rows) if run.held_out.rows is None else [int(place) + 1 for place in run.held_out.rows[rows]]
+    rows = strangest(scored, STRANGEST)
+    found = run.detector.score(take(scored.table, rows), reasons=REASONS)
+    places = [None] * len(rows) if scored.rows is None else [int(place) + 1 for place in scored.rows[rows]]
     return [
         StrangeRow(place, float(score), float(p_value), reasons)
         for place, score, p_value, reasons in zip(places, found.score, found.p_value, found.reasons or [], strict=True)

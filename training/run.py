@@ -1,7 +1,7 @@
 """One training run as its report and model card see it: everything that happened, and nothing that acts."""
 
 from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -9,8 +9,11 @@ import numpy.typing as npt
 from service.detector import Detector
 from service.detector.artifact import Manifest
 from service.detector.inputs import Table
+from training.baselines import Comparison
+from training.diagnostics import Diagnosis
 from training.evaluation import Evaluation
 from training.history import Epoch
+from training.suspects import Suspects
 
 Floats = npt.NDArray[np.float64]
 
@@ -24,14 +27,6 @@ class Decision(Protocol):
     def kind(self) -> str: ...
     @property
     def why(self) -> str: ...
-
-
-class Baseline(NamedTuple):
-    """What a simple detector reaches on the same rows."""
-
-    name: str
-    auroc: float
-    ap: float
 
 
 @dataclass(frozen=True)
@@ -71,4 +66,17 @@ class Run:
     latent: Latent | None = None
     notes: list[str] = field(default_factory=list)
     """What the user should know first, each a plain sentence."""
-    baselines: list[Baseline] | None = None
+    comparison: Comparison | None = None
+    """How simple detectors do on the same rows, if that was tried."""
+    diagnosis: Diagnosis | None = None
+    suspects: Suspects | None = None
+    fitted: Scored | None = None
+    """The fitting rows in which suspects were looked for."""
+
+    @property
+    def warnings(self) -> list[str]:
+        """What needs attention, the most important first, each a sentence with what to do about it."""
+        warning = self.comparison.warning if self.comparison else None
+        diagnosed = self.diagnosis.notes if self.diagnosis else ()
+        suspected = self.suspects.notes if self.suspects else ()
+        return [*([warning] if warning else []), *diagnosed, *suspected]

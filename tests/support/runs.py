@@ -7,9 +7,12 @@ import numpy as np
 from service.detector import Schema
 from service.detector.inputs import Table
 from tests.support import detectors
+from training.baselines import Baseline, Comparison
+from training.diagnostics import Diagnosis
 from training.evaluate import evaluate
 from training.history import Epoch
-from training.run import Baseline, Latent, Run, Scored
+from training.run import Latent, Run, Scored
+from training.suspects import find_suspects
 
 
 class Decided(NamedTuple):
@@ -32,6 +35,7 @@ def run(*, labelled: bool, schema: Schema = detectors.SCHEMA, notes: tuple[str, 
     def scored(table: Table) -> Scored:
         return Scored(table, detector.score(table).score, np.arange(table.rows))
 
+    fitted = scored(detectors.rows(500, 7, schema=schema))
     return Run(
         manifest=detector.manifest,
         decisions=(
@@ -46,5 +50,27 @@ def run(*, labelled: bool, schema: Schema = detectors.SCHEMA, notes: tuple[str, 
         anomalies=scored(anomalies) if labelled else None,
         latent=Latent(latent, detector.score(judged).score, anomalous),
         notes=list(notes),
-        baselines=[Baseline("nearest neighbour", 0.93, 0.8)] if labelled else None,
+        comparison=(
+            Comparison((Baseline("Kilter", 0.95, 0.85), Baseline("nearest neighbour", 0.93, 0.8)), "labels", 800, 150)
+            if labelled
+            else None
+        ),
+        diagnosis=Diagnosis(
+            latent=3,
+            active_units=(2, 1),
+            kl=(0.8, 0.3, 0.001),
+            collapsed=False,
+            remedy=None,
+            elbo_fit=-4.0,
+            elbo_new=-4.1,
+            gap_error=0.05,
+            best_step=400,
+            last_step=450,
+            steps=900,
+            overfitted=False,
+            underfitted=False,
+            notes=(),
+        ),
+        suspects=find_suspects(fitted.scores, np.arange(fitted.table.rows), detector.calibration),
+        fitted=fitted,
     )

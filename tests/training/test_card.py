@@ -57,7 +57,11 @@ def test_names_from_data_stay_inside_their_code_spans() -> None:
     assert "- `'rm' # Title`: it is text" in card
 
 
-def test_notes_come_first() -> None:
+def test_notes_and_warnings_come_first() -> None:
     """What the user should know stands before all sections but the first lines."""
-    card = model_card(run(labelled=False, notes=("Mind the gap.",)))
-    assert card.index("- Mind the gap.") < card.index("## What it was trained on")
+    made = run(labelled=False, notes=("Mind the gap.",))
+    assert made.diagnosis is not None
+    diagnosis = msgspec.structs.replace(made.diagnosis, notes=("The fit is not finished.",))
+    card = model_card(dataclasses.replace(made, diagnosis=diagnosis))
+    first = card.index("- The fit is not finished.")
+    assert first < card.index("- Mind the gap.") < card.index("## What it was trained on")

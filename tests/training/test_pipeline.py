@@ -15,7 +15,7 @@ from training.config import FitConfig, TrainConfig, read_config
 from training.data import Source
 from training.pipeline import train
 
-BRIEF = TrainConfig(target_fpr=0.1, split="random", fit=FitConfig(steps=20, hidden=16))
+BRIEF = TrainConfig(target_fpr=0.1, split="random", baselines=False, fit=FitConfig(steps=20, hidden=16))
 
 
 def digest(folder: Path, name: str) -> str:

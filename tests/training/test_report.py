@@ -1,3 +1,4 @@
+import dataclasses
 import re
 from collections import Counter
 from html.parser import HTMLParser
@@ -10,6 +11,7 @@ import pytest
 from service.detector.schema import LeftOut
 from tests.support import detectors
 from tests.support.runs import run
+from training.baselines import Baseline
 from training.report import report
 from training.run import Scored
 
@@ -71,10 +73,11 @@ def test_a_report_with_labels_has_every_section(labelled: Page) -> None:
     for heading in (
         "How good it is", "Scores", "P-values of held-out normal rows", "ROC", "Precision and recall",
         "The columns that matter", "The latent space", "The strangest held-out normal records", "Training", "Columns",
-        "Settings and provenance", "nearest neighbour",
+        "Settings and provenance", "Against simple detectors", "nearest neighbour", "Suspects",
+        "What the latent space is used for",
     ):  # fmt: skip
         assert heading in labelled.text
-    assert labelled.tags["svg"] == 7
+    assert labelled.tags["svg"] == 8
     assert labelled.text.index("Look at this first.") < labelled.text.index("Figures")
     assert "its values are all different, like an identifier" in labelled.text
     assert "settings: steps 120" in labelled.text
@@ -93,7 +96,7 @@ def test_a_report_without_labels_leaves_out_what_needs_them(unlabelled: Page) ->
     assert "There are no labels" in unlabelled.text
     assert "ROC" not in unlabelled.text
     assert "Precision and recall" not in unlabelled.text
-    assert unlabelled.tags["svg"] == 5
+    assert unlabelled.tags["svg"] == 6
 
 
 def test_a_report_needs_nothing_else(labelled: Page) -> None:
@@ -112,7 +115,7 @@ def test_a_report_needs_nothing_else(labelled: Page) -> None:
 def test_ids_are_unique_and_plots_can_be_read_aloud(labelled: Page) -> None:
     """Several SVG stand in one page and must not mix, and each has a text in its place."""
     assert len(labelled.ids) == len(set(labelled.ids))
-    assert sum(name == "aria-label" and len(value) > 20 for name, value in labelled.attributes) == 7
+    assert sum(name == "aria-label" and len(value) > 20 for name, value in labelled.attributes) == 8
 
 
 def test_names_from_data_cannot_become_markup() -> None:
@@ -154,3 +157,18 @@ def test_a_run_with_next_to_nothing_still_gets_a_report() -> None:
         )
     )
     assert "No history was kept." in Page(html).text
+
+
+def test_the_first_lines_say_if_a_simple_detector_is_better() -> None:
+    """Before any word of praise, with both figures; other warnings are among the notes."""
+    made = run(labelled=True)
+    better = Baseline("nearest neighbour", 0.99, 0.9, gain=0.04, error=0.01)
+    assert made.comparison is not None
+    assert made.diagnosis is not None
+    comparison = msgspec.structs.replace(made.comparison, detectors=(made.comparison.detectors[0], better))
+    diagnosis = msgspec.structs.replace(made.diagnosis, notes=("The fit is not finished.",))
+    text = Page(report(dataclasses.replace(made, comparison=comparison, diagnosis=diagnosis))).text
+    warning = "A simple detector does better: nearest neighbour has a ROC AUC of 0.990"
+    assert 0 < text.index(warning) < text.index("It tells anomalies from normal rows")
+    assert text.count(warning) == 1
+    assert text.index("The fit is not finished.") < text.index("How good it is")

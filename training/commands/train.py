@@ -74,6 +74,8 @@ def train(
     )
     for line in (in_words(info.chosen, info.size), *by_group(info), *verdicts(evaluation)):
         click.echo(line)
+    for line in detector.manifest.training["warnings"]:
+        click.echo(f"Attention: {line}")
     click.echo(f"Wrote {folder}; its probes replay. See {folder / 'report.html'}.")
 
 

@@ -1,0 +1,59 @@
+"""What training finds out about its own result: how healthy the fit is, what beats it, and what may have spoilt it."""
+
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from service.detector.detector import Detector
+from training.baselines import Comparison, compare
+from training.config import TrainConfig
+from training.data import Data
+from training.diagnostics import Diagnosis, diagnose
+from training.model import Fitted
+from training.rows import take
+from training.run import Scored
+from training.suspects import Suspects, find_suspects
+
+FITTED_ROWS = 20_000
+"""Most fitting rows that are scored to find suspects; of more, a random sample."""
+
+Positions = npt.NDArray[np.int64]
+
+
+class Checkup(NamedTuple):
+    """The findings."""
+
+    diagnosis: Diagnosis
+    comparison: Comparison | None
+    """None where simple detectors were not asked for, or there is nothing to try them on."""
+    suspects: Suspects
+    fitted: Scored
+    """The fitting rows in which suspects were looked for."""
+
+
+def check_up(
+    data: Data, fitted: Fitted, config: TrainConfig, detector: Detector, normal: Positions, anomalous: Positions
+) -> Checkup:
+    """Examine a model on normal rows that it was not fitted to and on labelled anomalies, each by their positions."""
+    encoder = fitted.scorer.encoder
+    seen = fitted.split.fit
+    if len(seen) > FITTED_ROWS:
+        seen = np.sort(np.random.default_rng(config.seed).permutation(seen)[:FITTED_ROWS])
+    table = take(data.table, seen)
+    scored = Scored(table, detector.score(table, errors="mark").score, seen)
+    x, new, odd = (encoder.encode(take(data.table, rows)) for rows in (seen, normal, anomalous))
+    diagnosis = diagnose(fitted.module.network, fitted.history, config.fit.steps, x, new, fitted.remedy)
+    comparison = (
+        compare(
+            lambda rows: fitted.scorer.program.run(rows, ("score",))[0],
+            x,
+            new,
+            odd,
+            fitted.scorer.schema.features(),
+            config.seed,
+        )
+        if config.baselines
+        else None
+    )
+    return Checkup(diagnosis, comparison, find_suspects(scored.scores, seen, detector.calibration), scored)
