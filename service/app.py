@@ -19,11 +19,17 @@ from service.problems import NOT_FOUND, NOT_READY, WRONG_METHOD, RequestError, r
 from service.registry import Registry
 from service.scoring import ScoreEndpoint, find
 from service.settings import Settings
+from service.telemetry import Tracing
 
 Endpoint = Callable[..., Awaitable[Any]]
 
 
-def create_app(settings: Settings, registry: Registry | None = None, metrics: Metrics | None = None) -> FastAPI:
+def create_app(
+    settings: Settings,
+    registry: Registry | None = None,
+    metrics: Metrics | None = None,
+    tracing: Tracing | None = None,
+) -> FastAPI:
     """The service. A registry that is given serves as it is; without one the models folder is loaded at start."""
     counted = metrics or Metrics()
     served = registry or Registry(counted)
@@ -42,6 +48,8 @@ def create_app(settings: Settings, registry: Registry | None = None, metrics: Me
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
+        # FastAPI's own would tell exceptions' texts, which may quote a record.
+        telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
     )
     score = ScoreEndpoint(served, settings.max_body_bytes, settings.max_records)
     app.router.routes.append(Route(openapi.SCORE_PATH, score, methods=["POST"], include_in_schema=False))
@@ -98,7 +106,7 @@ def create_app(settings: Settings, registry: Registry | None = None, metrics: Me
 
     app.add_exception_handler(RequestError, _http_problem)
     app.add_exception_handler(HTTPException, _http_exception)
-    app.add_middleware(Edge, metrics=counted, routes=paths)
+    app.add_middleware(Edge, metrics=counted, routes=paths, tracing=tracing)
     return app
 
 

@@ -12,7 +12,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.body import header
 from service.metrics import Metrics
+from service.notes import notes_of
 from service.problems import INTERNAL, RequestError, respond
+from service.telemetry import Traced, Tracing, trace_id
 
 log = logging.getLogger(__name__)
 CLIENT_LEFT = 499
@@ -23,10 +25,13 @@ _QUIET = frozenset({"/healthz", "/readyz", "/metrics"})
 class Edge:
     """ASGI middleware; `routes` maps a route's endpoint to its path, so that no client can invent a label."""
 
-    def __init__(self, app: ASGIApp, metrics: Metrics, routes: Mapping[Any, str]) -> None:
+    def __init__(
+        self, app: ASGIApp, metrics: Metrics, routes: Mapping[Any, str], tracing: Tracing | None = None
+    ) -> None:
         self._app = app
         self._metrics = metrics
         self._routes = routes
+        self._tracing = tracing
         self._durations: dict[tuple[str, int], Histogram] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -37,6 +42,7 @@ class Edge:
         given = header(scope, b"x-request-id")
         request_id = given if _ID.fullmatch(given) else secrets.token_hex(8)
         status = CLIENT_LEFT
+        traced = self._tracing.begin(scope) if self._tracing and scope["path"] not in _QUIET else None
 
         async def send_marked(message: Message) -> None:
             nonlocal status
@@ -49,20 +55,20 @@ class Edge:
         try:
             await self._app(scope, receive, send_marked)
         except Exception:
-            log.exception("request failed", extra={"fields": {"request_id": request_id}})
+            log.exception("request failed", extra={"fields": {"request_id": request_id, **_trace(traced, scope)}})
             if status == CLIENT_LEFT:
                 text = f"the service failed on this request; its log tells more under request id {request_id}"
                 await respond(RequestError(INTERNAL, text))(scope, receive, send_marked)
         finally:
             self._metrics.in_flight.dec()
-        self._done(scope, request_id, status, time.perf_counter() - began)
+        self._done(scope, request_id, status, time.perf_counter() - began, traced)
 
-    def _done(self, scope: Scope, request_id: str, status: int, seconds: float) -> None:
+    def _done(self, scope: Scope, request_id: str, status: int, seconds: float, traced: Traced | None) -> None:
         route = self._routes.get(scope.get("endpoint"), "other")
         duration = self._durations.get((route, status))
         if duration is None:
             duration = self._durations[route, status] = self._metrics.requests.labels(route, str(status))
-        duration.observe(seconds)
+        duration.observe(seconds, {"trace_id": traced.trace_id} if traced and traced.sampled else None)
         level = logging.DEBUG if route in _QUIET else logging.INFO
         if log.isEnabledFor(level):
             fields = {
@@ -71,5 +77,17 @@ class Edge:
                 "path": scope["path"][:200],
                 "status": status,
                 "milliseconds": round(seconds * 1000, 3),
+                **notes_of(scope).fields(),
+                **_trace(traced, scope),
             }
             log.log(level, "request", extra={"fields": fields})
+        if self._tracing and traced:
+            self._tracing.end(traced, scope, request_id, route, status)
+
+
+def _trace(traced: Traced | None, scope: Scope) -> dict[str, str]:
+    """The ids by which a log line is found from a trace: of the request's span, or of the trace that it came with."""
+    if traced is not None:
+        return {"trace_id": traced.trace_id, "span_id": traced.span_id}
+    given = trace_id(scope)
+    return {} if given is None else {"trace_id": given}

@@ -13,6 +13,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
 
 from service import body
+from service.notes import Notes, notes_of
 from service.problems import BAD_PARAMETER, NOT_READY, UNKNOWN_MODEL, RequestError
 from service.registry import Registry, Serving
 from service.verdicts import answer_of, judge
@@ -37,6 +38,8 @@ class ScoreEndpoint:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         serving = find(self._registry, scope["path_params"]["name"])
+        notes = notes_of(scope)
+        notes.model, notes.version = serving.detector.name, serving.detector.version
         reasons = reasons_wanted(scope["query_string"])
         kind = body.content_type(scope)
         try:
@@ -45,34 +48,34 @@ class ScoreEndpoint:
             return
         answered = body.JSON
         if kind == body.JSON and len(content) <= INLINE_BYTES:
-            answer = self._json(serving, content, reasons)
+            answer = self._json(serving, content, reasons, notes)
         else:
             work = self._json if kind == body.JSON else self._csv
             if kind == body.CSV and body.CSV in body.header(scope, b"accept"):
                 work, answered = self._csv_to_csv, body.CSV
-            answer = await anyio.to_thread.run_sync(work, serving, content, reasons, limiter=self._threads)
+            answer = await anyio.to_thread.run_sync(work, serving, content, reasons, notes, limiter=self._threads)
         headers = [(b"content-type", answered.encode()), (b"content-length", str(len(answer)).encode())]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": answer})
 
-    def _json(self, serving: Serving, content: bytes, reasons: int) -> bytes:
+    def _json(self, serving: Serving, content: bytes, reasons: int, notes: Notes) -> bytes:
         detector = serving.detector
         records = body.json_records(content, detector.schema, self._max_records)
         tables = (detector.table(records[start : start + CHUNK]) for start in range(0, len(records), CHUNK))
-        return self._encode(answer_of(detector, judge(serving, tables, reasons)))
+        return self._encode(answer_of(detector, judge(serving, tables, reasons, notes)))
 
-    def _csv(self, serving: Serving, content: bytes, reasons: int) -> bytes:
+    def _csv(self, serving: Serving, content: bytes, reasons: int, notes: Notes) -> bytes:
         from service.csv_body import CsvBody
 
         read = CsvBody(content, serving.detector.schema, self._max_records)
-        return self._encode(answer_of(serving.detector, judge(serving, read.tables(), reasons)))
+        return self._encode(answer_of(serving.detector, judge(serving, read.tables(), reasons, notes)))
 
-    def _csv_to_csv(self, serving: Serving, content: bytes, reasons: int) -> bytes:
+    def _csv_to_csv(self, serving: Serving, content: bytes, reasons: int, notes: Notes) -> bytes:
         from service.csv_body import CsvBody
 
         read = CsvBody(content, serving.detector.schema, self._max_records)
         read.check_free()
-        return read.answer(judge(serving, read.tables(), reasons))
+        return read.answer(judge(serving, read.tables(), reasons, notes))
 
 
 def find(registry: Registry, name: str) -> Serving:

@@ -9,6 +9,7 @@ import msgspec
 
 from service.detector import Detector, Problem, Reason, Verdicts
 from service.detector.inputs import Table
+from service.notes import Notes
 from service.problems import BAD_RECORDS, LISTED, RequestError
 from service.registry import Serving
 
@@ -48,7 +49,7 @@ class Answer(msgspec.Struct, frozen=True):
     results: list[Result]
 
 
-def judge(serving: Serving, tables: Iterable[Table], reasons: int) -> list[Verdicts]:
+def judge(serving: Serving, tables: Iterable[Table], reasons: int, notes: Notes) -> list[Verdicts]:
     """Judge every record of consecutive tables, or none. Raises RequestError that lists every problem."""
     detector, metrics = serving
     problems: list[Problem] = []
@@ -66,11 +67,15 @@ def judge(serving: Serving, tables: Iterable[Table], reasons: int) -> list[Verdi
         rows += table.rows
     if problems:
         metrics.rejected(problems)
+        notes.rejected = len({problem.row for problem in problems if problem.row is not None})
         raise refusal(problems)
     if not rows:
         raise RequestError(BAD_RECORDS, "there are no records: send at least one")
     for verdicts, seconds in judged:
         metrics.judged(verdicts, seconds)
+        notes.records += len(verdicts.score)
+        notes.anomalies += int(verdicts.anomaly.sum())
+        notes.seconds += seconds
     return [verdicts for verdicts, _ in judged]
 
 

@@ -31,6 +31,7 @@ def serve(**options: str | int | Path | None) -> None:
     from service.metrics import Metrics
     from service.registry import Registry
     from service.settings import read_settings
+    from service.telemetry import from_environment
 
     settings = read_settings(**{name: value for name, value in options.items() if value is not None})
     logging.config.dictConfig(config(settings.log_level))
@@ -52,7 +53,7 @@ def serve(**options: str | int | Path | None) -> None:
         click.echo(f"Kilter listens on http://{f'[{host}]' if ':' in host else host}:{port}  (Ctrl-C stops it)")
         sys.stdout.flush()
         server = uvicorn.Config(
-            create_app(settings, registry, metrics),
+            create_app(settings, registry, metrics, from_environment(os.environ)),
             log_config=None,
             access_log=False,
             server_header=False,
