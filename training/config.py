@@ -7,9 +7,8 @@ from typing import Any, Literal
 import msgspec
 
 from service.detector.errors import KilterError
+from service.detector.networks.names import ScoreName
 from training.rule import Rule, check
-
-ScoreName = Literal["elbo", "reconstruction"]
 
 
 class FitConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -19,13 +18,13 @@ class FitConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     hidden: int = 128
     latent: int | None = None
     """Dimensions of the latent space; chosen from the number of features if not given."""
-    components: int = 3
-    """Gaussians in the mixture of each numeric feature."""
+    components: int | None = None
+    """Gaussians in the mixture of each numeric feature; 3 if not given, 1 for more than 200 features."""
     steps: int = 900
     """Upper bound: fitting stops earlier when the held-out ELBO no longer improves."""
     batch_rows: int = 128
     learning_rate: float = 2e-3
-    weight_decay: float = 1e-4
+    weight_decay: float = 1e-2
     warm_up: float = 0.3
     """Share of the steps over which the weight of the KL term rises from 0 to 1."""
     free_bits: float = 0.0
@@ -43,7 +42,9 @@ class TrainConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """None: the smallest of 0.01, 0.02, 0.05, 0.1 that the data can support."""
     threshold: Rule = Rule()
     """How the rate is chosen if not by `target_fpr`."""
-    score: ScoreName = "elbo"
+    score: ScoreName = "neighbours"
+    memory_rows: int = 2048
+    """Most rows that the memory of the score `neighbours` holds, in each of its two spaces."""
     seed: int = 0
     split: Literal["auto", "random", "time"] = "auto"
     device: str = "auto"
@@ -93,6 +94,7 @@ def checked(config: TrainConfig) -> TrainConfig:
         ("fit.clip_norm", fit.clip_norm, 1e-6, 1e6),
         ("fit.patience", fit.patience, 1, 1_000_000),
         ("fit.threads", fit.threads, 1, 1024),
+        ("memory_rows", config.memory_rows, 16, 65_536),
         ("seed", config.seed, 0, 2**63 - 1),
     ]
     for name, value, low, high in bounds:

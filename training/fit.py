@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from service.detector.errors import KilterError
-from service.detector.networks.tabular import TabularShape, TabularVAE
+from service.detector.networks.tabular import TabularShape, TabularVAE, known
 from service.detector.schema import CategoricalColumn, Schema
 from training.checkpoint import Checkpoint, fingerprint
 from training.config import FitConfig
@@ -22,6 +22,8 @@ FOLDS = 5
 UNMASKED = 0.3
 """Share of the records of a batch that are shown whole; of each other one a share drawn from U(0, MASKED) is hidden."""
 MASKED = 0.8
+MIXTURE_FEATURES = 200
+"""More features than these have one Gaussian each: a mixture would take too long."""
 HELD_OUT_ROWS = 1024
 """Most rows of a fold on which the held-out ELBO is taken."""
 
@@ -55,7 +57,7 @@ def shape_of(schema: Schema, config: FitConfig) -> TabularShape:
         config.members,
         config.hidden,
         config.latent or latent_size(len(features)),
-        config.components,
+        config.components or (3 if len(features) <= MIXTURE_FEATURES else 1),
     )
 
 
@@ -155,7 +157,7 @@ def train_step(state: State, rows: Tensor, seen: list[npt.NDArray[np.int64]], co
     ]
     x = rows[torch.stack(picked).to(rows.device)]
     beta = min(1.0, (state.step + 1) / max(config.warm_up * config.steps, 1.0))
-    observed = (~torch.isnan(x)).to(x.dtype)
+    observed = known(x)
     posterior = network.encode(network.dense(x), observed * shown(network, x.shape[:2], generator))
     noise = torch.randn(posterior.mean.shape, generator=generator, device=rows.device)
     p = network.decode(posterior.mean + noise * (0.5 * posterior.log_variance).exp())
@@ -164,7 +166,7 @@ def train_step(state: State, rows: Tensor, seen: list[npt.NDArray[np.int64]], co
     # A dimension's first nats are free, so that it is used before it has to pay (Kingma et al., 2016).
     loss = reconstruction + beta * kl.clamp(min=config.free_bits).sum(-1)
     state.optimiser.zero_grad(set_to_none=True)
-    loss.sum().backward()  # type: ignore[no-untyped-call]
+    (loss.sum() / math.sqrt(len(network.shape.features))).backward()  # type: ignore[no-untyped-call]
     torch.nn.utils.clip_grad_norm_(network.parameters(), config.clip_norm)
     for group in state.optimiser.param_groups:
         group["lr"] = learning_rate(state.step, config)
@@ -190,7 +192,7 @@ def evaluate(state: State, rows: Tensor, held_out: list[npt.NDArray[np.int64]]) 
     size = min(HELD_OUT_ROWS, min(map(len, held_out)))
     with torch.no_grad():
         x = rows[torch.from_numpy(np.stack([part[:size] for part in held_out])).to(rows.device)]
-        posterior = network.encode(network.dense(x), (~torch.isnan(x)).to(x.dtype))
+        posterior = network.encode(network.dense(x), known(x))
         surprise = network.surprise(x, network.decode(posterior.mean))
         elbo = -(network.column_terms(x, surprise).sum(-1) + posterior.kl()).mean()
     steps = state.step - (state.history[-1].step if state.history else 0)

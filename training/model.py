@@ -6,12 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from service.detector.calibration import Calibration
 from service.detector.encode import Encoder
-from service.detector.networks.scored import ScoredShape, ScoredTabular
-from service.detector.runtime import OnnxProgram
+from service.detector.networks.scored import ScoredTabular
+from service.detector.runtime import OnnxProgram, pick_device
 from service.detector.scorer import Scorer
 from training.config import TrainConfig
 from training.data import Data
@@ -19,12 +18,12 @@ from training.export import export
 from training.history import Epoch
 from training.remedy import Remedy, fit_or_remedy
 from training.rows import take
+from training.scoring import build_program
 from training.split import Split, split, time_of
 from training.statistics import fit_schema
 from training.thresholds import Calibrated, thresholds_of_fit
 
 DIGITS = 4
-USUAL_ROWS = 2_000
 
 
 @dataclass(frozen=True)
@@ -60,24 +59,14 @@ def fit_model(
     parts = split(normal, config.target_fpr, config.seed, time_of(data.draft, data.table, config.split))
     schema = fit_schema(data.draft, data.table, parts.fit)
     x = Encoder(schema).encode(take(data.table, parts.fit))
-    device = _device(config.device)
+    device = pick_device(config.device)
     network, history, remedy = fit_or_remedy(
         x, schema, config.fit, seed=config.seed, device=device, checkpoint=checkpoint, progress=progress
     )
-    module = ScoredTabular(ScoredShape(network.shape, config.score))
-    module.network.load_state_dict(network.cpu().state_dict())
-    module.eval()
-    with torch.no_grad():
-        module.usual.copy_(module(torch.from_numpy(x[:USUAL_ROWS]))[3].median(0).values)
+    module = build_program(network.cpu(), x, schema, config.score, config.memory_rows, config.seed)
     began = time.process_time()
     program = export(module, x.shape[1])
     export_cpu_s = time.process_time() - began
     scorer = Scorer(schema, OnnxProgram(program, x.shape[1]))
     thresholds = thresholds_of_fit(data, config, parts, scorer, DIGITS)
     return Fitted(scorer, thresholds, module, program, history, remedy, parts, export_cpu_s)
-
-
-def _device(wanted: str) -> str:
-    if wanted != "auto":
-        return wanted
-    return "cuda" if torch.cuda.is_available() else "cpu"

@@ -13,6 +13,7 @@ import service
 from service.detector import artifact
 from service.detector.detector import Detector
 from service.detector.inputs import Table
+from service.detector.networks.names import UNITS
 from training import calibrate
 from training.card import model_card
 from training.checkup import check_up
@@ -52,7 +53,7 @@ def package(
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         schema=scorer.schema,
         network=msgspec.to_builtins(fitted.module.shape),
-        score=artifact.ScoreInfo(config.score, "nats", DIGITS, TOLERANCE),
+        score=artifact.ScoreInfo(config.score, UNITS[config.score], DIGITS, TOLERANCE),
         calibration=calibrate.info(calibration, parts.how, chosen, groups),
         training=provenance(data, fitted, config),
         libraries={"kilter": service.__version__, **{name: library_version(name) for name in LIBRARIES}},

@@ -1,16 +1,18 @@
 """Runs a network's exported program: ONNX Runtime on a CPU, the torch network rebuilt from its tensors on a GPU.
 
-A program takes the encoded matrix, float32 (n, features), and gives named outputs:
+A program takes the encoded matrix, float32 (n, features), NaN where a value is missing and infinite where it is not to
+be looked at, and gives named outputs:
 
 - `score`, (n,): higher is stranger, in the unit that the manifest states.
 - `reconstruction` and `kl`, (n,): the two terms of the negative ELBO, in nats.
-- `terms`, (n, columns): what each column contributes to the score, above what is usual for it.
+- `terms`, (n, columns): the surprise of each column under the network in nats, above what is usual for it.
 - `expected`, (n, features): what the network expects of each feature given the record: a standardised number, the
   probability of a flag, the code of the likeliest level.
 """
 
 import re
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -21,6 +23,8 @@ from service.detector.errors import ArtifactError, KilterError
 from service.detector.networks import build
 
 OUTPUTS = ("score", "reconstruction", "kl", "terms", "expected")
+DRIVERS = (Path("/dev/nvidiactl"), Path("/dev/dxg"), Path("/dev/kfd"))
+"""Where a GPU's driver shows: without one, torch, which takes seconds to import, need not be asked."""
 CHUNK = 1024
 """Rows per call: larger batches go faster in pieces that stay in the cache."""
 
@@ -97,7 +101,7 @@ class TorchProgram:
 
 def pick_device(device: str) -> str:
     """Resolve `auto`, `cpu`, `cuda` or `cuda:n` to what is there. Raises KilterError if it is not."""
-    if device == "cpu":
+    if device == "cpu" or (device == "auto" and not any(map(Path.exists, DRIVERS))):
         return "cpu"
     if device not in ("auto", "cuda") and not re.fullmatch(r"cuda:\d+", device):
         raise KilterError(f"the device is auto, cpu, cuda or cuda:n, not {device!r}")

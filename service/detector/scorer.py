@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from service.detector import inputs
+from service.detector.attribution import attribute
 from service.detector.encode import Encoder
 from service.detector.errors import KilterError, RecordsError
 from service.detector.reasons import Reason, explain
@@ -65,8 +66,10 @@ class Scorer:
         score, *detail = self.program.run(x, names)
         score = np.round(score, DECIMALS)
         score[[problem.row for problem in table.problems if problem.row is not None]] = np.nan
-        found = explain(self.schema, table, *detail, limit=reasons) if reasons else None
-        return Scores(score, found, table, x)
+        if not reasons:
+            return Scores(score, None, table, x)
+        fall, expected = attribute(self.schema, self.program, x, score, *detail)
+        return Scores(score, explain(self.schema, table, fall, expected, limit=reasons), table, x)
 
     def outputs(self, data: Any, names: Sequence[str]) -> list[Floats]:
         """Outputs of the program (`service.detector.runtime`) by name. Raises RecordsError."""

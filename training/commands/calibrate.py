@@ -4,13 +4,8 @@ from pathlib import Path
 
 import click
 
-from service.detector import artifact, store
-from service.detector.promise import in_words
 from training.commands.options import group_option, threshold_options
-from training.labelled import read_labelled
-from training.recalibrate import recalibrate
 from training.rule import Rule
-from training.words import by_group, promise
 
 
 @click.command()
@@ -39,6 +34,13 @@ def calibrate(
     The rows must be new to the model and known to be normal: anomalies among them hide others of their kind. The exit
     status is 1 if some rows could not be read.
     """
+    # Imported here: `kilter --help` only wants to know what the command is called.
+    from service.detector import artifact, store
+    from service.detector.promise import in_words
+    from training.labelled import read_labelled
+    from training.recalibrate import recalibrate
+    from training.words import by_group, promise
+
     manifest = artifact.read(store.resolve(model)).manifest
     if group_by is None and manifest.calibration.by_group is not None:
         group_by = manifest.calibration.by_group.column

@@ -1,16 +1,14 @@
 """`kilter evaluate`."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 import msgspec
 
-from service.detector import load
-from training.evaluate import evaluate as evaluate_rows
-from training.evaluation import Evaluation
-from training.labelled import read_labelled
-from training.provenance import file_digest, was_trained_on
-from training.words import verdicts
+if TYPE_CHECKING:
+    from training.evaluation import Evaluation
+
 
 SEEN = "The model was trained on this file, so the figures are better than they will be on new rows."
 
@@ -31,6 +29,12 @@ def evaluate(
     MODEL is a model's folder or a version's; FILE holds rows that it was not trained on. The exit status is 1 if some
     rows could not be read.
     """
+    # Imported here: `kilter --help` only wants to know what the command is called.
+    from service.detector import load
+    from training.evaluate import evaluate as evaluate_rows
+    from training.labelled import read_labelled
+    from training.provenance import file_digest, was_trained_on
+
     detector = load(model)
     rows = read_labelled(file, detector.schema, detector.manifest.training, label, normal)
     seen = was_trained_on(detector.manifest.training, file_digest(file))
@@ -45,8 +49,10 @@ def evaluate(
     context.exit(1 if found.problems else 0)
 
 
-def described(evaluation: Evaluation) -> list[str]:
+def described(evaluation: "Evaluation") -> list[str]:
     """An evaluation as lines of text: verdicts first, then the table of figures."""
+    from training.words import verdicts
+
     frame = evaluation.frame().dropna(subset="value")
     table = frame.to_string(index=False, na_rep="", float_format=lambda value: f"{value:.4f}", justify="right")
     unread = [f"Rows left out, since they cannot be read: {evaluation.problems:,}."] if evaluation.problems else []

@@ -10,12 +10,8 @@ from tqdm import tqdm
 from service.detector.errors import KilterError
 from service.detector.promise import in_words
 from training.commands.options import as_table, group_option, threshold_options
-from training.config import read_config
-from training.data import Source
 from training.history import Epoch
-from training.pipeline import train as train_model
 from training.rule import Rule
-from training.words import by_group, verdicts
 
 
 @click.command()
@@ -32,7 +28,7 @@ from training.words import by_group, verdicts
 )
 @threshold_options
 @group_option("one threshold for all")
-@click.option("--score", help="elbo or reconstruction.")
+@click.option("--score", help="neighbours, elbo or reconstruction.  [default: neighbours]")
 @click.option("--split", type=click.Choice(["auto", "random", "time"]), help="How calibration rows are set apart.")
 @click.option("--seed", type=int, help="Same seed, data and machine: same model.  [default: 0]")
 @click.option("--device", help="auto, cpu or cuda.  [default: auto]")
@@ -59,6 +55,12 @@ def train(
 
     FILES are CSV (any delimiter, encoding and compression), Parquet, Arrow or npz with the same columns.
     """
+    # Imported here: torch takes seconds, and `kilter --help` only wants to know what the command is called.
+    from training.config import read_config
+    from training.data import Source
+    from training.pipeline import train as train_model
+    from training.words import by_group, verdicts
+
     if normal is not None and label is None:
         raise KilterError("--normal is the value of a label column: name the column with --label")
     settings = read_config(

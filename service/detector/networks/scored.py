@@ -1,16 +1,34 @@
 """A tabular network together with its score: the program that is exported, calibrated and served."""
 
+import math
 from collections.abc import Mapping
 from typing import Any, Literal
 
 import msgspec
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from service.detector.errors import ArtifactError
-from service.detector.networks.tabular import TabularShape, TabularVAE
+from service.detector.networks.geometry import Geometry, GeometryShape
+from service.detector.networks.marginals import Marginals, MarginalsShape
+from service.detector.networks.memory import Memory, MemoryShape
+from service.detector.networks.names import ScoreName
+from service.detector.networks.tabular import Likelihood, Posterior, TabularShape, TabularVAE
 
-ScoreName = Literal["elbo", "reconstruction"]
+LOCAL_WEIGHT = 8.0
+LOCAL_THRESHOLD = 1.15
+LOCAL_SHARPNESS = 3.0
+
+
+class NeighboursShape(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What rebuilds the score `neighbours`."""
+
+    geometry: GeometryShape
+    inputs: MemoryShape
+    latent: MemoryShape
+    marginals: MarginalsShape
+    whitening: Literal["full", "diagonal"]
 
 
 class ScoredShape(msgspec.Struct, frozen=True, tag="tabular-vae", tag_field="kind", forbid_unknown_fields=True):
@@ -18,25 +36,78 @@ class ScoredShape(msgspec.Struct, frozen=True, tag="tabular-vae", tag_field="kin
 
     network: TabularShape
     score: ScoreName
+    neighbours: NeighboursShape | None = None
+
+
+class Neighbours(nn.Module):
+    """The default score: a robust core, and local evidence that decides the top of the ranking.
+
+    Core C: how far a record is from the rows that nothing speaks against, in the space of its values and in the latent
+    one, and how rare its values are. Local L: how far it is from the memory's rows and their tangent planes in both
+    spaces. The score is C + 8 softplus(3 (L - 1.15)) / 3, so that anomalies hidden among the training rows, which
+    spoil L, leave the ranking to C, and an L beyond what is usual decides by itself.
+    """
+
+    input_scale: Tensor
+    latent_scale: Tensor
+    whitening: Tensor
+
+    def __init__(self, network: TabularShape, shape: NeighboursShape) -> None:
+        super().__init__()
+        self.geometry = Geometry(shape.geometry, network.columns, len(network.where("level")))
+        self.inputs = Memory(shape.inputs)
+        self.latent = Memory(shape.latent)
+        self.marginals = Marginals(shape.marginals)
+        self.full = shape.whitening == "full"
+        dense = shape.geometry.dense
+        self.register_buffer("input_scale", torch.ones(()))
+        self.register_buffer("latent_scale", torch.ones(()))
+        self.register_buffer("whitening", torch.zeros(dense, dense) if self.full else torch.ones(dense))
+
+    def embed(self, network: TabularVAE, x: Tensor, posterior: Posterior, p: Likelihood) -> tuple[Tensor, Tensor]:
+        """Points in the space of the values, (n, axes), and in the latent space, (n, axes).
+
+        The latter joins the members' posterior means and the whitened residual.
+        """
+        points, residual = self.geometry(network, x, p)
+        means = posterior.mean.transpose(0, 1).reshape(len(x), -1) / math.sqrt(posterior.mean.shape[0])
+        whitened = residual @ self.whitening if self.full else residual * self.whitening
+        return points / self.input_scale, torch.cat([means, whitened], dim=-1) / self.latent_scale
+
+    def forward(self, network: TabularVAE, x: Tensor, posterior: Posterior, p: Likelihood) -> Tensor:
+        """The score, (n,)."""
+        points, latent = self.embed(network, x, posterior, p)
+        (core, local), (latent_core, latent_local) = self.inputs(points), self.latent(latent)
+        robust = (core + latent_core + self.marginals(x)) / 3
+        excess = functional.softplus(LOCAL_SHARPNESS * ((local + latent_local) / 2 - LOCAL_THRESHOLD))
+        score: Tensor = robust + LOCAL_WEIGHT * excess / LOCAL_SHARPNESS
+        return score
 
 
 class ScoredTabular(nn.Module):
     """Gives the outputs of a program (`service.detector.runtime`) for encoded records."""
 
     usual: Tensor
-    """(columns,): each column's usual term, its median over records that the network did not see."""
+    """(columns,): each column's usual term, its median over fitting rows."""
 
     def __init__(self, shape: ScoredShape) -> None:
         super().__init__()
         self.shape = shape
         self.network = TabularVAE(shape.network)
+        self.neighbours = Neighbours(shape.network, shape.neighbours) if shape.neighbours else None
         self.register_buffer("usual", torch.zeros(shape.network.columns))
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
         """`score`, `reconstruction`, `kl`, `terms`, `expected` for x, (n, features)."""
-        reconstruction, kl, terms, expected = self.network(x)
-        score = reconstruction + kl if self.shape.score == "elbo" else reconstruction
-        return score, reconstruction, kl, terms - self.usual, expected
+        network = self.network
+        posterior, p = network.infer(x)
+        terms = network.column_terms(x, network.surprise(x, p)).mean(0)
+        reconstruction, kl = terms.sum(-1), posterior.kl().mean(0)
+        if self.neighbours is not None:
+            score = self.neighbours(network, x, posterior, p)
+        else:
+            score = reconstruction + kl if self.shape.score == "elbo" else reconstruction
+        return score, reconstruction, kl, terms - self.usual, network.expected(p)
 
 
 def from_manifest(network: Mapping[str, Any]) -> nn.Module:

@@ -60,6 +60,16 @@ class Likelihood(NamedTuple):
     """(members, n, slots): log probability of each level of each feature, one after the other."""
 
 
+def known(x: Tensor) -> Tensor:
+    """1 where an encoded feature has a value, 0 where it is missing (NaN) or hidden (infinite)."""
+    return torch.isfinite(x).to(x.dtype)
+
+
+def clean(x: Tensor) -> Tensor:
+    """Encoded features with 0 where they are missing or hidden."""
+    return torch.where(torch.isfinite(x), x, 0.0)
+
+
 def _linear(members: int, inputs: int, outputs: int) -> nn.Parameter:
     return nn.Parameter(torch.randn(members, inputs, outputs) * (2.0 / (inputs + outputs)) ** 0.5)
 
@@ -133,12 +143,20 @@ class TabularVAE(nn.Module):
         self.encoder = Layers(shape.members, len(dense) + len(shape.features), shape.hidden, 2 * shape.latent)
         outputs = 3 * shape.components * len(gaussian) + len(flag) + len(slots)
         self.decoder = Layers(shape.members, shape.latent, shape.hidden, outputs)
+        self._spread_components()
+
+    def _spread_components(self) -> None:
+        """Start the components of each mixture apart, or they would stay one."""
+        numbers = len(self.gaussian) * self.shape.components
+        if self.shape.components > 1:
+            start = torch.linspace(-1, 1, self.shape.components).repeat_interleave(len(self.gaussian))
+            with torch.no_grad():
+                self.decoder.biases[-1][..., numbers : 2 * numbers] += start
 
     def dense(self, x: Tensor) -> Tensor:
-        """Numbers, flags as -1 and 1, and one-hot levels, (..., dense); 0 where missing or unseen."""
-        observed = torch.nan_to_num(x)
-        flags = torch.where(torch.isnan(x), 0.0, 2 * observed - 1)[..., self.flag]
-        return torch.cat([observed[..., self.gaussian], flags, self.hits(x)], dim=-1)
+        """Numbers, flags as -1 and 1, and one-hot levels, (..., dense); 0 where missing, hidden or unseen."""
+        flags = ((2 * clean(x) - 1) * known(x))[..., self.flag]
+        return torch.cat([clean(x)[..., self.gaussian], flags, self.hits(x)], dim=-1)
 
     def hits(self, x: Tensor) -> Tensor:
         """Whether each level of each feature is the observed one, (..., slots)."""
@@ -171,8 +189,8 @@ class TabularVAE(nn.Module):
         )
 
     def surprise(self, x: Tensor, p: Likelihood) -> Tensor:
-        """-log p(x_j | z) of every observed feature in nats, 0 where missing: (members, n, features)."""
-        observed = torch.nan_to_num(x)
+        """-log p(x_j | z) of every feature in nats, 0 where missing or hidden: (members, n, features)."""
+        observed = clean(x)
         number = observed[..., None, self.gaussian]
         standard = (number - p.mean) * (-p.log_sigma).exp()
         parts = p.weight - p.log_sigma - 0.5 * standard.square() - HALF_LOG_TWO_PI
@@ -182,7 +200,7 @@ class TabularVAE(nn.Module):
         seen = hit @ self.slot_group
         level = -((p.level * hit) @ self.slot_group) - (1 - seen) * self.unseen.log()
         joined = torch.cat([gaussian, flag, level], dim=-1)
-        return torch.where(torch.isnan(x), 0.0, joined[..., self.order])
+        return joined[..., self.order] * known(x)
 
     def column_terms(self, x: Tensor, surprise: Tensor) -> Tensor:
         """Surprise per column with that of its being missing or not: (members, n, columns)."""
@@ -202,12 +220,16 @@ class TabularVAE(nn.Module):
         joined = torch.cat([gaussian, p.flag.mean(0), *codes], dim=-1)
         return joined[:, self.order]
 
+    def infer(self, x: Tensor) -> tuple[Posterior, Likelihood]:
+        """The posterior of records, (n, features), and the likelihood at its mean, with no sampling noise."""
+        posterior = self.encode(self.dense(x), known(x))
+        return posterior, self.decode(posterior.mean)
+
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Reconstruction (n,) and KL (n,) in nats, column terms (n, columns) and expected (n, features).
 
-        The ELBO is taken at the posterior mean, z = E[q(z | x)]: a plug-in value, with no sampling noise.
+        The ELBO is taken at the posterior mean, z = E[q(z | x)]: a plug-in value.
         """
-        posterior = self.encode(self.dense(x), (~torch.isnan(x)).to(x.dtype))
-        p = self.decode(posterior.mean)
+        posterior, p = self.infer(x)
         terms = self.column_terms(x, self.surprise(x, p)).mean(0)
         return terms.sum(-1), posterior.kl().mean(0), terms, self.expected(p)
