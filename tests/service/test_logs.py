@@ -3,8 +3,13 @@
 import json
 import logging
 import sys
+from typing import Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from service.logs import JsonFormatter
+from tests.support.serving import RECORD, Broken, Squares, client, detector
 
 
 def test_a_line_is_one_json_object() -> None:
@@ -28,3 +33,52 @@ def test_an_exception_is_told_by_type_and_place_alone() -> None:
     assert line["exception"].startswith("ValueError < ")
     assert "test_logs.py" in line["exception"]
     assert "secret" not in line["exception"]
+
+
+# Marked, since a word of a log line may be drawn.
+LONG = st.text(st.characters(codec="utf-8"), max_size=30).map("«{}»".format)
+VALUES = st.one_of(LONG, st.floats(1e7, 1e15), st.integers(10**9, 10**15), st.lists(LONG, max_size=2))
+
+
+class Kept(logging.Handler):
+    """Keeps the lines that would be written."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lines: list[str] = []
+        self.setFormatter(JsonFormatter())
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.lines.append(self.format(record))
+
+
+@given(
+    st.fixed_dictionaries(dict.fromkeys(("colour", "amount"), VALUES)),
+    st.sampled_from([Squares(), Broken()]),
+    st.sampled_from(["application/json", "text/csv"]),
+)
+@settings(deadline=None)
+def test_no_line_holds_a_value_of_a_record(values: dict[str, Any], program: Squares, kind: str) -> None:
+    """Whether the record is judged, refused, or the service fails on it; model, counts and durations are told."""
+    kept = Kept()
+    root = logging.getLogger("service")
+    root.addHandler(kept)
+    level, root.level = root.level, logging.DEBUG
+    try:
+        with client(detector(program=program)) as http:
+            answer = http.post(
+                "/v1/models/shop/score",
+                content=json.dumps(RECORD | values),
+                headers={"content-type": kind, "x-request-id": "r"},
+            )
+    finally:
+        root.removeHandler(kept)
+        root.setLevel(level)
+    text = "\n".join(kept.lines)
+    for value in values.values():
+        for part in value if isinstance(value, list) else [value]:
+            assert json.dumps(part, ensure_ascii=False).strip('"') not in text
+    told = json.loads(kept.lines[-1])
+    assert told["status"] == answer.status_code
+    assert (told["request_id"], told["model"], told["version"]) == ("r", "shop", 3)
+    assert told.keys() >= {"records", "anomalies", "rejected", "milliseconds", "detector_milliseconds"}

@@ -1,0 +1,145 @@
+"""Traces: a span for every request, in the trace that it came with."""
+
+import logging
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.trace import SpanKind, StatusCode
+
+from service.app import create_app
+from service.metrics import Metrics
+from service.registry import Registry
+from service.settings import Settings
+from service.telemetry import Tracing, from_environment, trace_id
+from tests.support.serving import RECORD, STRANGE, Broken, Client, detector
+
+SCORE = "/v1/models/shop/score"
+PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+
+
+class Traced(Client):
+    """A client of a service whose spans stay in memory."""
+
+    def __init__(self, program: Broken | None = None) -> None:
+        self._exporter = InMemorySpanExporter()
+        provider = TracerProvider(shutdown_on_exit=False)
+        provider.add_span_processor(SimpleSpanProcessor(self._exporter))
+        metrics = Metrics()
+        registry = Registry(metrics, [detector(program=program)])
+        super().__init__(create_app(Settings(), registry, metrics, Tracing(provider)))
+
+    @property
+    def spans(self) -> tuple[ReadableSpan, ...]:
+        return self._exporter.get_finished_spans()
+
+
+@pytest.fixture
+def traced() -> Iterator[Traced]:
+    with Traced() as client:
+        yield client
+
+
+def test_a_request_continues_the_trace_that_it_came_with(traced: Traced, caplog: pytest.LogCaptureFixture) -> None:
+    """Its span is a child of the caller's, tells what was judged, and its ids stand in the log line."""
+    with caplog.at_level(logging.INFO):
+        traced.post(SCORE, json={"records": [RECORD, STRANGE]}, headers={"traceparent": PARENT, "x-request-id": "r"})
+    (span,) = traced.spans
+    assert span.context is not None
+    assert span.parent is not None
+    assert f"{span.context.trace_id:032x}" == PARENT.split("-")[1]
+    assert f"{span.parent.span_id:016x}" == PARENT.split("-")[2]
+    assert (span.name, span.kind) == ("POST /v1/models/{name}/score", SpanKind.SERVER)
+    told = dict(span.attributes or {})
+    assert told.pop("kilter.detector_milliseconds")
+    assert told == {
+        "http.request.method": "POST",
+        "http.response.status_code": 200,
+        "http.route": "/v1/models/{name}/score",
+        "url.path": SCORE,
+        "url.scheme": "http",
+        "kilter.request_id": "r",
+        "kilter.model": "shop",
+        "kilter.version": 3,
+        "kilter.records": 2,
+        "kilter.anomalies": 1,
+        "kilter.rejected": 0,
+    }
+    (line,) = [record.__dict__["fields"] for record in caplog.records if record.message == "request"]
+    assert line["trace_id"] == PARENT.split("-")[1]
+    assert line["span_id"] == f"{span.context.span_id:016x}"
+
+
+def test_a_request_without_a_trace_begins_one(traced: Traced) -> None:
+    """Each its own."""
+    traced.get("/v1/models")
+    traced.get("/v1/models")
+    first, second = (span.context for span in traced.spans)
+    assert first is not None
+    assert second is not None
+    assert first.trace_id != second.trace_id
+
+
+def test_what_the_platform_asks_is_not_traced(traced: Traced) -> None:
+    """Health, readiness and metrics, every few seconds, would be most of all spans."""
+    for path in ("/healthz", "/readyz", "/metrics"):
+        traced.get(path)
+    assert traced.spans == ()
+
+
+def test_a_trace_is_an_example_of_a_duration(traced: Traced) -> None:
+    """Where OpenMetrics is asked for, a bucket names a trace that fell into it."""
+    traced.get("/v1/models", headers={"traceparent": PARENT})
+    shown = traced.get("/metrics", headers={"accept": "application/openmetrics-text; version=1.0.0"}).text
+    assert f'# {{trace_id="{PARENT.split("-")[1]}"}}' in shown
+
+
+def test_a_failure_is_one_of_the_span_and_tells_no_value() -> None:
+    """A span of a request that the service failed on has status error, and no text of the exception."""
+    with Traced(Broken()) as traced:
+        traced.post(SCORE, json=RECORD)
+        (span,) = traced.spans
+    assert span.status.status_code is StatusCode.ERROR
+    assert span.events == ()
+    assert "52.5" not in span.to_json()
+
+
+def test_nothing_is_sent_unless_an_endpoint_is_named() -> None:
+    """By OpenTelemetry's own variables."""
+    assert from_environment({}) is None
+    assert from_environment({"OTEL_EXPORTER_OTLP_ENDPOINT": ""}) is None
+    assert from_environment({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://x", "OTEL_SDK_DISABLED": "true"}) is None
+    assert from_environment({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9"}) is not None
+
+
+def test_the_service_stands_without_the_extra() -> None:
+    """An endpoint that is named is then told of in the log; and without one nothing of the SDK is imported."""
+    code = """
+import sys
+import service.app, service.commands.serve
+from service.telemetry import from_environment
+assert from_environment({}) is None
+assert not [name for name in sys.modules if name.startswith(("opentelemetry.sdk", "opentelemetry.exporter"))]
+sys.modules["opentelemetry.sdk"] = sys.modules["opentelemetry.exporter"] = None
+assert from_environment({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9"}) is None
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "pip install 'kilter[telemetry]'" in done.stderr
+
+
+@given(st.one_of(st.text(), st.from_regex(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}", fullmatch=True)))
+def test_a_trace_id_is_one_by_w3c(header: str) -> None:
+    """Of a header that is none there is no id, and never anything but 32 hexadecimal digits that are not all zero."""
+    scope = {"headers": [(b"traceparent", header.encode("latin-1", "replace"))]}
+    found = trace_id(scope)
+    assert found is None or (len(found) == 32 and int(found, 16) > 0 and found in header)
+    if header.startswith("00-") and found is None:
+        parts = header.split("-")
+        assert len(parts) != 4 or "" in parts or int(parts[1], 16) == 0 or int(parts[2], 16) == 0
