@@ -8,7 +8,7 @@ from service.detector.groups import Groups
 from service.detector.inputs import Table
 
 CONFIDENCE = 0.95
-DRAWS = 50_000
+DRAWS = 20_000
 
 
 def expected_flags(table: Table, common: Calibration, groups: Groups | None) -> tuple[int, int]:

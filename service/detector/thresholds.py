@@ -29,9 +29,10 @@ def thresholds_of(found: Artifact) -> Thresholds:
     column = next((c for c in found.manifest.schema.fields if c.name == info.by_group.column), None)
     if column is None or isinstance(column, TimestampColumn):
         raise ArtifactError(f"{MANIFEST}: the schema has no column {info.by_group.column!r} that can group records")
-    ends = np.cumsum([group.size for group in info.by_group.groups])
+    ends = np.cumsum([group.size for group in info.by_group.groups], dtype=np.int64)
     calibrations = {}
-    for group, scores in zip(info.by_group.groups, np.split(found.tensors[GROUP_SCORES], ends[:-1]), strict=True):
+    parts = np.split(found.tensors.get(GROUP_SCORES, np.empty(0)), ends)[:-1]
+    for group, scores in zip(info.by_group.groups, parts, strict=True):
         place = f"calibration of the group {group.value!r}"
         if group.value in calibrations:
             raise ArtifactError(f"{MANIFEST}: {place} stands there twice")
