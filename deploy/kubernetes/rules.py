@@ -1,6 +1,6 @@
 """Print the rules of deploy/prometheus/rules as objects of the Prometheus operator; standard library alone.
 
-    python deploy/kubernetes/rules.py > deploy/kubernetes/overlays/monitoring/rules.yaml
+python deploy/kubernetes/rules.py > deploy/kubernetes/overlays/monitoring/rules.yaml
 """
 
 import sys

@@ -1,0 +1,77 @@
+"""The compose files: by the schema, with every file there that they mount, and rules in haste that are still rules."""
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from service.settings import Settings
+
+ROOT = Path(__file__).parents[2]
+DEPLOY = ROOT / "deploy"
+FILES = ("compose.yaml", "compose.demo.yaml")
+
+
+def services(name: str) -> dict[str, dict[str, Any]]:
+    found: dict[str, dict[str, Any]] = yaml.safe_load((DEPLOY / name).read_text())["services"]
+    return found
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_it_fits_the_schema(name: str) -> None:
+    """That of the compose specification, in which a misspelt key is an error."""
+    check = Path(sys.executable).with_name("check-jsonschema")
+    command = [check, "--builtin-schema", "vendor.compose-spec", DEPLOY / name]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+
+
+def test_what_is_mounted_is_there() -> None:
+    """Every folder of the repository that a container sees."""
+    mounts = [volume.split(":")[0] for one in services("compose.yaml").values() for volume in one.get("volumes", [])]
+    folders = {DEPLOY / mount for mount in mounts if mount.startswith("./")}
+    assert folders
+    for folder in folders:
+        assert any(folder.iterdir()), folder
+
+
+def test_ours_have_the_least_rights() -> None:
+    """As in Kubernetes: no capability, a root filesystem that is only read."""
+    for name in ("model", "kilter", "traffic"):
+        one = services("compose.yaml")[name]
+        assert one["read_only"] is True
+        assert one["cap_drop"] == ["ALL"]
+        assert one["security_opt"] == ["no-new-privileges:true"]
+
+
+def test_ports_are_open_to_this_machine_alone() -> None:
+    """Nothing here asks who is there."""
+    ports = [port for one in services("compose.yaml").values() for port in one.get("ports", [])]
+    assert ports
+    assert all(port.startswith("127.0.0.1:") for port in ports)
+
+
+def test_the_service_has_time_to_answer_what_it_accepted() -> None:
+    """More than its own limit."""
+    seconds = int(services("compose.yaml")["kilter"]["stop_grace_period"].removesuffix("s"))
+    assert seconds > Settings.model_fields["shutdown_seconds"].default
+
+
+def test_rules_in_haste_differ_in_their_times_alone(tmp_path: Path) -> None:
+    """The demonstration's Prometheus has every rule, evaluated every five seconds, that waits fifteen."""
+    (script,) = services("compose.demo.yaml")["prometheus"]["command"]
+    script = script.replace("$$", "$").replace("/etc/prometheus", str(DEPLOY / "prometheus"))
+    script = script.replace("/tmp", str(tmp_path)).replace("exec /bin/prometheus", "true")  # noqa: S108
+    subprocess.run(["/bin/sh", "-ec", script], check=True)
+    for made in (tmp_path / "rules").iterdir():
+        usual = yaml.safe_load((DEPLOY / "prometheus" / "rules" / made.name).read_text())
+        for group in usual["groups"]:
+            group |= {"interval": "5s"} if "interval" in group else {}
+            for rule in group["rules"]:
+                rule |= {"for": "15s"} if "for" in rule else {}
+        assert yaml.safe_load(made.read_text()) == usual
+    config = yaml.safe_load((tmp_path / "prometheus.yml").read_text())
+    assert config["global"]["scrape_interval"] == config["global"]["evaluation_interval"] == "5s"
