@@ -93,7 +93,9 @@ def held(condition: Flags, evaluations: int) -> Flags:
 def pages(seen: Traffic, upper: float) -> int:
     """How often the alert begins to fire after the first day, every window counted by itself."""
     start = DAY_S // EVALUATION_S
-    return sum(int(np.diff(firing(seen, upper, tier)[start:].astype(np.int8), prepend=0).clip(0).sum()) for tier in TIERS)
+    return sum(
+        int(np.diff(firing(seen, upper, tier)[start:].astype(np.int8), prepend=0).clip(0).sum()) for tier in TIERS
+    )
 
 
 def false_pages(rng: np.random.Generator, rate: float, size: int, months: int) -> tuple[float, float]:
@@ -142,7 +144,10 @@ def report(months: int, runs: int, seed: int) -> str:
             alarms.append([name, f"{size:,}", f"{mean:.4f} ± {error:.4f}"])
         for share in (0.05, 0.2):
             waited = delays(rng, rate, SIZES[0], share, runs)
-            cells = [number(float(q), 1) if np.isfinite(q) else "over a day" for q in np.quantile(waited, [0.5, 1.0], method="higher")]
+            cells = [
+                number(float(q), 1) if np.isfinite(q) else "over a day"
+                for q in np.quantile(waited, [0.5, 1.0], method="higher")
+            ]
             waits.append([name, f"{share:.0%}", *cells])
     return "\n\n".join(
         [

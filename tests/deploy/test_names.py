@@ -1,0 +1,107 @@
+"""Every metric that a rule, a dashboard, an autoscaler or the runbook names is exposed, and every one has a consumer."""
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from service.metrics import Metrics
+from tests.support.serving import detector
+
+DEPLOY = Path(__file__).parents[2] / "deploy"
+RULES = [
+    rule
+    for path in sorted((DEPLOY / "prometheus" / "rules").glob("*.yml"))
+    for group in yaml.safe_load(path.read_text())["groups"]
+    for rule in group["rules"]
+]
+RECORDED = {rule["record"] for rule in RULES if "record" in rule}
+DASHBOARD = json.loads((DEPLOY / "grafana" / "dashboards" / "kilter.json").read_text())
+NAME = re.compile(r"(?<![\w:.])(?:[a-z_]+:)?(?:kilter|process)_[a-z0-9_]+(?::[a-z0-9_]+)?(?![\w:.-]|\()")
+
+
+def families() -> dict[str, set[str]]:
+    """The metrics of a service with a model, and the names of their samples."""
+    metrics = Metrics()
+    model = metrics.loaded(detector())
+    metrics.requests.labels("/healthz", "200").observe(0.1)
+    assert model
+    return {
+        family.name: {sample.name for sample in family.samples if not sample.name.endswith("_created")}
+        for family in metrics.registry.collect()
+    }
+
+
+FAMILIES = families()
+EXPOSED = {name for names in FAMILIES.values() for name in names}
+
+
+def named(text: str) -> set[str]:
+    """The metrics and recorded series that a text names."""
+    return set(NAME.findall(text))
+
+
+def expressions(panels: list[dict[str, Any]]) -> Iterator[str]:
+    """The queries of a dashboard's panels."""
+    for panel in panels:
+        yield from (target["expr"] for target in panel.get("targets", []))
+
+
+def consumers() -> dict[str, set[str]]:
+    """Names by who consumes them."""
+    found = {f"rule {i}, {rule.get('record', rule.get('alert'))}": named(rule["expr"]) for i, rule in enumerate(RULES)}
+    found |= {f"panel {i}": named(expr) for i, expr in enumerate(expressions(DASHBOARD["panels"]))}
+    for variable in DASHBOARD["templating"]["list"]:
+        found[f"variable {variable['name']}"] = named(variable["query"]["query"])
+    for path in (DEPLOY / "kubernetes" / "overlays" / "autoscaling").glob("*.yaml"):
+        found[path.name] = named(path.read_text())
+    return found
+
+
+def test_every_metric_that_is_named_is_exposed() -> None:
+    """By the service, or recorded by a rule."""
+    texts = consumers() | {"runbook": named((DEPLOY / "RUNBOOK.md").read_text())}
+    for i, rule in enumerate(RULES):
+        texts[f"annotations {i}"] = named(" ".join(rule.get("annotations", {}).values()))
+    for place, names in texts.items():
+        assert names <= EXPOSED | RECORDED | set(FAMILIES), (place, names - EXPOSED - RECORDED)
+
+
+def test_every_metric_that_is_exposed_has_a_consumer() -> None:
+    """An alert, a dashboard or an autoscaler."""
+    used = {name for names in consumers().values() for name in names}
+    assert [family for family, samples in FAMILIES.items() if not samples & used] == []
+
+
+def test_every_recorded_series_has_a_consumer() -> None:
+    """What nobody reads need not be recorded."""
+    used = {name for names in consumers().values() for name in names}
+    assert RECORDED - used == set()
+
+
+def test_the_alerts_that_help_texts_name_exist() -> None:
+    """A metric's help text says which alert consumes it."""
+    metrics = Metrics()
+    metrics.loaded(detector())
+    alerts = {rule["alert"] for rule in RULES if "alert" in rule}
+    for family in metrics.registry.collect():
+        assert set(re.findall(r"Kilter[A-Z]\w+", family.documentation)) <= alerts, family.name
+
+
+def test_every_panel_says_what_it_shows() -> None:
+    """By title and description, and without overlaps or a name twice."""
+    panels = DASHBOARD["panels"]
+    assert len({panel["id"] for panel in panels}) == len(panels)
+    shown = [panel for panel in panels if panel["type"] != "row"]
+    assert all(panel["title"] and panel["description"] and panel["targets"] for panel in shown)
+    cells = [
+        (panel["gridPos"]["x"] + x, panel["gridPos"]["y"] + y)
+        for panel in panels
+        for x in range(panel["gridPos"]["w"])
+        for y in range(panel["gridPos"]["h"])
+    ]
+    assert len(set(cells)) == len(cells)
+    assert max(x for x, _ in cells) < 24
