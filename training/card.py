@@ -1,11 +1,12 @@
 """The model card: what a model is, what it was made from, and what it must not be trusted with, in words."""
 
 from service.detector.artifact import Manifest
+from service.detector.promise import CalibrationInfo, in_words
 from service.detector.schema import Schema
 from training.evaluation import Evaluation
 from training.provenance import file_names
 from training.run import Run
-from training.words import percent, promise, verdicts, with_interval
+from training.words import by_group, percent, promise, verdicts, with_interval
 
 
 def model_card(run: Run) -> str:
@@ -82,16 +83,31 @@ def _rate(manifest: Manifest) -> str:
         [
             "## What the rate promises, and what it does not",
             f"The target false-positive rate is {percent(info.target_fpr)}: a record is flagged when its score is "
-            f"above {info.threshold:.6g}. {promise(info)}",
+            f"above {info.threshold:.6g}. {promise(info)} {in_words(info.chosen, info.size)}",
+            *by_group(info),
             f"The threshold is number {info.rank:,} from the top among the scores of {info.size:,} normal records "
             "that served nothing else. Over all the calibration sets that could have been drawn, the realised "
             f"false-positive rate is distributed as Beta({info.rank}, {info.size + 1 - info.rank}), with mean "
             f"{percent(info.expected_fpr)} and 99.9 % quantile {percent(info.upper_fpr)}.",
             "This holds as long as new normal records are exchangeable with those: drawn from the same source in the "
             "same way. It says nothing once the source changes (then recalibrate with `kilter calibrate`, or train "
-            "anew), nothing about single groups of records, and nothing about how many anomalies are found.",
+            "anew), nothing about groups of records that have no threshold of their own, and nothing about how many "
+            "anomalies are found.",
+            *_tail(info),
         ]
     )
+
+
+def _tail(info: CalibrationInfo) -> list[str]:
+    if info.tail is None:
+        return []
+    return [
+        "Records with scores above the largest of calibration share the lowest p-value, "
+        f"{percent(1 / (info.size + 1))}. What tells them apart is the tail probability, an estimate from a "
+        f"generalised Pareto distribution (shape {info.tail.shape:.2g}, scale {info.tail.scale:.3g}) of how many "
+        f"normal records score higher, given above {info.tail.start:.6g}. It rests on a fitted form, and nothing is "
+        "promised about it."
+    ]
 
 
 def _evaluation(evaluation: Evaluation, run: Run) -> str:

@@ -7,12 +7,13 @@ from typing import Any, NamedTuple
 
 import jinja2
 
+from service.detector.promise import in_words
 from service.detector.reasons import Reason
 from service.detector.schema import BooleanColumn, CategoricalColumn, Column, NumericColumn, TimestampColumn
 from training.figures import figures_of, strangest
 from training.rows import take
 from training.run import Run, Scored
-from training.words import percent, promise, verdicts, with_interval
+from training.words import by_group, percent, promise, verdicts, with_interval
 
 TEMPLATES = Path(__file__).parent / "templates"
 STRANGEST = 10
@@ -43,6 +44,7 @@ class StrangeRow(NamedTuple):
 
 def report(run: Run) -> str:
     """report.html of a run."""
+    calibration = run.manifest.calibration
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES),
         autoescape=True,
@@ -55,8 +57,9 @@ def report(run: Run) -> str:
     environment.filters["count"] = "{:,}".format
     page = environment.get_template("report.html").render(
         manifest=run.manifest,
-        calibration=run.manifest.calibration,
-        promise=promise(run.manifest.calibration),
+        calibration=calibration,
+        promise=promise(calibration),
+        chosen=" ".join([in_words(calibration.chosen, calibration.size), *by_group(calibration)]),
         verdicts=[*_comparison_first(run), *verdicts(run.evaluation)],
         evaluation=run.evaluation,
         figures=_figures(run),
