@@ -24,7 +24,7 @@ def services(name: str) -> dict[str, dict[str, Any]]:
 def test_it_fits_the_schema(name: str) -> None:
     """That of the compose specification, in which a misspelt key is an error."""
     check = Path(sys.executable).with_name("check-jsonschema")
-    command = [check, "--builtin-schema", "vendor.compose-spec", DEPLOY / name]
+    command = [str(check), "--builtin-schema", "vendor.compose-spec", str(DEPLOY / name)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout
 
@@ -40,7 +40,7 @@ def test_what_is_mounted_is_there() -> None:
 
 def test_ours_have_the_least_rights() -> None:
     """As in Kubernetes: no capability, a root filesystem that is only read."""
-    for name in ("model", "kilter", "traffic"):
+    for name in ("model", "kilter", "alerts", "traffic"):
         one = services("compose.yaml")[name]
         assert one["read_only"] is True
         assert one["cap_drop"] == ["ALL"]
