@@ -101,7 +101,7 @@ def pack(
     files = {
         MANIFEST: msgspec.json.format(msgspec.json.encode(manifest), indent=2) + b"\n",
         PROGRAM: program,
-        TENSORS: safetensors.numpy.save({name: np.ascontiguousarray(array) for name, array in tensors.items()}),
+        TENSORS: safetensors.numpy.save({name: np.asarray(array, order="C") for name, array in tensors.items()}),
         PROBES: msgspec.json.format(msgspec.json.encode(probes), indent=1) + b"\n",
         **{name.replace("__", "."): content for name, content in documents.items()},
     }
