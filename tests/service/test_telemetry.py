@@ -1,9 +1,11 @@
 """Traces: a span for every request, in the trace that it came with."""
 
 import logging
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -143,3 +145,11 @@ def test_a_trace_id_is_one_by_w3c(header: str) -> None:
     if header.startswith("00-") and found is None:
         parts = header.split("-")
         assert len(parts) != 4 or "" in parts or int(parts[1], 16) == 0 or int(parts[2], 16) == 0
+
+
+def test_the_runtime_reports_to_nobody(tmp_path: Path) -> None:
+    """ONNX Runtime, whose builds report their use to its makers, keeps nothing in a home folder to report."""
+    environment = {name: value for name, value in os.environ.items() if name != "ORT_DISABLE_TELEMETRY"}
+    code = "import service.detector"
+    subprocess.run([sys.executable, "-c", code], env=environment | {"HOME": str(tmp_path)}, check=True)
+    assert list(tmp_path.iterdir()) == []
