@@ -29,8 +29,8 @@ def write(path: Path, normal: int, odd: int, seed: int) -> Path:
     rng = np.random.default_rng(seed)
     table: list[dict[str, Any]] = []
     for i, record in enumerate(records(rng, normal + odd)):
-        site = 9 if i < 10 else 1 + i % 2
-        hot = float(rng.normal(0, 6)) * (site == 2) + float(rng.normal(8, 4)) * (i >= normal)
+        site = 9 if i < 2 else 1 + i % 2
+        hot = float(rng.normal(0, 6)) * (site == 2) + float(rng.normal(10, 4)) * (i >= normal)
         table.append({**record, "temperature": record["temperature"] + hot, "site": site, "fault": int(i >= normal)})
     with path.open("w", newline="") as file:
         writer = csv.DictWriter(file, list(table[0]))
