@@ -29,12 +29,15 @@ SCHEMA = Schema(
 
 
 class Squares:
-    """A program whose score is the sum of the squared features; every term is a square, and 0 is expected."""
+    """A program whose score is the sum of the squared features; every term is a square, and 0 is expected.
+
+    A missing feature counts 1, and one that is hidden nothing.
+    """
 
     device = "cpu"
 
     def run(self, x: Matrix, outputs: Sequence[str]) -> list[Floats]:
-        squares = np.nan_to_num(x.astype(np.float64), nan=1.0) ** 2
+        squares = np.nan_to_num(x.astype(np.float64), nan=1.0, posinf=0.0) ** 2
         made = {
             "score": squares.sum(axis=1),
             "reconstruction": squares.sum(axis=1),

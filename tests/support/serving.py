@@ -38,7 +38,7 @@ STRANGE: dict[str, Any] = RECORD | {"amount": 9100.0}
 
 
 class Squares:
-    """A program whose score is the sum of the squared features, a missing one counting 1."""
+    """A program whose score is the sum of the squared features, a missing one counting 1 and a hidden one nothing."""
 
     device = "cpu"
 
@@ -48,7 +48,7 @@ class Squares:
 
     def run(self, x: Matrix, outputs: Sequence[str]) -> list[npt.NDArray[np.float64]]:
         time.sleep(self.seconds)
-        squares = np.nan_to_num(x.astype(np.float64), nan=1.0) ** 2
+        squares = np.nan_to_num(x.astype(np.float64), nan=1.0, posinf=0.0) ** 2
         terms = np.column_stack([squares[:, :4], squares[:, 4:].sum(axis=1)])
         made = {"score": squares.sum(axis=1), "terms": terms, "expected": np.zeros_like(squares)}
         return [made[name] for name in outputs]
