@@ -1,4 +1,4 @@
-"""Every metric that a rule, a dashboard, an autoscaler or the runbook names is exposed, and every one has a consumer."""
+"""Every metric that a rule, a dashboard, an autoscaler or the runbook names is exposed, and each has a consumer."""
 
 import json
 import re
