@@ -18,8 +18,9 @@ def reference_tensors(schema: Schema, x: npt.NDArray[np.float32]) -> dict[str, n
     edges = np.empty((len(first), BINS), np.float32)
     for row, (position, feature) in zip(edges, first.items(), strict=True):
         row[:] = unseen_from(feature)
-        inner = [] if isinstance(schema.columns[feature.column], TimestampColumn) else _inner(feature, x[:, position])
-        row[: len(inner)] = inner
+        if not isinstance(schema.columns[feature.column], TimestampColumn):
+            inner = _inner(feature, x[:, position])
+            row[: len(inner)] = inner
     shares = histogram(x[:, list(first)], edges) / len(x)
     return {EDGES: edges, SHARES: shares}
 

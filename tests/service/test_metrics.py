@@ -1,16 +1,21 @@
 """Metrics: what is counted when records are judged, refused, or a model is loaded."""
 
+from datetime import UTC, datetime
 from typing import Any
 
+import msgspec
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as open_metrics
 from prometheus_client.parser import text_string_to_metric_families as plain
 
+from service.detector import ArtifactError, Schema, Verdicts
+from service.detector.schema import NumericColumn
 from service.metrics import Metrics
-from service.model_metrics import P_BUCKETS
-from tests.support.serving import RECORD, STRANGE, Client, client, detector
+from service.model_metrics import FIELDS, P_BUCKETS
+from tests.support.serving import RECORD, STRANGE, Broken, Client, client, detector
 
 SCORE = "/v1/models/shop/score"
 MODEL = {"model": "shop", "version": "3"}
@@ -81,6 +86,50 @@ def test_every_series_of_a_model_exists_before_its_first_record() -> None:
         assert value(http, "kilter_model_loads_total", outcome="loaded") == 1
         assert value(http, "kilter_model_loads_total", outcome="failed") == 0
         assert (value(http, "kilter_model_last_load_timestamp_seconds", **MODEL) or 0) > 1.7e9
+
+
+def test_of_many_fields_the_last_share_a_series() -> None:
+    """So that a wide model does not flood Prometheus; the name of that series is no field's."""
+    names = [*(f"f{i}" for i in range(FIELDS + 2)), "(others)"]
+    columns = tuple(NumericColumn(name, 0.0, 1.0, -1.0, 1.0, missing=2) for name in names)
+    judge = detector(schema=Schema(columns, rows=100))
+    metrics = Metrics()
+    model = metrics.loaded(judge)
+    nothing = np.full((5, len(names)), np.nan, np.float32)
+    model.judged(Verdicts(np.zeros(5), np.ones(5), np.zeros(5, bool), None, [], nothing), 0.1)
+    for metric, rest in (("kilter_feature_missing_total", 15), ("kilter_feature_missing_expected_ratio", 0.06)):
+        labels = MODEL | {"feature": "((others))"}
+        assert metrics.registry.get_sample_value(metric, labels) == pytest.approx(rest)
+        assert metrics.registry.get_sample_value(metric, MODEL | {"feature": f"f{FIELDS}"}) is None
+        assert metrics.registry.get_sample_value(metric, MODEL | {"feature": f"f{FIELDS - 1}"}) is not None
+
+
+def test_requests_in_flight_come_and_go() -> None:
+    """The scrape that reads them is one, and a failed one leaves none behind."""
+    with client(detector(program=Broken())) as http:
+        http.post(SCORE, json=RECORD)
+        assert value(http, "kilter_requests_in_flight") == 1
+
+
+def test_a_model_that_fails_to_load_is_named_until_it_loads() -> None:
+    """The alert ends by itself."""
+    metrics = Metrics()
+    metrics.load_failed("shop")
+    assert metrics.registry.get_sample_value("kilter_model_load_failing", {"model": "shop"}) == 1
+    metrics.loaded(detector())
+    assert metrics.registry.get_sample_value("kilter_model_load_failing", {"model": "shop"}) == 0
+
+
+def test_the_age_of_a_model_is_that_of_its_manifest() -> None:
+    """In Unix seconds; a time that is none is refused, as an artifact's fault."""
+    metrics = Metrics()
+    judge = detector()
+    metrics.loaded(judge)
+    created = metrics.registry.get_sample_value("kilter_model_created_timestamp_seconds", MODEL)
+    assert created == datetime(2024, 5, 31, 8, 15, tzinfo=UTC).timestamp()
+    judge.manifest = msgspec.structs.replace(judge.manifest, created="long ago")
+    with pytest.raises(ArtifactError, match="'long ago'"):
+        metrics.loaded(judge)
 
 
 def test_no_client_can_invent_a_label() -> None:

@@ -56,7 +56,7 @@ def fetch(url: str, body: Any = None) -> Any:
     return httpx.request(method, url, json=body, timeout=20).raise_for_status().json()
 
 
-def wait_for(what: str, look: Callable[[], T], seconds: float = 60.0) -> T:
+def wait_for(what: str, look: Callable[[], T | None], seconds: float = 60.0) -> T:
     """What `look` gives once it gives something; a failure that names `what` if that takes too long."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
