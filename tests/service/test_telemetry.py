@@ -1,10 +1,13 @@
 """Traces: a span for every request, in the trace that it came with."""
 
+import gzip
 import logging
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
@@ -153,3 +156,38 @@ def test_the_runtime_reports_to_nobody(tmp_path: Path) -> None:
     code = "import service.detector"
     subprocess.run([sys.executable, "-c", code], env=environment | {"HOME": str(tmp_path)}, check=True)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_spans_reach_a_collector_before_the_process_ends() -> None:
+    """Over OTLP, in the service's name, what was not yet sent included."""
+    received: list[tuple[str, bytes]] = []
+
+    class Collector(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            received.append((self.path, gzip.decompress(body) if self.headers["Content-Encoding"] else body))
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    code = """
+import os
+from service.telemetry import from_environment
+tracing = from_environment(os.environ)
+scope = {"method": "GET", "scheme": "http", "path": "/x", "headers": [(b"traceparent", b"%s")]}
+tracing.end(tracing.begin(scope), scope, "r", "/x", 200)
+"""
+    with HTTPServer(("127.0.0.1", 0), Collector) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("OTEL_")}
+        environment["OTEL_EXPORTER_OTLP_ENDPOINT"] = f"http://127.0.0.1:{server.server_port}"
+        subprocess.run([sys.executable, "-c", code % PARENT], env=environment, check=True, timeout=60)
+        server.shutdown()
+        thread.join()
+    ((path, body),) = received
+    assert path == "/v1/traces"
+    assert bytes.fromhex(PARENT.split("-")[1]) in body
+    assert b"kilter" in body
