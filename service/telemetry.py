@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 ENDPOINTS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
+TIMEOUT = "OTEL_EXPORTER_OTLP_TIMEOUT"
+SECONDS = 2.0
+"""For a batch of spans to be taken unless `TIMEOUT` says otherwise; a collector that is away holds up the end by it."""
 _TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(-.*)?")
 
 
@@ -81,7 +84,8 @@ def from_environment(environ: Mapping[str, str]) -> Tracing | None:
         return None
     name = {} if environ.get("OTEL_SERVICE_NAME") else {"service.name": "kilter"}
     provider = TracerProvider(resource=Resource.create({**name, "service.version": __version__}))
-    provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
+    exporter = OTLPSpanExporter(timeout=None if environ.get(TIMEOUT) else SECONDS)
+    provider.add_span_processor(BatchSpanProcessor(exporter))
     return Tracing(provider)
 
 

@@ -122,13 +122,24 @@ def test_every_answer_has_a_request_id() -> None:
 
 
 def test_a_request_is_a_line_in_the_log_without_its_values(caplog: pytest.LogCaptureFixture) -> None:
-    """Id, method, path, status and time; probes of the platform only when debugging."""
+    """Id, method, path, status, model, counts and times; probes of the platform only when debugging."""
     with caplog.at_level(logging.INFO), client() as http:
         http.get("/healthz")
         http.post("/v1/models/shop/score?q=secret", json=RECORD, headers={"X-Request-ID": "a1"})
     [fields] = [vars(record)["fields"] for record in caplog.records if record.name == "service.edge"]
     assert fields.pop("milliseconds") > 0
-    assert fields == {"request_id": "a1", "method": "POST", "path": "/v1/models/shop/score", "status": 200}
+    assert fields.pop("detector_milliseconds") > 0
+    assert fields == {
+        "request_id": "a1",
+        "method": "POST",
+        "path": "/v1/models/shop/score",
+        "status": 200,
+        "model": "shop",
+        "version": 3,
+        "records": 1,
+        "anomalies": 0,
+        "rejected": 0,
+    }
 
 
 @pytest.mark.parametrize("host", ["[", "a b", "<script>", "'; rm -rf ~; '", "x:y", "[::1]:80", "a" * 5000, ""])
