@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from service.detector.networks.tabular import TabularVAE
+from service.detector.networks.tabular import TabularVAE, known
 
 ROWS = 4_000
 """Most rows on which a figure is taken."""
@@ -36,7 +36,7 @@ def activity(network: TabularVAE, x: Matrix) -> Activity:
     """How the latent space is used over encoded rows, (n, features)."""
     rows = sample(x).to(network.order.device)
     with torch.no_grad():
-        posterior = network.encode(network.dense(rows), (~torch.isnan(rows)).to(rows.dtype))
+        posterior = network.encode(network.dense(rows), known(rows))
         active = (posterior.mean.var(1, correction=0) > ACTIVE).sum(-1)
         kl = posterior.kl_by_dimension().mean(1).sort(-1, descending=True).values.mean(0)
     return Activity(tuple(active.tolist()), tuple(round(nats, 6) for nats in kl.tolist()))

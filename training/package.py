@@ -14,6 +14,7 @@ from service.detector import artifact
 from service.detector.detector import Detector
 from service.detector.inputs import Table
 from service.detector.networks.names import UNITS
+from service.detector.networks.tabular import known
 from training import calibrate
 from training.card import model_card
 from training.checkup import check_up
@@ -141,5 +142,5 @@ def _latent(
     x = torch.from_numpy(fitted.scorer.encoder.encode(table))
     network = fitted.module.network
     with torch.no_grad():
-        means = network.encode(network.dense(x), (~torch.isnan(x)).to(x.dtype)).mean[0]
+        means = network.encode(network.dense(x), known(x)).mean[0]
     return Latent(means.double().numpy(), fitted.scorer.score(table).score, is_anomaly[picked])

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from service.detector.networks.tabular import TabularVAE
+from service.detector.networks.tabular import TabularVAE, known
 from service.detector.schema import Schema
 from training.activity import activity
 from training.config import FitConfig
@@ -121,7 +121,7 @@ def held_out_elbo(network: TabularVAE, x: Matrix, seed: int) -> float:
     rows = torch.from_numpy(x[np.stack([part[:size] for part in held_out])]).to(device)
     total = 0.0
     with torch.no_grad():
-        posterior = network.encode(network.dense(rows), (~torch.isnan(rows)).to(rows.dtype))
+        posterior = network.encode(network.dense(rows), known(rows))
         for _ in range(DRAWS):
             noise = torch.randn(posterior.mean.shape, generator=generator, device=device)
             z = posterior.mean + noise * (0.5 * posterior.log_variance).exp()

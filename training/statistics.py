@@ -10,6 +10,12 @@ import numpy.typing as npt
 from service.detector.inputs import Table
 from service.detector.schema import BooleanColumn, CategoricalColumn, Column, NumericColumn, Schema, TimestampColumn
 
+HEAVY = 10.0
+"""Standard deviations from the median beyond which a column's tail is heavy."""
+HEAVY_COUNT = 5.0
+"""The same for a column of whole numbers."""
+LEAST_SPREAD = 0.2
+"""A count's standard deviation, after its transform, is taken no smaller: one rare event must not drown all else."""
 MAX_LEVELS = 512
 """Rarer levels than these count as unseen, in training as in scoring."""
 
@@ -60,4 +66,27 @@ def _numeric(column: NumericColumn, values: npt.NDArray[np.float64]) -> NumericC
     scale = float((present / unit).std()) * unit
     if low == high or scale <= 1e-12 * unit:
         return msgspec.structs.replace(column, constant=low, center=low, scale=1.0)
+    column = _tamed(column, present, scale)
+    if column.transform == "asinh":
+        present = np.arcsinh((present - column.shift) / column.unit)
+        deviation = float(present.std())
+        scale = max(deviation, LEAST_SPREAD) if column.unit == 1 else deviation
+        return msgspec.structs.replace(column, center=float(present.mean()), scale=scale)
     return msgspec.structs.replace(column, center=float((present / unit).mean()) * unit, scale=scale)
+
+
+def _tamed(column: NumericColumn, present: npt.NDArray[np.float64], deviation: float) -> NumericColumn:
+    """The column with a transform that tames its tail, if it has a heavy one: counts, amounts and durations do.
+
+    That is a column of no negative number whose largest lies many standard deviations from the median. Whole
+    numbers are taken as they are, others from the median in units of the median distance from it.
+    """
+    median = float(np.median(present))
+    whole = bool((present == np.round(present)).all())
+    if present.min() < 0 or np.abs(present - median).max() <= (HEAVY_COUNT if whole else HEAVY) * deviation:
+        return column
+    if whole:
+        return msgspec.structs.replace(column, transform="asinh")
+    distance = np.abs(present - median)
+    unit = float(np.median(distance[distance > 0]))
+    return msgspec.structs.replace(column, transform="asinh", shift=median, unit=unit)

@@ -4,7 +4,7 @@ import msgspec
 import torch
 from torch import Tensor, nn
 
-from service.detector.networks.tabular import Likelihood, TabularVAE, known
+from service.detector.networks.tabular import Likelihood, TabularVAE, known, pick
 
 
 class GeometryShape(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -49,8 +49,14 @@ class Geometry(nn.Module):
 
     def expectation(self, p: Likelihood) -> Tensor:
         """The coordinates that the network expects, averaged over members: (n, dense)."""
-        gaussian = (p.weight.exp() * p.mean).sum(-2)
-        return self.place(torch.cat([gaussian, 2 * p.flag - 1, p.level.exp()], dim=-1).mean(0))
+        parts = []
+        if p.mean.shape[-1]:
+            parts.append((p.weight.exp() * p.mean).sum(-2))
+        if p.flag.shape[-1]:
+            parts.append(2 * p.flag - 1)
+        if p.level.shape[-1]:
+            parts.append(p.level.exp())
+        return self.place(torch.cat(parts, dim=-1).mean(0))
 
     def forward(self, network: TabularVAE, x: Tensor, p: Likelihood) -> tuple[Tensor, Tensor]:
         """Points, (n, axes), and residuals, (n, dense): what was observed less what was expected.
@@ -58,11 +64,17 @@ class Geometry(nn.Module):
         A missing or hidden feature lies where it is expected, with a residual of 0.
         """
         expected = self.expectation(p)
-        residual = (self.place(network.dense(x)) - expected) * known(x)[:, network.dense_feature]
+        residual = (self.place(network.dense(x)) - expected) * pick(known(x), network.dense_feature)
         placed = expected + residual
         gone = (torch.isnan(x).to(x.dtype) @ network.to_columns).clamp(max=1)
-        unseen = (1 - network.hits(x) @ network.slot_group) * known(x)[:, network.level]
-        never = (unseen * self.unseen_weight.square()).sum(-1, keepdim=True)
-        never = never + self.absent_weight.square() * gone[:, self.never_missing].sum(-1, keepdim=True)
-        points = torch.cat([placed, gone[:, self.seen_missing] * self.missing_weight, never.sqrt()], dim=-1)
-        return points, residual
+        # Parts of no features are left out, not only for speed: the exported program cannot hold tensors of no columns.
+        parts = [placed]
+        never = torch.zeros_like(gone[:, :1])
+        if len(self.seen_missing):
+            parts.append(pick(gone, self.seen_missing) * self.missing_weight)
+        if len(self.never_missing):
+            never = never + self.absent_weight.square() * pick(gone, self.never_missing).sum(-1, keepdim=True)
+        if len(self.unseen_weight):
+            unseen = (1 - network.hits(x) @ network.slot_group) * pick(known(x), network.level)
+            never = never + (unseen * self.unseen_weight.square()).sum(-1, keepdim=True)
+        return torch.cat([*parts, never.sqrt()], dim=-1), residual

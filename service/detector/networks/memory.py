@@ -3,6 +3,7 @@
 import msgspec
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 FLOOR = 1e-6
 """Least squared distance before a logarithm, in units of the typical one between neighbours."""
@@ -90,16 +91,18 @@ class Memory(nn.Module):
         u = points - self.shift
         first, second = self.candidates(u, own)
         found = torch.cat([first, second], dim=1)
-        square = (u.unsqueeze(1) - self.rows[found]).square().sum(-1)
+        square = (u.unsqueeze(1) - functional.embedding(found, self.rows)).square().sum(-1)
         if own is not None:
             square = torch.where(found == own.unsqueeze(1), 1e30, square)
         core = -(-square[:, : first.shape[1]]).topk(self.shape.rank, dim=1).values[:, -1]
         nearest = (-square).topk(self.shape.near, dim=1)
         near = -nearest.values
         rows = found.gather(1, nearest.indices)
-        along = (self.tangent[rows] * (u.unsqueeze(1) - self.rows[rows]).unsqueeze(2)).sum(-1)
+        step = u.unsqueeze(1) - functional.embedding(rows, self.rows)
+        plane = functional.embedding(rows, self.tangent.flatten(1)).unflatten(-1, self.tangent.shape[1:])
+        along = (plane * step.unsqueeze(2)).sum(-1)
         off = 0.5 * (near - along.square().sum(-1)).clamp(min=FLOOR).log()
-        relative = 0.5 * near[:, 0].clamp(min=FLOOR).log() - SPARSITY * self.log_radius[rows[:, 0]]
+        relative = 0.5 * near[:, 0].clamp(min=FLOOR).log() - SPARSITY * torch.index_select(self.log_radius, 0, rows[:, 0])
         return torch.stack([0.5 * core.clamp(min=FLOOR).log(), off.amin(1), off.mean(1), relative], dim=1)
 
     def forward(self, points: Tensor) -> tuple[Tensor, Tensor]:

@@ -17,7 +17,7 @@ from service.detector.networks.names import ScoreName
 from service.detector.networks.tabular import Likelihood, Posterior, TabularShape, TabularVAE
 
 LOCAL_WEIGHT = 8.0
-LOCAL_THRESHOLD = 1.15
+LOCAL_THRESHOLD = 1.0
 LOCAL_SHARPNESS = 3.0
 
 
@@ -44,7 +44,7 @@ class Neighbours(nn.Module):
 
     Core C: how far a record is from the rows that nothing speaks against, in the space of its values and in the latent
     one, and how rare its values are. Local L: how far it is from the memory's rows and their tangent planes in both
-    spaces. The score is C + 8 softplus(3 (L - 1.15)) / 3, so that anomalies hidden among the training rows, which
+    spaces. The score is C + 8 softplus(3 (L - 1)) / 3, so that anomalies hidden among the training rows, which
     spoil L, leave the ranking to C, and an L beyond what is usual decides by itself.
     """
 

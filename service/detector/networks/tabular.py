@@ -70,6 +70,28 @@ def clean(x: Tensor) -> Tensor:
     return torch.where(torch.isfinite(x), x, 0.0)
 
 
+def pick(x: Tensor, features: Tensor) -> Tensor:
+    """The features of those positions, in their order; an index would be exported as something slower."""
+    return torch.index_select(x, -1, features)
+
+
+def log_sum_exp(x: Tensor) -> Tensor:
+    """log sum exp over the components of (..., components, features): component by component, which vectorises."""
+    parts = x.unbind(-2)
+    most = parts[0]
+    for part in parts[1:]:
+        most = torch.maximum(most, part)
+    total = (parts[0] - most).exp()
+    for part in parts[1:]:
+        total = total + (part - most).exp()
+    return total.log() + most
+
+
+def log_softmax(x: Tensor) -> Tensor:
+    """Log weights that sum to 1 over the components of (..., components, features)."""
+    return x - log_sum_exp(x).unsqueeze(-2)
+
+
 def _linear(members: int, inputs: int, outputs: int) -> nn.Parameter:
     return nn.Parameter(torch.randn(members, inputs, outputs) * (2.0 / (inputs + outputs)) ** 0.5)
 
@@ -155,16 +177,22 @@ class TabularVAE(nn.Module):
 
     def dense(self, x: Tensor) -> Tensor:
         """Numbers, flags as -1 and 1, and one-hot levels, (..., dense); 0 where missing, hidden or unseen."""
-        flags = ((2 * clean(x) - 1) * known(x))[..., self.flag]
-        return torch.cat([clean(x)[..., self.gaussian], flags, self.hits(x)], dim=-1)
+        parts = []
+        if len(self.gaussian):
+            parts.append(pick(clean(x), self.gaussian))
+        if len(self.flag):
+            parts.append(pick((2 * clean(x) - 1) * known(x), self.flag))
+        if len(self.level):
+            parts.append(self.hits(x))
+        return torch.cat(parts, dim=-1)
 
     def hits(self, x: Tensor) -> Tensor:
         """Whether each level of each feature is the observed one, (..., slots)."""
-        return (x[..., self.slot_feature] == self.slot_code).to(x.dtype)
+        return (pick(x, self.slot_feature) == self.slot_code).to(x.dtype)
 
     def encode(self, dense: Tensor, observed: Tensor) -> Posterior:
         """The posterior from (..., n, dense) and the mask (..., n, features) of what may be looked at."""
-        inputs = torch.cat([dense * observed[..., self.dense_feature], 1 - observed], dim=-1)
+        inputs = torch.cat([dense * pick(observed, self.dense_feature), 1 - observed], dim=-1)
         if inputs.dim() == 2:
             inputs = inputs.unsqueeze(0)
         mean, log_variance = self.encoder(inputs).chunk(2, dim=-1)
@@ -181,7 +209,7 @@ class TabularVAE(nn.Module):
         level = LOGIT * torch.tanh(level / LOGIT)
         total = (level.exp() @ self.slot_group).log() - torch.log1p(-self.unseen)
         return Likelihood(
-            weight.reshape(mixture).log_softmax(-2),
+            log_softmax(weight.reshape(mixture)),
             mean.reshape(mixture),
             log_sigma.reshape(mixture).clamp(*LOG_SIGMA),
             self.flag_floor + (1 - 2 * self.flag_floor) * torch.sigmoid(flag),
@@ -191,16 +219,18 @@ class TabularVAE(nn.Module):
     def surprise(self, x: Tensor, p: Likelihood) -> Tensor:
         """-log p(x_j | z) of every feature in nats, 0 where missing or hidden: (members, n, features)."""
         observed = clean(x)
-        number = observed[..., None, self.gaussian]
-        standard = (number - p.mean) * (-p.log_sigma).exp()
-        parts = p.weight - p.log_sigma - 0.5 * standard.square() - HALF_LOG_TWO_PI
-        gaussian = -parts.logsumexp(-2)
-        flag = -torch.where(observed[..., self.flag] > 0.5, p.flag, 1 - p.flag).log()
-        hit = self.hits(x)
-        seen = hit @ self.slot_group
-        level = -((p.level * hit) @ self.slot_group) - (1 - seen) * self.unseen.log()
-        joined = torch.cat([gaussian, flag, level], dim=-1)
-        return joined[..., self.order] * known(x)
+        parts = []
+        if len(self.gaussian):
+            standard = (pick(observed, self.gaussian).unsqueeze(-2) - p.mean) * (-p.log_sigma).exp()
+            density = p.weight - p.log_sigma - 0.5 * standard.square() - HALF_LOG_TWO_PI
+            parts.append(-log_sum_exp(density))
+        if len(self.flag):
+            parts.append(-torch.where(pick(observed, self.flag) > 0.5, p.flag, 1 - p.flag).log())
+        if len(self.level):
+            hit = self.hits(x)
+            unseen = 1 - hit @ self.slot_group
+            parts.append(-((p.level * hit) @ self.slot_group) - unseen * self.unseen.log())
+        return pick(torch.cat(parts, dim=-1), self.order) * known(x)
 
     def column_terms(self, x: Tensor, surprise: Tensor) -> Tensor:
         """Surprise per column with that of its being missing or not: (members, n, columns)."""
@@ -209,16 +239,18 @@ class TabularVAE(nn.Module):
 
     def expected(self, p: Likelihood) -> Tensor:
         """What is expected of each feature, averaged over members: (n, features); see `service.detector.runtime`."""
-        gaussian = (p.weight.exp() * p.mean).sum(-2).mean(0)
-        levels = p.level.mean(0)
-        codes = []
+        parts = []
+        if len(self.gaussian):
+            parts.append((p.weight.exp() * p.mean).sum(-2).mean(0))
+        if len(self.flag):
+            parts.append(p.flag.mean(0))
         start = 0
         for i in self.shape.where("level"):
             size = self.shape.features[i].levels
-            codes.append(levels[:, start : start + size].argmax(-1, keepdim=True).to(gaussian.dtype))
+            code = p.level.mean(0)[:, start : start + size].argmax(-1, keepdim=True)
+            parts.append(code.to(p.level.dtype))
             start += size
-        joined = torch.cat([gaussian, p.flag.mean(0), *codes], dim=-1)
-        return joined[:, self.order]
+        return pick(torch.cat(parts, dim=-1), self.order)
 
     def infer(self, x: Tensor) -> tuple[Posterior, Likelihood]:
         """The posterior of records, (n, features), and the likelihood at its mean, with no sampling noise."""
