@@ -72,6 +72,13 @@ class Metrics:
             MODEL,
             registry=registry,
         )
+        self._calibration = Gauge(
+            "kilter_calibration_records",
+            "Records that the version was calibrated on: the fewer, the further may p-values of normal traffic be from "
+            "uniform. For the alert KilterCalibrationOff.",
+            MODEL,
+            registry=registry,
+        )
         self._info = Gauge(
             "kilter_model_info",
             "1 for every version that is loaded, with its score and the device it runs on. Dashboard tables.",
@@ -124,6 +131,7 @@ class Metrics:
         self._upper.labels(*model.labels).set(detector.manifest.calibration.highest_upper_fpr)
         self._info.labels(*model.labels, detector.manifest.score.name, detector.device).set(1)
         self._loaded_at.labels(*model.labels).set(time.time())
+        self._calibration.labels(*model.labels).set(detector.calibration.size)
         self._created.labels(*model.labels).set(created)
         self._failing.labels(detector.name).set(0)
         self._loads.labels("loaded").inc()

@@ -36,6 +36,11 @@ class ModelMetrics:
         columns = detector.schema.columns
         self.columns = tuple(column.name for column in columns)
         self.categorical = [i for i, column in enumerate(columns) if isinstance(column, CategoricalColumn)]
+        # The chance that the next level is a new one is estimated by the share of records whose level came once:
+        # Good, Biometrika, 1953.
+        self.expected_unseen = [
+            column.counts.count(1) / detector.schema.rows for column in columns if isinstance(column, CategoricalColumn)
+        ]
         self.expected_missing = [column.missing / detector.schema.rows for column in columns]
         self._normal, self._anomalous, self._rejected = (
             families.records.labels(*self.labels, result) for result in ("normal", "anomalous", "rejected")
@@ -123,6 +128,12 @@ class Tallies(Collector):
             "the dashboard.",
             labels=(*MODEL, "feature"),
         )
+        expected_unseen = GaugeMetricFamily(
+            "kilter_feature_unseen_expected_ratio",
+            "Share of normal records in which the field is expected to have a level that training never saw: that of "
+            "the fitting rows whose level came only once. For the alert KilterUnseenLevels.",
+            labels=(*MODEL, "feature"),
+        )
         drift = GaugeMetricFamily(
             "kilter_feature_drift",
             "How far the field's distribution over a sliding window is from that of the fitting rows: population "
@@ -147,6 +158,7 @@ class Tallies(Collector):
                 (missing, model.columns, tally.missing),
                 (expected, model.columns, model.expected_missing),
                 (unseen, categorical, tally.unseen),
+                (expected_unseen, categorical, model.expected_unseen),
             ):
                 for name, value in zip(names[:FIELDS], values, strict=False):
                     family.add_metric((*labels, name), value)
@@ -156,7 +168,7 @@ class Tallies(Collector):
                 drift.add_metric((*labels, name), value)
             if len(model.columns) > FIELDS:
                 drift.add_metric((*labels, rest), max(tally.drift[FIELDS:]))
-        yield from (p_values, missing, expected, unseen, drift, window)
+        yield from (p_values, missing, expected, unseen, expected_unseen, drift, window)
 
 
 def rest_of(names: Sequence[str]) -> str:
