@@ -25,6 +25,8 @@ HELD = 600
 """Rows on which measures are made standard."""
 LEAST_SPREAD = 0.2
 """An indicator's standard deviation is taken no smaller: one rare flag must not drown all else."""
+LOCAL_ROWS = 200
+"""Rows from which tangents and radii count in full."""
 USUAL_ROWS = 2_000
 
 
@@ -72,6 +74,9 @@ def _neighbours(
         memory.shape,
         marginals_shape,
         "full" if whitening.dim() == 2 else "diagonal",
+        mixed=len(network.level) > 0,
+        robust=len(x) > points.shape[1],
+        local=min(1.0, len(x) / LOCAL_ROWS),
     )
     built = Neighbours(network.shape, shape)
     for part, made in (("geometry", geometry), ("inputs", inputs), ("latent", memory), ("marginals", marginals)):
@@ -79,6 +84,8 @@ def _neighbours(
     built.input_scale.copy_(input_scale)
     built.latent_scale.copy_(latent_scale)
     built.whitening.copy_(whitening)
+    reconstruction, kl, _, _ = network(rows[held])
+    built.elbo_center, built.elbo_scale = robust(reconstruction + kl)
     return built, shape
 
 
@@ -144,7 +151,8 @@ def _whitening(residual: Tensor) -> Tensor:
         return diagonal.rsqrt().float()
     covariance = (1 - shrinkage) * (r.T @ r / n) + torch.diag(shrinkage * diagonal + 1e-6)
     values, vectors = torch.linalg.eigh(covariance)
-    return (vectors * values.clamp(min=1e-6).rsqrt()).float()
+    whitening: Tensor = (vectors * values.clamp(min=1e-6).rsqrt()).float()
+    return whitening
 
 
 def _typical(points: Tensor, held: Tensor) -> Tensor:

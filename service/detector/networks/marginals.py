@@ -53,7 +53,9 @@ class Marginals(nn.Module):
         place = torch.where((place - self.size).abs() <= 1e-3, self.size - 0.5, place)
         place = torch.where(place.abs() <= 1e-3, 0.0, place)
         bins = torch.minimum(place.floor().clamp(min=-1), self.size).to(torch.int64)
-        seen = torch.where(torch.isinf(x), self.usual, functional.embedding(bins + self.offset, self.table.unsqueeze(1)).squeeze(-1))
+        seen = torch.where(
+            torch.isinf(x), self.usual, functional.embedding(bins + self.offset, self.table.unsqueeze(1)).squeeze(-1)
+        )
         return torch.where(torch.isnan(x), self.missing, seen)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -7,6 +7,8 @@ from torch.nn import functional
 
 FLOOR = 1e-6
 """Least squared distance before a logarithm, in units of the typical one between neighbours."""
+MEASURES = 5
+
 SPARSITY = 0.65
 """Power of the neighbour's radius by which a distance is made relative to how sparse its surroundings are."""
 
@@ -33,8 +35,9 @@ def _index(memory: "Memory", _: object) -> None:
 class Memory(nn.Module):
     """Memory rows with their tangent planes and radii; distances are taken by direct difference.
 
-    Four measures of a point, each a logarithm made robustly standard on records that the memory did not see:
+    Five measures of a point, each a logarithm made robustly standard on records that the memory did not see:
 
+    - nearest: the distance to the nearest row;
     - core: the distance to the core row of rank k (Ramaswamy, Rastogi and Shim, 2000);
     - least and mean distance to the tangent planes of the nearest rows, along which neighbours vary (Simard, LeCun and
       Denker, 1993);
@@ -61,8 +64,8 @@ class Memory(nn.Module):
         self.register_buffer("square", torch.zeros(rows), persistent=False)
         self.register_buffer("tangent", torch.zeros(rows, shape.tangents, shape.axes))
         self.register_buffer("log_radius", torch.zeros(rows))
-        self.register_buffer("center", torch.zeros(4))
-        self.register_buffer("scale", torch.ones(4))
+        self.register_buffer("center", torch.zeros(MEASURES))
+        self.register_buffer("scale", torch.ones(MEASURES))
         self.register_load_state_dict_post_hook(_index)  # type: ignore[no-untyped-call]
 
     def index(self) -> None:
@@ -83,7 +86,7 @@ class Memory(nn.Module):
         return first, second
 
     def measures(self, points: Tensor, own: Tensor | None = None) -> Tensor:
-        """The four logarithms for points, (n, axes): (n, 4).
+        """The logarithms for points, (n, axes): (n, 5).
 
         `own`, (n,), is the position of the row that a point is itself, which is left out, or -1; it is for making the
         measures standard, where the memory holds all rows.
@@ -99,13 +102,16 @@ class Memory(nn.Module):
         near = -nearest.values
         rows = found.gather(1, nearest.indices)
         step = u.unsqueeze(1) - functional.embedding(rows, self.rows)
-        plane = functional.embedding(rows, self.tangent.flatten(1)).unflatten(-1, self.tangent.shape[1:])
+        plane = functional.embedding(rows, self.tangent.flatten(1))
+        plane = plane.reshape(-1, *rows.shape[1:], *self.tangent.shape[1:])
         along = (plane * step.unsqueeze(2)).sum(-1)
         off = 0.5 * (near - along.square().sum(-1)).clamp(min=FLOOR).log()
-        relative = 0.5 * near[:, 0].clamp(min=FLOOR).log() - SPARSITY * torch.index_select(self.log_radius, 0, rows[:, 0])
-        return torch.stack([0.5 * core.clamp(min=FLOOR).log(), off.amin(1), off.mean(1), relative], dim=1)
+        nearest_row = 0.5 * near[:, 0].clamp(min=FLOOR).log()
+        relative = nearest_row - SPARSITY * torch.index_select(self.log_radius, 0, rows[:, 0])
+        core_row = 0.5 * core.clamp(min=FLOOR).log()
+        return torch.stack([nearest_row, core_row, off.amin(1), off.mean(1), relative], dim=1)
 
-    def forward(self, points: Tensor) -> tuple[Tensor, Tensor]:
-        """The core and the local evidence against points, (n,) each, in robust standard units."""
-        core, least, mean, relative = ((self.measures(points) - self.center) / self.scale).unbind(1)
-        return core, (least + mean + 2 * relative) / 4
+    def forward(self, points: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Evidence against points in robust standard units, (n,) each: nearest, core, off the tangents, relative."""
+        nearest, core, least, mean, relative = ((self.measures(points) - self.center) / self.scale).unbind(1)
+        return nearest, core, (least + mean) / 2, relative

@@ -19,6 +19,8 @@ from service.detector.networks.tabular import Likelihood, Posterior, TabularShap
 LOCAL_WEIGHT = 8.0
 LOCAL_THRESHOLD = 1.0
 LOCAL_SHARPNESS = 3.0
+MIXED_MARGIN = 0.5
+"""In a mixed table the local evidence may exceed the core by no more than this."""
 
 
 class NeighboursShape(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -29,6 +31,12 @@ class NeighboursShape(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     latent: MemoryShape
     marginals: MarginalsShape
     whitening: Literal["full", "diagonal"]
+    mixed: bool
+    """Whether some columns are categorical: how far two levels lie apart is then a convention."""
+    robust: bool
+    """Whether the core counts: with fewer rows than axes all are about as far from each other."""
+    local: float
+    """Weight, in [0, 1], of the tangents and radii against the plain nearest neighbour: few rows cannot tell them."""
 
 
 class ScoredShape(msgspec.Struct, frozen=True, tag="tabular-vae", tag_field="kind", forbid_unknown_fields=True):
@@ -44,10 +52,15 @@ class Neighbours(nn.Module):
 
     Core C: how far a record is from the rows that nothing speaks against, in the space of its values and in the latent
     one, and how rare its values are. Local L: how far it is from the memory's rows and their tangent planes in both
-    spaces. The score is C + 8 softplus(3 (L - 1)) / 3, so that anomalies hidden among the training rows, which
-    spoil L, leave the ranking to C, and an L beyond what is usual decides by itself.
+    spaces. The score is C + 8 softplus(3 (L - 1)) / 3, so that anomalies hidden among the training rows, which spoil L,
+    leave the ranking to C, and an L beyond what is usual decides by itself.
+
+    In a mixed table the core is the distance in the space of the values and the negative ELBO, which knows the
+    likelihood of levels, and L exceeds it by no more than a margin.
     """
 
+    elbo_center: Tensor
+    elbo_scale: Tensor
     input_scale: Tensor
     latent_scale: Tensor
     whitening: Tensor
@@ -58,8 +71,11 @@ class Neighbours(nn.Module):
         self.inputs = Memory(shape.inputs)
         self.latent = Memory(shape.latent)
         self.marginals = Marginals(shape.marginals)
+        self.shape = shape
         self.full = shape.whitening == "full"
         dense = shape.geometry.dense
+        self.register_buffer("elbo_center", torch.zeros(()))
+        self.register_buffer("elbo_scale", torch.ones(()))
         self.register_buffer("input_scale", torch.ones(()))
         self.register_buffer("latent_scale", torch.ones(()))
         self.register_buffer("whitening", torch.zeros(dense, dense) if self.full else torch.ones(dense))
@@ -74,12 +90,23 @@ class Neighbours(nn.Module):
         whitened = residual @ self.whitening if self.full else residual * self.whitening
         return points / self.input_scale, torch.cat([means, whitened], dim=-1) / self.latent_scale
 
-    def forward(self, network: TabularVAE, x: Tensor, posterior: Posterior, p: Likelihood) -> Tensor:
-        """The score, (n,)."""
+    def forward(self, network: TabularVAE, x: Tensor, posterior: Posterior, p: Likelihood, elbo: Tensor) -> Tensor:
+        """The score, (n,); `elbo`, (n,), is in nats."""
         points, latent = self.embed(network, x, posterior, p)
-        (core, local), (latent_core, latent_local) = self.inputs(points), self.latent(latent)
-        robust = (core + latent_core + self.marginals(x)) / 3
-        excess = functional.softplus(LOCAL_SHARPNESS * ((local + latent_local) / 2 - LOCAL_THRESHOLD))
+        nearest, core, off, relative = self.inputs(points)
+        latent_nearest, latent_core, latent_off, latent_relative = self.latent(latent)
+        weight = 1 / 3 if self.shape.mixed else 1 / 2
+        local: Tensor = ((off + latent_off) * (1 - weight) + (relative + latent_relative) * weight) / 2
+        local = self.shape.local * local + (1 - self.shape.local) * (2 * nearest + latent_nearest) / 3
+        if not self.shape.robust:
+            return local
+        if self.shape.mixed:
+            surprise = (-elbo - self.elbo_center) / self.elbo_scale
+            robust = (core + surprise.sign() * surprise.abs().log1p()) / 2
+            local = torch.minimum(local, robust + MIXED_MARGIN)
+        else:
+            robust = (core + latent_core + self.marginals(x)) / 3
+        excess = functional.softplus(LOCAL_SHARPNESS * (local - LOCAL_THRESHOLD))
         score: Tensor = robust + LOCAL_WEIGHT * excess / LOCAL_SHARPNESS
         return score
 
@@ -104,7 +131,7 @@ class ScoredTabular(nn.Module):
         terms = network.column_terms(x, network.surprise(x, p)).mean(0)
         reconstruction, kl = terms.sum(-1), posterior.kl().mean(0)
         if self.neighbours is not None:
-            score = self.neighbours(network, x, posterior, p)
+            score = self.neighbours(network, x, posterior, p, -(reconstruction + kl))
         else:
             score = reconstruction + kl if self.shape.score == "elbo" else reconstruction
         return score, reconstruction, kl, terms - self.usual, network.expected(p)
