@@ -133,7 +133,9 @@ def test_it_serves_as_nobody_on_a_filesystem_that_is_only_read(served: Running) 
     assert int(status["CapEff"], 16) == int(status["CapBnd"], 16) == 0
     written = containers.podman("exec", served.container, "touch", "/opt/kilter/x", check=False)
     assert "Read-only file system" in written.stderr
-    assert containers.podman("healthcheck", "run", served.container, check=False).returncode == 0
+    # A busy machine may take longer than a check is given; the image's own takes three failures for one.
+    checks = (containers.podman("healthcheck", "run", served.container, check=False) for _ in range(3))
+    assert any(check.returncode == 0 for check in checks)
     example = httpx.get(f"{served.url}/v1/models/plant").json()["example"]
     answer = httpx.post(f"{served.url}/v1/models/plant/score?reasons=true", json=example)
     assert answer.status_code == 200
