@@ -26,7 +26,7 @@ class Metrics:
         records = Counter(
             "kilter_records",
             "Records by result: judged normal, judged anomalous, or rejected because they do not fit the model. "
-            "The anomaly alert divides anomalous by anomalous + normal.",
+            "The alerts KilterAnomalyShareHigh, KilterAnomaliesStopped, KilterTrafficStopped and KilterRecordsRejected.",
             (*MODEL, "result"),
             registry=registry,
         )
@@ -48,7 +48,7 @@ class Metrics:
         self.requests = Histogram(
             "kilter_request_duration_seconds",
             "Time from a request's arrival to the end of its answer, by route and status; status 499 is a client that "
-            "left. The latency and error alerts are made of it.",
+            "left. The alerts KilterErrorBudgetBurn and KilterLatencyBudgetBurn.",
             ("route", "status"),
             buckets=SECONDS,
             registry=registry,
@@ -68,7 +68,7 @@ class Metrics:
         self._upper = Gauge(
             "kilter_expected_anomaly_ratio_upper",
             "The share of normal records that are flagged stays below this with 99.9 % confidence over calibration "
-            "sets. The anomaly alert fires above it.",
+            "sets. The alert KilterAnomalyShareHigh fires above it.",
             MODEL,
             registry=registry,
         )
@@ -81,13 +81,14 @@ class Metrics:
         )
         self._info = Gauge(
             "kilter_model_info",
-            "1 for every version that is loaded, with its score and the device it runs on. Dashboard tables.",
+            "1 for every version that is loaded, with its score and the device it runs on. The alert KilterVersionSkew and "
+            "the dashboard.",
             (*MODEL, "score", "device"),
             registry=registry,
         )
         self._loads = Counter(
             "kilter_model_loads",
-            "Attempts to load a model by outcome, loaded or failed. The alert on failed loads.",
+            "Attempts to load a model by outcome, loaded or failed. Dashboard, beside kilter_model_load_failing.",
             ("outcome",),
             registry=registry,
         )

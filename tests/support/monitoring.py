@@ -244,7 +244,7 @@ def stack(models: Path, folder: Path) -> Iterator[Stack]:
             service.start()
             found = Stack(service, receiver, f"http://127.0.0.1:{prometheus}")
             wait_for("scrape", lambda: found.query('up{job="kilter"} == 1'))
-            # Prometheus takes five seconds to find its targets, in haste or not, and says till then that there are none.
+            # Prometheus takes five seconds to find its targets, in haste or not, and till then says there are none.
             wait_for("end of the start", lambda: not found.alerts() and not receiver.open())
             yield found
         finally:
