@@ -26,7 +26,7 @@ class Metrics:
         records = Counter(
             "kilter_records",
             "Records by result: judged normal, judged anomalous, or rejected because they do not fit the model. "
-            "The alerts KilterAnomalyShareHigh, KilterAnomaliesStopped, KilterTrafficStopped and KilterRecordsRejected.",
+            "The alerts KilterAnomalyShareHigh, KilterAnomaliesStopped, KilterTrafficStopped, KilterRecordsRejected.",
             (*MODEL, "result"),
             registry=registry,
         )
@@ -81,8 +81,8 @@ class Metrics:
         )
         self._info = Gauge(
             "kilter_model_info",
-            "1 for every version that is loaded, with its score and the device it runs on. The alert KilterVersionSkew and "
-            "the dashboard.",
+            "1 for every version that is loaded, with its score and the device it runs on. The alert KilterVersionSkew "
+            "and the dashboard.",
             (*MODEL, "score", "device"),
             registry=registry,
         )
