@@ -11,8 +11,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 
+from service.detector.errors import KilterError
 from service.detector.networks.tabular import TabularShape
 from training.config import FitConfig
 from training.history import Epoch
@@ -38,7 +39,7 @@ class Checkpoint:
         self._fingerprint = fingerprint
 
     def save(self, state: "State") -> None:
-        """Write the state, whole or not at all."""
+        """Write the state, whole or not at all. Raises KilterError if it cannot be written."""
         tensors = {"generator": state.generator.get_state()}
         tensors |= {f"network.{name}": tensor for name, tensor in state.network.state_dict().items()}
         tensors |= {f"best.{name}": tensor for name, tensor in state.best.items()}
@@ -49,8 +50,13 @@ class Checkpoint:
         head["fingerprint"] = self._fingerprint
         partial = self._path.with_suffix(f".{os.getpid()}")
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        save_file({name: t.contiguous().clone() for name, t in tensors.items()}, partial, {"head": json.dumps(head)})
-        partial.replace(self._path)
+        content = save({name: t.contiguous().clone() for name, t in tensors.items()}, {"head": json.dumps(head)})
+        try:
+            partial.write_bytes(content)
+            partial.replace(self._path)
+        except OSError as error:
+            partial.unlink(missing_ok=True)
+            raise KilterError(f"cannot write the checkpoint {self._path}: {error.strerror or error}") from error
 
     def restore(self, state: "State") -> bool:
         """Take up the saved state if there is one of this very fit; say whether."""

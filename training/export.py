@@ -5,6 +5,7 @@ import logging
 import warnings
 from contextlib import redirect_stdout
 
+import onnx
 import torch
 from torch import nn
 
@@ -29,5 +30,16 @@ def export(module: nn.Module, features: int) -> bytes:
             verbose=False,
         )
     assert program is not None  # noqa: S101 (it is None only without dynamo)
-    content: bytes = program.model_proto.SerializeToString()
+    model = program.model_proto
+    _strip(model)
+    content: bytes = model.SerializeToString()
     return content
+
+
+def _strip(model: onnx.ModelProto) -> None:
+    """Take out what the exporter notes about the source: it is most of a small program, and holds paths."""
+    graph = model.graph
+    for part in (model, graph, *graph.node, *graph.input, *graph.output, *graph.initializer, *graph.value_info):
+        part.ClearField("doc_string")
+        part.ClearField("metadata_props")
+    graph.ClearField("value_info")

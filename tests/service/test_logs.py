@@ -63,7 +63,8 @@ def test_no_line_holds_a_value_of_a_record(values: dict[str, Any], program: Squa
     kept = Kept()
     root = logging.getLogger("service")
     root.addHandler(kept)
-    level, root.level = root.level, logging.DEBUG
+    level = root.level
+    root.setLevel(logging.DEBUG)
     try:
         with client(detector(program=program)) as http:
             answer = http.post(

@@ -6,15 +6,18 @@ import signal
 import subprocess
 import sys
 import time
+from importlib.metadata import entry_points
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from service.cli import GROUP, build, run
 from service.detector import load
 from service.detector.store import versions
 from tests.support.data import write_csv
 
+KILTER_GROUP = build(list(entry_points(group=GROUP)))
 KILTER = str(Path(sys.executable).with_name("kilter"))
 BRIEF = "[fit]\nsteps = 40\nhidden = 16\n"
 LONG = "[fit]\nsteps = 100000\nhidden = 16\npatience = 1000000\n"
@@ -107,26 +110,25 @@ def test_a_full_disk_leaves_nothing_half_written(training_csv: Path, settings: P
     ],
 )
 def test_wrong_input_gets_one_clear_message(
-    content: str, arguments: tuple[str, ...], message: str, tmp_path: Path
+    content: str, arguments: tuple[str, ...], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Exit status 2, the place and the remedy, no traceback, and no model."""
     path = tmp_path / "data.csv"
     path.write_text(content)
     name = () if "--name" in arguments else ("--name", "plant")
-    done = train(path, *name, *arguments, cwd=tmp_path)
-    assert done.returncode == 2
-    assert message in done.stderr
-    assert "Traceback" not in done.stderr
-    assert not (tmp_path / "models").exists()
+    models = tmp_path / "models"
+    status = run(KILTER_GROUP, ["train", str(path), *name, "--models", str(models), *arguments])
+    said = capsys.readouterr().err
+    assert status == 2
+    assert message in said
+    assert not models.exists()
 
 
-def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
+def test_a_file_that_is_not_there_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """So is one that is a folder."""
     for path in (tmp_path / "absent.csv", tmp_path):
-        done = train(path, "--name", "plant", cwd=tmp_path)
-        assert done.returncode == 2
-        assert str(path) in done.stderr
-        assert "Traceback" not in done.stderr
+        assert run(KILTER_GROUP, ["train", str(path), "--name", "plant", "--models", str(tmp_path / "models")]) == 2
+        assert str(path) in capsys.readouterr().err
 
 
 def test_train_reads_what_write_csv_writes(tmp_path: Path, settings: Path) -> None:

@@ -74,7 +74,8 @@ def train(
         f"Flags scores above {info.threshold:.6g} {detector.manifest.score.unit}: a false-positive rate of "
         f"{info.expected_fpr:.4g}, calibrated on {info.size:,} rows that the fit did not see."
     )
-    for line in (in_words(info.chosen, info.size), *by_group(info), *verdicts(evaluation)):
+    chosen = [] if info.chosen.by == "rate" else [in_words(info.chosen, info.size)]
+    for line in (*chosen, *by_group(info), *verdicts(evaluation)):
         click.echo(line)
     for line in detector.manifest.training["warnings"]:
         click.echo(f"Attention: {line}")
