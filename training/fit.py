@@ -79,6 +79,17 @@ def set_priors(network: TabularVAE, schema: Schema) -> None:
     network.unseen.copy_(torch.tensor(unseen))
 
 
+def set_start(network: TabularVAE, rows: Tensor) -> None:
+    """Let the network start from how often each flag and each level occurs in the rows, (n, features)."""
+    dense = network.dense(rows)
+    flags, slots = len(network.flag), len(network.slot_code)
+    first = dense.shape[1] - flags - slots
+    share = (torch.cat([(dense[:, first : first + flags] + 1) / 2, dense[:, first + flags :]], 1).sum(0) + 1) / (
+        len(rows) + 2
+    )
+    network.start_at(share[:flags], share[flags:])
+
+
 def fit(
     x: npt.NDArray[np.float32],
     schema: Schema,
@@ -99,6 +110,7 @@ def fit(
         torch.manual_seed(seed)
         network = TabularVAE(shape_of(schema, config))
     set_priors(network, schema)
+    set_start(network, torch.from_numpy(x))
     network.to(device)
     rows = torch.from_numpy(x).to(device)
     generator = torch.Generator(device).manual_seed(seed)

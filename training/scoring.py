@@ -175,7 +175,8 @@ def _marginals(network: TabularVAE, core: Tensor, held: Tensor) -> tuple[Margina
             start, end = (start, end) if end - start > 1e-9 else (start - 1e-3, end + 1e-3)
         else:
             count = {"gaussian": 1, "flag": 2, "level": feature.levels}[feature.kind]
-            start, end = 0.0, float(count)
+            # Codes lie in the middle of their bins, so that the one after the last, an unseen level, is beyond them.
+            start, end = -0.5, count - 0.5
         held_counts = np.histogram(np.clip(present, start, end), count, (start, end))[0]
         inside = -np.log((held_counts + 0.5) / (len(present) + 0.5 * count))
         outside = math.log(n + 2)

@@ -17,8 +17,9 @@ from service.detector.schema import (
     TimestampColumn,
 )
 
-LIMIT = 1e6
-"""Standardised numbers are held within ± this many units, so that no square overflows a float32."""
+LIMIT = 1e3
+"""Standardised numbers are held within ± this many units: beyond, a float32 could no longer tell neighbours apart, and
+a record's verdict would depend on its batch."""
 
 
 class Encoder:

@@ -175,6 +175,14 @@ class TabularVAE(nn.Module):
             with torch.no_grad():
                 self.decoder.biases[-1][..., numbers : 2 * numbers] += start
 
+    def start_at(self, flags: Tensor, levels: Tensor) -> None:
+        """Let every record expect flags, (flags,), and levels, (slots,), with these probabilities, untrained."""
+        bias = self.decoder.biases[-1]
+        first = bias.shape[-1] - len(flags) - len(levels)
+        with torch.no_grad():
+            bias[..., first : first + len(flags)] = flags.logit()
+            bias[..., first + len(flags) :] = levels.log()
+
     def dense(self, x: Tensor) -> Tensor:
         """Numbers, flags as -1 and 1, and one-hot levels, (..., dense); 0 where missing, hidden or unseen."""
         parts = []
