@@ -63,8 +63,8 @@ def test_the_service_has_time_to_answer_what_it_accepted() -> None:
 def test_rules_in_haste_differ_in_their_times_alone(tmp_path: Path) -> None:
     """The demonstration's Prometheus has every rule, evaluated every five seconds, that waits fifteen."""
     (script,) = services("compose.demo.yaml")["prometheus"]["command"]
-    script = script.replace("$$", "$").replace("/etc/prometheus", str(DEPLOY / "prometheus"))
-    script = script.replace("/tmp", str(tmp_path)).replace("exec /bin/prometheus", "true")  # noqa: S108
+    script = script.replace("$$", "$").replace("exec /bin/prometheus", "true").replace("/tmp", "$OUT")  # noqa: S108
+    script = script.replace("/etc/prometheus", str(DEPLOY / "prometheus")).replace("$OUT", str(tmp_path))
     subprocess.run(["/bin/sh", "-ec", script], check=True)
     for made in (tmp_path / "rules").iterdir():
         usual = yaml.safe_load((DEPLOY / "prometheus" / "rules" / made.name).read_text())
