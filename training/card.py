@@ -150,12 +150,11 @@ def _limits(manifest: Manifest) -> str:
 
 
 def _privacy(manifest: Manifest) -> str:
-    memory = manifest.network.get("memory")
+    memory = (manifest.network.get("neighbours") or {}).get("inputs")
     kept = (
-        f"A memory of {memory:,} prototypes made from training rows is part of the score and of the artifact. A "
-        "prototype can come close to a single training record: treat the artifact like the training data. Training "
-        "without the memory leaves it out."
-        if isinstance(memory, int) and memory > 0
+        f"A memory of {memory['core'] + memory['suspects']:,} training rows, or centroids of them, is part of the "
+        "score and of the artifact: treat the artifact like the training data. `--score elbo` leaves the memory out."
+        if memory
         else "No memory of training records is part of the score."
     )
     return (

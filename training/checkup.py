@@ -5,12 +5,14 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from service.detector.calibration import Calibration
 from service.detector.detector import Detector
+from service.detector.inputs import Table
 from training.baselines import Comparison, compare
 from training.config import TrainConfig
 from training.data import Data
 from training.diagnostics import Diagnosis, diagnose
-from training.model import Fitted
+from training.model import DIGITS, Fitted
 from training.rows import take
 from training.run import Scored
 from training.suspects import Suspects, find_suspects
@@ -41,7 +43,11 @@ def check_up(
     if len(seen) > FITTED_ROWS:
         seen = np.sort(np.random.default_rng(config.seed).permutation(seen)[:FITTED_ROWS])
     table = take(data.table, seen)
-    scored = Scored(table, detector.score(table, errors="mark").score, seen)
+    # By the ELBO: rows that the memory of the default score holds are at no distance from it.
+    scored = Scored(table, _surprise(detector, table), seen)
+    calibration = Calibration.of(
+        _surprise(detector, take(data.table, fitted.split.calibration)), detector.calibration.target_fpr, DIGITS
+    )
     x, new, odd = (encoder.encode(take(data.table, rows)) for rows in (seen, normal, anomalous))
     diagnosis = diagnose(fitted.module.network, fitted.history, config.fit.steps, x, new, fitted.remedy)
     comparison = (
@@ -56,4 +62,10 @@ def check_up(
         if config.baselines
         else None
     )
-    return Checkup(diagnosis, comparison, find_suspects(scored.scores, seen, detector.calibration), scored)
+    return Checkup(diagnosis, comparison, find_suspects(scored.scores, seen, calibration), scored)
+
+
+def _surprise(detector: Detector, table: Table) -> npt.NDArray[np.float64]:
+    """The negative ELBO of each row, (n,), in nats."""
+    reconstruction, kl = detector.elbo_terms(table)
+    return reconstruction + kl
