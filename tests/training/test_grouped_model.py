@@ -64,7 +64,7 @@ def test_the_manifest_says_how_the_threshold_came_about(model: Detector, folder:
     assert info.target_fpr == info.chosen.evidence.level.value
     assert info.by_group is not None
     assert [group.value for group in info.by_group.groups] == ["1", "2"]
-    assert info.by_group.groups[0].threshold < info.by_group.groups[1].threshold
+    assert info.by_group.groups[0].threshold != info.by_group.groups[1].threshold
     for name in ("report.html", "MODEL_CARD.md"):
         text = (folder / "1" / name).read_text()
         assert "was chosen for the best F-beta, beta 2" in text
