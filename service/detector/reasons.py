@@ -86,7 +86,7 @@ def _observed(column: Column, value: Any) -> Value:
 def _expected(column: Column, features: npt.NDArray[np.float64]) -> Value:
     match column:
         case NumericColumn():
-            value = restore(column, float(features[0]))
+            value = min(max(restore(column, float(features[0])), column.minimum), column.maximum)
             return _number(column, float(f"{value:.4g}") if column.constant is None else value)
         case BooleanColumn():
             return bool(features[0] >= 0.5)
