@@ -32,7 +32,7 @@ RUN /opt/tools/bin/pip wheel --no-deps --no-build-isolation --wheel-dir dist . \
         --output-file /opt/kilter/sbom.cdx.json /opt/kilter/bin/python
 
 FROM build AS serving-cuda
-# Torch's own index, https://download.pytorch.org/whl/cu130 for one, where the usual one has not the build that is wanted.
+# An index of Torch's builds, where the usual one has not the build that is wanted.
 ARG TORCH_INDEX_URL=
 RUN python dependencies.py gpu > requirements.txt \
     && /opt/tools/bin/pip --python /opt/kilter/bin/python install --constraint constraints.txt \

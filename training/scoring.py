@@ -132,7 +132,7 @@ def _embedded(network: TabularVAE, geometry: Geometry, rows: Tensor) -> tuple[Te
     for part in batches(rows, 4096):
         posterior, p = network.infer(part)
         point, residual = geometry(network, part, p)
-        means.append(posterior.mean.transpose(0, 1).reshape(len(part), -1) / math.sqrt(posterior.mean.shape[0]))
+        means.append(posterior.joined())
         points.append(point)
         residuals.append(residual)
     return torch.cat(means), torch.cat(points), torch.cat(residuals)

@@ -1,6 +1,5 @@
 """A tabular network together with its score: the program that is exported, calibrated and served."""
 
-import math
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -86,9 +85,8 @@ class Neighbours(nn.Module):
         The latter joins the members' posterior means and the whitened residual.
         """
         points, residual = self.geometry(network, x, p)
-        means = posterior.mean.transpose(0, 1).reshape(len(x), -1) / math.sqrt(posterior.mean.shape[0])
         whitened = residual @ self.whitening if self.full else residual * self.whitening
-        return points / self.input_scale, torch.cat([means, whitened], dim=-1) / self.latent_scale
+        return points / self.input_scale, torch.cat([posterior.joined(), whitened], dim=-1) / self.latent_scale
 
     def forward(self, network: TabularVAE, x: Tensor, posterior: Posterior, p: Likelihood, elbo: Tensor) -> Tensor:
         """The score, (n,); `elbo`, (n,), is in nats."""

@@ -1,5 +1,6 @@
 """A variational autoencoder of tables, trained on masked records, with a likelihood per kind of feature."""
 
+import math
 from typing import NamedTuple
 
 import msgspec
@@ -45,6 +46,11 @@ class Posterior(NamedTuple):
     def kl(self) -> Tensor:
         """KL(q(z | x) || N(0, I)) in nats, (members, n)."""
         return self.kl_by_dimension().sum(-1)
+
+    def joined(self) -> Tensor:
+        """The means of all members side by side, (n, members latent), scaled so that their number does not count."""
+        members, rows, _ = self.mean.shape
+        return self.mean.transpose(0, 1).reshape(rows, -1) / math.sqrt(members)
 
 
 class Likelihood(NamedTuple):
