@@ -2,10 +2,11 @@
 
 import logging
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
-from service.detector import Detector, KilterError, load
+from service.detector import Detector, KilterError, Problem, Verdicts, load
+from service.detector.inputs import Table
 from service.detector.store import models
 from service.metrics import Metrics
 from service.model_metrics import ModelMetrics
@@ -13,11 +14,20 @@ from service.model_metrics import ModelMetrics
 log = logging.getLogger(__name__)
 
 
-class Serving(NamedTuple):
-    """A detector that serves, and its numbers."""
+@dataclass(frozen=True, eq=False)
+class Serving:
+    """A detector that serves, and its numbers: a request takes one and uses it to its end, as it never changes."""
 
     detector: Detector
     metrics: ModelMetrics
+
+    def judged(self, table: Table, verdicts: Verdicts, seconds: float) -> None:  # noqa: ARG002
+        """Count a batch of records that got their verdicts, none with a problem, after `seconds` in the detector."""
+        self.metrics.judged(verdicts, seconds)
+
+    def rejected(self, problems: Iterable[Problem]) -> None:
+        """Count the records that a request was refused for."""
+        self.metrics.rejected(problems)
 
 
 class Registry:
@@ -77,9 +87,10 @@ class Registry:
         """The detectors that serve, by name."""
         return [self._serving[name].detector for name in self.names]
 
-    def get(self, name: str) -> Serving | None:
-        """The model of that name, if it serves."""
-        return self._serving.get(name)
+    def get(self, name: str, version: int | None = None) -> Serving | None:
+        """The version of a model that serves or, if one is named, that one; None if it is not loaded."""
+        serving = self._serving.get(name)
+        return serving if version is None or serving is None or serving.detector.version == version else None
 
 
 def _load(folder: Path, device: str) -> Detector:

@@ -51,9 +51,8 @@ class Answer(msgspec.Struct, frozen=True):
 
 def judge(serving: Serving, tables: Iterable[Table], reasons: int, notes: Notes) -> list[Verdicts]:
     """Judge every record of consecutive tables, or none. Raises RequestError that lists every problem."""
-    detector, metrics = serving
     problems: list[Problem] = []
-    judged: list[tuple[Verdicts, float]] = []
+    judged: list[tuple[Table, Verdicts, float]] = []
     rows = 0
     for table in tables:
         if table.problems:
@@ -62,21 +61,21 @@ def judge(serving: Serving, tables: Iterable[Table], reasons: int, notes: Notes)
                 break
         elif table.rows and not problems:
             began = time.perf_counter()
-            verdicts = detector.score(table, reasons=reasons)
-            judged.append((verdicts, time.perf_counter() - began))
+            verdicts = serving.detector.score(table, reasons=reasons)
+            judged.append((table, verdicts, time.perf_counter() - began))
         rows += table.rows
     if problems:
-        metrics.rejected(problems)
+        serving.rejected(problems)
         notes.rejected = len({problem.row for problem in problems if problem.row is not None})
         raise refusal(problems)
     if not rows:
         raise RequestError(BAD_RECORDS, "there are no records: send at least one")
-    for verdicts, seconds in judged:
-        metrics.judged(verdicts, seconds)
+    for table, verdicts, seconds in judged:
+        serving.judged(table, verdicts, seconds)
         notes.records += len(verdicts.score)
         notes.anomalies += int(verdicts.anomaly.sum())
         notes.seconds += seconds
-    return [verdicts for verdicts, _ in judged]
+    return [verdicts for _, verdicts, _ in judged]
 
 
 def answer_of(detector: Detector, judged: Iterable[Verdicts]) -> Answer:
