@@ -1,5 +1,6 @@
 """The scoring service as an ASGI application."""
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any, cast
@@ -13,9 +14,10 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from service import __version__, info, openapi, pages
+from service.auth import Guard, guard_of
 from service.edge import Edge
 from service.metrics import Metrics
-from service.problems import NOT_FOUND, NOT_READY, WRONG_METHOD, RequestError, respond
+from service.problems import NOT_READY, WRONG_METHOD, RequestError, no_route, reply
 from service.registry import Registry
 from service.scoring import ScoreEndpoint, find
 from service.settings import Settings
@@ -29,8 +31,10 @@ def create_app(
     registry: Registry | None = None,
     metrics: Metrics | None = None,
     tracing: Tracing | None = None,
+    guard: Guard | None = None,
 ) -> FastAPI:
     """The service. A registry that is given serves as it is; without one the models folder is loaded at start."""
+    guarded = guard or guard_of(settings.tokens_file)
     counted = metrics or Metrics()
     served = registry or Registry(counted)
 
@@ -38,7 +42,11 @@ def create_app(
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         if registry is None:
             await anyio.to_thread.run_sync(served.load, settings.models, settings.device)
-        yield
+        watching = asyncio.create_task(guarded.watch())
+        try:
+            yield
+        finally:
+            watching.cancel()
 
     app = FastAPI(
         title="Kilter",
@@ -106,19 +114,19 @@ def create_app(
 
     app.add_exception_handler(RequestError, _http_problem)
     app.add_exception_handler(HTTPException, _http_exception)
-    app.add_middleware(Edge, metrics=counted, routes=paths, tracing=tracing)
+    app.add_middleware(Edge, metrics=counted, routes=paths, guard=guarded, tracing=tracing)
     return app
 
 
-async def _http_problem(_: Request, error: Exception) -> Response:
-    return respond(cast(RequestError, error))
+async def _http_problem(request: Request, error: Exception) -> Response:
+    return reply(request.scope, cast(RequestError, error))
 
 
 async def _http_exception(request: Request, error: Exception) -> Response:
     """What the router itself refuses: a path or a method that is not there."""
     refused = cast(HTTPException, error)
-    place = f"{request.method[:20]} {request.scope['path'][:200]}"
     if refused.status_code == WRONG_METHOD.status:
+        place = f"{request.method[:20]} {request.scope['path'][:200]}"
         detail = f"{place} is not possible: the header Allow says what is"
-        return respond(RequestError(WRONG_METHOD, detail, headers=refused.headers))
-    return respond(RequestError(NOT_FOUND, f"there is nothing at {place}: /docs lists what there is"))
+        return reply(request.scope, RequestError(WRONG_METHOD, detail, headers=refused.headers))
+    return reply(request.scope, no_route(request.scope))

@@ -10,10 +10,11 @@ from typing import Any
 from prometheus_client import Histogram
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from service.auth import Guard
 from service.body import header
 from service.metrics import Metrics
 from service.notes import notes_of
-from service.problems import INTERNAL, RequestError, respond
+from service.problems import INTERNAL, RequestError, reply
 from service.telemetry import Traced, Tracing, trace_id
 
 log = logging.getLogger(__name__)
@@ -26,9 +27,15 @@ class Edge:
     """ASGI middleware; `routes` maps a route's endpoint to its path, so that no client can invent a label."""
 
     def __init__(
-        self, app: ASGIApp, metrics: Metrics, routes: Mapping[Any, str], tracing: Tracing | None = None
+        self,
+        app: ASGIApp,
+        metrics: Metrics,
+        routes: Mapping[Any, str],
+        guard: Guard,
+        tracing: Tracing | None = None,
     ) -> None:
         self._app = app
+        self._guard = guard
         self._metrics = metrics
         self._routes = routes
         self._tracing = tracing
@@ -53,12 +60,15 @@ class Edge:
 
         self._metrics.in_flight.inc()
         try:
+            self._guard.check(scope)
             await self._app(scope, receive, send_marked)
+        except RequestError as refused:
+            await reply(scope, refused)(scope, receive, send_marked)
         except Exception:
             log.exception("request failed", extra={"fields": {"request_id": request_id, **_trace(traced, scope)}})
             if status == CLIENT_LEFT:
                 text = f"the service failed on this request; its log tells more under request id {request_id}"
-                await respond(RequestError(INTERNAL, text))(scope, receive, send_marked)
+                await reply(scope, RequestError(INTERNAL, text))(scope, receive, send_marked)
         finally:
             self._metrics.in_flight.dec()
         self._done(scope, request_id, status, time.perf_counter() - began, traced)

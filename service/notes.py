@@ -19,12 +19,18 @@ class Notes:
     rejected: int = 0
     seconds: float = 0.0
     """In the detector."""
+    token: str | None = None
+    """The name of the token that the request came with."""
+    admin: bool = False
+    """Whether that token let it in as an administrator."""
 
     def fields(self) -> dict[str, Any]:
         """What a log line holds of it."""
+        caller = {} if self.token is None else {"token": self.token}
         if self.model is None:
-            return {}
+            return caller
         return {
+            **caller,
             "model": self.model,
             "version": self.version,
             "records": self.records,

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import msgspec
 from starlette.responses import Response
+from starlette.types import Scope
 
 from service.detector import Problem
 
@@ -23,6 +24,8 @@ class Kind(NamedTuple):
 
 
 BAD_BODY = Kind("bad-body", 400, "The body cannot be read", "It is not JSON, or not the CSV that it claims to be.")
+UNAUTHORIZED = Kind("unauthorized", 401, "A token is needed", "Send Authorization: Bearer TOKEN, with a known token.")
+FORBIDDEN = Kind("forbidden", 403, "The token lacks a scope", "The detail names the scope that the path needs.")
 NOT_FOUND = Kind("not-found", 404, "There is no such route", "The path is none of this service's.")
 UNKNOWN_MODEL = Kind("unknown-model", 404, "There is no such model", "The detail names the models that are loaded.")
 WRONG_METHOD = Kind("wrong-method", 405, "The route has no such method", "The header Allow names those that it has.")
@@ -40,6 +43,8 @@ NOT_READY = Kind("not-ready", 503, "No model is loaded", "The detail says why.")
 
 KINDS = (
     BAD_BODY,
+    UNAUTHORIZED,
+    FORBIDDEN,
     NOT_FOUND,
     UNKNOWN_MODEL,
     WRONG_METHOD,
@@ -103,3 +108,18 @@ def respond(problem: RequestError) -> Response:
         dict(problem.headers) if problem.headers else None,
         media_type=MEDIA_TYPE,
     )
+
+
+def reply(scope: Scope, problem: RequestError) -> Response:
+    """The problem in the form that a request's path asks for: the Open Inference Protocol has one of its own."""
+    if not scope["path"].startswith("/v2"):
+        return respond(problem)
+    headers = dict(problem.headers) if problem.headers else None
+    body = msgspec.json.encode({"error": problem.detail})
+    return Response(body, problem.kind.status, headers, media_type="application/json")
+
+
+def no_route(scope: Scope) -> RequestError:
+    """What is told of a path that is not there."""
+    place = f"{scope['method'][:20]} {scope['path'][:200]}"
+    return RequestError(NOT_FOUND, f"there is nothing at {place}: /docs lists what there is")

@@ -26,6 +26,9 @@ class Settings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="`debug`, `info` (a line per request), `warning` or `error`"
     )
+    tokens_file: Path | None = Field(
+        None, description="file of tokens, which `kilter token` makes; unset, none are asked for"
+    )
     shutdown_seconds: int = Field(25, ge=0, description="how long requests in flight may take to finish on SIGTERM")
 
 
