@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
@@ -10,6 +11,7 @@ from service.detector import artifact, inputs
 from service.detector.calibration import Calibration
 from service.detector.errors import ArtifactError, KilterError, Problem
 from service.detector.groups import Groups, judge
+from service.detector.rates import at_rate
 from service.detector.reasons import Reason
 from service.detector.reference import Reference, reference_of
 from service.detector.runtime import OnnxProgram, Program, TorchProgram, pick_device
@@ -104,6 +106,16 @@ class Detector:
         """Reconstruction and KL of each record, in nats; their sum is the negative ELBO. Raises RecordsError."""
         reconstruction, kl = self.scorer.outputs(data, ("reconstruction", "kl"))
         return reconstruction, kl
+
+    def at_rate(self, target_fpr: float) -> "Detector":
+        """This detector at another target false-positive rate: the same program, thresholds by the same scores.
+
+        A group with too few records for it has the common threshold. Raises KilterError, which names the number of
+        calibration records needed, if the rate cannot be supported.
+        """
+        rated = at_rate(self.manifest.calibration, self.calibration, self.groups, target_fpr)
+        manifest = msgspec.structs.replace(self.manifest, calibration=rated.info)
+        return Detector(manifest, self.scorer.program, rated.common, self.probes, rated.groups, self.reference)
 
     def replay(self) -> None:
         """Score the probes and compare. Raises ArtifactError that names the first that differs, and both values."""
