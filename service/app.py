@@ -14,8 +14,10 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from service import __version__, info, openapi, pages
+from service.admission import Admission
 from service.auth import Guard, guard_of
 from service.edge import Edge
+from service.engine import Engine
 from service.metrics import Metrics
 from service.problems import NOT_READY, WRONG_METHOD, RequestError, no_route, reply
 from service.registry import Registry
@@ -59,7 +61,9 @@ def create_app(
         # FastAPI's own would tell exceptions' texts, which may quote a record.
         telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
     )
-    score = ScoreEndpoint(served, settings.max_body_bytes, settings.max_records)
+    admission = Admission(settings.max_inflight_records, settings.max_inflight_bytes, counted)
+    engine = Engine(admission, counted, settings.request_seconds)
+    score = ScoreEndpoint(served, engine, settings.max_body_bytes, settings.max_records)
     app.router.routes.append(Route(openapi.SCORE_PATH, score, methods=["POST"], include_in_schema=False))
     paths: dict[Any, str] = {score: openapi.SCORE_PATH}
 

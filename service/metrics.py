@@ -12,6 +12,8 @@ from service.detector.artifact import MANIFEST
 from service.model_metrics import MODEL, Families, ModelMetrics, Tallies
 
 SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+SHED = ("records", "bytes", "deadline", "left")
+"""Why a request is not judged."""
 RECORDS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 
 
@@ -59,6 +61,20 @@ class Metrics:
             "KilterSaturated and the dashboard.",
             registry=registry,
         )
+        self.queue = Gauge(
+            "kilter_queue_records",
+            "Records that are in flight: admitted, and not answered yet. Dashboard: how near the bound of "
+            "KILTER_MAX_INFLIGHT_RECORDS is.",
+            registry=registry,
+        )
+        shed = Counter(
+            "kilter_requests_shed",
+            "Requests that were not judged: too many records or bytes in flight, the deadline passed, or the client "
+            "left first. Dashboard: what is turned away, and why.",
+            ("reason",),
+            registry=registry,
+        )
+        self.shed = {reason: shed.labels(reason) for reason in SHED}
         self._target = Gauge(
             "kilter_target_fpr",
             "The false-positive rate that the threshold was set for. Dashboard: the line to compare with.",

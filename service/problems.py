@@ -41,6 +41,13 @@ BAD_PARAMETER = Kind("bad-parameter", 422, "A parameter has a wrong value", "The
 INTERNAL = Kind("internal", 500, "Something unforeseen happened", "A fault of the service: its log has the request id.")
 NOT_READY = Kind("not-ready", 503, "No model is loaded", "The detail says why.")
 
+OVERLOADED = Kind(
+    "overloaded", 503, "Too much is in flight", "Send the request again after the seconds that Retry-After tells."
+)
+OUT_OF_TIME = Kind(
+    "out-of-time", 503, "The request's time is over", "It was not judged. Send it again, perhaps with more time."
+)
+
 KINDS = (
     BAD_BODY,
     UNAUTHORIZED,
@@ -54,6 +61,8 @@ KINDS = (
     BAD_PARAMETER,
     INTERNAL,
     NOT_READY,
+    OVERLOADED,
+    OUT_OF_TIME,
 )
 
 

@@ -2,21 +2,22 @@
 answer takes longer than the verdict. `service.openapi` describes it, and a test holds the two together.
 """
 
-import os
 import re
+from collections.abc import Iterator
 from urllib.parse import parse_qs
 
-import anyio
-import anyio.to_thread
 import msgspec
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
 
 from service import body
-from service.notes import Notes, notes_of
+from service.detector import Verdicts
+from service.detector.inputs import Table
+from service.engine import Engine
+from service.notes import notes_of
 from service.problems import BAD_PARAMETER, NOT_READY, UNKNOWN_MODEL, RequestError
 from service.registry import Registry, Serving
-from service.verdicts import answer_of, judge
+from service.verdicts import answer_of
 
 INLINE_BYTES = 32 * 1024
 """Bodies up to this size are worked on at once: that takes less than a few milliseconds, and a thread costs its own."""
@@ -29,12 +30,12 @@ MAX_REASONS = 1000
 class ScoreEndpoint:
     """Answers score requests; long ones in a thread, so that the others need not wait for them."""
 
-    def __init__(self, registry: Registry, max_body_bytes: int, max_records: int) -> None:
+    def __init__(self, registry: Registry, engine: Engine, max_body_bytes: int, max_records: int) -> None:
         self._registry = registry
+        self._engine = engine
         self._max_body_bytes = max_body_bytes
         self._max_records = max_records
         self._encode = msgspec.json.Encoder().encode
-        self._threads = anyio.CapacityLimiter(os.cpu_count() or 1)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         serving = find(self._registry, scope["path_params"]["name"])
@@ -42,40 +43,44 @@ class ScoreEndpoint:
         notes.model, notes.version = serving.detector.name, serving.detector.version
         reasons = reasons_wanted(scope["query_string"])
         kind = body.content_type(scope)
+        answered = body.JSON
         try:
             content = await body.read(scope, receive, self._max_body_bytes)
+            size = len(content)
+            if kind == body.JSON and size <= INLINE_BYTES:
+                tables = list(self._tables(serving, content))
+                judged = await self._engine.judge(serving, tables, reasons, notes, size=size, receive=receive)
+                answer = self._encode(answer_of(serving.detector, judged))
+            elif kind == body.JSON:
+                read = self._tables(serving, content)
+                judged = await self._engine.judge(serving, read, reasons, notes, size=size, receive=receive)
+                answer = await self._engine.run(self._encoded, serving, judged)
+            else:
+                from service.csv_body import CsvBody
+
+                csv = await self._engine.run(CsvBody, content, serving.detector.schema, self._max_records)
+                back = body.CSV in body.header(scope, b"accept")
+                if back:
+                    csv.check_free()
+                judged = await self._engine.judge(serving, csv.tables(), reasons, notes, size=size, receive=receive)
+                if back:
+                    answered = body.CSV
+                    answer = await self._engine.run(csv.answer, judged)
+                else:
+                    answer = await self._engine.run(self._encoded, serving, judged)
         except ClientDisconnect:
             return
-        answered = body.JSON
-        if kind == body.JSON and len(content) <= INLINE_BYTES:
-            answer = self._json(serving, content, reasons, notes)
-        else:
-            work = self._json if kind == body.JSON else self._csv
-            if kind == body.CSV and body.CSV in body.header(scope, b"accept"):
-                work, answered = self._csv_to_csv, body.CSV
-            answer = await anyio.to_thread.run_sync(work, serving, content, reasons, notes, limiter=self._threads)
         headers = [(b"content-type", answered.encode()), (b"content-length", str(len(answer)).encode())]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": answer})
 
-    def _json(self, serving: Serving, content: bytes, reasons: int, notes: Notes) -> bytes:
-        detector = serving.detector
-        records = body.json_records(content, detector.schema, self._max_records)
-        tables = (detector.table(records[start : start + CHUNK]) for start in range(0, len(records), CHUNK))
-        return self._encode(answer_of(detector, judge(serving, tables, reasons, notes)))
+    def _tables(self, serving: Serving, content: bytes) -> Iterator[Table]:
+        records = body.json_records(content, serving.detector.schema, self._max_records)
+        for start in range(0, len(records), CHUNK):
+            yield serving.detector.table(records[start : start + CHUNK])
 
-    def _csv(self, serving: Serving, content: bytes, reasons: int, notes: Notes) -> bytes:
-        from service.csv_body import CsvBody
-
-        read = CsvBody(content, serving.detector.schema, self._max_records)
-        return self._encode(answer_of(serving.detector, judge(serving, read.tables(), reasons, notes)))
-
-    def _csv_to_csv(self, serving: Serving, content: bytes, reasons: int, notes: Notes) -> bytes:
-        from service.csv_body import CsvBody
-
-        read = CsvBody(content, serving.detector.schema, self._max_records)
-        read.check_free()
-        return read.answer(judge(serving, read.tables(), reasons, notes))
+    def _encoded(self, serving: Serving, judged: list[Verdicts]) -> bytes:
+        return self._encode(answer_of(serving.detector, judged))
 
 
 def find(registry: Registry, name: str) -> Serving:

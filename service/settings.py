@@ -23,6 +23,15 @@ class Settings(BaseSettings):
     device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$", description="`auto`, `cpu`, `cuda` or `cuda:N`")
     max_body_bytes: int = Field(32 * 1024 * 1024, ge=1, description="largest request body, in bytes; beyond it 413")
     max_records: int = Field(100_000, ge=1, description="most records in one request; beyond it 413")
+    max_inflight_records: int = Field(
+        200_000, ge=1, description="most records in flight in all requests together; beyond it 503"
+    )
+    max_inflight_bytes: int = Field(
+        128 * 1024 * 1024, ge=1, description="most bytes of bodies in flight; beyond it 503"
+    )
+    request_seconds: float = Field(
+        30.0, gt=0, le=3600, description="how long a request may take that states no deadline; beyond it 503"
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="`debug`, `info` (a line per request), `warning` or `error`"
     )

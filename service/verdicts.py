@@ -1,6 +1,5 @@
 """From records to the answer of the score route."""
 
-import time
 from collections.abc import Iterable, Sequence
 from itertools import repeat
 from typing import Annotated
@@ -8,10 +7,7 @@ from typing import Annotated
 import msgspec
 
 from service.detector import Detector, Problem, Reason, Verdicts
-from service.detector.inputs import Table
-from service.notes import Notes
 from service.problems import BAD_RECORDS, LISTED, RequestError
-from service.registry import Serving
 
 TAIL = msgspec.Meta(
     description="There for a record whose score lies where the tail of the calibration scores begins or beyond, which "
@@ -49,33 +45,21 @@ class Answer(msgspec.Struct, frozen=True):
     results: list[Result]
 
 
-def judge(serving: Serving, tables: Iterable[Table], reasons: int, notes: Notes) -> list[Verdicts]:
-    """Judge every record of consecutive tables, or none. Raises RequestError that lists every problem."""
-    problems: list[Problem] = []
-    judged: list[tuple[Table, Verdicts, float]] = []
-    rows = 0
-    for table in tables:
-        if table.problems:
-            problems += [p._replace(row=rows + p.row) if p.row is not None else p for p in table.problems]
-            if len(problems) > LISTED:
-                break
-        elif table.rows and not problems:
-            began = time.perf_counter()
-            verdicts = serving.detector.score(table, reasons=reasons)
-            judged.append((table, verdicts, time.perf_counter() - began))
-        rows += table.rows
-    if problems:
-        serving.rejected(problems)
-        notes.rejected = len({problem.row for problem in problems if problem.row is not None})
-        raise refusal(problems)
-    if not rows:
-        raise RequestError(BAD_RECORDS, "there are no records: send at least one")
-    for table, verdicts, seconds in judged:
-        serving.judged(table, verdicts, seconds)
-        notes.records += len(verdicts.score)
-        notes.anomalies += int(verdicts.anomaly.sum())
-        notes.seconds += seconds
-    return [verdicts for _, verdicts, _ in judged]
+def part(verdicts: Verdicts, start: int, stop: int) -> Verdicts:
+    """The verdicts on the records from `start` up to `stop`."""
+    if start == 0 and stop == len(verdicts.score):
+        return verdicts
+    rows = slice(start, stop)
+    return Verdicts(
+        verdicts.score[rows],
+        verdicts.p_value[rows],
+        verdicts.anomaly[rows],
+        None if verdicts.reasons is None else verdicts.reasons[rows],
+        [],
+        verdicts.features[rows],
+        None if verdicts.threshold is None else verdicts.threshold[rows],
+        None if verdicts.tail_probability is None else verdicts.tail_probability[rows],
+    )
 
 
 def answer_of(detector: Detector, judged: Iterable[Verdicts]) -> Answer:

@@ -26,6 +26,14 @@ class Table(NamedTuple):
     problems: list[Problem]
 
 
+def join(tables: Sequence[Table]) -> Table:
+    """Tables of one schema, one below the other, without their problems."""
+    if len(tables) == 1:
+        return tables[0]
+    columns = {name: np.concatenate([table.columns[name] for table in tables]) for name in tables[0].columns}
+    return Table(columns, sum(table.rows for table in tables), [])
+
+
 def from_records(schema: Schema, records: Sequence[Any]) -> Table:
     """Read records as JSON gives them: numbers, strings, booleans and None for a missing value."""
     problems: list[Problem] = []
