@@ -1,0 +1,1 @@
+"""Servers that answer with the same verdicts, each in the way of its framework; `benchmarks.serving` starts them."""

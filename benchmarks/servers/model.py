@@ -1,0 +1,81 @@
+"""The model that every server serves: 30 numeric fields, made up and fitted once, and its parts for servers by hand."""
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.servers.verdict import NUMBERS, PROGRAM
+from benchmarks.speed import made_up
+from service.detector import Detector, artifact, load
+from service.detector.networks.names import ScoreName
+from service.detector.schema import NumericColumn
+from service.detector.store import resolve
+from training.config import TrainConfig
+from training.data import Source
+from training.pipeline import train
+
+NAME = "bench"
+FIELDS = 30
+ROWS = 4000
+
+
+def prepared(folder: Path, score: ScoreName) -> Path:
+    """The folder of models with `bench` in it, fitted unless it is there, and beside it what `Judge` reads."""
+    models = folder / f"models-{score}"
+    if not (models / NAME).exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        table = folder / "training.csv"
+        with table.open("w", newline="") as file:
+            writer = csv.writer(file)
+            writer.writerow([f"x{i}" for i in range(FIELDS)])
+            writer.writerows(made_up(ROWS, FIELDS).round(6).tolist())
+        train(Source((table,)), NAME, models, TrainConfig(score=score, split="random", device="cpu", baselines=False))
+    detector = load(models / NAME)
+    (by_hand(folder, score)).mkdir(exist_ok=True)
+    found = artifact.read(resolve(models / NAME))
+    (by_hand(folder, score) / PROGRAM).write_bytes(found.program)
+    columns = [column for column in detector.schema.columns if isinstance(column, NumericColumn)]
+    if len(columns) != FIELDS or any(c.transform != "identity" or c.constant is not None for c in columns):
+        raise RuntimeError("the made-up columns are not all plain numbers: the servers by hand cannot encode them")
+    np.savez(
+        by_hand(folder, score) / NUMBERS,
+        names=np.array([column.name for column in columns]),
+        center=np.array([column.center for column in columns]),
+        scale=np.array([column.scale for column in columns]),
+        calibration=detector.calibration.scores,
+        target_fpr=detector.calibration.target_fpr,
+        digits=detector.calibration.digits,
+    )
+    return models
+
+
+def by_hand(folder: Path, score: ScoreName) -> Path:
+    """Where the parts for servers without Kilter are."""
+    return folder / f"by-hand-{score}"
+
+
+def records(count: int, seed: int = 1) -> list[dict[str, float]]:
+    """Records like the fitting rows, with a strange one now and then; complete, as not every protocol has null."""
+    rng = np.random.default_rng(seed)
+    rows = made_up(ROWS, FIELDS)[rng.integers(0, ROWS, count)] + rng.normal(scale=0.05, size=(count, FIELDS))
+    rows[rng.random(count) < 0.02] *= 3
+    return [{f"x{i}": round(float(value), 6) for i, value in enumerate(row)} for row in rows]
+
+
+def expected(detector: Detector, sent: list[dict[str, float]]) -> list[float]:
+    """The scores that every server must give."""
+    return [float(score) for score in detector.score(sent).score]
+
+
+def row_body(sent: list[dict[str, float]]) -> str:
+    """A request's body as Kilter and the servers by hand take it."""
+    return json.dumps({"records": sent})
+
+
+def matrix_body(sent: list[dict[str, float]]) -> str:
+    """The same as a matrix of the Open Inference Protocol."""
+    data = [list(record.values()) for record in sent]
+    tensor = {"name": "x", "shape": [len(data), FIELDS], "datatype": "FP64", "data": data}
+    return json.dumps({"inputs": [tensor]})

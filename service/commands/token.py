@@ -1,0 +1,26 @@
+"""`kilter token`: a new token, and its line for the file of tokens."""
+
+import click
+
+
+@click.command()
+@click.argument("name")
+@click.option(
+    "--scope",
+    "scopes",
+    type=click.Choice(("score", "admin", "metrics")),
+    multiple=True,
+    required=True,
+    help="What it may be used for; may be given several times.",
+)
+def token(name: str, scopes: tuple[str, ...]) -> None:
+    """Make a token for NAME: the token on stderr, this once, and its line for the file on stdout.
+
+    kilter token shop --scope score >> tokens; then kilter serve with KILTER_TOKENS_FILE=tokens. The file holds only the
+    token's SHA-256. A server that runs takes up the change within seconds.
+    """
+    from service.tokens import Scope, generate, line
+
+    secret = generate()
+    click.echo(line(name, [Scope(scope) for scope in scopes], secret))
+    click.echo(f"The token, which is kept nowhere:\n{secret}", err=True)
