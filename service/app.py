@@ -19,6 +19,7 @@ from service.auth import Guard, guard_of
 from service.edge import Edge
 from service.engine import Engine
 from service.metrics import Metrics
+from service.oip.routes import routes as oip_routes
 from service.problems import NOT_READY, WRONG_METHOD, RequestError, no_route, reply
 from service.registry import Registry
 from service.scoring import ScoreEndpoint, find
@@ -66,6 +67,9 @@ def create_app(
     score = ScoreEndpoint(served, engine, settings.max_body_bytes, settings.max_records)
     app.router.routes.append(Route(openapi.SCORE_PATH, score, methods=["POST"], include_in_schema=False))
     paths: dict[Any, str] = {score: openapi.SCORE_PATH}
+    for path, route in oip_routes(served, engine, settings.max_body_bytes, settings.max_records).items():
+        app.router.routes.append(route)
+        paths[route.endpoint] = path
 
     def get(path: str, **options: Any) -> Callable[[Endpoint], Endpoint]:
         def register(endpoint: Endpoint) -> Endpoint:

@@ -13,6 +13,7 @@ from service.body import CSV, JSON
 from service.detector import Detector, Schema
 from service.detector.inputs import FLOAT32_MAX
 from service.detector.schema import BooleanColumn, CategoricalColumn, Column, NumericColumn, TimestampColumn
+from service.oip import document as oip
 from service.registry import Registry
 from service.verdicts import Answer, answer_of
 
@@ -33,6 +34,8 @@ def document(app: FastAPI, registry: Registry, max_records: int) -> Json:
     for path, operations in found["paths"].items():
         _finish(path, operations["get"], registry)
     found["paths"][SCORE_PATH] = {"post": _score_operation(registry, max_records)}
+    found["paths"] |= oip.paths(registry)
+    schemas |= oip.schemas()
     found["paths"] = dict(sorted(found["paths"].items()))
     return found
 

@@ -119,8 +119,10 @@ def curl(detector: Detector, base: str) -> str:
 
 
 def _operation(path: str, method: str, operation: dict[str, Any], base: str) -> str:
-    names = [p["example"] for p in operation.get("parameters", ()) if p["in"] == "path" and "example" in p]
-    url = path.replace("{name}", names[0] if names else "{name}")
+    url = path
+    for parameter in operation.get("parameters", ()):
+        if parameter["in"] == "path" and "example" in parameter:
+            url = url.replace(f"{{{parameter['name']}}}", parameter["example"])
     content = operation.get("requestBody", {}).get("content", {}).get("application/json", {})
     example = next((example["value"] for example in content.get("examples", {}).values()), None)
     box = f'<textarea rows="10" spellcheck="false">{_json(example)}</textarea>' if example is not None else ""

@@ -13,6 +13,9 @@ MEDIA_TYPE = "application/problem+json"
 LISTED = 1000
 """Problems that one answer lists; beyond it only their number is told, or that not all records were looked at."""
 
+LINES = 20
+"""The same where they are told in a text."""
+
 
 class Kind(NamedTuple):
     """A kind of problem: it is told apart by its `slug`, and `/docs#<slug>` says what it means."""
@@ -123,9 +126,13 @@ def reply(scope: Scope, problem: RequestError) -> Response:
     """The problem in the form that a request's path asks for: the Open Inference Protocol has one of its own."""
     if not scope["path"].startswith("/v2"):
         return respond(problem)
+    lines = [problem.detail, *(str(found) for found in problem.problems[:LINES])]
+    if len(problem.problems) > LINES:
+        lines.append(f"... and {len(problem.problems) - LINES} more")
     headers = dict(problem.headers) if problem.headers else None
-    body = msgspec.json.encode({"error": problem.detail})
-    return Response(body, problem.kind.status, headers, media_type="application/json")
+    # Its clients expect a 400 where the request's content is wrong.
+    status = BAD_BODY.status if problem.kind.status == BAD_RECORDS.status else problem.kind.status
+    return Response(msgspec.json.encode({"error": "\n".join(lines)}), status, headers, media_type="application/json")
 
 
 def no_route(scope: Scope) -> RequestError:

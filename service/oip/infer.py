@@ -1,0 +1,92 @@
+"""The route `POST /v2/models/{name}[/versions/{version}]/infer`."""
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from starlette.requests import ClientDisconnect
+from starlette.types import Receive, Scope, Send
+
+from service import body
+from service.detector import Detector
+from service.detector.inputs import Table
+from service.engine import Engine
+from service.notes import notes_of
+from service.oip.answers import Wanted, answer
+from service.oip.lookup import find
+from service.oip.records import tables
+from service.oip.requests import HEADER, parse
+from service.problems import WRONG_TYPE, RequestError
+from service.registry import Registry
+from service.scoring import INLINE_BYTES
+
+OCTETS = "application/octet-stream"
+
+
+class Work(NamedTuple):
+    """A request that has been read: its records, and what is wanted of them."""
+
+    tables: Iterable[Table]
+    wanted: Wanted
+    reasons: int
+
+
+class InferEndpoint:
+    """Answers inference requests; long ones are read and written in a thread, so that the others need not wait."""
+
+    def __init__(self, registry: Registry, engine: Engine, max_body_bytes: int, max_records: int) -> None:
+        self._registry = registry
+        self._engine = engine
+        self._max_body_bytes = max_body_bytes
+        self._max_records = max_records
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        serving = find(self._registry, scope["path_params"])
+        detector = serving.detector
+        notes = notes_of(scope)
+        notes.model, notes.version = detector.name, detector.version
+        check_type(scope)
+        stated = body.header(scope, HEADER.lower().encode())
+        try:
+            content = await body.read(scope, receive, self._max_body_bytes)
+            size = len(content)
+            small = size <= INLINE_BYTES
+            if small:
+                work = self._read(detector, content, stated)
+                work = work._replace(tables=list(work.tables))
+            else:
+                work = await self._engine.run(self._read, detector, content, stated)
+            judged = await self._engine.judge(serving, work.tables, work.reasons, notes, size=size, receive=receive)
+        except ClientDisconnect:
+            return
+        made: tuple[bytes, int | None]
+        if small:
+            made = answer(detector, judged, work.wanted)
+        else:
+            made = await self._engine.run(answer, detector, judged, work.wanted)
+        await _send(send, *made)
+
+    def _read(self, detector: Detector, content: bytes, stated: str) -> Work:
+        request, inputs = parse(content, stated)
+        wanted = Wanted(request)
+        return Work(tables(detector.schema, inputs, self._max_records), wanted, wanted.reasons(detector))
+
+
+def check_type(scope: Scope) -> None:
+    """Raise RequestError for a content type that no client of the protocol sends; it may be left out."""
+    stated = body.header(scope, b"content-type")
+    kind = stated.partition(";")[0].strip().lower()
+    if kind not in ("", body.JSON, OCTETS):
+        raise RequestError(
+            WRONG_TYPE,
+            f"the content type is {stated[:100]!r}: send {body.JSON}, or {OCTETS} where binary data follow the JSON",
+            headers={"Accept-Post": f"{body.JSON}, {OCTETS}"},
+        )
+
+
+async def _send(send: Send, content: bytes, json_length: int | None) -> None:
+    kind = body.JSON if json_length is None else OCTETS
+    headers = [(b"content-type", kind.encode()), (b"content-length", str(len(content)).encode())]
+    if json_length is not None:
+        headers.append((HEADER.lower().encode(), str(json_length).encode()))
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": content})

@@ -1,0 +1,62 @@
+"""The routes of the protocol."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from service.body import JSON
+from service.engine import Engine
+from service.oip import metadata
+from service.oip.infer import InferEndpoint
+from service.oip.lookup import find
+from service.problems import NOT_READY, RequestError
+from service.registry import Registry
+
+ROOT = "/v2"
+LIVE = "/v2/health/live"
+READY = "/v2/health/ready"
+MODELS = ("/v2/models/{name}", "/v2/models/{name}/versions/{version}")
+"""Each path of a model, without and with a version."""
+MODEL_READY = "/ready"
+INFER = "/infer"
+
+Endpoint = Callable[[Request], Awaitable[Response]]
+
+
+def routes(registry: Registry, engine: Engine, max_body_bytes: int, max_records: int) -> Mapping[str, Route]:
+    """Every route by its path."""
+
+    async def server(_: Request) -> Response:
+        return _json(metadata.ServerMetadata())
+
+    async def live(_: Request) -> Response:
+        return _json(metadata.ServerLive())
+
+    async def ready(_: Request) -> Response:
+        if registry.why_not_ready is not None:
+            raise RequestError(NOT_READY, registry.why_not_ready)
+        return _json(metadata.ServerReady())
+
+    async def model(request: Request) -> Response:
+        detector = find(registry, request.path_params).detector
+        return _json(metadata.model_metadata(detector, [detector.version]))
+
+    async def model_ready(request: Request) -> Response:
+        return _json(metadata.ModelReady(find(registry, request.path_params).detector.name))
+
+    found: dict[str, Any] = {ROOT: server, LIVE: live, READY: ready}
+    for path in MODELS:
+        found |= {path: model, path + MODEL_READY: model_ready}
+        found[path + INFER] = InferEndpoint(registry, engine, max_body_bytes, max_records)
+    return {
+        path: Route(path, endpoint, methods=["POST"] if path.endswith(INFER) else ["GET"], include_in_schema=False)
+        for path, endpoint in found.items()
+    }
+
+
+def _json(value: msgspec.Struct) -> Response:
+    return Response(msgspec.json.encode(value), media_type=JSON)
