@@ -37,7 +37,7 @@ def create_app(
     guard: Guard | None = None,
 ) -> FastAPI:
     """The service. A registry that is given serves as it is; without one the models folder is loaded at start."""
-    guarded = guard or guard_of(settings.tokens_file)
+    guarded = guard or guard_of(settings.tokens_file, settings.metrics_port)
     counted = metrics or Metrics()
     served = registry or Registry(counted)
 

@@ -48,9 +48,11 @@ def needed(path: str) -> Scope | None:
 class Guard:
     """Lets requests pass that bring a token of the scope that their path needs; reads the file again as it changes."""
 
-    def __init__(self, tokens: Tokens = OPEN, path: Path | None = None) -> None:
+    def __init__(self, tokens: Tokens = OPEN, path: Path | None = None, metrics_port: int | None = None) -> None:
         self.tokens = tokens
         self._path = path
+        self._metrics_port = metrics_port
+        """Where the metrics are, and nothing else is; None if they are where all is."""
         self._stamp = _stamp(path)
 
     @property
@@ -68,6 +70,8 @@ class Guard:
         path = scope["path"]
         if scope.get("root_path"):
             path = path.removeprefix(scope["root_path"])
+        if self._metrics_port is not None and (path == METRICS_PATH) != (scope["server"][1] == self._metrics_port):
+            raise no_route(scope)
         wanted = needed(path)
         if wanted is None:
             return
@@ -116,11 +120,11 @@ class Guard:
             log.info("tokens reloaded", extra={"fields": {**place, "tokens": self.tokens.names}})
 
 
-def guard_of(path: Path | None) -> Guard:
+def guard_of(path: Path | None, metrics_port: int | None = None) -> Guard:
     """The guard by a file of tokens, or the open one without a file. Raises KilterError that names what is wrong."""
+    guard = Guard(path=path, metrics_port=metrics_port)
     if path is None:
-        return Guard()
-    guard = Guard(path=path)
+        return guard
     try:
         guard.tokens = read(path)
     except OSError as error:

@@ -35,6 +35,9 @@ class Settings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="`debug`, `info` (a line per request), `warning` or `error`"
     )
+    metrics_port: int | None = Field(
+        None, ge=1, le=65535, description="port of /metrics alone; unset, it is on the same as the rest"
+    )
     tokens_file: Path | None = Field(
         None, description="file of tokens, which `kilter token` makes; unset, none are asked for"
     )
