@@ -24,8 +24,14 @@ demo: setup ## train, serve and score on a real data set, in under three minutes
 test: setup ## run the tests, but for the slow end-to-end ones
 	$(BIN)/pytest -m "not e2e" -n 2
 
-e2e: setup ## run the slow end-to-end tests with real components
+e2e: setup build/kserve/.ready ## run the slow end-to-end tests with real components
 	$(BIN)/pytest -m e2e
+
+# A client for the tests, in an environment of its own: it brings half a gigabyte of packages.
+build/kserve/.ready:
+	$(PYTHON) -m venv build/kserve
+	build/kserve/bin/pip install --quiet "kserve>=0.15,<1"
+	@touch $@
 
 lint: setup ## check style and types
 	$(BIN)/ruff format --check .

@@ -1,23 +1,19 @@
 """NVIDIA's client for Triton, unmodified and in its default, binary mode, against a real server."""
 
 import asyncio
-import warnings
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pytest
+from tritonclient.http import InferenceServerClient, InferInput, InferRequestedOutput
+from tritonclient.http.aio import InferenceServerClient as AsyncClient
+from tritonclient.utils import InferenceServerException
 
 from service.detector import Verdicts
 from tests.support.protocol_server import MAX_RECORDS, METER, running
 from tests.support.serving import RECORD, STRANGE, detector
-
-with warnings.catch_warnings():
-    warnings.simplefilter("ignore")  # of the client's own dependencies
-    from tritonclient.http import InferenceServerClient, InferInput, InferRequestedOutput
-    from tritonclient.http.aio import InferenceServerClient as AsyncClient
-    from tritonclient.utils import InferenceServerException
 
 MATRIX = np.array([[0.5, 1.5, 2.0, np.nan, 1.0], [40.0, 1.0, 90.0, 3.0, 0.0]])
 
@@ -78,7 +74,7 @@ def test_health_and_metadata(triton: Any) -> None:
 @pytest.mark.parametrize("name", ["records", "input-0"])
 def test_a_matrix_is_judged(triton: Any, datatype: str, dtype: type, name: str) -> None:
     """The matrix goes by the name of the metadata or any other, and NaN is a missing value."""
-    values = MATRIX.astype(dtype)
+    values: npt.NDArray[Any] = MATRIX.astype(dtype)
     answer = triton.infer("meter", [tensor(name, values, datatype)], request_id="a-1")
     same(answer, detector("meter", METER).score(values))
     said = answer.get_response()
@@ -164,7 +160,7 @@ def test_the_asynchronous_client_is_answered(address: str) -> None:
         async with AsyncClient(address) as triton:
             assert await triton.is_server_ready()
             assert (await triton.get_model_metadata("meter"))["name"] == "meter"
-            values = MATRIX.astype(np.float32).repeat(500, axis=0)
+            values: npt.NDArray[Any] = MATRIX.astype(np.float32).repeat(500, axis=0)
             same(
                 await triton.infer("meter", [tensor("records", values, "FP32")]), detector("meter", METER).score(values)
             )
