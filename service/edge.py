@@ -22,6 +22,10 @@ CLIENT_LEFT = 499
 _ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _QUIET = frozenset({"/healthz", "/readyz", "/metrics"})
 
+_SAFE = ((b"x-content-type-options", b"nosniff"), (b"cache-control", b"no-store"))
+"""On every answer: nobody guesses its type, and nobody keeps what may be a verdict."""
+_SAFE_TLS = (*_SAFE, (b"strict-transport-security", b"max-age=31536000"))
+
 
 class Edge:
     """ASGI middleware; `routes` maps a route's endpoint to its path, so that no client can invent a label."""
@@ -49,13 +53,14 @@ class Edge:
         given = header(scope, b"x-request-id")
         request_id = given if _ID.fullmatch(given) else secrets.token_hex(8)
         status = CLIENT_LEFT
+        safe = _SAFE_TLS if scope["scheme"] == "https" else _SAFE
         traced = self._tracing.begin(scope) if self._tracing and scope["path"] not in _QUIET else None
 
         async def send_marked(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message["headers"] = [*message.get("headers", ()), (b"x-request-id", request_id.encode())]
+                message["headers"] = [*message.get("headers", ()), (b"x-request-id", request_id.encode()), *safe]
             await send(message)
 
         self._metrics.in_flight.inc()

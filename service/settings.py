@@ -1,15 +1,18 @@
 """The service's settings: environment variables `KILTER_*`, read once when it starts."""
 
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, field_validator
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from service.detector import KilterError
 
 PREFIX = "KILTER_"
+_SHADOW = r"[a-z0-9][a-z0-9-]{0,62}=([1-9][0-9]{0,8}|latest)"
+_SHADOWS = f"^{_SHADOW}(,{_SHADOW})*$"
 
 
 class Settings(BaseSettings):
@@ -21,6 +24,16 @@ class Settings(BaseSettings):
     host: str = Field("127.0.0.1", min_length=1, description="address to listen on; `0.0.0.0` for all of IPv4")
     port: int = Field(8000, ge=0, le=65535, description="port to listen on; 0 takes any that is free")
     device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$", description="`auto`, `cpu`, `cuda` or `cuda:N`")
+    watch_seconds: float = Field(
+        0.0, ge=0, le=86_400, description="how often the models folder is looked at for changes, in seconds; 0 never"
+    )
+    max_versions: int = Field(4, ge=1, description="most versions of one model that are loaded at once")
+    shadow: str | None = Field(
+        None,
+        pattern=_SHADOWS,
+        description="versions that judge in the shadow of those that serve: `name=version,...`; `latest` for the "
+        "highest, while a lower one is pinned",
+    )
     max_body_bytes: int = Field(32 * 1024 * 1024, ge=1, description="largest request body, in bytes; beyond it 413")
     max_records: int = Field(100_000, ge=1, description="most records in one request; beyond it 413")
     max_inflight_records: int = Field(
@@ -38,10 +51,27 @@ class Settings(BaseSettings):
     metrics_port: int | None = Field(
         None, ge=1, le=65535, description="port of /metrics alone; unset, it is on the same as the rest"
     )
+    tls_cert: Path | None = Field(None, description="file of the certificate's chain in PEM; unset, there is no TLS")
+    tls_key: Path | None = Field(None, description="file of the certificate's private key in PEM, not encrypted")
+    trusted_proxies: str | None = Field(
+        None,
+        description="addresses and networks, with commas, whose `X-Forwarded-*` are believed; unset, none",
+    )
     tokens_file: Path | None = Field(
         None, description="file of tokens, which `kilter token` makes; unset, none are asked for"
     )
     shutdown_seconds: int = Field(25, ge=0, description="how long requests in flight may take to finish on SIGTERM")
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _networks(cls, value: str | None) -> str | None:
+        parts = [part.strip() for part in (value or "").split(",") if part.strip()]
+        for part in parts:
+            try:
+                ip_network(part)
+            except ValueError:
+                raise ValueError(f"{part!r} is neither an address nor a network such as 10.0.0.0/8") from None
+        return ",".join(parts) or None
 
 
 def read_settings(**given: Any) -> Settings:

@@ -1,22 +1,29 @@
 """`kilter serve`: the scoring service on this machine."""
 
 import errno
+import logging
 import logging.config
 import os
 import signal
 import socket
 import sys
+from contextlib import ExitStack
+from ipaddress import ip_address
 from pathlib import Path
 
 import click
 
 from service.detector import KilterError
 
+log = logging.getLogger(__name__)
+
 
 @click.command()
 @click.option("--models", type=click.Path(path_type=Path), help="Folder of models.  [KILTER_MODELS; models]")
 @click.option("--host", help="Address to listen on.  [KILTER_HOST; 127.0.0.1]")
 @click.option("--port", type=int, help="Port to listen on; 0 takes any that is free.  [KILTER_PORT; 8000]")
+@click.option("--tls-cert", type=click.Path(path_type=Path), help="Certificate's chain, PEM.  [KILTER_TLS_CERT]")
+@click.option("--tls-key", type=click.Path(path_type=Path), help="Its key, PEM.  [KILTER_TLS_KEY]")
 @click.option("--device", help="auto, cpu, cuda or cuda:N.  [KILTER_DEVICE; auto]")
 def serve(**options: str | int | Path | None) -> None:
     """Serve the models of a folder over HTTP until SIGTERM or Ctrl-C.
@@ -27,11 +34,14 @@ def serve(**options: str | int | Path | None) -> None:
     from prometheus_client import disable_created_metrics
 
     from service.app import create_app
+    from service.auth import guard_of
+    from service.loading import Loader
     from service.logs import config
     from service.metrics import Metrics
     from service.registry import Registry
     from service.settings import read_settings
     from service.telemetry import from_environment
+    from service.tls import check
 
     settings = read_settings(**{name: value for name, value in options.items() if value is not None})
     logging.config.dictConfig(config(settings.log_level))
@@ -39,30 +49,56 @@ def serve(**options: str | int | Path | None) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         # While it serves, uvicorn has handlers of its own, and raises the signal again when it is done.
         signal.signal(number, lambda *_: sys.exit(0))
-    with listen(settings.host, settings.port) as server_socket:
+    scheme = "https" if check(settings.tls_cert, settings.tls_key) else "http"
+    guard = guard_of(settings.tokens_file, settings.metrics_port)
+    with ExitStack() as listening:
+        sockets = [listening.enter_context(listen(settings.host, settings.port))]
+        if settings.metrics_port is not None:
+            names = "KILTER_METRICS_PORT"
+            sockets.append(listening.enter_context(listen(settings.host, settings.metrics_port, names)))
         metrics = Metrics()
-        registry = Registry(metrics)
-        registry.load(settings.models, settings.device)
+        registry = Registry(metrics, max_versions=settings.max_versions)
+        loader = Loader(registry, settings.models, settings.device)
+        loader.load_all()
         if registry.why_not_ready is not None:
-            raise KilterError(registry.why_not_ready)
+            if not settings.watch_seconds:
+                raise KilterError(registry.why_not_ready)
+            click.echo(f"{registry.why_not_ready}\nwaiting for a model", err=True)
         for detector in registry.detectors:
             click.echo(f"model {detector.name} version {detector.version} on {detector.device}")
         for why in registry.failures.values():
             click.echo(f"not loaded: {why}", err=True)
-        host, port = server_socket.getsockname()[:2]
-        click.echo(f"Kilter listens on http://{f'[{host}]' if ':' in host else host}:{port}  (Ctrl-C stops it)")
+        addresses = [f"{scheme}://{_address(one)}" for one in sockets]
+        for address in addresses[1:]:
+            click.echo(f"metrics at {address}/metrics")
+        click.echo(f"Kilter listens on {addresses[0]}  (Ctrl-C stops it)")
         sys.stdout.flush()
+        if not guard.closed and not _loopback(sockets[0]):
+            log.warning("whoever reaches %s may score: KILTER_TOKENS_FILE asks for tokens", addresses[0])
         server = uvicorn.Config(
-            create_app(settings, registry, metrics, from_environment(os.environ)),
+            create_app(settings, registry, metrics, from_environment(os.environ), guard, loader),
             log_config=None,
             access_log=False,
             server_header=False,
             timeout_graceful_shutdown=settings.shutdown_seconds,
+            proxy_headers=settings.trusted_proxies is not None,
+            forwarded_allow_ips=settings.trusted_proxies or "",
+            ssl_certfile=settings.tls_cert,
+            ssl_keyfile=settings.tls_key,
         )
-        uvicorn.Server(server).run(sockets=[server_socket])
+        uvicorn.Server(server).run(sockets=sockets)
 
 
-def listen(host: str, port: int) -> socket.socket:
+def _address(listening: socket.socket) -> str:
+    host, port = listening.getsockname()[:2]
+    return f"{f'[{host}]' if ':' in host else host}:{port}"
+
+
+def _loopback(listening: socket.socket) -> bool:
+    return ip_address(listening.getsockname()[0]).is_loopback
+
+
+def listen(host: str, port: int, names: str = "--port or KILTER_PORT") -> socket.socket:
     """A socket that is bound to an address. Raises KilterError that names the address and what to do about it."""
     try:
         family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[
@@ -79,15 +115,15 @@ def listen(host: str, port: int) -> socket.socket:
         found.listen(2048)
     except OSError as error:
         found.close()
-        raise KilterError(_why_not(host, port, error)) from None
+        raise KilterError(_why_not(host, port, names, error)) from None
     return found
 
 
-def _why_not(host: str, port: int, error: OSError) -> str:
+def _why_not(host: str, port: int, names: str, error: OSError) -> str:
     if error.errno == errno.EADDRINUSE:
-        return f"port {port} on {host} is in use: stop what listens there, or choose another with --port or KILTER_PORT"
+        return f"port {port} on {host} is in use: stop what listens there, or choose another with {names}"
     if error.errno == errno.EACCES:
-        return f"port {port} needs more rights than this user has: choose one above 1023 with --port or KILTER_PORT"
+        return f"port {port} needs more rights than this user has: choose one above 1023 with {names}"
     return (
         f"cannot listen on {host} port {port}: {os.strerror(error.errno or 0)}; choose another with --host and --port"
     )

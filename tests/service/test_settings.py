@@ -42,6 +42,8 @@ def test_the_environment_is_read_and_arguments_go_first(monkeypatch: pytest.Monk
         ("KILTER_MAX_RECORDS", "many"),
         ("KILTER_LOG_LEVEL", "loud"),
         ("KILTER_SHUTDOWN_SECONDS", "-1"),
+        ("KILTER_METRICS_PORT", "0"),
+        ("KILTER_TRUSTED_PROXIES", "10.0.0.1, proxy"),
     ],
 )
 def test_a_bad_value_is_refused_by_name(monkeypatch: pytest.MonkeyPatch, variable: str, value: str) -> None:
