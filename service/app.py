@@ -18,6 +18,7 @@ from service.admission import Admission
 from service.auth import Guard, guard_of
 from service.edge import Edge
 from service.engine import Engine
+from service.loading import Loader
 from service.metrics import Metrics
 from service.oip.routes import routes as oip_routes
 from service.problems import NOT_READY, WRONG_METHOD, RequestError, no_route, reply
@@ -25,6 +26,7 @@ from service.registry import Registry
 from service.scoring import ScoreEndpoint, find
 from service.settings import Settings
 from service.telemetry import Tracing
+from service.watch import Watch, shadows_of
 
 Endpoint = Callable[..., Awaitable[Any]]
 
@@ -35,21 +37,25 @@ def create_app(
     metrics: Metrics | None = None,
     tracing: Tracing | None = None,
     guard: Guard | None = None,
+    loader: Loader | None = None,
 ) -> FastAPI:
     """The service. A registry that is given serves as it is; without one the models folder is loaded at start."""
     guarded = guard or guard_of(settings.tokens_file, settings.metrics_port)
     counted = metrics or Metrics()
-    served = registry or Registry(counted)
+    served = registry or Registry(counted, max_versions=settings.max_versions)
+    loading = loader or Loader(served, settings.models, settings.device)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         if registry is None:
-            await anyio.to_thread.run_sync(served.load, settings.models, settings.device)
+            await anyio.to_thread.run_sync(loading.load_all)
         watching = asyncio.create_task(guarded.watch())
         try:
-            yield
+            with Watch(loading, settings.watch_seconds, shadows_of(settings.shadow)):
+                yield
         finally:
             watching.cancel()
+            served.shadow_thread.stop()
 
     app = FastAPI(
         title="Kilter",
@@ -85,7 +91,7 @@ def create_app(
 
     @get("/v1/models/{name}", tags=["models"], summary="A model", response_description="All about it.")
     async def show_model(name: str) -> info.ModelDetails:
-        return info.details(find(served, name).detector)
+        return info.details(find(served, name), served.versions(name))
 
     @get("/healthz", tags=["platform"], summary="Whether the process answers", response_description="It does.")
     async def health() -> info.Health:

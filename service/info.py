@@ -1,5 +1,6 @@
 """What the service tells about its models."""
 
+from datetime import datetime
 from typing import Any
 
 import msgspec
@@ -7,6 +8,7 @@ from pydantic import BaseModel, Field
 
 from service.detector import Detector
 from service.detector.promise import in_words
+from service.serving import Serving
 
 
 class Health(BaseModel):
@@ -60,9 +62,21 @@ class CalibrationInfo(BaseModel):
     groups: dict[str, float] = Field(description="those values with their thresholds; all others have the common one")
 
 
-class ModelDetails(ModelSummary):
-    """All about a model that serves."""
+class OverrideInfo(BaseModel):
+    """What an administrator asked for, and what the artifact says of its own."""
 
+    target_fpr: float = Field(description="the target false-positive rate that was asked for")
+    since: datetime
+    artifact_target_fpr: float
+    artifact_threshold: float
+
+
+class ModelDetails(ModelSummary):
+    """All about a model that serves; its threshold and calibration are those in force."""
+
+    versions: list[int] = Field(description="those that are loaded: the one that serves and those beside it")
+    override: OverrideInfo | None = Field(description="null while the artifact's own threshold is in force")
+    shadow: int | None = Field(description="the version in its shadow; null where there is none")
     created: str
     device: str
     score: ScoreInfo
@@ -88,12 +102,16 @@ def summary(detector: Detector) -> ModelSummary:
     )
 
 
-def details(detector: Detector) -> ModelDetails:
-    """All about a model."""
+def details(serving: Serving, versions: list[int]) -> ModelDetails:
+    """All about a version of a model, of which `versions` are loaded."""
+    detector = serving.detector
     manifest, calibration = detector.manifest, detector.calibration
     grouped = manifest.calibration.by_group
     return ModelDetails(
         **summary(detector).model_dump(),
+        versions=versions,
+        override=override_of(serving),
+        shadow=None if serving.shadow is None else serving.shadow.candidate.version,
         created=manifest.created,
         device=detector.device,
         score=ScoreInfo(name=manifest.score.name, unit=manifest.score.unit),
@@ -112,6 +130,19 @@ def details(detector: Detector) -> ModelDetails:
         training=manifest.training,
         libraries=manifest.libraries,
         example=example(detector),
+    )
+
+
+def override_of(serving: Serving) -> OverrideInfo | None:
+    """What is in force instead of the artifact's own threshold, if anything is."""
+    if serving.override is None:
+        return None
+    own, rate = serving.override
+    return OverrideInfo(
+        target_fpr=rate.target_fpr,
+        since=rate.since,
+        artifact_target_fpr=own.calibration.target_fpr,
+        artifact_threshold=own.calibration.threshold,
     )
 
 

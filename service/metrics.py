@@ -1,15 +1,13 @@
 """What Prometheus is told: every metric of the service, each with what it means and who consumes it."""
 
-import time
-from datetime import datetime
-
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.process_collector import ProcessCollector
 
 from service import __version__
-from service.detector import ArtifactError, Detector
-from service.detector.artifact import MANIFEST
-from service.model_metrics import MODEL, Families, ModelMetrics, Tallies
+from service.detector import Detector
+from service.model_metrics import MODEL, Families, Labels, ModelMetrics, Tallies
+from service.shadow_metrics import ShadowTallies
+from service.version_gauges import VersionGauges
 
 SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 SHED = ("records", "bytes", "deadline", "left")
@@ -23,8 +21,10 @@ class Metrics:
     def __init__(self) -> None:
         self.registry = registry = CollectorRegistry()
         ProcessCollector(registry=registry)
-        self._tallies = Tallies()
+        self._tallies = Tallies(self._gone)
         registry.register(self._tallies)
+        self.shadows = ShadowTallies()
+        registry.register(self.shadows)
         records = Counter(
             "kilter_records",
             "Records by result: judged normal, judged anomalous, or rejected because they do not fit the model. "
@@ -75,43 +75,11 @@ class Metrics:
             registry=registry,
         )
         self.shed = {reason: shed.labels(reason) for reason in SHED}
-        self._target = Gauge(
-            "kilter_target_fpr",
-            "The false-positive rate that the threshold was set for. Dashboard: the line to compare with.",
-            MODEL,
-            registry=registry,
-        )
-        self._upper = Gauge(
-            "kilter_expected_anomaly_ratio_upper",
-            "The share of normal records that are flagged stays below this with 99.9 % confidence over calibration "
-            "sets. The alert KilterAnomalyShareHigh fires above it.",
-            MODEL,
-            registry=registry,
-        )
-        self._calibration = Gauge(
-            "kilter_calibration_records",
-            "Records that the version was calibrated on: the fewer, the further may p-values of normal traffic be from "
-            "uniform. For the alert KilterCalibrationOff.",
-            MODEL,
-            registry=registry,
-        )
-        self._info = Gauge(
-            "kilter_model_info",
-            "1 for every version that is loaded, with its score and the device it runs on. The alert KilterVersionSkew "
-            "and the dashboard.",
-            (*MODEL, "score", "device"),
-            registry=registry,
-        )
+        self._gauges = VersionGauges(registry)
         self._loads = Counter(
             "kilter_model_loads",
             "Attempts to load a model by outcome, loaded or failed. Dashboard, beside kilter_model_load_failing.",
             ("outcome",),
-            registry=registry,
-        )
-        self._loaded_at = Gauge(
-            "kilter_model_last_load_timestamp_seconds",
-            "Unix time at which the version was loaded. Dashboard: marks where a model changed.",
-            MODEL,
             registry=registry,
         )
         self._failing = Gauge(
@@ -119,13 +87,6 @@ class Metrics:
             "1 for a model of the folder whose latest load failed, 0 for one that was loaded. The alert "
             "KilterModelLoadFailed.",
             ("model",),
-            registry=registry,
-        )
-        self._created = Gauge(
-            "kilter_model_created_timestamp_seconds",
-            "Unix time at which the version was trained or calibrated. The alert KilterModelStale, and the "
-            "dashboard's age of a model.",
-            MODEL,
             registry=registry,
         )
         for outcome in ("loaded", "failed"):
@@ -140,29 +101,34 @@ class Metrics:
     def loaded(self, detector: Detector) -> ModelMetrics:
         """Start counting for a version that has just been loaded; all its series exist from now on.
 
-        Raises ArtifactError if its manifest does not say when it was created.
+        They are there for as long as somebody holds what is returned: a request, or whoever lets the version serve.
+        Loaded again while it is held, a version goes on counting. Raises ArtifactError if its manifest does not say
+        when it was created.
         """
-        created = _created(detector)
-        model = ModelMetrics(self._families, detector)
-        self._target.labels(*model.labels).set(detector.calibration.target_fpr)
-        self._upper.labels(*model.labels).set(detector.manifest.calibration.highest_upper_fpr)
-        self._info.labels(*model.labels, detector.manifest.score.name, detector.device).set(1)
-        self._loaded_at.labels(*model.labels).set(time.time())
-        self._calibration.labels(*model.labels).set(detector.calibration.size)
-        self._created.labels(*model.labels).set(created)
+        with self._tallies.lock:
+            self._gauges.loaded(detector)
+            model = self._tallies.find(detector) or ModelMetrics(self._families, detector)
+            self._tallies.add(model)
         self._failing.labels(detector.name).set(0)
         self._loads.labels("loaded").inc()
-        self._tallies.models.append(model)
         return model
 
-    def load_failed(self, name: str) -> None:
-        """Count a model of the folder that could not be loaded."""
-        self._failing.labels(name).set(1)
+    def placed(self, detector: Detector, *, serves: bool) -> None:
+        """Tell at which rate a version judges, and whether it serves or is loaded beside the one that does."""
+        self._gauges.placed(detector, serves=serves)
+
+    def load_failed(self, name: str, *, serving: bool = True) -> None:
+        """Count a model that could not be loaded; `serving` tells whether it was the version that should serve."""
         self._loads.labels("failed").inc()
+        if serving:
+            self._failing.labels(name).set(1)
 
+    def unloaded(self, name: str) -> None:
+        """Tell no longer whether a model can be loaded: nobody wants it to be."""
+        self._failing.labels(name)
+        self._failing.remove(name)
 
-def _created(detector: Detector) -> float:
-    try:
-        return datetime.fromisoformat(detector.manifest.created).timestamp()
-    except ValueError:
-        raise ArtifactError(f"{MANIFEST}: created is {detector.manifest.created!r}, which is no time") from None
+    def _gone(self, labels: Labels) -> None:
+        """Take away the series of a version that nobody holds any more."""
+        self._families.remove(labels)
+        self._gauges.remove(labels)

@@ -1,7 +1,8 @@
 """What is counted of one version of a model, cheaply: arrays are added up, and turned into series when scraped."""
 
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+import weakref
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -15,6 +16,9 @@ from service.detector.schema import CategoricalColumn
 from service.drift import FieldTally
 
 MODEL = ("model", "version")
+RESULTS = ("normal", "anomalous", "rejected")
+Labels = tuple[str, str]
+"""A model's name and version."""
 P_BUCKETS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 FIELDS = 100
 """Fields of a model that have series of their own; the others share one."""
@@ -27,12 +31,20 @@ class Families(NamedTuple):
     batch: Histogram
     inference: Histogram
 
+    def remove(self, labels: Labels) -> None:
+        """Take away the series of a version."""
+        for result in RESULTS:
+            self.records.remove(*labels, result)
+        self.batch.remove(*labels)
+        self.inference.remove(*labels)
+
 
 class ModelMetrics:
     """The numbers of one version of a model; safe to be called from several threads."""
 
     def __init__(self, families: Families, detector: Detector) -> None:
-        self.labels = (detector.name, str(detector.version))
+        self.labels: Labels = (detector.name, str(detector.version))
+        self.manifest = detector.manifest
         columns = detector.schema.columns
         self.columns = tuple(column.name for column in columns)
         self.categorical = [i for i, column in enumerate(columns) if isinstance(column, CategoricalColumn)]
@@ -43,7 +55,7 @@ class ModelMetrics:
         ]
         self.expected_missing = [column.missing / detector.schema.rows for column in columns]
         self._normal, self._anomalous, self._rejected = (
-            families.records.labels(*self.labels, result) for result in ("normal", "anomalous", "rejected")
+            families.records.labels(*self.labels, result) for result in RESULTS
         )
         self._batch = families.batch.labels(*self.labels)
         self._inference = families.inference.labels(*self.labels)
@@ -98,10 +110,38 @@ class Tally(NamedTuple):
 
 
 class Tallies(Collector):
-    """Exposes what `ModelMetrics` keeps in arrays."""
+    """Exposes what `ModelMetrics` keeps in arrays, of those that somebody holds.
 
-    def __init__(self) -> None:
-        self.models: list[ModelMetrics] = []
+    A version's last request may end in any thread and moment, which is no place to touch Prometheus's locks; so its
+    series go when the next one looks. Registered before the families, it makes them lose theirs in time.
+    """
+
+    def __init__(self, gone: Callable[[Labels], None]) -> None:
+        """`gone` is called for a version that nobody holds any more."""
+        self.lock = threading.RLock()
+        """To be held while a version is added, its other series included."""
+        self._gone = gone
+        self._models: dict[Labels, weakref.ref[ModelMetrics]] = {}
+
+    def add(self, model: ModelMetrics) -> None:
+        """Expose a version from now on, in the place of another of that number."""
+        with self.lock:
+            self._models[model.labels] = weakref.ref(model)
+
+    def find(self, detector: Detector) -> ModelMetrics | None:
+        """What is exposed of that very artifact, if anything is."""
+        held = self._models.get((detector.name, str(detector.version)))
+        model = held() if held is not None else None
+        return model if model is not None and model.manifest == detector.manifest else None
+
+    def _living(self) -> list[ModelMetrics]:
+        with self.lock:
+            found = {labels: held() for labels, held in self._models.items()}
+            for labels, model in found.items():
+                if model is None:
+                    del self._models[labels]
+                    self._gone(labels)
+            return [model for model in found.values() if model is not None]
 
     def collect(self) -> Iterator[Metric]:
         """The families, each with its help text."""
@@ -147,7 +187,7 @@ class Tallies(Collector):
             "Records in the sliding window of kilter_feature_drift. The alert KilterFeatureDrift waits for enough.",
             labels=MODEL,
         )
-        for model in self.models:
+        for model in self._living():
             tally, labels = model.tally(), model.labels
             edges = [*map(str, P_BUCKETS), "+Inf"]
             p_values.add_metric(labels, list(zip(edges, tally.p_cumulative, strict=True)), tally.p_sum)

@@ -53,8 +53,8 @@ def _finish(path: str, operation: Json, registry: Registry) -> None:
         operation["parameters"] = [_name(registry)]
         responses["404"] = _problem("There is no such model.", problems.UNKNOWN_MODEL)
         responses["503"] = _problem("No model is loaded.", problems.NOT_READY)
-        for detector in registry.detectors[:1]:
-            shown = info.details(detector).model_dump(by_alias=True)
+        for serving in registry.all[:1]:
+            shown = info.details(serving, [serving.detector.version]).model_dump(by_alias=True, mode="json")
             responses["200"]["content"][JSON]["example"] = shown
 
 

@@ -25,6 +25,7 @@ CHUNK = 1024
 """Records that are typed and judged together."""
 DEFAULT_REASONS = 5
 MAX_REASONS = 1000
+VERSION = re.compile(r"[1-9][0-9]{0,17}")
 
 
 class ScoreEndpoint:
@@ -38,7 +39,7 @@ class ScoreEndpoint:
         self._encode = msgspec.json.Encoder().encode
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        serving = find(self._registry, scope["path_params"]["name"])
+        serving = find(self._registry, **scope["path_params"])
         notes = notes_of(scope)
         notes.model, notes.version = serving.detector.name, serving.detector.version
         reasons = reasons_wanted(scope["query_string"])
@@ -83,9 +84,14 @@ class ScoreEndpoint:
         return self._encode(answer_of(serving.detector, judged))
 
 
-def find(registry: Registry, name: str) -> Serving:
-    """The model of that name. Raises RequestError that names those there are."""
+def find(registry: Registry, name: str, version: str | None = None) -> Serving:
+    """The model of that name that serves, or that version of it. Raises RequestError that names those there are."""
     serving = registry.get(name)
+    if serving is not None and version is not None:
+        serving = registry.get(name, int(version)) if VERSION.fullmatch(version) else None
+        if serving is None:
+            there = ", ".join(map(str, registry.versions(name)))
+            raise RequestError(UNKNOWN_MODEL, f"{name} has no version {version[:20]!r} loaded; it has {there}")
     if serving is None:
         if registry.why_not_ready is not None:
             raise RequestError(NOT_READY, registry.why_not_ready)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from service.loading import Loader
 from service.metrics import Metrics
 from service.registry import Registry
 from tests.support.serving import detector
@@ -27,7 +28,7 @@ def test_the_models_of_a_folder_serve(folder: Path) -> None:
     metrics = Metrics()
     registry = Registry(metrics)
     before = registry.why_not_ready
-    registry.load(folder, "cpu")
+    Loader(registry, folder, "cpu").load_all()
     assert (before, registry.why_not_ready) == ("the models are not loaded yet", None)
     assert registry.names == ["plant"]
     serving = registry.get("plant")
@@ -49,7 +50,7 @@ def test_a_model_that_fails_does_not_keep_others_from_serving(
     metrics = Metrics()
     registry = Registry(metrics)
     with caplog.at_level(logging.ERROR):
-        registry.load(folder, "cpu")
+        Loader(registry, folder, "cpu").load_all()
     assert registry.names == ["plant"]
     assert registry.why_not_ready is None
     assert registry.failures.keys() == {"damaged", "renamed"}
@@ -70,7 +71,7 @@ def test_a_folder_without_models_is_told_apart(tmp_path: Path) -> None:
             (folder / "bad" / "1").mkdir(parents=True)
             (folder / "bad" / "1" / "SHA256SUMS").write_text("x")
         registry = Registry(Metrics())
-        registry.load(folder, "cpu")
+        Loader(registry, folder, "cpu").load_all()
         reasons.append(registry.why_not_ready or "")
     assert reasons[0].startswith("there is no models folder")
     assert "holds no model: `kilter train" in reasons[1]
