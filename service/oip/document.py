@@ -114,7 +114,9 @@ def _parameters(registry: Registry, path: str) -> list[Json]:
     """The parameters of a path, with what they may be just now."""
     known: dict[str, list[str]] = {"name": registry.names}
     if "{version}" in path:
-        known["version"] = sorted({str(detector.version) for detector in registry.detectors})
+        known["version"] = [
+            str(version) for version in sorted({v for name in registry.names for v in registry.versions(name)})
+        ]
     found = []
     for name, values in known.items():
         parameter: Json = {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}

@@ -11,15 +11,14 @@ VERSION = re.compile(r"[1-9][0-9]{0,17}")
 
 
 def find(registry: Registry, path: Mapping[str, str]) -> Serving:
-    """The model `name` that serves, in its version `version` if there is one in the path. Raises RequestError."""
+    """The model `name`: its version `version` if there is one in the path, else that which serves. Raises RequestError."""
     name, stated = path["name"], path.get("version")
-    current = scoring.find(registry, name)
     if stated is None:
-        return current
+        return scoring.find(registry, name)
     serving = registry.get(name, int(stated)) if VERSION.fullmatch(stated) else None
     if serving is None:
-        told = (
-            f"there is no version {stated[:20]!r} of the model {name!r} here; version {current.detector.version} serves"
-        )
+        scoring.find(registry, name)
+        there = ", ".join(map(str, registry.versions(name)))
+        told = f"there is no version {stated[:20]!r} of the model {name!r} here; there is {there}"
         raise RequestError(UNKNOWN_MODEL, told)
     return serving

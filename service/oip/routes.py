@@ -41,16 +41,22 @@ def routes(registry: Registry, engine: Engine, max_body_bytes: int, max_records:
             raise RequestError(NOT_READY, registry.why_not_ready)
         return _json(metadata.ServerReady())
 
-    async def model(request: Request) -> Response:
-        detector = find(registry, request.path_params).detector
-        return _json(metadata.model_metadata(detector, [detector.version]))
+    def about() -> Endpoint:
+        async def model(request: Request) -> Response:
+            detector = find(registry, request.path_params).detector
+            return _json(metadata.model_metadata(detector, registry.versions(detector.name)))
 
-    async def model_ready(request: Request) -> Response:
-        return _json(metadata.ModelReady(find(registry, request.path_params).detector.name))
+        return model
+
+    def readiness() -> Endpoint:
+        async def model_ready(request: Request) -> Response:
+            return _json(metadata.ModelReady(find(registry, request.path_params).detector.name))
+
+        return model_ready
 
     found: dict[str, Any] = {ROOT: server, LIVE: live, READY: ready}
-    for path in MODELS:
-        found |= {path: model, path + MODEL_READY: model_ready}
+    for path in MODELS:  # with endpoints of their own, as they are counted by these
+        found |= {path: about(), path + MODEL_READY: readiness()}
         found[path + INFER] = InferEndpoint(registry, engine, max_body_bytes, max_records)
     return {
         path: Route(path, endpoint, methods=["POST"] if path.endswith(INFER) else ["GET"], include_in_schema=False)

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from service.detector import Verdicts
-from tests.support.protocol_server import METER, ROOT, running
+from tests.support.protocol_server import ROOT, meter, running
 from tests.support.serving import RECORD, STRANGE, detector
 
 PYTHON = ROOT / "build" / "kserve" / "bin" / "python"
@@ -55,7 +55,7 @@ def test_health(found: dict[str, Any]) -> None:
 @pytest.mark.parametrize("case", ["matrix", "binary answer"])
 def test_a_matrix_is_judged(found: dict[str, Any], case: str) -> None:
     """The matrix goes as bytes, and the verdicts come back in JSON or as bytes."""
-    same(found[case], detector("meter", METER).score(np.array(MATRIX, np.float32)))
+    same(found[case], meter().score(np.array(MATRIX, np.float32)))
     assert found["matrix"]["id"] == "k-1"
     assert found[case]["model"] == "meter"
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import uvicorn
 
 from service.app import create_app
-from service.detector import Schema
+from service.detector import Detector, Schema
 from service.detector.schema import BooleanColumn, NumericColumn
 from service.metrics import Metrics
 from service.registry import Registry
@@ -29,6 +29,13 @@ METER = Schema(
 """The columns of the model `meter`: numbers and a flag, so that a matrix holds them."""
 
 
+def meter() -> Detector:
+    """The model `meter`."""
+    made = detector("meter", METER)
+    made.probes.records[:] = [{"x0": 0.5, "x1": 1.5, "x2": 2.0, "x3": None, "open": True}]
+    return made
+
+
 @contextmanager
 def running() -> Iterator[str]:
     """The address, host:port, of a server of the models `shop` and `meter` that runs in another process."""
@@ -44,7 +51,7 @@ def running() -> Iterator[str]:
 def main() -> None:
     """Serve until SIGTERM; the first line of the output is the address."""
     metrics = Metrics()
-    registry = Registry(metrics, [detector(), detector("meter", METER)])
+    registry = Registry(metrics, [detector(), meter()])
     app = create_app(Settings(max_records=MAX_RECORDS), registry, metrics)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         sys.stdout.write(f"127.0.0.1:{listener.getsockname()[1]}\n")

@@ -12,7 +12,7 @@ from tritonclient.http.aio import InferenceServerClient as AsyncClient
 from tritonclient.utils import InferenceServerException
 
 from service.detector import Verdicts
-from tests.support.protocol_server import MAX_RECORDS, METER, running
+from tests.support.protocol_server import MAX_RECORDS, METER, meter, running
 from tests.support.serving import RECORD, STRANGE, detector
 
 MATRIX = np.array([[0.5, 1.5, 2.0, np.nan, 1.0], [40.0, 1.0, 90.0, 3.0, 0.0]])
@@ -76,7 +76,7 @@ def test_a_matrix_is_judged(triton: Any, datatype: str, dtype: type, name: str) 
     """The matrix goes by the name of the metadata or any other, and NaN is a missing value."""
     values: npt.NDArray[Any] = MATRIX.astype(dtype)
     answer = triton.infer("meter", [tensor(name, values, datatype)], request_id="a-1")
-    same(answer, detector("meter", METER).score(values))
+    same(answer, meter().score(values))
     said = answer.get_response()
     assert (said["id"], said["model_name"], said["model_version"]) == ("a-1", "meter", "3")
 
@@ -115,7 +115,7 @@ def test_many_records_are_judged(triton: Any) -> None:
     """A request that is worked on in pieces has the verdicts of one that is not."""
     values = np.random.default_rng(0).normal(size=(MAX_RECORDS, 5)).astype(np.float32)
     values[:, 4] = values[:, 4] > 0
-    same(triton.infer("meter", [tensor("records", values, "FP32")]), detector("meter", METER).score(values))
+    same(triton.infer("meter", [tensor("records", values, "FP32")]), meter().score(values))
 
 
 @pytest.mark.parametrize(
@@ -161,9 +161,7 @@ def test_the_asynchronous_client_is_answered(address: str) -> None:
             assert await triton.is_server_ready()
             assert (await triton.get_model_metadata("meter"))["name"] == "meter"
             values: npt.NDArray[Any] = MATRIX.astype(np.float32).repeat(500, axis=0)
-            same(
-                await triton.infer("meter", [tensor("records", values, "FP32")]), detector("meter", METER).score(values)
-            )
+            same(await triton.infer("meter", [tensor("records", values, "FP32")]), meter().score(values))
             with pytest.raises(InferenceServerException, match="no model"):
                 await triton.infer("nope", [tensor("records", values, "FP32")])
 
