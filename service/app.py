@@ -14,6 +14,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from service import __version__, info, openapi, pages
+from service.admin import Admin
 from service.admission import Admission
 from service.auth import Guard, guard_of
 from service.edge import Edge
@@ -23,6 +24,7 @@ from service.metrics import Metrics
 from service.oip.routes import routes as oip_routes
 from service.problems import NOT_READY, WRONG_METHOD, RequestError, no_route, reply
 from service.registry import Registry
+from service.repository import Repository
 from service.scoring import ScoreEndpoint, find
 from service.settings import Settings
 from service.telemetry import Tracing
@@ -72,8 +74,14 @@ def create_app(
     engine = Engine(admission, counted, settings.request_seconds)
     score = ScoreEndpoint(served, engine, settings.max_body_bytes, settings.max_records)
     app.router.routes.append(Route(openapi.SCORE_PATH, score, methods=["POST"], include_in_schema=False))
-    paths: dict[Any, str] = {score: openapi.SCORE_PATH}
-    for path, route in oip_routes(served, engine, settings.max_body_bytes, settings.max_records).items():
+    one = ScoreEndpoint(served, engine, settings.max_body_bytes, settings.max_records)
+    app.router.routes.append(Route(openapi.SCORE_VERSION_PATH, one, methods=["POST"], include_in_schema=False))
+    paths: dict[Any, str] = {score: openapi.SCORE_PATH, one: openapi.SCORE_VERSION_PATH}
+    for path, route in {
+        **oip_routes(served, engine, settings.max_body_bytes, settings.max_records),
+        **Admin(loading).routes(),
+        **Repository(loading).routes(),
+    }.items():
         app.router.routes.append(route)
         paths[route.endpoint] = path
 
@@ -92,6 +100,15 @@ def create_app(
     @get("/v1/models/{name}", tags=["models"], summary="A model", response_description="All about it.")
     async def show_model(name: str) -> info.ModelDetails:
         return info.details(find(served, name), served.versions(name))
+
+    @get(
+        "/v1/models/{name}/versions/{version}",
+        tags=["models"],
+        summary="A version of a model",
+        response_description="All about it.",
+    )
+    async def show_version(name: str, version: str) -> info.ModelDetails:
+        return info.details(find(served, name, version), served.versions(name))
 
     @get("/healthz", tags=["platform"], summary="Whether the process answers", response_description="It does.")
     async def health() -> info.Health:
@@ -116,15 +133,18 @@ def create_app(
 
     @get("/", include_in_schema=False)
     async def home(request: Request) -> HTMLResponse:
-        return HTMLResponse(pages.home(served, str(request.base_url)))
+        return HTMLResponse(pages.home(served, str(request.base_url)), headers=pages.HEADERS)
 
     @get("/docs", include_in_schema=False)
     async def docs(request: Request) -> HTMLResponse:
-        return HTMLResponse(pages.docs(openapi.document(app, served, settings.max_records), str(request.base_url)))
+        return HTMLResponse(
+            pages.docs(openapi.document(app, served, settings.max_records, admin=guarded.admin), str(request.base_url)),
+            headers=pages.HEADERS,
+        )
 
     @get("/openapi.json", include_in_schema=False)
     async def show_openapi() -> dict[str, Any]:
-        return openapi.document(app, served, settings.max_records)
+        return openapi.document(app, served, settings.max_records, admin=guarded.admin)
 
     app.add_exception_handler(RequestError, _http_problem)
     app.add_exception_handler(HTTPException, _http_exception)

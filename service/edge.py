@@ -52,8 +52,9 @@ class Edge:
         began = time.perf_counter()
         given = header(scope, b"x-request-id")
         request_id = given if _ID.fullmatch(given) else secrets.token_hex(8)
+        notes_of(scope).request_id = request_id
         status = CLIENT_LEFT
-        safe = _SAFE_TLS if scope["scheme"] == "https" else _SAFE
+        safe = _SAFE_TLS if scope.get("scheme") == "https" else _SAFE
         traced = self._tracing.begin(scope) if self._tracing and scope["path"] not in _QUIET else None
 
         async def send_marked(message: Message) -> None:

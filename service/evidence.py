@@ -1,10 +1,14 @@
 """What a comparison of two versions says, in numbers and in plain words."""
 
+from datetime import datetime
+
 import numpy as np
 from pydantic import BaseModel, Field
 
 from service.comparison import LEVELS, Comparison, Tally, rank_correlation
+from service.detector import Detector
 from service.detector.beta import interval
+from service.shadow import Shadow
 
 
 class Agreement(BaseModel):
@@ -42,6 +46,36 @@ class Findings(BaseModel):
     flag_rates: FlagRates | None = Field(description="null before the first record; 95 % exact interval")
     p_values: PValues | None = Field(description="null before the first record")
     evidence: str = Field(description="the same in words")
+
+
+class ShadowInfo(Findings):
+    """How the version in the shadow compares with the one that serves, on the records that both judged."""
+
+    name: str
+    live: int = Field(description="the version that serves")
+    shadow: int = Field(description="the version in its shadow")
+    since: datetime = Field(description="when the comparison began: with either of the two, or with another threshold")
+    compared: int
+    rejected: int = Field(description="records that do not fit the version in the shadow")
+    dropped: int = Field(description="records that were not compared because too many waited")
+    unfit: str | None = Field(description="why no record fits; null where they do")
+
+
+def shadow_info(live: Detector, shadow: Shadow) -> ShadowInfo:
+    """All about a comparison."""
+    found = findings(shadow.comparison, shadow.candidate.calibration.target_fpr)
+    tally = shadow.comparison.tally()
+    return ShadowInfo(
+        **found.model_dump(),
+        name=live.name,
+        live=live.version,
+        shadow=shadow.candidate.version,
+        since=shadow.since,
+        compared=tally.compared,
+        rejected=tally.rejected,
+        dropped=tally.dropped,
+        unfit=shadow.unfit,
+    )
 
 
 def findings(comparison: Comparison, target_fpr: float) -> Findings:

@@ -5,12 +5,14 @@ import threading
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from service.detector import ArtifactError, Detector, KilterError, load, store
 from service.registry import NotThereError, RefusedError, Registry, Serving
+from service.shadow import Shadowed
 
 log = logging.getLogger(__name__)
+T = TypeVar("T")
 
 
 class Look(NamedTuple):
@@ -77,7 +79,7 @@ class Loader:
             log.info("model unloaded", extra={"fields": {"model": name, "versions": gone}})
             return gone
 
-    def cast(self, name: str, version: int) -> Serving:
+    def cast(self, name: str, version: int) -> Shadowed:
         """Put a version in the shadow of the one that serves. Raises NotThereError, RefusedError, KilterError."""
         with self._one_at_a_time:
             self._look(name, version)
@@ -117,11 +119,10 @@ class Loader:
             raise NotThereError(f"{name} has versions {', '.join(map(str, versions))} in {self.folder}, not {version}")
         return look
 
-    def _placed(
-        self, name: str, version: int | None, place: Callable[[Detector], Serving], *, serving: bool
-    ) -> Serving:
+    def _placed(self, name: str, version: int | None, place: Callable[[Detector], T], *, serving: bool) -> T:
         try:
-            placed = place(_read(self.folder / name, version, self._device))
+            detector = _read(self.folder / name, version, self._device)
+            placed = place(detector)
         except (NotThereError, RefusedError):
             raise
         except (KilterError, OSError) as error:
@@ -129,7 +130,7 @@ class Loader:
             fields: Mapping[str, object] = {"model": name, "version": version, "why": str(error)}
             log.error("model not loaded", extra={"fields": fields})  # noqa: TRY400
             raise KilterError(str(error)) from error
-        fields = {"model": name, "version": version, "device": placed.detector.device, "serves": serving}
+        fields = {"model": name, "version": detector.version, "device": detector.device, "serves": serving}
         log.info("model loaded", extra={"fields": fields})
         return placed
 

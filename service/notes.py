@@ -19,6 +19,7 @@ class Notes:
     rejected: int = 0
     seconds: float = 0.0
     """In the detector."""
+    request_id: str = ""
     token: str | None = None
     """The name of the token that the request came with."""
     admin: bool = False

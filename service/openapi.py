@@ -2,29 +2,31 @@
 
 import csv
 from io import StringIO
-from typing import Any
 
 import msgspec
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
-from service import info, problems, scoring
+from service import admin_document, info, problems, scoring
 from service.body import CSV, JSON
 from service.detector import Detector, Schema
 from service.detector.inputs import FLOAT32_MAX
 from service.detector.schema import BooleanColumn, CategoricalColumn, Column, NumericColumn, TimestampColumn
 from service.oip import document as oip
+from service.openapi_parts import COMPONENT, Json, model_name, model_version, problem
 from service.registry import Registry
 from service.verdicts import Answer, answer_of
 
-COMPONENT = "#/components/schemas/{name}"
 SCORE_PATH = "/v1/models/{name}/score"
+SCORE_VERSION_PATH = "/v1/models/{name}/versions/{version}/score"
 DESCRIPTION = "Calibrated verdicts on records: a score, a p-value, a flag, and which fields are off."
-Json = dict[str, Any]
 
 
-def document(app: FastAPI, registry: Registry, max_records: int) -> Json:
-    """The document, with the models' own schemas, and examples that work as they stand."""
+def document(app: FastAPI, registry: Registry, max_records: int, *, admin: bool = False) -> Json:
+    """The document, with the models' own schemas, and examples that work as they stand.
+
+    It tells of the administration only where there is one, `admin`.
+    """
     found = get_openapi(title=app.title, version=app.version, description=DESCRIPTION, routes=app.routes)
     schemas: Json = found.setdefault("components", {}).setdefault("schemas", {})
     for name in ("HTTPValidationError", "ValidationError"):
@@ -33,7 +35,13 @@ def document(app: FastAPI, registry: Registry, max_records: int) -> Json:
     schemas |= {f"record.{d.name}": record_schema(d.schema) for d in registry.detectors}
     for path, operations in found["paths"].items():
         _finish(path, operations["get"], registry)
-    found["paths"][SCORE_PATH] = {"post": _score_operation(registry, max_records)}
+    score = _score_operation(registry, max_records)
+    found["paths"][SCORE_PATH] = {"post": score}
+    found["paths"][SCORE_VERSION_PATH] = {"post": _score_version(score, registry)}
+    if admin:
+        found["paths"] |= admin_document.paths(registry)
+        schemas |= admin_document.schemas()
+        found["components"].setdefault("securitySchemes", {})["bearer"] = admin_document.BEARER
     found["paths"] |= oip.paths(registry)
     schemas |= oip.schemas()
     found["paths"] = dict(sorted(found["paths"].items()))
@@ -48,22 +56,23 @@ def _finish(path: str, operation: Json, registry: Registry) -> None:
         text = {"schema": {"type": "string"}}
         responses["200"]["content"] = {"text/plain": text, "application/openmetrics-text": text}
     if path == "/readyz":
-        responses["503"] = _problem("No model is loaded.", problems.NOT_READY)
+        responses["503"] = problem("No model is loaded.", problems.NOT_READY)
     if "{name}" in path:
-        operation["parameters"] = [_name(registry)]
-        responses["404"] = _problem("There is no such model.", problems.UNKNOWN_MODEL)
-        responses["503"] = _problem("No model is loaded.", problems.NOT_READY)
+        operation["parameters"] = [model_name(registry), *([model_version(registry)] if "{version}" in path else [])]
+        responses["404"] = problem("There is no such model.", problems.UNKNOWN_MODEL)
+        responses["503"] = problem("No model is loaded.", problems.NOT_READY)
         for serving in registry.all[:1]:
             shown = info.details(serving, [serving.detector.version]).model_dump(by_alias=True, mode="json")
             responses["200"]["content"][JSON]["example"] = shown
 
 
-def _name(registry: Registry) -> Json:
-    schema: Json = {"type": "string"}
-    if registry.names:
-        schema["enum"] = registry.names
-    parameter = {"name": "name", "in": "path", "required": True, "schema": schema, "description": "a model's name"}
-    return parameter | ({"example": registry.names[0]} if registry.names else {})
+def _score_version(score: Json, registry: Registry) -> Json:
+    """The operation that judges by a version of a model, from the one that judges by the version that serves."""
+    return score | {
+        "summary": "Judge records by a version",
+        "operationId": "score_version",
+        "parameters": [*score["parameters"], model_version(registry)],
+    }
 
 
 def _score_operation(registry: Registry, max_records: int) -> Json:
@@ -79,7 +88,7 @@ def _score_operation(registry: Registry, max_records: int) -> Json:
         "field of the model; null stands for an unknown value.",
         "operationId": "score",
         "parameters": [
-            _name(registry),
+            model_name(registry),
             {
                 "name": "reasons",
                 "in": "query",
@@ -97,12 +106,12 @@ def _score_operation(registry: Registry, max_records: int) -> Json:
                 "description": "The verdicts, in the order of the records.",
                 "content": {JSON: answer, CSV: _csv_answer()},
             },
-            "400": _problem("The body cannot be read.", problems.BAD_BODY),
-            "404": _problem("There is no such model.", problems.UNKNOWN_MODEL),
-            "413": _problem("The body is too long, or has too many records.", problems.TOO_LARGE),
-            "415": _problem("The content type is not supported.", problems.WRONG_TYPE),
-            "422": _problem("Records do not fit the model.", problems.BAD_RECORDS),
-            "503": _problem("No model is loaded.", problems.NOT_READY),
+            "400": problem("The body cannot be read.", problems.BAD_BODY),
+            "404": problem("There is no such model.", problems.UNKNOWN_MODEL),
+            "413": problem("The body is too long, or has too many records.", problems.TOO_LARGE),
+            "415": problem("The content type is not supported.", problems.WRONG_TYPE),
+            "422": problem("Records do not fit the model.", problems.BAD_RECORDS),
+            "503": problem("No model is loaded.", problems.NOT_READY),
         },
     }
 
@@ -178,9 +187,3 @@ def _cell(column: Column) -> Json:
             return {"type": ["number", "null"], "description": f"a Unix time in {unit}"}
         case TimestampColumn():
             return {"type": ["string", "null"], "description": f"a time of the form {column.format}"}
-
-
-def _problem(description: str, kind: problems.Kind) -> Json:
-    example = {"type": f"/docs#{kind.slug}", "title": kind.title, "status": kind.status, "detail": kind.meaning}
-    content = {"schema": {"$ref": COMPONENT.format(name="Details")}, "example": example | {"problems": []}}
-    return {"description": description, "content": {problems.MEDIA_TYPE: content}}

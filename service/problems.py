@@ -40,6 +40,14 @@ BAD_RECORDS = Kind(
     "The records do not fit the model",
     "Every problem is listed with its record, counted from 0, and its field. No record was judged.",
 )
+REFUSED = Kind("refused", 409, "It is not possible as things stand", "The detail says why, and what to do first.")
+LOAD_FAILED = Kind("load-failed", 409, "The version cannot be loaded", "What served before goes on serving.")
+UNSUPPORTED_RATE = Kind(
+    "unsupported-rate",
+    422,
+    "The model cannot support that false-positive rate",
+    "The detail names the smallest rate that its calibration records support.",
+)
 BAD_PARAMETER = Kind("bad-parameter", 422, "A parameter has a wrong value", "The detail says which values it takes.")
 INTERNAL = Kind("internal", 500, "Something unforeseen happened", "A fault of the service: its log has the request id.")
 NOT_READY = Kind("not-ready", 503, "No model is loaded", "The detail says why.")
@@ -61,6 +69,9 @@ KINDS = (
     TOO_LARGE,
     WRONG_TYPE,
     BAD_RECORDS,
+    REFUSED,
+    LOAD_FAILED,
+    UNSUPPORTED_RATE,
     BAD_PARAMETER,
     INTERNAL,
     NOT_READY,

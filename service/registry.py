@@ -11,7 +11,7 @@ from service.detector import Detector, KilterError
 from service.metrics import Metrics
 from service.model_metrics import ModelMetrics
 from service.serving import Override, Rate, Serving
-from service.shadow import Shadow, ShadowThread
+from service.shadow import Shadow, Shadowed, ShadowThread
 
 __all__ = ["NotThereError", "RefusedError", "Registry", "Serving"]
 
@@ -182,23 +182,31 @@ class Registry:
         log.warning("threshold changed", extra={"fields": fields})
         return now
 
-    def cast(self, candidate: Detector) -> Serving:
+    def cast(self, candidate: Detector) -> Shadowed:
         """Put a version in the shadow of the one that serves. Raises NotThereError, and RefusedError if it serves."""
         with self._changing:
             serving = self._one(candidate.name)
             if serving.detector.version == candidate.version:
                 raise RefusedError(f"version {candidate.version} of {candidate.name} serves: put another in its shadow")
             self._candidates[candidate.name] = candidate
-            return self._put(serving.own, serving.metrics)
-
-    def uncast(self, name: str) -> Serving:
-        """End the shadow of a model, and return what served until now. Raises NotThereError if there is none."""
-        with self._changing:
-            serving = self._one(name)
-            if self._candidates.pop(name, None) is None:
-                raise NotThereError(f"no version is in the shadow of {name}: PUT one there")
             self._put(serving.own, serving.metrics)
-            return serving
+            return self.shadowed(candidate.name)
+
+    def uncast(self, name: str) -> Shadowed:
+        """End the shadow of a model, and return it. Raises NotThereError if there is none."""
+        with self._changing:
+            ended = self.shadowed(name)
+            del self._candidates[name]
+            serving = self._one(name)
+            self._put(serving.own, serving.metrics)
+            return ended
+
+    def shadowed(self, name: str) -> Shadowed:
+        """A model and the version in its shadow. Raises NotThereError if there is none."""
+        serving = self._one(name)
+        if serving.shadow is None:
+            raise NotThereError(f"no version is in the shadow of {name}: PUT one there")
+        return Shadowed(serving.detector, serving.shadow)
 
     def _one(self, name: str) -> Serving:
         serving = self._serving.get(name)

@@ -138,6 +138,13 @@ class Shadow:
         )
 
 
+class Shadowed(NamedTuple):
+    """A detector that serves, and what is in its shadow."""
+
+    live: Detector
+    shadow: Shadow
+
+
 def unfit(live: Schema, candidate: Schema) -> str | None:
     """Why the records of one schema do not fit another; None if they do."""
     there = {column.name: column for column in live.fields}

@@ -124,7 +124,8 @@ def test_the_age_of_a_model_is_that_of_its_manifest() -> None:
     """In Unix seconds; a time that is none is refused, as an artifact's fault."""
     metrics = Metrics()
     judge = detector()
-    metrics.loaded(judge)
+    held = metrics.loaded(judge)
+    assert held.labels == ("shop", "3")
     created = metrics.registry.get_sample_value("kilter_model_created_timestamp_seconds", MODEL)
     assert created == datetime(2024, 5, 31, 8, 15, tzinfo=UTC).timestamp()
     judge.manifest = msgspec.structs.replace(judge.manifest, created="long ago")

@@ -1,0 +1,60 @@
+"""What an administrator sends, and what is told of what is not possible."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Annotated, TypeVar
+
+import msgspec
+from starlette.requests import Request
+
+from service import body
+from service.detector import KilterError
+from service.problems import BAD_PARAMETER, REFUSED, UNKNOWN_MODEL, WRONG_TYPE, Kind, RequestError
+from service.registry import NotThereError, RefusedError
+
+BODY_BYTES = 64 * 1024
+Version = Annotated[int, msgspec.Meta(ge=1, le=999_999_999)]
+T = TypeVar("T")
+
+
+class WhichVersion(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A version; null for the one that serves and, of those in the folder, the one that is to serve."""
+
+    version: Version | None = None
+
+
+class TargetRate(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The share of normal records that may be flagged."""
+
+    target_fpr: Annotated[float, msgspec.Meta(gt=0, le=0.5)]
+
+
+class Candidate(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A version that is to be in the shadow of the one that serves."""
+
+    version: Version
+
+
+async def content(request: Request, kind: type[T]) -> T:
+    """What the body says; an empty one says `{}`. Raises RequestError, and ClientDisconnect if it ends early."""
+    if body.content_type(request.scope) != body.JSON:
+        raise RequestError(WRONG_TYPE, f"send {body.JSON}", headers={"Accept": body.JSON})
+    sent = await body.read(request.scope, request.receive, BODY_BYTES)
+    value = body.decode(sent) if sent else {}
+    try:
+        return msgspec.convert(value, kind)
+    except msgspec.ValidationError as error:
+        raise RequestError(BAD_PARAMETER, f"the body does not say what is needed: {error}") from None
+
+
+@contextmanager
+def told(failed: Kind) -> Iterator[None]:
+    """Tell a client what is not possible; what the domain does not tell apart is a problem of the kind `failed`."""
+    try:
+        yield
+    except NotThereError as error:
+        raise RequestError(UNKNOWN_MODEL, str(error)) from None
+    except RefusedError as error:
+        raise RequestError(REFUSED, str(error)) from None
+    except KilterError as error:
+        raise RequestError(failed, str(error)) from None
