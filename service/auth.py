@@ -13,7 +13,6 @@ from pathlib import Path
 import anyio.to_thread
 from starlette import types
 
-from service.body import header
 from service.detector import KilterError
 from service.notes import notes_of
 from service.problems import FORBIDDEN, UNAUTHORIZED, RequestError, no_route
@@ -80,11 +79,11 @@ class Guard:
             raise no_route(scope)
         if wanted in tokens.anyone and not tokens.names:
             return
-        given = header(scope, b"authorization")
+        given = _authorization(scope)
         if not given and wanted in tokens.anyone:
             return
-        kind, _, secret = given.partition(" ")
-        token = tokens.find(secret.strip().encode("latin-1")) if kind.lower() == "bearer" else None
+        kind, _, secret = given.partition(b" ")
+        token = tokens.find(secret.strip()) if kind.lower() == b"bearer" else None
         if token is None:
             raise _unauthorized(wanted, bool(given))
         notes = notes_of(scope)
@@ -141,6 +140,14 @@ def administrator(scope: types.Scope) -> str:
     if not notes.admin or notes.token is None:
         raise no_route(scope)
     return notes.token
+
+
+def _authorization(scope: types.Scope) -> bytes:
+    for name, value in scope["headers"]:
+        if name == b"authorization":
+            given: bytes = value.strip()
+            return given
+    return b""
 
 
 def _stamp(path: Path | None) -> Stamp | None:

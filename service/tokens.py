@@ -31,6 +31,9 @@ _REMEDY = "`kilter token NAME --scope SCOPE` makes such a line"
 class Scope(StrEnum):
     """What a token may be used for."""
 
+    # An enumeration's own runs in Python, and every request asks for it.
+    __hash__ = str.__hash__
+
     SCORE = "score"
     ADMIN = "admin"
     METRICS = "metrics"

@@ -57,7 +57,7 @@ def test_comments_scopes_for_anyone_and_two_tokens_of_a_name(tmp_path: Path) -> 
         line("shop", [Scope.SCORE, Scope.ADMIN], other),
     )
     tokens = read(path)
-    assert (tokens.anyone, tokens.names, tokens.admin) == ({Scope.METRICS}, ["shop"], True)
+    assert (tokens.anyone, tokens.names, tokens.admin) == (frozenset({Scope.METRICS}), ["shop"], True)
     assert all(tokens.find(secret.encode()) for secret in (SECRET, other))
 
 
