@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from prometheus_client import Histogram
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.auth import Guard
@@ -70,6 +71,8 @@ class Edge:
             await self._app(scope, receive, send_marked)
         except RequestError as refused:
             await reply(scope, refused)(scope, receive, send_marked)
+        except ClientDisconnect:
+            pass  # nobody is there to be told
         except Exception:
             log.exception("request failed", extra={"fields": {"request_id": request_id, **_trace(traced, scope)}})
             if status == CLIENT_LEFT:

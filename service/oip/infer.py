@@ -12,12 +12,11 @@ from service.detector.inputs import Table
 from service.engine import Engine
 from service.notes import notes_of
 from service.oip.answers import Wanted, answer
-from service.oip.lookup import find
 from service.oip.records import tables
 from service.oip.requests import HEADER, parse
 from service.problems import WRONG_TYPE, RequestError
 from service.registry import Registry
-from service.scoring import INLINE_BYTES
+from service.scoring import INLINE_BYTES, find
 
 OCTETS = "application/octet-stream"
 
@@ -40,7 +39,7 @@ class InferEndpoint:
         self._max_records = max_records
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        serving = find(self._registry, scope["path_params"])
+        serving = find(self._registry, **scope["path_params"])
         detector = serving.detector
         notes = notes_of(scope)
         notes.model, notes.version = detector.name, detector.version

@@ -12,9 +12,9 @@ from service.body import JSON
 from service.engine import Engine
 from service.oip import metadata
 from service.oip.infer import InferEndpoint
-from service.oip.lookup import find
 from service.problems import NOT_READY, RequestError
 from service.registry import Registry
+from service.scoring import find
 
 ROOT = "/v2"
 LIVE = "/v2/health/live"
@@ -43,14 +43,14 @@ def routes(registry: Registry, engine: Engine, max_body_bytes: int, max_records:
 
     def about() -> Endpoint:
         async def model(request: Request) -> Response:
-            detector = find(registry, request.path_params).detector
+            detector = find(registry, **request.path_params).detector
             return _json(metadata.model_metadata(detector, registry.versions(detector.name)))
 
         return model
 
     def readiness() -> Endpoint:
         async def model_ready(request: Request) -> Response:
-            return _json(metadata.ModelReady(find(registry, request.path_params).detector.name))
+            return _json(metadata.ModelReady(find(registry, **request.path_params).detector.name))
 
         return model_ready
 
