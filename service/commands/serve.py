@@ -10,10 +10,14 @@ import sys
 from contextlib import ExitStack
 from ipaddress import ip_address
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from service.detector import KilterError
+
+if TYPE_CHECKING:
+    from service.auth import Guard
 
 log = logging.getLogger(__name__)
 
@@ -73,7 +77,7 @@ def serve(**options: str | int | Path | None) -> None:
             click.echo(f"metrics at {address}/metrics")
         click.echo(f"Kilter listens on {addresses[0]}  (Ctrl-C stops it)")
         sys.stdout.flush()
-        if not guard.closed and not _loopback(sockets[0]):
+        if unprotected(guard, sockets[0].getsockname()[0]):
             log.warning("whoever reaches %s may score: KILTER_TOKENS_FILE asks for tokens", addresses[0])
         server = uvicorn.Config(
             create_app(settings, registry, metrics, from_environment(os.environ), guard, loader),
@@ -94,8 +98,9 @@ def _address(listening: socket.socket) -> str:
     return f"{f'[{host}]' if ':' in host else host}:{port}"
 
 
-def _loopback(listening: socket.socket) -> bool:
-    return ip_address(listening.getsockname()[0]).is_loopback
+def unprotected(guard: "Guard", address: str) -> bool:
+    """Whether others than this machine reach the service, and no tokens are asked for."""
+    return not guard.closed and not ip_address(address).is_loopback
 
 
 def listen(host: str, port: int, names: str = "--port or KILTER_PORT") -> socket.socket:

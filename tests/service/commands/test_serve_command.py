@@ -5,6 +5,7 @@ import os
 import re
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import time
@@ -15,8 +16,12 @@ from pathlib import Path
 import httpx
 import pytest
 
-from service.commands.serve import listen
+from service import tokens
+from service.auth import Guard
+from service.commands.serve import listen, unprotected
 from service.detector import KilterError
+from service.probe import ready
+from tests.support.certificates import certificate
 
 
 def command(*arguments: str) -> list[str]:
@@ -37,7 +42,7 @@ class Server:
         assert process.stdout is not None
         for line in process.stdout:
             self.said.append(line)
-            if match := re.search(r"listens on (http://\S+)", line):
+            if match := re.search(r"listens on (https?://\S+)", line):
                 self.url = match[1]
                 return
         raise AssertionError(f"it ended, saying {self.said} {process.stderr and process.stderr.read()}")
@@ -154,3 +159,59 @@ def test_an_address_that_is_not_here_is_told(host: str, told: str) -> None:
     """A host name without an address, and an address of another machine."""
     with pytest.raises(KilterError, match=told):
         listen(host, 0)
+
+
+def test_it_serves_over_tls_with_metrics_elsewhere(models_folder: Path, tmp_path: Path) -> None:
+    """A client that trusts the certificate is answered, told to stay with TLS, and asked for a token."""
+    chain, key = certificate(tmp_path)
+    file = tmp_path / "tokens"
+    secret = tokens.generate()
+    file.write_text(tokens.line("shop", [tokens.Scope.SCORE, tokens.Scope.METRICS], secret))
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    arguments = ("--tls-cert", str(chain), "--tls-key", str(key))
+    with (
+        serving(models_folder, *arguments, KILTER_TOKENS_FILE=str(file), KILTER_METRICS_PORT=str(port)) as server,
+        httpx.Client(verify=ssl.create_default_context(cafile=chain), base_url=server.url) as http,
+    ):
+        assert server.said[-2] == f"metrics at https://127.0.0.1:{port}/metrics\n"
+        assert server.url.startswith("https://127.0.0.1:")
+        assert ready("127.0.0.1", http.base_url.port or 0, tls=True)
+        refused = http.get("/v1/models", headers={"X-Forwarded-Proto": "http"})
+        bearer = {"Authorization": f"Bearer {secret}"}
+        answer = http.get("/v1/models", headers=bearer)
+        here, there = (
+            http.get("/metrics", headers=bearer),
+            http.get(f"https://127.0.0.1:{port}/metrics", headers=bearer),
+        )
+        with pytest.raises(httpx.TransportError):
+            httpx.get(server.url.replace("https", "http"))
+        status, logged = server.stop(signal.SIGTERM)
+    assert refused.status_code == 401
+    assert refused.headers["strict-transport-security"].startswith("max-age=")
+    assert (answer.status_code, here.status_code, there.status_code) == (200, 404, 200)
+    assert status == 0
+    assert secret not in logged
+    assert [json.loads(text).get("token") for text in logged.splitlines() if "/v1/models" in text] == [None, "shop"]
+
+
+def test_a_service_that_everyone_reaches_is_told_from_others() -> None:
+    """One without tokens on an address beyond this machine."""
+    some = Guard(tokens.Tokens([tokens.Token("shop", b"", frozenset())]))
+    assert unprotected(Guard(), "0.0.0.0")  # noqa: S104  # nothing listens
+    assert unprotected(Guard(), "::")
+    assert not unprotected(some, "0.0.0.0")  # noqa: S104
+    assert not unprotected(Guard(), "127.0.0.1")
+    assert not unprotected(Guard(), "::1")
+
+
+def test_forwarded_headers_count_from_proxies_that_are_named(models_folder: Path) -> None:
+    """From others they are as if not sent; uvicorn's own variable for them says nothing here."""
+    forwarded = {"X-Forwarded-Proto": "https"}
+    with serving(models_folder, FORWARDED_ALLOW_IPS="*") as server:
+        plain = httpx.get(server.url, headers=forwarded)
+    with serving(models_folder, KILTER_TRUSTED_PROXIES="10.0.0.0/8, 127.0.0.0/8") as server:
+        proxied = httpx.get(server.url, headers=forwarded)
+    assert "strict-transport-security" not in plain.headers
+    assert "strict-transport-security" in proxied.headers
+    assert "https://127.0.0.1" in proxied.text
