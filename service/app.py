@@ -17,6 +17,7 @@ from service import __version__, info, openapi, pages
 from service.admin import Admin
 from service.admission import Admission
 from service.auth import Guard, guard_of
+from service.auth_document import secured
 from service.edge import Edge
 from service.engine import Engine
 from service.loading import Loader
@@ -131,20 +132,20 @@ def create_app(
         encode, media_type = choose_encoder(request.headers.get("accept", ""))
         return Response(encode(counted.registry), headers={"content-type": media_type})
 
+    def described() -> dict[str, Any]:
+        return secured(openapi.document(app, served, settings.max_records, admin=guarded.admin), guarded.tokens)
+
     @get("/", include_in_schema=False)
     async def home(request: Request) -> HTMLResponse:
         return HTMLResponse(pages.home(served, str(request.base_url)), headers=pages.HEADERS)
 
     @get("/docs", include_in_schema=False)
     async def docs(request: Request) -> HTMLResponse:
-        return HTMLResponse(
-            pages.docs(openapi.document(app, served, settings.max_records, admin=guarded.admin), str(request.base_url)),
-            headers=pages.HEADERS,
-        )
+        return HTMLResponse(pages.docs(described(), str(request.base_url)), headers=pages.HEADERS)
 
     @get("/openapi.json", include_in_schema=False)
     async def show_openapi() -> dict[str, Any]:
-        return openapi.document(app, served, settings.max_records, admin=guarded.admin)
+        return described()
 
     app.add_exception_handler(RequestError, _http_problem)
     app.add_exception_handler(HTTPException, _http_exception)
