@@ -61,9 +61,11 @@ class Broken(Squares):
         raise RuntimeError(f"cannot give {outputs} for {x.tolist()}")
 
 
-def detector(name: str = "shop", schema: Schema = SCHEMA, program: Squares | None = None) -> Detector:
-    """A detector of `Squares`: scores above 500 are anomalies, at a rate of 0.05."""
-    calibration = Calibration.of(np.linspace(10.0, 510.0, 199), 0.05, 6)
+def detector(
+    name: str = "shop", schema: Schema = SCHEMA, program: Squares | None = None, version: int = 3, size: int = 199
+) -> Detector:
+    """A detector of `Squares`: scores above 500 are anomalies, at a rate of 0.05, by `size` calibration scores."""
+    calibration = Calibration.of(np.linspace(10.0, 510.0, size), 0.05, 6)
     info = CalibrationInfo(
         size=calibration.size,
         target_fpr=calibration.target_fpr,
@@ -76,7 +78,7 @@ def detector(name: str = "shop", schema: Schema = SCHEMA, program: Squares | Non
     manifest = Manifest(
         format=FORMAT,
         name=name,
-        version=3,
+        version=version,
         created="2024-05-31T08:15:00Z",
         schema=schema,
         network={"kind": "squares"},
