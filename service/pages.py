@@ -141,7 +141,7 @@ def _operation(path: str, method: str, operation: dict[str, Any], base: str) -> 
     url = path
     for parameter in operation.get("parameters", ()):
         if parameter["in"] == "path" and "example" in parameter:
-            url = url.replace(f"{{{parameter['name']}}}", parameter["example"])
+            url = url.replace(f"{{{parameter['name']}}}", str(parameter["example"]))
     content = operation.get("requestBody", {}).get("content", {}).get("application/json", {})
     example = next((example["value"] for example in content.get("examples", {}).values()), None)
     box = f'<textarea rows="10" spellcheck="false">{_json(example)}</textarea>' if example is not None else ""
