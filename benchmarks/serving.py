@@ -28,11 +28,14 @@ import msgspec
 import numpy as np
 
 from benchmarks.ledger import Ledger
-from benchmarks.load import load
+from benchmarks.load import Request, load, write
 from benchmarks.machine import described
 from benchmarks.markdown import number, table
+from benchmarks.overload import overload
 from benchmarks.servers.contenders import OURS, PEERS, Contender, Place, ask, start
 from benchmarks.servers.model import NAME, by_hand, expected, prepared, records
+from benchmarks.soak import soak
+from benchmarks.startup import startup
 from service.detector import load as load_model
 from service.detector.networks.names import ScoreName
 
@@ -65,6 +68,10 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--score", choices=get_args(ScoreName), default="elbo", help="of the model [default: elbo]")
     parser.add_argument("--cache", type=Path, default=Path("results/serving-cache"), metavar="FOLDER")
     parser.add_argument("--out", type=Path, default=Path("results/serving"), metavar="FOLDER")
+    other = parser.add_mutually_exclusive_group()
+    other.add_argument("--overload", action="store_true", help="512 connections on a model slowed to 50 ms, instead")
+    other.add_argument("--soak", type=int, nargs="?", const=30, metavar="MINUTES", help="mixed load, instead [30]")
+    other.add_argument("--start", action="store_true", help="time and memory until ready, instead")
     return parser.parse_args()
 
 
@@ -78,7 +85,7 @@ def compare(args: argparse.Namespace, models: Path, scratch: Path) -> str:
             servers.append(start(name, place))
             running.enter_context(servers[-1].process)
         for server in servers:
-            server.process.wait_for(server.ready)
+            server.process.wait_for(server.base + server.ready)
         check(servers, models)
         for server in servers:
             server.process.hold()
@@ -106,11 +113,11 @@ def measure(server: Contender, turn: int, size: int, connections: int, seconds: 
     bodies = scratch / f"{server.name}-{size}.txt"
     if not bodies.exists():
         sent = records(size * BODIES)
-        bodies.write_text("\n".join(server.body(sent[i : i + size]) for i in range(0, len(sent), size)))
+        write(bodies, (Request(server.path, server.body(sent[i : i + size])) for i in range(0, len(sent), size)))
     server.process.go_on()
     try:
-        load(server.url, bodies, connections, 1, server.token)  # to wake it up
-        found = load(server.url, bodies, connections, seconds, server.token)
+        load(server.base, bodies, connections, 1, server.token)  # to wake it up
+        found = load(server.base, bodies, connections, seconds, server.token)
     finally:
         server.process.hold()
     wrong = found.not_2xx + found.broken + found.timeouts
@@ -139,8 +146,7 @@ def report(rows: Sequence[Measured], peers: Sequence[str], args: argparse.Namesp
     wrong = [f"{row.server}: {row.wrong} in round {row.round + 1}" for row in rows if row.wrong]
     parts = [
         "# Serving",
-        f"{described()}. One worker each, 30 numeric fields, score `{args.score}`, {args.rounds} rounds of "
-        f"{args.seconds} s; all gave the same scores.",
+        f"One worker each, 30 numeric fields, {args.rounds} rounds of {args.seconds} s; all gave the same scores.",
         "## Requests per second, median",
         table(("", OURS, *peers), lines),
     ]
@@ -160,9 +166,18 @@ def main() -> None:
     args = arguments()
     args.out.mkdir(parents=True, exist_ok=True)
     models = prepared(args.cache.resolve(), args.score)
-    with tempfile.TemporaryDirectory() as scratch:
-        text = compare(args, models, Path(scratch))
-    (args.out / "serving.md").write_text(text + "\n")
+    with tempfile.TemporaryDirectory() as folder:
+        scratch = Path(folder)
+        if args.overload:
+            name, text = "overload", overload(models, scratch, args.seconds)
+        elif args.soak:
+            name, text = "soak", soak(models, scratch, args.soak)
+        elif args.start:
+            name, text = "start", startup(models, scratch, args.rounds)
+        else:
+            name, text = "serving", compare(args, models, scratch)
+    text = f"{text}\n\n{described()}; score `{args.score}`.\n"
+    (args.out / f"{name}.md").write_text(text)
     print(text)
 
 

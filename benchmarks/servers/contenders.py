@@ -23,9 +23,10 @@ class Contender(NamedTuple):
 
     name: str
     process: Process
+    base: str
     ready: str
-    """The URL that answers 200 once it is ready."""
-    url: str
+    """The path that answers 200 once it is ready."""
+    path: str
     """Where records are POSTed."""
     token: str | None
     body: Callable[[Records], str]
@@ -57,8 +58,8 @@ def start(name: str, place: Place) -> Contender:
     ready = {"textbook": "/ready", "litserve": "/health", "mlserver": f"/v2/models/{NAME}/ready"}.get(name, "/")
     path = {"litserve": "/predict", "mlserver": f"/v2/models/{NAME}/infer"}.get(name, "/score")
     if name == "mlserver":
-        return Contender(name, process, base + ready, base + path, None, matrix_body, _first_output)
-    return Contender(name, process, base + ready, base + path, None, row_body, _results)
+        return Contender(name, process, base, ready, path, None, matrix_body, _first_output)
+    return Contender(name, process, base, ready, path, None, row_body, _results)
 
 
 def kilter(models: Path, scratch: Path, *command: str, **settings: str) -> Contender:
@@ -80,8 +81,7 @@ def kilter(models: Path, scratch: Path, *command: str, **settings: str) -> Conte
     }
     process = Process(command or (*KILTER, "serve"), scratch / "kilter.log", environment)
     base = f"http://127.0.0.1:{port}"
-    url = f"{base}/v1/models/{NAME}/score"
-    return Contender(OURS, process, f"{base}/readyz", url, secret, row_body, _results)
+    return Contender(OURS, process, base, "/readyz", f"/v1/models/{NAME}/score", secret, row_body, _results)
 
 
 def _results(answer: Any) -> list[float]:
@@ -97,6 +97,6 @@ def ask(contender: Contender, sent: Records) -> list[float]:
     headers = {"Content-Type": "application/json"}
     if contender.token:
         headers["Authorization"] = f"Bearer {contender.token}"
-    request = urllib.request.Request(contender.url, contender.body(sent).encode(), headers)  # noqa: S310  # loopback
+    request = urllib.request.Request(contender.base + contender.path, contender.body(sent).encode(), headers)  # noqa: S310  # loopback
     with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310
         return contender.scores(json.load(answer))

@@ -1,0 +1,60 @@
+"""Kilter as it is, around a model that sleeps: what a heavy model under a flood is like.
+
+KILTER_MODELS=... KILTER_PORT=... python -m benchmarks.servers.slowed MILLISECONDS batch|record
+"""
+
+import logging.config
+import sys
+import time
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+import uvicorn
+
+from benchmarks.servers.model import NAME
+from service.app import create_app
+from service.detector import load
+from service.detector.runtime import Matrix, Program
+from service.logs import config
+from service.metrics import Metrics
+from service.registry import Registry
+from service.settings import read_settings
+
+
+class Slowed:
+    """A program that takes longer, by so much for each call or each record of it."""
+
+    def __init__(self, program: Program, seconds: float, per: Literal["batch", "record"]) -> None:
+        self.device = program.device
+        self._program = program
+        self._seconds = seconds
+        self._per = per
+
+    def run(self, x: Matrix, outputs: Sequence[str]) -> list[npt.NDArray[np.float64]]:
+        time.sleep(self._seconds * (len(x) if self._per == "record" else 1))
+        return self._program.run(x, outputs)
+
+
+def main(milliseconds: float, per: Literal["batch", "record"]) -> None:
+    """Serve until stopped."""
+    settings = read_settings()
+    logging.config.dictConfig(config(settings.log_level))
+    detector = load(settings.models / NAME)
+    detector.scorer.program = Slowed(detector.scorer.program, milliseconds / 1000, per)
+    metrics = Metrics()
+    app = create_app(settings, Registry(metrics, [detector]), metrics)
+    uvicorn.run(
+        app,
+        host=settings.host,
+        port=settings.port,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        backlog=2048,
+    )
+
+
+if __name__ == "__main__":
+    main(float(sys.argv[1]), "record" if sys.argv[2] == "record" else "batch")
