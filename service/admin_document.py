@@ -130,14 +130,13 @@ def _repository(registry: Registry) -> Json:
     ):
         content = {"schema": {"$ref": COMPONENT.format(name=body)}, "examples": {"example": {"value": {}}}}
         codes = {
-            "400": "The body cannot be read.",
+            "400": "The body cannot be read, or does not say what is needed.",
             "401": "A token is needed.",
             "403": "The token lacks the scope admin.",
             "404": "There is no such model.",
             "409": "It is not possible, or the version cannot be loaded.",
             "413": "The body is too long.",
             "415": "The content type is not supported.",
-            "422": "The body does not say what is needed.",
         }
         error = {"$ref": COMPONENT.format(name="ProtocolError")}
         found[path] = {

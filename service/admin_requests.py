@@ -5,11 +5,20 @@ from contextlib import contextmanager
 from typing import Annotated, TypeVar
 
 import msgspec
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 
-from service import body
+from service.body import JSON
 from service.detector import KilterError
-from service.problems import BAD_PARAMETER, REFUSED, UNKNOWN_MODEL, WRONG_TYPE, Kind, RequestError
+from service.problems import (
+    BAD_BODY,
+    BAD_PARAMETER,
+    REFUSED,
+    TOO_LARGE,
+    UNKNOWN_MODEL,
+    WRONG_TYPE,
+    Kind,
+    RequestError,
+)
 from service.registry import NotThereError, RefusedError
 
 BODY_BYTES = 64 * 1024
@@ -36,15 +45,23 @@ class Candidate(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 async def content(request: Request, kind: type[T]) -> T:
-    """What the body says; an empty one says `{}`. Raises RequestError, and ClientDisconnect if it ends early."""
-    if body.content_type(request.scope) != body.JSON:
-        raise RequestError(WRONG_TYPE, f"send {body.JSON}", headers={"Accept": body.JSON})
-    sent = await body.read(request.scope, request.receive, BODY_BYTES)
-    value = body.decode(sent) if sent else {}
+    """What the body says in JSON; an empty one says `{}`. Raises RequestError."""
+    stated = request.headers.get("content-type", JSON).partition(";")[0].strip().lower()
+    if stated != JSON or request.headers.get("content-encoding", "identity").lower() != "identity":
+        raise RequestError(WRONG_TYPE, f"send {JSON}, without Content-Encoding", headers={"Accept": JSON})
+    sent = bytearray()
     try:
-        return msgspec.convert(value, kind)
+        async for part in request.stream():
+            sent += part
+            if len(sent) > BODY_BYTES:
+                raise RequestError(TOO_LARGE, f"the body is longer than {BODY_BYTES:,} bytes")
+        return msgspec.json.decode(sent or b"{}", type=kind)
     except msgspec.ValidationError as error:
         raise RequestError(BAD_PARAMETER, f"the body does not say what is needed: {error}") from None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise RequestError(BAD_BODY, f"the body is not JSON: {error}") from None
+    except ClientDisconnect:
+        raise RequestError(BAD_BODY, "the body ended early") from None
 
 
 @contextmanager
