@@ -68,9 +68,9 @@ def overload(models: Path, scratch: Path, seconds: int) -> str:
         "other answers",
     )
     note = (
-        f"`kilter` around a model that sleeps; each request states a deadline of {DEADLINE:g} s; {seconds} s of load with "
-        f"{FEW} connections, then with {MANY}, one record a request. To hold: kept 85 % or more, /readyz within 0.25 s, the "
-        "first request after the load within 2 s, no answer after its deadline, memory flat."
+        f"`kilter` around a model that sleeps; each request states a deadline of {DEADLINE:g} s; {seconds} s of load "
+        f"with {FEW} connections, then with {MANY}, one record a request. To hold: kept 85 % or more, /readyz within "
+        "0.25 s, the first request after the load within 2 s, no answer after its deadline, memory flat."
     )
     return "\n\n".join(["# Overload", note, table(head, rows)])
 

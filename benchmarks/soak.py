@@ -40,10 +40,10 @@ def soak(models: Path, scratch: Path, minutes: int, seconds: int = MINUTE) -> st
     ]
     head = ("minute", "requests/s", "median ms", "p99 ms", "max ms", "4xx", "503", "other", "resident MB")
     summed = (
-        f"{minutes} minutes of mixed load (single records, hundreds, CSV, reasons, the Open Inference Protocol, and mistakes "
-        f"of every kind) over {CONNECTIONS} connections. Resident memory from the first minute to the last: "
-        f"{100 * (weights[-1] / weights[0] - 1):+.2f} %, at most {100 * (max(weights) / weights[0] - 1):+.2f} %. p99 by "
-        f"minute: {min(slow):.1f} to {max(slow):.1f} ms."
+        f"{minutes} minutes of mixed load (single records, hundreds, CSV, reasons, the Open Inference Protocol, and "
+        f"mistakes of every kind) over {CONNECTIONS} connections. Resident memory from the first minute to the last: "
+        f"{100 * (weights[-1] / weights[0] - 1):+.2f} %, at most {100 * (max(weights) / weights[0] - 1):+.2f} %. "
+        f"p99 by minute: {min(slow):.1f} to {max(slow):.1f} ms."
     )
     return "\n\n".join(["# Soak", summed, table(head, lines)])
 
