@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from service.detector import Detector
 from service.files.scoring import score_file
 from tests.support.data import records
+from tests.support.protocol_client import outputs, tensor
 from tests.support.serving import Client, client
 
 ROWS = 80
@@ -95,6 +96,23 @@ def test_http_gives_the_same_verdicts(
         same(detector, [result["score"] for result in results], want)
         assert [result["anomaly"] for result in results] == detector.calibration.anomalies(want).tolist()
         assert [result["p_value"] for result in results] == detector.calibration.p_values(want).tolist()
+
+
+@settings(max_examples=15, deadline=None)
+@given(data=st.data())
+def test_the_inference_protocol_gives_the_same_verdicts(
+    data: st.DataObject, http: Client, detector: Detector, rows: list[dict[str, Any]], wanted: npt.NDArray[np.float64]
+) -> None:
+    """A tensor per column, in the datatype of the metadata."""
+    picked = data.draw(st.lists(st.integers(0, ROWS - 1), min_size=1, max_size=30))
+    about = http.get("/v2/models/plant").json()["inputs"]
+    inputs = [tensor(known["name"], known["datatype"], [rows[i][known["name"]] for i in picked]) for known in about]
+    answer = http.post("/v2/models/plant/infer", json={"inputs": inputs})
+    assert answer.status_code == 200, answer.text
+    found = outputs(answer.content)
+    same(detector, found["score"], wanted[picked])
+    np.testing.assert_array_equal(found["p_value"], detector.calibration.p_values(wanted)[picked])
+    np.testing.assert_array_equal(found["anomaly"], detector.calibration.anomalies(wanted)[picked])
 
 
 @pytest.mark.parametrize("form", ["csv", "csv.gz", "parquet", "arrow"])
