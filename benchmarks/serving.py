@@ -32,8 +32,9 @@ from benchmarks.load import Request, load, write
 from benchmarks.machine import described
 from benchmarks.markdown import number, table
 from benchmarks.overload import overload
+from benchmarks.servers import NAME
 from benchmarks.servers.contenders import OURS, PEERS, Contender, Place, ask, start
-from benchmarks.servers.model import NAME, by_hand, expected, prepared, records
+from benchmarks.servers.model import by_hand, expected, prepared, records
 from benchmarks.soak import soak
 from benchmarks.startup import startup
 from service.detector import load as load_model
@@ -41,6 +42,7 @@ from service.detector.networks.names import ScoreName
 
 CASES = ((1, 1), (1, 16), (1, 64), (100, 1), (100, 16))
 """Records in a request, and connections."""
+SECONDS = 5
 BODIES = 64
 """Different bodies that a load sends in turn."""
 
@@ -64,7 +66,7 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--peers", nargs="*", choices=PEERS, default=list(PEERS), help="[default: all]")
     parser.add_argument("--rounds", type=int, default=7, help="[default: 7]")
-    parser.add_argument("--seconds", type=int, default=5, help="of each load [default: 5]")
+    parser.add_argument("--seconds", type=int, help="of each load [default: 5; 20 for --overload]")
     parser.add_argument("--score", choices=get_args(ScoreName), default="elbo", help="of the model [default: elbo]")
     parser.add_argument("--cache", type=Path, default=Path("results/serving-cache"), metavar="FOLDER")
     parser.add_argument("--out", type=Path, default=Path("results/serving"), metavar="FOLDER")
@@ -92,7 +94,7 @@ def compare(args: argparse.Namespace, models: Path, scratch: Path) -> str:
         for turn, (size, connections) in itertools.product(range(args.rounds), CASES):
             # Each round begins with another server, so that no one always follows the same one.
             for server in servers[turn % len(servers) :] + servers[: turn % len(servers)]:
-                ledger.add([measure(server, turn, size, connections, args.seconds, scratch)])
+                ledger.add([measure(server, turn, size, connections, args.seconds or SECONDS, scratch)])
     return report(ledger.rows, args.peers, args)
 
 
@@ -146,7 +148,7 @@ def report(rows: Sequence[Measured], peers: Sequence[str], args: argparse.Namesp
     wrong = [f"{row.server}: {row.wrong} in round {row.round + 1}" for row in rows if row.wrong]
     parts = [
         "# Serving",
-        f"One worker each, 30 numeric fields, {args.rounds} rounds of {args.seconds} s; all gave the same scores.",
+        f"One worker each, 30 numeric fields, {args.rounds} rounds of {args.seconds or SECONDS} s; all gave the same scores.",
         "## Requests per second, median",
         table(("", OURS, *peers), lines),
     ]
@@ -169,7 +171,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         scratch = Path(folder)
         if args.overload:
-            name, text = "overload", overload(models, scratch, args.seconds)
+            name, text = "overload", overload(models, scratch, args.seconds or 20)
         elif args.soak:
             name, text = "soak", soak(models, scratch, args.soak)
         elif args.start:

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from benchmarks.servers import environments
-from benchmarks.servers.model import NAME, matrix_body, row_body
+from benchmarks.servers import NAME, environments
+from benchmarks.servers.model import matrix_body, row_body
 from benchmarks.servers.process import Process, free_ports
 from service.tokens import Scope, generate, line
 

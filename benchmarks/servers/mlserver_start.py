@@ -13,6 +13,7 @@ from mlserver.codecs import NumpyCodec
 from mlserver.settings import ModelParameters
 from mlserver.types import InferenceRequest, InferenceResponse
 
+from benchmarks.servers import NAME
 from benchmarks.servers.verdict import Judge
 
 
@@ -42,7 +43,7 @@ async def main(folder: str, port: int) -> None:
         parallel_workers=0,
         debug=False,
     )
-    model = ModelSettings(name="bench", implementation=Runtime, parameters=ModelParameters(uri=folder))
+    model = ModelSettings(name=NAME, implementation=Runtime, parameters=ModelParameters(uri=folder))
     await MLServer(settings).start([model])
 
 

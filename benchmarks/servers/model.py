@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.servers import NAME
 from benchmarks.servers.verdict import NUMBERS, PROGRAM
 from benchmarks.speed import made_up
 from service.detector import Detector, artifact, load
@@ -16,7 +17,6 @@ from training.config import TrainConfig
 from training.data import Source
 from training.pipeline import train
 
-NAME = "bench"
 FIELDS = 30
 ROWS = 4000
 

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import uvicorn
 
-from benchmarks.servers.model import NAME
+from benchmarks.servers import NAME
 from service.app import create_app
 from service.detector import load
 from service.detector.runtime import Matrix, Program
