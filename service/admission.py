@@ -1,8 +1,6 @@
 """How much may be in flight at once, in records and in bytes; beyond it a request is told at once to come back."""
 
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 from service.metrics import Metrics
 from service.problems import OVERLOADED, RequestError
@@ -26,12 +24,15 @@ class Admission:
         self._lock = threading.Lock()
         metrics.queue.set_function(lambda: self.records)
 
-    def enter(self, records: int, size: int) -> None:
-        """Let records and bytes in, until `leave`. Raises RequestError where there are too many already."""
+    def enter(self, records: int, size: int, own_records: int = 0, own_size: int = 0) -> None:
+        """Let records and bytes in, until `leave`, of a request that has `own` ones in already.
+
+        Raises RequestError where there are too many.
+        """
         with self._lock:
-            if self.records and self.records + records > self._max_records:
+            if records and self.records > own_records and self.records + records > self._max_records:
                 reason, told = "records", f"{self.records:,} records"
-            elif self.bytes and self.bytes + size > self._max_bytes:
+            elif size and self.bytes > own_size and self.bytes + size > self._max_bytes:
                 reason, told = "bytes", f"{self.bytes:,} bytes"
             else:
                 self.records += records
@@ -50,11 +51,24 @@ class Admission:
             self.records -= records
             self.bytes -= size
 
-    @contextmanager
-    def held(self, records: int, size: int) -> Iterator[None]:
-        """`enter` and `leave` around a block."""
-        self.enter(records, size)
-        try:
-            yield
-        finally:
-            self.leave(records, size)
+
+class Hold:
+    """What one request holds of an admission, until it is released."""
+
+    __slots__ = ("_admission", "_records", "_size")
+
+    def __init__(self, admission: Admission) -> None:
+        self._admission = admission
+        self._records = 0
+        self._size = 0
+
+    def add(self, records: int, size: int) -> None:
+        """Hold more. Raises RequestError where there is too much in flight already."""
+        self._admission.enter(records, size, self._records, self._size)
+        self._records += records
+        self._size += size
+
+    def release(self) -> None:
+        """Let go of all of it."""
+        self._admission.leave(self._records, self._size)
+        self._records = self._size = 0

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any, cast
 
 import anyio.to_thread
@@ -22,12 +23,14 @@ from service.edge import Edge
 from service.engine import Engine
 from service.loading import Loader
 from service.metrics import Metrics
+from service.oip.infer import InferEndpoint
 from service.oip.routes import routes as oip_routes
 from service.problems import NOT_READY, WRONG_METHOD, RequestError, no_route, reply
 from service.registry import Registry
 from service.repository import Repository
 from service.scoring import ScoreEndpoint, find
 from service.settings import Settings
+from service.shortcut import Application
 from service.telemetry import Tracing
 from service.watch import Watch, shadows_of
 
@@ -60,7 +63,7 @@ def create_app(
             watching.cancel()
             served.shadow_thread.stop()
 
-    app = FastAPI(
+    app = Application(
         title="Kilter",
         version=__version__,
         lifespan=lifespan,
@@ -150,6 +153,8 @@ def create_app(
     app.add_exception_handler(RequestError, _http_problem)
     app.add_exception_handler(HTTPException, _http_exception)
     app.add_middleware(Edge, metrics=counted, routes=paths, guard=guarded, tracing=tracing)
+    short = {path: endpoint for endpoint, path in paths.items() if isinstance(endpoint, ScoreEndpoint | InferEndpoint)}
+    app.hasten(short, partial(Edge, metrics=counted, routes=paths, guard=guarded, tracing=tracing))
     return app
 
 

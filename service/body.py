@@ -3,85 +3,61 @@
 from typing import Any
 
 import msgspec
-from starlette.requests import ClientDisconnect
-from starlette.types import Receive, Scope
+from starlette.types import Scope
 
 from service.detector import Problem, Schema
 from service.problems import BAD_BODY, BAD_RECORDS, TOO_LARGE, WRONG_TYPE, RequestError
 
 JSON = "application/json"
 CSV = "text/csv"
+NDJSON = "application/x-ndjson"
+ARROW_STREAM = "application/vnd.apache.arrow.stream"
+ARROW_FILE = "application/vnd.apache.arrow.file"
+KINDS = (JSON, CSV, NDJSON, ARROW_STREAM, ARROW_FILE)
+ALIASES = dict.fromkeys(("application/ndjson", "application/jsonl", "application/x-jsonlines"), NDJSON)
 SHAPE = 'the body is {"records": [{...}, ...]}, or one bare record {...}'
-_BOM = b"\xef\xbb\xbf"
+_HEADERS = "kilter.headers"
+COLUMNS_SHAPE = 'column by column the body is {"columns": {"field": [...], ...}}, all of the same length'
+BOM = b"\xef\xbb\xbf"
 
 
 def header(scope: Scope, name: bytes) -> str:
-    """The value of a request's header, or an empty string."""
-    for key, value in scope["headers"]:
-        if key == name:
-            return str(value, "latin-1").strip()
-    return ""
+    """The value of a request's header, the first if there are several, or an empty string."""
+    found: dict[bytes, bytes] | None = scope.get(_HEADERS)
+    if found is None:
+        found = scope[_HEADERS] = dict(reversed(scope["headers"]))
+    value = found.get(name)
+    return "" if value is None else str(value, "latin-1").strip()
 
 
 def content_type(scope: Scope) -> str:
-    """`application/json` or `text/csv`; JSON where the request does not say. Raises RequestError for any other."""
-    encoding = header(scope, b"content-encoding")
-    if encoding.lower() not in ("", "identity"):
-        raise RequestError(WRONG_TYPE, f"the body is encoded as {encoding!r}: send it plain, without Content-Encoding")
+    """One of `KINDS`; JSON where the request does not say. Raises RequestError for any other."""
     stated = header(scope, b"content-type") or JSON
     if stated == JSON:
         return JSON
     kind, *parameters = (part.strip().lower() for part in stated.split(";"))
-    if kind not in (JSON, CSV):
+    kind = ALIASES.get(kind, kind)
+    if kind not in KINDS:
         raise RequestError(
             WRONG_TYPE,
-            f"the content type is {stated[:100]!r}: send {JSON} or {CSV} (with curl: -H 'Content-Type: {JSON}')",
-            headers={"Accept-Post": f"{JSON}, {CSV}"},
+            f"the content type is {stated[:100]!r}: send one of {', '.join(KINDS)} (with curl: -H 'Content-Type: "
+            f"{JSON}')",
+            headers={"Accept-Post": ", ".join(KINDS)},
         )
     for parameter in parameters:
         name, _, value = parameter.partition("=")
-        if name == "charset" and kind == JSON and value.strip("\"'") not in ("utf-8", "utf8", "us-ascii"):
+        text = value.strip("\"'")
+        if name == "charset" and kind in (JSON, NDJSON) and text not in ("utf-8", "utf8", "us-ascii"):
             raise RequestError(WRONG_TYPE, f"JSON is UTF-8, and the content type says charset {value[:40]!r}")
     return kind
 
 
-async def read(scope: Scope, receive: Receive, limit: int) -> bytes:
-    """The whole body. Raises RequestError once it exceeds `limit` bytes, ClientDisconnect if it ends early."""
-    length = header(scope, b"content-length")
-    if length.isascii() and length.isdigit() and int(length[:20]) > limit:
-        raise _too_long(limit)
-    message = await receive()
-    if message["type"] == "http.request" and not message.get("more_body"):
-        body: bytes = message.get("body", b"")
-        if len(body) > limit:
-            raise _too_long(limit)
-        return body
-    parts: list[bytes] = []
-    size = 0
-    while True:
-        if message["type"] == "http.disconnect":
-            raise ClientDisconnect
-        part = message.get("body", b"")
-        size += len(part)
-        if size > limit:
-            raise _too_long(limit)
-        parts.append(part)
-        if not message.get("more_body"):
-            return b"".join(parts)
-        message = await receive()
-
-
-def _too_long(limit: int) -> RequestError:
-    return RequestError(TOO_LARGE, f"the body is longer than {limit:,} bytes: send its records in several requests")
-
-
-def json_records(body: bytes, schema: Schema, limit: int) -> list[Any]:
+def records_of(value: Any, schema: Schema, limit: int) -> list[Any]:
     """The records of a JSON body, `{"records": [...]}` or one bare record; what each holds is not looked at.
 
     A list under `records` is always the list of records, as no field's value is a list. Of a key that stands in an
     object twice the last counts. Raises RequestError.
     """
-    value = decode(body)
     if not isinstance(value, dict):
         kind = {list: "a list", str: "a text", bool: "true or false", type(None): "null"}.get(type(value), "a number")
         raise RequestError(BAD_RECORDS, f"the body is {kind}: {SHAPE}", [Problem(None, None, SHAPE)])
@@ -91,13 +67,16 @@ def json_records(body: bytes, schema: Schema, limit: int) -> list[Any]:
             raise RequestError(BAD_RECORDS, SHAPE, [Problem(None, "records", "a list of records is expected")])
         return [value]
     if len(value) > 1:
-        extra = [
-            Problem(None, name, "beside 'records' the body holds nothing else") for name in value.keys() - {"records"}
-        ]
-        raise RequestError(BAD_RECORDS, SHAPE, sorted(extra))
+        refuse_beside(value, "records")
     if len(records) > limit:
         raise too_many(limit)
     return records
+
+
+def refuse_beside(value: dict[str, Any], key: str) -> None:
+    """Refuse what stands in a body beside the one key that it may have. Raises RequestError."""
+    extra = [Problem(None, name, f"beside {key!r} the body holds nothing else") for name in value.keys() - {key}]
+    raise RequestError(BAD_RECORDS, SHAPE, sorted(extra))
 
 
 def too_many(limit: int) -> RequestError:
@@ -108,7 +87,7 @@ def too_many(limit: int) -> RequestError:
 def decode(body: bytes) -> Any:
     """The value of a JSON text; a byte order mark before it is passed over. Raises RequestError."""
     try:
-        return msgspec.json.decode(body.removeprefix(_BOM))
+        return msgspec.json.decode(body.removeprefix(BOM))
     except RecursionError:
         detail = "the JSON is nested too deeply"
     except UnicodeDecodeError as error:

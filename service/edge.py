@@ -13,6 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.auth import Guard
 from service.body import header
+from service.deadline import deadline_of
 from service.metrics import Metrics
 from service.notes import notes_of
 from service.problems import INTERNAL, RequestError, reply
@@ -53,7 +54,8 @@ class Edge:
         began = time.perf_counter()
         given = header(scope, b"x-request-id")
         request_id = given if _ID.fullmatch(given) else secrets.token_hex(8)
-        notes_of(scope).request_id = request_id
+        notes = notes_of(scope)
+        notes.request_id = request_id
         status = CLIENT_LEFT
         safe = _SAFE_TLS if scope.get("scheme") == "https" else _SAFE
         traced = self._tracing.begin(scope) if self._tracing and scope["path"] not in _QUIET else None
@@ -68,6 +70,7 @@ class Edge:
         self._metrics.in_flight.inc()
         try:
             self._guard.check(scope)
+            notes.deadline = deadline_of(scope)
             await self._app(scope, receive, send_marked)
         except RequestError as refused:
             await reply(scope, refused)(scope, receive, send_marked)

@@ -17,15 +17,19 @@ from service.problems import OUT_OF_TIME, RequestError
 class Job:
     """Tables that wait for their verdicts: `done` gets these, or why there are none."""
 
+    __slots__ = ("_metrics", "_receive", "_watched", "deadline", "done", "notes", "rows", "tables")
+
     def __init__(
         self,
         tables: Sequence[Table],
+        rows: int,
         notes: Notes,
         deadline: float,
         receive: Receive | None,
         metrics: Metrics,
     ) -> None:
         self.tables = tables
+        self.rows = rows
         self.notes = notes
         self.deadline = deadline
         """By `time.monotonic`."""
@@ -56,9 +60,8 @@ class Job:
             self.done.add_done_callback(lambda _: watcher.cancel())
 
     async def _look_out(self, receive: Receive) -> None:
-        while (await receive())["type"] != "http.disconnect":
-            pass
-        if not self.done.done():
+        message = await receive()
+        if message["type"] == "http.disconnect" and not self.done.done():
             self._metrics.shed["left"].inc()
             self.done.set_exception(ClientDisconnect())
 

@@ -20,6 +20,8 @@ RESULTS = ("normal", "anomalous", "rejected")
 Labels = tuple[str, str]
 """A model's name and version."""
 P_BUCKETS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
+SETTLED = 1024
+"""Records are counted when so many have come, and whenever the numbers are asked for."""
 FIELDS = 100
 """Fields of a model that have series of their own; the others share one."""
 
@@ -62,22 +64,34 @@ class ModelMetrics:
         self._lock = threading.Lock()
         self._p_counts = np.zeros(len(P_BUCKETS) + 1, np.int64)
         self._p_sum = 0.0
+        self._waiting: list[tuple[Verdicts, float]] = []
+        """Without their reasons."""
+        self._waiting_records = 0
         self._fields = FieldTally(detector.reference, list(first_features(detector.schema)))
 
     def judged(self, verdicts: Verdicts, seconds: float) -> None:
         """Count a batch of records that got their verdicts, none with a problem, after `seconds` in the detector."""
-        n = len(verdicts.score)
-        flagged = int(np.count_nonzero(verdicts.anomaly))
-        self._normal.inc(n - flagged)
-        self._anomalous.inc(flagged)
-        self._batch.observe(n)
-        self._inference.observe(seconds)
-        counts = np.bincount(np.searchsorted(P_BUCKETS, verdicts.p_value), minlength=len(P_BUCKETS) + 1)
-        total = float(verdicts.p_value.sum())
         with self._lock:
-            self._p_counts += counts
-            self._p_sum += total
+            self._waiting.append((verdicts if verdicts.reasons is None else verdicts._replace(reasons=None), seconds))
+            self._waiting_records += len(verdicts.score)
+            if self._waiting_records >= SETTLED:
+                self._settle()
+
+    def _settle(self) -> None:
+        """Count what waits, all at once: by itself a record would take as long to count as to judge."""
+        if not self._waiting:
+            return
+        p_values = np.concatenate([verdicts.p_value for verdicts, _ in self._waiting])
+        flagged = sum(int(np.count_nonzero(verdicts.anomaly)) for verdicts, _ in self._waiting)
+        self._normal.inc(self._waiting_records - flagged)
+        self._anomalous.inc(flagged)
+        self._p_counts += np.bincount(np.searchsorted(P_BUCKETS, p_values), minlength=len(P_BUCKETS) + 1)
+        self._p_sum += float(p_values.sum())
+        for verdicts, seconds in self._waiting:
+            self._batch.observe(len(verdicts.score))
+            self._inference.observe(seconds)
             self._fields.add(verdicts.features)
+        self._waiting, self._waiting_records = [], 0
 
     def rejected(self, problems: Iterable[Problem]) -> None:
         """Count the records that a request was refused for."""
@@ -86,6 +100,7 @@ class ModelMetrics:
     def tally(self) -> "Tally":
         """What was counted up to now."""
         with self._lock:
+            self._settle()
             self._fields.settle()
             return Tally(
                 np.cumsum(self._p_counts).tolist(),
@@ -110,10 +125,10 @@ class Tally(NamedTuple):
 
 
 class Tallies(Collector):
-    """Exposes what `ModelMetrics` keeps in arrays, of those that somebody holds.
+    """Exposes what `ModelMetrics` keeps in arrays, of those that somebody holds, and has it count what waits.
 
     A version's last request may end in any thread and moment, which is no place to touch Prometheus's locks; so its
-    series go when the next one looks. Registered before the families, it makes them lose theirs in time.
+    series go when the next one looks. Registered before the families, it makes them lose or gain theirs in time.
     """
 
     def __init__(self, gone: Callable[[Labels], None]) -> None:

@@ -20,6 +20,8 @@ class Notes:
     seconds: float = 0.0
     """In the detector."""
     request_id: str = ""
+    deadline: float | None = None
+    """Until when the client waits, by `time.monotonic`; None if it does not say."""
     token: str | None = None
     """The name of the token that the request came with."""
     admin: bool = False
@@ -43,5 +45,7 @@ class Notes:
 
 def notes_of(scope: Scope) -> Notes:
     """The notes on a request: the same ones each time it is asked for."""
-    notes: Notes = scope.setdefault(_KEY, Notes())
+    notes: Notes | None = scope.get(_KEY)
+    if notes is None:
+        notes = scope[_KEY] = Notes()
     return notes

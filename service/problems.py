@@ -52,6 +52,7 @@ BAD_PARAMETER = Kind("bad-parameter", 422, "A parameter has a wrong value", "The
 INTERNAL = Kind("internal", 500, "Something unforeseen happened", "A fault of the service: its log has the request id.")
 NOT_READY = Kind("not-ready", 503, "No model is loaded", "The detail says why.")
 
+SLOW_BODY = Kind("slow-body", 408, "The body did not arrive in time", "Send it faster, or in several requests.")
 OVERLOADED = Kind(
     "overloaded", 503, "Too much is in flight", "Send the request again after the seconds that Retry-After tells."
 )
@@ -66,6 +67,7 @@ KINDS = (
     NOT_FOUND,
     UNKNOWN_MODEL,
     WRONG_METHOD,
+    SLOW_BODY,
     TOO_LARGE,
     WRONG_TYPE,
     BAD_RECORDS,

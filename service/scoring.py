@@ -3,40 +3,58 @@ answer takes longer than the verdict. `service.openapi` describes it, and a test
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple
 from urllib.parse import parse_qs
+from weakref import WeakKeyDictionary
 
-import msgspec
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
 
-from service import body
-from service.detector import Verdicts
+from service import body, encodings
+from service.body import ARROW_STREAM, CSV, JSON, NDJSON, header
+from service.detector import Detector, Schema, Verdicts
 from service.detector.inputs import Table
 from service.engine import Engine
+from service.intake import Intake
+from service.json_body import JsonBody, LinesBody
 from service.notes import notes_of
 from service.problems import BAD_PARAMETER, NOT_READY, UNKNOWN_MODEL, RequestError
 from service.registry import Registry, Serving
-from service.verdicts import answer_of
+from service.rows import RowReader
+from service.verdicts import AnswerWriter
 
 INLINE_BYTES = 32 * 1024
 """Bodies up to this size are worked on at once: that takes less than a few milliseconds, and a thread costs its own."""
-CHUNK = 1024
-"""Records that are typed and judged together."""
 DEFAULT_REASONS = 5
 MAX_REASONS = 1000
 VERSION = re.compile(r"[1-9][0-9]{0,17}")
 
 
+class Prepared:
+    """What is made once for a model that serves: the reader of its records, and the writer of its answers."""
+
+    def __init__(self, serving: Serving) -> None:
+        self.reader = RowReader(serving.detector.schema)
+        self.writer = AnswerWriter(serving.detector)
+
+
+class Form(NamedTuple):
+    """A body as it is read, and how its answer is written."""
+
+    tables: Iterable[Table]
+    write: Callable[[Sequence[Verdicts]], bytes]
+
+
 class ScoreEndpoint:
-    """Answers score requests; long ones in a thread, so that the others need not wait for them."""
+    """Answers score requests; long ones in threads, so that the others need not wait for them."""
 
     def __init__(self, registry: Registry, engine: Engine, max_body_bytes: int, max_records: int) -> None:
         self._registry = registry
         self._engine = engine
-        self._max_body_bytes = max_body_bytes
+        self._intake = Intake(engine, max_body_bytes)
         self._max_records = max_records
-        self._encode = msgspec.json.Encoder().encode
+        self._prepared: WeakKeyDictionary[Serving, Prepared] = WeakKeyDictionary()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         serving = find(self._registry, **scope["path_params"])
@@ -44,44 +62,81 @@ class ScoreEndpoint:
         notes.model, notes.version = serving.detector.name, serving.detector.version
         reasons = reasons_wanted(scope["query_string"])
         kind = body.content_type(scope)
-        answered = body.JSON
+        back = answer_kind(kind, header(scope, b"accept"))
+        hold = self._intake.hold()
         try:
-            content = await body.read(scope, receive, self._max_body_bytes)
-            size = len(content)
-            if kind == body.JSON and size <= INLINE_BYTES:
-                tables = list(self._tables(serving, content))
-                judged = await self._engine.judge(serving, tables, reasons, notes, size=size, receive=receive)
-                answer = self._encode(answer_of(serving.detector, judged))
-            elif kind == body.JSON:
-                read = self._tables(serving, content)
-                judged = await self._engine.judge(serving, read, reasons, notes, size=size, receive=receive)
-                answer = await self._engine.run(self._encoded, serving, judged)
-            else:
-                from service.csv_body import CsvBody
-
-                csv = await self._engine.run(CsvBody, content, serving.detector.schema, self._max_records)
-                back = body.CSV in body.header(scope, b"accept")
-                if back:
-                    csv.check_free()
-                judged = await self._engine.judge(serving, csv.tables(), reasons, notes, size=size, receive=receive)
-                if back:
-                    answered = body.CSV
-                    answer = await self._engine.run(csv.answer, judged)
-                else:
-                    answer = await self._engine.run(self._encoded, serving, judged)
+            content = await self._intake.read(scope, receive, hold)
+            small = len(content) <= INLINE_BYTES
+            form = await self._form(serving, kind, back, content, small)
+            judged = await self._engine.judge(serving, form.tables, reasons, notes, size=0, receive=receive)
+            answer = form.write(judged) if small else await self._engine.run(form.write, judged)
+            coding = ""
+            if len(answer) >= encodings.PAYS:
+                coding = encodings.chosen(header(scope, b"accept-encoding"))
+                if coding:
+                    answer = await self._engine.run(encodings.compress, answer, coding)
         except ClientDisconnect:
             return
-        headers = [(b"content-type", answered.encode()), (b"content-length", str(len(answer)).encode())]
+        finally:
+            hold.release()
+        headers = [(b"content-type", back.encode()), (b"content-length", b"%d" % len(answer))]
+        if back == NDJSON:
+            headers += told(serving.detector)
+        if coding:
+            headers += [(b"content-encoding", coding.encode()), (b"vary", b"accept-encoding")]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": answer})
 
-    def _tables(self, serving: Serving, content: bytes) -> Iterator[Table]:
-        records = body.json_records(content, serving.detector.schema, self._max_records)
-        for start in range(0, len(records), CHUNK):
-            yield serving.detector.table(records[start : start + CHUNK])
+    async def _form(self, serving: Serving, kind: str, back: str, content: bytes, small: bool) -> Form:
+        prepared = self._prepared.get(serving)
+        if prepared is None:
+            prepared = self._prepared[serving] = Prepared(serving)
+        write = prepared.writer.lines if back == NDJSON else prepared.writer.write
+        schema = serving.detector.schema
+        if kind in (JSON, NDJSON):
+            read = JsonBody if kind == JSON else LinesBody
+            tables = read(content, schema, prepared.reader, self._max_records).tables()
+            return Form(list(tables) if small else tables, write)
+        return await self._engine.run(table_form, kind, back, content, schema, self._max_records, write)
 
-    def _encoded(self, serving: Serving, judged: list[Verdicts]) -> bytes:
-        return self._encode(answer_of(serving.detector, judged))
+
+def table_form(
+    kind: str, back: str, content: bytes, schema: Schema, limit: int, write: Callable[[Sequence[Verdicts]], bytes]
+) -> Form:
+    """A CSV or Arrow body; what reads them takes its time to be imported, and is only where it is needed."""
+    if kind != CSV:
+        from service.arrow_body import ArrowBody
+
+        return Form(ArrowBody(content, schema, limit, stream=kind == ARROW_STREAM).tables(), write)
+    from service.csv_body import CsvBody
+
+    read = CsvBody(content, schema, limit)
+    if back == CSV:
+        read.check_free()
+        write = read.answer
+    return Form(read.tables(), write)
+
+
+def answer_kind(kind: str, accept: str) -> str:
+    """The content type of an answer, by that of the body and the request's `Accept`: JSON unless it names another."""
+    if accept in ("", "*/*", JSON):
+        return JSON
+    named = {item.partition(";")[0].strip().lower() for item in accept.split(",")}
+    if kind == CSV and CSV in named:
+        return CSV
+    return NDJSON if any(body.ALIASES.get(name, name) == NDJSON for name in named) else JSON
+
+
+def told(detector: Detector) -> list[tuple[bytes, bytes]]:
+    """What JSON tells before the results, as headers of an answer that has none but results."""
+    calibration = detector.calibration
+    values = {
+        "model": detector.name,
+        "version": detector.version,
+        "threshold": calibration.threshold,
+        "target-fpr": calibration.target_fpr,
+    }
+    return [(f"kilter-{name}".encode(), str(value).encode()) for name, value in values.items()]
 
 
 def find(registry: Registry, name: str, version: str | None = None) -> Serving:

@@ -72,6 +72,25 @@ def answer_of(detector: Detector, judged: Iterable[Verdicts]) -> Answer:
     )
 
 
+class AnswerWriter:
+    """Writes answers of one detector: all but the results is the same each time."""
+
+    def __init__(self, detector: Detector) -> None:
+        encoder = msgspec.json.Encoder()
+        self._encode, self._lines = encoder.encode, encoder.encode_lines
+        self._target_fpr = detector.calibration.target_fpr
+        self._head = self._encode(answer_of(detector, [])).removesuffix(b"[]}")
+
+    def write(self, judged: Sequence[Verdicts]) -> bytes:
+        """The answer that `answer_of` gives, in JSON."""
+        found = [result for verdicts in judged for result in results(verdicts, self._target_fpr)]
+        return b"%b%b}" % (self._head, self._encode(found))
+
+    def lines(self, judged: Sequence[Verdicts]) -> bytes:
+        """The results alone, each in a line of its own."""
+        return self._lines([result for verdicts in judged for result in results(verdicts, self._target_fpr)])
+
+
 def results(verdicts: Verdicts, target_fpr: float) -> list[Result]:
     """The verdicts as the answer holds them."""
     columns = (verdicts.score.tolist(), verdicts.p_value.tolist(), verdicts.anomaly.tolist())

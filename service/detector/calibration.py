@@ -1,6 +1,7 @@
 """Split-conformal calibration: what a score means, in terms of held-out normal records."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -41,12 +42,12 @@ class Calibration:
         """The number n of calibration records."""
         return len(self.scores)
 
-    @property
+    @cached_property
     def rank(self) -> int:
         """k: a record is flagged when fewer than k calibration scores reach its own. The rate kept is k / (n + 1)."""
         return int(np.floor(self.target_fpr * (self.size + 1) + 1e-9))
 
-    @property
+    @cached_property
     def threshold(self) -> float:
         """The k-th largest calibration score; a record is flagged when its rounded score is above it."""
         return float(self.scores[self.size - self.rank])
@@ -58,23 +59,30 @@ class Calibration:
 
     def counts(self, scores: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
         """For each score, 1 + the number of calibration scores that reach it: the numerator of the p-value."""
-        below = np.searchsorted(self.scores, np.round(scores, self.digits), side="left")
+        below = self.scores.searchsorted(scores.round(self.digits), side="left")
         return 1 + self.size - below
 
     def p_values(self, scores: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
         """Conformal p-values, in [1 / (n + 1), 1]; NaN for a score of NaN."""
-        p = self.counts(scores) / (self.size + 1)
-        return np.where(np.isnan(scores), np.nan, p)
+        return self.judge(scores)[0]
 
     def anomalies(self, scores: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
         """Whether p_value <= target_fpr, decided on whole numbers; never for a score of NaN."""
-        return (self.counts(scores) <= self.rank) & ~np.isnan(scores)
+        return self.judge(scores)[1]
+
+    def judge(self, scores: npt.NDArray[np.float64]) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
+        """`p_values` and `anomalies` of the scores."""
+        counts = self.counts(scores)
+        known = scores == scores
+        if known.all():
+            return counts / (self.size + 1), counts <= self.rank
+        return np.where(known, counts / (self.size + 1), np.nan), (counts <= self.rank) & known
 
     def tail_probabilities(self, scores: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
         """The estimates of `service.detector.tail` beyond its start; NaN up to there, and where there is no tail."""
         if self.tail is None:
             return np.full(len(scores), np.nan)
-        return self.tail.probabilities(np.round(scores, self.digits))
+        return self.tail.probabilities(scores.round(self.digits))
 
 
 def needed(target_fpr: float) -> int:

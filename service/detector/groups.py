@@ -49,13 +49,12 @@ def judge(scores: Floats, table: Table, common: Calibration, groups: Groups | No
     """Judge scores, (n,), of the rows of a table, each by the calibration of its group."""
     if groups is None:
         tail = None if common.tail is None else common.tail_probabilities(scores)
-        return Judgement(common.p_values(scores), common.anomalies(scores), None, tail)
+        return Judgement(*common.judge(scores), None, tail)
     p_value, threshold, tail_probability = (np.full(len(scores), np.nan) for _ in range(3))
     anomaly = np.zeros(len(scores), bool)
     for rows, own in groups.members(table):
         calibration = own or common
-        p_value[rows] = calibration.p_values(scores[rows])
-        anomaly[rows] = calibration.anomalies(scores[rows])
+        p_value[rows], anomaly[rows] = calibration.judge(scores[rows])
         threshold[rows] = calibration.threshold
         tail_probability[rows] = calibration.tail_probabilities(scores[rows])
     tails = any(calibration.tail for calibration in (common, *groups.calibrations.values()))

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from service.detector.errors import KilterError, Problem, RecordsError
+from service.detector.grid import Grid, stack
 from service.detector.schema import BooleanColumn, CategoricalColumn, Column, NumericColumn, Schema, TimestampColumn
 
 FLOAT32_MAX = float(np.finfo(np.float32).max)
@@ -21,7 +22,7 @@ _ABSENT = object()
 class Table(NamedTuple):
     """Typed columns of n records, and what is wrong with some of them."""
 
-    columns: dict[str, npt.NDArray[Any]]
+    columns: Mapping[str, npt.NDArray[Any]]
     rows: int
     problems: list[Problem]
 
@@ -30,8 +31,12 @@ def join(tables: Sequence[Table]) -> Table:
     """Tables of one schema, one below the other, without their problems."""
     if len(tables) == 1:
         return tables[0]
-    columns = {name: np.concatenate([table.columns[name] for table in tables]) for name in tables[0].columns}
-    return Table(columns, sum(table.rows for table in tables), [])
+    rows = sum(table.rows for table in tables)
+    grids = [table.columns for table in tables if isinstance(table.columns, Grid)]
+    if len(grids) == len(tables) and len({grid.layout for grid in grids}) == 1:
+        return Table(stack(grids), rows, [])
+    names = tables[0].columns
+    return Table({name: np.concatenate([table.columns[name] for table in tables]) for name in names}, rows, [])
 
 
 def from_records(schema: Schema, records: Sequence[Any]) -> Table:
@@ -55,6 +60,24 @@ def from_records(schema: Schema, records: Sequence[Any]) -> Table:
         columns[column.name] = _typed(column, values, problems)
     problems.sort(key=lambda problem: (problem.row is not None, problem.row or 0))
     return Table(columns, len(records), problems)
+
+
+def from_columns(schema: Schema, columns: Mapping[str, list[Any]]) -> Table:
+    """Read columns of the same length, of values as JSON gives them."""
+    problems = [
+        Problem(None, name, "the column is missing: send nulls if its values are not known")
+        for name in schema.names
+        if name not in columns
+    ]
+    ignored = {column.name for column in schema.left_out}
+    extra = sorted(columns.keys() - set(schema.names) - ignored)
+    problems += [Problem(None, name, "the model has no such field: leave it out") for name in extra]
+    rows = max(map(len, columns.values()), default=0)
+    if problems:
+        return Table({}, rows, problems)
+    typed = {column.name: _typed(column, columns[column.name], problems) for column in schema.fields}
+    problems.sort(key=lambda problem: (problem.row is not None, problem.row or 0))
+    return Table(typed, rows, problems)
 
 
 def _wrong_fields(row: int, record: Mapping[str, Any], known: set[str], ignored: set[str]) -> list[Problem]:

@@ -64,8 +64,9 @@ class Scorer:
         x = self.encoder.encode(table)
         names = ("score", "terms", "expected") if reasons else ("score",)
         score, *detail = self.program.run(x, names)
-        score = np.round(score, DECIMALS)
-        score[[problem.row for problem in table.problems if problem.row is not None]] = np.nan
+        score = score.round(DECIMALS)
+        if table.problems:
+            score[[problem.row for problem in table.problems if problem.row is not None]] = np.nan
         if not reasons:
             return Scores(score, None, table, x)
         fall, expected = attribute(self.schema, self.program, x, score, *detail)

@@ -41,6 +41,8 @@ class Tail(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def probabilities(self, scores: Floats) -> Floats:
         """The estimated share of normal records that score higher, (n,); NaN at or below `start`, and for NaN."""
         beyond = scores > self.start
+        if not beyond.any():
+            return np.full(len(scores), np.nan)
         excess = np.where(beyond, scores - self.start, 0.0)
         if self.shape == 0:
             log_survival = -excess / self.scale

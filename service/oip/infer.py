@@ -10,6 +10,7 @@ from service import body
 from service.detector import Detector
 from service.detector.inputs import Table
 from service.engine import Engine
+from service.intake import Intake
 from service.notes import notes_of
 from service.oip.answers import Wanted, answer
 from service.oip.records import tables
@@ -35,7 +36,7 @@ class InferEndpoint:
     def __init__(self, registry: Registry, engine: Engine, max_body_bytes: int, max_records: int) -> None:
         self._registry = registry
         self._engine = engine
-        self._max_body_bytes = max_body_bytes
+        self._intake = Intake(engine, max_body_bytes)
         self._max_records = max_records
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -45,23 +46,25 @@ class InferEndpoint:
         notes.model, notes.version = detector.name, detector.version
         check_type(scope)
         stated = body.header(scope, HEADER.lower().encode())
+        hold = self._intake.hold()
         try:
-            content = await body.read(scope, receive, self._max_body_bytes)
-            size = len(content)
-            small = size <= INLINE_BYTES
+            content = await self._intake.read(scope, receive, hold)
+            small = len(content) <= INLINE_BYTES
             if small:
                 work = self._read(detector, content, stated)
                 work = work._replace(tables=list(work.tables))
             else:
                 work = await self._engine.run(self._read, detector, content, stated)
-            judged = await self._engine.judge(serving, work.tables, work.reasons, notes, size=size, receive=receive)
+            judged = await self._engine.judge(serving, work.tables, work.reasons, notes, size=0, receive=receive)
+            made: tuple[bytes, int | None]
+            if small:
+                made = answer(detector, judged, work.wanted)
+            else:
+                made = await self._engine.run(answer, detector, judged, work.wanted)
         except ClientDisconnect:
             return
-        made: tuple[bytes, int | None]
-        if small:
-            made = answer(detector, judged, work.wanted)
-        else:
-            made = await self._engine.run(answer, detector, judged, work.wanted)
+        finally:
+            hold.release()
         await _send(send, *made)
 
     def _read(self, detector: Detector, content: bytes, stated: str) -> Work:

@@ -178,7 +178,7 @@ def test_an_unknown_path_is_a_404(http: Client, path: str) -> None:
         {"Content-Type": "application/xml"},
         {"Content-Type": "application/json; charset=latin-1"},
         {"Content-Type": "nonsense"},
-        {"Content-Encoding": "gzip"},
+        {"Content-Encoding": "br"},
     ],
 )
 def test_an_unknown_content_type_is_told_the_known_ones(http: Client, headers: dict[str, str]) -> None:

@@ -1,0 +1,109 @@
+"""Records of several requests, judged together and handed back to each."""
+
+import time
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from service.detector import Problem, Verdicts
+from service.detector.inputs import Table, join
+from service.job import Job
+from service.notes import Notes
+from service.problems import BAD_RECORDS, LISTED, RequestError
+from service.serving import Serving
+from service.verdicts import part, refusal
+
+
+class Outcome(NamedTuple):
+    """What became of a batch."""
+
+    results: list[list[Verdicts] | Exception]
+    """For each job its verdicts, or what went wrong."""
+    seconds: float
+    """In the detector."""
+
+
+def attempt(serving: Serving, reasons: int, jobs: Sequence[Job]) -> Outcome:
+    """Judge jobs together; if that fails, each by itself, so that none suffers from another."""
+    tables = [table for job in jobs for table in job.tables if table.rows]
+    began = time.perf_counter()
+    try:
+        together = join(tables)
+        verdicts = serving.detector.score(together, reasons=reasons)
+    except Exception as error:
+        if len(jobs) == 1:
+            return Outcome([error], time.perf_counter() - began)
+        alone = [attempt(serving, reasons, [job]) for job in jobs]
+        return Outcome([outcome.results[0] for outcome in alone], sum(outcome.seconds for outcome in alone))
+    seconds = time.perf_counter() - began
+    serving.judged(together, verdicts, seconds)
+    flags = verdicts.anomaly.tolist()
+    results: list[list[Verdicts] | Exception] = []
+    start = 0
+    for job in jobs:
+        first = start
+        own = []
+        for table in job.tables:
+            if table.rows:
+                own.append(part(verdicts, start, start + table.rows))
+                start += table.rows
+        results.append(own)
+        job.notes.records += start - first
+        job.notes.anomalies += sum(flags[first:start])
+        job.notes.seconds += seconds
+    return Outcome(results, seconds)
+
+
+def judge_all(serving: Serving, tables: Iterable[Table], reasons: int, job: Job) -> list[Verdicts]:
+    """Judge every record of consecutive tables, or none; nothing more once the job is done, whatever the reason.
+
+    Raises RequestError that lists every problem.
+    """
+    problems: list[Problem] = []
+    judged: list[tuple[Table, Verdicts, float]] = []
+    rows = 0
+    for table in tables:
+        if job.done.done():
+            return []
+        if table.problems:
+            problems += moved(table.problems, rows)
+            if len(problems) > LISTED:
+                break
+        elif table.rows and not problems:
+            began = time.perf_counter()
+            verdicts = serving.detector.score(table, reasons=reasons)
+            judged.append((table, verdicts, time.perf_counter() - began))
+        rows += table.rows
+    if problems or not rows:
+        refuse(serving, problems, job.notes)
+    for table, verdicts, seconds in judged:
+        serving.judged(table, verdicts, seconds)
+        job.notes.records += len(verdicts.score)
+        job.notes.anomalies += int(verdicts.anomaly.sum())
+        job.notes.seconds += seconds
+    return [verdicts for _, verdicts, _ in judged]
+
+
+def check(serving: Serving, tables: Sequence[Table], notes: Notes) -> None:
+    """Raise RequestError, listing every problem, if some record does not fit or there is none."""
+    problems: list[Problem] = []
+    rows = 0
+    for table in tables:
+        if table.problems:
+            problems += moved(table.problems, rows)
+        rows += table.rows
+    if problems or not rows:
+        refuse(serving, problems, notes)
+
+
+def moved(problems: Iterable[Problem], rows: int) -> list[Problem]:
+    """Problems of records that come after so many others."""
+    return [problem._replace(row=rows + problem.row) if problem.row is not None else problem for problem in problems]
+
+
+def refuse(serving: Serving, problems: Sequence[Problem], notes: Notes) -> None:
+    """Count and note what is refused. Raises RequestError."""
+    if not problems:
+        raise RequestError(BAD_RECORDS, "there are no records: send at least one")
+    serving.rejected(problems)
+    notes.rejected = len({problem.row for problem in problems if problem.row is not None})
+    raise refusal(problems)
