@@ -44,6 +44,15 @@ class Candidate(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     version: Version
 
 
+def _number(text: str) -> int | float:
+    """To JSON Schema 2.0 is an integer."""
+    number = float(text)
+    return int(number) if number.is_integer() else number
+
+
+_DECODER = msgspec.json.Decoder(float_hook=_number)
+
+
 async def content(request: Request, kind: type[T]) -> T:
     """What the body says in JSON; an empty one says `{}`. Raises RequestError."""
     stated = request.headers.get("content-type", JSON).partition(";")[0].strip().lower()
@@ -55,7 +64,7 @@ async def content(request: Request, kind: type[T]) -> T:
             sent += part
             if len(sent) > BODY_BYTES:
                 raise RequestError(TOO_LARGE, f"the body is longer than {BODY_BYTES:,} bytes")
-        return msgspec.json.decode(sent or b"{}", type=kind)
+        return msgspec.convert(_DECODER.decode(sent or b"{}"), kind)
     except msgspec.ValidationError as error:
         raise RequestError(BAD_PARAMETER, f"the body does not say what is needed: {error}") from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
