@@ -148,7 +148,8 @@ def report(rows: Sequence[Measured], peers: Sequence[str], args: argparse.Namesp
     wrong = [f"{row.server}: {row.wrong} in round {row.round + 1}" for row in rows if row.wrong]
     parts = [
         "# Serving",
-        f"One worker each, 30 numeric fields, {args.rounds} rounds of {args.seconds or SECONDS} s; all gave the same scores.",
+        f"One worker each, 30 numeric fields, {args.rounds} rounds of {args.seconds or SECONDS} s; all gave the same "
+        "scores.",
         "## Requests per second, median",
         table(("", OURS, *peers), lines),
     ]
