@@ -1,7 +1,8 @@
-"""Content codings of bodies and answers: gzip and zstd."""
+"""Content codings of bodies and answers: gzip, zstd and deflate, which is zlib's format."""
 
 import sys
 import zlib
+from collections.abc import Sequence
 from typing import Protocol
 
 from service.problems import BAD_BODY, TOO_LARGE, WRONG_TYPE, RequestError
@@ -11,16 +12,16 @@ if sys.version_info >= (3, 14):
 else:
     from backports import zstd
 
-ACCEPTED = "gzip, zstd, identity"
+ACCEPTED = "gzip, zstd, deflate, identity"
 PAYS = 8 * 1024
 """Answers from this length on are compressed where the client takes that: below, it costs more than it saves."""
-_GZIP = 16 + zlib.MAX_WBITS
-_GZIP_LEVEL = 1
+_WBITS = {"gzip": 16 + zlib.MAX_WBITS, "deflate": zlib.MAX_WBITS}
+_ZLIB_LEVEL = 1
 _ZSTD_LEVEL = 1
 
 
 class _Decompressor(Protocol):
-    """One gzip member or one zstd frame."""
+    """One gzip member, zstd frame or zlib stream."""
 
     @property
     def eof(self) -> bool: ...
@@ -30,17 +31,17 @@ class _Decompressor(Protocol):
 
 
 def coding(stated: str) -> str:
-    """`gzip`, `zstd`, or an empty string for none. Raises RequestError for any other."""
+    """`gzip`, `zstd`, `deflate`, or an empty string for none. Raises RequestError for any other."""
     name = stated.strip().lower()
     if name in ("", "identity"):
         return ""
     if name == "x-gzip":
         return "gzip"
-    if name in ("gzip", "zstd"):
+    if name in ("gzip", "zstd", "deflate"):
         return name
     raise RequestError(
         WRONG_TYPE,
-        f"the body is encoded as {stated[:40]!r}: send it as gzip or zstd, or plain, without Content-Encoding",
+        f"the body is encoded as {stated[:40]!r}: send it as gzip, zstd or deflate, or plain, without Content-Encoding",
         headers={"Accept-Encoding": ACCEPTED},
     )
 
@@ -72,30 +73,30 @@ def decompress(content: bytes, name: str, limit: int) -> bytes:
 def _member(content: bytes, name: str, limit: int) -> tuple[bytes, bool, bytes]:
     """Up to `limit` bytes of the first member or frame, whether that is all of it, and what comes after."""
     unpacked: _Decompressor
-    if name == "gzip":
-        unpacked = inflate = zlib.decompressobj(_GZIP)
-        part = inflate.decompress(content, limit)
-    else:
+    if name == "zstd":
         unpacked = frame = zstd.ZstdDecompressor()
         part = frame.decompress(content, limit)
+    else:
+        unpacked = inflate = zlib.decompressobj(_WBITS[name])
+        part = inflate.decompress(content, limit)
     return part, unpacked.eof or len(part) >= limit, unpacked.unused_data
 
 
-def chosen(accepted: str) -> str:
-    """The coding of an answer by a request's `Accept-Encoding`: zstd before gzip, or an empty string for none."""
+def chosen(accepted: str, offered: Sequence[str] = ("zstd", "gzip")) -> str:
+    """The first coding offered that a request's `Accept-Encoding` takes for an answer, or an empty string for none."""
     taken = set()
     for item in accepted.lower().split(","):
         name, _, parameters = item.partition(";")
         weight = parameters.replace(" ", "").removeprefix("q=")
         if not weight.strip("0.") and weight:
             continue
-        taken.add(name.strip())
-    return "zstd" if "zstd" in taken else "gzip" if taken & {"gzip", "x-gzip"} else ""
+        taken.add(name.strip().removeprefix("x-"))
+    return next((name for name in offered if name in taken), "")
 
 
 def compress(content: bytes, name: str) -> bytes:
     """The content in a coding."""
     if name == "zstd":
         return zstd.compress(content, _ZSTD_LEVEL)
-    packer = zlib.compressobj(_GZIP_LEVEL, wbits=_GZIP)
+    packer = zlib.compressobj(_ZLIB_LEVEL, wbits=_WBITS[name])
     return packer.compress(content) + packer.flush()

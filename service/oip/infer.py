@@ -6,7 +6,7 @@ from typing import NamedTuple
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
 
-from service import body
+from service import body, encodings
 from service.detector import Detector
 from service.detector.inputs import Table
 from service.engine import Engine
@@ -20,6 +20,8 @@ from service.registry import Registry
 from service.scoring import INLINE_BYTES, find
 
 OCTETS = "application/octet-stream"
+CODINGS = ("gzip", "deflate", "zstd")
+"""Of an answer, the first that the client takes: its libraries may ask for zstd in its name, which it cannot undo."""
 
 
 class Work(NamedTuple):
@@ -61,14 +63,20 @@ class InferEndpoint:
                 made = answer(detector, judged, work.wanted)
             else:
                 made = await self._engine.run(answer, detector, judged, work.wanted)
+            content, json_length = made
+            coding = ""
+            if len(content) >= encodings.PAYS:
+                coding = encodings.chosen(body.header(scope, b"accept-encoding"), CODINGS)
+                if coding:
+                    content = await self._engine.run(encodings.compress, content, coding)
         except ClientDisconnect:
             return
         finally:
             hold.release()
-        await _send(send, *made)
+        await _send(send, content, json_length, coding)
 
     def _read(self, detector: Detector, content: bytes, stated: str) -> Work:
-        request, inputs = parse(content, stated)
+        request, inputs = parse(content, stated, self._max_records)
         wanted = Wanted(request)
         return Work(tables(detector.schema, inputs, self._max_records), wanted, wanted.reasons(detector))
 
@@ -85,10 +93,12 @@ def check_type(scope: Scope) -> None:
         )
 
 
-async def _send(send: Send, content: bytes, json_length: int | None) -> None:
+async def _send(send: Send, content: bytes, json_length: int | None, coding: str) -> None:
     kind = body.JSON if json_length is None else OCTETS
-    headers = [(b"content-type", kind.encode()), (b"content-length", str(len(content)).encode())]
+    headers = [(b"content-type", kind.encode()), (b"content-length", b"%d" % len(content))]
     if json_length is not None:
-        headers.append((HEADER.lower().encode(), str(json_length).encode()))
+        headers.append((HEADER.lower().encode(), b"%d" % json_length))
+    if coding:
+        headers += [(b"content-encoding", coding.encode()), (b"vary", b"accept-encoding")]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
     await send({"type": "http.response.body", "body": content})

@@ -8,12 +8,14 @@ from service import body
 from service.detector import KilterError
 from service.oip import tensors
 from service.oip.tensors import Array
-from service.problems import BAD_BODY, RequestError
+from service.problems import BAD_BODY, TOO_LARGE, RequestError
 
 Parameters = dict[str, Any]
 Size = Annotated[int, msgspec.Meta(ge=0)]
 HEADER = "Inference-Header-Content-Length"
 BINARY_SIZE = "binary_data_size"
+CONTAINERS = 50_000
+"""Lists and objects beside the rows of a matrix; they are bounded, as each takes thirty times its bytes in memory."""
 SHOWN = 100
 """Characters of a name that a message quotes."""
 
@@ -67,11 +69,16 @@ class Input(NamedTuple):
             raise RequestError(BAD_BODY, f"{self.place}: {error}") from None
 
 
-def parse(content: bytes, stated: str) -> tuple[InferRequest, list[Input]]:
-    """The request in a body whose JSON is as long as the header `stated` says, or all of it. Raises RequestError."""
+def parse(content: bytes, stated: str, rows: int) -> tuple[InferRequest, list[Input]]:
+    """The request in a body whose JSON is as long as the header `stated` says, or all of it.
+
+    Raises RequestError if it is none, or has more lists than `rows` of a matrix would make.
+    """
     length = _json_length(stated, len(content))
     if not content:
         raise RequestError(BAD_BODY, "the body is empty: send an inference request as JSON")
+    if content.count(b"[", 0, length) + content.count(b"{", 0, length) > rows + CONTAINERS:
+        raise RequestError(TOO_LARGE, "the JSON has too many lists or objects: send the data flat, or as binary data")
     try:
         request = msgspec.convert(body.decode(content[:length]), InferRequest)
     except msgspec.ValidationError as error:

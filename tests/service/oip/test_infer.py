@@ -7,6 +7,7 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
+from backports import zstd
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -237,11 +238,29 @@ def test_a_binary_size_that_lies_is_told(http: Client, size: object, told: str) 
     assert told in error_of(http.post(METERS, content=head + bytes(20), headers=headers), 400)
 
 
+@pytest.mark.parametrize(
+    ("accepted", "coding"),
+    [("gzip, deflate, br, zstd", "gzip"), ("deflate", "deflate"), ("zstd", "zstd"), ("br", None), ("gzip;q=0", None)],
+)
+def test_long_answers_are_compressed_as_the_client_takes_them(http: Client, accepted: str, coding: str | None) -> None:
+    """Gzip before zstd, since clients ask for more than they can undo; never metadata and errors."""
+    content, headers = binary([tensor("records", "INT8", [0] * 5000, [1000, 5])])
+    answer = http.post(METERS, content=content, headers=headers | {"Accept-Encoding": accepted})
+    assert answer.headers.get("content-encoding") == coding
+    plain = zstd.decompress(answer.content) if coding == "zstd" else answer.content  # the client undoes the others
+    assert len(outputs(plain)["score"]) == 1000
+    for other in (http.get("/v2/models/meter"), http.post(METERS, headers={"Accept-Encoding": accepted})):
+        assert "content-encoding" not in other.headers
+
+
 def test_limits_hold(http: Client) -> None:
     """Too long a body and too many records are a 413, however short they are written."""
     assert "100,000 bytes" in error_of(http.post(SHOP, content=b" " * 100_001), 413)
     content, headers = binary([tensor("records", "INT8", [0] * 5 * 2001, [2001, 5])])
     assert "2,000 records" in error_of(http.post(METERS, content=content, headers=headers), 413)
+    lists = b'{"inputs": [' + b"[]," * 60_000 + b"[]]}"
+    with client(detector(), max_records=2000) as wide:
+        assert "too many lists" in error_of(wide.post(SHOP, content=lists), 413)
     huge = tensor("records", "INT8", [], [10**18, 5])
     assert "2,000 records" in error_of(http.post(METERS, json={"inputs": [huge]}), 413)
 

@@ -118,6 +118,19 @@ def test_many_records_are_judged(triton: Any) -> None:
     same(triton.infer("meter", [tensor("records", values, "FP32")]), meter().score(values))
 
 
+@pytest.mark.parametrize("coding", ["gzip", "deflate"])
+def test_compressed_requests_are_answered_compressed(triton: Any, coding: str) -> None:
+    """In both codings that the client knows."""
+    values = np.tile(MATRIX.astype(np.float32), (1000, 1))
+    answer = triton.infer(
+        "meter",
+        [tensor("records", values, "FP32")],
+        request_compression_algorithm=coding,
+        response_compression_algorithm=coding,
+    )
+    same(answer, meter().score(values))
+
+
 @pytest.mark.parametrize(
     ("inputs", "told"),
     [
