@@ -125,8 +125,8 @@ def _compared(one: Found, core: Found, copies: float) -> str:
     times = one.scores[one.best] / core.scores[core.best]
     whole = max(one.verdicts.values()) / max(core.verdicts.values())
     return (
-        f"{one.device} at {one.best:,} rows a batch: {times:.1f} times one core at its best, {core.best:,}, to scores, and "
-        f"{whole:.1f} times to verdicts; copies between host and device take {copies:.0%} of the time to scores."
+        f"{one.device} at {one.best:,} rows a batch: {times:.1f} times one core at its best, {core.best:,}, to scores, "
+        f"and {whole:.1f} times to verdicts; copies between host and device take {copies:.0%} of the time to scores."
     )
 
 
