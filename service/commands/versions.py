@@ -29,11 +29,12 @@ def list_(model: Path) -> None:
 
 @versions.command()
 @MODEL
-@click.argument("version", type=click.IntRange(min=1))
-def pin(model: Path, version: int) -> None:
-    """Let VERSION of MODEL serve, whatever is added later."""
-    store.pin(model, version)
-    click.echo(f"{model}: version {version} is pinned")
+@click.argument("version", type=click.IntRange(min=1), required=False)
+def pin(model: Path, version: int | None) -> None:
+    """Let VERSION of MODEL, or without one the version that serves, serve whatever is added later."""
+    chosen = version or store.serving(model)
+    store.pin(model, chosen)
+    click.echo(f"{model}: version {chosen} is pinned")
 
 
 @versions.command()

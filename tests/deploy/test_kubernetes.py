@@ -140,6 +140,19 @@ def test_rules_are_those_of_prometheus() -> None:
     assert [one["spec"] for one in objects(written)] == [yaml.safe_load(file.read_text()) for file in files]
 
 
+def test_retraining_only_proposes() -> None:
+    """What serves of that model is pinned before a version is added, and a shadow of that model compares it."""
+    (spec,) = specs([the("CronJob", "jobs")])
+    (pin,), (train,) = spec["initContainers"], spec["containers"]
+    arguments = iter(train["args"])
+    named = {option: next(arguments) for option in arguments if option.startswith("--")}
+    assert pin["args"] == ["versions", "pin", f"{named['--models']}/{named['--name']}"]
+    assert pin["image"] == train["image"]
+    assert all(mount in train["volumeMounts"] for mount in pin["volumeMounts"])
+    shadow = (KUBERNETES / "overlays" / "shadow" / "kustomization.yaml").read_text()
+    assert f"value: {named['--name']}=latest" in shadow
+
+
 @pytest.mark.skipif(shutil.which("kubectl") is None, reason="overlays are applied by kubectl kustomize")
 def test_overlays_change_what_they_are_for() -> None:
     """A GPU is asked for; the autoscaler owns the number of replicas; models come from an image, not from a claim."""
@@ -147,6 +160,10 @@ def test_overlays_change_what_they_are_for() -> None:
     assert container["resources"]["limits"]["nvidia.com/gpu"] == "1"
     assert container["image"].endswith("-cuda")
     assert {"name": "KILTER_DEVICE", "value": "cuda"} in container["env"]
+    (container,) = the("Deployment", "overlays/shadow")["spec"]["template"]["spec"]["containers"]
+    environment = {e["name"]: e["value"] for e in container["env"]}
+    assert environment["KILTER_SHADOW"] == "plant=latest"
+    assert float(environment["KILTER_WATCH_SECONDS"]) > 0
     assert "replicas" not in the("Deployment", "overlays/autoscaling")["spec"]
     assert [one["kind"] for one in rendered("overlays/models-image")].count("PersistentVolumeClaim") == 0
     pod = the("Deployment", "overlays/models-image")["spec"]["template"]["spec"]

@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 
 from service.metrics import Metrics
+from service.registry import Registry
 from tests.support.serving import detector
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
@@ -24,11 +25,11 @@ NAME = re.compile(r"(?<![\w:.])(?:[a-z_]+:)?(?:kilter|process)_[a-z0-9_]+(?::[a-
 
 
 def families() -> dict[str, set[str]]:
-    """The metrics of a service with a model, and the names of their samples."""
+    """The metrics of a service with a model and a version in its shadow, and the names of their samples."""
     metrics = Metrics()
-    model = metrics.loaded(detector())
+    registry = Registry(metrics, [detector()])
+    registry.cast(detector(version=4))
     metrics.requests.labels("/healthz", "200").observe(0.1)
-    assert model
     return {
         family.name: {sample.name for sample in family.samples if not sample.name.endswith("_created")}
         for family in metrics.registry.collect()

@@ -41,6 +41,13 @@ def test_a_version_is_pinned_and_unpinned(model: Path) -> None:
     assert store.serving(model) == 3
 
 
+def test_what_serves_is_pinned_where_no_version_is_named(model: Path) -> None:
+    """The highest, or the one that is pinned already."""
+    assert run("pin", model).output == f"{model}: version 3 is pinned\n"
+    run("pin", model, 1)
+    assert run("pin", model).output == f"{model}: version 1 is pinned\n"
+
+
 def test_rolling_back_pins_the_version_before(model: Path) -> None:
     """Until there is none."""
     assert "version 2 is pinned" in run("rollback", model).output
@@ -56,7 +63,7 @@ def test_pruning_says_what_it_deleted(model: Path) -> None:
     assert store.versions(model) == [3]
 
 
-@pytest.mark.parametrize("command", [("list",), ("unpin",), ("rollback",), ("prune", "--keep", "1")])
+@pytest.mark.parametrize("command", [("list",), ("pin",), ("unpin",), ("rollback",), ("prune", "--keep", "1")])
 def test_what_is_no_model_is_said_to_be_none(tmp_path: Path, command: tuple[str, ...]) -> None:
     """By every command."""
     done = run(*command, tmp_path)
