@@ -168,3 +168,17 @@ def test_overlays_change_what_they_are_for() -> None:
     assert [one["kind"] for one in rendered("overlays/models-image")].count("PersistentVolumeClaim") == 0
     pod = the("Deployment", "overlays/models-image")["spec"]["template"]["spec"]
     assert [list(volume) for volume in pod["volumes"]] == [["emptyDir", "name"]]
+
+
+@pytest.mark.skipif(shutil.which("kubectl") is None, reason="overlays are applied by kubectl kustomize")
+def test_tokens_come_from_a_secret_that_may_change() -> None:
+    """It is mounted as a folder, beside the models, where the setting says; what stands in it is in no file here."""
+    pod = the("Deployment", "overlays/tokens")["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    setting = next(one["value"] for one in container["env"] if one["name"] == "KILTER_TOKENS_FILE")
+    mounts = {one["name"]: one for one in container["volumeMounts"]}
+    assert setting == f"{mounts['tokens']['mountPath']}/tokens"
+    assert mounts["tokens"]["readOnly"] is True
+    assert "subPath" not in mounts["tokens"]
+    assert {one["name"] for one in pod["volumes"]} == mounts.keys() == {"models", "tokens"}
+    assert not [one for one in rendered("overlays/tokens") if one["kind"] == "Secret"]
