@@ -76,6 +76,8 @@ def generate() -> str:
 def line(name: str, scopes: Sequence[Scope], secret: str) -> str:
     """A token's line in the file. Raises KilterError for a name that cannot be one."""
     _check_name(name, "")
+    if name == ANYONE:
+        raise KilterError("`anyone` stands for requests without a token: choose another name")
     return f"{name} {','.join(dict.fromkeys(scopes))} {_PREFIX}{sha256(secret.encode()).hexdigest()}"
 
 

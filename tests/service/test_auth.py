@@ -102,6 +102,26 @@ def test_each_path_needs_its_scope(path: str, scope: Scope | None) -> None:
         )
 
 
+def test_every_route_of_the_administration_is_taken_for_one() -> None:
+    """And no other: each operation of the document that is tagged so is refused to whoever may only score."""
+    everything = Guard(Tokens([token(scope) for scope in Scope]))
+    metrics = Metrics()
+    with Client(create_app(Settings(), Registry(metrics, [detector()]), metrics, guard=everything)) as http:
+        document = http.get("/openapi.json", **bearer(Scope.SCORE)).json()
+        found = {
+            path.format(name="shop", version=3): "administration" in operation["tags"]
+            for path, operations in document["paths"].items()
+            for operation in operations.values()
+        }
+        assert {path for path, administration in found.items() if administration} == {
+            path for path in found if needed(path) is Scope.ADMIN
+        }
+        assert sum(found.values()) >= 4
+        for path in (path for path, administration in found.items() if administration):
+            assert http.post(path, **bearer(Scope.SCORE)).status_code == 403
+            assert http.post(path, **bearer(Scope.ADMIN)).status_code not in (401, 403, 500)
+
+
 def _status(path: str, authorization: str | None = None, **more: Any) -> int:
     """What a guard that knows a token for each scope answers; 200 if it lets the request pass."""
     try:

@@ -4,7 +4,7 @@ from hashlib import sha256
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from service.detector import KilterError
@@ -25,8 +25,7 @@ def test_a_line_is_read_as_it_was_made(
     tmp_path_factory: pytest.TempPathFactory, scopes: list[Scope], name: str
 ) -> None:
     """Its token is found by the secret with name and scopes, and by no other; the secret is not in the file."""
-    if name == "anyone":
-        return
+    assume(name != "anyone")
     secret = generate()
     path = written(tmp_path_factory.mktemp("tokens"), line(name, scopes, secret))
     tokens = read(path)
@@ -43,6 +42,12 @@ def test_secrets_cannot_be_guessed() -> None:
     made = {generate() for _ in range(100)}
     assert len(made) == 100
     assert all(secret.startswith("kilter_") and len(secret) == 7 + 43 for secret in made)
+
+
+def test_anyone_has_no_token() -> None:
+    """The name is taken."""
+    with pytest.raises(KilterError, match="choose another name"):
+        line("anyone", [Scope.SCORE], SECRET)
 
 
 def test_comments_scopes_for_anyone_and_two_tokens_of_a_name(tmp_path: Path) -> None:
