@@ -6,6 +6,7 @@ from io import BytesIO
 import polars as pl
 from polars.exceptions import PanicException, PolarsError
 
+from service.arrow_messages import Claims, TooManyRowsError
 from service.body import too_many
 from service.detector import RecordsError, Schema
 from service.detector.inputs import Table
@@ -22,12 +23,13 @@ class ArrowBody:
         self._schema = schema
         source = BytesIO(content)
         try:
-            self._frame = pl.read_ipc_stream(source) if stream else pl.read_ipc(source, memory_map=False)
+            Claims(content, limit).check(stream=stream)
+            self._frame = pl.read_ipc_stream(source) if stream else pl.read_ipc(source)
+        except TooManyRowsError:
+            raise too_many(limit) from None
         except (PolarsError, PanicException, OSError, ValueError, TypeError) as error:
             form = "stream" if stream else "file"
             raise RequestError(BAD_BODY, f"the body is no Arrow IPC {form}: {str(error)[:200]}") from None
-        if self._frame.height > limit:
-            raise too_many(limit)
 
     def tables(self) -> Iterator[Table]:
         """The records, some at a time. Raises RequestError if columns lack, or hold what no field can."""
