@@ -55,6 +55,8 @@ class Measured(msgspec.Struct, frozen=True):
     records: int
     connections: int
     per_second: float
+    cpu_us: float
+    """CPU time of the server per request."""
     median_ms: float
     p99_ms: float
     wrong: int
@@ -119,24 +121,29 @@ def measure(server: Contender, turn: int, size: int, connections: int, seconds: 
     server.process.go_on()
     try:
         load(server.base, bodies, connections, 1, server.token)  # to wake it up
+        before = server.process.cpu_seconds()
         found = load(server.base, bodies, connections, seconds, server.token)
+        cpu_us = 1e6 * (server.process.cpu_seconds() - before) / max(found.requests, 1)
     finally:
         server.process.hold()
     wrong = found.not_2xx + found.broken + found.timeouts
-    case = Measured(turn, server.name, size, connections, found.per_second, found.median_ms, found.p99_ms, wrong)
+    case = Measured(
+        turn, server.name, size, connections, found.per_second, cpu_us, found.median_ms, found.p99_ms, wrong
+    )
     print(
         f"round {turn + 1}: {case.server:9} {size:4} records, {connections:3} connections: "
-        f"{case.per_second:9,.1f} requests/s, p99 {case.p99_ms:.2f} ms{f', {wrong} WRONG' if wrong else ''}",
+        f"{case.per_second:9,.1f} requests/s, {case.cpu_us:7,.0f} µs of CPU each, "
+        f"p99 {case.p99_ms:.2f} ms{f', {wrong} WRONG' if wrong else ''}",
         flush=True,
     )
     return case
 
 
 def report(rows: Sequence[Measured], peers: Sequence[str], args: argparse.Namespace) -> str:
-    """Medians of requests per second, and of Kilter's ratio to each peer in the same round."""
+    """Medians of requests per second, of Kilter's ratio to each peer in the same round, and of CPU time a request."""
     found = {(row.round, row.server, row.records, row.connections): row for row in rows}
     rounds = sorted({row.round for row in rows})
-    lines, ratios = [], []
+    lines, ratios, costs = [], [], []
     for size, connections in CASES:
         case = f"{size} record{'s' if size > 1 else ''}, {connections} connection{'s' if connections > 1 else ''}"
         speeds = {
@@ -144,6 +151,8 @@ def report(rows: Sequence[Measured], peers: Sequence[str], args: argparse.Namesp
             for name in (OURS, *peers)
         }
         lines.append([case, *(number(float(np.median(speed)), 0) for speed in speeds.values())])
+        cpu = (np.median([found[turn, name, size, connections].cpu_us for turn in rounds]) for name in speeds)
+        costs.append([case, *(number(float(one), 0) for one in cpu)])
         ratios.append([case, *(_ratio(speeds[OURS] / speeds[peer]) for peer in peers)])
     wrong = [f"{row.server}: {row.wrong} in round {row.round + 1}" for row in rows if row.wrong]
     parts = [
@@ -156,6 +165,7 @@ def report(rows: Sequence[Measured], peers: Sequence[str], args: argparse.Namesp
     if peers:
         head = ("", *(f"kilter / {peer}" for peer in peers))
         parts += ["## Ratios in the same round, median (lowest to highest)", table(head, ratios)]
+    parts += ["## CPU microseconds of the server per request, median", table(("", OURS, *peers), costs)]
     parts.append(f"Answers other than 200: {'; '.join(wrong) or 'none'}.")
     return "\n\n".join(parts)
 

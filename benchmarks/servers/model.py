@@ -3,13 +3,14 @@
 import csv
 import json
 from pathlib import Path
+from shutil import rmtree
 
 import numpy as np
 
 from benchmarks.servers import NAME
 from benchmarks.servers.verdict import NUMBERS, PROGRAM
 from benchmarks.speed import made_up
-from service.detector import Detector, artifact, load
+from service.detector import ArtifactError, Detector, artifact, load
 from service.detector.networks.names import ScoreName
 from service.detector.schema import NumericColumn
 from service.detector.store import resolve
@@ -24,15 +25,7 @@ ROWS = 4000
 def prepared(folder: Path, score: ScoreName) -> Path:
     """The folder of models with `bench` in it, fitted unless it is there, and beside it what `Judge` reads."""
     models = folder / f"models-{score}"
-    if not (models / NAME).exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        table = folder / "training.csv"
-        with table.open("w", newline="") as file:
-            writer = csv.writer(file)
-            writer.writerow([f"x{i}" for i in range(FIELDS)])
-            writer.writerows(made_up(ROWS, FIELDS).round(6).tolist())
-        train(Source((table,)), NAME, models, TrainConfig(score=score, split="random", device="cpu", baselines=False))
-    detector = load(models / NAME)
+    detector = _fitted(folder, models, score)
     (by_hand(folder, score)).mkdir(exist_ok=True)
     found = artifact.read(resolve(models / NAME))
     (by_hand(folder, score) / PROGRAM).write_bytes(found.program)
@@ -49,6 +42,22 @@ def prepared(folder: Path, score: ScoreName) -> Path:
         digits=detector.calibration.digits,
     )
     return models
+
+
+def _fitted(folder: Path, models: Path, score: ScoreName) -> Detector:
+    if (models / NAME).exists():
+        try:
+            return load(models / NAME)
+        except ArtifactError:
+            rmtree(models)  # of another format: kept from before the code changed
+    folder.mkdir(parents=True, exist_ok=True)
+    table = folder / "training.csv"
+    with table.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow([f"x{i}" for i in range(FIELDS)])
+        writer.writerows(made_up(ROWS, FIELDS).round(6).tolist())
+    config = TrainConfig(score=score, split="random", device="cpu", baselines=False)
+    return train(Source((table,)), NAME, models, config)[0]
 
 
 def by_hand(folder: Path, score: ScoreName) -> Path:

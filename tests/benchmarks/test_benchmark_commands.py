@@ -1,6 +1,7 @@
 """Tests that each benchmark runs, from its command line to its report."""
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -58,3 +59,20 @@ def test_reasons_runs(folder: Path) -> None:
     text = run("reasons", folder, "--seeds", "0", "--records", "20")
     assert "| out of range, all records | " in text
     assert "| swapped, flagged records | " in text
+
+
+@pytest.mark.e2e
+@pytest.mark.skipif(shutil.which("wrk") is None, reason="servers are loaded by wrk")
+def test_serving_runs(tmp_path: Path) -> None:
+    """Kilter and the textbook, which need no environment of their own, in a short round; and the other measurements."""
+    command = [sys.executable, "-m", "benchmarks.serving", "--cache", f"{tmp_path}/cache"]
+    command += ["--out", f"{tmp_path}/out"]
+    for arguments in (
+        ["--peers", "textbook", "--rounds", "1", "--seconds", "1"],
+        ["--overload", "--seconds", "2"],
+        ["--start", "--rounds", "1"],
+    ):
+        subprocess.run([*command, *arguments], cwd=ROOT, check=True, capture_output=True)
+    assert "kilter / textbook" in (tmp_path / "out" / "serving.md").read_text()
+    assert "| a batch | " in (tmp_path / "out" / "overload.md").read_text()
+    assert "resident MB when ready" in (tmp_path / "out" / "start.md").read_text()

@@ -36,7 +36,7 @@ def test_requests_are_a_line_each(tmp_path: Path) -> None:
 def test_ratios_are_between_servers_of_the_same_round() -> None:
     """A round in which the machine was slow for both changes nothing."""
     rows = [
-        Measured(turn, server, size, connections, speed, 1.0, 2.0, int(server == "bare" and turn == 1))
+        Measured(turn, server, size, connections, speed, 9.0, 1.0, 2.0, int(server == "bare" and turn == 1))
         for turn, pace in enumerate((1.0, 0.1, 1.0))
         for server, speed in (("kilter", 300 * pace), ("bare", 200 * pace))
         for size, connections in CASES
@@ -44,6 +44,7 @@ def test_ratios_are_between_servers_of_the_same_round() -> None:
     text = report(rows, ["bare"], Namespace(rounds=3, seconds=2))
     assert "| 1 record, 16 connections | 300 | 200 |" in text
     assert "| 100 records, 1 connection | 1.50 (1.50 to 1.50) |" in text
+    assert "| 100 records, 1 connection | 9 | 9 |" in text
     assert "Answers other than 200: bare: 1 in round 2" in text
 
 
@@ -74,6 +75,7 @@ def test_a_process_is_waited_for_held_and_stopped(tmp_path: Path) -> None:
         process.wait_for(f"http://127.0.0.1:{port}/")
         process.hold()
         assert process.resident_mb() > 1
+        assert process.cpu_seconds() > 0
     with (
         Process(["sh", "-c", "echo it is broken; exit 1"], tmp_path / "log") as process,
         pytest.raises(RuntimeError, match="it is broken"),
