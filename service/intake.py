@@ -2,6 +2,8 @@
 
 import asyncio
 import time
+from collections.abc import Coroutine
+from typing import Any
 
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope
@@ -44,13 +46,7 @@ class Intake:
             hold.add(0, length)
         deadline = notes_of(scope).deadline
         seconds = self._engine.seconds if deadline is None else max(0.0, deadline - time.monotonic())
-        try:
-            async with asyncio.timeout(seconds):
-                content = await self._all(receive, hold, length)
-        except TimeoutError:
-            raise RequestError(
-                SLOW_BODY, f"the body did not arrive within {seconds:.3g} s: send it faster, or in several requests"
-            ) from None
+        content = await _within(seconds, self._all(receive, hold, length))
         if not coding:
             return content
         if len(content) <= INLINE_BYTES:
@@ -90,3 +86,26 @@ class Intake:
         return RequestError(
             TOO_LARGE, f"the body is longer than {self._max_bytes:,} bytes: send its records in several requests"
         )
+
+
+async def _within(seconds: float, reading: Coroutine[Any, Any, bytes]) -> bytes:
+    """What reading gives. Raises RequestError if it takes longer; `asyncio.timeout` would take longer than reading."""
+    task = asyncio.current_task()
+    fired = False
+
+    def end() -> None:
+        nonlocal fired
+        fired = True
+        if task is not None:
+            task.cancel()
+
+    timer = asyncio.get_running_loop().call_later(seconds, end)
+    try:
+        return await reading
+    except asyncio.CancelledError:
+        if not fired or task is None or task.uncancel() > 0:
+            raise
+        told = f"the body did not arrive within {seconds:.3g} s: send it faster, or in several requests"
+        raise RequestError(SLOW_BODY, told) from None
+    finally:
+        timer.cancel()

@@ -24,7 +24,7 @@ from service.registry import Registry, Serving
 from service.rows import RowReader
 from service.verdicts import AnswerWriter
 
-INLINE_BYTES = 32 * 1024
+INLINE_BYTES = 128 * 1024
 """Bodies up to this size are worked on at once: that takes less than a few milliseconds, and a thread costs its own."""
 DEFAULT_REASONS = 5
 MAX_REASONS = 1000

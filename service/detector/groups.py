@@ -48,15 +48,16 @@ class Groups:
 def judge(scores: Floats, table: Table, common: Calibration, groups: Groups | None) -> Judgement:
     """Judge scores, (n,), of the rows of a table, each by the calibration of its group."""
     if groups is None:
-        tail = None if common.tail is None else common.tail_probabilities(scores)
-        return Judgement(*common.judge(scores), None, tail)
+        judged = common.judge(scores)
+        return Judgement(judged.p_value, judged.anomaly, None, judged.tail_probability)
     p_value, threshold, tail_probability = (np.full(len(scores), np.nan) for _ in range(3))
     anomaly = np.zeros(len(scores), bool)
     for rows, own in groups.members(table):
         calibration = own or common
-        p_value[rows], anomaly[rows] = calibration.judge(scores[rows])
+        p_value[rows], anomaly[rows], tail = calibration.judge(scores[rows])
         threshold[rows] = calibration.threshold
-        tail_probability[rows] = calibration.tail_probabilities(scores[rows])
+        if tail is not None:
+            tail_probability[rows] = tail
     tails = any(calibration.tail for calibration in (common, *groups.calibrations.values()))
     return Judgement(p_value, anomaly, threshold, tail_probability if tails else None)
 

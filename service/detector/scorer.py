@@ -8,6 +8,7 @@ import numpy.typing as npt
 
 from service.detector import inputs
 from service.detector.attribution import attribute
+from service.detector.calibration import rounded
 from service.detector.encode import Encoder
 from service.detector.errors import KilterError, RecordsError
 from service.detector.reasons import Reason, explain
@@ -64,7 +65,7 @@ class Scorer:
         x = self.encoder.encode(table)
         names = ("score", "terms", "expected") if reasons else ("score",)
         score, *detail = self.program.run(x, names)
-        score = score.round(DECIMALS)
+        score = rounded(score, DECIMALS)
         if table.problems:
             score[[problem.row for problem in table.problems if problem.row is not None]] = np.nan
         if not reasons:
