@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from service.logs import JsonFormatter
+from tests.support.logs import kept
 from tests.support.serving import RECORD, Broken, Squares, client, detector
 
 
@@ -40,46 +41,37 @@ LONG = st.text(st.characters(codec="utf-8"), max_size=30).map("«{}»".format)
 VALUES = st.one_of(LONG, st.floats(1e7, 1e15), st.integers(10**9, 10**15), st.lists(LONG, max_size=2))
 
 
-class Kept(logging.Handler):
-    """Keeps the lines that would be written."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.lines: list[str] = []
-        self.setFormatter(JsonFormatter())
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self.lines.append(self.format(record))
-
-
 @given(
     st.fixed_dictionaries(dict.fromkeys(("colour", "amount"), VALUES)),
     st.sampled_from([Squares(), Broken()]),
-    st.sampled_from(["application/json", "text/csv"]),
+    st.sampled_from(["application/json", "application/x-ndjson", "text/csv"]),
 )
 @settings(deadline=None)
 def test_no_line_holds_a_value_of_a_record(values: dict[str, Any], program: Squares, kind: str) -> None:
     """Whether the record is judged, refused, or the service fails on it; model, counts and durations are told."""
-    kept = Kept()
-    root = logging.getLogger("service")
-    root.addHandler(kept)
-    level = root.level
-    root.setLevel(logging.DEBUG)
-    try:
-        with client(detector(program=program)) as http:
-            answer = http.post(
-                "/v1/models/shop/score",
-                content=json.dumps(RECORD | values),
-                headers={"content-type": kind, "x-request-id": "r"},
-            )
-    finally:
-        root.removeHandler(kept)
-        root.setLevel(level)
-    text = "\n".join(kept.lines)
+    with kept(logging.DEBUG) as lines, client(detector(program=program)) as http:
+        answer = http.post(
+            "/v1/models/shop/score",
+            content=json.dumps(RECORD | values),
+            headers={"content-type": kind, "x-request-id": "r"},
+        )
+    text = "\n".join(lines)
     for value in values.values():
         for part in value if isinstance(value, list) else [value]:
             assert json.dumps(part, ensure_ascii=False).strip('"') not in text
-    told = json.loads(kept.lines[-1])
+    told = json.loads(lines[-1])
     assert told["status"] == answer.status_code
     assert (told["request_id"], told["model"], told["version"]) == ("r", "shop", 3)
     assert told.keys() >= {"records", "anomalies", "rejected", "milliseconds", "detector_milliseconds"}
+
+
+@given(st.lists(LONG, min_size=1, max_size=3), st.sampled_from([Squares(), Broken()]))
+def test_no_line_holds_a_value_of_a_tensor(values: list[str], program: Squares) -> None:
+    """Nor what else an inference request says: ids, parameters and names of what is not there."""
+    tensor = {"name": "colour", "shape": [len(values)], "datatype": "BYTES", "data": values}
+    body = {"id": values[0], "parameters": {"reasons": values[0]}, "inputs": [tensor]}
+    with kept(logging.DEBUG) as lines, client(detector(program=program)) as http:
+        for request in (body, body | {"parameters": {}}, body | {"outputs": [{"name": values[0]}]}):
+            http.post("/v2/models/shop/infer", json=request)
+    assert lines
+    assert not [value for value in values if json.dumps(value, ensure_ascii=False)[1:-1] in "\n".join(lines)]
