@@ -1,19 +1,20 @@
-"""Exports a network and its score as the ONNX program that serves."""
+"""Exports a network and its score as the ONNX programs that serve."""
 
 import io
 import logging
 import warnings
 from contextlib import redirect_stdout
 
-import onnx
+import onnx.utils
 import torch
 from torch import nn
 
-from service.detector.runtime import OUTPUTS
+from service.detector.artifact import Programs
+from service.detector.runtime import DETAIL, OUTPUTS, SCORE
 
 
-def export(module: nn.Module, features: int) -> bytes:
-    """The ONNX program of a module that maps float32 (n, features) to the outputs of a program."""
+def export(module: nn.Module, features: int) -> Programs:
+    """The ONNX programs of a module that maps float32 (n, features) to their outputs."""
     # Two rows, since a size of one would be taken for fixed.
     example = torch.zeros(2, features)
     with warnings.catch_warnings(), redirect_stdout(io.StringIO()):
@@ -32,8 +33,8 @@ def export(module: nn.Module, features: int) -> bytes:
     assert program is not None  # noqa: S101 (it is None only without dynamo)
     model = program.model_proto
     _strip(model)
-    content: bytes = model.SerializeToString()
-    return content
+    extract = onnx.utils.Extractor(model).extract_model
+    return Programs(*(extract(["x"], list(names)).SerializeToString() for names in (SCORE, DETAIL)))
 
 
 def _strip(model: onnx.ModelProto) -> None:

@@ -7,11 +7,16 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from service.detector.networks.memory import Memory, MemoryShape
+from service.detector.networks.memory import MEASURES, Memory, MemoryShape
 
+FLOATS = 4 * 1024 * 1024
+"""Most numbers that the rows and tangents of a memory hold."""
 TANGENTS = 4
 NEAR = 4
-CORE_RANK = 5
+AROUND = 5
+CORE_RANK = 3
+LOCAL_ROWS = 100
+"""Rows from which tangents and radii count in full."""
 RADIUS_RANK = 10
 TANGENT_RANK = 20
 ITERATIONS = 6
@@ -27,14 +32,16 @@ class Rows(NamedTuple):
     """Positions of the points on which the measures are made standard."""
 
 
-def build_memory(points: Tensor, rows: Rows, size: int, generator: torch.Generator) -> Memory:
-    """A memory of at most `size` rows of the fitting points, (n, axes).
+def build_memory(points: Tensor, rows: Rows, size: int, relative: float, generator: torch.Generator) -> Memory:
+    """A memory of at most `size` rows of the fitting points, (n, axes), fewer where they are very wide.
 
-    Up to `size` points are kept as they are, and the measures made standard by leaving out the point itself. Beyond,
+    Up to that many points are kept as they are, and the measures made standard by leaving out the point itself. Beyond,
     the memory holds k-means centroids of the core and of the suspects in proportion, and the points on which the
-    measures are made standard have no part in it: a centroid cannot leave one of them out.
+    measures are made standard have no part in it: a centroid cannot leave one of them out. `relative` is the share of
+    the relative distance, beside that of the tangent planes, in local evidence.
     """
     n, axes = points.shape
+    size = min(size, FLOATS // (2 * axes))
     whole = n <= size
     used = torch.ones(n, dtype=torch.bool)
     if not whole:
@@ -47,14 +54,14 @@ def build_memory(points: Tensor, rows: Rows, size: int, generator: torch.Generat
         kept_core = centroids(points[core], share, generator)
         kept_suspects = centroids(points[suspects], size - share, generator)
     memory = torch.cat([kept_core, kept_suspects])
-    rank = math.ceil(CORE_RANK * len(kept_core) / max(1, len(core)))
     shape = MemoryShape(
         core=len(kept_core),
         suspects=len(kept_suspects),
         axes=axes,
-        tangents=max(1, min(TANGENTS, axes - 1)),
+        tangents=max(1, min(TANGENTS, axes - 1, FLOATS // memory.numel() - 1)),
         near=max(1, min(NEAR, len(memory) - 1)),
-        rank=max(1, min(max(rank, 2), CORE_RANK, len(kept_core) - 2)),
+        around=max(1, min(AROUND, len(kept_core) - 1)),
+        rank=max(1, min(CORE_RANK, len(kept_core) - 2)),
     )
     built = Memory(shape)
     built.shift.copy_(memory.mean(0))
@@ -66,8 +73,19 @@ def build_memory(points: Tensor, rows: Rows, size: int, generator: torch.Generat
     around = points[original]
     built.log_radius.copy_(radii(memory, around, own).log())
     built.tangent.copy_(tangents(memory, around, own, shape.tangents))
-    standard(built, points[rows.held], held_own)
+    center, scale = standard(built, points[rows.held], held_own)
+    built.count(center, scale, shares(min(1.0, n / LOCAL_ROWS), relative))
     return built
+
+
+def shares(local: float, relative: float) -> Tensor:
+    """How much each measure counts as each evidence, (6, 3): `local` of the local evidence is not the nearest row's."""
+    share = torch.zeros(MEASURES, 3)
+    share[0, 0] = 1 - local
+    share[3:5, 0] = local * (1 - relative) / 2
+    share[5, 0] = local * relative
+    share[1, 1] = share[2, 2] = 1
+    return share
 
 
 def centroids(points: Tensor, size: int, generator: torch.Generator) -> Tensor:
@@ -141,14 +159,14 @@ def tangents(memory: Tensor, around: Tensor, own: Tensor | None, count: int) -> 
     return torch.cat(found)
 
 
-def standard(memory: Memory, held: Tensor, own: Tensor | None) -> None:
-    """Set the centre and scale of the memory's measures from points that it does not hold, or leaves out."""
+def standard(memory: Memory, held: Tensor, own: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Centre and scale of the memory's measures, (6,) each, from points that it does not hold, or leaves out."""
     parts = [
         memory.measures(held[i : i + CHUNK], None if own is None else own[i : i + CHUNK])
         for i in range(0, len(held), CHUNK)
     ]
-    for i, values in enumerate(torch.cat(parts).unbind(1)):
-        memory.center[i], memory.scale[i] = robust(values)
+    found = [robust(values) for values in torch.cat(parts).unbind(1)]
+    return torch.stack([center for center, _ in found]), torch.stack([scale for _, scale in found])
 
 
 def batches(rows: Tensor, size: int) -> Iterator[Tensor]:

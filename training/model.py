@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from service.detector.artifact import Programs
 from service.detector.calibration import Calibration
 from service.detector.encode import Encoder
 from service.detector.networks.scored import ScoredTabular
@@ -33,7 +34,7 @@ class Fitted:
     scorer: Scorer
     thresholds: Calibrated
     module: ScoredTabular
-    program: bytes
+    programs: Programs
     history: list[Epoch]
     remedy: Remedy | None
     """What was done if the posterior collapsed."""
@@ -65,8 +66,8 @@ def fit_model(
     )
     module = build_program(network.cpu(), x, schema, config.score, config.memory_rows, config.seed)
     began = time.process_time()
-    program = export(module, x.shape[1])
+    programs = export(module, x.shape[1])
     export_cpu_s = time.process_time() - began
-    scorer = Scorer(schema, OnnxProgram(program, x.shape[1]))
+    scorer = Scorer(schema, OnnxProgram(*programs, x.shape[1]))
     thresholds = thresholds_of_fit(data, config, parts, scorer, DIGITS)
-    return Fitted(scorer, thresholds, module, program, history, remedy, parts, export_cpu_s)
+    return Fitted(scorer, thresholds, module, programs, history, remedy, parts, export_cpu_s)

@@ -67,7 +67,7 @@ def package(
     files = artifact.pack(
         manifest,
         tensors,
-        fitted.program,
+        fitted.programs,
         probes,
         report__html=report(run).encode(),
         MODEL_CARD__md=model_card(run).encode(),

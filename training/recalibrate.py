@@ -187,7 +187,7 @@ def _packed(
     return artifact.pack(
         manifest,
         tensors,
-        found.program,
+        found.programs,
         probes,
         **{file.replace(".", "__"): text.encode() for file, text in documents.items()},
     )

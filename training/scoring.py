@@ -25,8 +25,8 @@ HELD = 600
 """Rows on which measures are made standard."""
 LEAST_SPREAD = 0.2
 """An indicator's standard deviation is taken no smaller: one rare flag must not drown all else."""
-LOCAL_ROWS = 200
-"""Rows from which tangents and radii count in full."""
+RELATIVE, RELATIVE_MIXED = 1 / 2, 1 / 3
+"""Share of the relative distance in the local evidence; where levels are, less can be known from it."""
 USUAL_ROWS = 2_000
 
 
@@ -62,28 +62,28 @@ def _neighbours(
     whitening = _whitening(residual[any_blind])
     whitened = residual @ whitening if whitening.dim() == 2 else residual * whitening
     latent = torch.cat([means, whitened], dim=-1)
-    held, latent_held = torch.from_numpy(blind[0])[:HELD], any_blind[:HELD]
-    input_scale, latent_scale = _typical(points, held), _typical(latent, latent_held)
+    held = torch.from_numpy(blind[0])[:HELD]
+    unit, latent_unit = _typical(points, held), _typical(latent, any_blind[:HELD])
     suspect = torch.from_numpy(suspects(points.numpy(), seed))
-    inputs = build_memory(points / input_scale, Rows(suspect, held), memory_rows, generator)
-    memory = build_memory(latent / latent_scale, Rows(suspect, held), memory_rows, generator)
+    joint = torch.cat([points / unit, latent / latent_unit], dim=-1)
+    mixed = len(network.level) > 0
+    relative = RELATIVE_MIXED if mixed else RELATIVE
+    memory = build_memory(joint, Rows(suspect, held), memory_rows, relative, generator)
     marginals_shape, marginals = _marginals(network, rows[~suspect], rows[held])
     shape = NeighboursShape(
         geometry_shape,
-        inputs.shape,
         memory.shape,
         marginals_shape,
         "full" if whitening.dim() == 2 else "diagonal",
-        mixed=len(network.level) > 0,
+        mixed=mixed,
         robust=len(x) > points.shape[1],
-        local=min(1.0, len(x) / LOCAL_ROWS),
     )
     built = Neighbours(network.shape, shape)
-    for part, made in (("geometry", geometry), ("inputs", inputs), ("latent", memory), ("marginals", marginals)):
+    geometry.rescale(unit)
+    for part, made in (("geometry", geometry), ("memory", memory), ("marginals", marginals)):
         getattr(built, part).load_state_dict(made.state_dict())
-    built.input_scale.copy_(input_scale)
-    built.latent_scale.copy_(latent_scale)
-    built.whitening.copy_(whitening)
+    built.latent_unit.copy_(latent_unit)
+    built.whitening.copy_(whitening * unit / latent_unit)
     reconstruction, kl, _, _ = network(rows[held])
     built.elbo_center, built.elbo_scale = robust(reconstruction + kl)
     return built, shape

@@ -27,10 +27,11 @@ from service.detector.store import SUMS
 
 FORMAT = 1
 MANIFEST = "manifest.json"
-PROGRAM = "program.onnx"
+SCORE_PROGRAM = "score.onnx"
+DETAIL_PROGRAM = "detail.onnx"
 TENSORS = "tensors.safetensors"
 PROBES = "probes.json"
-REQUIRED = (MANIFEST, PROGRAM, TENSORS, PROBES)
+REQUIRED = (MANIFEST, SCORE_PROGRAM, DETAIL_PROGRAM, TENSORS, PROBES)
 CALIBRATION_SCORES = "calibration.scores"
 GROUP_SCORES = "calibration.groups"
 """The calibration scores of the groups that have their own, one group after the other, each ascending."""
@@ -76,12 +77,19 @@ class Probes(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     anomalies: list[bool]
 
 
+class Programs(NamedTuple):
+    """The exported network, as ONNX: what gives a score, and what tells more about a record. See `runtime`."""
+
+    score: bytes
+    detail: bytes
+
+
 class Artifact(NamedTuple):
     """An artifact that passed every check that needs no network to be run."""
 
     manifest: Manifest
     tensors: dict[str, npt.NDArray[Any]]
-    program: bytes
+    programs: Programs
     probes: Probes
 
     @property
@@ -95,12 +103,13 @@ class Artifact(NamedTuple):
 
 
 def pack(
-    manifest: Manifest, tensors: Mapping[str, npt.NDArray[Any]], program: bytes, probes: Probes, **documents: bytes
+    manifest: Manifest, tensors: Mapping[str, npt.NDArray[Any]], programs: Programs, probes: Probes, **documents: bytes
 ) -> dict[str, bytes]:
     """The files of an artifact by name, checksums last; `documents` are further files, `__` in a key for its dot."""
     files = {
         MANIFEST: msgspec.json.format(msgspec.json.encode(manifest), indent=2) + b"\n",
-        PROGRAM: program,
+        SCORE_PROGRAM: programs.score,
+        DETAIL_PROGRAM: programs.detail,
         TENSORS: safetensors.numpy.save({name: np.asarray(array, order="C") for name, array in tensors.items()}),
         PROBES: msgspec.json.format(msgspec.json.encode(probes), indent=1) + b"\n",
         **{name.replace("__", "."): content for name, content in documents.items()},
@@ -122,7 +131,7 @@ def read(folder: Path) -> Artifact:
     except (SafetensorError, KeyError, ValueError) as error:
         raise ArtifactError(f"{folder / TENSORS}: {error}") from None
     _audit(folder, manifest, tensors)
-    return Artifact(manifest, tensors, files[PROGRAM], probes)
+    return Artifact(manifest, tensors, Programs(files[SCORE_PROGRAM], files[DETAIL_PROGRAM]), probes)
 
 
 def _verified(folder: Path) -> dict[str, bytes]:

@@ -1,7 +1,8 @@
-"""Runs a network's exported program: ONNX Runtime on a CPU, the torch network rebuilt from its tensors on a GPU.
+"""Runs a network as it was exported: ONNX Runtime on a CPU, the torch network rebuilt from its tensors on a GPU.
 
-A program takes the encoded matrix, float32 (n, features), NaN where a value is missing and infinite where it is not to
-be looked at, and gives named outputs:
+What was exported are two programs, since ONNX Runtime runs the whole of one whatever is asked of it: one for the score,
+and one for the rest. Each takes the encoded matrix, float32 (n, features), NaN where a value is missing and infinite
+where it is not to be looked at, and gives named outputs:
 
 - `score`, (n,): higher is stranger, in the unit that the manifest states.
 - `reconstruction` and `kl`, (n,): the two terms of the negative ELBO, in nats.
@@ -22,7 +23,9 @@ import onnxruntime as ort
 from service.detector.errors import ArtifactError, KilterError
 from service.detector.networks import build
 
-OUTPUTS = ("score", "reconstruction", "kl", "terms", "expected")
+SCORE = ("score",)
+DETAIL = ("reconstruction", "kl", "terms", "expected")
+OUTPUTS = SCORE + DETAIL
 DRIVERS = (Path("/dev/nvidiactl"), Path("/dev/dxg"), Path("/dev/kfd"))
 """Where a GPU's driver shows: without one, torch, which takes seconds to import, need not be asked."""
 CHUNK = 1024
@@ -41,27 +44,17 @@ class Program(Protocol):
 
 
 class OnnxProgram:
-    """The exported program under ONNX Runtime, on one thread of the CPU."""
+    """The exported programs under ONNX Runtime, on one thread of the CPU."""
 
     device = "cpu"
 
-    def __init__(self, program: bytes, features: int) -> None:
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = 1
-        options.inter_op_num_threads = 1
-        options.log_severity_level = 3
-        try:
-            self._session = ort.InferenceSession(program, options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # ONNX Runtime's own exceptions have no common base that it exports
-            raise ArtifactError(f"the program cannot be loaded: {error}") from error
-        self._input = self._session.get_inputs()[0].name
-        shape, names = self._session.get_inputs()[0].shape, [out.name for out in self._session.get_outputs()]
-        if shape[1:] != [features] or names != list(OUTPUTS):
-            raise ArtifactError(
-                f"the program takes {shape} and gives {', '.join(names)}, not (n, {features}) and {', '.join(OUTPUTS)}"
-            )
-        self._run = ort.RunOptions()
-        self._run.only_execute_path_to_fetches = True
+    def __init__(self, score: bytes, detail: bytes, features: int) -> None:
+        self._sessions = {
+            name: session
+            for content, names in ((score, SCORE), (detail, DETAIL))
+            for session in [_session(content, features, names)]
+            for name in names
+        }
 
     def run(self, x: Matrix, outputs: Sequence[str]) -> list[npt.NDArray[np.float64]]:
         if len(x) == 0:  # a reshape in the program cannot tell the sizes of nothing
@@ -72,7 +65,31 @@ class OnnxProgram:
         return [np.concatenate(parts) for parts in zip(*chunks, strict=True)]
 
     def _chunk(self, x: Matrix, outputs: Sequence[str]) -> list[npt.NDArray[np.float64]]:
-        return [out.astype(np.float64) for out in self._session.run(outputs, {self._input: x}, self._run)]
+        given: dict[str, npt.NDArray[np.float64]] = {}
+        for names in (SCORE, DETAIL):
+            wanted = [name for name in names if name in outputs]
+            if wanted:
+                found = self._sessions[wanted[0]].run(wanted, {"x": x})
+                given |= {name: out.astype(np.float64) for name, out in zip(wanted, found, strict=True)}
+        return [given[name] for name in outputs]
+
+
+def _session(program: bytes, features: int, outputs: Sequence[str]) -> ort.InferenceSession:
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    try:
+        session = ort.InferenceSession(program, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # ONNX Runtime's own exceptions have no common base that it exports
+        raise ArtifactError(f"the program cannot be loaded: {error}") from error
+    takes, gives = session.get_inputs()[0], [out.name for out in session.get_outputs()]
+    if takes.name != "x" or takes.shape[1:] != [features] or gives != list(outputs):
+        raise ArtifactError(
+            f"the program takes {takes.name} {takes.shape} and gives {', '.join(gives)}, not x (n, {features}) and "
+            f"{', '.join(outputs)}"
+        )
+    return session
 
 
 class TorchProgram:

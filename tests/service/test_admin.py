@@ -89,7 +89,7 @@ def test_what_cannot_be_loaded_is_told(service: Service, http: Client) -> None:
     store.pin(service.folder / NAME, 3)
     refused = http.post(f"{MODEL}/load")
     assert (refused.status_code, refused.json()["type"]) == (409, "/docs#load-failed")
-    assert "program.onnx is damaged" in refused.json()["detail"]
+    assert "score.onnx is damaged" in refused.json()["detail"]
     assert refused.headers["content-type"] == "application/problem+json"
     assert score(http)["model"]["version"] == 2
     for path, body in (("/v1/models/other/load", {}), (f"{MODEL}/load", {"version": 9})):

@@ -53,7 +53,7 @@ def test_a_model_that_fails_does_not_keep_others_from_serving(folder: Path, capl
     assert registry.names == ["plant"]
     assert registry.why_not_ready is None
     assert registry.failures.keys() == {"damaged", "renamed"}
-    assert "program.onnx is damaged" in registry.failures["damaged"]
+    assert "score.onnx is damaged" in registry.failures["damaged"]
     assert "is called plant: rename the folder" in registry.failures["renamed"]
     assert (loads(metrics, "loaded"), loads(metrics, "failed")) == (1, 2)
     assert len(caplog.records) == 2

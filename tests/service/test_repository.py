@@ -33,7 +33,7 @@ def test_the_index_tells_every_version(service: Service, http: Client) -> None:
     first, second = http.post(INDEX).json()
     assert first == {"name": NAME, "version": "1", "state": "READY", "reason": ""}
     assert (second["version"], second["state"]) == ("2", "UNAVAILABLE")
-    assert "program.onnx is damaged" in second["reason"]
+    assert "score.onnx is damaged" in second["reason"]
     assert http.post(INDEX, json={"ready": True}).json() == [first]
 
 

@@ -44,7 +44,7 @@ def test_two_trainings_with_one_seed_give_the_same_weights(training_csv: Path, t
         for name, seed in (("a", 1), ("b", 1), ("c", 2))
     )
     assert digest(first, "tensors.safetensors") == digest(again, "tensors.safetensors")
-    assert digest(first, "program.onnx") == digest(again, "program.onnx")
+    assert digest(first, "score.onnx") == digest(again, "score.onnx")
     assert digest(first, "tensors.safetensors") != digest(other, "tensors.safetensors")
 
 

@@ -93,7 +93,7 @@ def test_where_rows_were_split_by_time_the_oldest_are_dropped(model: Path, sourc
     def files(version: int) -> dict[str, bytes]:
         manifest = msgspec.structs.replace(found.manifest, version=version, calibration=info)
         documents = {"report__html": b"<main>\n", "MODEL_CARD__md": b"# plant\n\nIt is."}
-        return artifact.pack(manifest, found.tensors, found.program, found.probes, **documents)
+        return artifact.pack(manifest, found.tensors, found.programs, found.probes, **documents)
 
     store.add(model.parent, "plant", files)
     rows = typed(detector, source)

@@ -94,7 +94,7 @@ def test_the_exported_program_and_the_rebuilt_network_agree(schema: Schema, memo
     x[7, 0] = LIMIT
     shape = msgspec.to_builtins(program.shape)
     tensors = {name: tensor.numpy() for name, tensor in program.state_dict().items()}
-    onnx = OnnxProgram(export(program, x.shape[1]), x.shape[1])
+    onnx = OnnxProgram(*export(program, x.shape[1]), x.shape[1])
     rebuilt = TorchProgram(shape, tensors, "cpu")
     assert isinstance(build(shape), ScoredTabular)
     for name, one, other in zip(OUTPUTS, onnx.run(x, OUTPUTS), rebuilt.run(x, OUTPUTS), strict=True):
@@ -105,9 +105,9 @@ def test_the_memory_is_bounded() -> None:
     """Beyond its size the memory holds centroids, the suspects' apart from the core's."""
     program, x = built(PLAIN, memory=100)
     assert program.neighbours is not None
-    for memory in (program.neighbours.inputs, program.neighbours.latent):
-        assert 90 <= memory.shape.core + memory.shape.suspects <= 100
-        assert memory.shape.suspects > 10
+    shape = program.neighbours.memory.shape
+    assert 90 <= shape.core + shape.suspects <= 100
+    assert shape.suspects > 10
     held = scores(program, np.ascontiguousarray(rows(300, seed=3)[:, :5]))
     assert abs(np.median(held) - np.median(scores(program, x))) < 1.5
 

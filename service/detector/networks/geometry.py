@@ -4,7 +4,7 @@ import msgspec
 import torch
 from torch import Tensor, nn
 
-from service.detector.networks.tabular import Likelihood, TabularVAE, known, pick
+from service.detector.networks.tabular import Likelihood, TabularVAE, known
 
 
 class GeometryShape(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -30,13 +30,15 @@ class Geometry(nn.Module):
     absent_weight: Tensor
     seen_missing: Tensor
     never_missing: Tensor
+    """(columns, 1): 1 for a column that no fitting row lacked."""
 
     def __init__(self, shape: GeometryShape, columns: int, levels: int) -> None:
         super().__init__()
         self.axes = shape.dense + len(shape.missing) + 1
-        never = [column for column in range(columns) if column not in shape.missing]
+        never = torch.ones(columns, 1)
+        never[list(shape.missing)] = 0
         self.register_buffer("seen_missing", torch.tensor(shape.missing, dtype=torch.int64), persistent=False)
-        self.register_buffer("never_missing", torch.tensor(never, dtype=torch.int64), persistent=False)
+        self.register_buffer("never_missing", never, persistent=False)
         self.register_buffer("center", torch.zeros(shape.dense))
         self.register_buffer("weight", torch.ones(shape.dense))
         self.register_buffer("missing_weight", torch.ones(len(shape.missing)))
@@ -51,7 +53,7 @@ class Geometry(nn.Module):
         """The coordinates that the network expects, averaged over members: (n, dense)."""
         parts = []
         if p.mean.shape[-1]:
-            parts.append((p.weight.exp() * p.mean).sum(-2))
+            parts.append(p.expected_number())
         if p.flag.shape[-1]:
             parts.append(2 * p.flag - 1)
         if p.level.shape[-1]:
@@ -64,17 +66,19 @@ class Geometry(nn.Module):
         A missing or hidden feature lies where it is expected, with a residual of 0.
         """
         expected = self.expectation(p)
-        residual = (self.place(network.dense(x)) - expected) * pick(known(x), network.dense_feature)
-        placed = expected + residual
-        gone = (torch.isnan(x).to(x.dtype) @ network.to_columns).clamp(max=1)
+        residual = (self.place(network.dense(x)) - expected) * network.pick(known(x), "dense_feature")
+        parts = [expected + residual]
         # Parts of no features are left out, not only for speed: the exported program cannot hold tensors of no columns.
-        parts = [placed]
-        never = torch.zeros_like(gone[:, :1])
+        gone = network.missing_columns(x)
+        never = (gone @ self.never_missing) * self.absent_weight.square()
         if len(self.seen_missing):
-            parts.append(pick(gone, self.seen_missing) * self.missing_weight)
-        if len(self.never_missing):
-            never = never + self.absent_weight.square() * pick(gone, self.never_missing).sum(-1, keepdim=True)
+            parts.append(torch.index_select(gone, -1, self.seen_missing) * self.missing_weight)
         if len(self.unseen_weight):
-            unseen = (1 - network.hits(x) @ network.slot_group) * pick(known(x), network.level)
+            unseen = (1 - network.hits(x) @ network.slot_group) * network.pick(known(x), "level")
             never = never + (unseen * self.unseen_weight.square()).sum(-1, keepdim=True)
         return torch.cat([*parts, never.sqrt()], dim=-1), residual
+
+    def rescale(self, unit: Tensor) -> None:
+        """Make `unit` the unit of all coordinates."""
+        for weight in (self.weight, self.missing_weight, self.unseen_weight, self.absent_weight):
+            weight.div_(unit)

@@ -1,5 +1,7 @@
 """A bounded memory of normal records: how far a point is from them, by several measures."""
 
+from typing import NamedTuple
+
 import msgspec
 import torch
 from torch import Tensor, nn
@@ -7,7 +9,7 @@ from torch.nn import functional
 
 FLOOR = 1e-6
 """Least squared distance before a logarithm, in units of the typical one between neighbours."""
-MEASURES = 5
+MEASURES = 6
 
 SPARSITY = 0.65
 """Power of the neighbour's radius by which a distance is made relative to how sparse its surroundings are."""
@@ -24,8 +26,18 @@ class MemoryShape(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     tangents: int
     near: int
     """Nearest rows whose tangent planes are looked at."""
+    around: int
+    """Nearest core rows whose mean is looked at."""
     rank: int
     """The core distance is that to the core row of this rank, nearest first."""
+
+
+class Evidence(NamedTuple):
+    """Evidence against points in robust standard units, (n,) each."""
+
+    local: Tensor
+    core: Tensor
+    middle: Tensor
 
 
 def _index(memory: "Memory", _: object) -> None:
@@ -35,24 +47,29 @@ def _index(memory: "Memory", _: object) -> None:
 class Memory(nn.Module):
     """Memory rows with their tangent planes and radii; distances are taken by direct difference.
 
-    Five measures of a point, each a logarithm made robustly standard on records that the memory did not see:
+    Six measures of a point, each a logarithm:
 
     - nearest: the distance to the nearest row;
     - core: the distance to the core row of rank k (Ramaswamy, Rastogi and Shim, 2000);
+    - middle: the distance to the mean of the nearest core rows, each weighted by its inverse squared distance;
     - least and mean distance to the tangent planes of the nearest rows, along which neighbours vary (Simard, LeCun and
       Denker, 1993);
     - relative: the distance to the nearest row, over a power of that row's distance to its own neighbours (after
       Breunig et al., LOF, 2000).
+
+    Evidence is linear in them: `weight` and `bias` hold what makes each robustly standard on records that the memory
+    did not see, and how much each counts.
     """
 
     shift: Tensor
     rows: Tensor
-    twice: Tensor
-    square: Tensor
+    core_index: Tensor
+    suspect_index: Tensor
     tangent: Tensor
     log_radius: Tensor
-    center: Tensor
-    scale: Tensor
+    mix: Tensor
+    weight: Tensor
+    bias: Tensor
 
     def __init__(self, shape: MemoryShape) -> None:
         super().__init__()
@@ -60,58 +77,83 @@ class Memory(nn.Module):
         rows = shape.core + shape.suspects
         self.register_buffer("shift", torch.zeros(shape.axes))
         self.register_buffer("rows", torch.zeros(rows, shape.axes))
-        self.register_buffer("twice", torch.zeros(shape.axes, rows), persistent=False)
-        self.register_buffer("square", torch.zeros(rows), persistent=False)
+        self.register_buffer("core_index", torch.zeros(shape.axes + 1, shape.core), persistent=False)
+        self.register_buffer("suspect_index", torch.zeros(shape.axes + 1, shape.suspects), persistent=False)
         self.register_buffer("tangent", torch.zeros(rows, shape.tangents, shape.axes))
         self.register_buffer("log_radius", torch.zeros(rows))
-        self.register_buffer("center", torch.zeros(MEASURES))
-        self.register_buffer("scale", torch.ones(MEASURES))
+        self.register_buffer("mix", _mix(shape.near), persistent=False)
+        self.register_buffer("weight", torch.zeros(len(self.mix), len(Evidence._fields)))
+        self.register_buffer("bias", torch.zeros(len(Evidence._fields)))
         self.register_load_state_dict_post_hook(_index)  # type: ignore[no-untyped-call]
 
     def index(self) -> None:
         """Prepare the search, once `rows` are what they are to be."""
-        self.twice.copy_(2 * self.rows.T)
-        self.square.copy_(self.rows.square().sum(1))
+        search = torch.cat([2 * self.rows.T, -self.rows.square().sum(1)[None]])
+        self.core_index.copy_(search[:, : self.shape.core])
+        self.suspect_index.copy_(search[:, self.shape.core :])
+
+    def count(self, center: Tensor, scale: Tensor, share: Tensor) -> None:
+        """Set evidence to (measures - center) / scale, (6,), times each measure's share of it, (6, 3)."""
+        self.weight.copy_(self.mix @ (share / scale[:, None]))
+        self.bias.copy_(-(center / scale) @ share)
 
     def candidates(self, u: Tensor, own: Tensor | None) -> tuple[Tensor, Tensor]:
         """Positions of the nearest core rows and of the nearest suspects, (n, k) each, to the digits of a float32."""
         shape = self.shape
-        closeness = u @ self.twice - self.square
+        search = torch.cat([u, torch.ones_like(u[:, :1])], dim=1)
+        core, suspects = search @ self.core_index, search @ self.suspect_index
         if own is not None:
-            known = own >= 0
-            closeness[known, own[known]] = -torch.inf
-        core, suspects = closeness[:, : shape.core], closeness[:, shape.core :]
-        first = core.topk(min(max(shape.rank, shape.near), shape.core), dim=1).indices
+            for closeness, mine in ((core, own), (suspects, own - shape.core)):
+                inside = (mine >= 0) & (mine < closeness.shape[1])
+                closeness[inside, mine[inside]] = -torch.inf
+        first = core.topk(min(max(shape.around, shape.near), shape.core), dim=1).indices
         second = suspects.topk(min(shape.near, shape.suspects), dim=1).indices + shape.core
         return first, second
 
-    def measures(self, points: Tensor, own: Tensor | None = None) -> Tensor:
-        """The logarithms for points, (n, axes): (n, 5).
-
-        `own`, (n,), is the position of the row that a point is itself, which is left out, or -1; it is for making the
-        measures standard, where the memory holds all rows.
-        """
+    def logs(self, points: Tensor, own: Tensor | None) -> Tensor:
+        """Logarithms of squares for points, (n, axes), that `mix` turns into measures: (n, near + 5)."""
         u = points - self.shift
         first, second = self.candidates(u, own)
         found = torch.cat([first, second], dim=1)
-        square = (u.unsqueeze(1) - functional.embedding(found, self.rows)).square().sum(-1)
+        step = u.unsqueeze(1) - functional.embedding(found, self.rows)
+        square = step.square().sum(-1)
         if own is not None:
             square = torch.where(found == own.unsqueeze(1), 1e30, square)
-        core = -(-square[:, : first.shape[1]]).topk(self.shape.rank, dim=1).values[:, -1]
+        around = square[:, : first.shape[1]]
+        core = -(-around).topk(self.shape.rank, dim=1).values[:, -1:]
+        pull = 1 / around.clamp(min=FLOOR)
+        middle = (pull.unsqueeze(2) * step[:, : first.shape[1]]).sum(1) / pull.sum(1, keepdim=True)
         nearest = (-square).topk(self.shape.near, dim=1)
         near = -nearest.values
         rows = found.gather(1, nearest.indices)
         step = u.unsqueeze(1) - functional.embedding(rows, self.rows)
         plane = functional.embedding(rows, self.tangent.flatten(1))
         plane = plane.reshape(-1, *rows.shape[1:], *self.tangent.shape[1:])
-        along = (plane * step.unsqueeze(2)).sum(-1)
-        off = 0.5 * (near - along.square().sum(-1)).clamp(min=FLOOR).log()
-        nearest_row = 0.5 * near[:, 0].clamp(min=FLOOR).log()
-        relative = nearest_row - SPARSITY * torch.index_select(self.log_radius, 0, rows[:, 0])
-        core_row = 0.5 * core.clamp(min=FLOOR).log()
-        return torch.stack([nearest_row, core_row, off.amin(1), off.mean(1), relative], dim=1)
+        off = near - (plane * step.unsqueeze(2)).sum(-1).square().sum(-1)
+        squares = [near[:, :1], core, middle.square().sum(1, keepdim=True), off, off.amin(1, keepdim=True)]
+        radius = functional.embedding(rows[:, :1], self.log_radius.unsqueeze(1)).squeeze(-1)
+        return torch.cat([torch.cat(squares, dim=1).clamp(min=FLOOR).log(), radius], dim=1)
 
-    def forward(self, points: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Evidence against points in robust standard units, (n,) each: nearest, core, off the tangents, relative."""
-        nearest, core, least, mean, relative = ((self.measures(points) - self.center) / self.scale).unbind(1)
-        return nearest, core, (least + mean) / 2, relative
+    def measures(self, points: Tensor, own: Tensor | None = None) -> Tensor:
+        """The measures of points, (n, axes): (n, 6).
+
+        `own`, (n,), is the position of the row that a point is itself, which is left out, or -1; it is for making the
+        measures standard, where the memory holds all rows.
+        """
+        return self.logs(points, own) @ self.mix
+
+    def evidence(self, points: Tensor) -> Evidence:
+        """The evidence against points, (n, axes)."""
+        return Evidence(*(self.logs(points, None) @ self.weight + self.bias).unbind(1))
+
+
+def _mix(near: int) -> Tensor:
+    """What turns logarithms into measures, (near + 5, 6): those of the squares of nearest, core, middle, `near` planes
+    and the least of them, and that of the radius.
+    """
+    mix = torch.zeros(near + 5, MEASURES)
+    for measure, position in enumerate((0, 1, 2, near + 3)):
+        mix[position, measure] = 0.5
+    mix[3 : near + 3, 4] = 0.5 / near
+    mix[0, 5], mix[near + 4, 5] = 0.5, -SPARSITY
+    return mix

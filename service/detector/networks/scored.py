@@ -16,7 +16,7 @@ from service.detector.networks.names import ScoreName
 from service.detector.networks.tabular import Likelihood, Posterior, TabularShape, TabularVAE
 
 LOCAL_WEIGHT = 8.0
-LOCAL_THRESHOLD = 1.0
+LOCAL_THRESHOLD = 1.4
 LOCAL_SHARPNESS = 3.0
 MIXED_MARGIN = 0.5
 """In a mixed table the local evidence may exceed the core by no more than this."""
@@ -26,16 +26,13 @@ class NeighboursShape(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What rebuilds the score `neighbours`."""
 
     geometry: GeometryShape
-    inputs: MemoryShape
-    latent: MemoryShape
+    memory: MemoryShape
     marginals: MarginalsShape
     whitening: Literal["full", "diagonal"]
     mixed: bool
     """Whether some columns are categorical: how far two levels lie apart is then a convention."""
     robust: bool
     """Whether the core counts: with fewer rows than axes all are about as far from each other."""
-    local: float
-    """Weight, in [0, 1], of the tangents and radii against the plain nearest neighbour: few rows cannot tell them."""
 
 
 class ScoredShape(msgspec.Struct, frozen=True, tag="tabular-vae", tag_field="kind", forbid_unknown_fields=True):
@@ -49,53 +46,43 @@ class ScoredShape(msgspec.Struct, frozen=True, tag="tabular-vae", tag_field="kin
 class Neighbours(nn.Module):
     """The default score: a robust core, and local evidence that decides the top of the ranking.
 
-    Core C: how far a record is from the rows that nothing speaks against, in the space of its values and in the latent
-    one, and how rare its values are. Local L: how far it is from the memory's rows and their tangent planes in both
-    spaces. The score is C + 8 softplus(3 (L - 1)) / 3, so that anomalies hidden among the training rows, which spoil L,
-    leave the ranking to C, and an L beyond what is usual decides by itself.
+    Records are points in the space of their values, their posterior means and the residuals of their reconstruction.
+    Core C: how far a point is from the rows that nothing speaks against, and how rare its values are, as the logarithm
+    of the mean of their exponentials. Local L: how far it is from the memory's rows and their tangent planes. The score
+    is C + 8 softplus(3 (L - 1.4)) / 3, so that anomalies hidden among the training rows, which spoil L, leave the
+    ranking to C, and an L beyond what is usual decides by itself.
 
-    In a mixed table the core is the distance in the space of the values and the negative ELBO, which knows the
-    likelihood of levels, and L exceeds it by no more than a margin.
+    In a mixed table the core is the distance and the negative ELBO, which knows the likelihood of levels, and L exceeds
+    it by no more than a margin.
     """
 
     elbo_center: Tensor
     elbo_scale: Tensor
-    input_scale: Tensor
-    latent_scale: Tensor
+    latent_unit: Tensor
     whitening: Tensor
 
     def __init__(self, network: TabularShape, shape: NeighboursShape) -> None:
         super().__init__()
         self.geometry = Geometry(shape.geometry, network.columns, len(network.where("level")))
-        self.inputs = Memory(shape.inputs)
-        self.latent = Memory(shape.latent)
+        self.memory = Memory(shape.memory)
         self.marginals = Marginals(shape.marginals)
         self.shape = shape
         self.full = shape.whitening == "full"
         dense = shape.geometry.dense
         self.register_buffer("elbo_center", torch.zeros(()))
         self.register_buffer("elbo_scale", torch.ones(()))
-        self.register_buffer("input_scale", torch.ones(()))
-        self.register_buffer("latent_scale", torch.ones(()))
+        self.register_buffer("latent_unit", torch.ones(()))
         self.register_buffer("whitening", torch.zeros(dense, dense) if self.full else torch.ones(dense))
 
-    def embed(self, network: TabularVAE, x: Tensor, posterior: Posterior, p: Likelihood) -> tuple[Tensor, Tensor]:
-        """Points in the space of the values, (n, axes), and in the latent space, (n, axes).
-
-        The latter joins the members' posterior means and the whitened residual.
-        """
+    def embed(self, network: TabularVAE, x: Tensor, posterior: Posterior, p: Likelihood) -> Tensor:
+        """The point of each record, (n, axes): its values, the members' posterior means and the whitened residual."""
         points, residual = self.geometry(network, x, p)
         whitened = residual @ self.whitening if self.full else residual * self.whitening
-        return points / self.input_scale, torch.cat([posterior.joined(), whitened], dim=-1) / self.latent_scale
+        return torch.cat([points, posterior.joined() / self.latent_unit, whitened], dim=-1)
 
     def forward(self, network: TabularVAE, x: Tensor, posterior: Posterior, p: Likelihood, elbo: Tensor) -> Tensor:
         """The score, (n,); `elbo`, (n,), is in nats."""
-        points, latent = self.embed(network, x, posterior, p)
-        nearest, core, off, relative = self.inputs(points)
-        latent_nearest, latent_core, latent_off, latent_relative = self.latent(latent)
-        weight = 1 / 3 if self.shape.mixed else 1 / 2
-        local: Tensor = ((off + latent_off) * (1 - weight) + (relative + latent_relative) * weight) / 2
-        local = self.shape.local * local + (1 - self.shape.local) * (2 * nearest + latent_nearest) / 3
+        local, core, middle = self.memory.evidence(self.embed(network, x, posterior, p))
         if not self.shape.robust:
             return local
         if self.shape.mixed:
@@ -103,9 +90,11 @@ class Neighbours(nn.Module):
             robust = (core + surprise.sign() * surprise.abs().log1p()) / 2
             local = torch.minimum(local, robust + MIXED_MARGIN)
         else:
-            robust = (core + latent_core + self.marginals(x)) / 3
+            parts = torch.stack([core, middle, self.marginals(x)], dim=1)
+            most = parts.amax(1, keepdim=True)
+            robust = most.squeeze(1) + (parts - most).exp().mean(1).log()
         excess = functional.softplus(LOCAL_SHARPNESS * (local - LOCAL_THRESHOLD))
-        score: Tensor = robust + LOCAL_WEIGHT * excess / LOCAL_SHARPNESS
+        score: Tensor = robust + LOCAL_WEIGHT / LOCAL_SHARPNESS * excess
         return score
 
 

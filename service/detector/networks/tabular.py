@@ -1,6 +1,7 @@
 """A variational autoencoder of tables, trained on masked records, with a likelihood per kind of feature."""
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -13,6 +14,9 @@ LOG_SIGMA = (-2.0, 2.0)
 """Bounds of a Gaussian component's log standard deviation, in standardised units."""
 LOG_POSTERIOR_VARIANCE = (-8.0, 4.0)
 LOGIT = 15.0
+"""Bound of a logit, so that a sum of exponentials needs no maximum taken out first."""
+LARGEST = 3.4e38
+"""Beyond all finite values of a float32 that the encoder gives."""
 HALF_LOG_TWO_PI = 0.9189385332046727
 
 
@@ -57,7 +61,8 @@ class Likelihood(NamedTuple):
     """p(x | z): the parameters of every feature's distribution."""
 
     weight: Tensor
-    """(members, n, components, gaussians): log weights, then means, then log standard deviations."""
+    """(members, n, components, gaussians): weights before they are made to sum to 1, then means, then log standard
+    deviations."""
     mean: Tensor
     log_sigma: Tensor
     flag: Tensor
@@ -65,20 +70,32 @@ class Likelihood(NamedTuple):
     level: Tensor
     """(members, n, slots): log probability of each level of each feature, one after the other."""
 
+    def expected_number(self) -> Tensor:
+        """The mean of each numeric feature's mixture, (members, n, gaussians)."""
+        return sum_components(self.weight * self.mean) / sum_components(self.weight)
+
+
+def finite(x: Tensor) -> Tensor:
+    """Where an encoded feature has a value; in two operations, which isfinite is not once it is exported."""
+    return x.abs() <= LARGEST
+
 
 def known(x: Tensor) -> Tensor:
     """1 where an encoded feature has a value, 0 where it is missing (NaN) or hidden (infinite)."""
-    return torch.isfinite(x).to(x.dtype)
+    return finite(x).to(x.dtype)
 
 
 def clean(x: Tensor) -> Tensor:
     """Encoded features with 0 where they are missing or hidden."""
-    return torch.where(torch.isfinite(x), x, 0.0)
+    return torch.where(finite(x), x, 0.0)
 
 
-def pick(x: Tensor, features: Tensor) -> Tensor:
-    """The features of those positions, in their order; an index would be exported as something slower."""
-    return torch.index_select(x, -1, features)
+def sum_components(x: Tensor) -> Tensor:
+    """The sum over the components of (..., components, features): component by component, which vectorises."""
+    first, *others = x.unbind(-2)
+    for part in others:
+        first = first + part
+    return first
 
 
 def log_sum_exp(x: Tensor) -> Tensor:
@@ -91,11 +108,6 @@ def log_sum_exp(x: Tensor) -> Tensor:
     for part in parts[1:]:
         total = total + (part - most).exp()
     return total.log() + most
-
-
-def log_softmax(x: Tensor) -> Tensor:
-    """Log weights that sum to 1 over the components of (..., components, features)."""
-    return x - log_sum_exp(x).unsqueeze(-2)
 
 
 def _linear(members: int, inputs: int, outputs: int) -> nn.Parameter:
@@ -111,12 +123,13 @@ class Layers(nn.Module):
         self.weights = nn.ParameterList(_linear(members, a, b) for a, b in sizes)
         self.biases = nn.ParameterList(nn.Parameter(torch.zeros(members, 1, b)) for _, b in sizes)
 
-    def forward(self, h: Tensor) -> Tensor:
-        for i, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
+    def forward(self, h: Tensor, sizes: Sequence[int]) -> list[Tensor]:
+        """The outputs in parts of some sizes, each a product of its own: a program skips those it does not need."""
+        for weight, bias in zip(self.weights[:2], self.biases[:2], strict=True):
             h = h @ weight + bias
-            if i < 2:
-                h = h * torch.sigmoid(h)
-        return h
+            h = h * torch.sigmoid(h)
+        parts = zip(self.weights[2].split(sizes, dim=-1), self.biases[2].split(sizes, dim=-1), strict=True)
+        return [h @ weight + bias for weight, bias in parts]
 
 
 class TabularVAE(nn.Module):
@@ -146,16 +159,17 @@ class TabularVAE(nn.Module):
         gaussian, flag, level = (shape.where(kind) for kind in ("gaussian", "flag", "level"))
         slots = [(i, code) for i in level for code in range(shape.features[i].levels)]
         dense = gaussian + flag + [i for i, _ in slots]
-        for name, values in {
+        positions = {
             "gaussian": gaussian,
             "flag": flag,
             "level": level,
             "slot_feature": [i for i, _ in slots],
             "dense_feature": dense,
-        }.items():
+            "order": sorted(range(len(shape.features)), key=lambda i: (gaussian + flag + level)[i]),
+        }
+        for name, values in positions.items():
             self.register_buffer(name, torch.tensor(values, dtype=torch.int64), persistent=False)
-        order = sorted(range(len(shape.features)), key=lambda i: (gaussian + flag + level)[i])
-        self.register_buffer("order", torch.tensor(order), persistent=False)
+        self._all = {name for name, values in positions.items() if values == list(range(len(shape.features)))}
         group = torch.zeros(len(slots), len(level))
         for slot, (i, _) in enumerate(slots):
             group[slot, level.index(i)] = 1
@@ -189,41 +203,50 @@ class TabularVAE(nn.Module):
             bias[..., first : first + len(flags)] = flags.logit()
             bias[..., first + len(flags) :] = levels.log()
 
+    def pick(self, x: Tensor, name: str) -> Tensor:
+        """The features at the positions of a name, in their order; an index would be exported as something slower."""
+        return x if name in self._all else torch.index_select(x, -1, getattr(self, name))
+
+    def missing_columns(self, x: Tensor) -> Tensor:
+        """1 where a column is missing, (..., columns)."""
+        absent = torch.isnan(x).to(x.dtype)
+        if self.shape.columns == len(self.shape.features):
+            return absent
+        return (absent @ self.to_columns).clamp(max=1)
+
     def dense(self, x: Tensor) -> Tensor:
         """Numbers, flags as -1 and 1, and one-hot levels, (..., dense); 0 where missing, hidden or unseen."""
         parts = []
         if len(self.gaussian):
-            parts.append(pick(clean(x), self.gaussian))
+            parts.append(self.pick(clean(x), "gaussian"))
         if len(self.flag):
-            parts.append(pick((2 * clean(x) - 1) * known(x), self.flag))
+            parts.append(self.pick((2 * clean(x) - 1) * known(x), "flag"))
         if len(self.level):
             parts.append(self.hits(x))
         return torch.cat(parts, dim=-1)
 
     def hits(self, x: Tensor) -> Tensor:
         """Whether each level of each feature is the observed one, (..., slots)."""
-        return (pick(x, self.slot_feature) == self.slot_code).to(x.dtype)
+        return (self.pick(x, "slot_feature") == self.slot_code).to(x.dtype)
 
     def encode(self, dense: Tensor, observed: Tensor) -> Posterior:
         """The posterior from (..., n, dense) and the mask (..., n, features) of what may be looked at."""
-        inputs = torch.cat([dense * pick(observed, self.dense_feature), 1 - observed], dim=-1)
+        inputs = torch.cat([dense * self.pick(observed, "dense_feature"), 1 - observed], dim=-1)
         if inputs.dim() == 2:
             inputs = inputs.unsqueeze(0)
-        mean, log_variance = self.encoder(inputs).chunk(2, dim=-1)
+        mean, log_variance = self.encoder(inputs, [self.shape.latent] * 2)
         return Posterior(mean, log_variance.clamp(*LOG_POSTERIOR_VARIANCE))
 
     def decode(self, z: Tensor) -> Likelihood:
         """The likelihood given z, (members, n, latent)."""
-        out = self.decoder(z)
         numbers = len(self.gaussian) * self.shape.components
         sizes = [numbers, numbers, numbers, len(self.flag), len(self.slot_code)]
-        weight, mean, log_sigma, flag, level = out.split(sizes, dim=-1)
-        mixture = (*out.shape[:2], self.shape.components, len(self.gaussian))
-        # Logits are bounded, so that a sum of exponentials per feature needs no maximum taken out first.
+        weight, mean, log_sigma, flag, level = self.decoder(z, sizes)
+        mixture = (*z.shape[:2], self.shape.components, len(self.gaussian))
         level = LOGIT * torch.tanh(level / LOGIT)
         total = (level.exp() @ self.slot_group).log() - torch.log1p(-self.unseen)
         return Likelihood(
-            log_softmax(weight.reshape(mixture)),
+            weight.reshape(mixture).clamp(-LOGIT, LOGIT).exp(),
             mean.reshape(mixture),
             log_sigma.reshape(mixture).clamp(*LOG_SIGMA),
             self.flag_floor + (1 - 2 * self.flag_floor) * torch.sigmoid(flag),
@@ -235,27 +258,27 @@ class TabularVAE(nn.Module):
         observed = clean(x)
         parts = []
         if len(self.gaussian):
-            standard = (pick(observed, self.gaussian).unsqueeze(-2) - p.mean) * (-p.log_sigma).exp()
-            density = p.weight - p.log_sigma - 0.5 * standard.square() - HALF_LOG_TWO_PI
-            parts.append(-log_sum_exp(density))
+            standard = (self.pick(observed, "gaussian").unsqueeze(-2) - p.mean) * (-p.log_sigma).exp()
+            density = p.weight.log() - p.log_sigma - 0.5 * standard.square() - HALF_LOG_TWO_PI
+            parts.append(sum_components(p.weight).log() - log_sum_exp(density))
         if len(self.flag):
-            parts.append(-torch.where(pick(observed, self.flag) > 0.5, p.flag, 1 - p.flag).log())
+            parts.append(-torch.where(self.pick(observed, "flag") > 0.5, p.flag, 1 - p.flag).log())
         if len(self.level):
             hit = self.hits(x)
             unseen = 1 - hit @ self.slot_group
             parts.append(-((p.level * hit) @ self.slot_group) - unseen * self.unseen.log())
-        return pick(torch.cat(parts, dim=-1), self.order) * known(x)
+        return self.pick(torch.cat(parts, dim=-1), "order") * known(x)
 
     def column_terms(self, x: Tensor, surprise: Tensor) -> Tensor:
         """Surprise per column with that of its being missing or not: (members, n, columns)."""
-        absent = (torch.isnan(x).to(x.dtype) @ self.to_columns).clamp(max=1)
+        absent = self.missing_columns(x)
         return surprise @ self.to_columns - absent * self.missing.log() - (1 - absent) * torch.log1p(-self.missing)
 
     def expected(self, p: Likelihood) -> Tensor:
         """What is expected of each feature, averaged over members: (n, features); see `service.detector.runtime`."""
         parts = []
         if len(self.gaussian):
-            parts.append((p.weight.exp() * p.mean).sum(-2).mean(0))
+            parts.append(p.expected_number().mean(0))
         if len(self.flag):
             parts.append(p.flag.mean(0))
         start = 0
@@ -264,7 +287,7 @@ class TabularVAE(nn.Module):
             code = p.level.mean(0)[:, start : start + size].argmax(-1, keepdim=True)
             parts.append(code.to(p.level.dtype))
             start += size
-        return pick(torch.cat(parts, dim=-1), self.order)
+        return self.pick(torch.cat(parts, dim=-1), "order")
 
     def infer(self, x: Tensor) -> tuple[Posterior, Likelihood]:
         """The posterior of records, (n, features), and the likelihood at its mean, with no sampling noise."""

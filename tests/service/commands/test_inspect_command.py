@@ -24,7 +24,7 @@ def test_a_model_is_described_in_words(model_folder: Path, detector: Detector) -
         "1 level: A",
         "3 levels: bolt, nut, washer",
         "left out     id: ",
-        "program.onnx",
+        "score.onnx",
         "SHA256SUMS",
         "torch",
     ):

@@ -12,11 +12,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from service.detector import ArtifactError, load
-from service.detector.artifact import MANIFEST, PROBES, PROGRAM, TENSORS, read
+from service.detector.artifact import DETAIL_PROGRAM, MANIFEST, PROBES, SCORE_PROGRAM, TENSORS, read
 from service.detector.store import SUMS
 from tests.support.artifacts import rewritten
 
-EVERY_FILE = (MANIFEST, PROBES, PROGRAM, TENSORS, "report.html", "MODEL_CARD.md", SUMS)
+EVERY_FILE = (MANIFEST, PROBES, SCORE_PROGRAM, DETAIL_PROGRAM, TENSORS, "report.html", "MODEL_CARD.md", SUMS)
 OLD_FORMATS = sorted((Path(__file__).parent / "artifacts").iterdir())
 
 
@@ -84,7 +84,7 @@ def edited(change: Callable[[dict[str, Any]], object]) -> Callable[[bytes], byte
         (lambda m: m["calibration"].update(size=3), "are not 3 ascending scores"),
         (lambda m: m["calibration"].update(target_fpr=1e-6), "needs at least 999999 calibration records"),
         (lambda m: m["tensors"].popitem(), "the manifest says None"),
-        (lambda m: m["schema"]["columns"].pop(), r"the program takes \['.*', 8\]"),
+        (lambda m: m["schema"]["columns"].pop(), r"the program takes x \['.*', 8\]"),
     ],
 )
 def test_a_manifest_that_was_tampered_with_is_refused(
@@ -104,9 +104,10 @@ def test_probes_that_do_not_replay_are_refused_with_both_values(model_folder: Pa
         load(folder)
 
 
-def test_a_program_that_is_none_is_refused(model_folder: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("file", [SCORE_PROGRAM, DETAIL_PROGRAM])
+def test_a_program_that_is_none_is_refused(file: str, model_folder: Path, tmp_path: Path) -> None:
     """Bytes that are no ONNX program are an ArtifactError, not a crash."""
-    folder = rewritten(model_folder / "1", tmp_path / "1", {PROGRAM: lambda _: b"no program"})
+    folder = rewritten(model_folder / "1", tmp_path / "1", {file: lambda _: b"no program"})
     with pytest.raises(ArtifactError, match="the program cannot be loaded"):
         load(folder)
 
