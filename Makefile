@@ -6,7 +6,7 @@ BIN := .venv/bin
 MODELS ?= models
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test e2e lint serve bench clean
+.PHONY: help setup demo test e2e lint serve bench soak clean
 
 help: ## list the targets
 	@grep -E '^[a-z0-9]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
@@ -43,6 +43,9 @@ serve: setup ## serve the models in $(MODELS)
 
 bench: setup ## measure what benchmarks/RESULTS.md claims (minutes to hours; DATA=folder of ADBench sets)
 	$(BIN)/python -m benchmarks.detection --data $(DATA)
+
+soak: setup ## load the service for half an hour with requests of every kind; needs wrk
+	$(BIN)/python -m benchmarks.serving --soak 30
 
 clean: ## delete what the other targets made, but not the models
 	rm -rf .venv build dist demo .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info
