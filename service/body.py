@@ -18,6 +18,8 @@ ALIASES = dict.fromkeys(("application/ndjson", "application/jsonl", "application
 SHAPE = 'the body is {"records": [{...}, ...]}, or one bare record {...}'
 _HEADERS = "kilter.headers"
 COLUMNS_SHAPE = 'column by column the body is {"columns": {"field": [...], ...}}, all of the same length'
+CONTAINERS = 50_000
+"""Lists and objects that a body may have beside those of its records: each takes thirty times its bytes in memory."""
 BOM = b"\xef\xbb\xbf"
 
 
@@ -84,8 +86,13 @@ def too_many(limit: int) -> RequestError:
     return RequestError(TOO_LARGE, f"a request may have {limit:,} records: send them in several requests")
 
 
-def decode(body: bytes) -> Any:
-    """The value of a JSON text; a byte order mark before it is passed over. Raises RequestError."""
+def decode(body: bytes, records: int = 0) -> Any:
+    """The value of a JSON text; a byte order mark before it is passed over.
+
+    Raises RequestError if it is none, or has more lists and objects than so many records need.
+    """
+    if body.count(b"[") + body.count(b"{") > records + CONTAINERS:
+        raise RequestError(TOO_LARGE, "the JSON has too many lists and objects: send its records in several requests")
     try:
         return msgspec.json.decode(body.removeprefix(BOM))
     except RecursionError:

@@ -43,7 +43,7 @@ class JsonBody:
             yield table
 
     def _slow(self) -> Iterator[Table]:
-        value = body.decode(self._content)
+        value = body.decode(self._content, self._limit)
         columns = value.get(COLUMNS) if isinstance(value, dict) else None
         if isinstance(columns, dict):
             yield from self._columns(value, columns)

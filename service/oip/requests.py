@@ -8,14 +8,12 @@ from service import body
 from service.detector import KilterError
 from service.oip import tensors
 from service.oip.tensors import Array
-from service.problems import BAD_BODY, TOO_LARGE, RequestError
+from service.problems import BAD_BODY, RequestError
 
 Parameters = dict[str, Any]
 Size = Annotated[int, msgspec.Meta(ge=0)]
 HEADER = "Inference-Header-Content-Length"
 BINARY_SIZE = "binary_data_size"
-CONTAINERS = 50_000
-"""Lists and objects beside the rows of a matrix; they are bounded, as each takes thirty times its bytes in memory."""
 SHOWN = 100
 """Characters of a name that a message quotes."""
 
@@ -77,10 +75,8 @@ def parse(content: bytes, stated: str, rows: int) -> tuple[InferRequest, list[In
     length = _json_length(stated, len(content))
     if not content:
         raise RequestError(BAD_BODY, "the body is empty: send an inference request as JSON")
-    if content.count(b"[", 0, length) + content.count(b"{", 0, length) > rows + CONTAINERS:
-        raise RequestError(TOO_LARGE, "the JSON has too many lists or objects: send the data flat, or as binary data")
     try:
-        request = msgspec.convert(body.decode(content[:length]), InferRequest)
+        request = msgspec.convert(body.decode(content[:length], rows), InferRequest)
     except msgspec.ValidationError as error:
         raise RequestError(BAD_BODY, f"the request does not follow the protocol: {error}") from None
     rest = memoryview(content)[length:]

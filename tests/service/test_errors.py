@@ -148,6 +148,13 @@ def test_too_many_records_are_refused(http: Client, kind: str) -> None:
     assert "2,000 records" in problem_of(answer, 413)["detail"]
 
 
+def test_lists_beyond_number_are_refused_undecoded() -> None:
+    """As two bytes of a list take sixty in memory, a body may not have many more than it may have records."""
+    body = b'{"records": [' + b"[]," * 60_000 + b"[]]}"
+    with client(max_records=2000) as http:
+        assert "too many lists" in problem_of(http.post(SCORE, content=body), 413)["detail"]
+
+
 def test_an_unknown_model_is_told_the_known_ones(http: Client) -> None:
     """Every route of a model answers 404 with the names of those that are loaded."""
     for answer in (http.get("/v1/models/nope"), http.post("/v1/models/nope/score", json=RECORD)):
