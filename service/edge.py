@@ -22,7 +22,7 @@ from service.telemetry import Traced, Tracing, trace_id
 log = logging.getLogger(__name__)
 CLIENT_LEFT = 499
 _ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
-_QUIET = frozenset({"/healthz", "/readyz", "/metrics"})
+_QUIET = frozenset({"/healthz", "/readyz", "/metrics", "/v2/health/live", "/v2/health/ready"})
 
 _SAFE = ((b"x-content-type-options", b"nosniff"), (b"cache-control", b"no-store"))
 """On every answer: nobody guesses its type, and nobody keeps what may be a verdict."""

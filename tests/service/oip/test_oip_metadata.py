@@ -1,5 +1,6 @@
 """What the protocol tells about the server and its models, and what the OpenAPI document says of it."""
 
+import logging
 from collections.abc import Iterator
 
 import pytest
@@ -74,6 +75,15 @@ def test_every_example_works(http: Client) -> None:
             for name, example in examples.items():
                 answer = http.post(path.format(name=name, version=3), json=example["value"])
                 assert answer.status_code == 200, answer.text
+
+
+def test_probes_are_logged_only_when_debugging(caplog: pytest.LogCaptureFixture) -> None:
+    """The platform asks every few seconds."""
+    with caplog.at_level(logging.INFO, "service"), client() as http:
+        http.get("/v2/health/live")
+        http.get("/v2/health/ready")
+        http.get("/v2")
+    assert [vars(record)["fields"]["path"] for record in caplog.records if record.name == "service.edge"] == ["/v2"]
 
 
 def test_the_routes_are_counted_by_their_paths() -> None:
