@@ -152,9 +152,9 @@ def create_app(
 
     app.add_exception_handler(RequestError, _http_problem)
     app.add_exception_handler(HTTPException, _http_exception)
-    app.add_middleware(Edge, metrics=counted, routes=paths, guard=guarded, tracing=tracing)
+    app.add_middleware(Edge, metrics=counted, routes=paths, guard=guarded, registry=served, tracing=tracing)
     short = {path: endpoint for endpoint, path in paths.items() if isinstance(endpoint, ScoreEndpoint | InferEndpoint)}
-    app.hasten(short, partial(Edge, metrics=counted, routes=paths, guard=guarded, tracing=tracing))
+    app.hasten(short, partial(Edge, metrics=counted, routes=paths, guard=guarded, registry=served, tracing=tracing))
     return app
 
 

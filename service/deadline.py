@@ -10,7 +10,7 @@ from service.problems import BAD_PARAMETER, RequestError
 
 HEADERS = (b"request-timeout", b"x-request-timeout")
 LONGEST = 3600.0
-_SECONDS = re.compile(r"[0-9]{1,6}(\.[0-9]{1,9})?")
+_SECONDS = re.compile(r"[0-9]{1,20}(\.[0-9]{1,20})?")
 
 
 def deadline_of(scope: Scope) -> float | None:

@@ -17,6 +17,7 @@ from service.deadline import deadline_of
 from service.metrics import Metrics
 from service.notes import notes_of
 from service.problems import INTERNAL, RequestError, reply
+from service.registry import Registry
 from service.telemetry import Traced, Tracing, trace_id
 
 log = logging.getLogger(__name__)
@@ -38,10 +39,12 @@ class Edge:
         metrics: Metrics,
         routes: Mapping[Any, str],
         guard: Guard,
+        registry: Registry,
         tracing: Tracing | None = None,
     ) -> None:
         self._app = app
         self._guard = guard
+        self._registry = registry
         self._metrics = metrics
         self._routes = routes
         self._tracing = tracing
@@ -65,6 +68,8 @@ class Edge:
             if message["type"] == "http.response.start":
                 status = message["status"]
                 message["headers"] = [*message.get("headers", ()), (b"x-request-id", request_id.encode()), *safe]
+                if self._registry.stopping:
+                    message["headers"].append((b"connection", b"close"))
             await send(message)
 
         self._metrics.in_flight.inc()

@@ -182,12 +182,15 @@ class Engine:
             return seconds
         return min(seconds * max(1.0, rows / last) for seconds, last in paces)
 
-    def _answer(self, key: Key, jobs: Sequence[Job], outcome: Outcome) -> None:
-        pace = key.serving.detector.name, key.reasons > 0
-        paces = self._paces.get(pace)
+    def learn(self, serving: Serving, seconds: float, rows: int, *, reasons: bool = False) -> None:
+        """Take in how long so many records of a model took."""
+        paces = self._paces.get((serving.detector.name, reasons))
         if paces is None:
-            paces = self._paces[pace] = deque(maxlen=REMEMBERED)
-        paces.append((outcome.seconds, max(1, sum([job.rows for job in jobs]))))
+            paces = self._paces[serving.detector.name, reasons] = deque(maxlen=REMEMBERED)
+        paces.append((seconds, max(1, rows)))
+
+    def _answer(self, key: Key, jobs: Sequence[Job], outcome: Outcome) -> None:
+        self.learn(key.serving, outcome.seconds, sum([job.rows for job in jobs]), reasons=key.reasons > 0)
         for job, result in zip(jobs, outcome.results, strict=True):
             if job.done.done():
                 continue

@@ -26,14 +26,14 @@ class Kind(NamedTuple):
     meaning: str
 
 
-BAD_BODY = Kind("bad-body", 400, "The body cannot be read", "It is not JSON, or not the CSV that it claims to be.")
+BAD_BODY = Kind("bad-body", 400, "The body cannot be read", "It is not what its Content-Type says, or damaged.")
 UNAUTHORIZED = Kind("unauthorized", 401, "A token is needed", "Send Authorization: Bearer TOKEN, with a known token.")
 FORBIDDEN = Kind("forbidden", 403, "The token lacks a scope", "The detail names the scope that the path needs.")
 NOT_FOUND = Kind("not-found", 404, "There is no such route", "The path is none of this service's.")
 UNKNOWN_MODEL = Kind("unknown-model", 404, "There is no such model", "The detail names the models that are loaded.")
 WRONG_METHOD = Kind("wrong-method", 405, "The route has no such method", "The header Allow names those that it has.")
 TOO_LARGE = Kind("too-large", 413, "The request is too large", "Its body or its number of records: send it in parts.")
-WRONG_TYPE = Kind("wrong-type", 415, "The content type is not supported", "Send application/json or text/csv.")
+WRONG_TYPE = Kind("wrong-type", 415, "The content type is not supported", "The detail names those that are.")
 BAD_RECORDS = Kind(
     "bad-records",
     422,

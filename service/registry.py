@@ -45,6 +45,8 @@ class Registry:
         self.shadow_thread = ShadowThread()
         self.empty = "the models are not loaded yet"
         """Why nothing serves while nothing does."""
+        self.stopping = False
+        """Whether the service is about to stop: it answers still, and wants to be sent nothing more."""
         self.failures: Mapping[str, str] = {}
         """Why the version of a model that should serve could not be loaded, by its name."""
         for detector in detectors:
@@ -53,6 +55,8 @@ class Registry:
     @property
     def why_not_ready(self) -> str | None:
         """Why nothing can be scored; None if something can."""
+        if self.stopping:
+            return "the service is stopping: send requests to another replica"
         return None if self._serving else self.empty
 
     @property

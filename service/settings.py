@@ -60,6 +60,9 @@ class Settings(BaseSettings):
     tokens_file: Path | None = Field(
         None, description="file of tokens, which `kilter token` makes; unset, none are asked for"
     )
+    drain_seconds: float = Field(
+        2.0, ge=0, le=600, description="how long all is answered after SIGTERM, while readiness fails"
+    )
     shutdown_seconds: int = Field(25, ge=0, description="how long requests in flight may take to finish on SIGTERM")
 
     @field_validator("trusted_proxies")

@@ -44,6 +44,7 @@ def serve(**options: str | int | Path | None) -> None:
     from service.metrics import Metrics
     from service.registry import Registry
     from service.settings import read_settings
+    from service.stopping import Server
     from service.telemetry import from_environment
     from service.tls import check
 
@@ -79,7 +80,7 @@ def serve(**options: str | int | Path | None) -> None:
         sys.stdout.flush()
         if unprotected(guard, sockets[0].getsockname()[0]):
             log.warning("whoever reaches %s may score: KILTER_TOKENS_FILE asks for tokens", addresses[0])
-        server = uvicorn.Config(
+        served = uvicorn.Config(
             create_app(settings, registry, metrics, from_environment(os.environ), guard, loader),
             log_config=None,
             access_log=False,
@@ -90,7 +91,7 @@ def serve(**options: str | int | Path | None) -> None:
             ssl_certfile=settings.tls_cert,
             ssl_keyfile=settings.tls_key,
         )
-        uvicorn.Server(server).run(sockets=sockets)
+        Server(served, registry, settings.drain_seconds).run(sockets=sockets)
 
 
 def _address(listening: socket.socket) -> str:

@@ -1,9 +1,14 @@
-"""What schemathesis has to know of CSV, whose form no JSON Schema can state."""
+"""What schemathesis has to know of CSV, NDJSON and Arrow, whose forms no JSON Schema can state."""
 
+import json
+from io import BytesIO
+from typing import Any
+
+import polars as pl
 import schemathesis
 from hypothesis import strategies as st
 
-from tests.support.serving import SCHEMA
+from tests.support.serving import RECORD, SCHEMA
 
 
 def bodies() -> st.SearchStrategy[str]:
@@ -17,7 +22,52 @@ def bodies() -> st.SearchStrategy[str]:
 schemathesis.openapi.format("csv", bodies())
 
 
-@schemathesis.serializer("text/csv")
+@schemathesis.serializer("text/csv", "application/x-ndjson")
 def text(_: object, value: object) -> bytes:
-    """A CSV body as it stands; what is none, as some other text."""
+    """A CSV or NDJSON body as it stands; what is none, as some other text."""
     return str(value).encode()
+
+
+def lines() -> st.SearchStrategy[str]:
+    """NDJSON bodies that fit the model `shop`."""
+    line = st.integers(0, 99).map(lambda amount: json.dumps(RECORD | {"amount": amount}) + "\n")
+    return st.lists(line, min_size=1, max_size=3).map("".join)
+
+
+def arrow(*, stream: bool) -> st.SearchStrategy[str]:
+    """Arrow bodies that fit the model `shop`, each byte a character."""
+
+    def body(amounts: list[int]) -> str:
+        frame = pl.DataFrame([RECORD | {"amount": amount} for amount in amounts])
+        out = BytesIO()
+        if stream:
+            frame.write_ipc_stream(out)
+        else:
+            frame.write_ipc(out)
+        return out.getvalue().decode("latin-1")
+
+    return st.lists(st.integers(0, 99), min_size=1, max_size=3).map(body)
+
+
+schemathesis.openapi.format("ndjson", lines())
+schemathesis.openapi.format("arrow-stream", arrow(stream=True))
+schemathesis.openapi.format("arrow-file", arrow(stream=False))
+
+
+@schemathesis.serializer("application/vnd.apache.arrow.stream", "application/vnd.apache.arrow.file")
+def binary(_: object, value: object) -> bytes:
+    """An Arrow body as it stands; what is none, as some other text."""
+    return str(value).encode("latin-1", "replace")
+
+
+@schemathesis.hook
+def before_call(_: object, case: schemathesis.Case[Any], __: object) -> None:
+    """Give every request that states how long it waits the time that a busy machine needs."""
+    for name, stated in (case.headers or {}).items():
+        if name.lower() == "request-timeout":
+            try:
+                seconds = float(stated)
+            except (TypeError, ValueError):
+                continue
+            if 0 < seconds < 60:
+                case.headers[name] = "60"
