@@ -95,7 +95,7 @@ def test_what_cannot_be_loaded_changes_nothing(
 ) -> None:
     """It is told, counted and logged, and the version before goes on serving."""
     damage(loader.folder, add(loader.folder))
-    with caplog.at_level(logging.ERROR), pytest.raises(KilterError, match=r"program\.onnx is damaged"):
+    with caplog.at_level(logging.ERROR), pytest.raises(KilterError, match=r"score\.onnx is damaged"):
         loader.load(NAME)
     assert serves(loader) == 1
     assert loader.registry.failures.keys() == {NAME}

@@ -42,14 +42,14 @@ def add(folder: Path, name: str = NAME, *, target_fpr: float = 0.05, size: int =
             calibration.anomalies(probes).tolist(),
         )
         tensors = found.tensors | {CALIBRATION_SCORES: calibration.scores}
-        return artifact.pack(manifest, tensors, found.program, told)
+        return artifact.pack(manifest, tensors, found.programs, told)
 
     return int(store.add(folder, name, files).name)
 
 
 def damage(folder: Path, version: int, name: str = NAME) -> None:
     """Change a byte of a version's program."""
-    program = folder / name / str(version) / artifact.PROGRAM
+    program = folder / name / str(version) / artifact.SCORE_PROGRAM
     content = bytearray(program.read_bytes())
     content[-1] ^= 1
     program.write_bytes(content)
