@@ -16,6 +16,7 @@ from service.detector.errors import ArtifactError, KilterError
 NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 PINNED = "PINNED"
 SUMS = "SHA256SUMS"
+_NUMBER = re.compile(r"[1-9]\d*")
 
 
 def check_name(name: str) -> str:
@@ -36,7 +37,7 @@ def versions(model: Path) -> list[int]:
     """The complete versions of a model, ascending."""
     if not model.is_dir():
         return []
-    return sorted(int(p.name) for p in model.iterdir() if re.fullmatch(r"[1-9]\d*", p.name) and (p / SUMS).is_file())
+    return sorted(int(p.name) for p in model.iterdir() if _NUMBER.fullmatch(p.name) and (p / SUMS).is_file())
 
 
 def pinned(model: Path) -> int | None:
@@ -124,7 +125,7 @@ def add(folder: Path, name: str, files: Callable[[int], Mapping[str, bytes]]) ->
     try:
         model.mkdir(parents=True, exist_ok=True)
         while True:
-            version = (versions(model) or [0])[-1] + 1
+            version = max((int(p.name) for p in model.iterdir() if _NUMBER.fullmatch(p.name)), default=0) + 1
             partial = Path(tempfile.mkdtemp(prefix=f".partial-{version}-", dir=model))
             partial.chmod(0o755)
             for file_name, content in files(version).items():

@@ -42,6 +42,13 @@ def test_a_version_without_checksums_is_not_there(model: Path) -> None:
     assert store.models(model.parent) == ["plant"]
 
 
+def test_the_number_of_a_version_that_is_not_whole_is_not_used_again(model: Path) -> None:
+    """A new version has the next number."""
+    last = store.versions(model)[-1]
+    (model / str(last) / store.SUMS).unlink()
+    assert add(model.parent) == model / str(last + 1)
+
+
 def test_a_pinned_version_serves_until_it_is_unpinned(model: Path) -> None:
     """A pin outlives new versions, and every user can read it."""
     store.pin(model, 2)
