@@ -17,7 +17,7 @@ from starlette.routing import Route
 from service import __version__, info, openapi, pages
 from service.admin import Admin
 from service.admission import Admission
-from service.auth import Guard, guard_of
+from service.auth import METRICS_PATH, Guard, guard_of
 from service.auth_document import secured
 from service.edge import Edge
 from service.engine import Engine
@@ -136,11 +136,16 @@ def create_app(
         return Response(encode(counted.registry), headers={"content-type": media_type})
 
     def described() -> dict[str, Any]:
-        return secured(openapi.document(app, served, settings.max_records, admin=guarded.admin), guarded.tokens)
+        found = openapi.document(app, served, settings.max_records, admin=guarded.admin)
+        if settings.metrics_port is not None:
+            del found["paths"][METRICS_PATH]
+        return secured(found, guarded.tokens)
 
     @get("/", include_in_schema=False)
     async def home(request: Request) -> HTMLResponse:
-        return HTMLResponse(pages.home(served, str(request.base_url)), headers=pages.HEADERS)
+        return HTMLResponse(
+            pages.home(served, str(request.base_url), metrics=settings.metrics_port is None), headers=pages.HEADERS
+        )
 
     @get("/docs", include_in_schema=False)
     async def docs(request: Request) -> HTMLResponse:

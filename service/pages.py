@@ -82,8 +82,8 @@ HEADERS = {
 """With every page: only its own style and script count, nobody frames it, and it asks nobody but this service."""
 
 
-def home(registry: Registry, base: str) -> str:
-    """The front page: what serves, and how to ask it."""
+def home(registry: Registry, base: str, *, metrics: bool = True) -> str:
+    """The front page: what serves, and how to ask it; `metrics` says whether they are at the same address."""
     rows = "".join(
         f'<tr><td><a href="{escape(m.url)}">{escape(m.name)}</a></td><td>{m.version}</td><td>{m.columns}</td>'
         f"<td>{m.threshold:.6g}</td><td>{m.target_fpr:g}</td></tr>"
@@ -96,8 +96,9 @@ def home(registry: Registry, base: str) -> str:
         "<h1>Kilter</h1><p>Calibrated verdicts on records: a score, a p-value, a flag, and which fields are off.</p>",
         table if rows else empty,
         f"<p>Not loaded, the log says why:</p><ul>{failed}</ul>" if failed else "",
-        '<p><a href="docs">Documentation</a> · <a href="openapi.json">OpenAPI</a> · <a href="metrics">Metrics</a> · '
-        '<a href="readyz">Readiness</a></p>',
+        '<p><a href="docs">Documentation</a> · <a href="openapi.json">OpenAPI</a> · '
+        + ('<a href="metrics">Metrics</a> · ' if metrics else "")
+        + '<a href="readyz">Readiness</a></p>',
         *(f"<h2>Ask {escape(d.name)}</h2><pre>{escape(curl(d, base))}</pre>" for d in registry.detectors),
     ]
     return _page("Kilter", "\n".join(parts))

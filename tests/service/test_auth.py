@@ -210,6 +210,9 @@ def test_the_metrics_can_have_a_port_of_their_own() -> None:
     ]:
         with Client(app) as http:
             assert http.get(f"http://kilter.test:{port}{path}").status_code == status
+    with Client(app) as http:
+        assert "/metrics" not in http.get("/openapi.json").json()["paths"]
+        assert 'href="metrics"' not in http.get("/").text
 
 
 def test_a_changed_file_is_taken_up_and_a_broken_one_is_not(tmp_path: Path) -> None:
