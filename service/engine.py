@@ -32,6 +32,8 @@ SMALL = 256
 """A request of up to as many records is batched with others; a longer one is worked on by itself."""
 INLINE_SECONDS = 0.01
 """Batches that are expected to take longer are worked on in a thread, and the loop goes on answering."""
+ALONE = 16
+"""After so many batches of one request, most are not waited for any more; one in so many still is."""
 REMEMBERED = 8
 """Batches by whose pace the next one's is foretold: the fastest, as a busy machine slows some down."""
 
@@ -65,6 +67,8 @@ class Engine:
         self._threads = ThreadPoolExecutor(os.cpu_count() or 1, "kilter")
         self._lanes: dict[Key, Lane] = {}
         self._scheduled = False
+        self._alone = 0
+        """Batches in a row that were one request."""
         self._paces: dict[tuple[str, bool], deque[tuple[float, int]]] = {}
         """Seconds and records of the last batches of a model, without reasons and with."""
 
@@ -96,6 +100,8 @@ class Engine:
             check(serving, pieces, notes)
             job = Job(pieces, held, notes, deadline, receive, self._metrics)
             key = Key(serving, reasons)
+            if self._direct(key, job):
+                return job.done.result()
             lane = self._lanes.get(key)
             if lane is None:
                 lane = self._lanes[key] = Lane()
@@ -104,6 +110,20 @@ class Engine:
             return await job.done
         finally:
             self.admission.leave(held, size)
+
+    def _direct(self, key: Key, job: Job) -> bool:
+        """Judge a job here and now where requests have been coming one by one; otherwise it is to wait for its batch.
+
+        Waiting for the end of the loop's turn costs more than what is around a verdict. Every so often one waits all
+        the same, to find out whether it is still alone.
+        """
+        if self._alone < ALONE or self._lanes:
+            return False
+        self._alone += 1
+        if not self._alone % ALONE or self._expected(key, job.rows) > INLINE_SECONDS or job.late():
+            return False
+        self._answer(key, [job], attempt(key.serving, key.reasons, [job]))
+        return True
 
     async def run(self, work: Callable[P, T], /, *arguments: P.args, **options: P.kwargs) -> T:
         """What a function gives that is called in a thread."""
@@ -148,6 +168,7 @@ class Engine:
             if not job.late():
                 jobs.append(job)
                 rows += job.rows
+        self._alone = self._alone + 1 if len(jobs) == 1 and len(self._lanes) == 1 else 0
         if jobs and self._expected(key, rows) > INLINE_SECONDS:
             lane.busy = True
             for job in jobs:

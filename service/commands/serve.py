@@ -39,6 +39,7 @@ def serve(**options: str | int | Path | None) -> None:
 
     from service.app import create_app
     from service.auth import guard_of
+    from service.corked import Protocol
     from service.loading import Loader
     from service.logs import config
     from service.metrics import Metrics
@@ -82,6 +83,7 @@ def serve(**options: str | int | Path | None) -> None:
             log.warning("whoever reaches %s may score: KILTER_TOKENS_FILE asks for tokens", addresses[0])
         served = uvicorn.Config(
             create_app(settings, registry, metrics, from_environment(os.environ), guard, loader),
+            http=Protocol,
             log_config=None,
             access_log=False,
             server_header=False,
