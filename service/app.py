@@ -21,6 +21,7 @@ from service.auth import METRICS_PATH, Guard, guard_of
 from service.auth_document import secured
 from service.edge import Edge
 from service.engine import Engine
+from service.ledger import Ledger
 from service.loading import Loader
 from service.metrics import Metrics
 from service.oip.infer import InferEndpoint
@@ -44,10 +45,12 @@ def create_app(
     tracing: Tracing | None = None,
     guard: Guard | None = None,
     loader: Loader | None = None,
+    ledger: Ledger | None = None,
 ) -> FastAPI:
     """The service. A registry that is given serves as it is; without one the models folder is loaded at start."""
     guarded = guard or guard_of(settings.tokens_file, settings.metrics_port)
     counted = metrics or Metrics()
+    told = ledger or Ledger(counted)
     served = registry or Registry(counted, max_versions=settings.max_versions)
     loading = loader or Loader(served, settings.models, settings.device)
 
@@ -61,6 +64,7 @@ def create_app(
                 yield
         finally:
             watching.cancel()
+            told.settle()
             served.shadow_thread.stop()
 
     app = Application(
@@ -132,6 +136,7 @@ def create_app(
         response_description="For Prometheus.",
     )
     async def show_metrics(request: Request) -> Response:
+        told.settle()
         encode, media_type = choose_encoder(request.headers.get("accept", ""))
         return Response(encode(counted.registry), headers={"content-type": media_type})
 
@@ -157,9 +162,14 @@ def create_app(
 
     app.add_exception_handler(RequestError, _http_problem)
     app.add_exception_handler(HTTPException, _http_exception)
-    app.add_middleware(Edge, metrics=counted, routes=paths, guard=guarded, registry=served, tracing=tracing)
+    app.add_middleware(
+        Edge, metrics=counted, routes=paths, guard=guarded, registry=served, ledger=told, tracing=tracing
+    )
     short = {path: endpoint for endpoint, path in paths.items() if isinstance(endpoint, ScoreEndpoint | InferEndpoint)}
-    app.hasten(short, partial(Edge, metrics=counted, routes=paths, guard=guarded, registry=served, tracing=tracing))
+    app.hasten(
+        short,
+        partial(Edge, metrics=counted, routes=paths, guard=guarded, registry=served, ledger=told, tracing=tracing),
+    )
     return app
 
 

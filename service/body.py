@@ -25,11 +25,16 @@ BOM = b"\xef\xbb\xbf"
 
 def header(scope: Scope, name: bytes) -> str:
     """The value of a request's header, the first if there are several, or an empty string."""
+    value = headers(scope).get(name)
+    return "" if value is None else str(value, "latin-1").strip()
+
+
+def headers(scope: Scope) -> dict[bytes, bytes]:
+    """A request's headers by their names in lower case, of each the first."""
     found: dict[bytes, bytes] | None = scope.get(_HEADERS)
     if found is None:
         found = scope[_HEADERS] = dict(reversed(scope["headers"]))
-    value = found.get(name)
-    return "" if value is None else str(value, "latin-1").strip()
+    return found
 
 
 def content_type(scope: Scope) -> str:

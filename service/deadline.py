@@ -5,17 +5,19 @@ import time
 
 from starlette.types import Scope
 
-from service.body import header
+from service.body import header, headers
 from service.problems import BAD_PARAMETER, RequestError
 
-HEADERS = (b"request-timeout", b"x-request-timeout")
+HEADERS = frozenset({b"request-timeout", b"x-request-timeout"})
 LONGEST = 3600.0
 _SECONDS = re.compile(r"[0-9]{1,20}(\.[0-9]{1,20})?")
 
 
 def deadline_of(scope: Scope) -> float | None:
     """The time, by `time.monotonic`, until which the client waits; None if it does not say. Raises RequestError."""
-    for name in HEADERS:
+    if HEADERS.isdisjoint(headers(scope)):
+        return None
+    for name in sorted(HEADERS):
         stated = header(scope, name)
         if stated:
             if not _SECONDS.fullmatch(stated) or not 0 < float(stated) <= LONGEST:

@@ -10,7 +10,7 @@ from starlette.types import Receive, Scope
 
 from service import encodings
 from service.admission import Hold
-from service.body import header
+from service.body import header, headers
 from service.engine import Engine
 from service.notes import notes_of
 from service.problems import SLOW_BODY, TOO_LARGE, RequestError
@@ -37,9 +37,10 @@ class Intake:
         Raises RequestError if it is too long, too slow, damaged, or too much is in flight already; and
         ClientDisconnect if it ends early.
         """
-        coding = encodings.coding(header(scope, b"content-encoding"))
-        stated = header(scope, b"content-length")
-        length = int(stated[:20]) if stated.isascii() and stated.isdigit() else 0
+        sent = headers(scope)
+        coding = encodings.coding(header(scope, b"content-encoding")) if b"content-encoding" in sent else ""
+        stated = sent.get(b"content-length", b"").strip()
+        length = int(stated[:20]) if stated.isdigit() else 0
         if length > self._max_bytes:
             raise self._too_long()
         if length:

@@ -55,12 +55,14 @@ class Metrics:
             buckets=SECONDS,
             registry=registry,
         )
-        self.in_flight = Gauge(
+        self.flying = 0
+        """Requests that have arrived and are not answered yet; counted by the event loop alone."""
+        Gauge(
             "kilter_requests_in_flight",
             "Requests that have arrived and are not answered yet, the scrape itself included. The alert "
             "KilterSaturated and the dashboard.",
             registry=registry,
-        )
+        ).set_function(lambda: self.flying)
         self.queue = Gauge(
             "kilter_queue_records",
             "Records that are in flight: admitted, and not answered yet. Dashboard: how near the bound of "

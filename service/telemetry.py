@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from starlette.types import Scope
 
 from service import __version__
-from service.body import header
+from service.body import header, headers
 from service.notes import notes_of
 
 if TYPE_CHECKING:
@@ -91,5 +91,7 @@ def from_environment(environ: Mapping[str, str]) -> Tracing | None:
 
 def trace_id(scope: Scope) -> str | None:
     """The id of the trace that a request came with, by its header `traceparent`."""
+    if b"traceparent" not in headers(scope):
+        return None
     given = _TRACEPARENT.fullmatch(header(scope, b"traceparent"))
     return given[1] if given else None

@@ -40,6 +40,7 @@ def serve(**options: str | int | Path | None) -> None:
     from service.app import create_app
     from service.auth import guard_of
     from service.corked import Protocol
+    from service.ledger import DELAY, Ledger
     from service.loading import Loader
     from service.logs import config
     from service.metrics import Metrics
@@ -82,7 +83,9 @@ def serve(**options: str | int | Path | None) -> None:
         if unprotected(guard, sockets[0].getsockname()[0]):
             log.warning("whoever reaches %s may score: KILTER_TOKENS_FILE asks for tokens", addresses[0])
         served = uvicorn.Config(
-            create_app(settings, registry, metrics, from_environment(os.environ), guard, loader),
+            create_app(
+                settings, registry, metrics, from_environment(os.environ), guard, loader, Ledger(metrics, DELAY)
+            ),
             http=Protocol,
             log_config=None,
             access_log=False,
