@@ -20,8 +20,10 @@ log = logging.getLogger(__name__)
 WAITING_RECORDS = 8192
 """Records that wait to be compared at most; more are dropped, so that what is answered from need not wait."""
 BATCH = 1024
-REST = 1.0
-"""After each batch the thread rests so many times as long as that took: it takes half a core at most."""
+REST = 3.0
+"""After each batch the thread rests so many times as long as that took: it takes a quarter of a core at most."""
+GATHER = 0.1
+"""Seconds that records wait for others: a batch is judged in hardly more time than a record."""
 
 
 class Waiting(NamedTuple):
@@ -36,9 +38,12 @@ class Waiting(NamedTuple):
 class ShadowThread:
     """Compares, beside the requests, what shadows were given; one thread for all of them, begun with the first."""
 
-    def __init__(self, most: int = WAITING_RECORDS, rest: float = REST) -> None:
+    def __init__(self, most: int = WAITING_RECORDS, rest: float = REST, gather: float = GATHER) -> None:
         self._most = most
         self._rest = rest
+        self._gather = gather
+        self._asleep = False
+        """Whether the thread waits for the first record."""
         self._waiting: deque[Waiting] = deque()
         self._records = 0
         """That wait or are being compared."""
@@ -56,7 +61,8 @@ class ShadowThread:
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="shadow", daemon=True)
                 self._thread.start()
-            self._changed.notify_all()
+            if self._asleep:
+                self._changed.notify_all()
             return True
 
     def idle(self, seconds: float) -> bool:
@@ -86,7 +92,10 @@ class ShadowThread:
     def _take(self) -> list[Waiting] | None:
         """What is compared together next, all of one shadow; None once it is over."""
         with self._changed:
+            self._asleep = True
             self._changed.wait_for(lambda: self._stopped or self._waiting)
+            self._asleep = False
+            self._changed.wait_for(lambda: self._stopped, self._gather)
             if self._stopped:
                 return None
             batch = [self._waiting.popleft()]

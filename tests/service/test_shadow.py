@@ -34,7 +34,7 @@ class Gate(Squares):
 
 @pytest.fixture(name="thread")
 def _thread() -> Iterator[ShadowThread]:
-    thread = ShadowThread(most=50, rest=0.0)
+    thread = ShadowThread(most=50, rest=0.0, gather=0.0)
     yield thread
     thread.stop()
 
