@@ -22,6 +22,7 @@ from service.commands.serve import listen, unprotected
 from service.detector import KilterError
 from service.probe import ready
 from tests.support.certificates import certificate
+from tests.support.versions import add
 
 
 def command(*arguments: str) -> list[str]:
@@ -101,6 +102,21 @@ def test_it_serves_until_sigterm(models_folder: Path) -> None:
     lines = [json.loads(line) for line in logged.splitlines()]
     assert "model loaded" in {line["message"] for line in lines}
     assert [line["path"] for line in lines if line.get("request_id") == "r1"] == ["/v1/models/plant/score"]
+
+
+def test_while_it_watches_it_waits_for_a_model(tmp_path: Path) -> None:
+    """It says why it is not ready; what is added then serves, and what is added after that."""
+    with serving(tmp_path, KILTER_WATCH_SECONDS="0.05") as server:
+        assert "there is no models folder" not in httpx.get(f"{server.url}/readyz").json()["detail"]
+        for version in (1, 2):
+            add(tmp_path)
+            ends = time.monotonic() + 30
+            while httpx.get(f"{server.url}/readyz").json().get("models") != {"plant": version}:
+                assert time.monotonic() < ends
+                time.sleep(0.02)
+        status, logged = server.stop(signal.SIGTERM)
+    assert status == 0
+    assert "waiting for a model" in logged
 
 
 def test_what_was_accepted_is_answered_before_it_ends(models_folder: Path) -> None:
