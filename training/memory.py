@@ -15,6 +15,8 @@ TANGENTS = 4
 NEAR = 4
 AROUND = 5
 CORE_RANK = 3
+SUSPECTS_WEIGHT = 2
+"""Suspects lie far apart: each weighs so many rows of the core where centroids are shared out."""
 LOCAL_ROWS = 100
 """Rows from which tangents and radii count in full."""
 RADIUS_RANK = 10
@@ -36,9 +38,9 @@ def build_memory(points: Tensor, rows: Rows, size: int, relative: float, generat
     """A memory of at most `size` rows of the fitting points, (n, axes), fewer where they are very wide.
 
     Up to that many points are kept as they are, and the measures made standard by leaving out the point itself. Beyond,
-    the memory holds k-means centroids of the core and of the suspects in proportion, and the points on which the
-    measures are made standard have no part in it: a centroid cannot leave one of them out. `relative` is the share of
-    the relative distance, beside that of the tangent planes, in local evidence.
+    the memory holds k-means centroids of the core and, more of them for their number, of the suspects; and the points
+    on which the measures are made standard have no part in it: a centroid cannot leave one of them out. `relative` is
+    the share of the relative distance, beside that of the tangent planes, in local evidence.
     """
     n, axes = points.shape
     size = min(size, FLOATS // (2 * axes))
@@ -50,9 +52,9 @@ def build_memory(points: Tensor, rows: Rows, size: int, relative: float, generat
     if whole:
         kept_core, kept_suspects = points[core], points[suspects]
     else:
-        share = round(size * len(core) / int(used.sum()))
-        kept_core = centroids(points[core], share, generator)
-        kept_suspects = centroids(points[suspects], size - share, generator)
+        share = min(len(suspects), round(size * min(0.5, SUSPECTS_WEIGHT * len(suspects) / int(used.sum()))))
+        kept_core = centroids(points[core], size - share, generator)
+        kept_suspects = centroids(points[suspects], share, generator)
     memory = torch.cat([kept_core, kept_suspects])
     shape = MemoryShape(
         core=len(kept_core),
@@ -64,8 +66,7 @@ def build_memory(points: Tensor, rows: Rows, size: int, relative: float, generat
         rank=max(1, min(CORE_RANK, len(kept_core) - 2)),
     )
     built = Memory(shape)
-    built.shift.copy_(memory.mean(0))
-    built.rows.copy_(memory - built.shift)
+    built.rows.copy_(memory)
     built.index()
     original = torch.cat([core, suspects])
     own = torch.arange(len(memory)) if whole else None

@@ -25,8 +25,10 @@ HELD = 600
 """Rows on which measures are made standard."""
 LEAST_SPREAD = 0.2
 """An indicator's standard deviation is taken no smaller: one rare flag must not drown all else."""
-RELATIVE, RELATIVE_MIXED = 1 / 2, 1 / 3
-"""Share of the relative distance in the local evidence; where levels are, less can be known from it."""
+EDGE = 1e-4
+"""By how much of its width a histogram reaches beyond the values that were seen, at either end."""
+RELATIVE = 0.5
+"""Share of the relative distance in the local evidence; where levels are, it is none."""
 USUAL_ROWS = 2_000
 
 
@@ -59,22 +61,23 @@ def _neighbours(
     geometry_shape, geometry = _geometry(network, rows, schema)
     means, points, residual = _embedded(network, geometry, rows)
     any_blind = torch.from_numpy(np.unique(np.concatenate(blind)))
-    whitening = _whitening(residual[any_blind])
-    whitened = residual @ whitening if whitening.dim() == 2 else residual * whitening
-    latent = torch.cat([means, whitened], dim=-1)
+    mixed = len(network.level) > 0
+    whitening, latent = torch.zeros(()), means
+    if not mixed:
+        whitening = _whitening(residual[any_blind])
+        whitened = residual @ whitening if whitening.dim() == 2 else residual * whitening
+        latent = torch.cat([means, whitened], dim=-1)
     held = torch.from_numpy(blind[0])[:HELD]
     unit, latent_unit = _typical(points, held), _typical(latent, any_blind[:HELD])
     suspect = torch.from_numpy(suspects(points.numpy(), seed))
     joint = torch.cat([points / unit, latent / latent_unit], dim=-1)
-    mixed = len(network.level) > 0
-    relative = RELATIVE_MIXED if mixed else RELATIVE
-    memory = build_memory(joint, Rows(suspect, held), memory_rows, relative, generator)
+    memory = build_memory(joint, Rows(suspect, held), memory_rows, 0.0 if mixed else RELATIVE, generator)
     marginals_shape, marginals = _marginals(network, rows[~suspect], rows[held])
     shape = NeighboursShape(
         geometry_shape,
         memory.shape,
         marginals_shape,
-        "full" if whitening.dim() == 2 else "diagonal",
+        ("none", "diagonal", "full")[whitening.dim()],
         mixed=mixed,
         robust=len(x) > points.shape[1],
     )
@@ -82,7 +85,7 @@ def _neighbours(
     geometry.rescale(unit)
     for part, made in (("geometry", geometry), ("memory", memory), ("marginals", marginals)):
         getattr(built, part).load_state_dict(made.state_dict())
-    built.latent_unit.copy_(latent_unit)
+    built.latent_weight.copy_(1 / (latent_unit * math.sqrt(network.shape.members)))
     built.whitening.copy_(whitening * unit / latent_unit)
     reconstruction, kl, _, _ = network(rows[held])
     built.elbo_center, built.elbo_scale = robust(reconstruction + kl)
@@ -132,7 +135,7 @@ def _embedded(network: TabularVAE, geometry: Geometry, rows: Tensor) -> tuple[Te
     for part in batches(rows, 4096):
         posterior, p = network.infer(part)
         point, residual = geometry(network, part, p)
-        means.append(posterior.joined())
+        means.append(posterior.joined() / math.sqrt(network.shape.members))
         points.append(point)
         residuals.append(residual)
     return torch.cat(means), torch.cat(points), torch.cat(residuals)
@@ -177,6 +180,8 @@ def _marginals(network: TabularVAE, core: Tensor, held: Tensor) -> tuple[Margina
             count = {"gaussian": 1, "flag": 2, "level": feature.levels}[feature.kind]
             # Codes lie in the middle of their bins, so that the one after the last, an unseen level, is beyond them.
             start, end = -0.5, count - 0.5
+        # The ends lie within the range, not on its edges, where a rounding error would decide.
+        start, end = start - EDGE * (end - start), end + EDGE * (end - start)
         held_counts = np.histogram(np.clip(present, start, end), count, (start, end))[0]
         inside = -np.log((held_counts + 0.5) / (len(present) + 0.5 * count))
         outside = math.log(n + 2)

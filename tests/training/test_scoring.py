@@ -112,6 +112,21 @@ def test_the_memory_is_bounded() -> None:
     assert abs(np.median(held) - np.median(scores(program, x))) < 1.5
 
 
+def test_what_was_seen_lies_within_the_histograms() -> None:
+    """The least and the greatest value of a feature are no less likely for lying on an edge."""
+    x = np.random.default_rng(5).uniform(-3, 3, (400, 4)).astype(np.float32)
+    schema = Schema(tuple(NumericColumn(f"n{i}", 0, 1, -3, 3) for i in range(4)), rows=400)
+    program = build_program(fit(x, schema, BRIEF, seed=0)[0], x, schema, "neighbours", 2048, 0)
+    assert program.neighbours is not None
+    marginals = program.neighbours.marginals
+    places = (torch.from_numpy(x) - marginals.low) * marginals.per_unit
+    inside = (places > 0) & (places < marginals.size)
+    for feature, size in enumerate(marginals.size):
+        seen = places[inside[:, feature], feature]
+        assert 0.001 < seen.min() < 0.01
+        assert 0.001 < size - seen.max() < 0.01
+
+
 def test_centroids_are_means_of_their_rows() -> None:
     """k-means keeps the overall mean, weighted by size, and leaves few points as they are."""
     points = torch.randn(500, 3)

@@ -45,12 +45,8 @@ class Geometry(nn.Module):
         self.register_buffer("unseen_weight", torch.ones(levels))
         self.register_buffer("absent_weight", torch.ones(()))
 
-    def place(self, dense: Tensor) -> Tensor:
-        """Dense features, (..., dense), as coordinates."""
-        return (dense - self.center) * self.weight
-
     def expectation(self, p: Likelihood) -> Tensor:
-        """The coordinates that the network expects, averaged over members: (n, dense)."""
+        """The dense features that the network expects, averaged over members: (n, dense)."""
         parts = []
         if p.mean.shape[-1]:
             parts.append(p.expected_number())
@@ -58,7 +54,7 @@ class Geometry(nn.Module):
             parts.append(2 * p.flag - 1)
         if p.level.shape[-1]:
             parts.append(p.level.exp())
-        return self.place(torch.cat(parts, dim=-1).mean(0))
+        return torch.cat(parts, dim=-1).mean(0)
 
     def forward(self, network: TabularVAE, x: Tensor, p: Likelihood) -> tuple[Tensor, Tensor]:
         """Points, (n, axes), and residuals, (n, dense): what was observed less what was expected.
@@ -66,8 +62,8 @@ class Geometry(nn.Module):
         A missing or hidden feature lies where it is expected, with a residual of 0.
         """
         expected = self.expectation(p)
-        residual = (self.place(network.dense(x)) - expected) * network.pick(known(x), "dense_feature")
-        parts = [expected + residual]
+        residual = (network.dense(x) - expected) * self.weight * network.pick(known(x), "dense_feature")
+        parts = [(expected - self.center) * self.weight + residual]
         # Parts of no features are left out, not only for speed: the exported program cannot hold tensors of no columns.
         gone = network.missing_columns(x)
         never = (gone @ self.never_missing) * self.absent_weight.square()

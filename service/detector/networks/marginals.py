@@ -49,9 +49,6 @@ class Marginals(nn.Module):
     def surprise(self, x: Tensor) -> Tensor:
         """-log of the share of each feature's bin in nats, (n, features)."""
         place = (clean(x) - self.low) * self.per_unit
-        # The upper edge belongs to the last bin, and a rounding error beyond an edge is not beyond it.
-        place = torch.where((place - self.size).abs() <= 1e-3, self.size - 0.5, place)
-        place = torch.where(place.abs() <= 1e-3, 0.0, place)
         bins = torch.minimum(place.floor().clamp(min=-1), self.size).to(torch.int64)
         seen = torch.where(
             torch.isinf(x), self.usual, functional.embedding(bins + self.offset, self.table.unsqueeze(1)).squeeze(-1)
@@ -59,5 +56,5 @@ class Marginals(nn.Module):
         return torch.where(torch.isnan(x), self.missing, seen)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Evidence against records, (n,), in robust standard units."""
-        return (self.surprise(x).sum(-1) - self.center) / self.scale
+        """Evidence against records, (n, 1), in robust standard units."""
+        return (self.surprise(x).sum(-1, keepdim=True) - self.center) / self.scale

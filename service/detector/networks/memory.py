@@ -1,7 +1,5 @@
 """A bounded memory of normal records: how far a point is from them, by several measures."""
 
-from typing import NamedTuple
-
 import msgspec
 import torch
 from torch import Tensor, nn
@@ -10,6 +8,7 @@ from torch.nn import functional
 FLOOR = 1e-6
 """Least squared distance before a logarithm, in units of the typical one between neighbours."""
 MEASURES = 6
+EVIDENCE = 3
 
 SPARSITY = 0.65
 """Power of the neighbour's radius by which a distance is made relative to how sparse its surroundings are."""
@@ -30,14 +29,6 @@ class MemoryShape(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Nearest core rows whose mean is looked at."""
     rank: int
     """The core distance is that to the core row of this rank, nearest first."""
-
-
-class Evidence(NamedTuple):
-    """Evidence against points in robust standard units, (n,) each."""
-
-    local: Tensor
-    core: Tensor
-    middle: Tensor
 
 
 def _index(memory: "Memory", _: object) -> None:
@@ -61,10 +52,9 @@ class Memory(nn.Module):
     did not see, and how much each counts.
     """
 
-    shift: Tensor
     rows: Tensor
-    core_index: Tensor
-    suspect_index: Tensor
+    twice: Tensor
+    square: Tensor
     tangent: Tensor
     log_radius: Tensor
     mix: Tensor
@@ -75,58 +65,56 @@ class Memory(nn.Module):
         super().__init__()
         self.shape = shape
         rows = shape.core + shape.suspects
-        self.register_buffer("shift", torch.zeros(shape.axes))
         self.register_buffer("rows", torch.zeros(rows, shape.axes))
-        self.register_buffer("core_index", torch.zeros(shape.axes + 1, shape.core), persistent=False)
-        self.register_buffer("suspect_index", torch.zeros(shape.axes + 1, shape.suspects), persistent=False)
+        self.register_buffer("twice", torch.zeros(shape.axes, rows), persistent=False)
+        self.register_buffer("square", torch.zeros(rows), persistent=False)
         self.register_buffer("tangent", torch.zeros(rows, shape.tangents, shape.axes))
         self.register_buffer("log_radius", torch.zeros(rows))
         self.register_buffer("mix", _mix(shape.near), persistent=False)
-        self.register_buffer("weight", torch.zeros(len(self.mix), len(Evidence._fields)))
-        self.register_buffer("bias", torch.zeros(len(Evidence._fields)))
+        self.register_buffer("weight", torch.zeros(len(self.mix), EVIDENCE))
+        self.register_buffer("bias", torch.zeros(EVIDENCE))
         self.register_load_state_dict_post_hook(_index)  # type: ignore[no-untyped-call]
 
     def index(self) -> None:
         """Prepare the search, once `rows` are what they are to be."""
-        search = torch.cat([2 * self.rows.T, -self.rows.square().sum(1)[None]])
-        self.core_index.copy_(search[:, : self.shape.core])
-        self.suspect_index.copy_(search[:, self.shape.core :])
+        self.twice.copy_(-2 * self.rows.T)
+        self.square.copy_(self.rows.square().sum(1))
 
     def count(self, center: Tensor, scale: Tensor, share: Tensor) -> None:
         """Set evidence to (measures - center) / scale, (6,), times each measure's share of it, (6, 3)."""
         self.weight.copy_(self.mix @ (share / scale[:, None]))
         self.bias.copy_(-(center / scale) @ share)
 
-    def candidates(self, u: Tensor, own: Tensor | None) -> tuple[Tensor, Tensor]:
+    def candidates(self, points: Tensor, own: Tensor | None) -> tuple[Tensor, Tensor]:
         """Positions of the nearest core rows and of the nearest suspects, (n, k) each, to the digits of a float32."""
-        shape = self.shape
-        search = torch.cat([u, torch.ones_like(u[:, :1])], dim=1)
-        core, suspects = search @ self.core_index, search @ self.suspect_index
-        if own is not None:
-            for closeness, mine in ((core, own), (suspects, own - shape.core)):
-                inside = (mine >= 0) & (mine < closeness.shape[1])
-                closeness[inside, mine[inside]] = -torch.inf
-        first = core.topk(min(max(shape.around, shape.near), shape.core), dim=1).indices
-        second = suspects.topk(min(shape.near, shape.suspects), dim=1).indices + shape.core
-        return first, second
+        found = []
+        for start, size, k in (
+            (0, self.shape.core, max(self.shape.around, self.shape.near)),
+            (self.shape.core, self.shape.suspects, self.shape.near),
+        ):
+            part = slice(start, start + size)
+            distance = torch.addmm(self.square[part], points, self.twice[:, part])  # squared, but for a constant
+            if own is not None:
+                inside = (own >= start) & (own < start + size)
+                distance[inside, own[inside] - start] = torch.inf
+            found.append(distance.topk(min(k, size), dim=1, largest=False).indices + start)
+        return found[0], found[1]
 
     def logs(self, points: Tensor, own: Tensor | None) -> Tensor:
         """Logarithms of squares for points, (n, axes), that `mix` turns into measures: (n, near + 5)."""
-        u = points - self.shift
-        first, second = self.candidates(u, own)
+        first, second = self.candidates(points, own)
         found = torch.cat([first, second], dim=1)
-        step = u.unsqueeze(1) - functional.embedding(found, self.rows)
+        step = points.unsqueeze(1) - functional.embedding(found, self.rows)
         square = step.square().sum(-1)
         if own is not None:
             square = torch.where(found == own.unsqueeze(1), 1e30, square)
         around = square[:, : first.shape[1]]
-        core = -(-around).topk(self.shape.rank, dim=1).values[:, -1:]
+        core = around.topk(self.shape.rank, dim=1, largest=False).values[:, -1:]
         pull = 1 / around.clamp(min=FLOOR)
         middle = (pull.unsqueeze(2) * step[:, : first.shape[1]]).sum(1) / pull.sum(1, keepdim=True)
-        nearest = (-square).topk(self.shape.near, dim=1)
-        near = -nearest.values
-        rows = found.gather(1, nearest.indices)
-        step = u.unsqueeze(1) - functional.embedding(rows, self.rows)
+        near, nearest = square.topk(self.shape.near, dim=1, largest=False)
+        rows = found.gather(1, nearest)
+        step = points.unsqueeze(1) - functional.embedding(rows, self.rows)
         plane = functional.embedding(rows, self.tangent.flatten(1))
         plane = plane.reshape(-1, *rows.shape[1:], *self.tangent.shape[1:])
         off = near - (plane * step.unsqueeze(2)).sum(-1).square().sum(-1)
@@ -142,9 +130,9 @@ class Memory(nn.Module):
         """
         return self.logs(points, own) @ self.mix
 
-    def evidence(self, points: Tensor) -> Evidence:
-        """The evidence against points, (n, axes)."""
-        return Evidence(*(self.logs(points, None) @ self.weight + self.bias).unbind(1))
+    def forward(self, points: Tensor) -> Tensor:
+        """The evidence against points, (n, axes), in robust standard units, (n, 3): local, core and middle."""
+        return self.logs(points, None) @ self.weight + self.bias
 
 
 def _mix(near: int) -> Tensor:

@@ -16,7 +16,7 @@ from service.detector.networks.names import ScoreName
 from service.detector.networks.tabular import Likelihood, Posterior, TabularShape, TabularVAE
 
 LOCAL_WEIGHT = 8.0
-LOCAL_THRESHOLD = 1.4
+LOCAL_THRESHOLD = 1.25
 LOCAL_SHARPNESS = 3.0
 MIXED_MARGIN = 0.5
 """In a mixed table the local evidence may exceed the core by no more than this."""
@@ -28,7 +28,8 @@ class NeighboursShape(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     geometry: GeometryShape
     memory: MemoryShape
     marginals: MarginalsShape
-    whitening: Literal["full", "diagonal"]
+    whitening: Literal["full", "diagonal", "none"]
+    """How residuals become coordinates; not at all in a mixed table."""
     mixed: bool
     """Whether some columns are categorical: how far two levels lie apart is then a convention."""
     robust: bool
@@ -46,19 +47,19 @@ class ScoredShape(msgspec.Struct, frozen=True, tag="tabular-vae", tag_field="kin
 class Neighbours(nn.Module):
     """The default score: a robust core, and local evidence that decides the top of the ranking.
 
-    Records are points in the space of their values, their posterior means and the residuals of their reconstruction.
+    Records are points in a space of their values, their posterior means and the residuals of their reconstruction.
     Core C: how far a point is from the rows that nothing speaks against, and how rare its values are, as the logarithm
     of the mean of their exponentials. Local L: how far it is from the memory's rows and their tangent planes. The score
-    is C + 8 softplus(3 (L - 1.4)) / 3, so that anomalies hidden among the training rows, which spoil L, leave the
+    is C + 8 softplus(3 (L - 1.25)) / 3, so that anomalies hidden among the training rows, which spoil L, leave the
     ranking to C, and an L beyond what is usual decides by itself.
 
-    In a mixed table the core is the distance and the negative ELBO, which knows the likelihood of levels, and L exceeds
-    it by no more than a margin.
+    In a mixed table residuals are left out of the space, the core is the distance and the negative ELBO, which knows
+    the likelihood of levels, and L exceeds it by no more than a margin.
     """
 
     elbo_center: Tensor
     elbo_scale: Tensor
-    latent_unit: Tensor
+    latent_weight: Tensor
     whitening: Tensor
 
     def __init__(self, network: TabularShape, shape: NeighboursShape) -> None:
@@ -67,35 +68,38 @@ class Neighbours(nn.Module):
         self.memory = Memory(shape.memory)
         self.marginals = Marginals(shape.marginals)
         self.shape = shape
-        self.full = shape.whitening == "full"
-        dense = shape.geometry.dense
+        size = {"full": (shape.geometry.dense,) * 2, "diagonal": (shape.geometry.dense,), "none": ()}[shape.whitening]
         self.register_buffer("elbo_center", torch.zeros(()))
         self.register_buffer("elbo_scale", torch.ones(()))
-        self.register_buffer("latent_unit", torch.ones(()))
-        self.register_buffer("whitening", torch.zeros(dense, dense) if self.full else torch.ones(dense))
+        self.register_buffer("latent_weight", torch.ones(()))
+        self.register_buffer("whitening", torch.zeros(size))
 
     def embed(self, network: TabularVAE, x: Tensor, posterior: Posterior, p: Likelihood) -> Tensor:
         """The point of each record, (n, axes): its values, the members' posterior means and the whitened residual."""
         points, residual = self.geometry(network, x, p)
-        whitened = residual @ self.whitening if self.full else residual * self.whitening
-        return torch.cat([points, posterior.joined() / self.latent_unit, whitened], dim=-1)
+        parts = [points, posterior.joined() * self.latent_weight]
+        if self.shape.whitening != "none":
+            full = self.shape.whitening == "full"
+            parts.append(residual @ self.whitening if full else residual * self.whitening)
+        return torch.cat(parts, dim=-1)
 
     def forward(self, network: TabularVAE, x: Tensor, posterior: Posterior, p: Likelihood, elbo: Tensor) -> Tensor:
         """The score, (n,); `elbo`, (n,), is in nats."""
-        local, core, middle = self.memory.evidence(self.embed(network, x, posterior, p))
+        evidence: Tensor = self.memory(self.embed(network, x, posterior, p))
+        local = evidence[:, :1]
         if not self.shape.robust:
-            return local
+            return local.squeeze(1)
         if self.shape.mixed:
-            surprise = (-elbo - self.elbo_center) / self.elbo_scale
-            robust = (core + surprise.sign() * surprise.abs().log1p()) / 2
+            surprise = (-elbo.unsqueeze(1) - self.elbo_center) / self.elbo_scale
+            robust = (evidence[:, 1:2] + surprise.sign() * surprise.abs().log1p()) / 2
             local = torch.minimum(local, robust + MIXED_MARGIN)
         else:
-            parts = torch.stack([core, middle, self.marginals(x)], dim=1)
+            parts = torch.cat([evidence[:, 1:], self.marginals(x)], dim=1)
             most = parts.amax(1, keepdim=True)
-            robust = most.squeeze(1) + (parts - most).exp().mean(1).log()
+            robust = most + (parts - most).exp().mean(1, keepdim=True).log()
         excess = functional.softplus(LOCAL_SHARPNESS * (local - LOCAL_THRESHOLD))
         score: Tensor = robust + LOCAL_WEIGHT / LOCAL_SHARPNESS * excess
-        return score
+        return score.squeeze(1)
 
 
 class ScoredTabular(nn.Module):

@@ -1,6 +1,5 @@
 """A variational autoencoder of tables, trained on masked records, with a likelihood per kind of feature."""
 
-import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -52,17 +51,18 @@ class Posterior(NamedTuple):
         return self.kl_by_dimension().sum(-1)
 
     def joined(self) -> Tensor:
-        """The means of all members side by side, (n, members latent), scaled so that their number does not count."""
-        members, rows, _ = self.mean.shape
-        return self.mean.transpose(0, 1).reshape(rows, -1) / math.sqrt(members)
+        """The means of all members side by side, (n, members latent)."""
+        rows = self.mean.shape[1]
+        return self.mean.transpose(0, 1).reshape(rows, -1)
 
 
 class Likelihood(NamedTuple):
     """p(x | z): the parameters of every feature's distribution."""
 
+    components: int
     weight: Tensor
-    """(members, n, components, gaussians): weights before they are made to sum to 1, then means, then log standard
-    deviations."""
+    """(members, n, components gaussians), one component after the other: weights before they are made to sum to 1, then
+    means, then log standard deviations."""
     mean: Tensor
     log_sigma: Tensor
     flag: Tensor
@@ -72,7 +72,7 @@ class Likelihood(NamedTuple):
 
     def expected_number(self) -> Tensor:
         """The mean of each numeric feature's mixture, (members, n, gaussians)."""
-        return sum_components(self.weight * self.mean) / sum_components(self.weight)
+        return total(self.weight * self.mean, self.components) / total(self.weight, self.components)
 
 
 def finite(x: Tensor) -> Tensor:
@@ -90,24 +90,21 @@ def clean(x: Tensor) -> Tensor:
     return torch.where(finite(x), x, 0.0)
 
 
-def sum_components(x: Tensor) -> Tensor:
-    """The sum over the components of (..., components, features): component by component, which vectorises."""
-    first, *others = x.unbind(-2)
+def total(x: Tensor, components: int) -> Tensor:
+    """The sum over the components of (..., components features): component by component, which vectorises."""
+    first, *others = x.chunk(components, dim=-1)
     for part in others:
         first = first + part
     return first
 
 
-def log_sum_exp(x: Tensor) -> Tensor:
-    """log sum exp over the components of (..., components, features): component by component, which vectorises."""
-    parts = x.unbind(-2)
+def log_sum_exp(x: Tensor, components: int) -> Tensor:
+    """log sum exp over the components of (..., components features): component by component, which vectorises."""
+    parts = x.chunk(components, dim=-1)
     most = parts[0]
     for part in parts[1:]:
         most = torch.maximum(most, part)
-    total = (parts[0] - most).exp()
-    for part in parts[1:]:
-        total = total + (part - most).exp()
-    return total.log() + most
+    return total(torch.cat([(part - most).exp() for part in parts], dim=-1), components).log() + most
 
 
 def _linear(members: int, inputs: int, outputs: int) -> nn.Parameter:
@@ -231,7 +228,10 @@ class TabularVAE(nn.Module):
 
     def encode(self, dense: Tensor, observed: Tensor) -> Posterior:
         """The posterior from (..., n, dense) and the mask (..., n, features) of what may be looked at."""
-        inputs = torch.cat([dense * self.pick(observed, "dense_feature"), 1 - observed], dim=-1)
+        return self._posterior(dense * self.pick(observed, "dense_feature"), observed)
+
+    def _posterior(self, shown: Tensor, observed: Tensor) -> Posterior:
+        inputs = torch.cat([shown, 1 - observed], dim=-1)
         if inputs.dim() == 2:
             inputs = inputs.unsqueeze(0)
         mean, log_variance = self.encoder(inputs, [self.shape.latent] * 2)
@@ -242,15 +242,15 @@ class TabularVAE(nn.Module):
         numbers = len(self.gaussian) * self.shape.components
         sizes = [numbers, numbers, numbers, len(self.flag), len(self.slot_code)]
         weight, mean, log_sigma, flag, level = self.decoder(z, sizes)
-        mixture = (*z.shape[:2], self.shape.components, len(self.gaussian))
         level = LOGIT * torch.tanh(level / LOGIT)
-        total = (level.exp() @ self.slot_group).log() - torch.log1p(-self.unseen)
+        seen = (level.exp() @ self.slot_group).log() - torch.log1p(-self.unseen)
         return Likelihood(
-            weight.reshape(mixture).clamp(-LOGIT, LOGIT).exp(),
-            mean.reshape(mixture),
-            log_sigma.reshape(mixture).clamp(*LOG_SIGMA),
+            self.shape.components,
+            weight.clamp(-LOGIT, LOGIT).exp(),
+            mean,
+            log_sigma.clamp(*LOG_SIGMA),
             self.flag_floor + (1 - 2 * self.flag_floor) * torch.sigmoid(flag),
-            level - total @ self.slot_group.T,
+            level - seen @ self.slot_group.T,
         )
 
     def surprise(self, x: Tensor, p: Likelihood) -> Tensor:
@@ -258,9 +258,10 @@ class TabularVAE(nn.Module):
         observed = clean(x)
         parts = []
         if len(self.gaussian):
-            standard = (self.pick(observed, "gaussian").unsqueeze(-2) - p.mean) * (-p.log_sigma).exp()
+            numbers = torch.cat([self.pick(observed, "gaussian")] * p.components, dim=-1)
+            standard = (numbers - p.mean) * (-p.log_sigma).exp()
             density = p.weight.log() - p.log_sigma - 0.5 * standard.square() - HALF_LOG_TWO_PI
-            parts.append(sum_components(p.weight).log() - log_sum_exp(density))
+            parts.append(total(p.weight, p.components).log() - log_sum_exp(density, p.components))
         if len(self.flag):
             parts.append(-torch.where(self.pick(observed, "flag") > 0.5, p.flag, 1 - p.flag).log())
         if len(self.level):
@@ -291,7 +292,7 @@ class TabularVAE(nn.Module):
 
     def infer(self, x: Tensor) -> tuple[Posterior, Likelihood]:
         """The posterior of records, (n, features), and the likelihood at its mean, with no sampling noise."""
-        posterior = self.encode(self.dense(x), known(x))
+        posterior = self._posterior(self.dense(x), known(x))
         return posterior, self.decode(posterior.mean)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:

