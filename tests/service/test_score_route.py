@@ -3,8 +3,10 @@
 import asyncio
 import json
 from collections.abc import Iterator
+from io import BytesIO
 from typing import Any
 
+import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -161,3 +163,54 @@ def test_csv_that_has_verdicts_already_gets_no_others(http: Client) -> None:
     assert answer.status_code == 422
     assert [problem["field"] for problem in answer.json()["problems"]] == ["kilter_score"]
     assert http.post(SCORE, content=text.encode(), headers=plain).status_code == 200
+
+
+NDJSON = {"Content-Type": "application/x-ndjson"}
+
+
+def test_a_record_in_each_line_gets_a_verdict_in_each_line(http: Client) -> None:
+    """Where lines are accepted: the results alone, and what else there is to tell in headers; else the usual answer."""
+    body = "".join(json.dumps(record) + "\n" for record in (RECORD, STRANGE))
+    usual = http.post(SCORE, json={"records": [RECORD, STRANGE]}).json()
+    assert http.post(SCORE, content=body, headers=NDJSON).json() == usual
+    answer = http.post(SCORE, content=body, headers=NDJSON | {"Accept": "application/x-ndjson"})
+    assert answer.headers["content-type"] == "application/x-ndjson"
+    assert [json.loads(line) for line in answer.text.splitlines()] == usual["results"]
+    told = [answer.headers[f"kilter-{name}"] for name in ("model", "version", "threshold", "target-fpr")]
+    assert told == ["shop", "3", str(usual["threshold"]), "0.05"]
+
+
+def test_a_line_that_is_no_json_is_told_by_its_record(http: Client) -> None:
+    """Beside the problems of the others."""
+    body = json.dumps(RECORD) + "\n{\n" + json.dumps(RECORD | {"amount": "x"})
+    answer = http.post(SCORE, content=body, headers=NDJSON)
+    assert answer.status_code == 422
+    assert [(problem["row"], problem["field"]) for problem in answer.json()["problems"]] == [(1, None), (2, "amount")]
+
+
+def test_columns_get_the_verdicts_of_their_records(http: Client) -> None:
+    """The form of a request makes no difference to its answer."""
+    columns = {name: [RECORD[name], STRANGE[name]] for name in RECORD}
+    answer = http.post(SCORE, json={"columns": columns})
+    assert answer.json() == http.post(SCORE, json={"records": [RECORD, STRANGE]}).json()
+
+
+@pytest.mark.parametrize("form", ["stream", "file"])
+def test_an_arrow_table_gets_the_verdicts_of_its_records(http: Client, form: str) -> None:
+    """In either format; a table that lacks a column, or none at all, is told what is wrong."""
+    kind = {"Content-Type": f"application/vnd.apache.arrow.{form}"}
+
+    def packed(frame: pl.DataFrame) -> bytes:
+        out = BytesIO()
+        if form == "stream":
+            frame.write_ipc_stream(out)
+        else:
+            frame.write_ipc(out)
+        return out.getvalue()
+
+    frame = pl.DataFrame([RECORD, STRANGE])
+    usual = http.post(SCORE, json={"records": [RECORD, STRANGE]}).json()
+    assert http.post(SCORE, content=packed(frame), headers=kind).json() == usual
+    lacking = http.post(SCORE, content=packed(frame.drop("colour")), headers=kind)
+    assert (lacking.status_code, lacking.json()["problems"][0]["field"]) == (422, "colour")
+    assert http.post(SCORE, content=packed(frame)[:100], headers=kind).status_code == 400

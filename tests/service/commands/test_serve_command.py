@@ -137,6 +137,28 @@ def test_what_was_accepted_is_answered_before_it_ends(models_folder: Path) -> No
     assert (status, logged) == (0, "")
 
 
+def test_readiness_fails_before_anything_else_does(models_folder: Path) -> None:
+    """After SIGTERM all is answered for some seconds, while whoever asks is told to go elsewhere."""
+    with (
+        serving(models_folder, KILTER_LOG_LEVEL="warning", KILTER_DRAIN_SECONDS="1.5") as server,
+        httpx.Client() as http,
+    ):
+        example = http.get(f"{server.url}/v1/models/plant").json()["example"]
+        assert http.get(f"{server.url}/readyz").status_code == 200
+        server.process.send_signal(signal.SIGTERM)
+        for _ in range(100):
+            ready = http.get(f"{server.url}/readyz")
+            if ready.status_code == 503:
+                break
+        answer = http.post(f"{server.url}/v1/models/plant/score", json=example)
+        alive = http.get(f"{server.url}/healthz")
+        status, logged = server.end()
+    assert "stopping" in ready.json()["detail"]
+    assert (answer.status_code, alive.status_code) == (200, 200)
+    assert answer.headers["connection"] == "close"
+    assert (status, logged) == (0, "")
+
+
 def wait_until_refused(url: str) -> None:
     """Wait until a server takes no more connections."""
     for _ in range(200):

@@ -3,6 +3,7 @@
 import io
 import math
 import re
+from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -38,7 +39,7 @@ NUMBER_LIKE = st.one_of(
 )
 
 
-def same(first: dict[str, Any], second: dict[str, Any]) -> bool:
+def same(first: Mapping[str, Any], second: Mapping[str, Any]) -> bool:
     return first.keys() == second.keys() and all(
         np.array_equal(first[name], second[name], equal_nan=first[name].dtype != object) for name in first
     )
