@@ -40,10 +40,14 @@ class Tail(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     def probabilities(self, scores: Floats) -> Floats:
         """The estimated share of normal records that score higher, (n,); NaN at or below `start`, and for NaN."""
-        beyond = scores > self.start
-        if not beyond.any():
-            return np.full(len(scores), np.nan)
-        excess = np.where(beyond, scores - self.start, 0.0)
+        found = np.full(len(scores), np.nan)
+        beyond = np.flatnonzero(scores > self.start)
+        if len(beyond):
+            found[beyond] = self._survival(scores[beyond] - self.start)
+        return found
+
+    def _survival(self, excess: Floats) -> Floats:
+        """The probabilities of scores that lie by `excess`, (n,), beyond the start."""
         if self.shape == 0:
             log_survival = -excess / self.scale
         elif self.shape > 0:
@@ -53,8 +57,8 @@ class Tail(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             inner = np.minimum(excess, edge)
             hazard = 1 / (self.scale + self.shape * edge)
             log_survival = -np.log1p(self.shape / self.scale * inner) / self.shape - hazard * (excess - inner)
-        probability = self.share * np.exp(np.maximum(log_survival, LOWEST))
-        return np.where(beyond, probability, np.nan)
+        probability: Floats = self.share * np.exp(np.maximum(log_survival, LOWEST))
+        return probability
 
     def fault(self, scores: Floats) -> Fault | None:
         """What is wrong with this as the tail of `scores`, (n,), ascending; None if nothing is."""
