@@ -61,6 +61,8 @@ def judge_all(serving: Serving, tables: Iterable[Table], reasons: int, job: Job)
     problems: list[Problem] = []
     judged: list[tuple[Table, Verdicts, float]] = []
     rows = 0
+    if job.done.done():  # before the first table is read, which may take its time
+        return []
     for table in tables:
         if job.done.done():
             return []
