@@ -61,17 +61,17 @@ def _neighbours(
     geometry_shape, geometry = _geometry(network, rows, schema)
     means, points, residual = _embedded(network, geometry, rows)
     any_blind = torch.from_numpy(np.unique(np.concatenate(blind)))
-    mixed = len(network.level) > 0
+    mixed, wide = len(network.level) > 0, len(x) < points.shape[1]
     whitening, latent = torch.zeros(()), means
-    if not mixed:
+    if not mixed and not wide:
         whitening = _whitening(residual[any_blind])
         whitened = residual @ whitening if whitening.dim() == 2 else residual * whitening
         latent = torch.cat([means, whitened], dim=-1)
     held = torch.from_numpy(blind[0])[:HELD]
     unit, latent_unit = _typical(points, held), _typical(latent, any_blind[:HELD])
     suspect = torch.from_numpy(suspects(points.numpy(), seed))
-    joint = torch.cat([points / unit, latent / latent_unit], dim=-1)
-    memory = build_memory(joint, Rows(suspect, held), memory_rows, 0.0 if mixed else RELATIVE, generator)
+    space = points / unit if wide else torch.cat([points / unit, latent / latent_unit], dim=-1)
+    memory = build_memory(space, Rows(suspect, held), memory_rows, 0.0 if mixed else RELATIVE, generator)
     marginals_shape, marginals = _marginals(network, rows[~suspect], rows[held])
     shape = NeighboursShape(
         geometry_shape,
@@ -79,7 +79,7 @@ def _neighbours(
         marginals_shape,
         ("none", "diagonal", "full")[whitening.dim()],
         mixed=mixed,
-        robust=len(x) > points.shape[1],
+        wide=wide,
     )
     built = Neighbours(network.shape, shape)
     geometry.rescale(unit)

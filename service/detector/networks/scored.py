@@ -29,11 +29,12 @@ class NeighboursShape(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     memory: MemoryShape
     marginals: MarginalsShape
     whitening: Literal["full", "diagonal", "none"]
-    """How residuals become coordinates; not at all in a mixed table."""
+    """How residuals become coordinates; not at all in a mixed table, nor in a wide one."""
     mixed: bool
     """Whether some columns are categorical: how far two levels lie apart is then a convention."""
-    robust: bool
-    """Whether the core counts: with fewer rows than axes all are about as far from each other."""
+    wide: bool
+    """Whether there are no more rows than features: a network then knows little of how records vary, and all are about
+    as far from each other."""
 
 
 class ScoredShape(msgspec.Struct, frozen=True, tag="tabular-vae", tag_field="kind", forbid_unknown_fields=True):
@@ -54,7 +55,8 @@ class Neighbours(nn.Module):
     ranking to C, and an L beyond what is usual decides by itself.
 
     In a mixed table residuals are left out of the space, the core is the distance and the negative ELBO, which knows
-    the likelihood of levels, and L exceeds it by no more than a margin.
+    the likelihood of levels, and L exceeds it by no more than a margin. In a wide table L alone, in the space of values
+    alone, is the score.
     """
 
     elbo_center: Tensor
@@ -76,7 +78,10 @@ class Neighbours(nn.Module):
 
     def embed(self, network: TabularVAE, x: Tensor, posterior: Posterior, p: Likelihood) -> Tensor:
         """The point of each record, (n, axes): its values, the members' posterior means and the whitened residual."""
+        points: Tensor
         points, residual = self.geometry(network, x, p)
+        if self.shape.wide:
+            return points
         parts = [points, posterior.joined() * self.latent_weight]
         if self.shape.whitening != "none":
             full = self.shape.whitening == "full"
@@ -87,7 +92,7 @@ class Neighbours(nn.Module):
         """The score, (n,); `elbo`, (n,), is in nats."""
         evidence: Tensor = self.memory(self.embed(network, x, posterior, p))
         local = evidence[:, :1]
-        if not self.shape.robust:
+        if self.shape.wide:
             return local.squeeze(1)
         if self.shape.mixed:
             surprise = (-elbo.unsqueeze(1) - self.elbo_center) / self.elbo_scale
