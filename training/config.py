@@ -43,7 +43,7 @@ class TrainConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     threshold: Rule = Rule()
     """How the rate is chosen if not by `target_fpr`."""
     score: ScoreName = "neighbours"
-    memory_rows: int = 1024
+    memory_rows: int = 2048
     """Most rows that the memory of the score `neighbours` holds."""
     seed: int = 0
     split: Literal["auto", "random", "time"] = "auto"
