@@ -178,6 +178,7 @@ def main() -> None:
             ]
         else:
             print(f"{name} has {rows} rows to train on, too few for any of the rates")
+    tasks.sort(key=lambda task: task.seed)  # so that an interrupted run has seen all sets
     for _, found in spread(count, tasks, args.jobs):
         ledger.add(found)
     text = report(ledger.rows, args.fdr)
