@@ -23,6 +23,7 @@ class Admission:
         self._shed = metrics.shed
         self._lock = threading.Lock()
         metrics.queue.set_function(lambda: self.records)
+        metrics.queue_limit.set(max_records)
 
     def enter(self, records: int, size: int, own_records: int = 0, own_size: int = 0) -> None:
         """Let records and bytes in, until `leave`, of a request that has `own` ones in already.

@@ -65,14 +65,19 @@ class Metrics:
         ).set_function(lambda: self.flying)
         self.queue = Gauge(
             "kilter_queue_records",
-            "Records that are in flight: admitted, and not answered yet. Dashboard: how near the bound of "
-            "KILTER_MAX_INFLIGHT_RECORDS is.",
+            "Records that are in flight: admitted, and not answered yet. The alert KilterQueueNearLimit and the "
+            "dashboard.",
+            registry=registry,
+        )
+        self.queue_limit = Gauge(
+            "kilter_queue_limit_records",
+            "The bound on kilter_queue_records, KILTER_MAX_INFLIGHT_RECORDS. The alert KilterQueueNearLimit.",
             registry=registry,
         )
         shed = Counter(
             "kilter_requests_shed",
             "Requests that were not judged: too many records or bytes in flight, the deadline passed, or the client "
-            "left first. Dashboard: what is turned away, and why.",
+            "left first. The alerts KilterRequestsShed and KilterRequestsLate, and the dashboard.",
             ("reason",),
             registry=registry,
         )

@@ -23,7 +23,8 @@ class ShadowTallies(Collector):
             "kilter_shadow_records",
             "Records that the version in the shadow was to judge as well, by result: both_normal, both_anomalous, "
             "only_live or only_shadow flagged; rejected because they do not fit it; dropped because too many waited. "
-            "They are none of kilter_records_total. Dashboard: how far two versions agree.",
+            "They are none of kilter_records_total. The alerts KilterShadowDisagrees and KilterShadowBlind, and the "
+            "dashboard.",
             labels=(*MODEL, "result"),
         )
         differences = HistogramMetricFamily(

@@ -112,6 +112,7 @@ print(json.dumps({
         "inspect",
         "score",
         "serve",
+        "token",
         "versions",
     ]
 
