@@ -30,7 +30,7 @@ def write(path: Path, normal: int, odd: int, seed: int) -> Path:
     table: list[dict[str, Any]] = []
     for i, record in enumerate(records(rng, normal + odd)):
         site = 9 if i < 2 else 1 + i % 2
-        hot = float(rng.normal(0, 6)) * (site == 2) + float(rng.normal(10, 4)) * (i >= normal)
+        hot = float(rng.normal(0, 15)) * (site == 2) + float(rng.normal(35, 4)) * (i >= normal)
         table.append({**record, "temperature": record["temperature"] + hot, "site": site, "fault": int(i >= normal)})
     with path.open("w", newline="") as file:
         writer = csv.DictWriter(file, list(table[0]))
@@ -43,7 +43,7 @@ def write(path: Path, normal: int, odd: int, seed: int) -> Path:
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a model, grouped by a column that it does not see, with the threshold of the best F1."""
     place = tmp_path_factory.mktemp("grouped")
-    config = TrainConfig(split="random", threshold=Rule(f_beta=2.0), fit=FitConfig(steps=60, hidden=32))
+    config = TrainConfig(score="elbo", split="random", threshold=Rule(f_beta=2.0), fit=FitConfig(steps=60, hidden=32))
     source = Source((write(place / "train.csv", 900, 40, 0),), "fault", "0", ("site",), "site")
     train(source, "plant", place / "models", config)
     return place / "models" / "plant"
@@ -64,6 +64,9 @@ def test_the_manifest_says_how_the_threshold_came_about(model: Detector, folder:
     assert info.target_fpr == info.chosen.evidence.level.value
     assert info.by_group is not None
     assert [group.value for group in info.by_group.groups] == ["1", "2"]
+    assert model.groups is not None
+    calm, scattered = (model.groups.calibrations[site].scores for site in ("1", "2"))
+    assert np.median(calm) < np.median(scattered)
     assert info.by_group.groups[0].threshold != info.by_group.groups[1].threshold
     for name in ("report.html", "MODEL_CARD.md"):
         text = (folder / "1" / name).read_text()
