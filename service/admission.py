@@ -1,5 +1,6 @@
-"""How much may be in flight at once, in records and in bytes; beyond it a request is told at once to come back."""
+"""How much may be in flight at once, in records, bytes and seconds; beyond it a request is told to come back."""
 
+import math
 import threading
 
 from service.metrics import Metrics
@@ -7,6 +8,10 @@ from service.problems import OVERLOADED, RequestError
 
 RETRY_SECONDS = 1
 """What `Retry-After` says: a queue that is full now is shorter, or gone, in a second."""
+
+LONGEST_RETRY_SECONDS = 3600
+SURE = 0.8
+"""The share of its time in which a request must be expected to be answered: it is an estimate."""
 
 
 class Admission:
@@ -44,6 +49,23 @@ class Admission:
             OVERLOADED,
             f"{told} are in flight already: send the request again after {RETRY_SECONDS} s, or to another replica",
             headers={"Retry-After": str(RETRY_SECONDS)},
+        )
+
+    def fits(self, records: int) -> bool:
+        """Whether `enter` would let so many records in."""
+        return not self.records or self.records + records <= self._max_records
+
+    def check_wait(self, wait: float, left: float) -> None:
+        """Raise RequestError for a request that is expected to be answered after `wait` s, and has `left` s."""
+        if wait <= left * SURE:
+            return
+        self._shed["wait"].inc()
+        seconds = min(max(1, math.ceil(wait)), LONGEST_RETRY_SECONDS)
+        raise RequestError(
+            OVERLOADED,
+            f"it would be answered after about {wait:.1f} s, by what is in flight, and has {max(left, 0):.1f} s: send "
+            f"the request again after {seconds} s, or to another replica, or with more time",
+            headers={"Retry-After": str(seconds)},
         )
 
     def leave(self, records: int, size: int) -> None:

@@ -1,16 +1,18 @@
 """Records of several requests, judged together and handed back to each."""
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
 from typing import NamedTuple
 
 from service.detector import Problem, Verdicts
-from service.detector.inputs import Table, join
+from service.detector.inputs import Table, cut, join
 from service.job import Job
 from service.notes import Notes
+from service.pace import Pace
 from service.problems import BAD_RECORDS, LISTED, RequestError
 from service.serving import Serving
-from service.verdicts import part, refusal
+from service.verdicts import part, refusal, whole
 
 
 class Outcome(NamedTuple):
@@ -22,18 +24,31 @@ class Outcome(NamedTuple):
     """In the detector."""
 
 
+class Piece(NamedTuple):
+    """Consecutive records of a long request, and what became of them."""
+
+    table: Table
+    verdicts: Verdicts
+    seconds: float
+    """In the detector."""
+
+
 def attempt(serving: Serving, reasons: int, jobs: Sequence[Job]) -> Outcome:
     """Judge jobs together; if that fails, each by itself, so that none suffers from another."""
-    tables = [table for job in jobs for table in job.tables if table.rows]
     began = time.perf_counter()
     try:
-        together = join(tables)
-        verdicts = serving.detector.score(together, reasons=reasons)
+        return _together(serving, reasons, jobs)
     except Exception as error:
         if len(jobs) == 1:
             return Outcome([error], time.perf_counter() - began)
         alone = [attempt(serving, reasons, [job]) for job in jobs]
         return Outcome([outcome.results[0] for outcome in alone], sum(outcome.seconds for outcome in alone))
+
+
+def _together(serving: Serving, reasons: int, jobs: Sequence[Job]) -> Outcome:
+    began = time.perf_counter()
+    together = join([table for job in jobs for table in job.tables if table.rows])
+    verdicts = serving.detector.score(together, reasons=reasons)
     seconds = time.perf_counter() - began
     serving.judged(together, verdicts, seconds)
     flags = verdicts.anomaly.tolist()
@@ -53,13 +68,13 @@ def attempt(serving: Serving, reasons: int, jobs: Sequence[Job]) -> Outcome:
     return Outcome(results, seconds)
 
 
-def judge_all(serving: Serving, tables: Iterable[Table], reasons: int, job: Job) -> list[Verdicts]:
+def judge_all(serving: Serving, tables: Iterable[Table], reasons: int, job: Job, pace: Pace) -> list[Verdicts]:
     """Judge every record of consecutive tables, or none; nothing more once the job is done, whatever the reason.
 
-    Raises RequestError that lists every problem.
+    A table is judged in as many pieces as its model's pace asks for. Raises RequestError that lists every problem.
     """
     problems: list[Problem] = []
-    judged: list[tuple[Table, Verdicts, float]] = []
+    judged: list[list[Piece]] = []
     rows = 0
     if job.done.done():  # before the first table is read, which may take its time
         return []
@@ -71,18 +86,31 @@ def judge_all(serving: Serving, tables: Iterable[Table], reasons: int, job: Job)
             if len(problems) > LISTED:
                 break
         elif table.rows and not problems:
-            began = time.perf_counter()
-            verdicts = serving.detector.score(table, reasons=reasons)
-            judged.append((table, verdicts, time.perf_counter() - began))
+            judged.append(list(_pieces(serving, table, reasons, job, pace)))
         rows += table.rows
+    if job.done.done():
+        return []
     if problems or not rows:
         refuse(serving, problems, job.notes)
-    for table, verdicts, seconds in judged:
+    for table, verdicts, seconds in chain.from_iterable(judged):
         serving.judged(table, verdicts, seconds)
         job.notes.records += len(verdicts.score)
         job.notes.anomalies += int(verdicts.anomaly.sum())
         job.notes.seconds += seconds
-    return [verdicts for _, verdicts, _ in judged]
+    return [whole([verdicts for _, verdicts, _ in pieces]) for pieces in judged]
+
+
+def _pieces(serving: Serving, table: Table, reasons: int, job: Job, pace: Pace) -> Iterator[Piece]:
+    """Judge a table piece by piece, until the job is done."""
+    start = 0
+    while start < table.rows and not job.done.done():
+        piece = cut(table, start, start + pace.most)
+        start += piece.rows
+        began = time.perf_counter()
+        verdicts = serving.detector.score(piece, reasons=reasons)
+        seconds = time.perf_counter() - began
+        pace.learn(seconds, piece.rows)
+        yield Piece(piece, verdicts, seconds)
 
 
 def check(serving: Serving, tables: Sequence[Table], notes: Notes) -> None:

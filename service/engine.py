@@ -2,7 +2,7 @@
 
 Small requests that arrive in the same turn of the event loop for the same model are one batch, so that nothing ever
 waits for a batch to fill. What takes longer than `INLINE_SECONDS` is worked on in threads; what arrives meanwhile is
-the next batch.
+the next batch. No batch is made that is expected to take longer than `service.pace.BATCH_SECONDS`.
 """
 
 import asyncio
@@ -22,6 +22,7 @@ from service.detector.inputs import Table
 from service.job import Job
 from service.metrics import Metrics
 from service.notes import Notes
+from service.pace import Pace
 from service.serving import Serving
 
 P = ParamSpec("P")
@@ -34,8 +35,6 @@ INLINE_SECONDS = 0.01
 """Batches that are expected to take longer are worked on in a thread, and the loop goes on answering."""
 ALONE = 16
 """After so many batches of one request, most are not waited for any more; one in so many still is."""
-REMEMBERED = 8
-"""Batches by whose pace the next one's is foretold: the fastest, as a busy machine slows some down."""
 
 
 class Key(NamedTuple):
@@ -45,15 +44,39 @@ class Key(NamedTuple):
     reasons: int
 
 
+class Taken(NamedTuple):
+    """Jobs that are to be a batch, the number of their records, and those that were passed over: their time is up."""
+
+    jobs: list[Job]
+    rows: int
+    passed: list[Job]
+
+
 class Lane:
     """The small requests for one model that wait to be a batch."""
 
-    __slots__ = ("busy", "waiting")
+    __slots__ = ("busy", "pace", "waiting")
 
-    def __init__(self) -> None:
+    def __init__(self, pace: Pace) -> None:
+        self.pace = pace
         self.waiting: deque[Job] = deque()
         self.busy = False
-        """Whether a batch is in a thread."""
+        """Whether a thread works on it, which then is the one that takes from it."""
+
+    def take(self) -> Taken:
+        """The next batch: as many jobs as the pace allows, and at least one, if there is one in its time."""
+        jobs: list[Job] = []
+        passed: list[Job] = []
+        rows, most = 0, min(BATCH, self.pace.most)
+        waiting = self.waiting
+        while waiting and (not jobs or rows + waiting[0].rows <= most):
+            job = waiting.popleft()
+            if job.due():
+                jobs.append(job)
+                rows += job.rows
+            else:
+                passed.append(job)
+        return Taken(jobs, rows, passed)
 
 
 class Engine:
@@ -64,13 +87,44 @@ class Engine:
         self.seconds = seconds
         """How long a request may take that states no deadline."""
         self._metrics = metrics
-        self._threads = ThreadPoolExecutor(os.cpu_count() or 1, "kilter")
+        count = os.cpu_count() or 1
+        self._threads = ThreadPoolExecutor(count, "kilter")
+        self._batch_threads = ThreadPoolExecutor(count, "kilter-batch")
+        """Apart, so that batches of small requests need not wait for long ones."""
         self._lanes: dict[Key, Lane] = {}
         self._scheduled = False
         self._alone = 0
         """Batches in a row that were one request."""
-        self._paces: dict[tuple[str, bool], deque[tuple[float, int]]] = {}
-        """Seconds and records of the last batches of a model, without reasons and with."""
+        self._paces: dict[tuple[str, bool], Pace] = {}
+        """Of a model by its name, without reasons and with."""
+
+    def at_once(self, serving: Serving, tables: Sequence[Table], reasons: int, notes: Notes) -> list[Verdicts] | None:
+        """What `judge` would give, here and now, where requests have been coming one by one; None otherwise.
+
+        Waiting for the end of the loop's turn costs more than what is around a verdict. Every so often one waits all
+        the same, to find out whether it is still alone.
+        """
+        if self._alone < ALONE or self._lanes or len(tables) != 1:
+            return None
+        table = tables[0]
+        rows = table.rows
+        self._alone += 1
+        if table.problems or not 0 < rows <= SMALL or not self._alone % ALONE or not self.admission.fits(rows):
+            return None
+        pace = self._pace(serving, reasons)
+        if rows > pace.most or pace.expected(rows) > INLINE_SECONDS:
+            return None
+        if notes.deadline is not None and time.monotonic() >= notes.deadline:
+            return None
+        began = time.perf_counter()
+        verdicts = serving.detector.score(table, reasons=reasons)
+        seconds = time.perf_counter() - began
+        serving.judged(table, verdicts, seconds)
+        pace.learn(seconds, rows)
+        notes.records += rows
+        notes.anomalies += int(verdicts.anomaly.sum()) if rows > 1 else int(verdicts.anomaly.item())
+        notes.seconds += seconds
+        return [verdicts]
 
     async def judge(
         self,
@@ -92,51 +146,66 @@ class Engine:
         deadline = time.monotonic() + self.seconds if notes.deadline is None else notes.deadline
         rows = sum([table.rows for table in tables]) if isinstance(tables, list) else None
         held = rows or 0
+        pace = self._pace(serving, reasons)
+        if pace.queued:
+            self.admission.check_wait(pace.wait(held), deadline - time.monotonic())
         self.admission.enter(held, size)
+        pace.queued += held
         try:
             if rows is None or rows > SMALL:
-                return await self._long(serving, tables, reasons, Job([], 0, notes, deadline, receive, self._metrics))
+                job = Job([], 0, notes, deadline, receive, self._metrics)
+                return await self._long(serving, tables, reasons, job, pace)
             pieces = list(tables)
             check(serving, pieces, notes)
             job = Job(pieces, held, notes, deadline, receive, self._metrics)
+            if rows > pace.most:
+                return await self._long(serving, pieces, reasons, job, pace)
             key = Key(serving, reasons)
-            if self._direct(key, job):
-                return job.done.result()
             lane = self._lanes.get(key)
             if lane is None:
-                lane = self._lanes[key] = Lane()
+                lane = self._lanes[key] = Lane(pace)
             lane.waiting.append(job)
-            self._schedule()
+            if lane.busy:
+                job.watch()
+            else:
+                self._schedule()
             return await job.done
         finally:
+            pace.queued -= held
             self.admission.leave(held, size)
 
-    def _direct(self, key: Key, job: Job) -> bool:
-        """Judge a job here and now where requests have been coming one by one; otherwise it is to wait for its batch.
+    def turn_away(self, serving: Serving, reasons: int, notes: Notes) -> None:
+        """Raise RequestError if not even one record more could be judged in a request's time: it need not be read."""
+        pace = self._pace(serving, reasons)
+        if pace.queued:
+            left = self.seconds if notes.deadline is None else notes.deadline - time.monotonic()
+            self.admission.check_wait(pace.wait(1), left)
 
-        Waiting for the end of the loop's turn costs more than what is around a verdict. Every so often one waits all
-        the same, to find out whether it is still alone.
-        """
-        if self._alone < ALONE or self._lanes:
-            return False
-        self._alone += 1
-        if not self._alone % ALONE or self._expected(key, job.rows) > INLINE_SECONDS or job.late():
-            return False
-        self._answer(key, [job], attempt(key.serving, key.reasons, [job]))
-        return True
+    def learn(self, serving: Serving, seconds: float, rows: int, *, reasons: bool = False) -> None:
+        """Take in how long so many records of a model took."""
+        self._pace(serving, int(reasons)).learn(seconds, rows)
+
+    def _pace(self, serving: Serving, reasons: int) -> Pace:
+        name = (serving.detector.name, reasons > 0)
+        pace = self._paces.get(name)
+        if pace is None:
+            pace = self._paces[name] = Pace()
+        return pace
 
     async def run(self, work: Callable[P, T], /, *arguments: P.args, **options: P.kwargs) -> T:
         """What a function gives that is called in a thread."""
-        return await self._in_thread(lambda: work(*arguments, **options))
+        return await asyncio.get_running_loop().run_in_executor(self._threads, lambda: work(*arguments, **options))
 
-    def _in_thread(self, work: Callable[[], T]) -> asyncio.Future[T]:
-        return asyncio.get_running_loop().run_in_executor(self._threads, work)
-
-    async def _long(self, serving: Serving, tables: Iterable[Table], reasons: int, job: Job) -> list[Verdicts]:
-        if job.late():
+    async def _long(
+        self, serving: Serving, tables: Iterable[Table], reasons: int, job: Job, pace: Pace
+    ) -> list[Verdicts]:
+        if not job.due():
+            job.watch()
             return await job.done
         job.watch()
-        work = self._in_thread(lambda: judge_all(serving, tables, reasons, job))
+        work = asyncio.get_running_loop().run_in_executor(
+            self._threads, lambda: judge_all(serving, tables, reasons, job, pace)
+        )
 
         def finished(work: asyncio.Future[list[Verdicts]]) -> None:
             error = work.exception()
@@ -156,36 +225,41 @@ class Engine:
         for key, lane in list(self._lanes.items()):
             if not lane.busy:
                 self._next(key, lane)
-            for job in lane.waiting:
-                job.watch()
 
     def _next(self, key: Key, lane: Lane) -> None:
         """Judge the next batch of a lane, here or in a thread."""
-        jobs: list[Job] = []
-        rows = 0
-        while lane.waiting and (not jobs or rows + lane.waiting[0].rows <= BATCH):
-            job = lane.waiting.popleft()
-            if not job.late():
-                jobs.append(job)
-                rows += job.rows
+        taken = lane.take()
+        jobs = taken.jobs
         self._alone = self._alone + 1 if len(jobs) == 1 and len(self._lanes) == 1 else 0
-        if jobs and self._expected(key, rows) > INLINE_SECONDS:
+        threaded = bool(jobs) and lane.pace.expected(taken.rows) > INLINE_SECONDS
+        if jobs and not threaded:
+            self._answer(lane.pace, jobs, attempt(key.serving, key.reasons, jobs))
+        for job in (*taken.passed, *lane.waiting, *jobs):
+            job.watch()
+        if threaded:
             lane.busy = True
-            for job in jobs:
-                job.watch()
-            work = self._in_thread(lambda: attempt(key.serving, key.reasons, jobs))
-            work.add_done_callback(lambda work: self._finished(key, lane, jobs, work.result()))
-            return
-        if jobs:
-            self._answer(key, jobs, attempt(key.serving, key.reasons, jobs))
-        if lane.waiting:
+            self._batch_threads.submit(self._work, asyncio.get_running_loop(), key, lane, taken)
+        elif lane.waiting:
             self._schedule()
         else:
             del self._lanes[key]
 
-    def _finished(self, key: Key, lane: Lane, jobs: Sequence[Job], outcome: Outcome) -> None:
+    def _work(self, loop: asyncio.AbstractEventLoop, key: Key, lane: Lane, taken: Taken) -> None:
+        """In a thread, judge batch after batch of a lane: a loop that is busy with others holds up none.
+
+        All of its jobs are watched, so that those which are passed over are told by their own timers.
+        """
+        while taken.jobs:
+            outcome = attempt(key.serving, key.reasons, taken.jobs)
+            lane.pace.learn(outcome.seconds, taken.rows)
+            loop.call_soon_threadsafe(answer, taken.jobs, outcome)
+            if lane.pace.expected(1) <= INLINE_SECONDS:
+                break
+            taken = lane.take()
+        loop.call_soon_threadsafe(self._rested, lane)
+
+    def _rested(self, lane: Lane) -> None:
         lane.busy = False
-        self._answer(key, jobs, outcome)
         self._schedule()
 
     def _schedule(self) -> None:
@@ -193,29 +267,17 @@ class Engine:
             self._scheduled = True
             asyncio.get_running_loop().call_soon(self._flush)
 
-    def _expected(self, key: Key, rows: int) -> float:
-        """The seconds that a batch is going to take."""
-        paces = self._paces.get((key.serving.detector.name, key.reasons > 0))
-        if not paces:
-            return 0.0
-        seconds, last = paces[-1]
-        if seconds * max(1.0, rows / last) <= INLINE_SECONDS:
-            return seconds
-        return min(seconds * max(1.0, rows / last) for seconds, last in paces)
+    def _answer(self, pace: Pace, jobs: Sequence[Job], outcome: Outcome) -> None:
+        pace.learn(outcome.seconds, sum([job.rows for job in jobs]))
+        answer(jobs, outcome)
 
-    def learn(self, serving: Serving, seconds: float, rows: int, *, reasons: bool = False) -> None:
-        """Take in how long so many records of a model took."""
-        paces = self._paces.get((serving.detector.name, reasons))
-        if paces is None:
-            paces = self._paces[serving.detector.name, reasons] = deque(maxlen=REMEMBERED)
-        paces.append((seconds, max(1, rows)))
 
-    def _answer(self, key: Key, jobs: Sequence[Job], outcome: Outcome) -> None:
-        self.learn(key.serving, outcome.seconds, sum([job.rows for job in jobs]), reasons=key.reasons > 0)
-        for job, result in zip(jobs, outcome.results, strict=True):
-            if job.done.done():
-                continue
-            if isinstance(result, Exception):
-                job.done.set_exception(result)
-            else:
-                job.done.set_result(result)
+def answer(jobs: Sequence[Job], outcome: Outcome) -> None:
+    """Give jobs what became of them."""
+    for job, result in zip(jobs, outcome.results, strict=True):
+        if job.done.done():
+            continue
+        if isinstance(result, Exception):
+            job.done.set_exception(result)
+        else:
+            job.done.set_result(result)

@@ -2,7 +2,9 @@
 
 import asyncio
 import time
-from collections.abc import Coroutine
+import types
+from collections.abc import Coroutine, Generator
+from functools import partial
 from typing import Any
 
 from starlette.requests import ClientDisconnect
@@ -90,7 +92,15 @@ class Intake:
 
 
 async def _within(seconds: float, reading: Coroutine[Any, Any, bytes]) -> bytes:
-    """What reading gives. Raises RequestError if it takes longer; `asyncio.timeout` would take longer than reading."""
+    """What reading gives, which is begun here. Raises RequestError if it takes longer.
+
+    A short body is there when it is asked for, and then costs no timer; `asyncio.timeout` would cost more than reading.
+    """
+    try:
+        awaited = reading.send(None)
+    except StopIteration as ended:
+        found: bytes = ended.value
+        return found
     task = asyncio.current_task()
     fired = False
 
@@ -102,7 +112,7 @@ async def _within(seconds: float, reading: Coroutine[Any, Any, bytes]) -> bytes:
 
     timer = asyncio.get_running_loop().call_later(seconds, end)
     try:
-        return await reading
+        return await _rest(reading, awaited)
     except asyncio.CancelledError:
         if not fired or task is None or task.uncancel() > 0:
             raise
@@ -110,3 +120,23 @@ async def _within(seconds: float, reading: Coroutine[Any, Any, bytes]) -> bytes:
         raise RequestError(SLOW_BODY, told) from None
     finally:
         timer.cancel()
+
+
+@types.coroutine
+def _rest(reading: Coroutine[Any, Any, bytes], awaited: Any) -> Generator[Any, Any, bytes]:
+    """What a coroutine gives that has begun, and waits for something."""
+    while True:
+        try:
+            came = yield awaited
+        except GeneratorExit:
+            reading.close()
+            raise
+        except BaseException as error:
+            step = partial(reading.throw, error)
+        else:
+            step = partial(reading.send, came)
+        try:
+            awaited = step()
+        except StopIteration as ended:
+            found: bytes = ended.value
+            return found

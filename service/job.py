@@ -38,14 +38,9 @@ class Job:
         self._metrics = metrics
         self._watched = False
 
-    def late(self) -> bool:
-        """Whether its time has run out; if so, its client is told."""
-        if self.done.done():
-            return True
-        if time.monotonic() < self.deadline:
-            return False
-        self._expire()
-        return True
+    def due(self) -> bool:
+        """Whether it is still to be judged; asked in any thread."""
+        return not self.done.done() and time.monotonic() < self.deadline
 
     def watch(self) -> None:
         """From now on, end it once its time runs out or its client has left: it is going to wait."""

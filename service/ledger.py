@@ -3,11 +3,13 @@
 import asyncio
 import logging
 import time
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from prometheus_client import Histogram
 from starlette.types import Scope
 
+from service.body import headers
+from service.logs import Line
 from service.metrics import Metrics
 from service.notes import notes_of
 from service.telemetry import Traced, trace_id
@@ -55,31 +57,55 @@ class Ledger:
     def settle(self) -> None:
         """Write what waits."""
         waiting, self._waiting = self._waiting, []
+        lines: list[Line] = []
+        telling = log.isEnabledFor(logging.INFO)
         for entry in waiting:
-            self._write(entry)
+            self._observe(entry)
+            if entry.route in QUIET:
+                self._tell(entry)
+            elif telling:
+                lines.append((entry.at, fields_of(entry)))
+        if lines:
+            log.handle(_record(logging.INFO, {"lines": lines}))
 
     def _write(self, entry: Entry) -> None:
+        self._observe(entry)
+        self._tell(entry)
+
+    def _observe(self, entry: Entry) -> None:
         route, status, traced = entry.route, entry.status, entry.traced
         duration = self._durations.get((route, status))
         if duration is None:
             duration = self._durations[route, status] = self._requests.labels(route, str(status))
         duration.observe(entry.seconds, {"trace_id": traced.trace_id} if traced and traced.sampled else None)
-        level = logging.DEBUG if route in QUIET else logging.INFO
-        if not log.isEnabledFor(level):
-            return
-        fields = {
-            "request_id": entry.request_id,
-            "method": entry.scope["method"],
-            "path": entry.scope["path"][:200],
-            "status": status,
-            "milliseconds": round(entry.seconds * 1000, 3),
-            **notes_of(entry.scope).fields(),
-            **trace_fields(traced, entry.scope),
-        }
-        # As `log.log` does, but for the place in the code, whose search takes as long as all the rest.
-        record = log.makeRecord(log.name, level, __file__, 0, "request", (), None, extra={"fields": fields})
-        record.created = entry.at
-        log.handle(record)
+
+    def _tell(self, entry: Entry) -> None:
+        level = logging.DEBUG if entry.route in QUIET else logging.INFO
+        if log.isEnabledFor(level):
+            record = _record(level, {"fields": fields_of(entry)})
+            record.created = entry.at
+            log.handle(record)
+
+
+def _record(level: int, extra: dict[str, Any]) -> logging.LogRecord:
+    """As `log.log` makes it, but for the place in the code, whose search takes as long as all the rest."""
+    return log.makeRecord(log.name, level, __file__, 0, "request", (), None, extra=extra)
+
+
+def fields_of(entry: Entry) -> dict[str, Any]:
+    """What the log line of a request holds."""
+    scope = entry.scope
+    fields = {
+        "request_id": entry.request_id,
+        "method": scope["method"],
+        "path": scope["path"][:200],
+        "status": entry.status,
+        "milliseconds": round(entry.seconds * 1000, 3),
+        **notes_of(scope).fields(),
+    }
+    if entry.traced is not None or b"traceparent" in headers(scope):
+        fields |= trace_fields(entry.traced, scope)
+    return fields
 
 
 def trace_fields(traced: Traced | None, scope: Scope) -> dict[str, str]:

@@ -7,13 +7,21 @@ from typing import Any
 
 import msgspec
 
+_ENCODER = msgspec.json.Encoder()
+Line = tuple[float, dict[str, Any]]
+"""Unix time and fields of one of many lines that are told as one record: each by itself takes three times as long."""
+
 
 class JsonFormatter(logging.Formatter):
-    """Time, level, logger, message and whatever `extra={"fields": {...}}` adds."""
+    """Time, level, logger, message and whatever `extra={"fields": {...}}` adds; `extra={"lines": [...]}` many times."""
 
     def format(self, record: logging.LogRecord) -> str:
+        many: list[Line] | None = getattr(record, "lines", None)
+        if many is not None:
+            head = {"level": record.levelname.lower(), "logger": record.name, "message": record.getMessage()}
+            return _ENCODER.encode_lines([{"time": _time(at), **head, **fields} for at, fields in many])[:-1].decode()
         line: dict[str, Any] = {
-            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "time": _time(record.created),
             "level": record.levelname.lower(),
             "logger": record.name,
             "message": record.getMessage(),
@@ -21,7 +29,11 @@ class JsonFormatter(logging.Formatter):
         }
         if record.exc_info and record.exc_info[0]:
             line["exception"] = where(record.exc_info[1])
-        return msgspec.json.encode(line).decode()
+        return _ENCODER.encode(line).decode()
+
+
+def _time(at: float) -> str:
+    return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds")
 
 
 def where(error: BaseException | None) -> str:

@@ -10,7 +10,7 @@ from service.shadow_metrics import ShadowTallies
 from service.version_gauges import VersionGauges
 
 SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
-SHED = ("records", "bytes", "deadline", "left")
+SHED = ("records", "bytes", "wait", "deadline", "left")
 """Why a request is not judged."""
 RECORDS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 
@@ -76,8 +76,9 @@ class Metrics:
         )
         shed = Counter(
             "kilter_requests_shed",
-            "Requests that were not judged: too many records or bytes in flight, the deadline passed, or the client "
-            "left first. The alerts KilterRequestsShed and KilterRequestsLate, and the dashboard.",
+            "Requests that were not judged: too many records or bytes in flight, a wait that would outlast the "
+            "deadline, the deadline passed, or the client left first. The alerts KilterRequestsShed and "
+            "KilterRequestsLate, and the dashboard.",
             ("reason",),
             registry=registry,
         )

@@ -66,9 +66,14 @@ class ScoreEndpoint:
         hold = self._intake.hold()
         try:
             content = await self._intake.read(scope, receive, hold)
+            self._engine.turn_away(serving, reasons, notes)
             small = len(content) <= INLINE_BYTES
             form = await self._form(serving, kind, back, content, small)
-            judged = await self._engine.judge(serving, form.tables, reasons, notes, size=0, receive=receive)
+            judged = (
+                self._engine.at_once(serving, form.tables, reasons, notes) if isinstance(form.tables, list) else None
+            )
+            if judged is None:
+                judged = await self._engine.judge(serving, form.tables, reasons, notes, size=0, receive=receive)
             answer = form.write(judged) if small else await self._engine.run(form.write, judged)
             coding = ""
             if len(answer) >= encodings.PAYS:

@@ -1,10 +1,11 @@
 """From records to the answer of the score route."""
 
 from collections.abc import Iterable, Sequence
-from itertools import repeat
+from itertools import chain, repeat
 from typing import Annotated
 
 import msgspec
+import numpy as np
 
 from service.detector import Detector, Problem, Reason, Verdicts
 from service.problems import BAD_RECORDS, LISTED, RequestError
@@ -59,6 +60,23 @@ def part(verdicts: Verdicts, start: int, stop: int) -> Verdicts:
         verdicts.features[rows],
         None if verdicts.threshold is None else verdicts.threshold[rows],
         None if verdicts.tail_probability is None else verdicts.tail_probability[rows],
+    )
+
+
+def whole(pieces: Sequence[Verdicts]) -> Verdicts:
+    """Consecutive verdicts of one model as one: the inverse of `part`."""
+    if len(pieces) == 1:
+        return pieces[0]
+    score, p_value, anomaly, reasons, _, features, threshold, tail = zip(*pieces, strict=True)
+    return Verdicts(
+        np.concatenate(score),
+        np.concatenate(p_value),
+        np.concatenate(anomaly),
+        None if reasons[0] is None else list(chain.from_iterable(reasons)),
+        [],
+        np.concatenate(features),
+        None if threshold[0] is None else np.concatenate(threshold),
+        None if tail[0] is None else np.concatenate(tail),
     )
 
 

@@ -15,8 +15,11 @@ import uvicorn
 
 from benchmarks.servers import NAME
 from service.app import create_app
+from service.commands.serve import SWITCH_SECONDS
+from service.corked import Protocol
 from service.detector import load
 from service.detector.runtime import Matrix, Program
+from service.ledger import DELAY, Ledger
 from service.logs import config
 from service.metrics import Metrics
 from service.registry import Registry
@@ -44,11 +47,13 @@ def main(milliseconds: float, per: Literal["batch", "record"]) -> None:
     detector = load(settings.models / NAME)
     detector.scorer.program = Slowed(detector.scorer.program, milliseconds / 1000, per)
     metrics = Metrics()
-    app = create_app(settings, Registry(metrics, [detector]), metrics)
+    app = create_app(settings, Registry(metrics, [detector]), metrics, ledger=Ledger(metrics, DELAY))
+    sys.setswitchinterval(SWITCH_SECONDS)
     uvicorn.run(
         app,
         host=settings.host,
         port=settings.port,
+        http=Protocol,
         log_config=None,
         access_log=False,
         server_header=False,

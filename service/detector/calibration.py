@@ -1,5 +1,8 @@
 """Split-conformal calibration: what a score means, in terms of held-out normal records."""
 
+import math
+from array import array
+from bisect import bisect_left
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
@@ -9,6 +12,9 @@ import numpy.typing as npt
 
 from service.detector.errors import KilterError
 from service.detector.tail import Tail
+
+LARGE = 2.0**52
+"""From here on every float is a whole number."""
 
 
 class Judged(NamedTuple):
@@ -89,6 +95,10 @@ class Calibration:
 
     def judge(self, scores: npt.NDArray[np.float64]) -> "Judged":
         """`p_values`, `anomalies` and `tail_probabilities` of the scores."""
+        if len(scores) == 1:
+            one = self._one(scores.item())
+            if one is not None:
+                return one
         scores = rounded(scores, self.digits)
         counts = self._counts(scores)
         p_value, anomaly = counts / (self.size + 1), counts <= self.rank
@@ -100,6 +110,24 @@ class Calibration:
         beyond = lowest <= self._tail_count
         return Judged(p_value, anomaly, self.tail.probabilities(scores) if beyond else np.full(len(scores), np.nan))
 
+    @cached_property
+    def _ascending(self) -> "array[float]":
+        """The calibration scores as Python looks them up fastest."""
+        return array("d", self.scores.tobytes())
+
+    def _one(self, score: float) -> Judged | None:
+        """The same of one score, to the last bit, in a third of the time; None where that is not worth its while."""
+        found = whole(score * 10.0**self.digits)
+        if found is None:
+            return None
+        score = found / 10.0**self.digits
+        count = 1 + self.size - bisect_left(self._ascending, score)
+        p_value, anomaly = np.array([count / (self.size + 1)]), np.array([count <= self.rank])
+        if self.tail is None:
+            return Judged(p_value, anomaly, None)
+        beyond = count <= self._tail_count
+        return Judged(p_value, anomaly, self.tail.probabilities(np.array([score])) if beyond else np.array([np.nan]))
+
     def tail_probabilities(self, scores: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
         """The estimates of `service.detector.tail` beyond its start; NaN up to there, and where there is no tail."""
         if self.tail is None:
@@ -110,8 +138,17 @@ class Calibration:
 def rounded(scores: npt.NDArray[np.float64], digits: int) -> npt.NDArray[np.float64]:
     """What `numpy.round` gives, in half its time for one score."""
     unit = 10.0**digits
-    whole: npt.NDArray[np.float64] = np.rint(scores * unit)
-    return whole / unit
+    if len(scores) == 1:
+        found = whole(scores.item() * unit)
+        if found is not None:
+            return np.array([found / unit])
+    units: npt.NDArray[np.float64] = np.rint(scores * unit)
+    return units / unit
+
+
+def whole(value: float) -> float | None:
+    """What `numpy.rint` gives for a number; None for one that is not finite or too large to have a fraction."""
+    return math.copysign(round(value), value) if -LARGE < value < LARGE else None
 
 
 def needed(target_fpr: float) -> int:

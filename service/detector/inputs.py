@@ -39,6 +39,18 @@ def join(tables: Sequence[Table]) -> Table:
     return Table({name: np.concatenate([table.columns[name] for table in tables]) for name in names}, rows, [])
 
 
+def cut(table: Table, start: int, stop: int) -> Table:
+    """The rows of a table without problems from `start` up to `stop`, or to its end."""
+    if start == 0 and stop >= table.rows:
+        return table
+    rows = slice(start, stop)
+    columns = table.columns
+    if isinstance(columns, Grid):
+        others = {name: values[rows] for name, values in columns.others.items()}
+        return Table(Grid(columns.layout, columns.matrix[rows], others), min(stop, table.rows) - start, [])
+    return Table({name: values[rows] for name, values in columns.items()}, min(stop, table.rows) - start, [])
+
+
 def from_records(schema: Schema, records: Sequence[Any]) -> Table:
     """Read records as JSON gives them: numbers, strings, booleans and None for a missing value."""
     problems: list[Problem] = []

@@ -57,7 +57,13 @@ class InferEndpoint:
                 work = work._replace(tables=list(work.tables))
             else:
                 work = await self._engine.run(self._read, detector, content, stated)
-            judged = await self._engine.judge(serving, work.tables, work.reasons, notes, size=0, receive=receive)
+            judged = (
+                self._engine.at_once(serving, work.tables, work.reasons, notes)
+                if isinstance(work.tables, list)
+                else None
+            )
+            if judged is None:
+                judged = await self._engine.judge(serving, work.tables, work.reasons, notes, size=0, receive=receive)
             made: tuple[bytes, int | None]
             if small:
                 made = answer(detector, judged, work.wanted)

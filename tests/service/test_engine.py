@@ -3,7 +3,8 @@
 import asyncio
 import time
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import replace
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -13,12 +14,15 @@ from hypothesis import strategies as st
 from starlette.requests import ClientDisconnect
 
 from service.admission import Admission
+from service.batch import judge_all
 from service.detector import Detector, Verdicts
 from service.detector.inputs import Table
 from service.detector.runtime import Matrix
 from service.engine import INLINE_SECONDS, Engine
+from service.job import Job
 from service.metrics import Metrics
 from service.notes import Notes
+from service.pace import Pace
 from service.problems import BAD_RECORDS, OUT_OF_TIME, OVERLOADED, RequestError
 from service.registry import Registry
 from service.serving import Serving
@@ -46,11 +50,20 @@ class Counting(Squares):
 class Setting:
     """An engine and a model that serves, to be used within one event loop."""
 
-    def __init__(self, program: Squares | None = None, records: int = 1000, size: int = 10_000, seconds: float = 30.0):
+    def __init__(
+        self,
+        program: Squares | None = None,
+        records: int = 1000,
+        size: int = 10_000,
+        seconds: float = 30.0,
+        learned: tuple[float, int] = (1e-4, 10),
+    ):
         self.metrics = Metrics()
         self.serving: Serving = Registry(self.metrics, [detector(program=program)]).all[0]
         self.detector: Detector = self.serving.detector
         self.engine = Engine(Admission(records, size, self.metrics), self.metrics, seconds)
+        for reasons in (False, True):
+            self.engine.learn(self.serving, *learned, reasons=reasons)
 
     def table(self, values: Sequence[float | None]) -> Table:
         return self.detector.table([RECORD | {"amount": value} for value in values])
@@ -166,9 +179,7 @@ def test_a_request_whose_time_is_over_is_not_judged() -> None:
 
 def slow(seconds: float = 0.2) -> Setting:
     """A setting whose model is known to be slow."""
-    setting = Setting(Counting(seconds))
-    setting.engine.learn(setting.serving, seconds, 1)
-    return setting
+    return Setting(Counting(seconds), learned=(seconds, 1))
 
 
 def test_no_answer_comes_after_its_deadline() -> None:
@@ -186,7 +197,7 @@ def test_no_answer_comes_after_its_deadline() -> None:
 
 def test_the_loop_goes_on_while_a_slow_model_works() -> None:
     """And what arrives meanwhile is the next batch."""
-    setting = slow()
+    setting = slow(0.08)
     ticks = 0
 
     async def tick() -> None:
@@ -204,9 +215,9 @@ def test_the_loop_goes_on_while_a_slow_model_works() -> None:
 
     asyncio.run(together())
     assert isinstance(program := setting.detector.scorer.program, Counting)
-    assert program.sizes == [1, 5]
+    assert program.sizes == [1, 2, 3]
     assert ticks > 5
-    assert INLINE_SECONDS < 0.2
+    assert INLINE_SECONDS < 0.08
 
 
 def test_the_work_of_a_client_that_left_is_dropped() -> None:
@@ -221,7 +232,7 @@ def test_the_work_of_a_client_that_left_is_dropped() -> None:
         first = asyncio.create_task(setting.judge([1.0]))
         await asyncio.sleep(0.01)
         with pytest.raises(ClientDisconnect):
-            await setting.judge([2.0, 3.0], receive=receive)
+            await setting.judge([2.0], receive=receive)
         assert setting.engine.admission.records == 1
         await first
 
@@ -250,3 +261,117 @@ def test_a_long_request_is_judged_by_itself_in_its_order(lazy: bool) -> None:
     assert [problem.row for problem in caught.value.problems] == [300]
     with pytest.raises(RequestError, match="no records"):
         asyncio.run(judge([setting.table([])]))
+
+
+def test_what_cannot_be_answered_in_time_is_refused_at_once() -> None:
+    """By what is in flight and how fast the model is; Retry-After tells the wait, and nothing is dropped later."""
+    setting = Setting(Counting(), learned=(0.05, 1))
+
+    async def flood() -> list[Any]:
+        deadline = time.monotonic() + 10
+        judging = (setting.judge([1.0], deadline=deadline) for _ in range(400))
+        return await asyncio.gather(*judging, return_exceptions=True)
+
+    found = asyncio.run(flood())
+    refused = [answer for answer in found if isinstance(answer, RequestError)]
+    assert 0 < len(found) - len(refused) <= 160  # of 0.05 s each, in four fifths of 10 s
+    assert {answer.kind for answer in refused} == {OVERLOADED}
+    waits = {int((answer.headers or {})["Retry-After"]) for answer in refused}
+    assert waits <= set(range(1, 10))
+    assert setting.shed("wait") == len(refused)
+    assert setting.shed("deadline") == 0
+
+
+def test_a_request_that_comes_alone_is_always_tried() -> None:
+    """A model that was slow may have become fast, which only a batch can tell; before its body is read as well."""
+    setting = Setting(Counting(), learned=(60.0, 1))
+
+    async def one_by_one() -> None:
+        for _ in range(3):
+            notes = Notes(deadline=time.monotonic() + 5)
+            setting.engine.turn_away(setting.serving, 0, notes)
+            await setting.judge([1.0], deadline=notes.deadline)
+        waiting = asyncio.create_task(setting.judge([1.0]))
+        await asyncio.sleep(0)
+        setting.engine.learn(setting.serving, 60.0, 1)
+        with pytest.raises(RequestError) as caught:
+            setting.engine.turn_away(setting.serving, 0, Notes(deadline=time.monotonic() + 5))
+        assert caught.value.kind is OVERLOADED
+        assert caught.value.headers == {"Retry-After": "120"}
+        await waiting
+
+    asyncio.run(one_by_one())
+
+
+@pytest.mark.parametrize(("learned", "first"), [((0.05, 1), 2), ((0.5, 1), 1), ((0.001, 1), 40)])
+def test_a_batch_has_as_many_records_as_its_model_may_judge_at_a_time(learned: tuple[float, int], first: int) -> None:
+    """At least one; all the others follow."""
+    setting = Setting(Counting(), learned=learned)
+
+    async def together() -> None:
+        await asyncio.gather(*(setting.judge([float(i)]) for i in range(40)))
+
+    asyncio.run(together())
+    assert isinstance(program := setting.detector.scorer.program, Counting)
+    assert program.sizes[0] == first
+    assert sum(program.sizes) == 40
+
+
+@given(st.integers(2, 600), st.sampled_from([0, 2]), st.sampled_from([(0.05, 1), (0.5, 1), (0.1, 7)]))
+def test_in_pieces_a_request_gets_what_it_gets_at_once(count: int, reasons: int, learned: tuple[float, int]) -> None:
+    """One whose records are too many for a batch of its slow model is judged piece by piece, to the same verdicts."""
+    setting = Setting(Counting(), learned=learned)
+    values = [float(i % 97) for i in range(count)]
+    found = asyncio.run(setting.judge(values, reasons))
+    assert same(found, setting.detector.score(setting.table(values), reasons=reasons))
+
+
+def test_a_request_that_has_ended_is_judged_no_further() -> None:
+    """Between two pieces it is looked at; what was judged of it is not counted."""
+
+    class Ending(Counting):
+        job: Job
+
+        def run(self, x: Matrix, outputs: Sequence[str]) -> list[Floats]:
+            found = super().run(x, outputs)
+            if len(self.sizes) == 3:
+                self.job.done.cancel()
+            return found
+
+    program = Ending()
+    setting = Setting(program)
+
+    async def judge() -> list[Verdicts]:
+        notes = Notes()
+        program.job = Job([], 0, notes, time.monotonic() + 10, None, setting.metrics)
+        slow = Mired()
+        table = setting.table([1.0] * 50)
+        found = judge_all(setting.serving, [table, table], 0, program.job, slow)
+        assert notes.records == 0
+        return found
+
+    assert asyncio.run(judge()) == []
+    assert program.sizes == [1, 1, 1]
+
+
+class Mired(Pace):
+    """The pace of a model that never gets faster than one record at a time."""
+
+    def learn(self, seconds: float, rows: int) -> None:
+        super().learn(max(seconds, 1.0), min(rows, 1))
+
+
+def test_a_fault_beside_the_model_stops_nobody_else() -> None:
+    """What fails while verdicts are counted fails its request, in a thread too, and the next ones are judged."""
+    setting = Setting(Counting(), learned=(0.05, 1))
+    broken = replace(setting.serving, metrics=cast(Any, None))
+
+    async def both() -> list[Any]:
+        table = setting.table([1.0])
+        failed = [setting.engine.judge(broken, [table], 0, Notes(), size=1) for _ in range(3)]
+        return await asyncio.gather(*failed, setting.judge([2.0]), return_exceptions=True)
+
+    *failed, good = asyncio.run(both())
+    assert all(isinstance(one, AttributeError) for one in failed)
+    assert same(good, setting.detector.score(setting.table([2.0])))
+    assert setting.engine.admission.records == 0

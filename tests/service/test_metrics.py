@@ -40,14 +40,15 @@ def value(http: Client, name: str, **labels: str) -> float | None:
 def test_records_are_counted_by_their_result() -> None:
     """Normal, anomalous, and rejected because they do not fit; of a refused request nobody else counts."""
     with client() as http:
+        http.post(SCORE, json=RECORD)  # by itself, as the first one ever is
         http.post(SCORE, json={"records": [RECORD, RECORD, STRANGE]})
         http.post(SCORE, json={"records": [RECORD, {"amount": "x"}, {}]})
         http.post(SCORE, content=b"rubbish")
         counts = [value(http, "kilter_records_total", **MODEL, result=r) for r in ("normal", "anomalous", "rejected")]
-        assert counts == [2, 1, 2]
-        assert value(http, "kilter_batch_records_sum", **MODEL) == 3
-        assert value(http, "kilter_batch_records_count", **MODEL) == 1
-        assert value(http, "kilter_inference_duration_seconds_count", **MODEL) == 1
+        assert counts == [3, 1, 2]
+        assert value(http, "kilter_batch_records_sum", **MODEL) == 4
+        assert value(http, "kilter_batch_records_count", **MODEL) == 2
+        assert value(http, "kilter_inference_duration_seconds_count", **MODEL) == 2
 
 
 def test_fields_without_a_value_and_unseen_levels_are_counted() -> None:
