@@ -55,9 +55,9 @@ def test_ports_are_open_to_this_machine_alone() -> None:
 
 
 def test_the_service_has_time_to_answer_what_it_accepted() -> None:
-    """More than its own limit."""
+    """More than its own limits."""
     seconds = int(services("compose.yaml")["kilter"]["stop_grace_period"].removesuffix("s"))
-    assert seconds > Settings.model_fields["shutdown_seconds"].default
+    assert seconds > sum(Settings.model_fields[name].default for name in ("drain_seconds", "shutdown_seconds"))
 
 
 def test_rules_in_haste_differ_in_their_times_alone(tmp_path: Path) -> None:

@@ -11,6 +11,9 @@ import kubernetes_validate
 import pytest
 import yaml
 
+from service.auth import METRICS_PATH
+from service.settings import PREFIX, Settings
+
 ROOT = Path(__file__).parents[2]
 KUBERNETES = ROOT / "deploy" / "kubernetes"
 VERSIONS = ("1.31", kubernetes_validate.latest_version())
@@ -113,16 +116,15 @@ def test_a_pod_has_time_to_answer_before_it_ends() -> None:
     pod = spec["template"]["spec"]
     (container,) = pod["containers"]
     (shutdown,) = [int(e["value"]) for e in container["env"] if e["name"] == "KILTER_SHUTDOWN_SECONDS"]
+    drain = Settings.model_fields["drain_seconds"].default
     wait = container["lifecycle"]["preStop"]["sleep"]["seconds"]
-    assert wait + shutdown + 5 <= pod["terminationGracePeriodSeconds"]
+    assert wait + drain + shutdown + 5 <= pod["terminationGracePeriodSeconds"]
     assert spec["strategy"]["rollingUpdate"]["maxUnavailable"] == 0
 
 
 @pytest.mark.parametrize("folder", FOLDERS)
 def test_every_setting_is_one_of_the_service(folder: str) -> None:
     """A variable `KILTER_*` that is set in a manifest is a field of the settings."""
-    from service.settings import PREFIX, Settings
-
     for spec in specs(rendered(folder)):
         names = [e["name"] for container in spec["containers"] for e in container.get("env", [])]
         ours = {name.removeprefix(PREFIX).lower() for name in names if name.startswith(PREFIX)}
@@ -182,3 +184,33 @@ def test_tokens_come_from_a_secret_that_may_change() -> None:
     assert "subPath" not in mounts["tokens"]
     assert {one["name"] for one in pod["volumes"]} == mounts.keys() == {"models", "tokens"}
     assert not [one for one in rendered("overlays/tokens") if one["kind"] == "Secret"]
+
+
+@pytest.mark.skipif(shutil.which("kubectl") is None, reason="overlays are applied by kubectl kustomize")
+def test_metrics_have_a_port_that_prometheus_alone_reaches() -> None:
+    """The setting, the pod's port, the Service's, what is scraped and what the policy lets in are the same."""
+    found = rendered("overlays/monitoring")
+    (container,) = the("Deployment", "overlays/monitoring")["spec"]["template"]["spec"]["containers"]
+    number = next(int(one["value"]) for one in container["env"] if one["name"] == "KILTER_METRICS_PORT")
+    assert {"name": "metrics", "containerPort": number} in container["ports"]
+    ports = {one["name"]: one for one in the("Service", "overlays/monitoring")["spec"]["ports"]}
+    assert ports["metrics"] == {"name": "metrics", "port": number, "targetPort": "metrics"}
+    assert ports["http"]["targetPort"] == "http"
+    (endpoint,) = the("ServiceMonitor", "overlays/monitoring")["spec"]["endpoints"]
+    assert (endpoint["port"], endpoint["path"]) == ("metrics", METRICS_PATH)
+    let = {one["metadata"]["name"]: one["spec"]["ingress"] for one in found if one["kind"] == "NetworkPolicy"}
+    assert [[port["port"] for port in rule["ports"]] for rule in let["kilter-monitoring"]] == [["metrics"]]
+    assert [[port["port"] for port in rule["ports"]] for rule in let["kilter"]] == [["http"]]
+
+
+@pytest.mark.skipif(shutil.which("kubectl") is None, reason="overlays are applied by kubectl kustomize")
+def test_prometheus_may_be_given_a_token(tmp_path: Path) -> None:
+    """By the patch that stands commented out: what is scraped stays the same, and a Secret's token is sent."""
+    copied = tmp_path / "kubernetes"
+    shutil.copytree(KUBERNETES, copied)
+    place = copied / "overlays" / "monitoring" / "kustomization.yaml"
+    place.write_text(place.read_text().replace("# - path: authorization.yaml", "- path: authorization.yaml"))
+    done = subprocess.run(["kubectl", "kustomize", place.parent], capture_output=True, text=True, check=True)
+    (endpoint,) = next(one for one in objects(done.stdout) if one["kind"] == "ServiceMonitor")["spec"]["endpoints"]
+    assert endpoint.pop("authorization") == {"credentials": {"name": "kilter-prometheus", "key": "token"}}
+    assert [endpoint] == the("ServiceMonitor", "overlays/monitoring")["spec"]["endpoints"]
