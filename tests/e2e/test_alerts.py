@@ -1,7 +1,6 @@
 """Alerts from the service to the webhook and back to silence, through a real Prometheus and a real Alertmanager.
 
-The rules, routes and dashboard are those of deploy/, in haste: see `tests.support.monitoring`. Overload has no
-test here before the service can refuse load.
+The rules, routes and dashboard are those of deploy/, in haste: see `tests.support.monitoring`.
 """
 
 import json
@@ -12,19 +11,32 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
+from service.detector import artifact, store
+from tests.support.flood import CLIENTS, Flood
 from tests.support.monitoring import DEPLOY, Stack, Traffic, fetch, hastened, stack, wait_for
 
+MOST_RECORDS = 1_200
+"""In flight at once; more than any test but the one of the flood asks for."""
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 
 
 @pytest.fixture(scope="module")
 def running(models_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """The stack, serving a copy of the model `plant`."""
+    """The stack, serving a copy of the model `plant` with another in its shadow, and with little room."""
     folder = tmp_path_factory.mktemp("stack")
     models = Path(shutil.copytree(models_folder, folder / "models"))
-    with stack(models, folder) as found:
+    store.pin(models / "plant", 1)
+    known = artifact.read(models / "plant" / "1")
+
+    def copy(version: int) -> dict[str, bytes]:
+        manifest = msgspec.structs.replace(known.manifest, version=version)
+        return artifact.pack(manifest, known.tensors, known.programs, known.probes)
+
+    store.add(models, "plant", copy)
+    with stack(models, folder, shadow="plant=latest", max_inflight_records=str(MOST_RECORDS)) as found:
         yield found
 
 
@@ -139,3 +151,17 @@ def test_a_service_that_is_killed_is_told_and_silences_the_rest(running: Stack, 
     assert told == {"KilterDown"}
     running.service.start()
     resolved(running, "/on-call", "KilterDown", since)
+
+
+# The last test: what it burns of the budget of errors is remembered for minutes.
+def test_a_flood_is_refused_and_told_to_the_channel(running: Stack, traffic: Traffic) -> None:
+    """What is over the bound gets a 503 and when to come back, the rest verdicts; and it resolves when it is over."""
+    wait_for("silence", lambda: not running.alerts())
+    since = len(running.receiver.got)
+    # Reasons take the service far longer to find than records to read, so that these pile up.
+    with Flood(f"{running.score}?reasons=3", running.normal[: 2 * MOST_RECORDS // CLIENTS]) as flood:
+        found = fired(running, "/channel", "KilterRequestsShed", since)
+    assert found["labels"]["reason"] == "records"
+    assert "too many records were in flight" in found["annotations"]["description"]
+    assert flood.answers.keys() == {(200, False), (503, True)}
+    resolved(running, "/channel", "KilterRequestsShed", since)

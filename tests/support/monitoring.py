@@ -6,6 +6,7 @@ are.
 """
 
 import json
+import os
 import re
 import shutil
 import socket
@@ -126,8 +127,9 @@ def process(log: Path, *command: str | Path) -> Iterator[subprocess.Popen[bytes]
 class Service:
     """`kilter serve`, which can be killed and started again on its port."""
 
-    def __init__(self, models: Path, log: Path) -> None:
+    def __init__(self, models: Path, log: Path, **settings: str) -> None:
         self.models = models
+        self._environment = os.environ | {f"KILTER_{name.upper()}": value for name, value in settings.items()}
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self._log = log
@@ -139,7 +141,10 @@ class Service:
         options = ("--models", str(self.models), "--port", str(self.port), "--device", "cpu")
         with self._log.open("ab") as output:
             self._running = subprocess.Popen(
-                (sys.executable, "-c", code, "serve", *options), stdout=output, stderr=subprocess.STDOUT
+                (sys.executable, "-c", code, "serve", *options),
+                env=self._environment,
+                stdout=output,
+                stderr=subprocess.STDOUT,
             )
         wait_for("service", lambda: fetch(f"{self.url}/readyz"))
 
@@ -155,6 +160,7 @@ class Traffic:
     """Requests to the service from a thread: `BATCH` records ten times a second, drawn from `pool`."""
 
     BATCH = 20
+    MOST = 500
 
     def __init__(self, url: str, pool: list[dict[str, Any]]) -> None:
         self.pool = pool
@@ -167,7 +173,8 @@ class Traffic:
         """Have records judged, drawn from a pool; a service that is not there is no matter."""
         drawn = [pool[i] for i in self._rng.integers(len(pool), size=count)]
         try:
-            fetch(self._url, {"records": drawn})
+            for first in range(0, count, self.MOST):
+                fetch(self._url, {"records": drawn[first : first + self.MOST]})
         except httpx.HTTPError:
             return
 
@@ -206,12 +213,12 @@ class Stack:
 
 
 @contextmanager
-def stack(models: Path, folder: Path) -> Iterator[Stack]:
-    """Service, Prometheus, Alertmanager and receiver, with what deploy/ ships, in a folder of their own."""
+def stack(models: Path, folder: Path, **settings: str) -> Iterator[Stack]:
+    """Service with some settings, Prometheus, Alertmanager and receiver, with what deploy/ ships, in a folder."""
     for tool in ("prometheus", "prometheus-alertmanager"):
         if shutil.which(tool) is None:
             pytest.fail(f"{tool} is not installed: apt-get install prometheus prometheus-alertmanager")
-    service, receiver = Service(models, folder / "service.log"), Receiver()
+    service, receiver = Service(models, folder / "service.log", **settings), Receiver()
     prometheus, alertmanager = free_port(), free_port()
     (folder / "rules").mkdir()
     for path in (DEPLOY / "prometheus" / "rules").glob("*.yml"):
