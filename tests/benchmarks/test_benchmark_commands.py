@@ -62,6 +62,14 @@ def test_reasons_runs(folder: Path) -> None:
 
 
 @pytest.mark.e2e
+def test_drift_cost_runs(tmp_path: Path) -> None:
+    """For requests of every size there is a share."""
+    command = [sys.executable, "-m", "benchmarks.drift_cost", "--cache", f"{tmp_path}/cache", "--records", "1000"]
+    done = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True)
+    assert done.stdout.count("% |") == 3
+
+
+@pytest.mark.e2e
 @pytest.mark.skipif(shutil.which("wrk") is None, reason="servers are loaded by wrk")
 def test_serving_runs(tmp_path: Path) -> None:
     """Kilter and the textbook, which need no environment of their own, in a short round; and the other measurements."""
