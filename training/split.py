@@ -11,7 +11,7 @@ from service.detector.schema import Schema, TimestampColumn
 from training.calibrate import choose_size, supported_rate
 
 MINIMUM_ROWS = 30
-HOLD_OUT_FROM = 2_000
+HOLD_OUT_FROM = 10_000
 """Normal rows from which on some are held out for evaluation alone; below, every row is worth more in the fit."""
 HOLD_OUT_SHARE = 0.1
 HOLD_OUT_MOST = 10_000
