@@ -1,6 +1,7 @@
 """Prometheus's and Alertmanager's own checks of what is shipped, and that every alert is complete."""
 
 import re
+import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -57,6 +58,20 @@ def test_links_of_the_runbook_lead_somewhere() -> None:
     anchors = {rule["alert"].lower() for rule in alerts()}
     for target in re.findall(r"\]\(([^)]+)\)", text):
         assert target[1:] in anchors if target.startswith("#") else (DEPLOY / target).is_file(), target
+
+
+def test_one_command_sets_where_the_runbook_is(tmp_path: Path) -> None:
+    """The one of deploy/README.md: in the rules, their tests and what is made of them for Kubernetes."""
+    shutil.copytree(DEPLOY, tmp_path / "deploy")
+    (command,) = re.findall(r"^grep -rl .*xargs sed.*$", (DEPLOY / "README.md").read_text(), flags=re.M)
+    subprocess.run(["/bin/sh", "-ec", command], check=True, cwd=tmp_path)
+    links = [
+        link
+        for path in (tmp_path / "deploy").rglob("*.y*ml")
+        for link in re.findall(r"runbook_url: (https://.*)/deploy/RUNBOOK.md#", path.read_text())
+    ]
+    assert len(links) > 2 * len(alerts())
+    assert set(links) == {"https://git.example.com/kilter/blob/main"}
 
 
 def test_every_alert_is_tested_both_ways() -> None:
