@@ -60,7 +60,7 @@ class Metrics:
         Gauge(
             "kilter_requests_in_flight",
             "Requests that have arrived and are not answered yet, the scrape itself included. The alert "
-            "KilterSaturated and the dashboard.",
+            "KilterSaturated, the dashboard and the autoscaler.",
             registry=registry,
         ).set_function(lambda: self.flying)
         self.queue = Gauge(

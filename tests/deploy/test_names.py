@@ -83,13 +83,32 @@ def test_every_recorded_series_has_a_consumer() -> None:
     assert RECORDED - used == set()
 
 
-def test_the_alerts_that_help_texts_name_exist() -> None:
-    """A metric's help text says which alert consumes it."""
+def behind(text: str) -> set[str]:
+    """The metrics that a text names, by themselves or through recorded series."""
+    found = named(text)
+    for rule in RULES:
+        if rule.get("record") in found:
+            found |= behind(rule["expr"])
+    return found
+
+
+def test_help_texts_say_who_consumes_a_metric() -> None:
+    """An alert, which there is and which looks at it, the dashboard or the autoscaler."""
     metrics = Metrics()
     metrics.loaded(detector())
-    alerts = {rule["alert"] for rule in RULES if "alert" in rule}
+    looks: dict[str, set[str]] = {}
+    for rule in RULES:
+        if "alert" in rule:
+            text = " ".join([rule["expr"], *rule["annotations"].values()])
+            looks[rule["alert"]] = looks.get(rule["alert"], set()) | behind(text)
     for family in metrics.registry.collect():
-        assert set(re.findall(r"Kilter[A-Z]\w+", family.documentation)) <= alerts, family.name
+        if family.name.startswith("kilter_"):
+            assert re.search("alert|[Dd]ashboard|autoscaler", family.documentation), family.name
+            for alert in re.findall(r"Kilter[A-Z]\w+", family.documentation):
+                assert looks.get(alert, set()) & {family.name, *FAMILIES[family.name]}, (family.name, alert)
+    scaled = "".join(path.read_text() for path in (DEPLOY / "kubernetes" / "overlays" / "autoscaling").glob("h*.yaml"))
+    for name in named(scaled):
+        assert "autoscaler" in next(f.documentation for f in metrics.registry.collect() if f.name == name), name
 
 
 def test_every_panel_says_what_it_shows() -> None:
