@@ -13,6 +13,7 @@ from pathlib import Path
 import anyio.to_thread
 from starlette import types
 
+from service.body import headers
 from service.detector import KilterError
 from service.notes import notes_of
 from service.problems import FORBIDDEN, UNAUTHORIZED, RequestError, no_route
@@ -143,11 +144,7 @@ def administrator(scope: types.Scope) -> str:
 
 
 def _authorization(scope: types.Scope) -> bytes:
-    for name, value in scope["headers"]:
-        if name == b"authorization":
-            given: bytes = value.strip()
-            return given
-    return b""
+    return headers(scope).get(b"authorization", b"").strip()
 
 
 def _stamp(path: Path | None) -> Stamp | None:

@@ -1,5 +1,6 @@
 """What every request passes first: its id, its time, its log line, and an answer when something unforeseen happens."""
 
+import itertools
 import logging
 import re
 import secrets
@@ -11,7 +12,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.auth import Guard
-from service.body import header
+from service.body import header, headers
 from service.deadline import deadline_of
 from service.ledger import QUIET, Ledger, trace_fields
 from service.metrics import Metrics
@@ -22,6 +23,7 @@ from service.telemetry import Tracing
 
 log = logging.getLogger(__name__)
 CLIENT_LEFT = 499
+_BITS = 2**64 - 1
 _ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 _SAFE = ((b"x-content-type-options", b"nosniff"), (b"cache-control", b"no-store"))
@@ -49,14 +51,22 @@ class Edge:
         self._metrics = metrics
         self._routes = routes
         self._tracing = tracing
+        self._ids = itertools.count(secrets.randbits(64))
+
+    def _id_of(self, scope: Scope) -> str:
+        """The id that a request came with, or the next one of ours: they begin anywhere in 64 bits."""
+        if b"x-request-id" in headers(scope):
+            given = header(scope, b"x-request-id")
+            if _ID.fullmatch(given):
+                return given
+        return f"{next(self._ids) & _BITS:016x}"
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
         began = time.perf_counter()
-        given = header(scope, b"x-request-id")
-        request_id = given if _ID.fullmatch(given) else secrets.token_hex(8)
+        request_id = self._id_of(scope)
         notes = notes_of(scope)
         notes.request_id = request_id
         status = CLIENT_LEFT

@@ -30,6 +30,15 @@ class JsonBody:
         else:
             yield from self._slow()
 
+    def short(self) -> list[Table]:
+        """The same, of a body that is short enough to be read at once."""
+        records = self._reader.records(self._content)
+        if records is not None and len(records) <= min(CHUNK, self._limit):
+            table = self._reader.table(records)
+            if table is not None:
+                return [table]
+        return list(self.tables())
+
     def _fast(self, records: Sequence[Any]) -> Iterator[Table]:
         if len(records) > self._limit:
             raise body.too_many(self._limit)
@@ -95,6 +104,10 @@ class LinesBody:
             records = self._reader.lines(lines)
             table = None if records is None else self._reader.table(records)
             yield self._slow(lines) if table is None else table
+
+    def short(self) -> list[Table]:
+        """The same, of a body that is short enough to be read at once."""
+        return list(self.tables())
 
     def _slow(self, lines: Sequence[bytes]) -> Table:
         problems: list[Problem] = []

@@ -5,14 +5,12 @@ from prometheus_client.process_collector import ProcessCollector
 
 from service import __version__
 from service.detector import Detector
-from service.model_metrics import MODEL, Families, Labels, ModelMetrics, Tallies
+from service.model_metrics import MODEL, SECONDS, Families, Labels, ModelMetrics, Tallies
 from service.shadow_metrics import ShadowTallies
 from service.version_gauges import VersionGauges
 
-SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 SHED = ("records", "bytes", "wait", "deadline", "left")
 """Why a request is not judged."""
-RECORDS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 
 
 class Metrics:
@@ -32,21 +30,7 @@ class Metrics:
             (*MODEL, "result"),
             registry=registry,
         )
-        inference = Histogram(
-            "kilter_inference_duration_seconds",
-            "Time in the detector per batch of records, from typed columns to verdicts. Dashboard: where time goes.",
-            MODEL,
-            buckets=SECONDS,
-            registry=registry,
-        )
-        batch = Histogram(
-            "kilter_batch_records",
-            "Records that went through the detector together. Dashboard: how well batches are filled.",
-            MODEL,
-            buckets=RECORDS,
-            registry=registry,
-        )
-        self._families = Families(records, batch, inference)
+        self._families = Families(records)
         self.requests = Histogram(
             "kilter_request_duration_seconds",
             "Time from a request's arrival to the end of its answer, by route and status; status 499 is a client that "

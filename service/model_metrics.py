@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
-from prometheus_client import Counter, Histogram
+from prometheus_client import Counter
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
@@ -14,12 +14,16 @@ from service.detector import Detector, Problem, Verdicts
 from service.detector.reference import first_features
 from service.detector.schema import CategoricalColumn
 from service.drift import FieldTally
+from service.spread import Spread
 
 MODEL = ("model", "version")
 RESULTS = ("normal", "anomalous", "rejected")
 Labels = tuple[str, str]
 """A model's name and version."""
 P_BUCKETS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
+SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+RECORDS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
+Cumulative = list[tuple[str, float]]
 SETTLED = 1024
 """Records are counted when so many have come, and whenever the numbers are asked for."""
 FIELDS = 100
@@ -30,15 +34,11 @@ class Families(NamedTuple):
     """The metrics that are counted as records come."""
 
     records: Counter
-    batch: Histogram
-    inference: Histogram
 
     def remove(self, labels: Labels) -> None:
         """Take away the series of a version."""
         for result in RESULTS:
             self.records.remove(*labels, result)
-        self.batch.remove(*labels)
-        self.inference.remove(*labels)
 
 
 class ModelMetrics:
@@ -59,11 +59,10 @@ class ModelMetrics:
         self._normal, self._anomalous, self._rejected = (
             families.records.labels(*self.labels, result) for result in RESULTS
         )
-        self._batch = families.batch.labels(*self.labels)
-        self._inference = families.inference.labels(*self.labels)
+        self._batch = Spread(RECORDS)
+        self._inference = Spread(SECONDS)
         self._lock = threading.Lock()
-        self._p_counts = np.zeros(len(P_BUCKETS) + 1, np.int64)
-        self._p_sum = 0.0
+        self._p_values = Spread(P_BUCKETS)
         self._waiting: list[tuple[Verdicts, float]] = []
         """Without their reasons."""
         self._waiting_records = 0
@@ -85,11 +84,10 @@ class ModelMetrics:
         flagged = sum(int(np.count_nonzero(verdicts.anomaly)) for verdicts, _ in self._waiting)
         self._normal.inc(self._waiting_records - flagged)
         self._anomalous.inc(flagged)
-        self._p_counts += np.bincount(np.searchsorted(P_BUCKETS, p_values), minlength=len(P_BUCKETS) + 1)
-        self._p_sum += float(p_values.sum())
-        for verdicts, seconds in self._waiting:
-            self._batch.observe(len(verdicts.score))
-            self._inference.observe(seconds)
+        self._p_values.add(p_values)
+        self._batch.add([len(verdicts.score) for verdicts, _ in self._waiting])
+        self._inference.add([seconds for _, seconds in self._waiting])
+        for verdicts, _ in self._waiting:
             self._fields.add(verdicts.features)
         self._waiting, self._waiting_records = [], 0
 
@@ -103,8 +101,12 @@ class ModelMetrics:
             self._settle()
             self._fields.settle()
             return Tally(
-                np.cumsum(self._p_counts).tolist(),
-                self._p_sum,
+                self._p_values.cumulative(),
+                self._p_values.sum,
+                self._batch.cumulative(),
+                self._batch.sum,
+                self._inference.cumulative(),
+                self._inference.sum,
                 self._fields.missing.tolist(),
                 self._fields.unseen[self.categorical].tolist(),
                 self._fields.drift().tolist(),
@@ -115,8 +117,12 @@ class ModelMetrics:
 class Tally(NamedTuple):
     """The counts of a model at one moment, per column where they are lists."""
 
-    p_cumulative: list[int]
+    p_values: Cumulative
     p_sum: float
+    batches: Cumulative
+    batch_sum: float
+    inferences: Cumulative
+    inference_sum: float
     missing: list[int]
     unseen: list[int]
     """Per categorical column."""
@@ -166,6 +172,16 @@ class Tallies(Collector):
             "shows its shape, and the alert KilterCalibrationOff compares it with a flat one.",
             labels=MODEL,
         )
+        batches = HistogramMetricFamily(
+            "kilter_batch_records",
+            "Records that went through the detector together. Dashboard: how well batches are filled.",
+            labels=MODEL,
+        )
+        inferences = HistogramMetricFamily(
+            "kilter_inference_duration_seconds",
+            "Time in the detector per batch of records, from typed columns to verdicts. Dashboard: where time goes.",
+            labels=MODEL,
+        )
         missing = CounterMetricFamily(
             "kilter_feature_missing",
             "Judged records in which the field had no value. The alert KilterFieldMissing compares their share with "
@@ -204,8 +220,9 @@ class Tallies(Collector):
         )
         for model in self._living():
             tally, labels = model.tally(), model.labels
-            edges = [*map(str, P_BUCKETS), "+Inf"]
-            p_values.add_metric(labels, list(zip(edges, tally.p_cumulative, strict=True)), tally.p_sum)
+            p_values.add_metric(labels, tally.p_values, tally.p_sum)
+            batches.add_metric(labels, tally.batches, tally.batch_sum)
+            inferences.add_metric(labels, tally.inferences, tally.inference_sum)
             window.add_metric(labels, tally.window)
             categorical = [model.columns[i] for i in model.categorical]
             rest = rest_of(model.columns)
@@ -223,7 +240,7 @@ class Tallies(Collector):
                 drift.add_metric((*labels, name), value)
             if len(model.columns) > FIELDS:
                 drift.add_metric((*labels, rest), max(tally.drift[FIELDS:]))
-        yield from (p_values, missing, expected, unseen, expected_unseen, drift, window)
+        yield from (p_values, batches, inferences, missing, expected, unseen, expected_unseen, drift, window)
 
 
 def rest_of(names: Sequence[str]) -> str:

@@ -68,7 +68,12 @@ class ScoreEndpoint:
             content = await self._intake.read(scope, receive, hold)
             self._engine.turn_away(serving, reasons, notes)
             small = len(content) <= INLINE_BYTES
-            form = await self._form(serving, kind, back, content, small)
+            form = self._form(serving, kind, back, content, small)
+            if form is None:
+                prepared = self._prepare(serving)
+                write = prepared.writer.lines if back == NDJSON else prepared.writer.write
+                schema, limit = serving.detector.schema, self._max_records
+                form = await self._engine.run(table_form, kind, back, content, schema, limit, write)
             judged = (
                 self._engine.at_once(serving, form.tables, reasons, notes) if isinstance(form.tables, list) else None
             )
@@ -92,17 +97,21 @@ class ScoreEndpoint:
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": answer})
 
-    async def _form(self, serving: Serving, kind: str, back: str, content: bytes, small: bool) -> Form:
+    def _prepare(self, serving: Serving) -> Prepared:
         prepared = self._prepared.get(serving)
         if prepared is None:
             prepared = self._prepared[serving] = Prepared(serving)
+        return prepared
+
+    def _form(self, serving: Serving, kind: str, back: str, content: bytes, small: bool) -> Form | None:
+        """A body of JSON; None for a table, which is read in a thread."""
+        if kind not in (JSON, NDJSON):
+            return None
+        prepared = self._prepare(serving)
+        read = JsonBody if kind == JSON else LinesBody
+        found = read(content, serving.detector.schema, prepared.reader, self._max_records)
         write = prepared.writer.lines if back == NDJSON else prepared.writer.write
-        schema = serving.detector.schema
-        if kind in (JSON, NDJSON):
-            read = JsonBody if kind == JSON else LinesBody
-            tables = read(content, schema, prepared.reader, self._max_records).tables()
-            return Form(list(tables) if small else tables, write)
-        return await self._engine.run(table_form, kind, back, content, schema, self._max_records, write)
+        return Form(found.short() if small else found.tables(), write)
 
 
 def table_form(

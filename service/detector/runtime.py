@@ -59,6 +59,8 @@ class OnnxProgram:
     def run(self, x: Matrix, outputs: Sequence[str]) -> list[npt.NDArray[np.float64]]:
         if len(x) == 0:  # a reshape in the program cannot tell the sizes of nothing
             return [out[:0] for out in self._chunk(np.zeros((1, x.shape[1]), np.float32), outputs)]
+        if len(x) <= CHUNK and len(outputs) == 1 and outputs[0] == "score":
+            return [self._sessions["score"].run(SCORE, {"x": x})[0].astype(np.float64)]
         if len(x) <= CHUNK:
             return self._chunk(x, outputs)
         chunks = [self._chunk(x[i : i + CHUNK], outputs) for i in range(0, len(x), CHUNK)]

@@ -24,6 +24,19 @@ def test_a_line_is_one_json_object() -> None:
     assert line == {"level": "warning", "logger": "service.x", "message": "one\ntwo", "status": 200}
 
 
+def test_many_lines_are_told_as_each_would_be() -> None:
+    """One record, a line for each, with its own time and fields."""
+    record = logging.LogRecord("service.x", logging.INFO, __file__, 1, "request", (), None)
+    moments = (1.5, 2.25)
+    record.lines = [(at, {"path": f"/{at}\n"}) for at in moments]
+    alone = []
+    for at in moments:
+        one = logging.LogRecord("service.x", logging.INFO, __file__, 1, "request", (), None)
+        one.created, one.fields = at, {"path": f"/{at}\n"}
+        alone.append(JsonFormatter().format(one))
+    assert JsonFormatter().format(record).split("\n") == alone
+
+
 def test_an_exception_is_told_by_type_and_place_alone() -> None:
     """Its text may quote a record."""
     try:

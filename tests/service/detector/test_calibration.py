@@ -6,7 +6,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from service.detector import Calibration, KilterError
-from service.detector.calibration import needed
+from service.detector.calibration import needed, rounded
+from service.detector.tail import Tail
 
 SCORES = st.floats(-1e6, 1e6).map(lambda value: round(value, 1))
 """One digit, so that ties are common."""
@@ -87,3 +88,34 @@ def test_p_values_of_exchangeable_scores_are_valid(levels: int) -> None:
         error = 4 * np.sqrt(a * (1 - a) / rounds)
         assert share <= a + error
         assert levels == 3 or share >= a - error
+
+
+@given(
+    CALIBRATION,
+    hnp.arrays(np.float64, st.integers(2, 20), elements=SCORES | st.floats(width=64)),
+    st.integers(0, 6),
+    st.booleans(),
+)
+def test_one_score_is_judged_as_among_others(
+    scores: npt.NDArray[np.float64], new: npt.NDArray[np.float64], digits: int, tailed: bool
+) -> None:
+    """To the last bit, with a tail and without, infinite and unknown ones included."""
+    tail = Tail(float(np.sort(scores)[len(scores) // 2]), float(scores.max()), 0.1, 1.0, 0.5) if tailed else None
+    calibration = Calibration.of(scores, 0.05, digits, tail)
+    together = calibration.judge(new)
+    for i in range(len(new)):
+        alone = calibration.judge(new[i : i + 1])
+        for one, all_of_them in zip(alone, together, strict=True):
+            assert (one is None) == (all_of_them is None)
+            if one is not None and all_of_them is not None:
+                assert one.dtype == all_of_them.dtype
+                assert one.tobytes() == all_of_them[i : i + 1].tobytes()
+
+
+@given(hnp.arrays(np.float64, st.integers(2, 9), elements=st.floats(width=64)), st.integers(0, 6))
+def test_one_score_is_rounded_as_among_others(scores: npt.NDArray[np.float64], digits: int) -> None:
+    """To the last bit, the sign of a zero included."""
+    with np.errstate(over="ignore"):
+        together = rounded(scores, digits)
+        for i in range(len(scores)):
+            assert rounded(scores[i : i + 1], digits).tobytes() == together[i : i + 1].tobytes()
