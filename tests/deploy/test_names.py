@@ -10,6 +10,7 @@ import yaml
 
 from service.metrics import Metrics
 from service.registry import Registry
+from service.settings import PREFIX, Settings
 from tests.support.serving import detector
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
@@ -109,6 +110,19 @@ def test_help_texts_say_who_consumes_a_metric() -> None:
     scaled = "".join(path.read_text() for path in (DEPLOY / "kubernetes" / "overlays" / "autoscaling").glob("h*.yaml"))
     for name in named(scaled):
         assert "autoscaler" in next(f.documentation for f in metrics.registry.collect() if f.name == name), name
+
+
+def test_every_setting_that_is_named_exists() -> None:
+    """In the pages, the compose files, the Dockerfile and the manifests."""
+    root = DEPLOY.parent
+    pages = [
+        root / "README.md",
+        root / "Dockerfile",
+        *(p for s in ("md", "yaml", "yml") for p in DEPLOY.rglob(f"*.{s}")),
+    ]
+    known = {PREFIX + name.upper() for name in Settings.model_fields}
+    for page in pages:
+        assert set(re.findall(r"\bKILTER_[A-Z_]+\b", page.read_text())) <= known, page
 
 
 def test_every_panel_says_what_it_shows() -> None:
