@@ -31,7 +31,7 @@ BATCH = 1024
 """Records that are judged together at most: more go no faster."""
 SMALL = 256
 """A request of up to as many records is batched with others; a longer one is worked on by itself."""
-INLINE_SECONDS = 0.01
+INLINE_SECONDS = 0.004
 """Batches that are expected to take longer are worked on in a thread, and the loop goes on answering."""
 ALONE = 16
 """After so many batches of one request, most are not waited for any more; one in so many still is."""
