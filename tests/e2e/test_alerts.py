@@ -6,11 +6,13 @@ The rules, routes and dashboard are those of deploy/, in haste: see `tests.suppo
 import json
 import math
 import shutil
+import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import msgspec
 import pytest
 
@@ -89,6 +91,14 @@ def test_every_panel_has_data(running: Stack, traffic: Traffic) -> None:
         series = running.query(asked)
         assert series, query
         assert any(math.isfinite(float(one["value"][1])) for one in series), query
+
+
+def test_promtool_finds_no_fault_in_the_live_metrics(running: Stack, traffic: Traffic) -> None:
+    """Of a service with traffic and a version in the shadow."""
+    text = httpx.get(f"{running.service.url}/metrics").text
+    assert "kilter_shadow_records_total{" in text
+    done = subprocess.run(["promtool", "check", "metrics"], input=text, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout + done.stderr) == (0, "")
 
 
 def test_anomalous_traffic_reaches_those_on_call(running: Stack, traffic: Traffic) -> None:
