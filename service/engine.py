@@ -8,7 +8,6 @@ the next batch. No batch is made that is expected to take longer than `service.p
 import asyncio
 import os
 import time
-from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple, ParamSpec, TypeVar
@@ -20,6 +19,7 @@ from service.batch import Outcome, attempt, check, judge_all
 from service.detector import Verdicts
 from service.detector.inputs import Table
 from service.job import Job
+from service.lane import Lane, Taken
 from service.metrics import Metrics
 from service.notes import Notes
 from service.pace import Pace
@@ -27,8 +27,6 @@ from service.serving import Serving
 
 P = ParamSpec("P")
 T = TypeVar("T")
-BATCH = 1024
-"""Records that are judged together at most: more go no faster."""
 SMALL = 256
 """A request of up to as many records is batched with others; a longer one is worked on by itself."""
 INLINE_SECONDS = 0.004
@@ -42,41 +40,6 @@ class Key(NamedTuple):
 
     serving: Serving
     reasons: int
-
-
-class Taken(NamedTuple):
-    """Jobs that are to be a batch, the number of their records, and those that were passed over: their time is up."""
-
-    jobs: list[Job]
-    rows: int
-    passed: list[Job]
-
-
-class Lane:
-    """The small requests for one model that wait to be a batch."""
-
-    __slots__ = ("busy", "pace", "waiting")
-
-    def __init__(self, pace: Pace) -> None:
-        self.pace = pace
-        self.waiting: deque[Job] = deque()
-        self.busy = False
-        """Whether a thread works on it, which then is the one that takes from it."""
-
-    def take(self) -> Taken:
-        """The next batch: as many jobs as the pace allows, and at least one, if there is one in its time."""
-        jobs: list[Job] = []
-        passed: list[Job] = []
-        rows, most = 0, min(BATCH, self.pace.most)
-        waiting = self.waiting
-        while waiting and (not jobs or rows + waiting[0].rows <= most):
-            job = waiting.popleft()
-            if job.due():
-                jobs.append(job)
-                rows += job.rows
-            else:
-                passed.append(job)
-        return Taken(jobs, rows, passed)
 
 
 class Engine:
