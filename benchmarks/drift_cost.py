@@ -26,9 +26,9 @@ from benchmarks.servers.model import FIELDS, prepared, records, row_body
 from service.app import create_app
 from service.detector import Detector, load
 from service.detector.reference import first_features
-from service.drift import FieldTally
-from service.metrics import Metrics
-from service.registry import Registry
+from service.models.registry import Registry
+from service.monitoring.drift import FieldTally
+from service.monitoring.metrics import Metrics
 from service.settings import Settings
 
 SIZES = (1, 100, 1000)

@@ -14,26 +14,27 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.routing import Route
 
-from service import __version__, info, openapi, pages
-from service.admin import Admin
-from service.admission import Admission
-from service.auth import METRICS_PATH, Guard, guard_of
-from service.auth_document import secured
-from service.edge import Edge
-from service.engine import Engine
-from service.ledger import Ledger
-from service.loading import Loader
-from service.metrics import Metrics
+from service import __version__
+from service.administration.repository import Repository
+from service.administration.routes import Admin
+from service.judging.admission import Admission
+from service.judging.engine import Engine
+from service.judging.scoring import ScoreEndpoint, find
+from service.models.loading import Loader
+from service.models.registry import Registry
+from service.models.watch import Watch, shadows_of
+from service.monitoring.ledger import Ledger
+from service.monitoring.metrics import Metrics
+from service.monitoring.telemetry import Tracing
 from service.oip.infer import InferEndpoint
 from service.oip.routes import routes as oip_routes
-from service.problems import NOT_READY, WRONG_METHOD, RequestError, no_route, reply
-from service.registry import Registry
-from service.repository import Repository
-from service.scoring import ScoreEndpoint, find
+from service.protection.auth import METRICS_PATH, Guard, guard_of
+from service.protection.document import secured
 from service.settings import Settings
-from service.shortcut import Application
-from service.telemetry import Tracing
-from service.watch import Watch, shadows_of
+from service.web import info, openapi, pages
+from service.web.edge import Edge
+from service.web.problems import NOT_READY, WRONG_METHOD, RequestError, no_route, reply
+from service.web.shortcut import Application
 
 Endpoint = Callable[..., Awaitable[Any]]
 

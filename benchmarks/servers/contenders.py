@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from benchmarks.servers import NAME, environments
 from benchmarks.servers.model import matrix_body, row_body
 from benchmarks.servers.process import Process, free_ports
-from service.tokens import Scope, generate, line
+from service.protection.tokens import Scope, generate, line
 
 OURS = "kilter"
 PEERS = ("bare", "textbook", "litserve", "mlserver")

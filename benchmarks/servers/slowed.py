@@ -16,14 +16,14 @@ import uvicorn
 from benchmarks.servers import NAME
 from service.app import create_app
 from service.commands.serve import SWITCH_SECONDS
-from service.corked import Protocol
 from service.detector import load
 from service.detector.runtime import Matrix, Program
-from service.ledger import DELAY, Ledger
-from service.logs import config
-from service.metrics import Metrics
-from service.registry import Registry
+from service.models.registry import Registry
+from service.monitoring.ledger import DELAY, Ledger
+from service.monitoring.logs import config
+from service.monitoring.metrics import Metrics
 from service.settings import read_settings
+from service.web.corked import Protocol
 
 
 class Slowed:

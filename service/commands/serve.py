@@ -17,7 +17,7 @@ import click
 from service.detector import KilterError
 
 if TYPE_CHECKING:
-    from service.auth import Guard
+    from service.protection.auth import Guard
 
 log = logging.getLogger(__name__)
 SWITCH_SECONDS = 0.0005
@@ -40,17 +40,17 @@ def serve(**options: str | int | Path | None) -> None:
     from prometheus_client import disable_created_metrics
 
     from service.app import create_app
-    from service.auth import guard_of
-    from service.corked import Protocol
-    from service.ledger import DELAY, Ledger
-    from service.loading import Loader
-    from service.logs import config
-    from service.metrics import Metrics
-    from service.registry import Registry
+    from service.models.loading import Loader
+    from service.models.registry import Registry
+    from service.monitoring.ledger import DELAY, Ledger
+    from service.monitoring.logs import config
+    from service.monitoring.metrics import Metrics
+    from service.monitoring.telemetry import from_environment
+    from service.protection.auth import guard_of
+    from service.protection.tls import check
     from service.settings import read_settings
-    from service.stopping import Server
-    from service.telemetry import from_environment
-    from service.tls import check
+    from service.web.corked import Protocol
+    from service.web.stopping import Server
 
     settings = read_settings(**{name: value for name, value in options.items() if value is not None})
     logging.config.dictConfig(config(settings.log_level))

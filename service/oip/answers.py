@@ -9,7 +9,7 @@ import numpy as np
 from service.detector import Detector, Verdicts
 from service.oip.requests import BINARY_SIZE, InferRequest, Parameters, RequestedOutput, refuse_shared_memory
 from service.oip.tensors import Array, to_bytes
-from service.problems import BAD_BODY, RequestError
+from service.web.problems import BAD_BODY, RequestError
 
 CONTRIBUTION = "feature_contribution"
 OUTPUTS = {"score": "FP64", "p_value": "FP64", "anomaly": "BOOL", CONTRIBUTION: "FP32"}

@@ -4,13 +4,13 @@ from typing import Any
 
 import msgspec
 
-from service.body import JSON
+from service.bodies.body import JSON
 from service.detector import Detector
+from service.models.registry import Registry
 from service.oip import answers, metadata, requests, tensors
 from service.oip.infer import OCTETS
 from service.oip.records import datatypes
 from service.oip.routes import INFER, LIVE, MODEL_READY, MODELS, READY, ROOT
-from service.registry import Registry
 
 Json = dict[str, Any]
 COMPONENT = "#/components/schemas/{name}"

@@ -6,18 +6,18 @@ from typing import NamedTuple
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
 
-from service import body, encodings
+from service.bodies import body, encodings
+from service.bodies.intake import Intake
 from service.detector import Detector
 from service.detector.inputs import Table
-from service.engine import Engine
-from service.intake import Intake
-from service.notes import notes_of
+from service.judging.engine import Engine
+from service.judging.scoring import INLINE_BYTES, find
+from service.models.registry import Registry
+from service.monitoring.notes import notes_of
 from service.oip.answers import Wanted, answer
 from service.oip.records import tables
 from service.oip.requests import HEADER, parse
-from service.problems import WRONG_TYPE, RequestError
-from service.registry import Registry
-from service.scoring import INLINE_BYTES, find
+from service.web.problems import WRONG_TYPE, RequestError
 
 OCTETS = "application/octet-stream"
 CODINGS = ("gzip", "deflate", "zstd")

@@ -8,13 +8,13 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from service.body import too_many
+from service.bodies.body import too_many
 from service.detector import Problem, Schema
 from service.detector.inputs import Table, from_matrix, typed_array
 from service.detector.schema import BooleanColumn, CategoricalColumn, Column, NumericColumn, TimestampColumn
 from service.oip.requests import Input
 from service.oip.tensors import BOOL, BYTES, NUMBERS, Array
-from service.problems import BAD_BODY, BAD_RECORDS, RequestError
+from service.web.problems import BAD_BODY, BAD_RECORDS, RequestError
 
 CHUNK = 1024
 """Records that are typed and judged together."""

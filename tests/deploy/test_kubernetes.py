@@ -11,7 +11,7 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from service.auth import METRICS_PATH
+from service.protection.auth import METRICS_PATH
 from service.settings import PREFIX, Settings
 
 ROOT = Path(__file__).parents[2]

@@ -8,8 +8,8 @@ from typing import Any
 
 import yaml
 
-from service.metrics import Metrics
-from service.registry import Registry
+from service.models.registry import Registry
+from service.monitoring.metrics import Metrics
 from service.settings import PREFIX, Settings
 from tests.support.serving import detector
 

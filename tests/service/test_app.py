@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from service.app import create_app
-from service.metrics import Metrics
-from service.registry import Registry
+from service.models.registry import Registry
+from service.monitoring.metrics import Metrics
 from service.settings import Settings
 from tests.support.serving import RECORD, Client, client, detector
 
@@ -126,7 +126,7 @@ def test_a_request_is_a_line_in_the_log_without_its_values(caplog: pytest.LogCap
     with caplog.at_level(logging.INFO), client() as http:
         http.get("/healthz")
         http.post("/v1/models/shop/score?q=secret", json=RECORD, headers={"X-Request-ID": "a1"})
-    [fields] = [vars(record)["fields"] for record in caplog.records if record.name == "service.edge"]
+    [fields] = [vars(record)["fields"] for record in caplog.records if record.name == "service.web.edge"]
     assert fields.pop("milliseconds") > 0
     assert fields.pop("detector_milliseconds") > 0
     assert fields == {

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.detector.schema import NumericColumn
-from service.logs import JsonFormatter
-from service.problems import LISTED
+from service.monitoring.logs import JsonFormatter
+from service.web.problems import LISTED
 from tests.support.serving import RECORD, SCHEMA, Broken, Client, client, detector
 
 SCORE = "/v1/models/shop/score"

@@ -5,12 +5,12 @@ from pathlib import Path
 from typing import Any
 
 from service.app import create_app
-from service.auth import Guard
-from service.loading import Loader
-from service.metrics import Metrics
-from service.registry import Registry
+from service.models.loading import Loader
+from service.models.registry import Registry
+from service.monitoring.metrics import Metrics
+from service.protection.auth import Guard
+from service.protection.tokens import Scope, Token, Tokens, generate
 from service.settings import Settings
-from service.tokens import Scope, Token, Tokens, generate
 from tests.support.serving import Client
 
 SECRET = generate()

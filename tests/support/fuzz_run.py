@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from service.app import create_app
-from service.auth import Guard
-from service.metrics import Metrics
-from service.registry import Registry
+from service.models.registry import Registry
+from service.monitoring.metrics import Metrics
+from service.protection.auth import Guard
+from service.protection.tokens import Scope, Token, Tokens
 from service.settings import Settings
-from service.tokens import Scope, Token, Tokens
 from tests.support.fuzzing import Case, case
 from tests.support.protocol_server import meter
 from tests.support.serving import detector

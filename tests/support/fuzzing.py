@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from copy import deepcopy
 from typing import Any, NamedTuple
 
-from service.encodings import compress
+from service.bodies.encodings import compress
 from tests.support.protocol_client import binary, tensor
 from tests.support.protocol_server import METER
 from tests.support.serving import RECORD

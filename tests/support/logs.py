@@ -4,7 +4,7 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from service.logs import JsonFormatter
+from service.monitoring.logs import JsonFormatter
 
 
 class _Kept(logging.Handler):

@@ -12,8 +12,8 @@ import uvicorn
 from service.app import create_app
 from service.detector import Detector, Schema
 from service.detector.schema import BooleanColumn, NumericColumn
-from service.metrics import Metrics
-from service.registry import Registry
+from service.models.registry import Registry
+from service.monitoring.metrics import Metrics
 from service.settings import Settings
 from tests.support.serving import detector
 

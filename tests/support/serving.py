@@ -16,8 +16,8 @@ from service.detector.artifact import FORMAT, Manifest, Probes, ScoreInfo
 from service.detector.promise import CalibrationInfo
 from service.detector.runtime import Matrix
 from service.detector.schema import BooleanColumn, CategoricalColumn, LeftOut, NumericColumn, TimestampColumn
-from service.metrics import Metrics
-from service.registry import Registry
+from service.models.registry import Registry
+from service.monitoring.metrics import Metrics
 from service.settings import Settings
 
 T = TypeVar("T")

@@ -16,11 +16,11 @@ from pathlib import Path
 import httpx
 import pytest
 
-from service import tokens
-from service.auth import Guard
 from service.commands.serve import listen, unprotected
 from service.detector import KilterError
 from service.probe import ready
+from service.protection import tokens
+from service.protection.auth import Guard
 from tests.support.certificates import certificate
 from tests.support.versions import add
 

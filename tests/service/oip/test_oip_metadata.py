@@ -8,11 +8,11 @@ import pytest
 from service.app import create_app
 from service.detector import Schema
 from service.detector.schema import NumericColumn, TimestampColumn
-from service.metrics import Metrics
+from service.models.registry import Registry
+from service.monitoring.metrics import Metrics
 from service.oip.answers import OUTPUTS
 from service.oip.metadata import model_metadata
 from service.oip.records import matrix_name
-from service.registry import Registry
 from service.settings import Settings
 from tests.support.protocol_server import METER, meter
 from tests.support.serving import Client, client, detector
@@ -83,7 +83,7 @@ def test_probes_are_logged_only_when_debugging(caplog: pytest.LogCaptureFixture)
         http.get("/v2/health/live")
         http.get("/v2/health/ready")
         http.get("/v2")
-    assert [vars(record)["fields"]["path"] for record in caplog.records if record.name == "service.edge"] == ["/v2"]
+    assert [vars(record)["fields"]["path"] for record in caplog.records if record.name == "service.web.edge"] == ["/v2"]
 
 
 def test_the_routes_are_counted_by_their_paths() -> None:

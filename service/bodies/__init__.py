@@ -1,0 +1,1 @@
+"""What requests carry: JSON, NDJSON, CSV and Arrow, plain or compressed."""

@@ -1,0 +1,142 @@
+"""Takes in the body of a request: in its time, within the limits, and out of its compression."""
+
+import asyncio
+import time
+import types
+from collections.abc import Coroutine, Generator
+from functools import partial
+from typing import Any
+
+from starlette.requests import ClientDisconnect
+from starlette.types import Receive, Scope
+
+from service.bodies import encodings
+from service.bodies.body import header, headers
+from service.judging.admission import Hold
+from service.judging.engine import Engine
+from service.monitoring.notes import notes_of
+from service.web.problems import SLOW_BODY, TOO_LARGE, RequestError
+
+INLINE_BYTES = 4 * 1024
+"""Compressed bodies up to this size are decompressed at once, longer ones in a thread."""
+
+
+class Intake:
+    """Reads bodies for the routes that judge."""
+
+    def __init__(self, engine: Engine, max_bytes: int) -> None:
+        """`max_bytes` is the length of the longest body, as sent and as decompressed."""
+        self._engine = engine
+        self._max_bytes = max_bytes
+
+    def hold(self) -> Hold:
+        """What the request is going to hold; to be released when it is answered."""
+        return Hold(self._engine.admission)
+
+    async def read(self, scope: Scope, receive: Receive, hold: Hold) -> bytes:
+        """The whole body, whose bytes are held from before it is read.
+
+        Raises RequestError if it is too long, too slow, damaged, or too much is in flight already; and
+        ClientDisconnect if it ends early.
+        """
+        sent = headers(scope)
+        coding = encodings.coding(header(scope, b"content-encoding")) if b"content-encoding" in sent else ""
+        stated = sent.get(b"content-length", b"").strip()
+        length = int(stated[:20]) if stated.isdigit() else 0
+        if length > self._max_bytes:
+            raise self._too_long()
+        if length:
+            hold.add(0, length)
+        deadline = notes_of(scope).deadline
+        seconds = self._engine.seconds if deadline is None else max(0.0, deadline - time.monotonic())
+        content = await _within(seconds, self._all(receive, hold, length))
+        if not coding:
+            return content
+        if len(content) <= INLINE_BYTES:
+            plain = encodings.decompress(content, coding, self._max_bytes)
+        else:
+            plain = await self._engine.run(encodings.decompress, content, coding, self._max_bytes)
+        hold.add(0, len(plain))
+        return plain
+
+    async def _all(self, receive: Receive, hold: Hold, stated: int) -> bytes:
+        """The body as it comes; what goes beyond its stated length is held as it comes too."""
+        message = await receive()
+        if message["type"] == "http.request" and not message.get("more_body"):
+            body: bytes = message.get("body", b"")
+            if len(body) > self._max_bytes:
+                raise self._too_long()
+            if not stated and body:
+                hold.add(0, len(body))
+            return body
+        parts: list[bytes] = []
+        size = 0
+        while True:
+            if message["type"] == "http.disconnect":
+                raise ClientDisconnect
+            part = message.get("body", b"")
+            if size + len(part) > self._max_bytes:
+                raise self._too_long()
+            if size + len(part) > stated and part:
+                hold.add(0, min(len(part), size + len(part) - stated))
+            size += len(part)
+            parts.append(part)
+            if not message.get("more_body"):
+                return b"".join(parts)
+            message = await receive()
+
+    def _too_long(self) -> RequestError:
+        return RequestError(
+            TOO_LARGE, f"the body is longer than {self._max_bytes:,} bytes: send its records in several requests"
+        )
+
+
+async def _within(seconds: float, reading: Coroutine[Any, Any, bytes]) -> bytes:
+    """What reading gives, which is begun here. Raises RequestError if it takes longer.
+
+    A short body is there when it is asked for, and then costs no timer; `asyncio.timeout` would cost more than reading.
+    """
+    try:
+        awaited = reading.send(None)
+    except StopIteration as ended:
+        found: bytes = ended.value
+        return found
+    task = asyncio.current_task()
+    fired = False
+
+    def end() -> None:
+        nonlocal fired
+        fired = True
+        if task is not None:
+            task.cancel()
+
+    timer = asyncio.get_running_loop().call_later(seconds, end)
+    try:
+        return await _rest(reading, awaited)
+    except asyncio.CancelledError:
+        if not fired or task is None or task.uncancel() > 0:
+            raise
+        told = f"the body did not arrive within {seconds:.3g} s: send it faster, or in several requests"
+        raise RequestError(SLOW_BODY, told) from None
+    finally:
+        timer.cancel()
+
+
+@types.coroutine
+def _rest(reading: Coroutine[Any, Any, bytes], awaited: Any) -> Generator[Any, Any, bytes]:
+    """What a coroutine gives that has begun, and waits for something."""
+    while True:
+        try:
+            came = yield awaited
+        except GeneratorExit:
+            reading.close()
+            raise
+        except BaseException as error:
+            step = partial(reading.throw, error)
+        else:
+            step = partial(reading.send, came)
+        try:
+            awaited = step()
+        except StopIteration as ended:
+            found: bytes = ended.value
+            return found

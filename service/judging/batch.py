@@ -1,0 +1,139 @@
+"""Records of several requests, judged together and handed back to each."""
+
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
+from typing import NamedTuple
+
+from service.detector import Problem, Verdicts
+from service.detector.inputs import Table, cut, join
+from service.judging.job import Job
+from service.judging.pace import Pace
+from service.judging.verdicts import part, refusal, whole
+from service.models.serving import Serving
+from service.monitoring.notes import Notes
+from service.web.problems import BAD_RECORDS, LISTED, RequestError
+
+
+class Outcome(NamedTuple):
+    """What became of a batch."""
+
+    results: list[list[Verdicts] | Exception]
+    """For each job its verdicts, or what went wrong."""
+    seconds: float
+    """In the detector."""
+
+
+class Piece(NamedTuple):
+    """Consecutive records of a long request, and what became of them."""
+
+    table: Table
+    verdicts: Verdicts
+    seconds: float
+    """In the detector."""
+
+
+def attempt(serving: Serving, reasons: int, jobs: Sequence[Job]) -> Outcome:
+    """Judge jobs together; if that fails, each by itself, so that none suffers from another."""
+    began = time.perf_counter()
+    try:
+        return _together(serving, reasons, jobs)
+    except Exception as error:
+        if len(jobs) == 1:
+            return Outcome([error], time.perf_counter() - began)
+        alone = [attempt(serving, reasons, [job]) for job in jobs]
+        return Outcome([outcome.results[0] for outcome in alone], sum(outcome.seconds for outcome in alone))
+
+
+def _together(serving: Serving, reasons: int, jobs: Sequence[Job]) -> Outcome:
+    began = time.perf_counter()
+    together = join([table for job in jobs for table in job.tables if table.rows])
+    verdicts = serving.detector.score(together, reasons=reasons)
+    seconds = time.perf_counter() - began
+    serving.judged(together, verdicts, seconds)
+    flags = verdicts.anomaly.tolist()
+    results: list[list[Verdicts] | Exception] = []
+    start = 0
+    for job in jobs:
+        first = start
+        own = []
+        for table in job.tables:
+            if table.rows:
+                own.append(part(verdicts, start, start + table.rows))
+                start += table.rows
+        results.append(own)
+        job.notes.records += start - first
+        job.notes.anomalies += sum(flags[first:start])
+        job.notes.seconds += seconds
+    return Outcome(results, seconds)
+
+
+def judge_all(serving: Serving, tables: Iterable[Table], reasons: int, job: Job, pace: Pace) -> list[Verdicts]:
+    """Judge every record of consecutive tables, or none; nothing more once the job is done, whatever the reason.
+
+    A table is judged in as many pieces as its model's pace asks for. Raises RequestError that lists every problem.
+    """
+    problems: list[Problem] = []
+    judged: list[list[Piece]] = []
+    rows = 0
+    if job.done.done():  # before the first table is read, which may take its time
+        return []
+    for table in tables:
+        if job.done.done():
+            return []
+        if table.problems:
+            problems += moved(table.problems, rows)
+            if len(problems) > LISTED:
+                break
+        elif table.rows and not problems:
+            judged.append(list(_pieces(serving, table, reasons, job, pace)))
+        rows += table.rows
+    if job.done.done():
+        return []
+    if problems or not rows:
+        refuse(serving, problems, job.notes)
+    for table, verdicts, seconds in chain.from_iterable(judged):
+        serving.judged(table, verdicts, seconds)
+        job.notes.records += len(verdicts.score)
+        job.notes.anomalies += int(verdicts.anomaly.sum())
+        job.notes.seconds += seconds
+    return [whole([verdicts for _, verdicts, _ in pieces]) for pieces in judged]
+
+
+def _pieces(serving: Serving, table: Table, reasons: int, job: Job, pace: Pace) -> Iterator[Piece]:
+    """Judge a table piece by piece, until the job is done."""
+    start = 0
+    while start < table.rows and not job.done.done():
+        piece = cut(table, start, start + pace.most)
+        start += piece.rows
+        began = time.perf_counter()
+        verdicts = serving.detector.score(piece, reasons=reasons)
+        seconds = time.perf_counter() - began
+        pace.learn(seconds, piece.rows)
+        yield Piece(piece, verdicts, seconds)
+
+
+def check(serving: Serving, tables: Sequence[Table], notes: Notes) -> None:
+    """Raise RequestError, listing every problem, if some record does not fit or there is none."""
+    problems: list[Problem] = []
+    rows = 0
+    for table in tables:
+        if table.problems:
+            problems += moved(table.problems, rows)
+        rows += table.rows
+    if problems or not rows:
+        refuse(serving, problems, notes)
+
+
+def moved(problems: Iterable[Problem], rows: int) -> list[Problem]:
+    """Problems of records that come after so many others."""
+    return [problem._replace(row=rows + problem.row) if problem.row is not None else problem for problem in problems]
+
+
+def refuse(serving: Serving, problems: Sequence[Problem], notes: Notes) -> None:
+    """Count and note what is refused. Raises RequestError."""
+    if not problems:
+        raise RequestError(BAD_RECORDS, "there are no records: send at least one")
+    serving.rejected(problems)
+    notes.rejected = len({problem.row for problem in problems if problem.row is not None})
+    raise refusal(problems)

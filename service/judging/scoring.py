@@ -1,0 +1,182 @@
+"""The hot route, `POST /v1/models/{name}/score`, as a plain ASGI endpoint: FastAPI's own handling of a body and an
+answer takes longer than the verdict. `service.web.openapi` describes it, and a test holds the two together.
+"""
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple
+from urllib.parse import parse_qs
+from weakref import WeakKeyDictionary
+
+from starlette.requests import ClientDisconnect
+from starlette.types import Receive, Scope, Send
+
+from service.bodies import body, encodings
+from service.bodies.body import ARROW_STREAM, CSV, JSON, NDJSON, header
+from service.bodies.intake import Intake
+from service.bodies.json_body import JsonBody, LinesBody
+from service.bodies.rows import RowReader
+from service.detector import Detector, Schema, Verdicts
+from service.detector.inputs import Table
+from service.judging.engine import Engine
+from service.judging.verdicts import AnswerWriter
+from service.models.registry import Registry, Serving
+from service.monitoring.notes import notes_of
+from service.web.problems import BAD_PARAMETER, NOT_READY, UNKNOWN_MODEL, RequestError
+
+INLINE_BYTES = 128 * 1024
+"""Bodies up to this size are worked on at once: that takes less than a few milliseconds, and a thread costs its own."""
+DEFAULT_REASONS = 5
+MAX_REASONS = 1000
+VERSION = re.compile(r"[1-9][0-9]{0,17}")
+
+
+class Prepared:
+    """What is made once for a model that serves: the reader of its records, and the writer of its answers."""
+
+    def __init__(self, serving: Serving) -> None:
+        self.reader = RowReader(serving.detector.schema)
+        self.writer = AnswerWriter(serving.detector)
+
+
+class Form(NamedTuple):
+    """A body as it is read, and how its answer is written."""
+
+    tables: Iterable[Table]
+    write: Callable[[Sequence[Verdicts]], bytes]
+
+
+class ScoreEndpoint:
+    """Answers score requests; long ones in threads, so that the others need not wait for them."""
+
+    def __init__(self, registry: Registry, engine: Engine, max_body_bytes: int, max_records: int) -> None:
+        self._registry = registry
+        self._engine = engine
+        self._intake = Intake(engine, max_body_bytes)
+        self._max_records = max_records
+        self._prepared: WeakKeyDictionary[Serving, Prepared] = WeakKeyDictionary()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        serving = find(self._registry, **scope["path_params"])
+        notes = notes_of(scope)
+        notes.model, notes.version = serving.detector.name, serving.detector.version
+        reasons = reasons_wanted(scope["query_string"])
+        kind = body.content_type(scope)
+        back = answer_kind(kind, header(scope, b"accept"))
+        hold = self._intake.hold()
+        try:
+            content = await self._intake.read(scope, receive, hold)
+            self._engine.turn_away(serving, reasons, notes)
+            small = len(content) <= INLINE_BYTES
+            form = self._form(serving, kind, back, content, small)
+            if form is None:
+                prepared = self._prepare(serving)
+                write = prepared.writer.lines if back == NDJSON else prepared.writer.write
+                schema, limit = serving.detector.schema, self._max_records
+                form = await self._engine.run(table_form, kind, back, content, schema, limit, write)
+            judged = (
+                self._engine.at_once(serving, form.tables, reasons, notes) if isinstance(form.tables, list) else None
+            )
+            if judged is None:
+                judged = await self._engine.judge(serving, form.tables, reasons, notes, size=0, receive=receive)
+            answer = form.write(judged) if small else await self._engine.run(form.write, judged)
+            coding = ""
+            if len(answer) >= encodings.PAYS:
+                coding = encodings.chosen(header(scope, b"accept-encoding"))
+                if coding:
+                    answer = await self._engine.run(encodings.compress, answer, coding)
+        except ClientDisconnect:
+            return
+        finally:
+            hold.release()
+        headers = [(b"content-type", back.encode()), (b"content-length", b"%d" % len(answer))]
+        if back == NDJSON:
+            headers += told(serving.detector)
+        if coding:
+            headers += [(b"content-encoding", coding.encode()), (b"vary", b"accept-encoding")]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": answer})
+
+    def _prepare(self, serving: Serving) -> Prepared:
+        prepared = self._prepared.get(serving)
+        if prepared is None:
+            prepared = self._prepared[serving] = Prepared(serving)
+        return prepared
+
+    def _form(self, serving: Serving, kind: str, back: str, content: bytes, small: bool) -> Form | None:
+        """A body of JSON; None for a table, which is read in a thread."""
+        if kind not in (JSON, NDJSON):
+            return None
+        prepared = self._prepare(serving)
+        read = JsonBody if kind == JSON else LinesBody
+        found = read(content, serving.detector.schema, prepared.reader, self._max_records)
+        write = prepared.writer.lines if back == NDJSON else prepared.writer.write
+        return Form(found.short() if small else found.tables(), write)
+
+
+def table_form(
+    kind: str, back: str, content: bytes, schema: Schema, limit: int, write: Callable[[Sequence[Verdicts]], bytes]
+) -> Form:
+    """A CSV or Arrow body; what reads them takes its time to be imported, and is only where it is needed."""
+    if kind != CSV:
+        from service.bodies.arrow_body import ArrowBody
+
+        return Form(ArrowBody(content, schema, limit, stream=kind == ARROW_STREAM).tables(), write)
+    from service.bodies.csv_body import CsvBody
+
+    read = CsvBody(content, schema, limit)
+    if back == CSV:
+        read.check_free()
+        write = read.answer
+    return Form(read.tables(), write)
+
+
+def answer_kind(kind: str, accept: str) -> str:
+    """The content type of an answer, by that of the body and the request's `Accept`: JSON unless it names another."""
+    if accept in ("", "*/*", JSON):
+        return JSON
+    named = {item.partition(";")[0].strip().lower() for item in accept.split(",")}
+    if kind == CSV and CSV in named:
+        return CSV
+    return NDJSON if any(body.ALIASES.get(name, name) == NDJSON for name in named) else JSON
+
+
+def told(detector: Detector) -> list[tuple[bytes, bytes]]:
+    """What JSON tells before the results, as headers of an answer that has none but results."""
+    calibration = detector.calibration
+    values = {
+        "model": detector.name,
+        "version": detector.version,
+        "threshold": calibration.threshold,
+        "target-fpr": calibration.target_fpr,
+    }
+    return [(f"kilter-{name}".encode(), str(value).encode()) for name, value in values.items()]
+
+
+def find(registry: Registry, name: str, version: str | None = None) -> Serving:
+    """The model of that name that serves, or that version of it. Raises RequestError that names those there are."""
+    serving = registry.get(name)
+    if serving is not None and version is not None:
+        serving = registry.get(name, int(version)) if VERSION.fullmatch(version) else None
+        if serving is None:
+            there = ", ".join(map(str, registry.versions(name)))
+            raise RequestError(UNKNOWN_MODEL, f"{name} has no version {version[:20]!r} loaded; it has {there}")
+    if serving is None:
+        if registry.why_not_ready is not None:
+            raise RequestError(NOT_READY, registry.why_not_ready)
+        shown = repr(name[:63])
+        raise RequestError(UNKNOWN_MODEL, f"there is no model {shown} here; there is {', '.join(registry.names)}")
+    return serving
+
+
+def reasons_wanted(query: bytes) -> int:
+    """How many reasons `?reasons=` asks for: true, false or a number. Raises RequestError."""
+    if not query:
+        return 0
+    values = parse_qs(query.decode("latin-1"), keep_blank_values=True).get("reasons", ["false"])
+    if len(values) == 1:
+        if values[0] in ("true", "false"):
+            return DEFAULT_REASONS if values[0] == "true" else 0
+        if re.fullmatch(r"[0-9]{1,4}", values[0]) and int(values[0]) <= MAX_REASONS:
+            return int(values[0])
+    raise RequestError(BAD_PARAMETER, f"reasons is true, false or a number up to {MAX_REASONS}, given once")

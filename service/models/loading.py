@@ -1,0 +1,180 @@
+"""From the models folder to the registry: which version is to serve, read, verified, and put in its place."""
+
+import logging
+import threading
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple, TypeVar
+
+from service.detector import ArtifactError, Detector, KilterError, load, store
+from service.models.registry import NotThereError, RefusedError, Registry, Serving
+from service.models.shadow import Shadowed
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+
+class Look(NamedTuple):
+    """What a version in a model's folder looks like, by which a change is told."""
+
+    version: int | None
+    """None if it cannot be told which one is to serve."""
+    files: tuple[tuple[str | int, ...], ...]
+    """Name, inode, time of change and size of each of its files, or why there are none."""
+
+
+class State(NamedTuple):
+    """A version of the folder, and whether it is loaded."""
+
+    name: str
+    version: int
+    loaded: bool
+    why: str
+    """Why it is not; empty where nothing went wrong."""
+
+
+class Loader:
+    """Loads one version after the other, on whichever thread it is called; a failure leaves what serves as it is."""
+
+    def __init__(self, registry: Registry, folder: Path, device: str) -> None:
+        self.registry = registry
+        self.folder = folder
+        self.seen: dict[str, Look | None] = {}
+        """How the folder of each model looked when it was last loaded, or failed to be."""
+        self.unloaded: set[str] = set()
+        """The models that were unloaded, and are to stay so until they are loaded by name."""
+        self._device = device
+        self._one_at_a_time = threading.RLock()
+
+    def load_all(self) -> None:
+        """Load the serving version of every model; one that fails does not keep others from serving."""
+        for name in store.models(self.folder):
+            self.try_to(partial(self.load, name))
+        if self.registry.why_not_ready is not None:
+            self.registry.empty = self._why_empty()
+
+    def load(self, name: str, version: int | None = None) -> Serving:
+        """Let the version serve that the folder says is to, or load another one beside it, to be asked for by number.
+
+        Raises NotThereError, RefusedError if too many are loaded, and KilterError if the version cannot be loaded.
+        """
+        with self._one_at_a_time:
+            look = self._look(name, version)
+            if version is not None and version != look.version:
+                if self.registry.get(name) is None:
+                    raise RefusedError(f"no version of {name} serves: load the model first, without a version")
+                self.registry.check_room(name, version)
+                return self._placed(name, version, self.registry.put_beside, serving=False)
+            self.seen[name] = look
+            self.unloaded.discard(name)
+            return self._placed(name, look.version, self.registry.place, serving=True)
+
+    def unload(self, name: str, version: int | None = None) -> list[int]:
+        """Let a model serve no longer, or end a version beside; return which versions. Raises as `Registry.remove`."""
+        with self._one_at_a_time:
+            gone = self.registry.remove(name, version)
+            if version is None:
+                self.unloaded.add(name)
+            log.info("model unloaded", extra={"fields": {"model": name, "versions": gone}})
+            return gone
+
+    def cast(self, name: str, version: int) -> Shadowed:
+        """Put a version in the shadow of the one that serves. Raises NotThereError, RefusedError, KilterError."""
+        with self._one_at_a_time:
+            self._look(name, version)
+            serving = self.registry.get(name)
+            if serving is None:
+                raise NotThereError(f"the model {name!r} does not serve: load it first")
+            if serving.detector.version == version:
+                raise RefusedError(f"version {version} of {name} serves: put another in its shadow")
+            return self._placed(name, version, self.registry.cast, serving=False)
+
+    def states(self) -> list[State]:
+        """Every version of the folder, and every one that is loaded."""
+        found = []
+        for name in sorted({*store.models(self.folder), *self.registry.names}):
+            loaded = self.registry.versions(name)
+            look = look_at(self.folder / name)
+            for version in sorted({*loaded, *store.versions(self.folder / name)}):
+                failed = look is not None and version == look.version
+                why = "unloaded" if name in self.unloaded else self.registry.failures.get(name, "") if failed else ""
+                found.append(State(name, version, version in loaded, "" if version in loaded else why))
+        return found
+
+    def try_to(self, do: Callable[[], object]) -> None:
+        """Load or cast something; that it failed is in the log already."""
+        try:
+            do()
+        except KilterError as error:
+            log.debug("not done", extra={"fields": {"why": str(error)}})
+
+    def _look(self, name: str, version: int | None) -> Look:
+        """How a model's folder looks. Raises NotThereError if the folder has no such model, or it no such version."""
+        look = look_at(self.folder / name) if store.NAME.fullmatch(name) else None
+        if look is None:
+            there = ", ".join(store.models(self.folder)) or "none"
+            raise NotThereError(f"there is no model {name[:63]!r} in {self.folder}; there is {there}")
+        if version is not None and version not in (versions := store.versions(self.folder / name)):
+            raise NotThereError(f"{name} has versions {', '.join(map(str, versions))} in {self.folder}, not {version}")
+        return look
+
+    def _placed(self, name: str, version: int | None, place: Callable[[Detector], T], *, serving: bool) -> T:
+        try:
+            detector = _read(self.folder / name, version, self._device)
+            placed = place(detector)
+        except (NotThereError, RefusedError):
+            raise
+        except (KilterError, OSError) as error:
+            self.registry.failed(name, str(error), serving=serving)
+            fields: Mapping[str, object] = {"model": name, "version": version, "why": str(error)}
+            log.error("model not loaded", extra={"fields": fields})  # noqa: TRY400
+            raise KilterError(str(error)) from error
+        fields = {"model": name, "version": detector.version, "device": detector.device, "serves": serving}
+        log.info("model loaded", extra={"fields": fields})
+        return placed
+
+    def _why_empty(self) -> str:
+        if not self.folder.is_dir():
+            return (
+                f"there is no models folder {self.folder}: make one with "
+                f"`kilter train FILE --name NAME --models {self.folder}`"
+            )
+        if not self.registry.failures:
+            return (
+                f"the models folder {self.folder} holds no model: "
+                f"`kilter train FILE --name NAME --models {self.folder}` adds one"
+            )
+        return "\n".join([f"no model in {self.folder} can be loaded", *self.registry.failures.values()])
+
+
+def look_at(model: Path, version: int | None = None) -> Look | None:
+    """How the version that is to serve looks now, or another; None where there is none.
+
+    Links are followed, since the kubelet swaps those.
+    """
+    try:
+        if not store.versions(model):
+            return None
+        version = version or store.serving(model)
+        found = sorted((path.name, path.stat()) for path in (model / str(version)).iterdir())
+    except KilterError as error:
+        return Look(None, ((str(error),),))
+    except OSError:
+        return None
+    return Look(version, tuple((name, file.st_ino, file.st_mtime_ns, file.st_size) for name, file in found))
+
+
+def _read(model: Path, version: int | None, device: str) -> Detector:
+    folder = model / str(version or store.serving(model))
+    try:
+        detector = load(folder, device)
+    except (KilterError, OSError):
+        raise
+    except Exception as error:  # whatever an artifact brings about is its own fault, and no reason to stop
+        raise ArtifactError(f"{folder} cannot be loaded: {type(error).__name__}: {error}") from error
+    if detector.name != model.name:
+        raise KilterError(f"{model} holds a model that is called {detector.name}: rename the folder")
+    if str(detector.version) != folder.name:
+        raise KilterError(f"{folder} holds version {detector.version}: rename the folder")
+    return detector

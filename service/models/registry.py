@@ -1,0 +1,245 @@
+"""The models that serve."""
+
+import logging
+import threading
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+from service.detector import Detector, KilterError
+from service.models.serving import Override, Rate, Serving
+from service.models.shadow import Shadow, Shadowed, ShadowThread
+from service.monitoring.metrics import Metrics
+from service.monitoring.model_metrics import ModelMetrics
+
+__all__ = ["NotThereError", "RefusedError", "Registry", "Serving"]
+
+log = logging.getLogger(__name__)
+
+
+class NotThereError(KilterError):
+    """What is asked for is not there."""
+
+
+class RefusedError(KilterError):
+    """What is asked for is not possible as things stand."""
+
+
+class Registry:
+    """The versions that serve, and those that are loaded beside them.
+
+    Every change puts another `Serving` in the place of one, by one assignment of a dictionary that is never changed
+    itself: a reader needs no lock, and whoever holds the old one goes on with it.
+    """
+
+    def __init__(self, metrics: Metrics, detectors: Iterable[Detector] = (), max_versions: int = 4) -> None:
+        """Detectors that are given serve; of each model so many versions are loaded at once at most."""
+        self._metrics = metrics
+        self._max_versions = max_versions
+        self._serving: Mapping[str, Serving] = {}
+        self._beside: Mapping[tuple[str, int], Serving] = {}
+        self._rates: dict[str, Rate] = {}
+        self._candidates: dict[str, Detector] = {}
+        self._changing = threading.RLock()
+        self.shadow_thread = ShadowThread()
+        self.empty = "the models are not loaded yet"
+        """Why nothing serves while nothing does."""
+        self.stopping = False
+        """Whether the service is about to stop: it answers still, and wants to be sent nothing more."""
+        self.failures: Mapping[str, str] = {}
+        """Why the version of a model that should serve could not be loaded, by its name."""
+        for detector in detectors:
+            self.place(detector)
+
+    @property
+    def why_not_ready(self) -> str | None:
+        """Why nothing can be scored; None if something can."""
+        if self.stopping:
+            return "the service is stopping: send requests to another replica"
+        return None if self._serving else self.empty
+
+    @property
+    def names(self) -> list[str]:
+        """The names of the models that serve, sorted."""
+        return sorted(self._serving)
+
+    @property
+    def all(self) -> list[Serving]:
+        """What serves, by name."""
+        return [serving for _, serving in sorted(self._serving.items())]
+
+    @property
+    def detectors(self) -> list[Detector]:
+        """The detectors that serve, by name."""
+        return [serving.detector for serving in self.all]
+
+    def get(self, name: str, version: int | None = None) -> Serving | None:
+        """The version of a model that serves or, if one is named, that one; None if it is not loaded."""
+        serving = self._serving.get(name)
+        if version is None or (serving is not None and serving.detector.version == version):
+            return serving
+        return self._beside.get((name, version))
+
+    def versions(self, name: str) -> list[int]:
+        """The versions of a model that are loaded, ascending."""
+        serving = self._serving.get(name)
+        beside = [version for model, version in self._beside if model == name]
+        return sorted({*beside, *([] if serving is None else [serving.detector.version])})
+
+    def place(self, detector: Detector) -> Serving:
+        """Let a version serve in the place of the one that does; that one goes on for the requests that hold it.
+
+        A rate that was asked for holds for the new version too, if it can support it, and the version in its shadow
+        stays there, compared anew. Raises ArtifactError as `Metrics.loaded` does.
+        """
+        name = detector.name
+        with self._changing:
+            metrics = self._metrics.loaded(detector)
+            candidate = self._candidates.get(name)
+            if candidate is not None and candidate.version == detector.version:
+                del self._candidates[name]
+                log.info("shadow ended: it serves", extra={"fields": {"model": name, "version": candidate.version}})
+            placed = self._put(detector, metrics)
+            self._beside = {key: other for key, other in self._beside.items() if key != (name, detector.version)}
+            self.failures = {model: why for model, why in self.failures.items() if model != name}
+            return placed
+
+    def check_room(self, name: str, version: int) -> None:
+        """Raise RefusedError if a version more would be too many."""
+        loaded = self.versions(name)
+        if version not in loaded and len(loaded) >= self._max_versions:
+            raise RefusedError(
+                f"{len(loaded)} versions of {name} are loaded, {', '.join(map(str, loaded))}, and KILTER_MAX_VERSIONS "
+                f"is {self._max_versions}: unload one first"
+            )
+
+    def put_beside(self, detector: Detector) -> Serving:
+        """Load a version beside the one that serves, to be asked for by its number. Raises RefusedError if full."""
+        with self._changing:
+            self.check_room(detector.name, detector.version)
+            beside = self._rated(detector, self._metrics.loaded(detector))
+            self._beside = {**self._beside, (detector.name, detector.version): beside}
+            self._metrics.placed(beside.detector, serves=False)
+            return beside
+
+    def remove(self, name: str, version: int | None = None) -> list[int]:
+        """Let a model serve no longer, or a version be loaded no longer beside the one that serves; return which.
+
+        Raises NotThereError if it is not loaded, and RefusedError for the version that serves by its number.
+        """
+        with self._changing:
+            loaded = self.versions(name)
+            if not loaded:
+                raise NotThereError(f"there is no model {name!r} here; there is {', '.join(self.names) or 'none'}")
+            if version is None:
+                self._candidates.pop(name, None)
+                self._rates.pop(name, None)
+                self._serving = {model: other for model, other in self._serving.items() if model != name}
+                self._beside = {key: other for key, other in self._beside.items() if key[0] != name}
+                self.failures = {model: why for model, why in self.failures.items() if model != name}
+                self._metrics.unloaded(name)
+                self._show_shadows()
+                self.empty = "every model was unloaded"
+                return loaded
+            if (name, version) not in self._beside:
+                if version in loaded:
+                    raise RefusedError(f"version {version} of {name} serves: unload the model, or load another version")
+                raise NotThereError(f"{name} has versions {', '.join(map(str, loaded))} loaded, not {version}")
+            self._beside = {key: other for key, other in self._beside.items() if key != (name, version)}
+            return [version]
+
+    def failed(self, name: str, why: str, *, serving: bool) -> None:
+        """Note that a version could not be loaded, `serving` if it is the one that should serve."""
+        with self._changing:
+            self._metrics.load_failed(name, serving=serving)
+            if serving:
+                self.failures = {**self.failures, name: why}
+
+    def rate(self, name: str, target_fpr: float | None, who: Mapping[str, Any]) -> Serving:
+        """Judge by another target false-positive rate, or by the artifact's own again; `who` asked, for the log.
+
+        Raises NotThereError, and KilterError if the version that serves cannot support the rate.
+        """
+        with self._changing:
+            before = self._one(name)
+            if target_fpr is None:
+                self._rates.pop(name, None)
+            else:
+                before.own.at_rate(target_fpr)
+                self._rates[name] = Rate(target_fpr, datetime.now(UTC))
+            now = self._put(before.own, before.metrics)
+            beside = {key: self._rated(s.own, s.metrics) for key, s in self._beside.items() if key[0] == name}
+            self._beside = {**self._beside, **beside}
+            for other in beside.values():
+                self._metrics.placed(other.detector, serves=False)
+        old, new = before.detector.calibration, now.detector.calibration
+        fields = {
+            "model": name,
+            "version": now.detector.version,
+            **who,
+            "old_target_fpr": old.target_fpr,
+            "new_target_fpr": new.target_fpr,
+            "old_threshold": old.threshold,
+            "new_threshold": new.threshold,
+        }
+        log.warning("threshold changed", extra={"fields": fields})
+        return now
+
+    def cast(self, candidate: Detector) -> Shadowed:
+        """Put a version in the shadow of the one that serves. Raises NotThereError, and RefusedError if it serves."""
+        with self._changing:
+            serving = self._one(candidate.name)
+            if serving.detector.version == candidate.version:
+                raise RefusedError(f"version {candidate.version} of {candidate.name} serves: put another in its shadow")
+            self._candidates[candidate.name] = candidate
+            self._put(serving.own, serving.metrics)
+            return self.shadowed(candidate.name)
+
+    def uncast(self, name: str) -> Shadowed:
+        """End the shadow of a model, and return it. Raises NotThereError if there is none."""
+        with self._changing:
+            ended = self.shadowed(name)
+            del self._candidates[name]
+            serving = self._one(name)
+            self._put(serving.own, serving.metrics)
+            return ended
+
+    def shadowed(self, name: str) -> Shadowed:
+        """A model and the version in its shadow. Raises NotThereError if there is none."""
+        serving = self._one(name)
+        if serving.shadow is None:
+            raise NotThereError(f"no version is in the shadow of {name}: PUT one there")
+        return Shadowed(serving.detector, serving.shadow)
+
+    def _one(self, name: str) -> Serving:
+        serving = self._serving.get(name)
+        if serving is None:
+            raise NotThereError(f"there is no model {name!r} here; there is {', '.join(self.names) or 'none'}")
+        return serving
+
+    def _put(self, own: Detector, metrics: ModelMetrics) -> Serving:
+        """Let a version serve, with the rate and the shadow that its model has."""
+        made = self._rated(own, metrics)
+        candidate = self._candidates.get(own.name)
+        if candidate is not None:
+            shadowed = self._rated(candidate, metrics).detector
+            made = replace(made, shadow=Shadow(made.detector, shadowed, self.shadow_thread))
+        self._serving = {**self._serving, own.name: made}
+        self._metrics.placed(made.detector, serves=True)
+        self._show_shadows()
+        return made
+
+    def _rated(self, own: Detector, metrics: ModelMetrics) -> Serving:
+        rate = self._rates.get(own.name)
+        if rate is None:
+            return Serving(own, metrics)
+        try:
+            return Serving(own.at_rate(rate.target_fpr), metrics, Override(own, rate))
+        except KilterError as error:
+            fields = {"model": own.name, "version": own.version, "why": str(error)}
+            log.warning("threshold kept: the version cannot support the rate", extra={"fields": fields})
+            return Serving(own, metrics)
+
+    def _show_shadows(self) -> None:
+        self._metrics.shadows.shadows = {n: s.shadow for n, s in self._serving.items() if s.shadow is not None}

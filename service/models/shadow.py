@@ -1,0 +1,170 @@
+"""A version in the shadow: it judges what the version that serves has judged, and nobody is answered from it."""
+
+import logging
+import threading
+import time
+from collections import deque
+from datetime import UTC, datetime
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from service.detector import Detector, Schema, Verdicts
+from service.detector.inputs import Table, join
+from service.detector.schema import TimestampColumn
+from service.models.comparison import Comparison
+
+log = logging.getLogger(__name__)
+
+WAITING_RECORDS = 8192
+"""Records that wait to be compared at most; more are dropped, so that what is answered from need not wait."""
+BATCH = 1024
+REST = 3.0
+"""After each batch the thread rests so many times as long as that took: it takes a quarter of a core at most."""
+GATHER = 0.1
+"""Seconds that records wait for others: a batch is judged in hardly more time than a record."""
+
+
+class Waiting(NamedTuple):
+    """Records that were judged, and wait to be judged in the shadow."""
+
+    shadow: "Shadow"
+    table: Table
+    p_value: npt.NDArray[np.float64]
+    anomaly: npt.NDArray[np.bool_]
+
+
+class ShadowThread:
+    """Compares, beside the requests, what shadows were given; one thread for all of them, begun with the first."""
+
+    def __init__(self, most: int = WAITING_RECORDS, rest: float = REST, gather: float = GATHER) -> None:
+        self._most = most
+        self._rest = rest
+        self._gather = gather
+        self._asleep = False
+        """Whether the thread waits for the first record."""
+        self._waiting: deque[Waiting] = deque()
+        self._records = 0
+        """That wait or are being compared."""
+        self._changed = threading.Condition()
+        self._thread: threading.Thread | None = None
+        self._stopped = False
+
+    def put(self, waiting: Waiting) -> bool:
+        """Let records wait to be compared; False, without doing so, where too many do already."""
+        with self._changed:
+            if self._stopped or self._records + waiting.table.rows > self._most:
+                return False
+            self._waiting.append(waiting)
+            self._records += waiting.table.rows
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="shadow", daemon=True)
+                self._thread.start()
+            if self._asleep:
+                self._changed.notify_all()
+            return True
+
+    def idle(self, seconds: float) -> bool:
+        """Wait until nothing waits any more, for so long at most; whether that came about."""
+        with self._changed:
+            return self._changed.wait_for(lambda: not self._records, seconds)
+
+    def stop(self) -> None:
+        """End the thread; what waits is let go."""
+        with self._changed:
+            self._stopped = True
+            thread, self._thread = self._thread, None
+            self._changed.notify_all()
+        if thread is not None:
+            thread.join()
+
+    def _run(self) -> None:
+        while (batch := self._take()) is not None:
+            began = time.perf_counter()
+            batch[0].shadow.compare(batch)
+            pause = self._rest * (time.perf_counter() - began)
+            with self._changed:
+                self._records -= sum(waiting.table.rows for waiting in batch)
+                self._changed.notify_all()
+                self._changed.wait_for(lambda: self._stopped, pause)
+
+    def _take(self) -> list[Waiting] | None:
+        """What is compared together next, all of one shadow; None once it is over."""
+        with self._changed:
+            self._asleep = True
+            self._changed.wait_for(lambda: self._stopped or self._waiting)
+            self._asleep = False
+            self._changed.wait_for(lambda: self._stopped, self._gather)
+            if self._stopped:
+                return None
+            batch = [self._waiting.popleft()]
+            rows = batch[0].table.rows
+            while self._waiting and self._waiting[0].shadow is batch[0].shadow:
+                rows += self._waiting[0].table.rows
+                if rows > BATCH:
+                    break
+                batch.append(self._waiting.popleft())
+            return batch
+
+
+class Shadow:
+    """A candidate beside a detector that serves: one comparison, of these two as they are."""
+
+    def __init__(self, live: Detector, candidate: Detector, thread: ShadowThread) -> None:
+        self.candidate = candidate
+        self.unfit = unfit(live.schema, candidate.schema)
+        """Why no record of the serving version's fits the candidate; None where they do."""
+        self.since = datetime.now(UTC)
+        self.comparison = Comparison()
+        self._thread = thread
+        self._failed = False
+
+    def offer(self, table: Table, verdicts: Verdicts) -> None:
+        """Compare records that were just judged, some time or, where too many wait, never. It takes no time itself."""
+        if self.unfit is not None:
+            self.comparison.reject(table.rows)
+        elif not self._thread.put(Waiting(self, table, verdicts.p_value, verdicts.anomaly)):
+            self.comparison.drop(table.rows)
+
+    def compare(self, batch: list[Waiting]) -> None:
+        """Judge records and add up what both versions said of them; a candidate that fails is told in the log."""
+        table = join([waiting.table for waiting in batch])
+        try:
+            verdicts = self.candidate.score(table)
+        except Exception:  # whatever it is, the other shadows go on
+            self.comparison.drop(table.rows)
+            if not self._failed:
+                place = {"model": self.candidate.name, "version": self.candidate.version}
+                log.exception("shadow failed", extra={"fields": place})
+            self._failed = True
+            return
+        self.comparison.add(
+            np.concatenate([waiting.p_value for waiting in batch]),
+            np.concatenate([waiting.anomaly for waiting in batch]),
+            verdicts.p_value,
+            verdicts.anomaly,
+        )
+
+
+class Shadowed(NamedTuple):
+    """A detector that serves, and what is in its shadow."""
+
+    live: Detector
+    shadow: Shadow
+
+
+def unfit(live: Schema, candidate: Schema) -> str | None:
+    """Why the records of one schema do not fit another; None if they do."""
+    there = {column.name: column for column in live.fields}
+    ignored = {column.name for column in candidate.left_out}
+    for column in candidate.fields:
+        other = there.pop(column.name, None)
+        if other is None:
+            return f"it needs the field {column.name!r}, which the serving version does not look at"
+        if type(other) is not type(column):
+            return f"it reads the field {column.name!r} as another kind than the serving version does"
+        if isinstance(column, TimestampColumn) and isinstance(other, TimestampColumn) and column.format != other.format:
+            return f"it reads the times of {column.name!r} as {column.format}, the serving version as {other.format}"
+    extra = sorted(there.keys() - ignored)
+    return f"it has no field {extra[0]!r}, which the serving version needs" if extra else None

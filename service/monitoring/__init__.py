@@ -1,0 +1,1 @@
+"""What operators are told: metrics, drift, logs and traces."""

@@ -1,0 +1,251 @@
+"""What is counted of one version of a model, cheaply: arrays are added up, and turned into series when scraped."""
+
+import threading
+import weakref
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from prometheus_client import Counter
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from service.detector import Detector, Problem, Verdicts
+from service.detector.reference import first_features
+from service.detector.schema import CategoricalColumn
+from service.monitoring.drift import FieldTally
+from service.monitoring.spread import Spread
+
+MODEL = ("model", "version")
+RESULTS = ("normal", "anomalous", "rejected")
+Labels = tuple[str, str]
+"""A model's name and version."""
+P_BUCKETS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
+SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+RECORDS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
+Cumulative = list[tuple[str, float]]
+SETTLED = 1024
+"""Records are counted when so many have come, and whenever the numbers are asked for."""
+FIELDS = 100
+"""Fields of a model that have series of their own; the others share one."""
+
+
+class Families(NamedTuple):
+    """The metrics that are counted as records come."""
+
+    records: Counter
+
+    def remove(self, labels: Labels) -> None:
+        """Take away the series of a version."""
+        for result in RESULTS:
+            self.records.remove(*labels, result)
+
+
+class ModelMetrics:
+    """The numbers of one version of a model; safe to be called from several threads."""
+
+    def __init__(self, families: Families, detector: Detector) -> None:
+        self.labels: Labels = (detector.name, str(detector.version))
+        self.manifest = detector.manifest
+        columns = detector.schema.columns
+        self.columns = tuple(column.name for column in columns)
+        self.categorical = [i for i, column in enumerate(columns) if isinstance(column, CategoricalColumn)]
+        # The chance that the next level is a new one is estimated by the share of records whose level came once:
+        # Good, Biometrika, 1953.
+        self.expected_unseen = [
+            column.counts.count(1) / detector.schema.rows for column in columns if isinstance(column, CategoricalColumn)
+        ]
+        self.expected_missing = [column.missing / detector.schema.rows for column in columns]
+        self._normal, self._anomalous, self._rejected = (
+            families.records.labels(*self.labels, result) for result in RESULTS
+        )
+        self._batch = Spread(RECORDS)
+        self._inference = Spread(SECONDS)
+        self._lock = threading.Lock()
+        self._p_values = Spread(P_BUCKETS)
+        self._waiting: list[tuple[Verdicts, float]] = []
+        """Without their reasons."""
+        self._waiting_records = 0
+        self._fields = FieldTally(detector.reference, list(first_features(detector.schema)))
+
+    def judged(self, verdicts: Verdicts, seconds: float) -> None:
+        """Count a batch of records that got their verdicts, none with a problem, after `seconds` in the detector."""
+        with self._lock:
+            self._waiting.append((verdicts if verdicts.reasons is None else verdicts._replace(reasons=None), seconds))
+            self._waiting_records += len(verdicts.score)
+            if self._waiting_records >= SETTLED:
+                self._settle()
+
+    def _settle(self) -> None:
+        """Count what waits, all at once: by itself a record would take as long to count as to judge."""
+        if not self._waiting:
+            return
+        p_values = np.concatenate([verdicts.p_value for verdicts, _ in self._waiting])
+        flagged = sum(int(np.count_nonzero(verdicts.anomaly)) for verdicts, _ in self._waiting)
+        self._normal.inc(self._waiting_records - flagged)
+        self._anomalous.inc(flagged)
+        self._p_values.add(p_values)
+        self._batch.add([len(verdicts.score) for verdicts, _ in self._waiting])
+        self._inference.add([seconds for _, seconds in self._waiting])
+        for verdicts, _ in self._waiting:
+            self._fields.add(verdicts.features)
+        self._waiting, self._waiting_records = [], 0
+
+    def rejected(self, problems: Iterable[Problem]) -> None:
+        """Count the records that a request was refused for."""
+        self._rejected.inc(len({problem.row for problem in problems if problem.row is not None}))
+
+    def tally(self) -> "Tally":
+        """What was counted up to now."""
+        with self._lock:
+            self._settle()
+            self._fields.settle()
+            return Tally(
+                self._p_values.cumulative(),
+                self._p_values.sum,
+                self._batch.cumulative(),
+                self._batch.sum,
+                self._inference.cumulative(),
+                self._inference.sum,
+                self._fields.missing.tolist(),
+                self._fields.unseen[self.categorical].tolist(),
+                self._fields.drift().tolist(),
+                self._fields.records,
+            )
+
+
+class Tally(NamedTuple):
+    """The counts of a model at one moment, per column where they are lists."""
+
+    p_values: Cumulative
+    p_sum: float
+    batches: Cumulative
+    batch_sum: float
+    inferences: Cumulative
+    inference_sum: float
+    missing: list[int]
+    unseen: list[int]
+    """Per categorical column."""
+    drift: list[float]
+    window: int
+
+
+class Tallies(Collector):
+    """Exposes what `ModelMetrics` keeps in arrays, of those that somebody holds, and has it count what waits.
+
+    A version's last request may end in any thread and moment, which is no place to touch Prometheus's locks; so its
+    series go when the next one looks. Registered before the families, it makes them lose or gain theirs in time.
+    """
+
+    def __init__(self, gone: Callable[[Labels], None]) -> None:
+        """`gone` is called for a version that nobody holds any more."""
+        self.lock = threading.RLock()
+        """To be held while a version is added, its other series included."""
+        self._gone = gone
+        self._models: dict[Labels, weakref.ref[ModelMetrics]] = {}
+
+    def add(self, model: ModelMetrics) -> None:
+        """Expose a version from now on, in the place of another of that number."""
+        with self.lock:
+            self._models[model.labels] = weakref.ref(model)
+
+    def find(self, detector: Detector) -> ModelMetrics | None:
+        """What is exposed of that very artifact, if anything is."""
+        held = self._models.get((detector.name, str(detector.version)))
+        model = held() if held is not None else None
+        return model if model is not None and model.manifest == detector.manifest else None
+
+    def _living(self) -> list[ModelMetrics]:
+        with self.lock:
+            found = {labels: held() for labels, held in self._models.items()}
+            for labels, model in found.items():
+                if model is None:
+                    del self._models[labels]
+                    self._gone(labels)
+            return [model for model in found.values() if model is not None]
+
+    def collect(self) -> Iterator[Metric]:
+        """The families, each with its help text."""
+        p_values = HistogramMetricFamily(
+            "kilter_p_value",
+            "Conformal p-values of judged records. Uniform while traffic is like the training data: the dashboard "
+            "shows its shape, and the alert KilterCalibrationOff compares it with a flat one.",
+            labels=MODEL,
+        )
+        batches = HistogramMetricFamily(
+            "kilter_batch_records",
+            "Records that went through the detector together. Dashboard: how well batches are filled.",
+            labels=MODEL,
+        )
+        inferences = HistogramMetricFamily(
+            "kilter_inference_duration_seconds",
+            "Time in the detector per batch of records, from typed columns to verdicts. Dashboard: where time goes.",
+            labels=MODEL,
+        )
+        missing = CounterMetricFamily(
+            "kilter_feature_missing",
+            "Judged records in which the field had no value. The alert KilterFieldMissing compares their share with "
+            "kilter_feature_missing_expected_ratio.",
+            labels=(*MODEL, "feature"),
+        )
+        expected = GaugeMetricFamily(
+            "kilter_feature_missing_expected_ratio",
+            "Share of the fitting rows in which the field had no value. For the alert KilterFieldMissing.",
+            labels=(*MODEL, "feature"),
+        )
+        unseen = CounterMetricFamily(
+            "kilter_feature_unseen",
+            "Judged records in which the field had a level that training never saw. The alert KilterUnseenLevels and "
+            "the dashboard.",
+            labels=(*MODEL, "feature"),
+        )
+        expected_unseen = GaugeMetricFamily(
+            "kilter_feature_unseen_expected_ratio",
+            "Share of normal records in which the field is expected to have a level that training never saw: that of "
+            "the fitting rows whose level came only once. For the alert KilterUnseenLevels.",
+            labels=(*MODEL, "feature"),
+        )
+        drift = GaugeMetricFamily(
+            "kilter_feature_drift",
+            "How far the field's distribution over a sliding window is from that of the fitting rows: population "
+            "stability without its sampling noise, 0 while nothing has drifted, from about 0.25 a large shift; of a "
+            "timestamp, only whether it is missing. NaN before the first record. The alert KilterFeatureDrift and the "
+            "dashboard.",
+            labels=(*MODEL, "feature"),
+        )
+        window = GaugeMetricFamily(
+            "kilter_drift_window_records",
+            "Records in the sliding window of kilter_feature_drift. The alert KilterFeatureDrift waits for enough.",
+            labels=MODEL,
+        )
+        for model in self._living():
+            tally, labels = model.tally(), model.labels
+            p_values.add_metric(labels, tally.p_values, tally.p_sum)
+            batches.add_metric(labels, tally.batches, tally.batch_sum)
+            inferences.add_metric(labels, tally.inferences, tally.inference_sum)
+            window.add_metric(labels, tally.window)
+            categorical = [model.columns[i] for i in model.categorical]
+            rest = rest_of(model.columns)
+            for family, names, values in (
+                (missing, model.columns, tally.missing),
+                (expected, model.columns, model.expected_missing),
+                (unseen, categorical, tally.unseen),
+                (expected_unseen, categorical, model.expected_unseen),
+            ):
+                for name, value in zip(names[:FIELDS], values, strict=False):
+                    family.add_metric((*labels, name), value)
+                if len(names) > FIELDS:
+                    family.add_metric((*labels, rest), sum(values[FIELDS:]))
+            for name, value in zip(model.columns[:FIELDS], tally.drift, strict=False):
+                drift.add_metric((*labels, name), value)
+            if len(model.columns) > FIELDS:
+                drift.add_metric((*labels, rest), max(tally.drift[FIELDS:]))
+        yield from (p_values, batches, inferences, missing, expected, unseen, expected_unseen, drift, window)
+
+
+def rest_of(names: Sequence[str]) -> str:
+    """A label for the fields that have none of their own: they are summed up, and of drift the largest is taken."""
+    rest = "(others)"
+    while rest in names:
+        rest = f"({rest})"
+    return rest

@@ -1,0 +1,166 @@
+"""Who may ask what: the scope that a path needs, and the token that a request brings.
+
+`Edge` asks the guard before a route sees the request, and the token's name then stands in the request's notes. A route
+of the administration calls `administrator(scope)` for the name of who asks; it raises unless the guard let an
+administrator in, so that a path which the guard takes for another's opens nothing.
+"""
+
+import asyncio
+import logging
+import re
+from pathlib import Path
+
+import anyio.to_thread
+from starlette import types
+
+from service.bodies.body import headers
+from service.detector import KilterError
+from service.monitoring.notes import notes_of
+from service.protection.tokens import OPEN, Scope, Tokens, read
+from service.web.problems import FORBIDDEN, UNAUTHORIZED, RequestError, no_route
+
+log = logging.getLogger(__name__)
+RELOAD_SECONDS = 1.0
+METRICS_PATH = "/metrics"
+_OPEN = frozenset({"/healthz", "/readyz"})
+_HEALTH = "/v2/health/"
+_REPOSITORY = "/v2/repository/"
+_ACTIONS = ("/load", "/unload", "/threshold", "/shadow")
+_ADMIN = re.compile(r"/v1/models/[^/]+/.*")
+_REALM = 'Bearer realm="kilter"'
+Stamp = tuple[int, int, int]
+
+
+def needed(path: str) -> Scope | None:
+    """The scope that a path needs; None for the platform's questions about health, which are always answered.
+
+    Pages and the OpenAPI document need that of scoring, since they tell a model's fields and levels.
+    """
+    if path in _OPEN or path.startswith(_HEALTH):
+        return None
+    if path == METRICS_PATH:
+        return Scope.METRICS
+    if path.startswith(_REPOSITORY) or (path.endswith(_ACTIONS) and _ADMIN.fullmatch(path)):
+        return Scope.ADMIN
+    return Scope.SCORE
+
+
+class Guard:
+    """Lets requests pass that bring a token of the scope that their path needs; reads the file again as it changes."""
+
+    def __init__(self, tokens: Tokens = OPEN, path: Path | None = None, metrics_port: int | None = None) -> None:
+        self.tokens = tokens
+        self._path = path
+        self._metrics_port = metrics_port
+        """Where the metrics are, and nothing else is; None if they are where all is."""
+        self._stamp = _stamp(path)
+
+    @property
+    def closed(self) -> bool:
+        """Whether tokens are asked for at all."""
+        return bool(self.tokens.names)
+
+    @property
+    def admin(self) -> bool:
+        """Whether there is an administration: a token for it."""
+        return self.tokens.admin
+
+    def check(self, scope: types.Scope) -> None:
+        """Raise RequestError unless the request may pass; note the name of its token if it has one."""
+        path = scope["path"]
+        if scope.get("root_path"):
+            path = path.removeprefix(scope["root_path"])
+        if self._metrics_port is not None and (path == METRICS_PATH) != (scope["server"][1] == self._metrics_port):
+            raise no_route(scope)
+        wanted = needed(path)
+        if wanted is None:
+            return
+        tokens = self.tokens
+        if wanted is Scope.ADMIN and not tokens.admin:
+            raise no_route(scope)
+        if wanted in tokens.anyone and not tokens.names:
+            return
+        given = _authorization(scope)
+        if not given and wanted in tokens.anyone:
+            return
+        kind, _, secret = given.partition(b" ")
+        token = tokens.find(secret.strip()) if kind.lower() == b"bearer" else None
+        if token is None:
+            raise _unauthorized(wanted, bool(given))
+        notes = notes_of(scope)
+        notes.token = token.name
+        if wanted in token.scopes:
+            notes.admin = wanted is Scope.ADMIN
+        elif wanted not in tokens.anyone:
+            raise RequestError(
+                FORBIDDEN,
+                f"the token {token.name} lacks the scope {wanted}, which {path[:200]} needs",
+                headers={"WWW-Authenticate": f'{_REALM}, error="insufficient_scope", scope="{wanted}"'},
+            )
+
+    async def watch(self) -> None:
+        """Read the file again each time that it changes, until cancelled; a broken one changes nothing."""
+        while self._path is not None:
+            await asyncio.sleep(RELOAD_SECONDS)
+            await anyio.to_thread.run_sync(self.refresh)
+
+    def refresh(self) -> None:
+        """Read the file again if it has changed."""
+        stamp = _stamp(self._path)
+        if self._path is None or stamp == self._stamp:
+            return
+        self._stamp = stamp
+        place = {"file": str(self._path)}
+        try:
+            self.tokens = read(self._path)
+        except (KilterError, OSError) as error:
+            why = {**place, "why": str(error)}
+            log.error("tokens not reloaded: those from before hold", extra={"fields": why})  # noqa: TRY400
+        else:
+            log.info("tokens reloaded", extra={"fields": {**place, "tokens": self.tokens.names}})
+
+
+def guard_of(path: Path | None, metrics_port: int | None = None) -> Guard:
+    """The guard by a file of tokens, or the open one without a file. Raises KilterError that names what is wrong."""
+    guard = Guard(path=path, metrics_port=metrics_port)
+    if path is None:
+        return guard
+    try:
+        guard.tokens = read(path)
+    except OSError as error:
+        raise KilterError(
+            f"the tokens file {path} cannot be read ({error.strerror}): set KILTER_TOKENS_FILE to one that can, "
+            "`kilter token NAME --scope SCOPE` makes its lines"
+        ) from None
+    return guard
+
+
+def administrator(scope: types.Scope) -> str:
+    """The name of the token by which an administrator was let in. Raises RequestError where none was."""
+    notes = notes_of(scope)
+    if not notes.admin or notes.token is None:
+        raise no_route(scope)
+    return notes.token
+
+
+def _authorization(scope: types.Scope) -> bytes:
+    return headers(scope).get(b"authorization", b"").strip()
+
+
+def _stamp(path: Path | None) -> Stamp | None:
+    """What changes with a file, through a link that is put in place of another as well."""
+    try:
+        found = path.stat() if path is not None else None
+    except OSError:
+        return None
+    return (found.st_ino, found.st_mtime_ns, found.st_size) if found is not None else None
+
+
+def _unauthorized(wanted: Scope, given: bool) -> RequestError:
+    if given:
+        text = "the token is none of this service's: send one as Authorization: Bearer TOKEN"
+        return RequestError(
+            UNAUTHORIZED, text, headers={"WWW-Authenticate": f'{_REALM}, error="invalid_token", scope="{wanted}"'}
+        )
+    text = f"a token with the scope {wanted} is needed: send Authorization: Bearer TOKEN"
+    return RequestError(UNAUTHORIZED, text, headers={"WWW-Authenticate": f'{_REALM}, scope="{wanted}"'})

@@ -1,0 +1,1 @@
+"""HTTP itself: the edge, errors, pages, the OpenAPI document."""

@@ -1,0 +1,117 @@
+"""The OpenAPI document, made for the models that serve: FastAPI's own for the routes that it handles, and the rest."""
+
+import msgspec
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+
+from service.administration import document as admin_document
+from service.bodies import forms_document
+from service.bodies.body import JSON
+from service.judging import scoring
+from service.judging.verdicts import Answer, answer_of
+from service.models.registry import Registry
+from service.oip import document as oip
+from service.web import info, problems
+from service.web.openapi_parts import COMPONENT, Json, model_name, model_version, problem
+
+SCORE_PATH = "/v1/models/{name}/score"
+SCORE_VERSION_PATH = "/v1/models/{name}/versions/{version}/score"
+DESCRIPTION = "Calibrated verdicts on records: a score, a p-value, a flag, and which fields are off."
+
+
+def document(app: FastAPI, registry: Registry, max_records: int, *, admin: bool = False) -> Json:
+    """The document, with the models' own schemas, and examples that work as they stand.
+
+    It tells of the administration only where there is one, `admin`.
+    """
+    found = get_openapi(title=app.title, version=app.version, description=DESCRIPTION, routes=app.routes)
+    schemas: Json = found.setdefault("components", {}).setdefault("schemas", {})
+    for name in ("HTTPValidationError", "ValidationError"):
+        schemas.pop(name, None)
+    schemas |= msgspec.json.schema_components((Answer, problems.Details), ref_template=COMPONENT)[1]
+    schemas |= {f"record.{d.name}": forms_document.record_schema(d.schema) for d in registry.detectors}
+    for path, operations in found["paths"].items():
+        _finish(path, operations["get"], registry)
+    score = _score_operation(registry, max_records)
+    found["paths"][SCORE_PATH] = {"post": score}
+    found["paths"][SCORE_VERSION_PATH] = {"post": _score_version(score, registry)}
+    if admin:
+        found["paths"] |= admin_document.paths(registry)
+        schemas |= admin_document.schemas()
+        found["components"].setdefault("securitySchemes", {})["bearer"] = admin_document.BEARER
+    found["paths"] |= oip.paths(registry)
+    schemas |= oip.schemas()
+    found["paths"] = dict(sorted(found["paths"].items()))
+    return found
+
+
+def _finish(path: str, operation: Json, registry: Registry) -> None:
+    """Say of one of FastAPI's routes what it cannot know: examples, media types, problems."""
+    responses: Json = operation["responses"]
+    responses.pop("422", None)
+    if path == "/metrics":
+        text = {"schema": {"type": "string"}}
+        responses["200"]["content"] = {"text/plain": text, "application/openmetrics-text": text}
+    if path == "/readyz":
+        responses["503"] = problem("No model is loaded.", problems.NOT_READY)
+    if "{name}" in path:
+        operation["parameters"] = [model_name(registry), *([model_version(registry)] if "{version}" in path else [])]
+        responses["404"] = problem("There is no such model.", problems.UNKNOWN_MODEL)
+        responses["503"] = problem("No model is loaded.", problems.NOT_READY)
+        for serving in registry.all[:1]:
+            shown = info.details(serving, [serving.detector.version]).model_dump(by_alias=True, mode="json")
+            responses["200"]["content"][JSON]["example"] = shown
+
+
+def _score_version(score: Json, registry: Registry) -> Json:
+    """The operation that judges by a version of a model, from the one that judges by the version that serves."""
+    return score | {
+        "summary": "Judge records by a version",
+        "operationId": "score_version",
+        "parameters": [*score["parameters"], model_version(registry)],
+    }
+
+
+def _score_operation(registry: Registry, max_records: int) -> Json:
+    reasons = {"anyOf": [{"type": "boolean"}, {"type": "integer", "minimum": 0, "maximum": scoring.MAX_REASONS}]}
+    answer: Json = {"schema": {"$ref": COMPONENT.format(name="Answer")}}
+    for detector in registry.detectors[:1]:
+        verdicts = detector.score(detector.probes.records[:1], reasons=scoring.DEFAULT_REASONS)
+        answer["example"] = msgspec.to_builtins(answer_of(detector, [verdicts]))
+    return {
+        "tags": ["scoring"],
+        "summary": "Judge records",
+        "description": "Every record of the request is judged, or none and every problem is listed. A record has every "
+        "field of the model; null stands for an unknown value. Bodies may be compressed, with Content-Encoding gzip or "
+        "zstd, and so are long answers where Accept-Encoding names these.",
+        "operationId": "score",
+        "parameters": [
+            model_name(registry),
+            {
+                "name": "reasons",
+                "in": "query",
+                "required": False,
+                "schema": reasons,
+                "description": f"reasons for each record: how many at most, or true for {scoring.DEFAULT_REASONS}",
+            },
+            forms_document.TIMEOUT,
+        ],
+        "requestBody": {
+            "required": True,
+            "content": forms_document.bodies(registry, max_records),
+        },
+        "responses": {
+            "200": {
+                "description": "The verdicts, in the order of the records.",
+                "headers": forms_document.HEADERS,
+                "content": {JSON: answer} | forms_document.ANSWERS,
+            },
+            "400": problem("The body cannot be read.", problems.BAD_BODY),
+            "404": problem("There is no such model.", problems.UNKNOWN_MODEL),
+            "408": problem("The body did not arrive in time.", problems.SLOW_BODY),
+            "413": problem("The body is too long, or has too many records.", problems.TOO_LARGE),
+            "415": problem("The content type is not supported.", problems.WRONG_TYPE),
+            "422": problem("Records do not fit the model.", problems.BAD_RECORDS),
+            "503": problem("No model is loaded, too much is in flight, or the time is over.", problems.OVERLOADED),
+        },
+    }
