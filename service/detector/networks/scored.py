@@ -16,7 +16,7 @@ from service.detector.networks.names import ScoreName
 from service.detector.networks.tabular import Likelihood, Posterior, TabularShape, TabularVAE
 
 LOCAL_WEIGHT = 8.0
-LOCAL_THRESHOLD = 1.4
+LOCAL_THRESHOLD = 1.3
 LOCAL_SHARPNESS = 3.0
 MIXED_MARGIN = 0.5
 """In a mixed table the local evidence may exceed the core by no more than this."""
@@ -51,7 +51,7 @@ class Neighbours(nn.Module):
     Records are points in a space of their values, their posterior means and the residuals of their reconstruction.
     Core C: how far a point is from the rows that nothing speaks against, and how rare its values are, as the logarithm
     of the mean of their exponentials. Local L: how far it is from the memory's rows and their tangent planes. The score
-    is C + 8 softplus(3 (L - 1.4)) / 3, so that anomalies hidden among the training rows, which spoil L, leave the
+    is C + 8 softplus(3 (L - 1.3)) / 3, so that anomalies hidden among the training rows, which spoil L, leave the
     ranking to C, and an L beyond what is usual decides by itself.
 
     In a mixed table residuals are left out of the space, the core is the distance and the negative ELBO, which knows
