@@ -24,6 +24,11 @@ SWITCH_SECONDS = 0.0005
 """Python's threads take turns after so long: a batch in one need not wait for the loop at each of its steps."""
 
 
+KEEP_ALIVE_SECONDS = 75
+"""An idle connection is closed later than load balancers close theirs, a minute as a rule: whoever closes first must be
+the client, or its next request may meet a closed connection."""
+
+
 @click.command()
 @click.option("--models", type=click.Path(path_type=Path), help="Folder of models.  [KILTER_MODELS; models]")
 @click.option("--host", help="Address to listen on.  [KILTER_HOST; 127.0.0.1]")
@@ -94,6 +99,7 @@ def serve(**options: str | int | Path | None) -> None:
             access_log=False,
             server_header=False,
             timeout_graceful_shutdown=settings.shutdown_seconds,
+            timeout_keep_alive=KEEP_ALIVE_SECONDS,
             proxy_headers=settings.trusted_proxies is not None,
             forwarded_allow_ips=settings.trusted_proxies or "",
             ssl_certfile=settings.tls_cert,
