@@ -150,7 +150,7 @@ def load(path: str | Path, device: str = "cpu") -> Detector:
     place = pick_device(device)
     try:
         program: Program = (
-            OnnxProgram(*found.programs, len(found.manifest.schema.features()))
+            OnnxProgram(*found.programs, found.manifest.schema.width)
             if place == "cpu"
             else TorchProgram(found.manifest.network, found.network_tensors, place)
         )

@@ -13,6 +13,7 @@ from service.detector.schema import (
     CalendarField,
     CategoricalColumn,
     Column,
+    ImageColumn,
     NumericColumn,
     Schema,
     TimestampColumn,
@@ -27,7 +28,7 @@ class Encoder:
     """Encodes tables of one schema; numeric columns are taken all at once."""
 
     def __init__(self, schema: Schema) -> None:
-        self.width = len(schema.features())
+        self.width = schema.width
         self._numeric: list[tuple[int, NumericColumn]] = []
         self._other: list[tuple[int, Column]] = []
         for position, column in zip(_starts(schema), schema.columns, strict=True):
@@ -43,7 +44,7 @@ class Encoder:
         """Whether all that a record has are these numbers, so that the matrix of a grid is theirs."""
 
     def encode(self, table: Table) -> npt.NDArray[np.float32]:
-        """The (n, features) matrix of `Schema.features`, NaN where missing. All arithmetic before it is in float64."""
+        """The (n, width) matrix of `Schema.features`, NaN where missing. All arithmetic before it is in float64."""
         columns = table.columns
         if self._whole and isinstance(columns, Grid):
             return self._standardised(columns.matrix).astype(np.float32)
@@ -69,7 +70,8 @@ class Encoder:
 
 def _starts(schema: Schema) -> list[int]:
     """Position of the first feature of each column."""
-    return [0, *accumulate(len(column.features(0)) for column in schema.columns)][:-1]
+    sizes = (sum(feature.size for feature in column.features(0)) for column in schema.columns)
+    return [0, *accumulate(sizes)][:-1]
 
 
 def _encode_column(column: Column, values: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
@@ -85,6 +87,8 @@ def _encode_column(column: Column, values: npt.NDArray[Any]) -> npt.NDArray[np.f
             return np.array(coded, np.float64).reshape(-1, 1)
         case TimestampColumn():
             return np.stack([calendar(field, values) for field in column.fields], axis=1)
+        case ImageColumn():
+            return values.reshape(len(values), -1) / 255.0
 
 
 def standardise(column: NumericColumn, values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

@@ -1,7 +1,8 @@
 """From what a caller holds (records, a matrix, a frame) to typed columns, with every problem found on the way.
 
 Typed columns are NumPy arrays of n values: float64 with NaN for numeric, float64 of 0, 1 and NaN for boolean, objects
-(str or None) for categorical, datetime64[us] with NaT for timestamp. Files are read by `service.files` into the same.
+(str or None) for categorical, datetime64[us] with NaT for timestamp, uint8 (n, height, width, channels) for an image.
+Files are read by `service.files` into the same.
 """
 
 from collections.abc import Callable, Mapping, Sequence

@@ -41,8 +41,10 @@ def histogram(x: npt.NDArray[np.float32], edges: npt.NDArray[np.float32]) -> npt
 def first_features(schema: Schema) -> dict[int, Feature]:
     """Position and first feature of each column, in the order of the columns."""
     found: dict[int, tuple[int, Feature]] = {}
-    for position, feature in enumerate(schema.features()):
+    position = 0
+    for feature in schema.features():
         found.setdefault(feature.column, (position, feature))
+        position += feature.size
     return dict(found.values())
 
 

@@ -1,14 +1,15 @@
 """What a table looks like: its columns, how their cells are read, and the float32 features that they become.
 
 A *column* is what the user has; a *feature* is one float32 input of the network. A numeric, boolean or categorical
-column is one feature, a timestamp is one per calendar field. Everything here is plain data, stored in the manifest.
+column is one feature, a timestamp is one per calendar field, an image is one of as many floats as it has pixels.
+Everything here is plain data, stored in the manifest.
 """
 
 from typing import Literal, NamedTuple
 
 import msgspec
 
-FeatureKind = Literal["gaussian", "flag", "level"]
+FeatureKind = Literal["gaussian", "flag", "level", "pixels"]
 CalendarField = Literal["hour", "weekday", "day", "month"]
 
 CALENDAR_SIZES: dict[CalendarField, int] = {"hour": 24, "weekday": 7, "day": 31, "month": 12}
@@ -16,16 +17,18 @@ CALENDAR_SIZES: dict[CalendarField, int] = {"hour": 24, "weekday": 7, "day": 31,
 
 
 class Feature(NamedTuple):
-    """One float32 input of the network; NaN where the column's value is missing.
+    """One float32 input of the network, or the many of an image; NaN where the column's value is missing.
 
     `gaussian`: a standardised number. `flag`: 0 or 1. `level`: a code in 0..levels-1, or `levels` for a level that
-    training never saw.
+    training never saw. `pixels`: an image, row by row, its channels side by side, from 0 (black) to 1.
     """
 
     column: int
     """Index of the column in `Schema.columns`."""
     kind: FeatureKind
     levels: int = 0
+    size: int = 1
+    """Number of floats."""
 
 
 class NumericColumn(msgspec.Struct, frozen=True, tag="numeric", tag_field="kind"):
@@ -93,7 +96,32 @@ class TimestampColumn(msgspec.Struct, frozen=True, tag="timestamp", tag_field="k
         return tuple(Feature(index, "level", CALENDAR_SIZES[field]) for field in self.fields)
 
 
-Column = NumericColumn | BooleanColumn | CategoricalColumn | TimestampColumn
+class ImageColumn(msgspec.Struct, frozen=True, tag="image", tag_field="kind"):
+    """A picture, brought to one size and number of channels before the network sees it.
+
+    An image file's own values are 8 or 16 bits deep and need no more than that; numbers of an array are taken so that
+    `low` is black and `high` is white. The picture is stretched to the size, whatever its proportions.
+    """
+
+    name: str
+    height: int
+    width: int
+    channels: Literal[1, 3]
+    """1: grey, 3: red, green, blue."""
+    low: float = 0.0
+    high: float = 255.0
+    missing: int = 0
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(height, width, channels)."""
+        return self.height, self.width, self.channels
+
+    def features(self, index: int) -> tuple[Feature, ...]:
+        return (Feature(index, "pixels", size=self.height * self.width * self.channels),)
+
+
+Column = NumericColumn | BooleanColumn | CategoricalColumn | TimestampColumn | ImageColumn
 
 
 class LeftOut(msgspec.Struct, frozen=True):
@@ -125,6 +153,16 @@ class Schema(msgspec.Struct, frozen=True):
     def names(self) -> tuple[str, ...]:
         """The names of all columns that a record must have."""
         return tuple(column.name for column in self.fields)
+
+    @property
+    def image(self) -> ImageColumn | None:
+        """The picture that a record is; None for a table."""
+        return next((column for column in self.columns if isinstance(column, ImageColumn)), None)
+
+    @property
+    def width(self) -> int:
+        """Number of floats of an encoded record."""
+        return sum(feature.size for feature in self.features())
 
     def features(self) -> tuple[Feature, ...]:
         """The network's inputs, in the order of the columns of the encoded matrix."""
