@@ -92,14 +92,14 @@ def test_p_values_of_exchangeable_scores_are_valid(levels: int) -> None:
 
 @given(
     CALIBRATION,
-    hnp.arrays(np.float64, st.integers(2, 20), elements=SCORES | st.floats(width=64)),
+    hnp.arrays(np.float64, st.integers(2, 20), elements=SCORES | st.floats(width=32)),
     st.integers(0, 6),
     st.booleans(),
 )
 def test_one_score_is_judged_as_among_others(
     scores: npt.NDArray[np.float64], new: npt.NDArray[np.float64], digits: int, tailed: bool
 ) -> None:
-    """To the last bit, with a tail and without, infinite and unknown ones included."""
+    """To the last bit, with a tail and without, infinite and unknown ones included; a program gives 32 bits."""
     tail = Tail(float(np.sort(scores)[len(scores) // 2]), float(scores.max()), 0.1, 1.0, 0.5) if tailed else None
     calibration = Calibration.of(scores, 0.05, digits, tail)
     together = calibration.judge(new)
