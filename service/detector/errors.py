@@ -12,6 +12,10 @@ class ArtifactError(KilterError):
     """A model on disk is missing, damaged, or of a format that this version cannot read."""
 
 
+class PictureError(KilterError):
+    """A picture cannot be read, or is none that is accepted."""
+
+
 class Problem(NamedTuple):
     """What is wrong with one cell, one record (`field` is None) or a whole input (`row` is None too)."""
 

@@ -1,0 +1,217 @@
+"""What a picture's file says of itself before anything of it is decoded, and what of it a decoder is to see.
+
+A file comes from anywhere. So each format's own structure is walked here, in steps that are counted: the size in pixels
+and the number of frames are known before a decoder is called, and that one never sees metadata, in which much can be
+hidden that costs memory or time. Of metadata only the orientation is taken. What stands behind the end of a picture
+(cameras put films there) is not looked at: it is judged as the picture that every viewer shows.
+"""
+
+import re
+import struct
+from collections.abc import Callable
+from typing import NamedTuple
+
+from service.detector.errors import PictureError
+from service.detector.exif import ORDERS, ORIENTATION, PREFIX, directory, orientation
+
+CUT_SHORT = "the picture is cut short"
+SEVERAL = "the picture has several frames or pages: send one of them"
+MOST_PARTS = 65_536
+"""Chunks or segments of a file; an encoder that writes 8 kB each makes half a gigabyte of so many."""
+MOST_SCANS = 64
+"""Passes of a progressive JPEG over the whole of it: encoders make ten, and each costs time, however short it is."""
+_PNG = b"\x89PNG\r\n\x1a\n"
+_PNG_KEPT = frozenset({b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"})
+_JPEG_STANDALONE = frozenset({0x01, *range(0xD0, 0xD8)})
+_JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+_JPEG_DROPPED = frozenset({*range(0xE1, 0xF0), 0xFE}) - {0xEE}
+"""Metadata; the segments of JFIF and Adobe stay, which tell the colours."""
+_JPEG_FILL = re.compile(rb"\xff+")
+_JPEG_MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
+_TIFF_WIDTH, _TIFF_HEIGHT, _TIFF_TILE = 256, 257, (322, 323)
+_TIFF_SUBFILE, _TIFF_COMPRESSION = 254, 259
+_TIFF_KEPT = frozenset(
+    {256, 257, 258, 259, 262, 266, 273, 277, 278, 279, 284, 292, 293, 317, 320, *range(322, 326), 338, 339, 347}
+) | {529, 530, 531, 532}
+"""Tags that a decoder needs."""
+_TIFF_COMPRESSIONS = {1, 2, 3, 4, 5, 7, 8, 32773, 32946}
+"""None, three of fax machines, LZW, JPEG, Deflate, PackBits, Deflate under its old number."""
+_TIFF_BYTES = 1 << 18
+"""Of the values of all tags that are kept: the places of 30,000 strips."""
+_TIFF_PAGES = 64
+
+
+class Picture(NamedTuple):
+    """A file as its own structure describes it."""
+
+    format: str
+    """As Pillow calls it."""
+    width: int
+    """In pixels, as it is stored; `orientation` may turn it."""
+    height: int
+    orientation: int
+    """By EXIF, 1 to 8."""
+    content: bytes
+    """What is to be decoded."""
+    tile: int = 0
+    """Pixels that a decoder makes room for at once, where the file says so."""
+
+
+def described(content: bytes) -> Picture | None:
+    """What a file says of itself; None if it is of no known format. Raises PictureError if it is damaged."""
+    for known, read in _READERS:
+        if known(content[:16]):
+            try:
+                return read(content)
+            except (struct.error, IndexError):
+                raise PictureError(CUT_SHORT) from None
+            except ValueError as error:
+                raise PictureError(f"the picture is damaged: {error}") from None
+    return None
+
+
+def _png(content: bytes) -> Picture:
+    width, height = struct.unpack_from(">II", content, 16)
+    if content[12:16] != b"IHDR":
+        raise ValueError("its first chunk is not IHDR")
+    kept, exif, at = [_PNG], b"", len(_PNG)
+    for _ in range(MOST_PARTS):
+        length, kind = struct.unpack_from(">I4s", content, at)
+        end = at + 12 + length
+        if end > len(content):
+            raise PictureError(CUT_SHORT)
+        if kind in _PNG_KEPT:
+            kept.append(content[at:end])
+        elif kind == b"eXIf":
+            exif = content[at + 8 : end - 4]
+        elif kind == b"acTL" and struct.unpack_from(">I", content, at + 8)[0] > 1:
+            raise PictureError(SEVERAL)
+        if kind == b"IEND":
+            return Picture("PNG", width, height, orientation(exif), b"".join(kept))
+        at = end
+    raise ValueError(f"it has more than {MOST_PARTS:,} chunks")
+
+
+def _jpeg(content: bytes) -> Picture:
+    kept, exif, size, scans, at = [content[:2]], b"", (0, 0), 0, 2
+    for _ in range(MOST_PARTS):
+        if at >= len(content) and scans:  # without its end mark, which many decoders forgive
+            break
+        filled = _JPEG_FILL.match(content, at)
+        if filled is None:
+            raise ValueError("it has no marker where one must be")
+        at = filled.end() - 1
+        marker = content[at + 1]
+        if marker == 0xD9:
+            kept.append(content[at : at + 2])
+            break
+        end = at + 2
+        if marker not in _JPEG_STANDALONE:
+            end += struct.unpack_from(">H", content, end)[0]
+        if end > len(content):
+            raise PictureError(CUT_SHORT)
+        if marker in _JPEG_FRAMES:
+            height, width = struct.unpack_from(">HH", content, at + 5)
+            if size != (0, 0):
+                raise ValueError("it has two frame headers")
+            size = width, height
+        elif marker == 0xE1 and not exif and content.startswith(PREFIX, at + 4):
+            exif = content[at + 4 : end]
+        elif marker == 0xDA:
+            scans += 1
+            if scans > MOST_SCANS:
+                raise ValueError(f"it has more than {MOST_SCANS} scans")
+            following = _JPEG_MARKER.search(content, end)
+            end = following.start() if following else len(content)
+        if marker not in _JPEG_DROPPED:
+            kept.append(content[at:end])
+        at = end
+    else:
+        raise ValueError(f"it has more than {MOST_PARTS:,} segments")
+    return Picture("JPEG", *size, orientation(exif), b"".join(kept))
+
+
+def _tiff(content: bytes) -> Picture:
+    order = ORDERS[content[:4]]
+    found = directory(content, order, struct.unpack_from(f"{order}I", content, 4)[0])
+    following = found.following
+    for _ in range(_TIFF_PAGES):
+        if not 0 < following < len(content):
+            break
+        other = directory(content, order, following)
+        if not other.first(_TIFF_SUBFILE) & 5:  # neither a smaller version of the picture nor its mask
+            raise PictureError(SEVERAL)
+        following = other.following
+    else:
+        raise PictureError(SEVERAL)
+    if found.first(_TIFF_COMPRESSION) not in _TIFF_COMPRESSIONS | {0}:
+        raise ValueError("its compression is not supported: write it with LZW, Deflate, or none")
+    kept = [entry for entry in found.entries if entry.tag in _TIFF_KEPT]
+    if sum(entry.size for entry in kept) > _TIFF_BYTES:
+        raise ValueError("its tags are longer than those of any picture")
+    # A directory of their own, at the end: where values stand in the file is told from its start.
+    start = len(content) + len(content) % 2
+    anew = b"".join(
+        (
+            content[:4],
+            struct.pack(f"{order}I", start),
+            content[8:],
+            b"\0" * (start - len(content)),
+            struct.pack(f"{order}H", len(kept)),
+            *(entry.raw for entry in kept),
+            b"\0\0\0\0",
+        )
+    )
+    tile = found.first(_TIFF_TILE[0]) * found.first(_TIFF_TILE[1])
+    turned = found.first(ORIENTATION)
+    return Picture(
+        "TIFF",
+        found.first(_TIFF_WIDTH),
+        found.first(_TIFF_HEIGHT),
+        turned if 1 <= turned <= 8 else 1,
+        anew,
+        tile,
+    )
+
+
+def _webp(content: bytes) -> Picture:
+    end = 8 + struct.unpack_from("<I", content, 4)[0]
+    if end > len(content):
+        raise PictureError(CUT_SHORT)
+    kind, exif = content[12:16], b""
+    if kind == b"VP8X":
+        flags = content[20]
+        width, height = (1 + int.from_bytes(content[i : i + 3], "little") for i in (24, 27))
+        if flags & 2:
+            raise PictureError(SEVERAL)
+        at = 12
+        for _ in range(MOST_PARTS):
+            if at + 8 > end:
+                break
+            name, size = struct.unpack_from("<4sI", content, at)
+            if name == b"EXIF":
+                exif = content[at + 8 : at + 8 + size]
+            at += 8 + size + size % 2
+    elif kind == b"VP8L":
+        bits = struct.unpack_from("<I", content, 21)[0]
+        width, height = 1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF)
+    else:
+        width, height = (side & 0x3FFF for side in struct.unpack_from("<HH", content, 26))
+    return Picture("WEBP", width, height, orientation(exif), content[:end])
+
+
+def _bmp(content: bytes) -> Picture:
+    (header,) = struct.unpack_from("<I", content, 14)
+    width, height = struct.unpack_from("<HH" if header == 12 else "<ii", content, 18)
+    if header != 12 and struct.unpack_from("<I", content, 30)[0] in (1, 2):
+        raise ValueError("it is compressed by RLE: write it without compression, or as PNG")
+    return Picture("BMP", width, abs(height), 1, content)
+
+
+_READERS: tuple[tuple[Callable[[bytes], bool], Callable[[bytes], Picture]], ...] = (
+    (lambda head: head.startswith(_PNG), _png),
+    (lambda head: head.startswith(b"\xff\xd8\xff"), _jpeg),
+    (lambda head: head[:4] in ORDERS, _tiff),
+    (lambda head: head.startswith(b"RIFF") and head[8:12] == b"WEBP", _webp),
+    (lambda head: head.startswith(b"BM"), _bmp),
+)

@@ -1,0 +1,95 @@
+"""From the bytes of a picture's file, which may come from anywhere, to a picture in memory.
+
+PNG, JPEG, WebP, TIFF and BMP of one frame. What a file says of itself is checked (`service.detector.containers`)
+before Pillow decodes it; the decoder sees no metadata, and of those only the orientation is applied. Pillow is the
+extra `images`, imported when the first picture comes.
+"""
+
+import warnings
+from functools import cache
+from importlib import import_module
+from io import BytesIO
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+from service.detector import containers
+from service.detector.errors import KilterError, PictureError
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+PIXELS = 40_000_000
+"""Most pixels of a picture, unless another number is asked for; in memory each takes four bytes or more."""
+MOST_PIXELS = 89_000_000
+"""The number that may be asked for at most: Pillow takes larger pictures for an attack."""
+BYTES = 256 * 1024 * 1024
+"""Longest file: as many pixels of three channels of 16 bits."""
+SIDE = 65_500
+"""Longest side: that of JPEG, so that a picture is none that only one format can hold."""
+
+
+def accepted(pixels: int = PIXELS) -> str:
+    """What is accepted, as every refusal ends."""
+    return f"accepted are PNG, JPEG, WebP, TIFF and BMP of one frame, up to {pixels:,} pixels"
+
+
+def decode(content: bytes, pixels: int = PIXELS) -> "Image.Image":
+    """The picture in a file, upright, in whatever mode it has. Raises PictureError if it is none that is accepted."""
+    found = checked(content, pixels)
+    try:
+        picture: Image.Image = library().open(BytesIO(found.content), formats=[found.format])
+        agrees = picture.size == (found.width, found.height) and getattr(picture, "n_frames", 1) == 1
+        if agrees:
+            picture.load()
+    except MemoryError:
+        raise PictureError(f"the picture needs more memory than there is; {accepted(pixels)}") from None
+    except Exception as error:  # a decoder raises whatever it runs into
+        reason = str(error).partition("\n")[0][:100] or type(error).__name__
+        raise PictureError(f"the picture cannot be decoded ({reason}); {accepted(pixels)}") from error
+    if not agrees:
+        raise PictureError(f"the picture contradicts itself; {accepted(pixels)}")
+    method = _TURNS.get(found.orientation)
+    return picture if method is None else picture.transpose(library().Transpose(method))
+
+
+def size_of(content: bytes, pixels: int = PIXELS) -> tuple[int, int]:
+    """Width and height of the picture in a file, upright; nothing is decoded. Raises PictureError."""
+    found = checked(content, pixels)
+    return (found.height, found.width) if found.orientation >= 5 else (found.width, found.height)
+
+
+def checked(content: bytes, pixels: int = PIXELS) -> containers.Picture:
+    """What a file says of itself, if that is within the limits. Raises PictureError if it is not."""
+    if not content:
+        raise PictureError(f"the picture is empty; {accepted(pixels)}")
+    if len(content) > BYTES:
+        raise PictureError(f"the picture's file is longer than {BYTES:,} bytes; {accepted(pixels)}")
+    try:
+        found = containers.described(content)
+    except PictureError as error:
+        raise PictureError(f"{error}; {accepted(pixels)}") from None
+    if found is None:
+        raise PictureError(f"it is no picture; {accepted(pixels)}")
+    width, height = found.width, found.height
+    if width < 1 or height < 1:
+        raise PictureError(f"the picture is {width} x {height} pixels, and has none; {accepted(pixels)}")
+    if max(width * height, found.tile) > pixels or max(width, height) > SIDE:
+        raise PictureError(f"the picture is {width:,} x {height:,} pixels, which is too large; {accepted(pixels)}")
+    return found
+
+
+_TURNS = {2: 0, 3: 3, 4: 1, 5: 5, 6: 4, 7: 6, 8: 2}
+"""What makes a picture upright, by its orientation in EXIF: the numbers of `PIL.Image.Transpose`."""
+
+
+@cache
+def library() -> ModuleType:
+    """`PIL.Image` with the formats that are decoded, and its warnings of bombs as errors. Raises KilterError."""
+    try:
+        for name in ("Png", "Jpeg", "WebP", "Tiff", "Bmp"):
+            import_module(f"PIL.{name}ImagePlugin")
+    except ImportError:
+        raise KilterError("pictures need Pillow: pip install 'kilter[images]'") from None
+    found = import_module("PIL.Image")
+    warnings.filterwarnings("error", category=found.DecompressionBombWarning)
+    return found
