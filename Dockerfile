@@ -17,7 +17,7 @@ RUN python -m venv --without-pip /opt/kilter && python -m venv /opt/tools
 COPY deploy/constraints.txt deploy/dependencies.py pyproject.toml ./
 RUN /opt/tools/bin/pip install --constraint constraints.txt setuptools cyclonedx-bom
 # Two libraries are shipped with their symbols, a seventh of the whole.
-RUN python dependencies.py telemetry > requirements.txt \
+RUN python dependencies.py telemetry images > requirements.txt \
     && /opt/tools/bin/pip --python /opt/kilter/bin/python install --constraint constraints.txt --requirement requirements.txt \
     && find /opt/kilter -path '*/numpy/*' -type d -name tests -prune -exec rm -r {} + \
     && find /opt/kilter \( -path '*/uvloop/*.so' -o -path '*/_polars_runtime*/*.so' \) -exec strip --strip-unneeded {} +

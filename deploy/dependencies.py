@@ -11,9 +11,15 @@ from pathlib import Path
 def requirements(pyproject: str, extras: list[str]) -> list[str]:
     """The distribution's dependencies and those of some extras. Raises KeyError for an extra that is not there."""
     project = tomllib.loads(pyproject)["project"]
+    own = f"{project['name']}["
     found: list[str] = [*project["dependencies"]]
-    for extra in extras:
-        found += project["optional-dependencies"][extra]
+    waiting = [*extras]
+    while waiting:
+        for needed in project["optional-dependencies"][waiting.pop(0)]:
+            if needed.startswith(own):  # other extras of this distribution
+                waiting += needed.removeprefix(own).removesuffix("]").split(",")
+            else:
+                found.append(needed)
     return found
 
 

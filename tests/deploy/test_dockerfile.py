@@ -98,3 +98,13 @@ def test_dependencies_are_those_of_the_project() -> None:
     )
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     assert done.stdout.splitlines() == project["dependencies"] + project["optional-dependencies"]["gpu"]
+
+
+def test_an_extra_brings_the_extras_that_it_names() -> None:
+    """As its requirements, and never the distribution itself, which an image has from its source."""
+    done = subprocess.run(
+        [sys.executable, "deploy/dependencies.py", "train"], capture_output=True, text=True, check=True, cwd=ROOT
+    )
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    assert set(extras["images"]) < set(done.stdout.splitlines())
+    assert "kilter" not in done.stdout
