@@ -104,7 +104,7 @@ def _strangest(run: Run, scored: Scored | None) -> list[StrangeRow]:
     found = run.detector.score(take(scored.table, rows), reasons=REASONS)
     places = [None] * len(rows) if scored.rows is None else [int(place) + 1 for place in scored.rows[rows]]
     return [
-        StrangeRow(place, float(score), float(p_value), reasons)
+        StrangeRow(place, float(score), float(p_value), [reason for reason in reasons if isinstance(reason, Reason)])
         for place, score, p_value, reasons in zip(places, found.score, found.p_value, found.reasons or [], strict=True)
     ]
 

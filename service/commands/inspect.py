@@ -15,6 +15,7 @@ from service.detector.schema import (
     BooleanColumn,
     CategoricalColumn,
     Column,
+    ImageColumn,
     NumericColumn,
     TimestampColumn,
 )
@@ -150,6 +151,9 @@ def _values(column: Column) -> str:
             return f"{len(column.levels):,} level{'s' * (len(column.levels) != 1)}: {_listed(column.levels)}"
         case TimestampColumn():
             return f"by {', '.join(column.fields)}"
+        case ImageColumn():
+            colours = "grey" if column.channels == 1 else "in colour"
+            return f"{column.width} x {column.height} pixels, {colours}, from {column.low:g} to {column.high:g}"
 
 
 def _listed(names: Sequence[str], most: int = 4) -> str:

@@ -6,18 +6,22 @@ torch only where a torch network is really built.
 
 from service.detector.calibration import Calibration
 from service.detector.detector import Detector, Verdicts, load
-from service.detector.errors import ArtifactError, KilterError, Problem, RecordsError
+from service.detector.errors import ArtifactError, KilterError, PictureError, Problem, RecordsError
 from service.detector.reasons import Reason
+from service.detector.regions import Box, Region
 from service.detector.schema import Schema
 
 __all__ = [
     "ArtifactError",
+    "Box",
     "Calibration",
     "Detector",
     "KilterError",
+    "PictureError",
     "Problem",
     "Reason",
     "RecordsError",
+    "Region",
     "Schema",
     "Verdicts",
     "load",

@@ -1,5 +1,6 @@
 """The detector: records in, verdicts out. Every route into a verdict, calibration included, goes through here."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -14,9 +15,10 @@ from service.detector.groups import Groups, judge
 from service.detector.rates import at_rate
 from service.detector.reasons import Reason
 from service.detector.reference import Reference, reference_of
+from service.detector.regions import Region, grid_of, regions
 from service.detector.runtime import OnnxProgram, Program, TorchProgram, pick_device
 from service.detector.schema import Schema
-from service.detector.scorer import Scorer
+from service.detector.scorer import Scorer, Scores
 from service.detector.store import resolve
 from service.detector.thresholds import thresholds_of
 
@@ -31,16 +33,19 @@ class Verdicts(NamedTuple):
     p_value: Floats
     """Conformal p-value; see `service.detector.calibration`."""
     anomaly: npt.NDArray[np.bool_]
-    reasons: list[list[Reason]] | None
-    """Per record the columns that make it strange, strongest first; None if none were asked for."""
+    reasons: Sequence[Sequence[Reason | Region]] | None
+    """Per record what makes it strange, strongest first; None if none were asked for. Of a picture, regions, in pixels
+    of the size at which the model sees it."""
     problems: list[Problem]
     features: npt.NDArray[np.float32]
-    """The encoded records, (n, features), NaN where a value is missing."""
+    """The encoded records, (n, features), NaN where a value is missing; of pictures, what is watched of them."""
     threshold: Floats | None = None
     """The threshold that each record was held against; None where all have the same."""
     tail_probability: Floats | None = None
     """An estimate of how many normal records score higher, NaN up to where the tail of the calibration scores begins
     and never a p-value; None for a model without one. See `service.detector.tail`."""
+    evidence: Floats | None = None
+    """Of pictures, where reasons were asked for: what speaks against each place, (n, rows * columns) of `grid`."""
 
 
 class Detector:
@@ -61,6 +66,8 @@ class Detector:
         self.groups = groups
         self.probes = probes
         self.reference = reference or reference_of(manifest.schema, {})
+        self.grid = grid_of(manifest.network) if manifest.schema.image is not None else None
+        """The cells over a picture in which `Verdicts.evidence` is given; None for a table."""
 
     @property
     def name(self) -> str:
@@ -95,12 +102,23 @@ class Detector:
             scores.score,
             judged.p_value,
             judged.anomaly,
-            scores.reasons,
+            scores.reasons if scores.evidence is None else self._regions(scores, reasons),
             scores.table.problems,
             scores.features,
             judged.threshold,
             judged.tail_probability,
+            scores.evidence,
         )
+
+    def _regions(self, scores: Scores, limit: int) -> list[list[Region]]:
+        column, grid, evidence = self.schema.image, self.grid, scores.evidence
+        if column is None or grid is None or evidence is None:
+            raise TypeError("regions are of pictures")
+        wrong = {problem.row for problem in scores.table.problems}
+        return [
+            [] if row in wrong else regions(found, grid, column.width, column.height, limit)
+            for row, found in enumerate(evidence)
+        ]
 
     def elbo_terms(self, data: Any) -> tuple[Floats, Floats]:
         """Reconstruction and KL of each record, in nats; their sum is the negative ELBO. Raises RecordsError."""

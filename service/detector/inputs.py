@@ -12,9 +12,20 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from service.detector.errors import KilterError, Problem, RecordsError
+from service.detector.decoding import PIXELS
+from service.detector.errors import KilterError, PictureError, Problem, RecordsError
 from service.detector.grid import Grid, stack
-from service.detector.schema import BooleanColumn, CategoricalColumn, Column, NumericColumn, Schema, TimestampColumn
+from service.detector.picture_cells import read_cell
+from service.detector.pictures import from_array
+from service.detector.schema import (
+    BooleanColumn,
+    CategoricalColumn,
+    Column,
+    ImageColumn,
+    NumericColumn,
+    Schema,
+    TimestampColumn,
+)
 
 FLOAT32_MAX = float(np.finfo(np.float32).max)
 _ABSENT = object()
@@ -52,8 +63,11 @@ def cut(table: Table, start: int, stop: int) -> Table:
     return Table({name: values[rows] for name, values in columns.items()}, min(stop, table.rows) - start, [])
 
 
-def from_records(schema: Schema, records: Sequence[Any]) -> Table:
-    """Read records as JSON gives them: numbers, strings, booleans and None for a missing value."""
+def from_records(schema: Schema, records: Sequence[Any], pixels: int = PIXELS) -> Table:
+    """Read records as JSON gives them: numbers, strings, booleans and None for a missing value.
+
+    A picture, of up to so many `pixels`, is base64 text, the bytes of a file, or an array.
+    """
     problems: list[Problem] = []
     usable: list[Mapping[str, Any]] = []
     known = set(schema.names)
@@ -70,12 +84,12 @@ def from_records(schema: Schema, records: Sequence[Any]) -> Table:
     columns = {}
     for column in schema.fields:
         values = [record.get(column.name, _ABSENT) for record in usable]
-        columns[column.name] = _typed(column, values, problems)
+        columns[column.name] = _typed(column, values, problems, pixels)
     problems.sort(key=lambda problem: (problem.row is not None, problem.row or 0))
     return Table(columns, len(records), problems)
 
 
-def from_columns(schema: Schema, columns: Mapping[str, list[Any]]) -> Table:
+def from_columns(schema: Schema, columns: Mapping[str, list[Any]], pixels: int = PIXELS) -> Table:
     """Read columns of the same length, of values as JSON gives them."""
     problems = [
         Problem(None, name, "the column is missing: send nulls if its values are not known")
@@ -88,7 +102,7 @@ def from_columns(schema: Schema, columns: Mapping[str, list[Any]]) -> Table:
     rows = max(map(len, columns.values()), default=0)
     if problems:
         return Table({}, rows, problems)
-    typed = {column.name: _typed(column, columns[column.name], problems) for column in schema.fields}
+    typed = {column.name: _typed(column, columns[column.name], problems, pixels) for column in schema.fields}
     problems.sort(key=lambda problem: (problem.row is not None, problem.row or 0))
     return Table(typed, rows, problems)
 
@@ -105,9 +119,13 @@ def _wrong_fields(row: int, record: Mapping[str, Any], known: set[str], ignored:
 def from_matrix(schema: Schema, matrix: npt.ArrayLike) -> Table:
     """Read an (n, columns) matrix of numbers, its columns in the schema's order; NaN is a missing value.
 
-    Raises KilterError if the shape does not fit, or the schema has columns that are not numbers or flags.
+    Pictures are what `service.detector.pictures.from_array` takes. Raises KilterError if the shape does not fit, or
+    the schema has columns that are not numbers or flags.
     """
     x = np.asarray(matrix)
+    if schema.image is not None:
+        pictures = from_array(x, schema.image)
+        return Table({schema.image.name: pictures}, len(pictures), [])
     names = schema.names
     if x.ndim != 2 or x.shape[1] != len(names):
         raise KilterError(f"the model takes a matrix of shape (n, {len(names)}), not {x.shape}")
@@ -189,7 +207,7 @@ def _out_of_range(value: float) -> str:
     return f"the number is {what}: only finite numbers up to 3.4e38 can be scored; use null for an unknown value"
 
 
-def _typed(column: Column, values: list[Any], problems: list[Problem]) -> npt.NDArray[Any]:
+def _typed(column: Column, values: list[Any], problems: list[Problem], pixels: int = PIXELS) -> npt.NDArray[Any]:
     match column:
         case NumericColumn():
             return _numbers(column, values, problems)
@@ -200,6 +218,8 @@ def _typed(column: Column, values: list[Any], problems: list[Problem]) -> npt.ND
         case TimestampColumn():
             read = timestamp_reader(column.format)
             return _each(column, values, problems, read, np.dtype("datetime64[us]"), np.datetime64("NaT"))
+        case ImageColumn():
+            return _pictures(column, values, problems, pixels)
 
 
 def _numbers(column: NumericColumn, values: list[Any], problems: list[Problem]) -> npt.NDArray[np.float64]:
@@ -240,6 +260,19 @@ def _each(
         except (ValueError, OverflowError) as error:
             problems.append(Problem(row, column.name, str(error)))
     return out
+
+
+def _pictures(column: ImageColumn, values: list[Any], problems: list[Problem], pixels: int) -> npt.NDArray[np.uint8]:
+    """Read pictures; one that cannot be is a problem, as is none at all, and is black."""
+    found = np.zeros((len(values), *column.shape), np.uint8)
+    for row, value in enumerate(values):
+        if value is _ABSENT:
+            continue
+        try:
+            found[row] = read_cell(value, column, pixels)
+        except PictureError as error:
+            problems.append(Problem(row, column.name, str(error)))
+    return found
 
 
 def _number(value: Any) -> float:

@@ -12,6 +12,7 @@ from service.detector.schema import (
     BooleanColumn,
     CategoricalColumn,
     Column,
+    ImageColumn,
     NumericColumn,
     Schema,
     TimestampColumn,
@@ -19,6 +20,7 @@ from service.detector.schema import (
 
 WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 Value = float | int | str | bool | None
+_NO_COLUMN = "the reasons of a picture are regions, not columns"
 
 
 class Reason(msgspec.Struct, frozen=True):
@@ -81,6 +83,8 @@ def _observed(column: Column, value: Any) -> Value:
             return None if value is None else str(value)
         case TimestampColumn():
             return None if np.isnat(value) else str(value.astype("datetime64[s]"))
+        case ImageColumn():
+            raise TypeError(_NO_COLUMN)
 
 
 def _expected(column: Column, features: npt.NDArray[np.float64]) -> Value:
@@ -97,6 +101,8 @@ def _expected(column: Column, features: npt.NDArray[np.float64]) -> Value:
                 WEEKDAYS[int(code)] if field == "weekday" else f"{field} {int(code) + (field in ('day', 'month'))}"
                 for field, code in zip(column.fields, features, strict=True)
             )
+        case ImageColumn():
+            raise TypeError(_NO_COLUMN)
 
 
 def _number(column: NumericColumn, value: float) -> float | int:

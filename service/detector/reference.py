@@ -8,6 +8,7 @@ import numpy.typing as npt
 
 from service.detector.errors import ArtifactError
 from service.detector.schema import Feature, Schema
+from service.detector.watched import watched_names
 
 EDGES = "reference.edges"
 SHARES = "reference.shares"
@@ -18,12 +19,12 @@ UNREACHED = float(np.finfo(np.float32).max)
 
 
 class Reference(NamedTuple):
-    """A histogram per column, of its first feature; a value falls into the bin that is the number of edges <= it."""
+    """A histogram per field that is watched; a value falls into the bin that is the number of edges <= it."""
 
     edges: npt.NDArray[np.float32]
-    """(columns, BINS), ascending. Bin BINS holds levels that training never saw."""
+    """(fields, BINS), ascending. Bin BINS holds levels that training never saw."""
     shares: npt.NDArray[np.float64] | None
-    """(columns, BINS + 2): share of the fitting rows in each bin, the last being that of missing values."""
+    """(fields, BINS + 2): share of the fitting rows in each bin, the last being that of missing values."""
     rows: int
     """Number of fitting rows."""
 
@@ -39,13 +40,25 @@ def histogram(x: npt.NDArray[np.float32], edges: npt.NDArray[np.float32]) -> npt
 
 
 def first_features(schema: Schema) -> dict[int, Feature]:
-    """Position and first feature of each column, in the order of the columns."""
+    """What is watched of a record: position and first feature of each column, in the order of the columns.
+
+    Of a picture it is what `service.detector.watched` makes of it, which stands in place of its pixels.
+    """
+    if schema.image is not None:
+        return {position: Feature(0, "gaussian") for position in range(len(watched_names(schema.image)))}
     found: dict[int, tuple[int, Feature]] = {}
     position = 0
     for feature in schema.features():
         found.setdefault(feature.column, (position, feature))
         position += feature.size
     return dict(found.values())
+
+
+def fields_of(schema: Schema) -> tuple[str, ...]:
+    """The names of what is watched, in the order of `first_features`."""
+    if schema.image is not None:
+        return watched_names(schema.image)
+    return tuple(column.name for column in schema.columns)
 
 
 def unseen_from(feature: Feature) -> float:

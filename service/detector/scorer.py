@@ -1,6 +1,6 @@
 """Records to scores: the one path that calibration, evaluation and serving share."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -13,12 +13,17 @@ from service.detector.encode import Encoder
 from service.detector.errors import KilterError, RecordsError
 from service.detector.reasons import Reason, explain
 from service.detector.runtime import Program
-from service.detector.schema import Schema
+from service.detector.schema import ImageColumn, Schema
+from service.detector.watched import watched
 
 Floats = npt.NDArray[np.float64]
 
 DECIMALS = 6
 """Decimal places of a score: beyond them are a float32's own."""
+
+
+FLOATS = 1 << 22
+"""Of the encoded pictures that are judged at once."""
 
 
 class Scores(NamedTuple):
@@ -28,7 +33,11 @@ class Scores(NamedTuple):
     reasons: list[list[Reason]] | None
     table: inputs.Table
     features: npt.NDArray[np.float32]
-    """The encoded records, (n, features), NaN where a value is missing."""
+    """The encoded records, (n, features), NaN where a value is missing; of pictures, (n, 3), what is watched of them
+    (`service.detector.watched`)."""
+    evidence: Floats | None = None
+    """Of pictures, where reasons were asked for: what speaks against each place, (n, rows * columns) of the network's
+    grid, of which 1 is beyond nearly all that is normal."""
 
 
 class Scorer:
@@ -62,20 +71,48 @@ class Scorer:
         table = self.table(data)
         if table.problems and (errors == "raise" or any(problem.row is None for problem in table.problems)):
             raise RecordsError(table.problems)
+        if self.schema.image is not None:
+            return self._pictures(self.schema.image, table, evidence=reasons > 0)
         x = self.encoder.encode(table)
         names = ("score", "terms", "expected") if reasons else ("score",)
         score, *detail = self.program.run(x, names)
-        score = rounded(score, DECIMALS)
-        if table.problems:
-            score[[problem.row for problem in table.problems if problem.row is not None]] = np.nan
+        score = _marked(score, table)
         if not reasons:
             return Scores(score, None, table, x)
         fall, expected = attribute(self.schema, self.program, x, score, *detail)
         return Scores(score, explain(self.schema, table, fall, expected, limit=reasons), table, x)
+
+    def _pictures(self, column: ImageColumn, table: inputs.Table, *, evidence: bool) -> Scores:
+        """Scores of pictures, some at a time: encoded, each takes four bytes for every one that it had."""
+        names = ("score", "terms") if evidence else ("score",)
+        parts = [(watched(x, column), *self.program.run(x, names)) for x in self._encoded(table)]
+        figures, score, *terms = (np.concatenate(found) for found in zip(*parts, strict=True))
+        return Scores(_marked(score, table), None, table, figures, terms[0] if evidence else None)
+
+    def _encoded(self, table: inputs.Table) -> Iterator[npt.NDArray[np.float32]]:
+        """The encoded records: of a table all at once, of pictures as many as `FLOATS` allows."""
+        step = max(1, FLOATS // self.schema.width) if self.schema.image is not None else max(1, table.rows)
+        for start in range(0, max(1, table.rows), step):
+            yield self.encoder.encode(inputs.cut(table, start, start + step))
+
+    def features(self, table: inputs.Table) -> npt.NDArray[np.float32]:
+        """What `Scores.features` has of records."""
+        column = self.schema.image
+        parts = (x if column is None else watched(x, column) for x in self._encoded(table))
+        return np.concatenate([*parts])
 
     def outputs(self, data: Any, names: Sequence[str]) -> list[Floats]:
         """Outputs of the program (`service.detector.runtime`) by name. Raises RecordsError."""
         table = self.table(data)
         if table.problems:
             raise RecordsError(table.problems)
-        return self.program.run(self.encoder.encode(table), names)
+        parts = [self.program.run(x, names) for x in self._encoded(table)]
+        return parts[0] if len(parts) == 1 else [np.concatenate(found) for found in zip(*parts, strict=True)]
+
+
+def _marked(score: Floats, table: inputs.Table) -> Floats:
+    """Scores as they are held, NaN for the records that have a problem."""
+    score = rounded(score, DECIMALS)
+    if table.problems:
+        score[[problem.row for problem in table.problems if problem.row is not None]] = np.nan
+    return score

@@ -16,7 +16,15 @@ from polars.exceptions import PolarsError
 
 from service.detector import inputs
 from service.detector.errors import Problem, RecordsError
-from service.detector.schema import BooleanColumn, CategoricalColumn, Column, NumericColumn, Schema, TimestampColumn
+from service.detector.schema import (
+    BooleanColumn,
+    CategoricalColumn,
+    Column,
+    ImageColumn,
+    NumericColumn,
+    Schema,
+    TimestampColumn,
+)
 
 NUMBERS = {
     ".": re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?"),
@@ -26,6 +34,7 @@ INFINITE = re.compile(r"[+-]?inf(inity)?", re.IGNORECASE | re.ASCII)
 FLAGS = {"true": 1.0, "false": 0.0, "1": 1.0, "0": 0.0}
 """Flags as every source but a text table has them; a column's own words go before."""
 UNKNOWN = "leave the cell empty if it is unknown"
+NO_PICTURES = "a table holds no pictures, and the model judges nothing else: name a folder of pictures, or one"
 Decimal = Literal[".", ","]
 Read = Callable[[str], Any]
 
@@ -101,6 +110,8 @@ class _Reader:
                 return self._levels(cells)
             case TimestampColumn():
                 return self._times(column, cells)
+            case ImageColumn():
+                raise RecordsError([Problem(None, column.name, NO_PICTURES)])
 
     def _numbers(self, column: NumericColumn, cells: pl.Series) -> npt.NDArray[np.float64]:
         texts = as_text(cells).str.strip_chars()

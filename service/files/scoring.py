@@ -11,10 +11,10 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from service.detector import Detector, KilterError, Problem, Reason
+from service.detector import Detector, KilterError, Problem, Reason, Region
 from service.detector.inputs import Table as Typed
 from service.detector.schema import Schema
-from service.files.cells import to_table
+from service.files.cells import NO_PICTURES, to_table
 from service.files.dialect import Dialect
 from service.files.discovery import Discoveries, Tally, check_rate
 from service.files.output import STDOUT, check_output, output_kind, writing
@@ -63,6 +63,8 @@ def score_file(
     cannot be read or lacks a column, or the output cannot be written.
     """
     began = time.perf_counter()
+    if detector.schema.image is not None:
+        raise KilterError(f"{path}: {NO_PICTURES}")
     kind, packing = output_kind(out)
     check_output(out, path, force=force)
     found_before = None if fdr is None else discover(detector, path, out, fdr)
@@ -159,7 +161,7 @@ def tail_column(tail: npt.NDArray[np.float64] | None, rows: int, wanted: bool) -
     return [None] * rows if tail is None else [None if value != value else value for value in tail.tolist()]
 
 
-def ascii_json(reasons: Sequence[Reason]) -> str:
+def ascii_json(reasons: Sequence[Reason | Region]) -> str:
     """Reasons as compact JSON that stands in a file of any encoding."""
     text = msgspec.json.encode(reasons).decode()
     return text if text.isascii() else json.dumps(json.loads(text), separators=(",", ":"))

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from itertools import chain, repeat
-from typing import Annotated
+from typing import Annotated, cast
 
 import msgspec
 import numpy as np
@@ -60,6 +60,7 @@ def part(verdicts: Verdicts, start: int, stop: int) -> Verdicts:
         verdicts.features[rows],
         None if verdicts.threshold is None else verdicts.threshold[rows],
         None if verdicts.tail_probability is None else verdicts.tail_probability[rows],
+        None if verdicts.evidence is None else verdicts.evidence[rows],
     )
 
 
@@ -67,7 +68,7 @@ def whole(pieces: Sequence[Verdicts]) -> Verdicts:
     """Consecutive verdicts of one model as one: the inverse of `part`."""
     if len(pieces) == 1:
         return pieces[0]
-    score, p_value, anomaly, reasons, _, features, threshold, tail = zip(*pieces, strict=True)
+    score, p_value, anomaly, reasons, _, features, threshold, tail, evidence = zip(*pieces, strict=True)
     return Verdicts(
         np.concatenate(score),
         np.concatenate(p_value),
@@ -77,6 +78,7 @@ def whole(pieces: Sequence[Verdicts]) -> Verdicts:
         np.concatenate(features),
         None if threshold[0] is None else np.concatenate(threshold),
         None if tail[0] is None else np.concatenate(tail),
+        None if evidence[0] is None else np.concatenate(evidence),
     )
 
 
@@ -112,7 +114,7 @@ class AnswerWriter:
 def results(verdicts: Verdicts, target_fpr: float) -> list[Result]:
     """The verdicts as the answer holds them."""
     columns = (verdicts.score.tolist(), verdicts.p_value.tolist(), verdicts.anomaly.tolist())
-    reasons = repeat(msgspec.UNSET) if verdicts.reasons is None else verdicts.reasons
+    reasons = repeat(msgspec.UNSET) if verdicts.reasons is None else cast("list[list[Reason]]", verdicts.reasons)
     if verdicts.threshold is None and verdicts.tail_probability is None:
         return list(map(Result, *columns, reasons))
     tails: Iterable[float | msgspec.UnsetType] = repeat(msgspec.UNSET)

@@ -11,7 +11,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.registry import Collector
 
 from service.detector import Detector, Problem, Verdicts
-from service.detector.reference import first_features
+from service.detector.reference import fields_of, first_features
 from service.detector.schema import CategoricalColumn
 from service.monitoring.drift import FieldTally
 from service.monitoring.spread import Spread
@@ -48,14 +48,17 @@ class ModelMetrics:
         self.labels: Labels = (detector.name, str(detector.version))
         self.manifest = detector.manifest
         columns = detector.schema.columns
-        self.columns = tuple(column.name for column in columns)
+        self.columns = fields_of(detector.schema)
         self.categorical = [i for i, column in enumerate(columns) if isinstance(column, CategoricalColumn)]
         # The chance that the next level is a new one is estimated by the share of records whose level came once:
         # Good, Biometrika, 1953.
         self.expected_unseen = [
             column.counts.count(1) / detector.schema.rows for column in columns if isinstance(column, CategoricalColumn)
         ]
-        self.expected_missing = [column.missing / detector.schema.rows for column in columns]
+        of_image = detector.schema.image is not None
+        self.expected_missing = (
+            [0.0] * len(self.columns) if of_image else [column.missing / detector.schema.rows for column in columns]
+        )
         self._normal, self._anomalous, self._rejected = (
             families.records.labels(*self.labels, result) for result in RESULTS
         )
@@ -64,14 +67,15 @@ class ModelMetrics:
         self._lock = threading.Lock()
         self._p_values = Spread(P_BUCKETS)
         self._waiting: list[tuple[Verdicts, float]] = []
-        """Without their reasons."""
+        """Without their reasons and evidence."""
         self._waiting_records = 0
         self._fields = FieldTally(detector.reference, list(first_features(detector.schema)))
 
     def judged(self, verdicts: Verdicts, seconds: float) -> None:
         """Count a batch of records that got their verdicts, none with a problem, after `seconds` in the detector."""
         with self._lock:
-            self._waiting.append((verdicts if verdicts.reasons is None else verdicts._replace(reasons=None), seconds))
+            counted = verdicts if verdicts.reasons is None else verdicts._replace(reasons=None, evidence=None)
+            self._waiting.append((counted, seconds))
             self._waiting_records += len(verdicts.score)
             if self._waiting_records >= SETTLED:
                 self._settle()

@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from service.detector import Detector, Verdicts
+from service.detector import Detector, Reason, Verdicts
 from service.oip.requests import BINARY_SIZE, InferRequest, Parameters, RequestedOutput, refuse_shared_memory
 from service.oip.tensors import Array, to_bytes
 from service.web.problems import BAD_BODY, RequestError
@@ -116,5 +116,6 @@ def _contributions(detector: Detector, judged: Sequence[Verdicts]) -> Array:
     rows = (reasons for verdicts in judged for reasons in verdicts.reasons or ())
     for row, reasons in enumerate(rows):
         for reason in reasons:
-            shares[row, places[reason.feature]] = reason.share
+            if isinstance(reason, Reason):
+                shares[row, places[reason.feature]] = reason.share
     return shares
