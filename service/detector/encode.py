@@ -88,7 +88,7 @@ def _encode_column(column: Column, values: npt.NDArray[Any]) -> npt.NDArray[np.f
         case TimestampColumn():
             return np.stack([calendar(field, values) for field in column.fields], axis=1)
         case ImageColumn():
-            return values.reshape(len(values), -1) / 255.0
+            return values.reshape(len(values), column.features(0)[0].size) / 255.0
 
 
 def standardise(column: NumericColumn, values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

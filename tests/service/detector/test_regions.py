@@ -1,0 +1,85 @@
+"""The regions of a picture are where the evidence against it lies."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from service.detector.errors import ArtifactError
+from service.detector.regions import Box, Grid, Region, grid_of, regions
+
+GRID = Grid(4, 6)
+
+
+def evidence(*cells: tuple[int, int, float]) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+    """Evidence in some cells, and a little less than none in all others."""
+    grid = np.full(GRID, -0.1)
+    for row, column, value in cells:
+        grid[row, column] = value
+    return grid.ravel()
+
+
+def test_cells_that_touch_are_one_region() -> None:
+    """By an edge or a corner; the box is in pixels of the picture, and the shares are of all that speaks against it."""
+    found = regions(evidence((0, 0, 6.0), (1, 1, 3.0), (3, 5, 3.0)), GRID, 60, 40, 5)
+    assert found == [Region(Box(0, 0, 20, 20), 0.75), Region(Box(50, 30, 10, 10), 0.25)]
+
+
+def test_no_more_are_told_than_are_asked_for() -> None:
+    """The strongest ones."""
+    found = regions(evidence((0, 0, 2.0), (0, 3, 4.0), (3, 0, 3.0)), GRID, 60, 40, 2)
+    assert [region.box.left for region in found] == [30, 0]
+    assert [region.share for region in found] == [0.4444, 0.3333]
+
+
+def test_the_halo_of_a_region_is_not_part_of_it() -> None:
+    """What is around a strong place is strange by it; it counts, but makes the box no larger."""
+    [found] = regions(evidence((1, 1, 40.0), (1, 2, 5.0), (2, 1, 5.0)), GRID, 6, 4, 5)
+    assert found == Region(Box(1, 1, 1, 1), 0.8)
+
+
+def test_a_picture_as_good_as_normal_has_its_strongest_places_told() -> None:
+    """As a record has its fields; where nothing speaks against it, there is none."""
+    assert regions(evidence((2, 2, 0.4)), GRID, 60, 40, 5) == [Region(Box(20, 20, 10, 10), 1.0)]
+    assert regions(evidence(), GRID, 60, 40, 5) == []
+
+
+@given(
+    cells=hnp.arrays(np.float64, st.tuples(st.integers(1, 9), st.integers(1, 9)), elements=st.floats(-3, 50)),
+    width=st.integers(1, 300),
+    height=st.integers(1, 300),
+)
+def test_regions_lie_in_the_picture_and_share_no_more_than_all(
+    cells: np.ndarray[tuple[int, int], np.dtype[np.float64]], width: int, height: int
+) -> None:
+    """Whatever the grid and the size, even of a picture that is smaller than its grid."""
+    found = regions(cells.ravel(), Grid(*cells.shape), width, height, 100)
+    assert bool(found) == (cells.max() > 0)
+    assert sum(region.share for region in found) <= 1.001
+    assert [region.share for region in found] == sorted((region.share for region in found), reverse=True)
+    for box in (region.box for region in found):
+        assert box.width >= 1
+        assert box.height >= 1
+        assert 0 <= box.left <= box.left + box.width <= width
+        assert 0 <= box.top <= box.top + box.height <= height
+
+
+def test_the_strongest_place_is_within_the_first_regions_box() -> None:
+    """A box is around what it is about."""
+    rng = np.random.default_rng(0)
+    for _ in range(50):
+        cells = np.abs(rng.normal(0, 0.3, (8, 8)))
+        row, column = rng.integers(8, size=2)
+        cells[row, column] = 9.0
+        box = regions(cells.ravel(), Grid(8, 8), 80, 160, 1)[0].box
+        assert box.left <= column * 10 < box.left + box.width
+        assert box.top <= row * 20 < box.top + box.height
+
+
+@pytest.mark.parametrize("grid", [None, [4], [4, 0], ["4", 4], 16])
+def test_a_manifest_without_a_grid_is_refused(grid: object) -> None:
+    """By name, when the model is loaded."""
+    with pytest.raises(ArtifactError, match="has a grid of"):
+        grid_of({"kind": "image-vae", "grid": grid})
+    assert grid_of({"grid": [4, 6]}) == GRID
