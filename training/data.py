@@ -30,6 +30,8 @@ class Source:
     exclude: tuple[str, ...] = ()
     group_by: str | None = None
     """Column whose values have thresholds of their own."""
+    image_size: tuple[int, int] | None = None
+    """Height and width that pictures are brought to; chosen by the pictures if not given."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,8 @@ class Data:
     labels: Labels | None
     notes: tuple[str, ...]
     source: Source
+    names: tuple[str, ...] = ()
+    """What each row is called, if rows have names: the path of a picture in its folder."""
 
     @property
     def readable(self) -> npt.NDArray[np.bool_]:
@@ -53,6 +57,10 @@ class Data:
 
 def read(source: Source) -> Data:
     """Read and type the training files. Raises KilterError for files, columns or labels that cannot be used."""
+    if source.normal is not None and source.label is None:
+        raise KilterError("--normal is the value of a label column: name the column with --label")
+    if source.image_size is not None:
+        raise KilterError(f"--image-size is that of pictures, and {source.paths[0]} holds a table")
     found = read_frame(source.paths)
     return prepare(found.frame, source, decimal=found.decimal, notes=found.notes)
 

@@ -10,6 +10,7 @@ from service.detector.schema import (
     BooleanColumn,
     CategoricalColumn,
     Column,
+    ImageColumn,
     LeftOut,
     NumericColumn,
     Schema,
@@ -21,7 +22,7 @@ from training.columns import NUMBERS, ColumnInference, Unused, Used
 MARKERS = ("?", "-", "--", ".", "\\N", "<NA>", "(null)")
 """Texts that mean a missing value where everything else in a column is a number."""
 
-Kind = Literal["numeric", "boolean", "categorical", "timestamp", "left out"]
+Kind = Literal["numeric", "boolean", "categorical", "timestamp", "image", "left out"]
 
 
 class Decision(NamedTuple):
@@ -82,6 +83,8 @@ def _kind(column: Column) -> Kind:
             return "categorical"
         case TimestampColumn():
             return "timestamp"
+        case ImageColumn():
+            return "image"
 
 
 def _markers(frame: pl.DataFrame, tokens: tuple[str, ...], decimal: Decimal) -> set[str]:

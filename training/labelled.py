@@ -9,10 +9,11 @@ import numpy.typing as npt
 
 from service.detector.errors import KilterError
 from service.detector.inputs import Table
-from service.detector.schema import Schema
+from service.detector.schema import ImageColumn, Schema
 from service.files import read_frame, to_table
 from training.grouping import grouped_by
 from training.labels import read_labels
+from training.pictures.reading import read_by
 from training.rows import take
 
 
@@ -47,8 +48,10 @@ def read_labelled(
 
     What is not given is what `training`, a manifest's provenance, says, if the file has that column. Rows whose label
     is empty are left out. The column `group_by` is read besides those of the schema. Raises KilterError if the file,
-    its columns or its labels cannot be used.
+    its columns or its labels cannot be used. A model of pictures reads folders, and files of images.
     """
+    if schema.image is not None:
+        return _pictures(path, schema, schema.image, training, label, normal, group_by)
     frame, _, _, notes = read_frame([path])
     label, normal = _remembered(training, frame.columns, label, normal)
     if group_by is not None:
@@ -66,6 +69,29 @@ def read_labelled(
         labels.anomalous[known],
         (*notes, f"Rows whose {label!r} is {normal!r} count as normal, all others as anomalies.", *left_out),
     )
+
+
+def _pictures(
+    path: Path,
+    schema: Schema,
+    column: ImageColumn,
+    training: dict[str, Any],
+    label: str | None,
+    normal: str | None,
+    group_by: str | None,
+) -> LabelledRows:
+    """Pictures as rows, by the folders that they lie in or by an array of labels."""
+    if group_by is not None:
+        raise KilterError(f"--group-by {group_by}: pictures have no columns by which they could be grouped")
+    known = training.get("normal")
+    table, labels, notes = read_by(column, path, label, normal, known if isinstance(known, str) else None)
+    if labels is None:
+        return LabelledRows(table, schema, None, (*notes, "No labels: every picture counts as normal."))
+    unlabelled = int((~labels.known).sum())
+    left_out = [f"Pictures left out, since they have no label: {unlabelled:,}."] if unlabelled else []
+    said = f"Pictures labelled {normal or known!r} count as normal, all others as anomalies."
+    kept = labels.known
+    return LabelledRows(take(table, kept), schema, labels.anomalous[kept], (*notes, said, *left_out))
 
 
 def _remembered(

@@ -24,7 +24,7 @@ from training.evaluate import evaluate
 from training.evaluation import Evaluation
 from training.model import DIGITS, Fitted
 from training.probes import make_probes
-from training.provenance import file_digest
+from training.provenance import described
 from training.reference import reference_tensors
 from training.report import report
 from training.rows import take
@@ -79,9 +79,7 @@ def provenance(data: Data, fitted: Fitted, config: TrainConfig) -> dict[str, Any
     """Where the model comes from: files with checksums, rows by use, settings, seed, and how the fit went."""
     parts = fitted.split
     return {
-        "files": [
-            {"name": path.name, "bytes": path.stat().st_size, "sha256": file_digest(path)} for path in data.source.paths
-        ],
+        "files": [described(path) for path in data.source.paths],
         "rows": data.table.rows,
         "sizes": {"fit": len(parts.fit), "calibration": len(parts.calibration), "held_out": len(parts.held_out)},
         "label": data.source.label,

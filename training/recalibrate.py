@@ -22,7 +22,7 @@ from training.expected import expected_flags
 from training.labelled import LabelledRows
 from training.notice import card_with_notice, report_with_notice
 from training.probes import completed, judged
-from training.provenance import file_digest, was_trained_on
+from training.provenance import described, was_trained_on
 from training.rows import take
 from training.rule import Rule
 from training.statistics import fit_aside
@@ -56,15 +56,15 @@ def recalibrate(
 ) -> Recalibrated:
     """Calibrate the version of a model that serves on the normal rows of a file, and write it as the next version.
 
-    `source` is the file that the rows come from, for the provenance, and `group_by` one of their columns; the
+    `source` is the file or folder that the rows come from, for the provenance, and `group_by` one of their columns; the
     anomalies among them serve a `rule` that needs labels. Surplus rows are dropped at random or, where the model's
     rows were split by time, the oldest. Raises KilterError if the rows are too few, or served the training.
     """
     folder = store.resolve(model).resolve()
     old, found = load(folder), artifact.read(folder)
     name = _name_of(folder, found.manifest)
-    digest = file_digest(source)
-    _check_unseen(found.manifest, source, digest)
+    about = described(source)
+    _check_unseen(found.manifest, source, about["sha256"])
     rule = rule or Rule()
     asked = rule.rate(target_fpr)
     rate = found.manifest.calibration.target_fpr if asked is None else asked
@@ -97,7 +97,7 @@ def recalibrate(
     provenance = {
         "from_version": found.manifest.version,
         "trained_version": before.get("trained_version", found.manifest.version),
-        "file": {"name": source.name, "bytes": source.stat().st_size, "sha256": digest},
+        "file": about,
         "rows": table.rows,
         "earlier_evaluation": found.manifest.training.get("evaluation", before.get("earlier_evaluation")),
     }
@@ -128,8 +128,9 @@ def _name_of(folder: Path, manifest: Manifest) -> str:
 
 def _check_unseen(manifest: Manifest, source: Path, digest: str) -> None:
     if was_trained_on(manifest.training, digest):
+        what = "folder" if source.is_dir() else "file"
         raise KilterError(
-            f"{source} is a file that the model was trained on: what it was fitted to scores lower than new rows do, "
+            f"{source} is a {what} that the model was trained on: what it was fitted to scores lower than new rows do, "
             "and a threshold set on it would raise false alarms; give normal rows that the model has not seen"
         )
 

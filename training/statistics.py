@@ -8,7 +8,15 @@ import numpy as np
 import numpy.typing as npt
 
 from service.detector.inputs import Table
-from service.detector.schema import BooleanColumn, CategoricalColumn, Column, NumericColumn, Schema, TimestampColumn
+from service.detector.schema import (
+    BooleanColumn,
+    CategoricalColumn,
+    Column,
+    ImageColumn,
+    NumericColumn,
+    Schema,
+    TimestampColumn,
+)
 
 HEAVY = 10.0
 """Standard deviations from the median beyond which a column's tail is heavy."""
@@ -25,17 +33,20 @@ def fit_schema(draft: Schema, table: Table, rows: npt.NDArray[np.int64]) -> Sche
 
     Calibration and evaluation rows must have no part in it: a level that only they hold is unseen.
     """
-    columns = tuple(_fit(column, table.columns[column.name][rows]) for column in draft.columns)
+    columns = tuple(_fit(column, table, rows) for column in draft.columns)
     return fit_aside(msgspec.structs.replace(draft, columns=columns, rows=len(rows)), table, rows)
 
 
 def fit_aside(schema: Schema, table: Table, rows: npt.NDArray[np.int64]) -> Schema:
     """The schema with statistics of the columns that the network does not see."""
-    aside = tuple(_fit(column, table.columns[column.name][rows]) for column in schema.aside)
+    aside = tuple(_fit(column, table, rows) for column in schema.aside)
     return msgspec.structs.replace(schema, aside=aside)
 
 
-def _fit(column: Column, values: npt.NDArray[Any]) -> Column:
+def _fit(column: Column, table: Table, rows: npt.NDArray[np.int64]) -> Column:
+    if isinstance(column, ImageColumn):
+        return column
+    values: npt.NDArray[Any] = table.columns[column.name][rows]
     match column:
         case NumericColumn():
             return _numeric(column, values)

@@ -61,7 +61,7 @@ def test_a_file_that_was_trained_on_proves_nothing(model_folder: Path, training_
     """It is evaluated, and called what it is; the promise is not said to hold."""
     done = CliRunner().invoke(evaluate, [str(model_folder), str(training_csv)])
     assert done.exit_code == 0
-    assert "The model was trained on this file" in done.output
+    assert "The model was trained on this file or folder" in done.output
     assert "The false-alarm rate was not checked" in done.output
 
 

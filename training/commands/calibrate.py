@@ -10,7 +10,7 @@ from training.rule import Rule
 
 @click.command()
 @click.argument("model", type=click.Path(path_type=Path))
-@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("file", type=click.Path(exists=True, path_type=Path))
 @click.option("--target-fpr", type=float, help="False-positive rate.  [default: that of the model]")
 @threshold_options
 @group_option("as in the model")
@@ -31,8 +31,8 @@ def calibrate(
 ) -> None:
     """Set the threshold of MODEL anew on the normal rows of FILE, without refitting, and write the next version.
 
-    The rows must be new to the model and known to be normal: anomalies among them hide others of their kind. The exit
-    status is 1 if some rows could not be read.
+    The rows must be new to the model and known to be normal: anomalies among them hide others of their kind. FILE is a
+    folder where they are pictures. The exit status is 1 if some rows could not be read.
     """
     # Imported here: `kilter --help` only wants to know what the command is called.
     from service.detector import artifact, store

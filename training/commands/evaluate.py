@@ -10,12 +10,12 @@ if TYPE_CHECKING:
     from training.evaluation import Evaluation
 
 
-SEEN = "The model was trained on this file, so the figures are better than they will be on new rows."
+SEEN = "The model was trained on this file or folder, so the figures are better than they will be on new rows."
 
 
 @click.command()
 @click.argument("model", type=click.Path(path_type=Path))
-@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("file", type=click.Path(exists=True, path_type=Path))
 @click.option("--label", metavar="COLUMN", help="Column that says which rows are normal.  [default: as in training]")
 @click.option("--normal", metavar="VALUE", help="The label of normal rows.  [default: as in training]")
 @click.option("--seed", type=int, default=0, show_default=True, help="For the bootstrap intervals.")
@@ -26,18 +26,18 @@ def evaluate(
 ) -> None:
     """Say how good MODEL is on the rows of FILE: against its labels, or without any against what was promised.
 
-    MODEL is a model's folder or a version's; FILE holds rows that it was not trained on. The exit status is 1 if some
-    rows could not be read.
+    MODEL is a model's folder or a version's; FILE holds rows that it was not trained on, and is a folder where these
+    are pictures. The exit status is 1 if some rows could not be read.
     """
     # Imported here: `kilter --help` only wants to know what the command is called.
     from service.detector import load
     from training.evaluate import evaluate as evaluate_rows
     from training.labelled import read_labelled
-    from training.provenance import file_digest, was_trained_on
+    from training.provenance import source_digest, was_trained_on
 
     detector = load(model)
     rows = read_labelled(file, detector.schema, detector.manifest.training, label, normal)
-    seen = was_trained_on(detector.manifest.training, file_digest(file))
+    seen = was_trained_on(detector.manifest.training, source_digest(file))
     found = evaluate_rows(detector, rows.table, rows.anomalous, seed=seed, fresh=not seen)
     if as_json:
         about = {"model": {"name": detector.name, "version": detector.version}, "file": str(file), "trained_on": seen}

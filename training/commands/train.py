@@ -7,22 +7,30 @@ from pathlib import Path
 import click
 from tqdm import tqdm
 
-from service.detector.errors import KilterError
 from service.detector.promise import in_words
-from training.commands.options import as_table, group_option, threshold_options
+from training.commands.options import as_table, group_option, image_size_option, threshold_options
 from training.history import Epoch
 from training.rule import Rule
 
+QUARTERS = 4
+
 
 @click.command()
-@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="FILE...")
+@click.argument("sources", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="SOURCE...")
 @click.option("--name", required=True, help="The model's name: a-z, 0-9 and '-'.")
 @click.option(
     "--models", type=click.Path(path_type=Path), default=Path("models"), show_default=True, help="Folder of models."
 )
-@click.option("--label", metavar="COLUMN", help="Column that says which rows are normal; the others only evaluate.")
-@click.option("--normal", metavar="VALUE", help="The label of normal rows.")
-@click.option("--exclude", multiple=True, metavar="COLUMN", help="Leave a column out; may be given again.")
+@click.option(
+    "--label",
+    metavar="COLUMN",
+    help="Column that says which rows are normal; the others only evaluate. Of images in an array: y, or a file.",
+)
+@click.option("--normal", metavar="VALUE", help="The label of normal rows; of pictures, the folder they lie in.")
+@click.option(
+    "--exclude", multiple=True, metavar="COLUMN", help="Leave a column, or a subfolder, out; may be given again."
+)
+@image_size_option
 @click.option(
     "--target-fpr", type=float, help="False-positive rate  [default: 0.01, or the smallest that the data supports]"
 )
@@ -36,12 +44,13 @@ from training.rule import Rule
     "--config", type=click.Path(path_type=Path), metavar="FILE.toml", help="Settings; options go before them."
 )
 def train(
-    files: tuple[Path, ...],
+    sources: tuple[Path, ...],
     name: str,
     models: Path,
     label: str | None,
     normal: str | None,
     exclude: tuple[str, ...],
+    image_size: tuple[int, int] | None,
     target_fpr: float | None,
     rule: Rule | None,
     group_by: str | None,
@@ -51,9 +60,10 @@ def train(
     device: str | None,
     config: Path | None,
 ) -> None:
-    """Learn what normal looks like from FILES, and write a calibrated model as its next version.
+    """Learn what normal looks like from SOURCES, and write a calibrated model as its next version.
 
-    FILES are CSV (any delimiter, encoding and compression), Parquet, Arrow or npz with the same columns.
+    SOURCES are tables with the same columns, in CSV (any delimiter, encoding and compression), Parquet, Arrow or npz;
+    or folders of pictures, nested or not, in PNG, JPEG, WebP, TIFF or BMP; or arrays of images in IDX, npy or npz.
     """
     # Imported here: torch takes seconds, and `kilter --help` only wants to know what the command is called.
     from training.config import read_config
@@ -61,13 +71,17 @@ def train(
     from training.pipeline import train as train_model
     from training.words import by_group, verdicts
 
-    if normal is not None and label is None:
-        raise KilterError("--normal is the value of a label column: name the column with --label")
     settings = read_config(
         config, target_fpr=target_fpr, threshold=as_table(rule), score=score, split=split, seed=seed, device=device
     )
     detector, folder, evaluation = train_model(
-        Source(files, label, normal, exclude, group_by), name, models, settings, say=click.echo, progress=progress_bar()
+        Source(sources, label, normal, exclude, group_by, image_size),
+        name,
+        models,
+        settings,
+        say=click.echo,
+        progress=progress_bar(),
+        reading=reading_bar(),
     )
     info = detector.manifest.calibration
     click.echo(
@@ -80,6 +94,23 @@ def train(
     for line in detector.manifest.training["warnings"]:
         click.echo(f"Attention: {line}")
     click.echo(f"Wrote {folder}; its probes replay. See {folder / 'report.html'}.")
+
+
+def reading_bar() -> Callable[[int, int], None]:
+    """Report the decoding of pictures: a bar on a terminal, a plain line at every quarter elsewhere."""
+    bar = tqdm(desc="Reading", unit="picture", leave=True) if sys.stderr.isatty() else None
+    told = 0
+
+    def report(done: int, total: int) -> None:
+        nonlocal told
+        if bar is not None:
+            bar.total = total
+            bar.update(done - bar.n)
+        elif QUARTERS * done // total > told:
+            told = QUARTERS * done // total
+            click.echo(f"read {done:,} of {total:,} pictures")
+
+    return report
 
 
 def progress_bar() -> Callable[[int, int, Epoch | None], None]:
