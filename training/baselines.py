@@ -1,7 +1,6 @@
 """Simple detectors on the same rows: what a model has to beat."""
 
 from collections.abc import Callable
-from typing import Literal
 
 import msgspec
 import numpy as np
@@ -11,16 +10,14 @@ from sklearn.decomposition import PCA
 from sklearn.ensemble import IsolationForest
 from sklearn.neighbors import NearestNeighbors
 
-from service.detector.schema import Feature
 from training.bootstrap import ranking
+from training.spoiling import Basis, Kind
 
 ROWS = 4_000
 CELLS = 4_000_000
 """At most `ROWS` rows of a kind are used, fewer where they are so wide that they would hold more cells than this."""
 LEAST_ANOMALIES = 10
 """With fewer labelled anomalies a comparison says nothing: fields are swapped instead."""
-SWAPPED = 1 / 3
-"""The share of its fields that a synthetic anomaly has from another row."""
 NOISE = 2.5
 """A detector is better if it is so by more than this many standard errors; there are three that could be by chance."""
 LEAST_GAIN = 0.005
@@ -50,7 +47,7 @@ class Comparison(msgspec.Struct, frozen=True):
     """The model, first, and simple detectors that were fitted to the same rows."""
 
     detectors: tuple[Baseline, ...]
-    basis: Literal["labels", "swapped fields"]
+    basis: Basis
     """What counts as an anomaly."""
     normal: int
     anomalous: int
@@ -66,6 +63,8 @@ class Comparison(msgspec.Struct, frozen=True):
         """What the detectors were tried on, in words."""
         if self.basis == "labels":
             return f"{self.normal:,} normal rows and {self.anomalous:,} labelled anomalies"
+        if self.basis == "pasted parts":
+            return f"{self.normal:,} normal pictures and {self.anomalous:,} with a part of another one pasted in"
         return f"{self.normal:,} normal rows and {self.anomalous:,} made from them by swapping fields between rows"
 
     @property
@@ -74,72 +73,40 @@ class Comparison(msgspec.Struct, frozen=True):
         best = self.better
         if best is None:
             return None
-        advice = (
-            "Prefer it for anomalies like these, or bring more normal rows and more fit.steps."
-            if self.basis == "labels"
-            else "If anomalies that break the relation between fields matter to you, prefer it, or bring more normal "
-            "rows and more fit.steps."
-        )
+        alike = {
+            "labels": "Prefer it for anomalies like these",
+            "swapped fields": "If anomalies that break the relation between fields matter to you, prefer it",
+            "pasted parts": "If anomalies that are a wrong part of a picture matter to you, prefer it",
+        }
+        advice = f"{alike[self.basis]}, or bring more normal rows and more fit.steps."
         return (
             f"A simple detector does better: {best.name} has a ROC AUC of {best.auroc:.3f} on {self.rows}, this model "
             f"{self.detectors[0].auroc:.3f} (difference {best.gain:.3f}, standard error {best.error:.3f}). {advice}"
         )
 
 
-def compare(
-    own: Score, fitted: Matrix, normal: Matrix, anomalous: Matrix, features: tuple[Feature, ...], seed: int
-) -> Comparison | None:
+def compare(own: Score, fitted: Matrix, normal: Matrix, anomalous: Matrix, kind: Kind, seed: int) -> Comparison | None:
     """Fit simple detectors to `fitted` and try them, and the model's `own` score, on rows that none has seen.
 
-    All rows are encoded as for the network, (n, features); for the simple detectors a missing value is 0 (the mean)
-    and levels are one-hot. With too few labelled anomalies synthetic ones are made of normal rows. None if there are
-    no rows to try them on, or nothing in a row can be swapped.
+    All rows are encoded as for the network, (n, features); for the simple detectors a missing value is 0 (the mean),
+    levels are one-hot, and pictures reduced. With too few labelled anomalies synthetic ones are made of normal rows.
+    None if there are no rows to try them on, or nothing in a row can be swapped.
     """
     rng = np.random.default_rng(seed)
-    width = sum(max(feature.levels, 1) for feature in features)
-    most = int(np.clip(CELLS // width, 250, ROWS))
+    most = int(np.clip(CELLS // kind.width, 250, ROWS))
     fitted, normal, anomalous = (_sample(x, most, rng) for x in (fitted, normal, anomalous))
-    basis: Literal["labels", "swapped fields"] = "labels"
+    basis: Basis = "labels"
     if len(anomalous) < LEAST_ANOMALIES:
-        anomalous, basis = swapped(normal, features, rng), "swapped fields"
+        anomalous, basis = kind.spoilt(normal, rng), kind.basis
     if len(normal) < LEAST_ANOMALIES or len(anomalous) < LEAST_ANOMALIES:
         return None
     tried = np.concatenate([normal, anomalous])
     odd = np.arange(len(tried)) >= len(normal)
-    train, test = design(fitted, features), design(tried, features)
+    train, test = kind.design(fitted), kind.design(tried)
     ours = own(tried)
     others = {name: fit(train, seed)(test) for name, fit in DETECTORS.items()}
     detectors = (_judged(OWN, ours, ours, odd), *(_judged(name, s, ours, odd) for name, s in others.items()))
     return Comparison(detectors, basis, len(normal), len(anomalous))
-
-
-def swapped(normal: Matrix, features: tuple[Feature, ...], rng: np.random.Generator) -> Matrix:
-    """Each row with a random third of its columns, at least one, taken from another row; without those still the same.
-
-    Every column keeps its distribution, and what binds columns together is broken.
-    """
-    if len(normal) < 2:
-        return normal[:0]
-    column = np.array([feature.column for feature in features])
-    columns = int(column.max()) + 1
-    count = max(1, round(SWAPPED * columns))
-    donor = (np.arange(len(normal)) + rng.integers(1, len(normal), len(normal))) % len(normal)
-    order = np.argsort(rng.random((len(normal), columns)), axis=1)
-    chosen = np.zeros((len(normal), columns), bool)
-    np.put_along_axis(chosen, order[:, :count], True, axis=1)
-    made: Matrix = np.where(chosen[:, column], normal[donor], normal)
-    changed = ((made != normal) & ~(np.isnan(made) & np.isnan(normal))).any(axis=1)
-    kept: Matrix = made[changed]
-    return kept
-
-
-def design(x: Matrix, features: tuple[Feature, ...]) -> Matrix:
-    """Encoded rows, (n, features), as numbers alone: missing values as 0, levels one-hot and 0 where unseen."""
-    parts = [
-        x[:, i, None] == np.arange(feature.levels) if feature.kind == "level" else np.nan_to_num(x[:, i, None])
-        for i, feature in enumerate(features)
-    ]
-    return np.concatenate(parts, axis=1).astype(np.float32)
 
 
 def gain(scores: Floats, own: Floats, anomalous: Mask) -> tuple[float, float]:

@@ -15,10 +15,14 @@ from training.diagnostics import Diagnosis, diagnose
 from training.model import DIGITS, Fitted
 from training.rows import take
 from training.run import Scored
+from training.spoiling import kind_of
 from training.suspects import Suspects, find_suspects
 
 FITTED_ROWS = 20_000
 """Most fitting rows that are scored to find suspects; of more, a random sample."""
+FLOATS = 1 << 26
+"""Most numbers of the encoded rows of a kind; of wider ones, which are pictures, fewer are looked at."""
+LEAST_ROWS = 500
 
 Positions = npt.NDArray[np.int64]
 
@@ -39,9 +43,8 @@ def check_up(
 ) -> Checkup:
     """Examine a model on normal rows that it was not fitted to and on labelled anomalies, each by their positions."""
     encoder = fitted.scorer.encoder
-    seen = fitted.split.fit
-    if len(seen) > FITTED_ROWS:
-        seen = np.sort(np.random.default_rng(config.seed).permutation(seen)[:FITTED_ROWS])
+    most = int(np.clip(FLOATS // fitted.scorer.schema.width, LEAST_ROWS, FITTED_ROWS))
+    seen, normal, anomalous = (_some(rows, most, config.seed) for rows in (fitted.split.fit, normal, anomalous))
     table = take(data.table, seen)
     # By the ELBO: rows that the memory of the default score holds are at no distance from it.
     scored = Scored(table, _surprise(detector, table), seen)
@@ -56,13 +59,18 @@ def check_up(
             x,
             new,
             odd,
-            fitted.scorer.schema.features(),
+            kind_of(fitted.scorer.schema),
             config.seed,
         )
         if config.baselines
         else None
     )
     return Checkup(diagnosis, comparison, find_suspects(scored.scores, seen, calibration), scored)
+
+
+def _some(rows: Positions, most: int, seed: int) -> Positions:
+    """At most so many of the rows, drawn at random."""
+    return np.sort(np.random.default_rng(seed).permutation(rows)[:most]) if len(rows) > most else rows
 
 
 def _surprise(detector: Detector, table: Table) -> npt.NDArray[np.float64]:

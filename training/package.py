@@ -46,7 +46,7 @@ def package(
         f"{artifact.NETWORK_PREFIX}{key}": tensor.numpy() for key, tensor in fitted.module.state_dict().items()
     }
     tensors |= calibrate.tensors(calibration, groups)
-    tensors |= reference_tensors(scorer.schema, scorer.encoder.encode(take(data.table, parts.fit)))
+    tensors |= reference_tensors(scorer.schema, scorer.features(take(data.table, parts.fit)))
     manifest = artifact.Manifest(
         format=artifact.FORMAT,
         name=name,

@@ -9,13 +9,22 @@ from service.detector.artifact import Probes
 from service.detector.calibration import Calibration
 from service.detector.encode import restore
 from service.detector.groups import Groups, judge
-from service.detector.schema import BooleanColumn, CategoricalColumn, Column, NumericColumn, Schema, TimestampColumn
+from service.detector.schema import (
+    BooleanColumn,
+    CategoricalColumn,
+    Column,
+    ImageColumn,
+    NumericColumn,
+    Schema,
+    TimestampColumn,
+)
 from service.detector.scorer import Scorer
+from training.pictures import made_up
 
 PLAIN = 16
 """Records drawn column by column from the schema's statistics; no training record is among them."""
 ODD = 8
-"""Records of the same kind with one cell made odd each: out of range, of an unseen level, or missing."""
+"""Records of the same kind with one cell made odd each: out of range, of an unseen level, missing, or noise."""
 SPAN = 7 * 24 * 60
 """Minutes over which the times of probes are spread."""
 
@@ -68,9 +77,13 @@ def _usual(column: Column, rng: np.random.Generator) -> Any:
             return column.levels[rng.choice(len(counts), p=counts / counts.sum())]
         case TimestampColumn():
             return _time(column, int(rng.integers(SPAN)))
+        case ImageColumn():
+            return made_up.usual(column, rng)
 
 
 def _odd(column: Column, rng: np.random.Generator) -> Any:
+    if isinstance(column, ImageColumn):
+        return made_up.odd(column, rng)
     if rng.random() < 0.3:
         return None
     match column:

@@ -10,7 +10,8 @@ from service.detector.schema import Feature, Schema, TimestampColumn
 
 
 def reference_tensors(schema: Schema, x: npt.NDArray[np.float32]) -> dict[str, npt.NDArray[Any]]:
-    """The tensors of `service.detector.reference` from the encoded fitting rows, (n, features).
+    """The tensors of `service.detector.reference` from the encoded fitting rows, (n, features), as a scorer has them:
+    of pictures only what is watched of them.
 
     A timestamp has only two bins, there and missing: live traffic of an hour never looks like all hours.
     """

@@ -6,10 +6,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service.detector.schema import Feature
-from training.baselines import DETECTORS, Baseline, Comparison, Matrix, compare, design, gain, swapped
+from service.detector.schema import BooleanColumn, CategoricalColumn, Feature, NumericColumn, Schema
+from training.baselines import DETECTORS, Baseline, Comparison, Matrix, compare, gain
+from training.spoiling import design, kind_of, swapped
 
 FEATURES = (*(Feature(i, "gaussian") for i in range(4)), Feature(4, "flag"), Feature(5, "level", 3))
+SCHEMA = Schema(
+    (
+        *(NumericColumn(str(i), 0, 1, -1, 1) for i in range(4)),
+        BooleanColumn("flag", (), ()),
+        CategoricalColumn("level", ("a", "b", "c"), (1, 1, 1)),
+    ),
+    300,
+)
+KIND = kind_of(SCHEMA)
 
 
 def rows(count: int, seed: int) -> Matrix:
@@ -50,7 +60,7 @@ def test_rows_that_are_all_alike_have_nothing_to_swap() -> None:
     """Then there is no comparison, rather than a wrong one."""
     same = np.ones((40, 6), np.float32)
     assert len(swapped(same, FEATURES, np.random.default_rng(0))) == 0
-    assert compare(blind, same, same, same[:0], FEATURES, 0) is None
+    assert compare(blind, same, same, same[:0], KIND, 0) is None
 
 
 def test_levels_are_one_hot_and_missing_values_the_mean() -> None:
@@ -62,7 +72,7 @@ def test_levels_are_one_hot_and_missing_values_the_mean() -> None:
 
 def test_a_better_baseline_is_said_to_be_better() -> None:
     """Against a score that knows nothing, on rows with swapped fields; the model comes first in the table."""
-    found = compare(blind, rows(300, 0), rows(200, 1), rows(0, 2), FEATURES, 0)
+    found = compare(blind, rows(300, 0), rows(200, 1), rows(0, 2), KIND, 0)
     assert found is not None
     assert found.basis == "swapped fields"
     assert [one.name for one in found.detectors] == ["Kilter", *DETECTORS]
@@ -75,12 +85,12 @@ def test_labels_are_used_where_there_are_enough() -> None:
     """A score that knows how rows are made is beaten by none."""
     odd = rows(60, 2)
     odd[:, 2:4] += 1
-    found = compare(knowing, rows(300, 0), rows(200, 1), odd, FEATURES, 0)
+    found = compare(knowing, rows(300, 0), rows(200, 1), odd, KIND, 0)
     assert found is not None
     assert found.basis == "labels"
     assert found.detectors[0].auroc == pytest.approx(1.0)
     assert found.warning is None
-    few = compare(knowing, rows(300, 0), rows(200, 1), odd[:9], FEATURES, 0)
+    few = compare(knowing, rows(300, 0), rows(200, 1), odd[:9], KIND, 0)
     assert few is not None
     assert few.basis == "swapped fields"
 
@@ -109,5 +119,5 @@ def test_the_gain_is_the_difference_of_areas_and_its_error_that_of_repeated_draw
 
 def test_a_comparison_is_the_same_every_time() -> None:
     """One seed, one table."""
-    first, again = (compare(knowing, rows(300, 0), rows(200, 1), rows(0, 0), FEATURES, 5) for _ in range(2))
+    first, again = (compare(knowing, rows(300, 0), rows(200, 1), rows(0, 0), KIND, 5) for _ in range(2))
     assert first == again
