@@ -6,6 +6,7 @@ from service.detector.schema import Schema
 from training.evaluation import Evaluation
 from training.provenance import file_names
 from training.run import Run
+from training.subject import inline, labels_in_words, subject_of
 from training.words import by_group, percent, promise, verdicts, with_interval
 
 
@@ -20,7 +21,7 @@ def model_card(run: Run) -> str:
         _use(manifest.schema),
         _rate(manifest),
         _evaluation(run.evaluation, run),
-        _left_out(manifest.schema),
+        *([_left_out(manifest.schema)] if manifest.schema.image is None else []),
         _limits(manifest),
         _privacy(manifest),
     ]
@@ -29,10 +30,12 @@ def model_card(run: Run) -> str:
 
 def _what(manifest: Manifest) -> str:
     kind = manifest.network.get("kind", "network")
+    judged = subject_of(manifest.schema).kind
     return (
-        f"An anomaly detector for tables: a variational autoencoder (`{kind}`) that learned what normal records look "
-        f"like, and flags those that do not. Its score is `{manifest.score.name}`, in {manifest.score.unit}; higher is "
-        f"stranger. Made by Kilter {manifest.libraries.get('kilter', '')} on {manifest.created}.".replace("  ", " ")
+        f"An anomaly detector for {judged}: a variational autoencoder (`{kind}`) that learned "
+        f"what normal records look like, and flags those that do not. Its score is `{manifest.score.name}`, in "
+        f"{manifest.score.unit}; higher is stranger. Made by Kilter {manifest.libraries.get('kilter', '')} on "
+        f"{manifest.created}.".replace("  ", " ")
     )
 
 
@@ -42,27 +45,18 @@ def _notes(notes: list[str]) -> str:
 
 def _data(manifest: Manifest) -> str:
     training = manifest.training
-    lines = [f"`{_inline(name)}`" for name in file_names(training)] or ["not recorded"]
+    lines = [f"`{inline(name)}`" for name in file_names(training)] or ["not recorded"]
     sizes = training.get("sizes")
     counted = [f"{key.replace('_', ' ')} {value:,}" for key, value in sizes.items()] if isinstance(sizes, dict) else []
-    label = training.get("label")
-    labelled = (
-        f" Rows whose `{_inline(str(label))}` is `{_inline(str(training.get('normal')))}` counted as normal; the "
-        "others took no part in fitting or calibration."
-        if label is not None
-        else " No labels were used: all rows counted as normal, so anomalies among them were learned as normal."
-    )
     split = (
         f"Rows by use: {', '.join(counted)}." if counted else f"Fitted on {manifest.schema.rows:,} rows."
     ) + f" They were divided {'by time' if manifest.calibration.split == 'time' else 'at random'}."
     return "\n\n".join(
         [
             "## What it was trained on",
-            f"Files: {', '.join(lines)}.{labelled}",
+            f"Files: {', '.join(lines)}. {labels_in_words(training)}",
             split,
-            f"It looks at {len(manifest.schema.columns)} columns: "
-            + ", ".join(f"`{_inline(column.name)}`" for column in manifest.schema.columns)
-            + ".",
+            subject_of(manifest.schema).seen,
         ]
     )
 
@@ -71,7 +65,7 @@ def _use(schema: Schema) -> str:
     return (
         "## Intended use\n\n"
         "To pick out, from records that come from the same source and in the same form as the training rows, the few "
-        f"that deserve a look. A record has all {len(schema.columns)} columns above; a missing value is sent as null. "
+        f"that deserve a look. {subject_of(schema).fit} "
         "A flag says that a record is unusual. It does not say that it is wrong, fraudulent or dangerous, nor why it "
         "came about, and no decision about a person should rest on it alone."
     )
@@ -129,23 +123,19 @@ def _left_out(schema: Schema) -> str:
     if not schema.left_out:
         return "## Columns left out\n\nNone."
     return "## Columns left out\n\n" + _bullets(
-        [f"`{_inline(column.name)}`: {column.reason}" for column in schema.left_out]
+        [f"`{inline(column.name)}`: {column.reason}" for column in schema.left_out]
     )
 
 
 def _limits(manifest: Manifest) -> str:
+    subject = subject_of(manifest.schema)
     limits = [
         "It knows what it was shown. What was common in the training rows is normal to it, errors included.",
         "Each record is judged by itself: sequences, rates and duplicates are invisible to it.",
-        "Values beyond the range of the training rows and levels that it never saw raise the score; that is meant, and "
-        "it means that a legitimate new level is flagged until the model is trained anew.",
-        "The reasons that it gives are the columns that add most to the score, not causes.",
+        *subject.limits,
     ]
     if manifest.calibration.split != "time":
-        limits.append(
-            "The rows were divided at random. If they have an order in time, neighbours stand on both sides and the "
-            "figures above are too good."
-        )
+        limits.append(subject.divided)
     return "## Limits\n\n" + _bullets(limits)
 
 
@@ -157,17 +147,9 @@ def _privacy(manifest: Manifest) -> str:
         if memory
         else "No memory of training records is part of the score."
     )
-    return (
-        f"## Privacy\n\n{kept} The artifact also holds, for each column, its range and its levels as they stood in the "
-        "training rows, and the sorted scores of the calibration rows. The report shows single records. No privacy "
-        "guarantee in the mathematical sense is given."
-    )
+    held = subject_of(manifest.schema).held
+    return f"## Privacy\n\n{kept} {held} No privacy guarantee in the mathematical sense is given."
 
 
 def _bullets(items: list[str]) -> str:
     return "\n".join(f"- {item}" for item in items)
-
-
-def _inline(text: str) -> str:
-    """Text that cannot leave the code span that it stands in."""
-    return " ".join(text.replace("`", "'").split())

@@ -54,6 +54,8 @@ def _column_shares(run: Run) -> list[tuple[str, float]]:
 
     Shares are taken record by record, as in reasons, so that a few extreme records do not decide.
     """
+    if run.manifest.schema.image is not None:
+        return []
     source = run.anomalies if run.anomalies is not None and len(strangest(run.anomalies, 1)) else run.held_out
     if source is None:
         return []

@@ -160,20 +160,26 @@ def column_bars(names: Sequence[str], shares: Sequence[float]) -> str:
     return render(figure, "columns", f"Bars of the columns that speak most against records: {strongest}.")
 
 
+def plane(means: Floats) -> tuple[Floats, float]:
+    """Latent means on their first two principal components, (n, 2), and the share of the variance that these carry."""
+    centred = means - means.mean(axis=0)
+    _, spread, axes = np.linalg.svd(centred, full_matrices=False)
+    points = centred @ axes[:2].T
+    if points.shape[1] < 2:
+        points = np.column_stack([points, np.zeros(len(points))])
+    return points, float((spread[:2] ** 2).sum() / max((spread**2).sum(), 1e-300))
+
+
 @styled
 def latent_plane(latent: Latent, threshold: float, seed: int = 0) -> str:
     """The latent means on their first two principal components: normal, flagged, and labelled anomalies."""
     figure, (ax,) = canvas(4.2)
     rng = np.random.default_rng(seed)
     pick = np.sort(rng.permutation(len(latent.means))[:POINTS])
-    centred = latent.means - latent.means.mean(axis=0)
-    _, spread, axes = np.linalg.svd(centred, full_matrices=False)
-    plane = (centred @ axes[:2].T)[pick]
-    if plane.shape[1] < 2:
-        plane = np.column_stack([plane, np.zeros(len(plane))])
+    points, share = plane(latent.means)
+    points = points[pick]
     # A few far points would press all others together: they stand on the edge of the frame.
-    plane = np.clip(plane, *np.quantile(plane, [0.005, 0.995], axis=0))
-    share = float((spread[:2] ** 2).sum() / max((spread**2).sum(), 1e-300))
+    points = np.clip(points, *np.quantile(points, [0.005, 0.995], axis=0))
     labelled, flagged = latent.anomalous[pick], latent.scores[pick] > threshold
     groups = (
         ("normal, passed", ~labelled & ~flagged, NORMAL, "o", 7),
@@ -183,7 +189,7 @@ def latent_plane(latent: Latent, threshold: float, seed: int = 0) -> str:
     )
     for name, mask, colour, marker, size in groups:
         if mask.any():
-            x, y = plane[mask].T
+            x, y = points[mask].T
             ax.scatter(x, y, s=size, color=colour, marker=marker, alpha=0.6, linewidths=0.8, label=name)
     ax.set_xlabel("first principal component")
     ax.set_ylabel("second")

@@ -9,10 +9,19 @@ import jinja2
 
 from service.detector.promise import in_words
 from service.detector.reasons import Reason
-from service.detector.schema import BooleanColumn, CategoricalColumn, Column, NumericColumn, TimestampColumn
+from service.detector.schema import (
+    BooleanColumn,
+    CategoricalColumn,
+    Column,
+    ImageColumn,
+    NumericColumn,
+    TimestampColumn,
+)
 from training.figures import figures_of, strangest
+from training.pictures.gallery import gallery_of
 from training.rows import take
 from training.run import Run, Scored
+from training.subject import size_in_words, subject_of
 from training.words import by_group, percent, promise, verdicts, with_interval
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -71,6 +80,8 @@ def report(run: Run) -> str:
         columns=list(_columns(run)),
         strange=_strangest(run, run.held_out),
         suspicious=_strangest(run, run.fitted),
+        subject=subject_of(run.manifest.schema),
+        gallery=gallery_of(run),
         settings=list(_flat(run.manifest.training, skip=FINDINGS)),
     )
     return re.sub(r"(?<=\d) %", "\N{NO-BREAK SPACE}%", page)
@@ -98,7 +109,7 @@ def _other_warnings(run: Run) -> list[str]:
 
 def _strangest(run: Run, scored: Scored | None) -> list[StrangeRow]:
     """The rows with the highest scores, and why they have them."""
-    if scored is None:
+    if scored is None or run.manifest.schema.image is not None:
         return []
     rows = strangest(scored, STRANGEST)
     found = run.detector.score(take(scored.table, rows), reasons=REASONS)
@@ -136,6 +147,8 @@ def _range(column: Column) -> str:
             return f"{count}: {shown}{', …' if len(column.levels) > 4 else ''}"
         case TimestampColumn():
             return f"by {', '.join(column.fields)}"
+        case ImageColumn():
+            return size_in_words(column)
 
 
 def _value(value: float | int | str | bool | None) -> str:

@@ -46,6 +46,22 @@ class Latent:
     means: Floats
     scores: Floats
     anomalous: npt.NDArray[np.bool_]
+    table: Table | None = None
+    """The rows themselves, where they are pictures."""
+
+
+@dataclass(frozen=True)
+class Pictured:
+    """What the report of an image model shows besides."""
+
+    names: tuple[str, ...]
+    """What the pictures of the training data are called, by their rows."""
+    normal: Scored
+    """Normal pictures that the network did not see."""
+    fresh: bool
+    """Whether those served nothing else; they are the calibration pictures otherwise."""
+    prior: npt.NDArray[np.uint8]
+    """Pictures that the network makes of draws from its prior, (n, height, width, channels)."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +88,8 @@ class Run:
     suspects: Suspects | None = None
     fitted: Scored | None = None
     """The fitting rows in which suspects were looked for."""
+    pictured: Pictured | None = None
+    """None for a table."""
 
     @property
     def warnings(self) -> list[str]:
