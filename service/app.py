@@ -19,6 +19,7 @@ from service.administration.repository import Repository
 from service.administration.routes import Admin
 from service.judging.admission import Admission
 from service.judging.engine import Engine
+from service.judging.picture_scoring import PictureScoring
 from service.judging.scoring import ScoreEndpoint, find
 from service.models.loading import Loader
 from service.models.registry import Registry
@@ -81,9 +82,10 @@ def create_app(
     )
     admission = Admission(settings.max_inflight_records, settings.max_inflight_bytes, counted)
     engine = Engine(admission, counted, settings.request_seconds)
-    score = ScoreEndpoint(served, engine, settings.max_body_bytes, settings.max_records)
+    pictures = PictureScoring(engine, settings.max_pixels, settings.max_records)
+    score = ScoreEndpoint(served, engine, pictures, settings.max_body_bytes, settings.max_records)
     app.router.routes.append(Route(openapi.SCORE_PATH, score, methods=["POST"], include_in_schema=False))
-    one = ScoreEndpoint(served, engine, settings.max_body_bytes, settings.max_records)
+    one = ScoreEndpoint(served, engine, pictures, settings.max_body_bytes, settings.max_records)
     app.router.routes.append(Route(openapi.SCORE_VERSION_PATH, one, methods=["POST"], include_in_schema=False))
     paths: dict[Any, str] = {score: openapi.SCORE_PATH, one: openapi.SCORE_VERSION_PATH}
     for path, route in {
@@ -142,7 +144,7 @@ def create_app(
         return Response(encode(counted.registry), headers={"content-type": media_type})
 
     def described() -> dict[str, Any]:
-        found = openapi.document(app, served, settings.max_records, admin=guarded.admin)
+        found = openapi.document(app, served, settings.max_records, settings.max_pixels, admin=guarded.admin)
         if settings.metrics_port is not None:
             del found["paths"][METRICS_PATH]
         return secured(found, guarded.tokens)

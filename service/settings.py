@@ -9,6 +9,7 @@ from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from service.detector import KilterError
+from service.detector.decoding import MOST_PIXELS, PIXELS
 
 PREFIX = "KILTER_"
 _SHADOW = r"[a-z0-9][a-z0-9-]{0,62}=([1-9][0-9]{0,8}|latest)"
@@ -36,6 +37,12 @@ class Settings(BaseSettings):
     )
     max_body_bytes: int = Field(32 * 1024 * 1024, ge=1, description="largest request body, in bytes; beyond it 413")
     max_records: int = Field(100_000, ge=1, description="most records in one request; beyond it 413")
+    max_pixels: int = Field(
+        PIXELS,
+        ge=1,
+        le=MOST_PIXELS,
+        description="most pixels of a picture, which takes up to 16 bytes for each while it is decoded; beyond it 422",
+    )
     max_inflight_records: int = Field(
         200_000, ge=1, description="most records in flight in all requests together; beyond it 503"
     )

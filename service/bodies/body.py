@@ -1,11 +1,13 @@
 """From the bytes of a request to records."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 from starlette.types import Scope
 
 from service.detector import Problem, Schema
+from service.detector.schema import ImageColumn
 from service.web.problems import BAD_BODY, BAD_RECORDS, TOO_LARGE, WRONG_TYPE, RequestError
 
 JSON = "application/json"
@@ -13,13 +15,27 @@ CSV = "text/csv"
 NDJSON = "application/x-ndjson"
 ARROW_STREAM = "application/vnd.apache.arrow.stream"
 ARROW_FILE = "application/vnd.apache.arrow.file"
+OCTETS = "application/octet-stream"
+MULTIPART = "multipart/form-data"
+NPY = "application/x-npy"
+PNG = "image/png"
 KINDS = (JSON, CSV, NDJSON, ARROW_STREAM, ARROW_FILE)
-ALIASES = dict.fromkeys(("application/ndjson", "application/jsonl", "application/x-jsonlines"), NDJSON)
+PICTURES = (PNG, "image/jpeg", "image/webp", "image/tiff", "image/bmp", OCTETS)
+"""What a picture as the whole body may be called; which it is, its content decides."""
+PICTURE_KINDS = (*PICTURES, MULTIPART, JSON, NDJSON, NPY)
+ALIASES = {
+    **dict.fromkeys(("application/ndjson", "application/jsonl", "application/x-jsonlines"), NDJSON),
+    **dict.fromkeys(("image/jpg", "image/pjpeg"), "image/jpeg"),
+    **dict.fromkeys(("image/x-ms-bmp", "image/x-bmp"), "image/bmp"),
+    **dict.fromkeys(("image/tif", "image/x-tiff"), "image/tiff"),
+}
 SHAPE = 'the body is {"records": [{...}, ...]}, or one bare record {...}'
 _HEADERS = "kilter.headers"
 COLUMNS_SHAPE = 'column by column the body is {"columns": {"field": [...], ...}}, all of the same length'
 CONTAINERS = 50_000
 """Lists and objects that a body may have beside those of its records: each takes thirty times its bytes in memory."""
+PICTURE_BYTES = 64 * 1024 * 1024
+"""Of a request's pictures at the model's size, all together."""
 BOM = b"\xef\xbb\xbf"
 
 
@@ -37,19 +53,20 @@ def headers(scope: Scope) -> dict[bytes, bytes]:
     return found
 
 
-def content_type(scope: Scope) -> str:
-    """One of `KINDS`; JSON where the request does not say. Raises RequestError for any other."""
+def content_type(scope: Scope, kinds: Sequence[str] = KINDS) -> str:
+    """One of `kinds`; JSON where the request does not say. Raises RequestError for any other."""
     stated = header(scope, b"content-type") or JSON
     if stated == JSON:
         return JSON
     kind, *parameters = (part.strip().lower() for part in stated.split(";"))
     kind = ALIASES.get(kind, kind)
-    if kind not in KINDS:
+    if kind not in kinds:
+        first = kinds[0]
         raise RequestError(
             WRONG_TYPE,
-            f"the content type is {stated[:100]!r}: send one of {', '.join(KINDS)} (with curl: -H 'Content-Type: "
-            f"{JSON}')",
-            headers={"Accept-Post": ", ".join(KINDS)},
+            f"the content type is {stated[:100]!r}: to this model send one of {', '.join(kinds)} (with curl: -H "
+            f"'Content-Type: {first}')",
+            headers={"Accept-Post": ", ".join(kinds)},
         )
     for parameter in parameters:
         name, _, value = parameter.partition("=")
@@ -89,6 +106,11 @@ def refuse_beside(value: dict[str, Any], key: str) -> None:
 def too_many(limit: int) -> RequestError:
     """What a client is told that sends too many records at once."""
     return RequestError(TOO_LARGE, f"a request may have {limit:,} records: send them in several requests")
+
+
+def most_pictures(column: ImageColumn, limit: int) -> int:
+    """How many pictures a request may have, by the number of records and by what they come to at the model's size."""
+    return max(1, min(limit, PICTURE_BYTES // (column.height * column.width * column.channels)))
 
 
 def decode(body: bytes, records: int = 0) -> Any:

@@ -2,12 +2,21 @@
 
 import csv
 import json
+from collections.abc import Sequence
 from io import StringIO
 
+from service.bodies import picture_document
 from service.bodies.body import ARROW_FILE, ARROW_STREAM, CSV, JSON, NDJSON
 from service.detector import Detector, Schema
 from service.detector.inputs import FLOAT32_MAX
-from service.detector.schema import BooleanColumn, CategoricalColumn, Column, NumericColumn, TimestampColumn
+from service.detector.schema import (
+    BooleanColumn,
+    CategoricalColumn,
+    Column,
+    ImageColumn,
+    NumericColumn,
+    TimestampColumn,
+)
 from service.judging.deadline import LONGEST
 from service.models.registry import Registry
 from service.web import info
@@ -49,15 +58,24 @@ ANSWERS: Json = {
 }
 
 
-def bodies(registry: Registry, max_records: int) -> Json:
-    """The bodies that the route takes, by content type."""
-    return {
-        JSON: _json_body(registry, max_records),
-        CSV: _csv_body(registry),
-        NDJSON: _lines_body(registry),
-        ARROW_STREAM: _arrow("arrow-stream", "stream"),
-        ARROW_FILE: _arrow("arrow-file", "file"),
-    }
+def bodies(registry: Registry, max_records: int, max_pixels: int) -> Json:
+    """The bodies that the route takes, by content type: those of tables, of pictures, or both, as models serve."""
+    found = {JSON: _json_body(registry, max_records), NDJSON: _lines_body(registry)}
+    tables = [detector for detector in registry.detectors if detector.schema.image is None]
+    if tables or not registry.detectors:
+        found |= {
+            CSV: _csv_body(tables),
+            ARROW_STREAM: _arrow("arrow-stream", "stream"),
+            ARROW_FILE: _arrow("arrow-file", "file"),
+        }
+    if has_pictures(registry):
+        found |= picture_document.bodies(max_pixels)
+    return found
+
+
+def has_pictures(registry: Registry) -> bool:
+    """Whether a model of pictures serves."""
+    return any(detector.schema.image is not None for detector in registry.detectors)
 
 
 def _json_body(registry: Registry, max_records: int) -> Json:
@@ -89,7 +107,7 @@ def _columns(detector: Detector) -> Json:
     }
 
 
-def _csv_body(registry: Registry) -> Json:
+def _csv_body(detectors: Sequence[Detector]) -> Json:
     body: Json = {
         "schema": {
             "type": "string",
@@ -98,7 +116,7 @@ def _csv_body(registry: Registry) -> Json:
             "stands for an unknown value. Delimiter, quoting and encoding are found out.",
         }
     }
-    examples = {d.name: {"summary": f"for {d.name}", "value": _csv_example(d)} for d in registry.detectors}
+    examples = {d.name: {"summary": f"for {d.name}", "value": _csv_example(d)} for d in detectors}
     return body | ({"examples": examples} if examples else {})
 
 
@@ -106,7 +124,7 @@ def _lines_body(registry: Registry) -> Json:
     text = "A record as JSON in each line, which has every field of the model."
     body: Json = {"schema": {"type": "string", "format": "ndjson", "description": text}}
     examples = {
-        d.name: {"summary": f"for {d.name}", "value": json.dumps(d.probes.records[0]) + "\n"}
+        d.name: {"summary": f"for {d.name}", "value": json.dumps(info.example(d)["records"][0]) + "\n"}
         for d in registry.detectors
     }
     return body | ({"examples": examples} if examples else {})
@@ -155,3 +173,5 @@ def _cell(column: Column) -> Json:
             return {"type": ["number", "null"], "description": f"a Unix time in {unit}"}
         case TimestampColumn():
             return {"type": ["string", "null"], "description": f"a time of the form {column.format}"}
+        case ImageColumn():
+            return picture_document.CELL

@@ -6,7 +6,8 @@ from typing import Any
 from service.bodies import body
 from service.bodies.rows import COLUMNS, RowReader
 from service.detector import Problem, Schema
-from service.detector.inputs import Table, from_columns, from_records
+from service.detector.inputs import ReadPicture, Table, from_columns, from_records
+from service.detector.picture_cells import read_cell
 from service.web.problems import BAD_RECORDS, RequestError
 
 CHUNK = 1024
@@ -16,7 +17,15 @@ CHUNK = 1024
 class JsonBody:
     """A body of `{"records": [...]}`, `{"columns": {...}}` or one bare record."""
 
-    def __init__(self, content: bytes, schema: Schema, reader: RowReader, limit: int) -> None:
+    def __init__(
+        self,
+        content: bytes,
+        schema: Schema,
+        reader: RowReader,
+        limit: int,
+        read_picture: ReadPicture = read_cell,
+    ) -> None:
+        self._read_picture = read_picture
         self._content = content
         self._schema = schema
         self._reader = reader
@@ -59,7 +68,7 @@ class JsonBody:
             return
         records = body.records_of(value, self._schema, self._limit)
         for start in range(0, len(records), CHUNK):
-            yield from_records(self._schema, records[start : start + CHUNK])
+            yield from_records(self._schema, records[start : start + CHUNK], self._read_picture)
 
     def _columns(self, value: dict[str, Any], columns: dict[str, Any]) -> Iterator[Table]:
         if len(value) > 1:
@@ -83,13 +92,22 @@ class JsonBody:
         if rows > self._limit:
             raise body.too_many(self._limit)
         for start in range(0, max(rows, 1), CHUNK):
-            yield from_columns(self._schema, {name: found[start : start + CHUNK] for name, found in columns.items()})
+            piece = {name: found[start : start + CHUNK] for name, found in columns.items()}
+            yield from_columns(self._schema, piece, self._read_picture)
 
 
 class LinesBody:
     """A body with a record in each line; lines without anything are passed over."""
 
-    def __init__(self, content: bytes, schema: Schema, reader: RowReader, limit: int) -> None:
+    def __init__(
+        self,
+        content: bytes,
+        schema: Schema,
+        reader: RowReader,
+        limit: int,
+        read_picture: ReadPicture = read_cell,
+    ) -> None:
+        self._read_picture = read_picture
         self._lines = [line for line in content.removeprefix(body.BOM).split(b"\n") if line.strip()]
         self._schema = schema
         self._reader = reader
@@ -119,6 +137,6 @@ class LinesBody:
                 problems.append(Problem(row, None, error.detail.replace("the body", "the line")))
                 records.append(None)
         unread = {problem.row for problem in problems}
-        table = from_records(self._schema, records)
+        table = from_records(self._schema, records, self._read_picture)
         problems += [problem for problem in table.problems if problem.row not in unread]
         return table._replace(problems=sorted(problems, key=lambda problem: problem.row or 0))

@@ -12,11 +12,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from service.detector.decoding import PIXELS
 from service.detector.errors import KilterError, PictureError, Problem, RecordsError
 from service.detector.grid import Grid, stack
 from service.detector.picture_cells import read_cell
-from service.detector.pictures import from_array
+from service.detector.pictures import Pixels, from_array
 from service.detector.schema import (
     BooleanColumn,
     CategoricalColumn,
@@ -27,6 +26,8 @@ from service.detector.schema import (
     TimestampColumn,
 )
 
+ReadPicture = Callable[[Any, ImageColumn], Pixels]
+"""Reads the picture of a record; it raises PictureError for what is none."""
 FLOAT32_MAX = float(np.finfo(np.float32).max)
 _ABSENT = object()
 
@@ -63,10 +64,10 @@ def cut(table: Table, start: int, stop: int) -> Table:
     return Table({name: values[rows] for name, values in columns.items()}, min(stop, table.rows) - start, [])
 
 
-def from_records(schema: Schema, records: Sequence[Any], pixels: int = PIXELS) -> Table:
+def from_records(schema: Schema, records: Sequence[Any], read_picture: ReadPicture = read_cell) -> Table:
     """Read records as JSON gives them: numbers, strings, booleans and None for a missing value.
 
-    A picture, of up to so many `pixels`, is base64 text, the bytes of a file, or an array.
+    A picture is base64 text, the bytes of a file, or an array.
     """
     problems: list[Problem] = []
     usable: list[Mapping[str, Any]] = []
@@ -84,12 +85,12 @@ def from_records(schema: Schema, records: Sequence[Any], pixels: int = PIXELS) -
     columns = {}
     for column in schema.fields:
         values = [record.get(column.name, _ABSENT) for record in usable]
-        columns[column.name] = _typed(column, values, problems, pixels)
+        columns[column.name] = _typed(column, values, problems, read_picture)
     problems.sort(key=lambda problem: (problem.row is not None, problem.row or 0))
     return Table(columns, len(records), problems)
 
 
-def from_columns(schema: Schema, columns: Mapping[str, list[Any]], pixels: int = PIXELS) -> Table:
+def from_columns(schema: Schema, columns: Mapping[str, list[Any]], read_picture: ReadPicture = read_cell) -> Table:
     """Read columns of the same length, of values as JSON gives them."""
     problems = [
         Problem(None, name, "the column is missing: send nulls if its values are not known")
@@ -102,7 +103,7 @@ def from_columns(schema: Schema, columns: Mapping[str, list[Any]], pixels: int =
     rows = max(map(len, columns.values()), default=0)
     if problems:
         return Table({}, rows, problems)
-    typed = {column.name: _typed(column, columns[column.name], problems, pixels) for column in schema.fields}
+    typed = {column.name: _typed(column, columns[column.name], problems, read_picture) for column in schema.fields}
     problems.sort(key=lambda problem: (problem.row is not None, problem.row or 0))
     return Table(typed, rows, problems)
 
@@ -207,7 +208,9 @@ def _out_of_range(value: float) -> str:
     return f"the number is {what}: only finite numbers up to 3.4e38 can be scored; use null for an unknown value"
 
 
-def _typed(column: Column, values: list[Any], problems: list[Problem], pixels: int = PIXELS) -> npt.NDArray[Any]:
+def _typed(
+    column: Column, values: list[Any], problems: list[Problem], read_picture: ReadPicture = read_cell
+) -> npt.NDArray[Any]:
     match column:
         case NumericColumn():
             return _numbers(column, values, problems)
@@ -219,7 +222,7 @@ def _typed(column: Column, values: list[Any], problems: list[Problem], pixels: i
             read = timestamp_reader(column.format)
             return _each(column, values, problems, read, np.dtype("datetime64[us]"), np.datetime64("NaT"))
         case ImageColumn():
-            return _pictures(column, values, problems, pixels)
+            return _pictures(column, values, problems, read_picture)
 
 
 def _numbers(column: NumericColumn, values: list[Any], problems: list[Problem]) -> npt.NDArray[np.float64]:
@@ -262,14 +265,14 @@ def _each(
     return out
 
 
-def _pictures(column: ImageColumn, values: list[Any], problems: list[Problem], pixels: int) -> npt.NDArray[np.uint8]:
+def _pictures(column: ImageColumn, values: list[Any], problems: list[Problem], read: ReadPicture) -> Pixels:
     """Read pictures; one that cannot be is a problem, as is none at all, and is black."""
     found = np.zeros((len(values), *column.shape), np.uint8)
     for row, value in enumerate(values):
         if value is _ABSENT:
             continue
         try:
-            found[row] = read_cell(value, column, pixels)
+            found[row] = read(value, column)
         except PictureError as error:
             problems.append(Problem(row, column.name, str(error)))
     return found

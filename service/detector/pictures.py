@@ -45,8 +45,17 @@ def upright_array(array: npt.NDArray[Any], column: ImageColumn, pixels: int = PI
 def from_array(array: npt.NDArray[Any], column: ImageColumn, pixels: int = PIXELS) -> Pixels:
     """Pictures of numbers, each of any size, as uint8 (n, height, width, channels); 1 x one picture is n = 1.
 
-    What is meant is told by the shape: (n, height * width * channels) of the model, else (h, w); (h, w, c) where the
-    last is up to 4, else (n, h, w); (n, h, w, c). Raises PictureError for any other, or numbers that do not fit.
+    What is meant is told by the shape: see `several`. Raises PictureError for numbers that do not fit, too.
+    """
+    found = [picture_of(picture, column, pixels) for picture in several(array, column)]
+    return np.array(found, np.uint8).reshape(-1, *column.shape)
+
+
+def several(array: npt.NDArray[Any], column: ImageColumn) -> npt.NDArray[Any]:
+    """An array of pictures as (n, h, w) or (n, h, w, c).
+
+    It is (n, height * width * channels) of the model, else (h, w); (h, w, c) where the last is up to 4, else (n, h, w);
+    or (n, h, w, c). Raises PictureError for any other shape.
     """
     if array.ndim == 2 and array.shape[1] == column.height * column.width * column.channels:
         array = array.reshape(-1, *column.shape)
@@ -55,10 +64,7 @@ def from_array(array: npt.NDArray[Any], column: ImageColumn, pixels: int = PIXEL
     if array.ndim not in (3, 4):
         flat = column.height * column.width * column.channels
         raise PictureError(f"pictures are an array of shape (n, h, w), (n, h, w, c) or (n, {flat}), not {array.shape}")
-    found = np.empty((len(array), *column.shape), np.uint8)
-    for picture, place in zip(array, found, strict=True):
-        place[:] = picture_of(picture, column, pixels)
-    return found
+    return array
 
 
 def picture_of(array: npt.NDArray[Any], column: ImageColumn, pixels: int = PIXELS) -> Pixels:

@@ -18,8 +18,8 @@ def deadline_of(scope: Scope) -> float | None:
     if HEADERS.isdisjoint(headers(scope)):
         return None
     for name in sorted(HEADERS):
-        stated = header(scope, name)
-        if stated:
+        if name in headers(scope):
+            stated = header(scope, name)
             if not _SECONDS.fullmatch(stated) or not 0 < float(stated) <= LONGEST:
                 raise RequestError(
                     BAD_PARAMETER,

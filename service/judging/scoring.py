@@ -5,29 +5,28 @@ answer takes longer than the verdict. `service.web.openapi` describes it, and a 
 import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
-from urllib.parse import parse_qs
 from weakref import WeakKeyDictionary
 
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
 
-from service.bodies import body, encodings
-from service.bodies.body import ARROW_STREAM, CSV, JSON, NDJSON, header
+from service.bodies import encodings
+from service.bodies.body import ARROW_STREAM, CSV, JSON, NDJSON, PNG, header
 from service.bodies.intake import Intake
 from service.bodies.json_body import JsonBody, LinesBody
 from service.bodies.rows import RowReader
 from service.detector import Detector, Schema, Verdicts
 from service.detector.inputs import Table
+from service.judging.asked import Asked, asked_of
 from service.judging.engine import Engine
+from service.judging.picture_scoring import Headers, PictureScoring
 from service.judging.verdicts import AnswerWriter
 from service.models.registry import Registry, Serving
-from service.monitoring.notes import notes_of
-from service.web.problems import BAD_PARAMETER, NOT_READY, UNKNOWN_MODEL, RequestError
+from service.monitoring.notes import Notes, notes_of
+from service.web.problems import NOT_READY, UNKNOWN_MODEL, RequestError
 
 INLINE_BYTES = 128 * 1024
 """Bodies up to this size are worked on at once: that takes less than a few milliseconds, and a thread costs its own."""
-DEFAULT_REASONS = 5
-MAX_REASONS = 1000
 VERSION = re.compile(r"[1-9][0-9]{0,17}")
 
 
@@ -49,7 +48,10 @@ class Form(NamedTuple):
 class ScoreEndpoint:
     """Answers score requests; long ones in threads, so that the others need not wait for them."""
 
-    def __init__(self, registry: Registry, engine: Engine, max_body_bytes: int, max_records: int) -> None:
+    def __init__(
+        self, registry: Registry, engine: Engine, pictures: PictureScoring, max_body_bytes: int, max_records: int
+    ) -> None:
+        self._pictures = pictures
         self._registry = registry
         self._engine = engine
         self._intake = Intake(engine, max_body_bytes)
@@ -60,28 +62,18 @@ class ScoreEndpoint:
         serving = find(self._registry, **scope["path_params"])
         notes = notes_of(scope)
         notes.model, notes.version = serving.detector.name, serving.detector.version
-        reasons = reasons_wanted(scope["query_string"])
-        kind = body.content_type(scope)
-        back = answer_kind(kind, header(scope, b"accept"))
+        asked = asked_of(scope, serving.detector.schema)
+        extra: Headers = []
         hold = self._intake.hold()
         try:
             content = await self._intake.read(scope, receive, hold)
-            self._engine.turn_away(serving, reasons, notes)
-            small = len(content) <= INLINE_BYTES
-            form = self._form(serving, kind, back, content, small)
-            if form is None:
-                prepared = self._prepare(serving)
-                write = prepared.writer.lines if back == NDJSON else prepared.writer.write
-                schema, limit = serving.detector.schema, self._max_records
-                form = await self._engine.run(table_form, kind, back, content, schema, limit, write)
-            judged = (
-                self._engine.at_once(serving, form.tables, reasons, notes) if isinstance(form.tables, list) else None
-            )
-            if judged is None:
-                judged = await self._engine.judge(serving, form.tables, reasons, notes, size=0, receive=receive)
-            answer = form.write(judged) if small else await self._engine.run(form.write, judged)
+            self._engine.turn_away(serving, asked.reasons, notes)
+            if serving.detector.schema.image is not None:
+                answer, extra = await self._pictures.answer(serving, asked, content, hold, notes, receive)
+            else:
+                answer = await self._answer(serving, asked, content, notes, receive)
             coding = ""
-            if len(answer) >= encodings.PAYS:
+            if len(answer) >= encodings.PAYS and asked.back != PNG:
                 coding = encodings.chosen(header(scope, b"accept-encoding"))
                 if coding:
                     answer = await self._engine.run(encodings.compress, answer, coding)
@@ -89,13 +81,28 @@ class ScoreEndpoint:
             return
         finally:
             hold.release()
-        headers = [(b"content-type", back.encode()), (b"content-length", b"%d" % len(answer))]
-        if back == NDJSON:
+        headers = [(b"content-type", asked.back.encode()), (b"content-length", b"%d" % len(answer)), *extra]
+        if asked.back in (NDJSON, PNG):
             headers += told(serving.detector)
         if coding:
             headers += [(b"content-encoding", coding.encode()), (b"vary", b"accept-encoding")]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": answer})
+
+    async def _answer(self, serving: Serving, asked: Asked, content: bytes, notes: Notes, receive: Receive) -> bytes:
+        """What is answered for records of fields."""
+        reasons = asked.reasons
+        small = len(content) <= INLINE_BYTES
+        form = self._form(serving, asked.kind, asked.back, content, small)
+        if form is None:
+            prepared = self._prepare(serving)
+            write = prepared.writer.lines if asked.back == NDJSON else prepared.writer.write
+            schema, limit = serving.detector.schema, self._max_records
+            form = await self._engine.run(table_form, asked.kind, asked.back, content, schema, limit, write)
+        judged = self._engine.at_once(serving, form.tables, reasons, notes) if isinstance(form.tables, list) else None
+        if judged is None:
+            judged = await self._engine.judge(serving, form.tables, reasons, notes, size=0, receive=receive)
+        return form.write(judged) if small else await self._engine.run(form.write, judged)
 
     def _prepare(self, serving: Serving) -> Prepared:
         prepared = self._prepared.get(serving)
@@ -131,16 +138,6 @@ def table_form(
     return Form(read.tables(), write)
 
 
-def answer_kind(kind: str, accept: str) -> str:
-    """The content type of an answer, by that of the body and the request's `Accept`: JSON unless it names another."""
-    if accept in ("", "*/*", JSON):
-        return JSON
-    named = {item.partition(";")[0].strip().lower() for item in accept.split(",")}
-    if kind == CSV and CSV in named:
-        return CSV
-    return NDJSON if any(body.ALIASES.get(name, name) == NDJSON for name in named) else JSON
-
-
 def told(detector: Detector) -> list[tuple[bytes, bytes]]:
     """What JSON tells before the results, as headers of an answer that has none but results."""
     calibration = detector.calibration
@@ -167,16 +164,3 @@ def find(registry: Registry, name: str, version: str | None = None) -> Serving:
         shown = repr(name[:63])
         raise RequestError(UNKNOWN_MODEL, f"there is no model {shown} here; there is {', '.join(registry.names)}")
     return serving
-
-
-def reasons_wanted(query: bytes) -> int:
-    """How many reasons `?reasons=` asks for: true, false or a number. Raises RequestError."""
-    if not query:
-        return 0
-    values = parse_qs(query.decode("latin-1"), keep_blank_values=True).get("reasons", ["false"])
-    if len(values) == 1:
-        if values[0] in ("true", "false"):
-            return DEFAULT_REASONS if values[0] == "true" else 0
-        if re.fullmatch(r"[0-9]{1,4}", values[0]) and int(values[0]) <= MAX_REASONS:
-            return int(values[0])
-    raise RequestError(BAD_PARAMETER, f"reasons is true, false or a number up to {MAX_REASONS}, given once")

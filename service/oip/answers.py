@@ -1,12 +1,12 @@
 """The verdicts of a request as output tensors."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import msgspec
 import numpy as np
 
-from service.detector import Detector, Reason, Verdicts
+from service.detector import Detector, Reason, Schema, Verdicts
 from service.oip.requests import BINARY_SIZE, InferRequest, Parameters, RequestedOutput, refuse_shared_memory
 from service.oip.tensors import Array, to_bytes
 from service.web.problems import BAD_BODY, RequestError
@@ -16,6 +16,11 @@ OUTPUTS = {"score": "FP64", "p_value": "FP64", "anomaly": "BOOL", CONTRIBUTION: 
 """Every output with its datatype, (n,) but for the contribution of each column, (n, columns)."""
 DEFAULT = ("score", "p_value", "anomaly")
 """What is given where nothing is asked for: contributions take much longer than verdicts."""
+
+
+def outputs_of(schema: Schema) -> dict[str, str]:
+    """The outputs that there are of a model's records: a picture is one field, and has no share of itself."""
+    return {name: kind for name, kind in OUTPUTS.items() if schema.image is None or name != CONTRIBUTION}
 
 
 class OutputTensor(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -48,10 +53,10 @@ class InferResponse(msgspec.Struct, frozen=True, omit_defaults=True):
 class Wanted:
     """The outputs that a request asks for, and which of them as bytes. Raises RequestError for what there is not."""
 
-    def __init__(self, request: InferRequest) -> None:
+    def __init__(self, request: InferRequest, schema: Schema) -> None:
         everywhere = _flag(request.parameters or {}, "binary_data_output", False, "the request")
         asked = request.outputs or [RequestedOutput(name) for name in DEFAULT]
-        self.binary = {output.name: _binary(output, everywhere) for output in asked}
+        self.binary = {output.name: _binary(output, everywhere, outputs_of(schema)) for output in asked}
         if len(self.binary) < len(asked):
             raise RequestError(BAD_BODY, "an output is asked for twice: name each once")
         self.id = request.id
@@ -61,10 +66,10 @@ class Wanted:
         return len(detector.schema.columns) if CONTRIBUTION in self.binary else 0
 
 
-def _binary(output: RequestedOutput, everywhere: bool) -> bool:
+def _binary(output: RequestedOutput, everywhere: bool, known: Collection[str]) -> bool:
     place = f"output {output.name[:100]!r}"
-    if output.name not in OUTPUTS:
-        raise RequestError(BAD_BODY, f"there is no {place}: the outputs are {', '.join(OUTPUTS)}")
+    if output.name not in known:
+        raise RequestError(BAD_BODY, f"there is no {place}: the outputs are {', '.join(known)}")
     parameters = output.parameters or {}
     refuse_shared_memory(place, parameters)
     if parameters.get("classification"):

@@ -32,7 +32,8 @@ _REFUSED = {
 }
 _INFER = (
     "Every record of the request is judged, or none. The inputs are a tensor per column, of shape [n] or [n, 1], or, "
-    "for a model of numbers and flags alone, one matrix of shape [n, columns], whatever its name. NaN and null stand "
+    "for a model of numbers and flags alone, one matrix of shape [n, columns], whatever its name; for a model of "
+    "pictures one tensor of shape [n, height, width, channels], of any height and width. NaN and null stand "
     "for an unknown value, and so does a BYTES element that is empty or reads NA, None, nan or the like. Binary data "
     f"follow the JSON, and the header {requests.HEADER} says where. The output {answers.CONTRIBUTION}, the share of "
     "each column in what speaks against a record, is given only where it is asked for."
@@ -129,6 +130,11 @@ def _parameters(registry: Registry, path: str) -> list[Json]:
 def example(detector: Detector) -> Json:
     """A synthetic request that the model answers: one record, a tensor per column."""
     record = detector.probes.records[0]
+    column = detector.schema.image
+    if column is not None:
+        [datatype, *_], shape = datatypes(column), [1, 8, 8, column.channels]
+        shades = [column.low + (column.high - column.low) * i // 64 for i in range(64) for _ in range(column.channels)]
+        return {"id": "1", "inputs": [{"name": column.name, "shape": shape, "datatype": datatype, "data": shades}]}
     inputs = [
         {"name": column.name, "shape": [1], "datatype": datatypes(column)[0], "data": [record[column.name]]}
         for column in detector.schema.fields

@@ -83,7 +83,7 @@ class InferEndpoint:
 
     def _read(self, detector: Detector, content: bytes, stated: str) -> Work:
         request, inputs = parse(content, stated, self._max_records)
-        wanted = Wanted(request)
+        wanted = Wanted(request, detector.schema)
         return Work(tables(detector.schema, inputs, self._max_records), wanted, wanted.reasons(detector))
 
 

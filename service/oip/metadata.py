@@ -6,7 +6,7 @@ import msgspec
 
 from service import __version__
 from service.detector import Detector
-from service.oip.answers import CONTRIBUTION, OUTPUTS
+from service.oip.answers import CONTRIBUTION, outputs_of
 from service.oip.records import datatypes, matrix_name, takes_matrix
 
 ANY = -1
@@ -63,13 +63,14 @@ def model_metadata(detector: Detector, versions: Sequence[int]) -> ModelMetadata
     schema = detector.schema
     width = len(schema.names)
     matrix = [TensorMetadata(matrix_name(schema), "FP32", [ANY, width])] if takes_matrix(schema) else []
+    each = [ANY] if schema.image is None else [ANY, *schema.image.shape]
     return ModelMetadata(
         detector.name,
         [str(version) for version in versions],
         f"kilter_{detector.manifest.network['kind']}",
-        matrix + [TensorMetadata(column.name, datatypes(column)[0], [ANY]) for column in schema.fields],
+        matrix + [TensorMetadata(column.name, datatypes(column)[0], each) for column in schema.fields],
         [
             TensorMetadata(name, datatype, [ANY, width] if name == CONTRIBUTION else [ANY])
-            for name, datatype in OUTPUTS.items()
+            for name, datatype in outputs_of(schema).items()
         ],
     )

@@ -8,10 +8,18 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from service.bodies.body import too_many
-from service.detector import Problem, Schema
+from service.bodies.body import most_pictures, too_many
+from service.detector import PictureError, Problem, Schema
 from service.detector.inputs import Table, from_matrix, typed_array
-from service.detector.schema import BooleanColumn, CategoricalColumn, Column, NumericColumn, TimestampColumn
+from service.detector.pictures import several
+from service.detector.schema import (
+    BooleanColumn,
+    CategoricalColumn,
+    Column,
+    ImageColumn,
+    NumericColumn,
+    TimestampColumn,
+)
 from service.oip.requests import Input
 from service.oip.tensors import BOOL, BYTES, NUMBERS, Array
 from service.web.problems import BAD_BODY, BAD_RECORDS, RequestError
@@ -42,10 +50,15 @@ def datatypes(column: Column) -> tuple[str, ...]:
             return (BOOL, *NUMBERS)
         case CategoricalColumn() | TimestampColumn():
             return (BYTES,)
+        case ImageColumn():
+            first = "UINT8" if (column.low, column.high) == (0.0, 255.0) else "FP32"
+            return tuple(sorted(NUMBERS, key=lambda name: name != first))
 
 
 def tables(schema: Schema, inputs: Sequence[Input], limit: int) -> Iterator[Table]:
     """The records, some at a time. Raises RequestError if the tensors do not fit, or there are more than the limit."""
+    if schema.image is not None:
+        return _of_pictures(schema, schema.image, inputs, limit)
     if _is_matrix(schema, inputs):
         return _of_matrix(schema, inputs[0], limit)
     return _of_columns(schema, _columns(schema, inputs, limit))
@@ -55,6 +68,20 @@ def _is_matrix(schema: Schema, inputs: Sequence[Input]) -> bool:
     """Whether the only input is meant as the matrix, by whatever name."""
     [first, *others] = inputs
     return not others and (first.name not in schema.names or (len(first.shape) == 2 and first.shape[1] > 1))
+
+
+def _of_pictures(schema: Schema, column: ImageColumn, inputs: Sequence[Input], limit: int) -> Iterator[Table]:
+    [first, *others] = inputs
+    if others or first.datatype not in datatypes(column):
+        wanted = f"{datatypes(column)[0]} of shape [n, height, width, channels]"
+        raise RequestError(BAD_BODY, f"the model takes one tensor of pictures, {wanted}: send no other")
+    try:
+        pictures = several(first.array(), column)
+        _check_rows(len(pictures), most_pictures(column, limit))
+        for start in range(0, max(1, len(pictures)), CHUNK):
+            yield from_matrix(schema, pictures[start : start + CHUNK])
+    except PictureError as error:
+        raise RequestError(BAD_BODY, f"{first.place}: {error}") from None
 
 
 def _of_matrix(schema: Schema, matrix: Input, limit: int) -> Iterator[Table]:

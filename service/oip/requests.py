@@ -22,7 +22,7 @@ class InputTensor(msgspec.Struct, frozen=True):
     """An input: its data in JSON, flat or nested by its shape, or as many bytes after it as `binary_data_size` says."""
 
     name: str
-    shape: Annotated[list[Size], msgspec.Meta(min_length=1, max_length=2)]
+    shape: Annotated[list[Size], msgspec.Meta(min_length=1, max_length=4)]
     datatype: str
     parameters: Parameters | None = None
     data: list[Any] | msgspec.UnsetType = msgspec.UNSET

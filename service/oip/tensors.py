@@ -97,13 +97,16 @@ def from_json(datatype: str, shape: Sequence[int], data: Any) -> Array:
 
 
 def _flat(shape: Sequence[int], data: Any) -> list[Any]:
-    """The elements of data that are flat already or nested exactly by a shape of one or two dimensions."""
+    """The elements of data that are flat already or nested exactly by a shape."""
     if not isinstance(data, list):
         raise KilterError("data is a list of values")
     if len(shape) > 1 and data and isinstance(data[0], list):
-        if len(data) != shape[0] or not all(isinstance(row, list) and len(row) == shape[1] for row in data):
+        if len(data) != shape[0]:
             raise KilterError(f"data is nested otherwise than the shape {list(shape)} says")
-        data = [value for row in data for value in row]
+        for size in shape[1:]:
+            if not all(isinstance(row, list) and len(row) == size for row in data):
+                raise KilterError(f"data is nested otherwise than the shape {list(shape)} says")
+            data = [value for row in data for value in row]
     values: list[Any] = data
     if len(values) != math.prod(shape):
         raise KilterError(f"data has {len(values)} values, and the shape {list(shape)} has {math.prod(shape)}")

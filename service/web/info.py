@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 from pydantic import BaseModel, Field
 
+from service.bodies.picture_document import EXAMPLE
 from service.detector import Detector
 from service.detector.promise import in_words
 from service.models.serving import Serving
@@ -147,5 +148,7 @@ def override_of(serving: Serving) -> OverrideInfo | None:
 
 
 def example(detector: Detector) -> dict[str, Any]:
-    """A synthetic request body that the model answers."""
+    """A synthetic request body that the model answers; a picture is a small one, whatever the model's size."""
+    if detector.schema.image is not None:
+        return {"records": [{detector.schema.image.name: EXAMPLE}]}
     return {"records": detector.probes.records[:1]}

@@ -5,9 +5,12 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
 from service.administration import document as admin_document
-from service.bodies import forms_document
+from service.bodies import forms_document, picture_document
 from service.bodies.body import JSON
-from service.judging import scoring
+from service.detector.decoding import PIXELS
+from service.detector.picture_cells import size_of
+from service.judging import asked
+from service.judging.picture_verdicts import PictureAnswer, Sent, picture_answer
 from service.judging.verdicts import Answer, answer_of
 from service.models.registry import Registry
 from service.oip import document as oip
@@ -19,7 +22,9 @@ SCORE_VERSION_PATH = "/v1/models/{name}/versions/{version}/score"
 DESCRIPTION = "Calibrated verdicts on records: a score, a p-value, a flag, and which fields are off."
 
 
-def document(app: FastAPI, registry: Registry, max_records: int, *, admin: bool = False) -> Json:
+def document(
+    app: FastAPI, registry: Registry, max_records: int, max_pixels: int = PIXELS, *, admin: bool = False
+) -> Json:
     """The document, with the models' own schemas, and examples that work as they stand.
 
     It tells of the administration only where there is one, `admin`.
@@ -28,11 +33,12 @@ def document(app: FastAPI, registry: Registry, max_records: int, *, admin: bool 
     schemas: Json = found.setdefault("components", {}).setdefault("schemas", {})
     for name in ("HTTPValidationError", "ValidationError"):
         schemas.pop(name, None)
-    schemas |= msgspec.json.schema_components((Answer, problems.Details), ref_template=COMPONENT)[1]
+    answers = (Answer, problems.Details, *([PictureAnswer] if forms_document.has_pictures(registry) else []))
+    schemas |= msgspec.json.schema_components(answers, ref_template=COMPONENT)[1]
     schemas |= {f"record.{d.name}": forms_document.record_schema(d.schema) for d in registry.detectors}
     for path, operations in found["paths"].items():
         _finish(path, operations["get"], registry)
-    score = _score_operation(registry, max_records)
+    score = _score_operation(registry, max_records, max_pixels)
     found["paths"][SCORE_PATH] = {"post": score}
     found["paths"][SCORE_VERSION_PATH] = {"post": _score_version(score, registry)}
     if admin:
@@ -72,12 +78,28 @@ def _score_version(score: Json, registry: Registry) -> Json:
     }
 
 
-def _score_operation(registry: Registry, max_records: int) -> Json:
-    reasons = {"anyOf": [{"type": "boolean"}, {"type": "integer", "minimum": 0, "maximum": scoring.MAX_REASONS}]}
-    answer: Json = {"schema": {"$ref": COMPONENT.format(name="Answer")}}
+def _answers(registry: Registry) -> Json:
+    """What the score route answers in JSON, with the first model's verdict on its example."""
+    pictures = forms_document.has_pictures(registry)
+    tables = not registry.detectors or any(d.schema.image is None for d in registry.detectors)
+    names = [*(["Answer"] if tables else []), *(["PictureAnswer"] if pictures else [])]
+    references = [{"$ref": COMPONENT.format(name=name)} for name in names]
+    answer: Json = {"schema": references[0] if len(references) == 1 else {"anyOf": references}}
     for detector in registry.detectors[:1]:
-        verdicts = detector.score(detector.probes.records[:1], reasons=scoring.DEFAULT_REASONS)
-        answer["example"] = msgspec.to_builtins(answer_of(detector, [verdicts]))
+        records = info.example(detector)["records"]
+        verdicts = detector.score(records, reasons=asked.DEFAULT_REASONS)
+        if detector.schema.image is None:
+            answer["example"] = msgspec.to_builtins(answer_of(detector, [verdicts]))
+        else:
+            sent = Sent([size_of(record[detector.schema.image.name]) for record in records])
+            found = picture_answer(detector, [verdicts], sent, asked.DEFAULT_REASONS)
+            answer["example"] = msgspec.to_builtins(found)
+    return answer
+
+
+def _score_operation(registry: Registry, max_records: int, max_pixels: int) -> Json:
+    reasons = {"anyOf": [{"type": "boolean"}, {"type": "integer", "minimum": 0, "maximum": asked.MAX_REASONS}]}
+    pictures = forms_document.has_pictures(registry)
     return {
         "tags": ["scoring"],
         "summary": "Judge records",
@@ -92,19 +114,22 @@ def _score_operation(registry: Registry, max_records: int) -> Json:
                 "in": "query",
                 "required": False,
                 "schema": reasons,
-                "description": f"reasons for each record: how many at most, or true for {scoring.DEFAULT_REASONS}",
+                "description": f"reasons for each record: how many at most, or true for {asked.DEFAULT_REASONS}",
             },
+            *([picture_document.HEATMAP] if pictures else []),
             forms_document.TIMEOUT,
         ],
         "requestBody": {
             "required": True,
-            "content": forms_document.bodies(registry, max_records),
+            "content": forms_document.bodies(registry, max_records, max_pixels),
         },
         "responses": {
             "200": {
                 "description": "The verdicts, in the order of the records.",
-                "headers": forms_document.HEADERS,
-                "content": {JSON: answer} | forms_document.ANSWERS,
+                "headers": forms_document.HEADERS | (picture_document.HEADERS if pictures else {}),
+                "content": {JSON: _answers(registry)}
+                | forms_document.ANSWERS
+                | (picture_document.ANSWERS if pictures else {}),
             },
             "400": problem("The body cannot be read.", problems.BAD_BODY),
             "404": problem("There is no such model.", problems.UNKNOWN_MODEL),

@@ -16,6 +16,7 @@ from service.protection.auth import Guard
 from service.protection.tokens import Scope, Token, Tokens
 from service.settings import Settings
 from tests.support.fuzzing import Case, case
+from tests.support.picture_model import picture_detector
 from tests.support.protocol_server import meter
 from tests.support.serving import detector
 
@@ -26,14 +27,14 @@ TOGETHER = 8
 
 
 class Target:
-    """A service of two models with narrow limits, its administration open to `SECRET`."""
+    """A service of three models with narrow limits, its administration open to `SECRET`."""
 
     def __init__(self) -> None:
         metrics = Metrics()
-        self._models = [detector(), meter()]
+        self._models = [detector(), meter(), picture_detector(version=3)]
         self._registry = Registry(metrics, self._models)
         tokens = Tokens([Token("fuzz", sha256(SECRET.encode()).digest(), frozenset(Scope))], frozenset({Scope.SCORE}))
-        settings = Settings(max_body_bytes=300_000, max_records=2000, models=Path("/nonexistent"))
+        settings = Settings(max_body_bytes=300_000, max_records=2000, max_pixels=1_000_000, models=Path("/nonexistent"))
         self._app = create_app(settings, self._registry, metrics, guard=Guard(tokens))
         self.statuses = Counter[int | None]()
         """How many answers had which status; None is no answer, to a client that left."""

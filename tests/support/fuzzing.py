@@ -6,11 +6,16 @@ A case is made from a seed and its number alone, so that one that fails can be m
 import gzip
 import json
 import random
+from base64 import b64encode
 from collections.abc import Sequence
 from copy import deepcopy
+from io import BytesIO
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from service.bodies.encodings import compress
+from tests.support.pictures import encoded, scene
 from tests.support.protocol_client import binary, tensor
 from tests.support.protocol_server import METER
 from tests.support.serving import RECORD
@@ -38,6 +43,28 @@ class Case(NamedTuple):
     headers: Headers
     chunks: Sequence[bytes]
     leaves: bool
+
+
+def picture_seeds() -> list[Seed]:
+    """Valid bodies of the score route of a model of pictures."""
+    files = {form: encoded(scene(24, 20), form) for form in ("PNG", "JPEG", "WEBP", "TIFF", "BMP")}
+    texts = [b64encode(content).decode() for content in files.values()]
+    array = BytesIO()
+    np.save(array, scene(24, 20)[None])
+    parts = (
+        b'--x\r\nContent-Disposition: form-data; name="f"; filename="a"\r\n\r\n' + content + b"\r\n"
+        for content in files.values()
+    )
+    return [
+        *(Seed(content, {"content-type": f"image/{form.lower()}"}) for form, content in files.items()),
+        Seed(files["PNG"], {"content-type": "image/png", "accept": "image/png"}),
+        Seed(json.dumps({"image": texts[0]}).encode(), {"content-type": JSON}),
+        Seed(json.dumps({"records": [{"image": text} for text in texts]}).encode(), {"content-type": JSON}),
+        Seed(json.dumps({"columns": {"image": texts}}).encode(), {"content-type": JSON}),
+        Seed("\n".join(json.dumps({"image": text}) for text in texts).encode(), {"content-type": NDJSON}),
+        Seed(b"".join(parts) + b"--x--\r\n", {"content-type": "multipart/form-data; boundary=x"}),
+        Seed(array.getvalue(), {"content-type": "application/x-npy"}),
+    ]
 
 
 def _csv(rows: int) -> bytes:
@@ -87,7 +114,13 @@ def protocol_seeds() -> list[Seed]:
         Seed(json.dumps({"inputs": _inputs()} | wanted).encode(), {"content-type": JSON}),
         Seed(json.dumps({"inputs": [matrix]} | contributions).encode(), {"content-type": JSON}),
     ]
-    for content, headers in (binary(_inputs(), **wanted), binary([matrix], **contributions)):
+    pixels = tensor("image", "UINT8", list(range(128)), [2, 8, 8, 1])
+    made.append(Seed(json.dumps({"inputs": [pixels]} | wanted).encode(), {"content-type": JSON}))
+    for content, headers in (
+        binary(_inputs(), **wanted),
+        binary([matrix], **contributions),
+        binary([pixels], **wanted),
+    ):
         made.append(Seed(content, headers | {"content-type": OCTETS}))
     return made
 
@@ -174,6 +207,7 @@ LENGTHS = (
 )
 QUERIES = (
     *(b"", b"reasons=true", b"reasons=3", b"reasons=-1", b"reasons=1e9", b"reasons=%00", b"reasons=1&reasons=2", b"%"),
+    *(b"heatmap=true", b"heatmap=true&reasons=2", b"heatmap=", b"heatmap=\xff", b"heatmap=true&heatmap=false"),
     *(b"reasons=" + b"9" * 5000, b"=", b"&" * 2000, b"reasons=\xff", b"a=b", b"?" * 20, b"reasons[]=1"),
 )
 NAMES = (
@@ -215,12 +249,12 @@ def case(seed: str, number: int, routes: Sequence[tuple[str, str]], secret: str)
     if template.endswith("/infer"):
         seeds = protocol_seeds()
     elif template.endswith("/score"):
-        seeds = native_seeds()
+        seeds = native_seeds() + picture_seeds()
     else:
         seeds = admin_seeds()
     found = chance.choice(seeds)
     path = template.replace(
-        "{name}", chance.choice(("shop", "meter")) if chance.random() < 0.9 else chance.choice(NAMES)
+        "{name}", chance.choice(("shop", "meter", "tiles")) if chance.random() < 0.9 else chance.choice(NAMES)
     )
     path = path.replace("{version}", "3" if chance.random() < 0.8 else chance.choice(VERSIONS))
     content, headers = found.content, dict(found.headers)
@@ -310,7 +344,7 @@ def _nest(chance: random.Random, content: bytes) -> bytes:
 
 def _replace(chance: random.Random, content: bytes) -> bytes:
     """Random bytes, nothing, or a valid body of another route."""
-    other = chance.choice((*native_seeds(), *protocol_seeds())).content
+    other = chance.choice((*native_seeds(), *protocol_seeds(), *picture_seeds())).content
     return chance.choice((b"", chance.randbytes(chance.choice((1, 40, 3000))), other))
 
 

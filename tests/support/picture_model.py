@@ -42,7 +42,7 @@ class Cells:
 def picture_detector(
     name: str = "tiles", column: ImageColumn = GREY, version: int = 2, seconds: float = 0.0, **reference: Any
 ) -> Detector:
-    """A detector of `Cells`: scores above 5 are anomalies, at a rate of 0.05, by 199 calibration scores."""
+    """A detector of `Cells`: scores above about 4.6 are anomalies, at a rate of 0.05, by 199 calibration scores."""
     calibration = Calibration.of(np.linspace(-4.9, 5.1, 199), 0.05, 6)
     info = CalibrationInfo(
         size=calibration.size,

@@ -1,13 +1,16 @@
-"""What schemathesis has to know of CSV, NDJSON and Arrow, whose forms no JSON Schema can state."""
+"""What schemathesis has to know of CSV, NDJSON, Arrow and pictures, whose forms no JSON Schema can state."""
 
 import json
 from io import BytesIO
 from typing import Any
 
+import numpy as np
 import polars as pl
 import schemathesis
 from hypothesis import strategies as st
 
+from service.bodies.body import NPY, PICTURES
+from tests.support.pictures import encoded, scene
 from tests.support.serving import RECORD, SCHEMA
 
 
@@ -57,6 +60,32 @@ schemathesis.openapi.format("arrow-file", arrow(stream=False))
 @schemathesis.serializer("application/vnd.apache.arrow.stream", "application/vnd.apache.arrow.file")
 def binary(_: object, value: object) -> bytes:
     """An Arrow body as it stands; what is none, as some other text."""
+    return str(value).encode("latin-1", "replace")
+
+
+def pictures(*, array: bool) -> st.SearchStrategy[str]:
+    """Pictures in a file or an array, each byte a character."""
+
+    def body(height: int, width: int, form: str) -> str:
+        picture = scene(height, width, 1)
+        if not array:
+            return encoded(picture, form).decode("latin-1")
+        out = BytesIO()
+        np.save(out, picture[None])
+        return out.getvalue().decode("latin-1")
+
+    sides = st.integers(1, 30)
+    return st.builds(body, sides, sides, st.sampled_from(["PNG", "JPEG", "WEBP", "TIFF", "BMP"]))
+
+
+schemathesis.openapi.format("picture", pictures(array=False))
+schemathesis.openapi.format("npy", pictures(array=True))
+schemathesis.openapi.format("heatmap", st.text())
+
+
+@schemathesis.serializer(*PICTURES, NPY)
+def picture(_: object, value: object) -> bytes:
+    """A picture as it stands; what is none, as some other bytes."""
     return str(value).encode("latin-1", "replace")
 
 

@@ -20,6 +20,8 @@ from service.app import create_app
 from service.models.registry import Registry
 from service.monitoring.metrics import Metrics
 from service.settings import Settings
+from tests.support.picture_model import picture_detector, spotted
+from tests.support.pictures import encoded
 from tests.support.serving import RECORD, client, detector
 
 Json = dict[str, Any]
@@ -113,11 +115,46 @@ def test_a_record_fits_the_document_exactly_when_it_is_answered() -> None:
         hold()
 
 
-@pytest.fixture(name="url", scope="module")
-def _url() -> Iterator[str]:
-    """The address of a real server with one model."""
+def test_models_of_pictures_are_described_with_those_of_records() -> None:
+    """Their bodies, their answers and the heat map; each only where there is a model for it."""
+    path = {"summary": "Judge records"}
+    with client(picture_detector(), detector()) as both, client(picture_detector()) as alone, client() as records:
+        of_both, of_pictures, of_records = (http.get("/openapi.json").json() for http in (both, alone, records))
+        for found in (of_both, of_pictures):
+            post = found["paths"][SCORE_PATH]["post"]
+            assert post | path == post
+            assert {"image/png", "multipart/form-data", "application/x-npy"} <= post["requestBody"]["content"].keys()
+            assert "image/png" in post["responses"]["200"]["content"]
+            assert "heatmap" in {parameter["name"] for parameter in post["parameters"]}
+            text = json.dumps(found)
+            for part in text.split('"#/components/schemas/')[1:]:
+                assert part.partition('"')[0] in found["components"]["schemas"]
+            shown = post["responses"]["200"]["content"]["application/json"]
+            assert validator_for(shown["schema"] | {"components": found["components"]}).is_valid(shown["example"])
+            for name, example in post["requestBody"]["content"]["application/json"]["examples"].items():
+                assert both.post(SCORE_PATH.format(name=name), json=example["value"]).status_code == 200
+        assert "text/csv" in of_both["paths"][SCORE_PATH]["post"]["requestBody"]["content"]
+        assert "text/csv" not in of_pictures["paths"][SCORE_PATH]["post"]["requestBody"]["content"]
+        assert "image/png" not in json.dumps(of_records)
+        assert "Region" in of_pictures["components"]["schemas"]
+
+
+def test_answers_about_pictures_fit_the_document() -> None:
+    """With reasons, with names, and without."""
+    with client(picture_detector()) as http:
+        found = http.get("/openapi.json").json()
+        schema = {"$ref": "#/components/schemas/PictureAnswer", "components": found["components"]}
+        files = [("f", ("a.png", encoded(spotted()))), ("f", ("b.png", encoded(spotted(9, 9))))]
+        for query in ("", "?reasons=3"):
+            assert validator_for(schema).is_valid(http.post(f"/v1/models/tiles/score{query}", files=files).json())
+
+
+@pytest.fixture(name="url", scope="module", params=["records", "pictures"])
+def _url(request: pytest.FixtureRequest) -> Iterator[str]:
+    """The address of a real server with one model, of records or of pictures."""
     metrics = Metrics()
-    app = create_app(Settings(max_records=50), Registry(metrics, [detector()]), metrics)
+    model = detector() if request.param == "records" else picture_detector()
+    app = create_app(Settings(max_records=50), Registry(metrics, [model]), metrics)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         server = uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})

@@ -1,0 +1,51 @@
+"""What the OpenAPI document says of pictures: the forms in which they are sent, and what is answered."""
+
+from service.bodies.body import MULTIPART, NPY, PICTURES, PNG
+from service.detector.decoding import accepted
+from service.web.openapi_parts import Json
+
+EXAMPLE = "iVBORw0KGgoAAAANSUhEUgAAABAAAAAQCAAAAAA6mKC9AAAAEUlEQVR42mNk4EAFTBwjWgAASdQIGDOfFtMAAAAASUVORK5CYII="
+"""A small picture in base64: from black to white across its corners."""
+CELL: Json = {
+    "type": "string",
+    "contentEncoding": "base64",
+    "description": "a picture's file in base64, with or without `data:image/png;base64,` before it",
+}
+HEATMAP: Json = {
+    "name": "heatmap",
+    "in": "query",
+    "required": False,
+    "schema": {"type": "boolean"},
+    "description": "true: the answer is the one picture that was sent, with what speaks against it drawn over it, and "
+    "the verdict in headers; the same where Accept names image/png",
+}
+HEADERS: Json = {
+    f"Kilter-{name}": {"required": False, "schema": {"type": kind}, "description": f"{what}; with a heat map alone"}
+    for name, kind, what in (
+        ("Score", "number", "the picture's score"),
+        ("P-Value", "number", "its p-value"),
+        ("Anomaly", "boolean", "whether it is flagged"),
+    )
+}
+ANSWERS: Json = {PNG: {"schema": {"type": "string", "format": "heatmap", "description": "A heat map, as a PNG."}}}
+
+
+def bodies(max_pixels: int) -> Json:
+    """The bodies that models of pictures take beside JSON, by content type."""
+    file: Json = {"type": "string", "format": "picture", "description": f"A picture's file; {accepted(max_pixels)}."}
+    several: Json = {
+        "type": "object",
+        "properties": {"file": {"type": "array", "items": {"type": "string", "format": "binary"}, "minItems": 1}},
+        "required": ["file"],
+        "description": "A picture's file in each part, of whatever name.",
+    }
+    array: Json = {
+        "type": "string",
+        "format": "npy",
+        "description": "Pictures as an array in NumPy's format npy: (n, h, w), (n, h, w, c), or one of them.",
+    }
+    return {
+        **{kind: {"schema": file} for kind in PICTURES},
+        MULTIPART: {"schema": several},
+        NPY: {"schema": array},
+    }

@@ -1,0 +1,72 @@
+"""What a score request asks for, by its headers and query."""
+
+import re
+from typing import NamedTuple
+from urllib.parse import parse_qs
+
+from starlette.types import Scope
+
+from service.bodies import body
+from service.bodies.body import CSV, JSON, NDJSON, PNG, header
+from service.detector import Schema
+from service.web.problems import BAD_PARAMETER, RequestError
+
+DEFAULT_REASONS = 5
+MAX_REASONS = 1000
+
+
+class Asked(NamedTuple):
+    """What a request asks for."""
+
+    kind: str
+    """The content type of its body."""
+    stated: str
+    """The same as it was stated, with its parameters."""
+    back: str
+    """The content type of its answer."""
+    reasons: int
+
+
+def asked_of(scope: Scope, schema: Schema) -> Asked:
+    """What a request asks for, by its headers and query. Raises RequestError."""
+    query, stated, accept = scope["query_string"], header(scope, b"content-type"), header(scope, b"accept")
+    kind = body.content_type(scope, body.KINDS if schema.image is None else body.PICTURE_KINDS)
+    back = answer_kind(kind, accept)
+    if (schema.image is not None or b"heatmap" in query) and heatmap_wanted(query, accept, schema):
+        back = PNG
+    return Asked(kind, stated, back, reasons_wanted(query))
+
+
+def heatmap_wanted(query: bytes, accept: str, schema: Schema) -> bool:
+    """Whether a heat map is asked for, by `?heatmap=` or, where that is not there, by `Accept`. Raises RequestError."""
+    values = parse_qs(query.decode("latin-1"), keep_blank_values=True).get("heatmap")
+    if values is None:
+        return any(item.partition(";")[0].strip().lower() == PNG for item in accept.split(","))
+    if values not in (["true"], ["false"]):
+        raise RequestError(BAD_PARAMETER, "heatmap is true or false, given once")
+    if values == ["true"] and schema.image is None:
+        raise RequestError(BAD_PARAMETER, "a heat map is drawn over a picture, and the model judges records of fields")
+    return values == ["true"]
+
+
+def answer_kind(kind: str, accept: str) -> str:
+    """The content type of an answer, by that of the body and the request's `Accept`: JSON unless it names another."""
+    if accept in ("", "*/*", JSON):
+        return JSON
+    named = {item.partition(";")[0].strip().lower() for item in accept.split(",")}
+    if kind == CSV and CSV in named:
+        return CSV
+    return NDJSON if any(body.ALIASES.get(name, name) == NDJSON for name in named) else JSON
+
+
+def reasons_wanted(query: bytes) -> int:
+    """How many reasons `?reasons=` asks for: true, false or a number. Raises RequestError."""
+    if not query:
+        return 0
+    values = parse_qs(query.decode("latin-1"), keep_blank_values=True).get("reasons", ["false"])
+    if len(values) == 1:
+        if values[0] in ("true", "false"):
+            return DEFAULT_REASONS if values[0] == "true" else 0
+        if re.fullmatch(r"[0-9]{1,4}", values[0]) and int(values[0]) <= MAX_REASONS:
+            return int(values[0])
+    raise RequestError(BAD_PARAMETER, f"reasons is true, false or a number up to {MAX_REASONS}, given once")

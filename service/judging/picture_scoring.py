@@ -1,0 +1,184 @@
+"""How the score route answers for a model of pictures: decoded in threads, judged by the engine as records are."""
+
+import os
+import time
+from asyncio import get_running_loop
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any, TypeVar
+
+import msgspec
+from starlette.types import Receive
+
+from service.bodies.body import JSON, MULTIPART, NDJSON, NPY, PNG, most_pictures
+from service.bodies.json_body import JsonBody, LinesBody
+from service.bodies.rows import RowReader
+from service.detector import Detector, Schema, Verdicts
+from service.detector.inputs import Table, from_records
+from service.detector.picture_cells import read_cell, size_of, upright
+from service.detector.pictures import Pixels
+from service.detector.schema import ImageColumn
+from service.judging.admission import Hold
+from service.judging.asked import Asked
+from service.judging.engine import Engine
+from service.judging.job import out_of_time
+from service.judging.pace import Pace
+from service.judging.picture_verdicts import Sent, picture_answer
+from service.judging.room import Room
+from service.models.serving import Serving
+from service.monitoring.notes import Notes
+from service.web.problems import BAD_PARAMETER, RequestError
+
+T = TypeVar("T")
+Headers = list[tuple[bytes, bytes]]
+INLINE_BYTES = 16 * 1024
+INLINE_PIXELS = 128 * 128
+"""Bodies up to this length, of pictures with so many pixels together, are decoded at once: it takes a millisecond."""
+
+
+class _Elsewhere(Exception):  # noqa: N818
+    """More pixels than are decoded at once: a thread is to do it."""
+
+
+class PictureReader:
+    """Reads the pictures of one request, within its time and the room that there is."""
+
+    def __init__(self, room: Room | None, pixels: int, hold: Hold, deadline: float) -> None:
+        """Without a `room`, in the loop: small ones alone."""
+        self.sizes: list[tuple[int, int]] = []
+        self.first: Any = None
+        self._room = room
+        self._pixels = pixels
+        self._hold = hold
+        self._deadline = deadline
+        self._inline = INLINE_PIXELS
+
+    def __call__(self, value: Any, column: ImageColumn) -> Pixels:
+        width, height = size_of(value, self._pixels)
+        if self._room is None:
+            self._inline -= width * height
+            if self._inline < 0:
+                raise _Elsewhere
+            found = read_cell(value, column, self._pixels)
+        else:
+            with self._room.take(width * height):
+                if time.monotonic() >= self._deadline:
+                    raise out_of_time()
+                found = read_cell(value, column, self._pixels)
+            self._hold.add(0, found.nbytes)
+        if not self.sizes:
+            self.first = value
+        self.sizes.append((width, height))
+        return found
+
+
+class PictureScoring:
+    """Reads bodies of pictures and writes their answers; one for all routes, as memory is."""
+
+    def __init__(self, engine: Engine, max_pixels: int, max_records: int) -> None:
+        self._engine = engine
+        self._max_pixels = max_pixels
+        self._max_records = max_records
+        self._room = Room(max_pixels)
+        self._threads = ThreadPoolExecutor(os.cpu_count() or 1, "kilter-pictures")
+        self._pace = Pace()
+        """Of requests, while they are decoded."""
+
+    async def answer(
+        self, serving: Serving, asked: Asked, content: bytes, hold: Hold, notes: Notes, receive: Receive
+    ) -> tuple[bytes, Headers]:
+        """The body of the answer, and headers that belong to it. Raises RequestError."""
+        deadline = time.monotonic() + self._engine.seconds if notes.deadline is None else notes.deadline
+        tables, sent = await self._read(serving.detector.schema, asked, content, hold, deadline)
+        drawn = asked.back == PNG
+        if drawn and sum(table.rows for table in tables) > 1:
+            raise RequestError(BAD_PARAMETER, "a heat map is of one picture: send one, or ask for reasons")
+        reasons = max(asked.reasons, 1) if drawn else asked.reasons
+        judged = self._engine.at_once(serving, tables, reasons, notes)
+        if judged is None:
+            judged = await self._engine.judge(serving, tables, reasons, notes, size=0, receive=receive)
+        if not drawn:
+            found = picture_answer(serving.detector, judged, sent, asked.reasons)
+            if asked.back == NDJSON:
+                return msgspec.json.Encoder().encode_lines(found.results), []
+            return msgspec.json.encode(found), []
+        made = await self._queued(deadline, partial(self._draw, serving.detector, judged[0], sent, deadline))
+        return made, _verdict(judged[0])
+
+    async def _read(
+        self, schema: Schema, asked: Asked, content: bytes, hold: Hold, deadline: float
+    ) -> tuple[list[Table], Sent]:
+        """The pictures of a body; small ones at once."""
+        if len(content) <= INLINE_BYTES:
+            reader = PictureReader(None, self._max_pixels, hold, deadline)
+            try:
+                return self._tables(schema, asked, content, reader)
+            except _Elsewhere:
+                pass
+        reader = PictureReader(self._room, self._max_pixels, hold, deadline)
+        return await self._queued(deadline, partial(self._tables, schema, asked, content, reader))
+
+    async def _queued(self, deadline: float, work: Callable[[], T]) -> T:
+        """What a function gives that is called in a thread, unless too many wait for one already."""
+        pace = self._pace
+        if pace.queued:
+            self._engine.admission.check_wait(pace.wait(1), deadline - time.monotonic())
+        pace.queued += 1
+        try:
+            return await get_running_loop().run_in_executor(self._threads, self._timed, work)
+        finally:
+            pace.queued -= 1
+
+    def _timed(self, work: Callable[[], T]) -> T:
+        began = time.perf_counter()
+        try:
+            return work()
+        finally:
+            self._pace.learn(time.perf_counter() - began, 1)
+
+    def _tables(self, schema: Schema, asked: Asked, content: bytes, reader: PictureReader) -> tuple[list[Table], Sent]:
+        column = schema.image
+        if column is None:
+            raise TypeError("the model is none of pictures")
+        limit = most_pictures(column, self._max_records)
+        names = None
+        if asked.kind in (JSON, NDJSON):
+            form = JsonBody if asked.kind == JSON else LinesBody
+            tables = [*form(content, schema, RowReader(schema), limit, reader).tables()]
+        else:
+            cells: Iterable[Any] = [content]
+            if asked.kind == MULTIPART:
+                from service.bodies.multipart import parts
+
+                found = parts(content, asked.stated, limit)
+                cells, names = [part.content for part in found], [part.name for part in found]
+            elif asked.kind == NPY:
+                from service.bodies.npy_body import pictures
+
+                cells = pictures(content, column, limit)
+            tables = [from_records(schema, [{column.name: cell} for cell in cells], reader)]
+        return tables, Sent(reader.sizes, names, reader.first)
+
+    def _draw(self, detector: Detector, verdicts: Verdicts, sent: Sent, deadline: float) -> bytes:
+        """The heat map over the picture at its own size, which is decoded again: no other picture waits in memory."""
+        from service.detector.heatmap import heatmap
+
+        [(width, height)] = sent.sizes
+        column, grid, evidence = detector.schema.image, detector.grid, verdicts.evidence
+        if column is None or grid is None or evidence is None:
+            raise TypeError("the model is none of pictures")
+        with self._room.take(2 * width * height):
+            if time.monotonic() >= deadline:
+                raise out_of_time()
+            return heatmap(upright(sent.first, column, self._max_pixels), evidence[0], grid)
+
+
+def _verdict(verdicts: Verdicts) -> Headers:
+    """The verdict on one picture, as headers."""
+    values = {
+        "score": verdicts.score[0].item(),
+        "p-value": verdicts.p_value[0].item(),
+        "anomaly": str(bool(verdicts.anomaly[0])).lower(),
+    }
+    return [(f"kilter-{name}".encode(), str(value).encode()) for name, value in values.items()]
