@@ -12,13 +12,15 @@ import numpy.typing as npt
 
 from service.detector import Detector, Schema, Verdicts
 from service.detector.inputs import Table, join
-from service.detector.schema import TimestampColumn
+from service.detector.schema import ImageColumn, TimestampColumn
 from service.models.comparison import Comparison
 
 log = logging.getLogger(__name__)
 
 WAITING_RECORDS = 8192
 """Records that wait to be compared at most; more are dropped, so that what is answered from need not wait."""
+PICTURE = 8192
+"""Pixels of a picture that count as a record: so many records wait in 64 MiB at most."""
 BATCH = 1024
 REST = 3.0
 """After each batch the thread rests so many times as long as that took: it takes a quarter of a core at most."""
@@ -33,6 +35,11 @@ class Waiting(NamedTuple):
     table: Table
     p_value: npt.NDArray[np.float64]
     anomaly: npt.NDArray[np.bool_]
+
+    @property
+    def weight(self) -> int:
+        """In records; large pictures count as several."""
+        return self.table.rows * self.shadow.weight
 
 
 class ShadowThread:
@@ -54,10 +61,10 @@ class ShadowThread:
     def put(self, waiting: Waiting) -> bool:
         """Let records wait to be compared; False, without doing so, where too many do already."""
         with self._changed:
-            if self._stopped or self._records + waiting.table.rows > self._most:
+            if self._stopped or self._records + waiting.weight > self._most:
                 return False
             self._waiting.append(waiting)
-            self._records += waiting.table.rows
+            self._records += waiting.weight
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="shadow", daemon=True)
                 self._thread.start()
@@ -85,7 +92,7 @@ class ShadowThread:
             batch[0].shadow.compare(batch)
             pause = self._rest * (time.perf_counter() - began)
             with self._changed:
-                self._records -= sum(waiting.table.rows for waiting in batch)
+                self._records -= sum(waiting.weight for waiting in batch)
                 self._changed.notify_all()
                 self._changed.wait_for(lambda: self._stopped, pause)
 
@@ -115,6 +122,8 @@ class Shadow:
         self.candidate = candidate
         self.unfit = unfit(live.schema, candidate.schema)
         """Why no record of the serving version's fits the candidate; None where they do."""
+        self.weight = 1 if live.schema.image is None else max(1, live.schema.width // PICTURE)
+        """What a record of it counts as, among those that wait."""
         self.since = datetime.now(UTC)
         self.comparison = Comparison()
         self._thread = thread
@@ -166,5 +175,7 @@ def unfit(live: Schema, candidate: Schema) -> str | None:
             return f"it reads the field {column.name!r} as another kind than the serving version does"
         if isinstance(column, TimestampColumn) and isinstance(other, TimestampColumn) and column.format != other.format:
             return f"it reads the times of {column.name!r} as {column.format}, the serving version as {other.format}"
+        if isinstance(column, ImageColumn) and isinstance(other, ImageColumn) and column.shape != other.shape:
+            return f"it sees pictures of the shape {column.shape}, the serving version of {other.shape}"
     extra = sorted(there.keys() - ignored)
     return f"it has no field {extra[0]!r}, which the serving version needs" if extra else None

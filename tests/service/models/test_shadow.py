@@ -11,10 +11,12 @@ import pytest
 
 from service.detector import Schema
 from service.detector.runtime import Matrix
-from service.detector.schema import CategoricalColumn, LeftOut, NumericColumn, TimestampColumn
+from service.detector.schema import CategoricalColumn, ImageColumn, LeftOut, NumericColumn, TimestampColumn
 from service.models.registry import Registry, Serving
 from service.models.shadow import Shadow, ShadowThread, Waiting, unfit
 from service.monitoring.metrics import Metrics
+from tests.support.picture_model import dark, picture_detector, spotted
+from tests.support.pictures import COLOUR
 from tests.support.serving import RECORD, SCHEMA, STRANGE, Broken, Squares, detector
 
 
@@ -172,3 +174,29 @@ def test_records_that_do_not_fit_are_counted(thread: ShadowThread) -> None:
     offered(shadow, 3)
     tally = shadow.comparison.tally()
     assert (tally.rejected, tally.compared) == (3, 0)
+
+
+def test_pictures_are_compared_too(thread: ShadowThread) -> None:
+    """Where both versions see them at the same size."""
+    live, candidate = picture_detector(), picture_detector(version=3)
+    shadow = Shadow(live, candidate, thread)
+    table = live.table(np.stack([dark(), spotted(16, 16)]))
+    shadow.offer(table, live.score(table))
+    assert thread.idle(30)
+    tally = shadow.comparison.tally()
+    assert (tally.both_normal, tally.both_anomalous, tally.compared) == (1, 1, 2)
+    assert unfit(live.schema, picture_detector(column=COLOUR).schema) == (
+        "it sees pictures of the shape (16, 16, 3), the serving version of (16, 16, 1)"
+    )
+    assert unfit(live.schema, SCHEMA) is not None
+
+
+def test_large_pictures_that_wait_count_as_several_records() -> None:
+    """Memory is what bounds them."""
+    thread = ShadowThread(most=50)
+    large = picture_detector(column=ImageColumn("image", 256, 256, 3))
+    shadow = Shadow(large, large, thread)
+    assert shadow.weight == 24
+    thread.stop()
+    waiting = Waiting(shadow, large.table(np.zeros((2, 9, 9))), np.ones(2), np.zeros(2, bool))
+    assert waiting.weight == 48
