@@ -1,9 +1,20 @@
-"""`kilter score`: verdicts on the records of a file."""
+"""`kilter score`: verdicts on the records of a file, or on pictures."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Literal, cast
 
 import click
+
+Wanted = Literal["anomalies", "all", "none"]
+
+
+def reasons_of(stated: str) -> tuple[Wanted, int]:
+    """Which records get reasons, and how many at most. Raises click.BadParameter."""
+    if stated in ("anomalies", "all", "none"):
+        return cast(Wanted, stated), 5
+    if stated.isascii() and stated.isdigit() and 0 < int(stated) <= 1000:
+        return "all", int(stated)
+    raise click.BadParameter(f"it is anomalies, all, none, or a number up to 1000, not {stated!r}")
 
 
 @click.command()
@@ -20,10 +31,11 @@ import click
 @click.option("--force", is_flag=True, help="Overwrite OUT if it exists.")
 @click.option(
     "--reasons",
-    type=click.Choice(["anomalies", "all", "none"]),
+    metavar="anomalies|all|none|N",
     default="anomalies",
     show_default=True,
-    help="Which records get reasons; all takes longer.",
+    callback=lambda ctx, parameter, value: reasons_of(value),
+    help="Which records get reasons, 5 at most; with a number, all of them, so many at most. All takes longer.",
 )
 @click.option(
     "--fdr",
@@ -32,6 +44,12 @@ import click
     help="Flag so that of the flagged records, RATE are normal on average; FILE is read twice.",
 )
 @click.option("--tail", is_flag=True, help="Append kilter_tail_probability too.")
+@click.option(
+    "--heatmaps",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Write a heat map of each picture into DIR, a PNG by the picture's own path.",
+)
 @click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda.")
 @click.pass_context
 def score(
@@ -40,9 +58,10 @@ def score(
     file: Path,
     out: Path,
     force: bool,
-    reasons: Literal["anomalies", "all", "none"],
+    reasons: tuple[Wanted, int],
     fdr: float | None,
     tail: bool,
+    heatmaps: Path | None,
     device: str,
 ) -> None:
     """Judge every record of FILE by MODEL (a model's folder, or a version's), and write them with their verdicts.
@@ -50,6 +69,10 @@ def score(
     FILE is CSV in any dialect, Parquet, Arrow or npz; - is standard input. CSV records keep their own bytes. Appended
     are kilter_score, kilter_p_value, kilter_anomaly (true, false), kilter_reasons (JSON) and kilter_error. A record
     that cannot be scored has its error, and empty verdicts.
+
+    For a model of pictures FILE is a folder, whose pictures and those of all folders below it are judged, one picture,
+    or a stack of them (IDX, npy, npz). A row has a picture's path in the folder, and the same columns; its reasons are
+    regions, in pixels of the picture.
 
     With --fdr an anomaly is a record that is declared one by the procedure of Benjamini and Hochberg over the whole
     FILE, whatever the threshold of MODEL. It promises that of the declared records at most RATE are normal on average,
@@ -60,10 +83,21 @@ def score(
 
     Exit status: 0 done, 1 done with records in error, 2 not done.
     """
-    from service.detector import load
+    from service.detector import KilterError, load
     from service.files.scoring import score_file
 
-    summary = score_file(load(model, device), file, out, reasons=reasons, force=force, fdr=fdr, tails=tail)
+    detector = load(model, device)
+    wanted, limit = reasons
+    if detector.schema.image is not None:
+        from service.files.picture_scoring import score_pictures
+
+        summary = score_pictures(
+            detector, file, out, reasons=wanted, limit=limit, force=force, fdr=fdr, tails=tail, heatmaps=heatmaps
+        )
+    else:
+        if heatmaps is not None:
+            raise KilterError(f"heat maps are of pictures, and the model {detector.name} judges records of fields")
+        summary = score_file(detector, file, out, reasons=wanted, limit=limit, force=force, fdr=fdr, tails=tail)
     for note in summary.notes:
         click.echo(f"note: {note}", err=True)
     click.echo(

@@ -57,6 +57,11 @@ class Picture(NamedTuple):
     """Pixels that a decoder makes room for at once, where the file says so."""
 
 
+def is_known(head: bytes) -> bool:
+    """Whether a file that begins so is of a known format."""
+    return any(known(head) for known, _ in _READERS)
+
+
 def described(content: bytes) -> Picture | None:
     """What a file says of itself; None if it is of no known format. Raises PictureError if it is damaged."""
     for known, read in _READERS:

@@ -50,6 +50,7 @@ def score_file(
     out: str | Path,
     *,
     reasons: Wanted = "anomalies",
+    limit: int = REASONS,
     force: bool = False,
     fdr: float | None = None,
     tails: bool = False,
@@ -90,7 +91,7 @@ def score_file(
         )
         for batch in table.batches():
             typed = to_table(detector.schema, batch.frame, faults=batch.faults)
-            judged = judge(detector, typed, reasons, cut=cut, tails=tails)
+            judged = judge(detector, typed, reasons, limit, cut=cut, tails=tails)
             writer.write(batch, judged)
             found = [(row, error) for row, error in enumerate(judged.errors) if error is not None]
             if found and not errors:
@@ -127,12 +128,18 @@ def discover(detector: Detector, path: str | Path, out: str | Path, fdr: float) 
 
 
 def judge(
-    detector: Detector, table: Typed, reasons: Wanted, *, cut: float | None = None, tails: bool = False
+    detector: Detector,
+    table: Typed,
+    reasons: Wanted,
+    limit: int = REASONS,
+    *,
+    cut: float | None = None,
+    tails: bool = False,
 ) -> Judged:
     """The verdicts on a table as they are written; with `cut`, anomalies are the records with p-values up to it."""
     if not table.rows:
         return Judged([], [], [], [], [], [] if tails else None)
-    verdicts = detector.score(table, reasons=REASONS if reasons == "all" else 0, errors="mark")
+    verdicts = detector.score(table, reasons=limit if reasons == "all" else 0, errors="mark")
     flags = verdicts.anomaly if cut is None else verdicts.p_value <= cut
     texts: list[str | None] = [None] * table.rows
     errors: list[str | None] = [None] * table.rows
@@ -141,7 +148,7 @@ def judge(
     elif reasons == "anomalies" and flags.any():
         rows = np.flatnonzero(flags)
         strange = Typed({name: values[rows] for name, values in table.columns.items()}, len(rows), [])
-        for row, found in zip(rows.tolist(), detector.score(strange, reasons=REASONS).reasons or (), strict=True):
+        for row, found in zip(rows.tolist(), detector.score(strange, reasons=limit).reasons or (), strict=True):
             texts[row] = ascii_json(found)
     scores: list[float | None] = verdicts.score.tolist()
     p_values: list[float | None] = verdicts.p_value.tolist()
