@@ -74,7 +74,7 @@ def _starts(schema: Schema) -> list[int]:
     return [0, *accumulate(sizes)][:-1]
 
 
-def _encode_column(column: Column, values: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
+def _encode_column(column: Column, values: npt.NDArray[Any]) -> npt.NDArray[Any]:
     match column:
         case NumericColumn():
             return standardise(column, values)[:, None]
@@ -88,7 +88,8 @@ def _encode_column(column: Column, values: npt.NDArray[Any]) -> npt.NDArray[np.f
         case TimestampColumn():
             return np.stack([calendar(field, values) for field in column.fields], axis=1)
         case ImageColumn():
-            return values.reshape(len(values), column.features(0)[0].size) / 255.0
+            pixels = values.reshape(len(values), column.features(0)[0].size)
+            return np.divide(pixels, np.float32(255), dtype=np.float32)  # float64 would take eight times their memory
 
 
 def standardise(column: NumericColumn, values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

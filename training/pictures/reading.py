@@ -21,8 +21,9 @@ from training.pictures.sizes import Sizes
 from training.pictures.survey import SAMPLE, Seen, Surveyed, decide
 from training.pictures.workers import Decoded, Progress
 
-MOST_BYTES = 4 << 30
-"""Most memory that the pictures of a run may take at the model's size, a byte for each value."""
+MOST_BYTES = 2 << 30
+"""Most memory that the pictures of a run may take at the model's size, a byte for each value; the fit takes four more
+for each."""
 NAMED = 5
 """Broken pictures that are named."""
 
