@@ -56,6 +56,7 @@ def score_pictures(
     there are no pictures, or the output cannot be written.
     """
     began = time.perf_counter()
+    _column(detector)
     kind, packing = output_kind(out)
     check_output(out, path, force=force)
     pictures = Pictures(path)
