@@ -88,8 +88,9 @@ def _encode_column(column: Column, values: npt.NDArray[Any]) -> npt.NDArray[Any]
         case TimestampColumn():
             return np.stack([calendar(field, values) for field in column.fields], axis=1)
         case ImageColumn():
-            pixels = values.reshape(len(values), column.features(0)[0].size)
-            return np.divide(pixels, np.float32(255), dtype=np.float32)  # float64 would take eight times their memory
+            # A float64 would take eight times the pictures' memory.
+            scaled: npt.NDArray[np.float32] = np.divide(values, np.float32(255), dtype=np.float32)
+            return scaled.reshape(len(values), column.features(0)[0].size)
 
 
 def standardise(column: NumericColumn, values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
