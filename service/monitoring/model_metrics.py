@@ -213,7 +213,7 @@ class Tallies(Collector):
             "kilter_feature_drift",
             "How far the field's distribution over a sliding window is from that of the fitting rows: population "
             "stability without its sampling noise, 0 while nothing has drifted, from about 0.25 a large shift; of a "
-            "timestamp, only whether it is missing; of a picture, its brightness, contrast and sharpness. NaN before the "
+            "timestamp, only whether it is missing; of a picture, brightness, contrast and sharpness. NaN before the "
             "first record. The alert KilterFeatureDrift and the dashboard.",
             labels=(*MODEL, "feature"),
         )
