@@ -1,4 +1,4 @@
-"""Fixtures shared by all tests: one small real model, trained once."""
+"""Fixtures shared by all tests: a small real model of records and one of pictures, each trained once."""
 
 from pathlib import Path
 
@@ -8,6 +8,7 @@ from hypothesis import settings
 
 from service.detector import Detector, load
 from tests.support.data import write_csv
+from tests.support.digits import digits, write_pictures
 
 # The same examples every time, and a busy machine makes no test fail.
 settings.register_profile("kilter", deadline=None, derandomize=True)
@@ -44,3 +45,23 @@ def model_folder(models_folder: Path) -> Path:
 def detector(model_folder: Path) -> Detector:
     """The model `plant`, loaded."""
     return load(model_folder)
+
+
+@pytest.fixture(scope="session")
+def digits_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of models that holds `digits`, trained in earnest but briefly on a folder of pictures."""
+    from training.config import FitConfig, TrainConfig
+    from training.data import Source
+    from training.pipeline import train
+
+    pictures = write_pictures(tmp_path_factory.mktemp("pictures"), digits()[:400])
+    folder = tmp_path_factory.mktemp("digits-models")
+    config = TrainConfig(target_fpr=0.05, split="random", fit=FitConfig(steps=120))
+    train(Source((pictures,)), "digits", folder, config)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def digits_detector(digits_models: Path) -> Detector:
+    """The model `digits`, loaded."""
+    return load(digits_models / "digits")

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+from base64 import b64encode
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from service.detector import Detector, Reason
+from service.files.picture_scoring import score_pictures
 from service.files.scoring import score_file
 from tests.support.data import records
+from tests.support.digits import digits, spoiled, write_pictures
+from tests.support.pictures import encoded, lossless
 from tests.support.protocol_client import outputs, tensor
 from tests.support.serving import Client, client
 
@@ -170,6 +174,75 @@ def test_reasons_are_the_same_by_every_route(
         written = [json.loads(record["kilter_reasons"]) for record in csv.DictReader(file)]
     assert [[reason["feature"] for reason in result["reasons"]] for result in answer] == direct
     assert [[reason["feature"] for reason in found][:5] for found in written] == direct
+
+
+def npy(pictures: npt.NDArray[Any]) -> bytes:
+    """The pictures in NumPy's format."""
+    content = io.BytesIO()
+    np.save(content, pictures)
+    return content.getvalue()
+
+
+PICTURES = np.concatenate([digits()[400:430], np.stack([spoiled(digit) for digit in digits()[430:440]])])
+
+
+@pytest.fixture(scope="module")
+def judged(digits_detector: Detector) -> npt.NDArray[np.float64]:
+    """The scores of the pictures, all at once through the Python API."""
+    return digits_detector.score(PICTURES).score
+
+
+@settings(max_examples=20, deadline=None)
+@given(data=st.data())
+def test_a_picture_has_one_verdict_in_any_batch_and_form(
+    data: st.DataObject, digits_detector: Detector, judged: npt.NDArray[np.float64]
+) -> None:
+    """As numbers of any kind, as a file of any format without loss, in base64, alone and among others."""
+    picked = data.draw(st.lists(st.integers(0, len(PICTURES) - 1), min_size=1, max_size=40))
+    pictures = PICTURES[picked]
+    verdicts = digits_detector.score(pictures.astype(data.draw(st.sampled_from([np.uint8, np.uint16, np.float32]))))
+    same(digits_detector, verdicts.score, judged[picked])
+    np.testing.assert_array_equal(verdicts.p_value, digits_detector.calibration.p_values(judged)[picked])
+    np.testing.assert_array_equal(verdicts.anomaly, digits_detector.calibration.anomalies(judged)[picked])
+    records: list[dict[str, Any]] = []
+    for picture in pictures:
+        files = lossless(picture[:, :, None])
+        content = files[data.draw(st.sampled_from(sorted(files)))]
+        form = data.draw(st.sampled_from(["bytes", "base64", "array"]))
+        records.append(
+            {"image": content if form == "bytes" else b64encode(content).decode() if form == "base64" else picture}
+        )
+    same(digits_detector, digits_detector.score(records, reasons=2).score, judged[picked])
+
+
+def test_a_picture_has_one_verdict_by_every_route(
+    digits_detector: Detector, judged: npt.NDArray[np.float64], tmp_path: Path
+) -> None:
+    """The body itself, a form, JSON, an array, the inference protocol, a folder and a stack."""
+    files = [encoded(picture) for picture in PICTURES]
+    records = [{"image": b64encode(content).decode()} for content in files]
+    matrix = tensor("image", "UINT8", PICTURES.ravel().tolist(), [*PICTURES.shape, 1])
+    path = "/v1/models/digits/score"
+    with client(digits_detector) as http:
+        alone = [http.post(path, content=content, headers={"content-type": "image/png"}) for content in files]
+        answers = [
+            http.post(path, files=[("file", (str(i), content)) for i, content in enumerate(files)]),
+            http.post(path, json={"records": records}),
+            http.post(path, json={"columns": {"image": [record["image"] for record in records]}}),
+            http.post(path, content=npy(PICTURES), headers={"content-type": "application/x-npy"}),
+        ]
+        protocol = http.post("/v2/models/digits/infer", json={"inputs": [matrix]})
+    results = [answer.json()["results"] for answer in answers]
+    for found in ([answer.json()["results"][0] for answer in alone], *results):
+        same(digits_detector, [result["score"] for result in found], judged)
+        assert [result["anomaly"] for result in found] == digits_detector.calibration.anomalies(judged).tolist()
+        assert [result["p_value"] for result in found] == digits_detector.calibration.p_values(judged).tolist()
+    same(digits_detector, outputs(protocol.content)["score"], judged)
+    write_pictures(tmp_path / "folder", PICTURES)
+    np.save(tmp_path / "stack.npy", PICTURES)
+    for source in ("folder", "stack.npy"):
+        score_pictures(digits_detector, tmp_path / source, tmp_path / "out.parquet", force=True)
+        same(digits_detector, pl.read_parquet(tmp_path / "out.parquet")["kilter_score"].to_numpy(), judged)
 
 
 def as_csv(rows: list[dict[str, Any]]) -> bytes:

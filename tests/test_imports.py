@@ -47,7 +47,8 @@ def test_training_uses_only_the_detector_and_the_file_readers() -> None:
     [
         (
             "service.detector",
-            "fastapi starlette uvicorn pydantic prometheus_client pandas sklearn torch polars click matplotlib scipy PIL",
+            "fastapi starlette uvicorn pydantic prometheus_client pandas sklearn torch polars click matplotlib scipy "
+            "PIL",
         ),
         ("service.app", "torch pandas sklearn polars matplotlib scipy onnx PIL training"),
         ("service.cli", "torch pandas sklearn polars fastapi onnxruntime training"),

@@ -13,8 +13,9 @@ from service.detector.regions import Grid
 if TYPE_CHECKING:
     from PIL import Image
 
-FAINT, FULL = 0.5, 16.0
-"""Evidence that begins to show, and evidence from which on the colour is the same: on one scale for all pictures."""
+FAINT, FULL = 1.0, 8.0
+"""Evidence that begins to show, which is beyond nearly all that is normal, and evidence from which on the colour is the
+same: one scale for all pictures."""
 OPAQUE = 0.75
 """Of the strongest colour: the picture is to be seen below it."""
 _COLOURS = ((84, 2, 163), (156, 23, 158), (204, 71, 120), (237, 121, 83), (253, 180, 47), (240, 249, 33))
@@ -36,7 +37,7 @@ def heatmap(picture: "Image.Image", evidence: npt.NDArray[np.float64], grid: Gri
         part = (0.0, box[1] * grid.rows / height, float(grid.columns), box[3] * grid.rows / height)
         drawn = cells.resize((width, box[3] - box[1]), image.Resampling.BICUBIC, box=part)
         level = np.rint(np.clip(np.asarray(drawn), 0.0, 1.0) * 255).astype(np.uint8)
-        opacity = np.rint(np.minimum(level * 3.0, 255.0) * OPAQUE).astype(np.uint8)
+        opacity = np.rint(np.minimum(level * 1.5, 255.0) * OPAQUE).astype(np.uint8)
         picture.paste(image.fromarray(table[level]), box, image.fromarray(opacity))
     content = BytesIO()
     picture.save(content, "PNG", compress_level=1)
