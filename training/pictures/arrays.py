@@ -39,7 +39,9 @@ class ArrayPictures:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The file of each image, and its position there, from 0."""
+        """The position of each image in its file, from 0; with the file's name where there are several."""
+        if len(self._files) == 1:
+            return tuple(map(str, range(len(self._images[0]))))
         return tuple(
             f"{path.name}[{i}]"
             for path, images in zip(self._files, self._images, strict=True)

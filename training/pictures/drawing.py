@@ -13,6 +13,8 @@ from training.pictures.made_up import image_of
 
 SIDE = 96
 """Pixels to which smaller pictures are enlarged, in whole steps, and larger ones reduced."""
+GAIN = 3
+"""A third of the range of grey is as dark a difference as can be."""
 COLOURS = 128
 """Colours of a heat map."""
 
@@ -31,9 +33,9 @@ def drawn_heat(pixels: Pixels, evidence: npt.NDArray[np.float64], grid: Grid) ->
 
 
 def residual(pixels: Pixels, expected: Pixels) -> Pixels:
-    """Where a picture differs from what was expected, as black on white: (height, width, 1)."""
+    """Where a picture differs from what was expected, darker where more: (height, width, 1)."""
     difference = np.abs(pixels.astype(np.int16) - expected).max(axis=2, keepdims=True)
-    shade: Pixels = (255 - difference).astype(np.uint8)
+    shade: Pixels = (255 - np.minimum(GAIN * difference, 255)).astype(np.uint8)
     return shade
 
 

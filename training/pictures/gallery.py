@@ -18,6 +18,7 @@ STRANGEST = 10
 CELLS = (10, 16)
 """Rows and columns of the latent map; of the pictures that fall into a cell one is drawn."""
 THUMBNAIL = 32
+GROUPS = ("normal", "flagged", "anomaly")
 
 Positions = npt.NDArray[np.int64]
 
@@ -29,6 +30,8 @@ class Shown(NamedTuple):
     score: float
     p_value: float
     flagged: bool
+    surprise: float
+    """What its place among those shown rests on: the score, or the negative ELBO in nats."""
     given: str
     heat: str
     expected: str
@@ -42,7 +45,7 @@ class Placed(NamedTuple):
     top: float
     picture: str
     group: str
-    """`normal`, `flagged` or `anomaly`."""
+    """One of `GROUPS`."""
 
 
 class Gallery(NamedTuple):
@@ -102,6 +105,7 @@ def _shown(detector: Detector, scored: Scored, rows: Positions, names: tuple[str
             float(found.score[i]),
             float(found.p_value[i]),
             bool(found.anomaly[i]),
+            float(scored.scores[rows[i]]),
             drawn(pixels[i]),
             drawn(pixels[i]) if evidence is None else drawn_heat(pixels[i], evidence[i], grid),
             drawn(rebuilt[i]),
@@ -112,7 +116,7 @@ def _shown(detector: Detector, scored: Scored, rows: Positions, names: tuple[str
 
 
 def _latent_map(latent: Latent, threshold: float) -> list[Placed]:
-    """Thumbnails where the network places pictures, on two principal components; anomalies first, then flagged ones."""
+    """Thumbnails where the network places pictures, on two principal components; of a cell one of the rarest group."""
     if latent.table is None or len(latent.means) < 2:
         return []
     points, _ = plane(latent.means)
@@ -120,8 +124,8 @@ def _latent_map(latent: Latent, threshold: float) -> list[Placed]:
     inside = (np.clip(points, low, high) - low) / np.maximum(high - low, 1e-300)
     rows, columns = CELLS
     cells = np.minimum((inside * (columns, rows)).astype(np.int64), (columns - 1, rows - 1))
-    flagged = latent.scores > threshold
-    order = np.lexsort((~flagged, ~latent.anomalous))
+    group = np.where(latent.anomalous, 2, np.where(latent.scores > threshold, 1, 0))
+    order = np.argsort(np.bincount(group)[group], kind="stable")
     taken, first = np.unique(cells[order] @ (1, columns), return_index=True)
     (pixels,) = latent.table.columns.values()
     return [
@@ -129,7 +133,7 @@ def _latent_map(latent: Latent, threshold: float) -> list[Placed]:
             round(100 * (cell % columns) / columns, 2),
             round(100 * (rows - 1 - cell // columns) / rows, 2),
             drawn(pixels[row], THUMBNAIL),
-            "anomaly" if latent.anomalous[row] else "flagged" if flagged[row] else "normal",
+            GROUPS[group[row]],
         )
         for cell, row in zip(taken.tolist(), order[first].tolist(), strict=True)
     ]

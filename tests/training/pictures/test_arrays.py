@@ -101,3 +101,9 @@ def test_labels_that_do_not_fit_are_refused(tmp_path: Path) -> None:
             pictures.labels(label, normal)
     with pytest.raises(KilterError, match="arrays of images have neither columns nor folders"):
         ArrayPictures([tmp_path / "a.npy"], ["x"])
+
+
+def test_images_of_one_file_are_called_by_their_place_alone(tmp_path: Path) -> None:
+    """As they are where they are scored."""
+    np.save(tmp_path / "a.npy", IMAGES)
+    assert ArrayPictures([tmp_path / "a.npy"]).names == ("0", "1", "2", "3", "4")

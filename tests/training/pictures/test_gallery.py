@@ -59,7 +59,7 @@ def test_pictures_run_from_the_most_ordinary_to_the_strangest(made: Run) -> None
     gallery = gallery_of(made)
     assert gallery is not None
     for shown, sign in ((gallery.normal, 1), (gallery.anomalous, 1), (gallery.strange, -1), (gallery.suspicious, -1)):
-        scores = [sign * one.score for one in shown]
+        scores = [sign * one.surprise for one in shown]
         assert scores == sorted(scores)
     assert len(gallery.normal) == SHOWN
     assert {placed.group for placed in gallery.latent} == {"normal", "flagged", "anomaly"}
@@ -87,10 +87,10 @@ def test_small_pictures_are_enlarged_in_whole_steps_and_large_ones_reduced() -> 
 
 
 def test_the_difference_is_white_where_there_is_none() -> None:
-    """And black where it is largest in any channel."""
-    given = np.array([[[10, 20, 30], [0, 0, 255]]], np.uint8)
-    expected = np.array([[[10, 20, 30], [0, 0, 0]]], np.uint8)
-    assert residual(given, expected).tolist() == [[[255], [0]]]
+    """Darker where it is larger in any channel, black from a third of all shades on."""
+    given = np.array([[[10, 20, 30], [0, 0, 255], [0, 10, 3]]], np.uint8)
+    expected = np.array([[[10, 20, 30], [0, 0, 0], [0, 0, 0]]], np.uint8)
+    assert residual(given, expected).tolist() == [[[255], [0], [225]]]
 
 
 def test_a_card_speaks_of_pictures(made: Run) -> None:
