@@ -3,12 +3,13 @@
 import os
 import time
 from asyncio import get_running_loop
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, TypeVar
 
 import msgspec
+import numpy as np
 from starlette.types import Receive
 
 from service.bodies.body import JSON, MULTIPART, NDJSON, NPY, PNG, most_pictures
@@ -16,7 +17,7 @@ from service.bodies.json_body import JsonBody, LinesBody
 from service.bodies.rows import RowReader
 from service.detector import Detector, Schema, Verdicts
 from service.detector.inputs import Table, from_records
-from service.detector.picture_cells import read_cell, size_of, upright
+from service.detector.picture_cells import content_of, read_cell, size_of, upright
 from service.detector.pictures import Pixels
 from service.detector.schema import ImageColumn
 from service.judging.admission import Hold
@@ -34,7 +35,10 @@ T = TypeVar("T")
 Headers = list[tuple[bytes, bytes]]
 INLINE_BYTES = 16 * 1024
 INLINE_PIXELS = 128 * 128
-"""Bodies up to this length, of pictures with so many pixels together, are decoded at once: it takes a millisecond."""
+"""Bodies up to this length, of pictures that have so many pixels together, at their own size and at the model's, are
+decoded at once: it takes a millisecond."""
+INLINE_RESULTS = 16
+"""Answers about so many pictures are written at once; to tell regions takes longer than to write them."""
 
 
 class _Elsewhere(Exception):  # noqa: N818
@@ -55,20 +59,21 @@ class PictureReader:
         self._inline = INLINE_PIXELS
 
     def __call__(self, value: Any, column: ImageColumn) -> Pixels:
-        width, height = size_of(value, self._pixels)
+        cell = value if isinstance(value, np.ndarray) else content_of(value)
+        width, height = size_of(cell, self._pixels)
         if self._room is None:
-            self._inline -= width * height
+            self._inline -= width * height + column.width * column.height
             if self._inline < 0:
                 raise _Elsewhere
-            found = read_cell(value, column, self._pixels)
+            found = read_cell(cell, column, self._pixels)
         else:
             with self._room.take(width * height):
                 if time.monotonic() >= self._deadline:
                     raise out_of_time()
-                found = read_cell(value, column, self._pixels)
+                found = read_cell(cell, column, self._pixels)
             self._hold.add(0, found.nbytes)
         if not self.sizes:
-            self.first = value
+            self.first = cell
         self.sizes.append((width, height))
         return found
 
@@ -99,10 +104,8 @@ class PictureScoring:
         if judged is None:
             judged = await self._engine.judge(serving, tables, reasons, notes, size=0, receive=receive)
         if not drawn:
-            found = picture_answer(serving.detector, judged, sent, asked.reasons)
-            if asked.back == NDJSON:
-                return msgspec.json.Encoder().encode_lines(found.results), []
-            return msgspec.json.encode(found), []
+            write = partial(_written, serving.detector, judged, sent, asked)
+            return (write() if len(sent.sizes) <= INLINE_RESULTS else await self._engine.run(write)), []
         made = await self._queued(deadline, partial(self._draw, serving.detector, judged[0], sent, deadline))
         return made, _verdict(judged[0])
 
@@ -172,6 +175,12 @@ class PictureScoring:
             if time.monotonic() >= deadline:
                 raise out_of_time()
             return heatmap(upright(sent.first, column, self._max_pixels), evidence[0], grid)
+
+
+def _written(detector: Detector, judged: Sequence[Verdicts], sent: Sent, asked: Asked) -> bytes:
+    """The answer in JSON, or in lines of it."""
+    found = picture_answer(detector, judged, sent, asked.reasons)
+    return msgspec.json.Encoder().encode_lines(found.results) if asked.back == NDJSON else msgspec.json.encode(found)
 
 
 def _verdict(verdicts: Verdicts) -> Headers:

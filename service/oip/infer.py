@@ -52,9 +52,10 @@ class InferEndpoint:
         try:
             content = await self._intake.read(scope, receive, hold)
             small = len(content) <= INLINE_BYTES
-            if small:
-                work = self._read(detector, content, stated)
-                work = work._replace(tables=list(work.tables))
+            if small and detector.schema.image is None:
+                work = self._whole(detector, content, stated)
+            elif detector.schema.image is not None:  # a few bytes may be many small pictures, each to be enlarged
+                work = await self._engine.run(self._whole, detector, content, stated)
             else:
                 work = await self._engine.run(self._read, detector, content, stated)
             judged = (
@@ -80,6 +81,10 @@ class InferEndpoint:
         finally:
             hold.release()
         await _send(send, content, json_length, coding)
+
+    def _whole(self, detector: Detector, content: bytes, stated: str) -> Work:
+        work = self._read(detector, content, stated)
+        return work._replace(tables=list(work.tables))
 
     def _read(self, detector: Detector, content: bytes, stated: str) -> Work:
         request, inputs = parse(content, stated, self._max_records)

@@ -1,6 +1,8 @@
 """What comes as a picture's file is a picture, or a PictureError that says what is accepted."""
 
 import struct
+import subprocess
+import sys
 import zlib
 from io import BytesIO
 
@@ -278,3 +280,10 @@ def test_damage_of_any_kind_gives_a_picture_or_a_picture_error(data: st.DataObje
     assert not told or accepted(1_000_000) in told
     assert found.shape == GREY.shape
     assert found.dtype == np.uint8
+
+
+def test_without_pillow_it_is_named() -> None:
+    """With the extra that brings it."""
+    code = "import sys; sys.modules['PIL'] = None; from service.detector.decoding import library; library()"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert "KilterError: pictures need Pillow: pip install 'kilter[images]'" in done.stderr
