@@ -34,6 +34,8 @@ _TIFF_KEPT = frozenset(
     {256, 257, 258, 259, 262, 266, 273, 277, 278, 279, 284, 292, 293, 317, 320, *range(322, 326), 338, 339, 347}
 ) | {529, 530, 531, 532}
 """Tags that a decoder needs."""
+_TIFF_SINGLE = frozenset({256, 257, 259, 262, 266, 277, 278, 284, 292, 293, 317, 322, 323})
+"""Those that have one value."""
 _TIFF_COMPRESSIONS = {1, 2, 3, 4, 5, 7, 8, 32773, 32946}
 """None, three of fax machines, LZW, JPEG, Deflate, PackBits, Deflate under its old number."""
 _TIFF_BYTES = 1 << 18
@@ -154,6 +156,9 @@ def _tiff(content: bytes) -> Picture:
     kept = [entry for entry in found.entries if entry.tag in _TIFF_KEPT]
     if sum(entry.size for entry in kept) > _TIFF_BYTES:
         raise ValueError("its tags are longer than those of any picture")
+    for entry in kept:
+        if entry.place + entry.size > len(content) or (entry.tag in _TIFF_SINGLE and entry.values != 1):
+            raise ValueError(f"its tag {entry.tag} is not what it must be")
     # A directory of their own, at the end: where values stand in the file is told from its start.
     start = len(content) + len(content) % 2
     anew = b"".join(

@@ -6,6 +6,8 @@ extra `images`, imported when the first picture comes.
 """
 
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from importlib import import_module
 from io import BytesIO
@@ -36,20 +38,27 @@ def accepted(pixels: int = PIXELS) -> str:
 def decode(content: bytes, pixels: int = PIXELS) -> "Image.Image":
     """The picture in a file, upright, in whatever mode it has. Raises PictureError if it is none that is accepted."""
     found = checked(content, pixels)
-    try:
+    with refusing(pixels):
         picture: Image.Image = library().open(BytesIO(found.content), formats=[found.format])
-        agrees = picture.size == (found.width, found.height) and getattr(picture, "n_frames", 1) == 1
-        if agrees:
-            picture.load()
+        if picture.size != (found.width, found.height) or getattr(picture, "n_frames", 1) != 1:
+            raise ValueError("it contradicts itself")
+        picture.load()
+        method = _TURNS.get(found.orientation)
+        return picture if method is None else picture.transpose(library().Transpose(method))
+
+
+@contextmanager
+def refusing(pixels: int = PIXELS) -> Iterator[None]:
+    """Turn whatever is raised in here, by a decoder or about what it gave, into a PictureError."""
+    try:
+        yield
+    except KilterError:
+        raise
     except MemoryError:
         raise PictureError(f"the picture needs more memory than there is; {accepted(pixels)}") from None
     except Exception as error:  # a decoder raises whatever it runs into
         reason = str(error).partition("\n")[0][:100] or type(error).__name__
         raise PictureError(f"the picture cannot be decoded ({reason}); {accepted(pixels)}") from error
-    if not agrees:
-        raise PictureError(f"the picture contradicts itself; {accepted(pixels)}")
-    method = _TURNS.get(found.orientation)
-    return picture if method is None else picture.transpose(library().Transpose(method))
 
 
 def size_of(content: bytes, pixels: int = PIXELS) -> tuple[int, int]:

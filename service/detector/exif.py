@@ -18,10 +18,14 @@ class Entry(NamedTuple):
     tag: int
     raw: bytes
     """All twelve bytes."""
+    values: int
+    """How many it has."""
     size: int
-    """Bytes of its values."""
+    """Bytes of these."""
     first: int
-    """Its first value, if that is a whole number without a sign and stands in the entry itself; else 0."""
+    """The first of them, if that is a whole number without a sign and stands in the entry itself; else 0."""
+    place: int
+    """Where they stand, if not in the entry itself; else 0."""
 
 
 class Directory(NamedTuple):
@@ -46,7 +50,8 @@ def directory(content: bytes, order: str, at: int) -> Directory:
         short = {1: "B", 3: "H", 4: "I"}.get(kind, "")
         size = _SIZES.get(kind, 1) * values
         first = int(struct.unpack_from(order + short, content, place + 8)[0]) if short and 0 < size <= 4 else 0
-        entries.append(Entry(tag, content[place : place + 12], size, first))
+        offset = int(struct.unpack_from(f"{order}I", content, place + 8)[0]) if size > 4 else 0
+        entries.append(Entry(tag, content[place : place + 12], values, size, first, offset))
     return Directory(entries, *struct.unpack_from(f"{order}I", content, at + 2 + 12 * count))
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from service.detector.decoding import PIXELS, accepted, decode, library
+from service.detector.decoding import PIXELS, accepted, decode, library, refusing
 from service.detector.errors import PictureError
 from service.detector.schema import ImageColumn
 
@@ -29,12 +29,16 @@ _CHANNELS = (1, 2, 3, 4)
 
 def read_picture(content: bytes, column: ImageColumn, pixels: int = PIXELS) -> Pixels:
     """The picture in a file as uint8 (height, width, channels). Raises PictureError, which says what is accepted."""
-    return _fitted(_flat(decode(content, pixels), column, column.channels), column)
+    picture = decode(content, pixels)
+    with refusing(pixels):
+        return _fitted(_flat(picture, column, column.channels), column)
 
 
 def upright(content: bytes, column: ImageColumn, pixels: int = PIXELS) -> "Image.Image":
     """The picture in a file at its own size, in RGB. Raises PictureError."""
-    return _flat(decode(content, pixels), column, 3)
+    picture = decode(content, pixels)
+    with refusing(pixels):
+        return _flat(picture, column, 3)
 
 
 def upright_array(array: npt.NDArray[Any], column: ImageColumn, pixels: int = PIXELS) -> "Image.Image":
