@@ -12,7 +12,7 @@ from service.detector.errors import ArtifactError
 Floats = npt.NDArray[np.float64]
 LEVEL = 1.0
 """Evidence beyond nearly all of what is normal at a place."""
-CORE = 0.25
+CORE = 0.6
 """A region is where the evidence is at least this part of the strongest: what is around it is its halo."""
 
 
@@ -50,10 +50,11 @@ def grid_of(network: Mapping[str, Any]) -> Grid:
 
 
 def regions(evidence: Floats, grid: Grid, width: int, height: int, limit: int) -> list[Region]:
-    """Up to `limit` regions of a picture of that size in pixels, strongest first.
+    """Up to `limit` regions of a picture of that size in pixels, that with the strongest evidence first.
 
-    `evidence`, (rows * columns), is in units of which 1 is beyond nearly all that is normal. Where no place reaches
-    that, the strongest ones are told all the same.
+    A faint one that is spread over much of the picture may have the larger share. `evidence`, (rows * columns), is in
+    units of which 1 is beyond nearly all that is normal; where no place reaches that, the strongest ones are told all
+    the same.
     """
     cells = evidence.reshape(grid)
     peak = float(cells.max())
@@ -62,13 +63,14 @@ def regions(evidence: Floats, grid: Grid, width: int, height: int, limit: int) -
     level = min(LEVEL, peak / 2)
     total = float(cells[cells >= level].sum())
     found = []
-    for part in _connected(cells >= max(level, CORE * peak)):
+    parts = _connected(cells >= max(level, CORE * peak))
+    for part in sorted(parts, key=lambda part: (-max(cells[cell] for cell in part), part))[:limit]:
         rows, columns = zip(*part, strict=True)
         left, top = min(columns) * width // grid.columns, min(rows) * height // grid.rows
         right, bottom = -(-(max(columns) + 1) * width // grid.columns), -(-(max(rows) + 1) * height // grid.rows)
         share = sum(float(cells[cell]) for cell in part) / total
         found.append(Region(Box(left, top, right - left, bottom - top), round(share, 4)))
-    return sorted(found, key=lambda region: -region.share)[:limit]
+    return found
 
 
 def _connected(marked: npt.NDArray[np.bool_]) -> list[list[tuple[int, int]]]:
