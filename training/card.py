@@ -140,13 +140,20 @@ def _limits(manifest: Manifest) -> str:
 
 
 def _privacy(manifest: Manifest) -> str:
+    kept = "No memory of training records is part of the score."
     memory = (manifest.network.get("neighbours") or {}).get("inputs")
-    kept = (
-        f"A memory of {memory['core'] + memory['suspects']:,} training rows, or centroids of them, is part of the "
-        "score and of the artifact: treat the artifact like the training data. `--score elbo` leaves the memory out."
-        if memory
-        else "No memory of training records is part of the score."
-    )
+    pictures = (manifest.network.get("memory") or {}).get("rows")
+    if memory:
+        kept = (
+            f"A memory of {memory['core'] + memory['suspects']:,} training rows, or centroids of them, is part of the "
+            "score and of the artifact: treat the artifact like the training data. `--score elbo` leaves the memory "
+            "out."
+        )
+    elif pictures:
+        kept = (
+            f"A memory of {pictures:,} training pictures, reduced, is part of the score and of the artifact: treat the "
+            "artifact like the training data."
+        )
     held = subject_of(manifest.schema).held
     return f"## Privacy\n\n{kept} {held} No privacy guarantee in the mathematical sense is given."
 

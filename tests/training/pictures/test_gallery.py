@@ -1,10 +1,12 @@
 """Tests of the report and the model card of an image model: what is shown of pictures, and that it stays small."""
 
 import base64
+import dataclasses
 import io
 import re
 from collections.abc import Iterator
 
+import msgspec
 import numpy as np
 import pytest
 from PIL import Image
@@ -101,3 +103,7 @@ def test_a_card_speaks_of_pictures(made: Run) -> None:
     assert "near-duplicates stand on both sides" in card
     for absent in ("columns", "levels"):
         assert absent not in card
+    assert "No memory of training records" in card
+    manifest = msgspec.structs.replace(made.manifest, network={"kind": "cells", "memory": {"rows": 1200}})
+    card = " ".join(model_card(dataclasses.replace(made, manifest=manifest)).split())
+    assert "A memory of 1,200 training pictures, reduced, is part of the score" in card
