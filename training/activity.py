@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from service.detector.networks.tabular import TabularVAE, known
+from training.networks import Network, device_of
 
 ROWS = 4_000
 """Most rows on which a figure is taken."""
@@ -32,11 +32,11 @@ class Activity(NamedTuple):
         return min(self.active) == 0 or sum(self.kl) < LEAST_KL
 
 
-def activity(network: TabularVAE, x: Matrix) -> Activity:
+def activity(network: Network, x: Matrix) -> Activity:
     """How the latent space is used over encoded rows, (n, features)."""
-    rows = sample(x).to(network.order.device)
+    rows = sample(x).to(device_of(network))
     with torch.no_grad():
-        posterior = network.encode(network.dense(rows), known(rows))
+        posterior = network.posterior(rows)
         active = (posterior.mean.var(1, correction=0) > ACTIVE).sum(-1)
         kl = posterior.kl_by_dimension().mean(1).sort(-1, descending=True).values.mean(0)
     return Activity(tuple(active.tolist()), tuple(round(nats, 6) for nats in kl.tolist()))

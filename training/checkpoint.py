@@ -14,6 +14,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from service.detector.errors import KilterError
+from service.detector.networks.image import ImageShape
 from service.detector.networks.tabular import TabularShape
 from training.config import FitConfig
 from training.history import Epoch
@@ -24,7 +25,9 @@ if TYPE_CHECKING:
 _HEAD = ("step", "best_step", "since")
 
 
-def fingerprint(x: npt.NDArray[np.float32], shape: TabularShape, config: FitConfig, seed: int, device: str) -> str:
+def fingerprint(
+    x: npt.NDArray[np.float32], shape: TabularShape | ImageShape, config: FitConfig, seed: int, device: str
+) -> str:
     """A digest of all that decides a fit: only a fit with the same one is taken up again."""
     digest = hashlib.sha256(np.ascontiguousarray(x).tobytes())
     digest.update(msgspec.json.encode([shape, config, seed, device, str(torch.__version__)]))

@@ -22,7 +22,8 @@ class FitConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Gaussians in the mixture of each numeric feature; 3 if not given, 1 for more than 200 features."""
     steps: int = 900
     """Upper bound: fitting stops earlier when the held-out ELBO no longer improves."""
-    batch_rows: int = 128
+    batch_rows: int | None = None
+    """Rows of a step: 128 if not given, 64 of pictures."""
     learning_rate: float = 2e-3
     weight_decay: float = 1e-2
     warm_up: float = 0.3

@@ -7,9 +7,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from service.detector.networks.tabular import TabularVAE
 from training.activity import activity, sample
 from training.history import Epoch
+from training.networks import Network, device_of
 from training.remedy import Remedy
 
 GAP = 0.1
@@ -49,7 +49,7 @@ class Diagnosis(msgspec.Struct, frozen=True):
 
 
 def diagnose(
-    network: TabularVAE, history: Sequence[Epoch], steps: int, fitted: Matrix, new: Matrix, remedy: Remedy | None
+    network: Network, history: Sequence[Epoch], steps: int, fitted: Matrix, new: Matrix, remedy: Remedy | None
 ) -> Diagnosis:
     """Diagnose a fit from its history, at most `steps` long, the encoded rows that it saw and rows that it did not."""
     columns = network.shape.columns
@@ -96,9 +96,9 @@ def diagnose(
     )
 
 
-def _elbo(network: TabularVAE, x: Matrix) -> npt.NDArray[np.float64]:
+def _elbo(network: Network, x: Matrix) -> npt.NDArray[np.float64]:
     """The ELBO of a sample of rows, each (n,)."""
     with torch.no_grad():
-        reconstruction, kl, *_ = network(sample(x).to(network.order.device))
+        reconstruction, kl, *_ = network(sample(x).to(device_of(network)))
     elbo: npt.NDArray[np.float64] = -(reconstruction + kl).double().cpu().numpy()
     return elbo

@@ -11,19 +11,21 @@ import torch
 from torch import Tensor
 
 from service.detector.errors import KilterError
-from service.detector.networks.tabular import TabularShape, TabularVAE, known
-from service.detector.schema import CategoricalColumn, Schema
+from service.detector.networks.image import ImageVAE
+from service.detector.networks.tabular import Posterior, TabularVAE, known
+from service.detector.schema import Schema
 from training.checkpoint import Checkpoint, fingerprint
 from training.config import FitConfig
 from training.history import Epoch
+from training.networks import Network, begin, surprise, values
 
 FOLDS = 5
 """Each member of the network is blind to one fold of this many."""
 UNMASKED = 0.3
 """Share of the records of a batch that are shown whole; of each other one a share drawn from U(0, MASKED) is hidden."""
 MASKED = 0.8
-MIXTURE_FEATURES = 200
-"""More features than these have one Gaussian each: a mixture would take too long."""
+BATCH_ROWS = {False: 128, True: 64}
+"""Rows of a step, of a table and of pictures."""
 HELD_OUT_ROWS = 1024
 """Most rows of a fold on which the held-out ELBO is taken."""
 
@@ -32,7 +34,7 @@ HELD_OUT_ROWS = 1024
 class State:
     """All of a fit that changes; what a checkpoint holds."""
 
-    network: TabularVAE
+    network: Network
     optimiser: torch.optim.AdamW
     generator: torch.Generator
     step: int = 0
@@ -41,53 +43,6 @@ class State:
     best: dict[str, Tensor] = field(default_factory=dict)
     since: list[float] = field(default_factory=lambda: [0.0, 0.0, 0.0])
     """Sums of loss, reconstruction and KL since the last evaluation."""
-
-
-def latent_size(features: int) -> int:
-    """Dimensions of the latent space for a number of features."""
-    return min(max(2 * round(math.sqrt(features)) + 2, 3), 32)
-
-
-def shape_of(schema: Schema, config: FitConfig) -> TabularShape:
-    """The network's shape for a schema."""
-    features = schema.features()
-    return TabularShape(
-        features,
-        len(schema.columns),
-        config.members,
-        config.hidden,
-        config.latent or latent_size(len(features)),
-        config.components or (3 if len(features) <= MIXTURE_FEATURES else 1),
-    )
-
-
-def set_priors(network: TabularVAE, schema: Schema) -> None:
-    """Set the probabilities of what training rarely or never saw.
-
-    A flag's probability stays 1 / (n + 2) away from 0 and 1, and a missing value has (m + 1) / (n + 2): Laplace's rule
-    of succession. An unseen level has the Good-Turing estimate, the share of levels seen once.
-    """
-    total = schema.rows + 2
-    network.flag_floor.fill_(1 / total)
-    network.missing.copy_(torch.tensor([(column.missing + 1) / total for column in schema.columns]))
-    unseen = [1e-6] * len(network.level)
-    for i, feature in enumerate(network.level.tolist()):
-        column = schema.columns[network.shape.features[feature].column]
-        if isinstance(column, CategoricalColumn):
-            once = sum(count == 1 for count in column.counts)
-            unseen[i] = min((once + 1) / total, 0.5)
-    network.unseen.copy_(torch.tensor(unseen))
-
-
-def set_start(network: TabularVAE, rows: Tensor) -> None:
-    """Let the network start from how often each flag and each level occurs in the rows, (n, features)."""
-    dense = network.dense(rows)
-    flags, slots = len(network.flag), len(network.slot_code)
-    first = dense.shape[1] - flags - slots
-    share = (torch.cat([(dense[:, first : first + flags] + 1) / 2, dense[:, first + flags :]], 1).sum(0) + 1) / (
-        len(rows) + 2
-    )
-    network.start_at(share[:flags], share[flags:])
 
 
 def fit(
@@ -99,23 +54,18 @@ def fit(
     device: str = "cpu",
     checkpoint: Path | None = None,
     progress: Callable[[int, int, Epoch | None], None] = lambda step, steps, epoch: None,
-) -> tuple[TabularVAE, list[Epoch]]:
+) -> tuple[Network, list[Epoch]]:
     """Fit a network to the encoded rows x, float32 (n, features), and return it with its history.
 
     The same seed, data, device and number of threads give the same weights; so does a fit that was interrupted and
     taken up again from `checkpoint`. `progress` is called after each step, with an `Epoch` at each evaluation.
     """
     torch.set_num_threads(config.threads)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        network = TabularVAE(shape_of(schema, config))
-    set_priors(network, schema)
-    set_start(network, torch.from_numpy(x))
-    network.to(device)
+    network = begin(x, schema, config, seed).to(device)
     rows = torch.from_numpy(x).to(device)
     generator = torch.Generator(device).manual_seed(seed)
-    decayed = [p for p in network.parameters() if p.shape[1] > 1]
-    plain = [p for p in network.parameters() if p.shape[1] == 1]
+    decayed = [p for p in network.parameters() if p.dim() > 1 and p.shape[1] > 1]
+    plain = [p for p in network.parameters() if not (p.dim() > 1 and p.shape[1] > 1)]
     groups = [{"params": decayed, "weight_decay": config.weight_decay}, {"params": plain, "weight_decay": 0.0}]
     state = State(network, torch.optim.AdamW(groups, lr=config.learning_rate, betas=(0.9, 0.99), fused=True), generator)
     seen, held_out = folds(len(x), config.members, seed)
@@ -162,23 +112,22 @@ def learning_rate(step: int, config: FitConfig) -> float:
 def train_step(state: State, rows: Tensor, seen: list[npt.NDArray[np.int64]], config: FitConfig) -> None:
     """One step of AdamW on a batch for each member."""
     network, generator = state.network, state.generator
-    size = min(config.batch_rows, min(map(len, seen)))
+    size = min(config.batch_rows or BATCH_ROWS[isinstance(network, ImageVAE)], min(map(len, seen)))
     picked = [
         torch.from_numpy(part)[torch.randint(len(part), (size,), generator=generator, device=rows.device).cpu()]
         for part in seen
     ]
     x = rows[torch.stack(picked).to(rows.device)]
     beta = min(1.0, (state.step + 1) / max(config.warm_up * config.steps, 1.0))
-    observed = known(x)
-    posterior = network.encode(network.dense(x), observed * shown(network, x.shape[:2], generator))
+    posterior = look(network, x, generator)
     noise = torch.randn(posterior.mean.shape, generator=generator, device=rows.device)
-    p = network.decode(posterior.mean + noise * (0.5 * posterior.log_variance).exp())
-    reconstruction = network.surprise(x, p).sum(-1).mean(-1)
+    z = posterior.mean + noise * (0.5 * posterior.log_variance).exp()
+    reconstruction = surprise(network, x, z).sum(-1).mean(-1)
     kl = posterior.kl_by_dimension().mean(1)
     # A dimension's first nats are free, so that it is used before it has to pay (Kingma et al., 2016).
     loss = reconstruction + beta * kl.clamp(min=config.free_bits).sum(-1)
     state.optimiser.zero_grad(set_to_none=True)
-    (loss.sum() / math.sqrt(len(network.shape.features))).backward()  # type: ignore[no-untyped-call]
+    (loss.sum() / math.sqrt(values(network))).backward()  # type: ignore[no-untyped-call]
     torch.nn.utils.clip_grad_norm_(network.parameters(), config.clip_norm)
     for group in state.optimiser.param_groups:
         group["lr"] = learning_rate(state.step, config)
@@ -186,6 +135,13 @@ def train_step(state: State, rows: Tensor, seen: list[npt.NDArray[np.int64]], co
     state.step += 1
     for i, term in enumerate((loss, reconstruction, kl.sum(-1))):
         state.since[i] += float(term.detach().mean())
+
+
+def look(network: Network, x: Tensor, generator: torch.Generator) -> Posterior:
+    """The posterior of a batch, (members, n, features), as training shows it: records of a table in part."""
+    if isinstance(network, ImageVAE):
+        return network.posterior(x)
+    return network.encode(network.dense(x), known(x) * shown(network, x.shape[:2], generator))
 
 
 def shown(network: TabularVAE, size: torch.Size, generator: torch.Generator) -> Tensor:
@@ -204,9 +160,9 @@ def evaluate(state: State, rows: Tensor, held_out: list[npt.NDArray[np.int64]]) 
     size = min(HELD_OUT_ROWS, min(map(len, held_out)))
     with torch.no_grad():
         x = rows[torch.from_numpy(np.stack([part[:size] for part in held_out])).to(rows.device)]
-        posterior = network.encode(network.dense(x), known(x))
-        surprise = network.surprise(x, network.decode(posterior.mean))
-        elbo = -(network.column_terms(x, surprise).sum(-1) + posterior.kl()).mean()
+        posterior = network.posterior(x)
+        terms = network.column_terms(x, surprise(network, x, posterior.mean))
+        elbo = -(terms.sum(-1) + posterior.kl()).mean()
     steps = state.step - (state.history[-1].step if state.history else 0)
     loss, reconstruction, kl = (total / steps for total in state.since)
     epoch = Epoch(state.step, loss, reconstruction, kl, float(elbo))

@@ -6,17 +6,23 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from service.detector.artifact import Programs
 from service.detector.calibration import Calibration
 from service.detector.encode import Encoder
+from service.detector.networks.image import ImageVAE
 from service.detector.networks.scored import ScoredTabular
-from service.detector.runtime import OnnxProgram, pick_device
+from service.detector.networks.scored_image import ScoredImage
+from service.detector.runtime import OnnxProgram, pick_device, rows_per_call
+from service.detector.schema import Schema
 from service.detector.scorer import Scorer
 from training.config import TrainConfig
 from training.data import Data
 from training.export import export
 from training.history import Epoch
+from training.image_scoring import build_image_program
+from training.networks import Network
 from training.remedy import Remedy, fit_or_remedy
 from training.rows import take
 from training.scoring import build_program
@@ -33,7 +39,7 @@ class Fitted:
 
     scorer: Scorer
     thresholds: Calibrated
-    module: ScoredTabular
+    module: ScoredTabular | ScoredImage
     programs: Programs
     history: list[Epoch]
     remedy: Remedy | None
@@ -64,10 +70,18 @@ def fit_model(
     network, history, remedy = fit_or_remedy(
         x, schema, config.fit, seed=config.seed, device=device, checkpoint=checkpoint, progress=progress
     )
-    module = build_program(network.cpu(), x, schema, config.score, config.memory_rows, config.seed)
+    module = _program(network.cpu(), x, schema, config)
     began = time.process_time()
     programs = export(module, x.shape[1])
     export_cpu_s = time.process_time() - began
-    scorer = Scorer(schema, OnnxProgram(*programs, x.shape[1]))
+    scorer = Scorer(schema, OnnxProgram(*programs, x.shape[1], rows_per_call(schema)))
     thresholds = thresholds_of_fit(data, config, parts, scorer, DIGITS)
     return Fitted(scorer, thresholds, module, programs, history, remedy, parts, export_cpu_s)
+
+
+def _program(
+    network: Network, x: npt.NDArray[np.float32], schema: Schema, config: TrainConfig
+) -> ScoredTabular | ScoredImage:
+    if isinstance(network, ImageVAE):
+        return build_image_program(network, x, config.score, config.memory_rows, config.seed)
+    return build_program(network, x, schema, config.score, config.memory_rows, config.seed)

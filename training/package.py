@@ -13,8 +13,8 @@ import service
 from service.detector import artifact
 from service.detector.detector import Detector
 from service.detector.inputs import Table
+from service.detector.networks.image import ImageVAE
 from service.detector.networks.names import UNITS
-from service.detector.networks.tabular import known
 from training import calibrate
 from training.card import model_card
 from training.checkup import check_up
@@ -23,15 +23,20 @@ from training.data import Data
 from training.evaluate import evaluate
 from training.evaluation import Evaluation
 from training.model import DIGITS, Fitted
+from training.pictures.prior import samples
 from training.probes import make_probes
 from training.provenance import described
 from training.reference import reference_tensors
 from training.report import report
 from training.rows import take
-from training.run import Latent, Run, Scored
+from training.run import Latent, Pictured, Run, Scored
 
 TOLERANCE = 1e-4
 LATENT_ROWS = 2_000
+LATENT_PICTURES = 500
+"""Most rows that are drawn of the latent space; of pictures, which are encoded all at once, half of them anomalies."""
+SAMPLES = 12
+"""Draws from the prior of an image model."""
 LIBRARIES = ("numpy", "onnx", "onnxruntime", "onnxscript", "polars", "safetensors", "scikit-learn", "torch")
 
 
@@ -120,6 +125,7 @@ def _run(data: Data, fitted: Fitted, config: TrainConfig, detector: Detector) ->
         anomalies=_scored(detector, data.table, anomalous) if len(anomalous) else None,
         latent=_latent(data, fitted, rows, is_anomaly),
         notes=notes,
+        pictured=_pictured(data, fitted, config, _scored(detector, data.table, judged), fresh=bool(len(held))),
         **checkup._asdict(),
     )
 
@@ -135,10 +141,24 @@ def _latent(
     """The latent means of a sample of the judged rows."""
     if not len(rows):
         return None
-    picked = np.sort(np.random.default_rng(0).permutation(len(rows))[:LATENT_ROWS])
+    order = np.random.default_rng(0).permutation(len(rows))
+    if data.draft.image is None:
+        picked = np.sort(order[:LATENT_ROWS])
+    else:
+        parts = (order[is_anomaly[order] == odd][: LATENT_PICTURES // 2] for odd in (False, True))
+        picked = np.sort(np.concatenate([*parts]))
     table = take(data.table, rows[picked])
     x = torch.from_numpy(fitted.scorer.encoder.encode(table))
     network = fitted.module.network
     with torch.no_grad():
-        means = network.encode(network.dense(x), known(x)).mean[0]
-    return Latent(means.double().numpy(), fitted.scorer.score(table).score, is_anomaly[picked])
+        means = network.posterior(x).mean[0]
+    shown = table if data.draft.image is not None else None
+    return Latent(means.double().numpy(), fitted.scorer.score(table).score, is_anomaly[picked], shown)
+
+
+def _pictured(data: Data, fitted: Fitted, config: TrainConfig, normal: Scored, *, fresh: bool) -> Pictured | None:
+    """What the report of an image model shows besides."""
+    network = fitted.module.network
+    if not isinstance(network, ImageVAE):
+        return None
+    return Pictured(data.names, normal, fresh, samples(network, SAMPLES, config.seed))

@@ -9,13 +9,14 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from service.detector.networks.tabular import TabularVAE, known
+from service.detector.networks.tabular import TabularVAE
 from service.detector.schema import Schema
 from training.activity import activity
 from training.config import FitConfig
 from training.dependence import dependence
 from training.fit import HELD_OUT_ROWS, fit, folds
 from training.history import Epoch
+from training.networks import Network, device_of, surprise
 
 FREE_BITS = 0.1
 WARM_UP = 0.6
@@ -71,7 +72,7 @@ class Remedy(msgspec.Struct, frozen=True):
 class Outcome(NamedTuple):
     """The fit that was kept, and what was done if the first one had collapsed."""
 
-    network: TabularVAE
+    network: Network
     history: list[Epoch]
     remedy: Remedy | None
 
@@ -92,7 +93,7 @@ def fit_or_remedy(
     that each member did not see, with z drawn: at the posterior mean it is no bound, and favours free bits.
     """
     network, history = fit(x, schema, config, seed=seed, device=device, checkpoint=checkpoint, progress=progress)
-    if not activity(network, x).collapsed:
+    if not isinstance(network, TabularVAE) or not activity(network, x).collapsed:
         return Outcome(network, history, None)
     found = dependence(x, network.shape.features)
     if found is None:
@@ -112,19 +113,19 @@ def fit_or_remedy(
     return Outcome(other, after, remedy) if remedy.helped else Outcome(network, history, remedy)
 
 
-def held_out_elbo(network: TabularVAE, x: Matrix, seed: int) -> float:
+def held_out_elbo(network: Network, x: Matrix, seed: int) -> float:
     """Mean ELBO over the members and the fitting rows, x of shape (n, features), to which each is blind; z is drawn."""
     held_out = folds(len(x), network.shape.members, seed)[1]
     size = min(HELD_OUT_ROWS, min(map(len, held_out)))
-    device = network.order.device
+    device = device_of(network)
     generator = torch.Generator(device).manual_seed(seed)
     rows = torch.from_numpy(x[np.stack([part[:size] for part in held_out])]).to(device)
     total = 0.0
     with torch.no_grad():
-        posterior = network.encode(network.dense(rows), known(rows))
+        posterior = network.posterior(rows)
         for _ in range(DRAWS):
             noise = torch.randn(posterior.mean.shape, generator=generator, device=device)
             z = posterior.mean + noise * (0.5 * posterior.log_variance).exp()
-            terms = network.column_terms(rows, network.surprise(rows, network.decode(z)))
+            terms = network.column_terms(rows, surprise(network, rows, z))
             total -= float((terms.sum(-1) + posterior.kl()).mean())
     return total / DRAWS

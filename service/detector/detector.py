@@ -16,7 +16,7 @@ from service.detector.rates import at_rate
 from service.detector.reasons import Reason
 from service.detector.reference import Reference, reference_of
 from service.detector.regions import Region, grid_of, regions
-from service.detector.runtime import OnnxProgram, Program, TorchProgram, pick_device
+from service.detector.runtime import OnnxProgram, Program, TorchProgram, pick_device, rows_per_call
 from service.detector.schema import Schema
 from service.detector.scorer import Scorer, Scores
 from service.detector.store import resolve
@@ -168,9 +168,11 @@ def load(path: str | Path, device: str = "cpu") -> Detector:
     place = pick_device(device)
     try:
         program: Program = (
-            OnnxProgram(*found.programs, found.manifest.schema.width)
+            OnnxProgram(*found.programs, found.manifest.schema.width, rows_per_call(found.manifest.schema))
             if place == "cpu"
-            else TorchProgram(found.manifest.network, found.network_tensors, place)
+            else TorchProgram(
+                found.manifest.network, found.network_tensors, place, rows_per_call(found.manifest.schema)
+            )
         )
         common, groups = thresholds_of(found)
         reference = reference_of(found.manifest.schema, found.tensors)

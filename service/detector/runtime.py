@@ -22,6 +22,7 @@ import onnxruntime as ort
 
 from service.detector.errors import ArtifactError, KilterError
 from service.detector.networks import build
+from service.detector.schema import Schema
 
 SCORE = ("score",)
 DETAIL = ("reconstruction", "kl", "terms", "expected")
@@ -30,6 +31,10 @@ DRIVERS = (Path("/dev/nvidiactl"), Path("/dev/dxg"), Path("/dev/kfd"))
 """Where a GPU's driver shows: without one, torch, which takes seconds to import, need not be asked."""
 CHUNK = 1024
 """Rows per call: larger batches go faster in pieces that stay in the cache."""
+PIXELS = 65_536
+"""Values per call where a row is a picture, whose comparison with others takes many times its own memory."""
+GPU_CHUNKS = 64
+"""A GPU takes so many times more rows at once."""
 
 Matrix = npt.NDArray[np.float32]
 
@@ -48,7 +53,9 @@ class OnnxProgram:
 
     device = "cpu"
 
-    def __init__(self, score: bytes, detail: bytes, features: int) -> None:
+    def __init__(self, score: bytes, detail: bytes, features: int, rows: int = CHUNK) -> None:
+        """Programs over so many features, run on so many rows at a time."""
+        self._rows = rows
         self._sessions = {
             name: session
             for content, names in ((score, SCORE), (detail, DETAIL))
@@ -59,11 +66,11 @@ class OnnxProgram:
     def run(self, x: Matrix, outputs: Sequence[str]) -> list[npt.NDArray[np.float64]]:
         if len(x) == 0:  # a reshape in the program cannot tell the sizes of nothing
             return [out[:0] for out in self._chunk(np.zeros((1, x.shape[1]), np.float32), outputs)]
-        if len(x) <= CHUNK and len(outputs) == 1 and outputs[0] == "score":
+        if len(x) <= self._rows and len(outputs) == 1 and outputs[0] == "score":
             return [self._sessions["score"].run(SCORE, {"x": x})[0].astype(np.float64)]
-        if len(x) <= CHUNK:
+        if len(x) <= self._rows:
             return self._chunk(x, outputs)
-        chunks = [self._chunk(x[i : i + CHUNK], outputs) for i in range(0, len(x), CHUNK)]
+        chunks = [self._chunk(x[i : i + self._rows], outputs) for i in range(0, len(x), self._rows)]
         return [np.concatenate(parts) for parts in zip(*chunks, strict=True)]
 
     def _chunk(self, x: Matrix, outputs: Sequence[str]) -> list[npt.NDArray[np.float64]]:
@@ -97,11 +104,12 @@ def _session(program: bytes, features: int, outputs: Sequence[str]) -> ort.Infer
 class TorchProgram:
     """The torch network itself, rebuilt from its shape and tensors; needs the extra `gpu`."""
 
-    CHUNK = 65_536
-
-    def __init__(self, network: Mapping[str, Any], tensors: Mapping[str, npt.NDArray[Any]], device: str) -> None:
+    def __init__(
+        self, network: Mapping[str, Any], tensors: Mapping[str, npt.NDArray[Any]], device: str, rows: int = CHUNK
+    ) -> None:
         import torch
 
+        self._rows = rows * GPU_CHUNKS
         self.device = device
         self._torch = torch
         self._network = build(network)
@@ -111,11 +119,16 @@ class TorchProgram:
     def run(self, x: Matrix, outputs: Sequence[str]) -> list[npt.NDArray[np.float64]]:
         parts = []
         with self._torch.inference_mode():
-            for i in range(0, max(len(x), 1), self.CHUNK):
-                rows = self._torch.from_numpy(x[i : i + self.CHUNK]).to(self.device)
+            for i in range(0, max(len(x), 1), self._rows):
+                rows = self._torch.from_numpy(x[i : i + self._rows]).to(self.device)
                 result = dict(zip(OUTPUTS, self._network(rows), strict=True))
                 parts.append([result[name].double().cpu().numpy() for name in outputs])
         return [np.concatenate(part) for part in zip(*parts, strict=True)]
+
+
+def rows_per_call(schema: Schema) -> int:
+    """How many rows a program takes at once."""
+    return max(1, PIXELS // schema.width) if schema.image is not None else CHUNK
 
 
 def pick_device(device: str) -> str:

@@ -13,8 +13,8 @@ from service.detector.schema import NumericColumn, Schema
 from training.activity import activity
 from training.config import FitConfig
 from training.diagnostics import Diagnosis, diagnose
-from training.fit import shape_of
 from training.history import Epoch
+from training.networks import shape_of
 
 SCHEMA = Schema(tuple(NumericColumn(f"n{i}", 0, 1, -3, 3) for i in range(3)), rows=200)
 X = np.random.default_rng(0).normal(size=(200, 3)).astype(np.float32)

@@ -7,11 +7,11 @@ import numpy.typing as npt
 import pytest
 import torch
 
-from service.detector.networks.tabular import TabularVAE
 from service.detector.schema import BooleanColumn, NumericColumn, Schema
 from training.config import FitConfig
 from training.fit import fit, folds, learning_rate
 from training.history import Epoch
+from training.networks import Network
 
 SCHEMA = Schema(
     (*(NumericColumn(f"n{i}", 0, 1, -3, 3) for i in range(4)), BooleanColumn("b", ("1",), ("0",))), rows=300
@@ -29,12 +29,12 @@ def x() -> npt.NDArray[np.float32]:
     return x.astype(np.float32)
 
 
-def weights(network: TabularVAE) -> dict[str, torch.Tensor]:
+def weights(network: Network) -> dict[str, torch.Tensor]:
     """The tensors of a network."""
     return {name: tensor.clone() for name, tensor in network.state_dict().items()}
 
 
-def same(a: TabularVAE, b: TabularVAE) -> bool:
+def same(a: Network, b: Network) -> bool:
     """Whether two networks are equal to the last bit."""
     return all(torch.equal(tensor, weights(b)[name]) for name, tensor in weights(a).items())
 

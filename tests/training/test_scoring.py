@@ -9,6 +9,7 @@ from service.detector.encode import LIMIT
 from service.detector.networks import build
 from service.detector.networks.names import ScoreName
 from service.detector.networks.scored import ScoredTabular
+from service.detector.networks.tabular import TabularVAE
 from service.detector.runtime import OUTPUTS, OnnxProgram, TorchProgram
 from service.detector.schema import BooleanColumn, CategoricalColumn, Column, NumericColumn, Schema
 from training.config import FitConfig
@@ -47,8 +48,14 @@ def built(
 ) -> tuple[ScoredTabular, npt.NDArray[np.float32]]:
     """A program fitted briefly to 300 rows, and the rows."""
     x = np.ascontiguousarray(rows(300)[:, : len(schema.columns)])
+    return build_program(fitted(x, schema), x, schema, score, memory, 0), x
+
+
+def fitted(x: npt.NDArray[np.float32], schema: Schema) -> TabularVAE:
+    """A network fitted briefly."""
     network, _ = fit(x, schema, BRIEF, seed=0)
-    return build_program(network, x, schema, score, memory, 0), x
+    assert isinstance(network, TabularVAE)
+    return network
 
 
 def scores(program: ScoredTabular, x: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
@@ -116,7 +123,7 @@ def test_what_was_seen_lies_within_the_histograms() -> None:
     """The least and the greatest value of a feature are no less likely for lying on an edge."""
     x = np.random.default_rng(5).uniform(-3, 3, (400, 4)).astype(np.float32)
     schema = Schema(tuple(NumericColumn(f"n{i}", 0, 1, -3, 3) for i in range(4)), rows=400)
-    program = build_program(fit(x, schema, BRIEF, seed=0)[0], x, schema, "neighbours", 2048, 0)
+    program = build_program(fitted(x, schema), x, schema, "neighbours", 2048, 0)
     assert program.neighbours is not None
     marginals = program.neighbours.marginals
     places = (torch.from_numpy(x) - marginals.low) * marginals.per_unit

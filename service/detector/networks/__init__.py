@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from torch import nn
 
-KINDS = {"tabular-vae": "service.detector.networks.scored"}
+KINDS = {"tabular-vae": "service.detector.networks.scored", "image-vae": "service.detector.networks.scored_image"}
 """Kind to the module whose `from_manifest(network)` builds it."""
 
 

@@ -290,9 +290,13 @@ class TabularVAE(nn.Module):
             start += size
         return self.pick(torch.cat(parts, dim=-1), "order")
 
+    def posterior(self, x: Tensor) -> Posterior:
+        """The posterior of encoded records, (..., n, features)."""
+        return self._posterior(self.dense(x), known(x))
+
     def infer(self, x: Tensor) -> tuple[Posterior, Likelihood]:
         """The posterior of records, (n, features), and the likelihood at its mean, with no sampling noise."""
-        posterior = self._posterior(self.dense(x), known(x))
+        posterior = self.posterior(x)
         return posterior, self.decode(posterior.mean)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:

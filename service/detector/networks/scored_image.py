@@ -1,0 +1,153 @@
+"""A network of pictures together with its score: the program that is exported, calibrated and served."""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import msgspec
+import torch
+from torch import Tensor, nn
+
+from service.detector.errors import ArtifactError
+from service.detector.networks.contrasts import FILTERS, Contrasts
+from service.detector.networks.displaced import BLUR, Pictures, PicturesShape
+from service.detector.networks.image import ImageLikelihood, ImageShape, ImageVAE
+from service.detector.networks.names import ScoreName
+from service.detector.networks.pixels import averaging, resize, smoothing, standardise
+from service.detector.networks.tabular import Posterior
+
+CELL_BLUR = 1.0
+MOST_CELLS = 32
+"""Most cells a side of the grid on which evidence is told."""
+SHARPNESS = 3.0
+CONTRAST_WEIGHT = 0.4
+NETWORK_WEIGHT = 0.2
+LEAST_RESIDUAL = 1e-9
+LEAST_DISTANCE = 1e-4
+
+
+class ScoredImageShape(msgspec.Struct, frozen=True, tag="image-vae", tag_field="kind", forbid_unknown_fields=True):
+    """What rebuilds the program."""
+
+    network: ImageShape
+    score: ScoreName
+    memory: PicturesShape
+    grid: tuple[int, int]
+    """Rows and columns of the cells of `terms`."""
+
+
+def grid_of(network: ImageShape) -> tuple[int, int]:
+    """The grid for pictures of a size."""
+    return min(network.height, MOST_CELLS), min(network.width, MOST_CELLS)
+
+
+class Looked(NamedTuple):
+    """What is measured of n pictures."""
+
+    strongest: Tensor
+    """(n, filters): logarithms of the strongest of each contrast."""
+    whole: Tensor
+    """(n, 2): logarithms of the squared distance to the memory, and of what the reconstruction leaves."""
+    cells: Tensor
+    """(n, rows columns): logarithms of the squared distance of each cell."""
+    posterior: Posterior
+    likelihood: ImageLikelihood
+    surprise: Tensor
+    """(1, n, columns), in nats."""
+
+
+class Evidence(nn.Module):
+    """What speaks against a picture as a whole, in robust standard units: 0 is usual, 1 is the 95 % quantile."""
+
+    center: Tensor
+    """(filters + 3,): the usual value on new pictures of each contrast, all contrasts, the memory and the network."""
+    scale: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("center", torch.zeros(FILTERS + 3))
+        self.register_buffer("scale", torch.ones(FILTERS + 3))
+
+    def contrasts(self, contrasts: Tensor) -> Tensor:
+        """One measure of all contrasts, (n, filters): their soft maximum, (n, 1)."""
+        standard = (contrasts - self.center[:FILTERS]) / self.scale[:FILTERS]
+        return torch.logsumexp(SHARPNESS * standard, dim=1, keepdim=True)
+
+    def forward(self, measures: Tensor) -> Tensor:
+        """The score, (n,), of the measures (n, 3): contrasts, memory and network."""
+        standard = (measures - self.center[FILTERS:]) / self.scale[FILTERS:]
+        contrasts, memory, network = standard.unbind(1)
+        return memory + CONTRAST_WEIGHT * contrasts + NETWORK_WEIGHT * network
+
+
+class ScoredImage(nn.Module):
+    """Gives the outputs of a program (`service.detector.runtime`) for encoded pictures.
+
+    The default score `neighbours` adds up three kinds of evidence: the distance to the nearest picture of the memory,
+    parts of which may move a little, which sees a wrong whole; contrasts too strong for the picture's own texture,
+    which see a small defect; and how far the network's reconstruction is off.
+    """
+
+    cell_center: Tensor
+    """(): the usual distance of a cell on new pictures."""
+    cell_scale: Tensor
+    memory_rows: Tensor
+    memory_columns: Tensor
+    blur_rows: Tensor
+    blur_columns: Tensor
+
+    def __init__(self, shape: ScoredImageShape) -> None:
+        super().__init__()
+        self.shape = shape
+        network = shape.network
+        self.network = ImageVAE(network)
+        self.memory = Pictures(shape.memory)
+        self.contrasts = Contrasts(network.height, network.width)
+        self.evidence = Evidence()
+        self.register_buffer("cell_center", torch.zeros(()))
+        self.register_buffer("cell_scale", torch.ones(()))
+        for name, new, old in zip(("memory_rows", "memory_columns"), shape.grid, shape.memory.small, strict=True):
+            self.register_buffer(name, smoothing(new, CELL_BLUR) @ averaging(new, old), persistent=False)
+        for name, size in zip(("blur_rows", "blur_columns"), network.small, strict=True):
+            self.register_buffer(name, smoothing(size, BLUR), persistent=False)
+
+    def residual(self, dense: Tensor, p: ImageLikelihood) -> Tensor:
+        """The logarithm of what the reconstruction leaves, (n, 1)."""
+        left = dense - p.mean.reshape(dense.shape)
+        square = resize(left, self.blur_rows, self.blur_columns).square().mean((1, 2, 3))
+        return square.clamp(min=LEAST_RESIDUAL).log().unsqueeze(1)
+
+    def cells(self, places: Tensor) -> Tensor:
+        """The evidence of each cell, (n, rows columns), by the distance of each place, a little smoothed."""
+        smooth = resize(places, self.memory_rows, self.memory_columns)
+        return (smooth + LEAST_DISTANCE).log().flatten(1)
+
+    def look(self, x: Tensor, own: Tensor | None = None) -> Looked:
+        """All that is measured of encoded pictures; `own` as in `Pictures`."""
+        standard = standardise(self.network.pictures(x))
+        dense = self.network.shrink(standard)
+        posterior = self.network.encode(dense)
+        p = self.network.decode(posterior.mean)
+        strongest = self.contrasts(standard)
+        nearest, places = self.memory(self.memory.see(standard), own)
+        whole = torch.cat([nearest.log().unsqueeze(1), self.residual(dense, p)], dim=1)
+        surprise = self.network.surprise_of(dense, p)
+        return Looked(strongest, whole, self.cells(places), posterior, p, surprise)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+        """`score`, `reconstruction`, `kl`, `terms`, `expected` for x, (n, features)."""
+        looked = self.look(x)
+        reconstruction, kl = looked.surprise.sum(-1).squeeze(0), looked.posterior.kl().squeeze(0)
+        if self.shape.score == "neighbours":
+            score = self.evidence(torch.cat([self.evidence.contrasts(looked.strongest), looked.whole], dim=1))
+        else:
+            score = reconstruction + kl if self.shape.score == "elbo" else reconstruction
+        terms = (looked.cells - self.cell_center) / self.cell_scale
+        return score, reconstruction, kl, terms, self.network.expected(x, looked.likelihood)
+
+
+def from_manifest(network: Mapping[str, Any]) -> nn.Module:
+    """The program of a manifest's entry. Raises ArtifactError if the entry does not fit."""
+    try:
+        return ScoredImage(msgspec.convert(network, ScoredImageShape))
+    except msgspec.ValidationError as error:
+        raise ArtifactError(f"the network of the manifest: {error}") from None
