@@ -5,6 +5,7 @@ the same run, by the protocols of `benchmarks.image_sets`: MNIST, one digit agai
 have masks. What Kilter sets aside for calibration counts against it: peers fit all training pictures.
 
     python -m benchmarks.images --mnist DIR --tiles DIR --seeds 0 1 2 --out results/images
+    python -m benchmarks.images --devices cpu cuda
 
 Writes `measurements.csv` (a line for each part and method, as it goes) and `images.md`.
 """
@@ -15,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.image_device import compared
 from benchmarks.image_measurement import APART, MNIST, OURS, RANDOM, Line, Task, measure
 from benchmarks.image_peers import PEERS
 from benchmarks.ledger import Ledger
@@ -39,13 +41,14 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--tiles", type=Path, metavar="DIR", help="folder of `good` and folders of defects with masks")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0], help="splits of the tiles [default: 0]")
     parser.add_argument("--peers", nargs="*", choices=PEERS, default=list(PEERS), help="[default: all]")
+    parser.add_argument("--devices", nargs="+", metavar="DEVICE", help="pictures per second of a fit on cpu, cuda")
     parser.add_argument("--config", type=Path, metavar="FILE.toml", help="settings for Kilter other than its defaults")
     parser.add_argument("--out", type=Path, default=Path("results/images"), metavar="FOLDER")
     parser.add_argument("--jobs", type=int, default=1, help="processes, of one thread each [default: 1]")
     parser.add_argument("--resume", action="store_true", help="take up an interrupted run in the same folder")
     args = parser.parse_args()
-    if not args.mnist and not args.tiles:
-        parser.error("name a folder with --mnist, --tiles or both")
+    if not args.mnist and not args.tiles and not args.devices:
+        parser.error("name a folder with --mnist or --tiles, or devices with --devices")
     return args
 
 
@@ -137,6 +140,8 @@ def main() -> None:
     for _, found in spread(measure, tasks(args, ledger.rows), args.jobs):
         ledger.add(found)
     text = report(ledger.rows)
+    if args.devices:
+        text += f"\n{compared(args.devices)}\n"
     (args.out / "images.md").write_text(text)
     print(text)
 

@@ -78,10 +78,10 @@ def ready(address: str) -> bool:
     return True
 
 
-def fetch(url: str, body: Any = None) -> bytes:
-    """GET a URL, or POST JSON to it."""
-    data = None if body is None else json.dumps(body).encode()
-    request = urllib.request.Request(url, data, {"Content-Type": "application/json"})  # noqa: S310
+def fetch(url: str, body: Any = None, kind: str = "application/json") -> bytes:
+    """GET a URL, or POST to it: bytes as they are, anything else as JSON."""
+    data = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
+    request = urllib.request.Request(url, data, {"Content-Type": kind})  # noqa: S310
     with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310
         content: bytes = answer.read()
     return content

@@ -1,0 +1,104 @@
+"""How many pictures per second each device fits and scores: part of `python -m benchmarks.images --devices`."""
+
+import time
+from typing import NamedTuple
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from benchmarks.device import rate
+from benchmarks.markdown import number, table
+from service.detector import KilterError
+from service.detector.encode import Encoder
+from service.detector.inputs import Table
+from service.detector.networks.image import ImageVAE
+from service.detector.runtime import OnnxProgram, Program, TorchProgram, pick_device, rows_per_call
+from service.detector.schema import ImageColumn, Schema
+from training.config import FitConfig, TrainConfig
+from training.export import export
+from training.fit import fit
+from training.history import Epoch
+from training.image_scoring import build_image_program
+
+SIDES = (64, 256)
+BATCHES = (64, 512)
+"""Pictures of a step: the default, and what keeps a GPU busy."""
+PICTURES = 640
+WARM, STEPS = 5, 25
+"""Steps before the clock runs, and steps that it measures."""
+
+
+class Found(NamedTuple):
+    """Pictures per second on a device."""
+
+    device: str
+    side: int
+    fitted: dict[int, float]
+    """By the pictures of a step."""
+    scored: float
+    """From encoded pictures to scores, in the serving runtime of the device."""
+
+
+def compared(devices: list[str]) -> str:
+    """Pictures per second on each device, as a table; a device that is not there is named."""
+    found, missing = [], []
+    for side in SIDES:
+        column = ImageColumn("image", side, side, 1)
+        pixels = np.random.default_rng(0).integers(0, 256, (PICTURES, *column.shape), np.uint8)
+        schema = Schema((column,), PICTURES)
+        x = Encoder(schema).encode(Table({column.name: pixels}, PICTURES, []))
+        for device in devices:
+            try:
+                found.append(measure(x, schema, pick_device(device)))
+            except KilterError as error:
+                missing.append(f"Not measured: {error}")
+    rows = [
+        [
+            f"{one.side} x {one.side}",
+            one.device,
+            *(number(one.fitted[batch], 0) for batch in BATCHES),
+            number(one.scored, 0),
+            *(_times(one, found, batch) for batch in BATCHES),
+        ]
+        for one in found
+    ]
+    fitted = [f"fitted/s, {batch} a step" for batch in BATCHES]
+    times = [f"times the CPU, {batch} a step" for batch in BATCHES]
+    parts = [table(("pictures, grey", "device", *fitted, "scored/s", *times), rows), *dict.fromkeys(missing)]
+    return "\n\n".join(["## Devices", *parts])
+
+
+def measure(x: npt.NDArray[np.float32], schema: Schema, device: str) -> Found:
+    """Fit and score encoded pictures on a device, on one thread where that is the CPU."""
+    fitted = {batch: _fit_rate(x, schema, batch, device) for batch in BATCHES}
+    settings = TrainConfig(fit=FitConfig(steps=WARM))
+    network, _ = fit(x, schema, settings.fit, seed=0)
+    if not isinstance(network, ImageVAE):
+        raise TypeError("a network of pictures was expected")
+    module = build_image_program(network, x, settings.score, settings.memory_rows, 0)
+    rows, width = rows_per_call(schema), x.shape[1]
+    program: Program
+    if device == "cpu":
+        program = OnnxProgram(*export(module, width), width, rows)
+    else:
+        tensors = {name: tensor.numpy() for name, tensor in module.state_dict().items()}
+        program = TorchProgram(msgspec.to_builtins(module.shape), tensors, device, rows)
+    scored = rate(lambda: program.run(x, ("score",)), len(x))
+    return Found(device, round(width**0.5), fitted, scored)
+
+
+def _fit_rate(x: npt.NDArray[np.float32], schema: Schema, batch: int, device: str) -> float:
+    """Pictures per second of a fit, with its evaluations."""
+    moments: list[float] = []
+
+    def progress(step: int, steps: int, epoch: Epoch | None) -> None:  # noqa: ARG001
+        moments.append(time.perf_counter())
+
+    fit(x, schema, FitConfig(steps=WARM + STEPS, batch_rows=batch), seed=0, device=device, progress=progress)
+    return batch * STEPS / (moments[-1] - moments[WARM - 1])
+
+
+def _times(one: Found, found: list[Found], batch: int) -> str:
+    core = next((other for other in found if (other.device, other.side) == ("cpu", one.side)), None)
+    return "–" if core is None or one is core else number(one.fitted[batch] / core.fitted[batch], 1)
