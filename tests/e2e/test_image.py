@@ -19,6 +19,7 @@ import pytest
 
 import service
 from tests.support import containers
+from tests.support.pictures import encoded, png_claiming, scene
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 log = logging.getLogger(__name__)
@@ -33,10 +34,11 @@ def image(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 @pytest.fixture(scope="module")
-def models(models_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The model `plant` in a folder that every user can read."""
+def models(models_folder: Path, digits_models: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The models `plant` and `digits` in a folder that every user can read."""
     folder = tmp_path_factory.mktemp("served") / "models"
-    shutil.copytree(models_folder, folder)
+    for source in (models_folder, digits_models):
+        shutil.copytree(source, folder, dirs_exist_ok=True)
     for path in (folder, *folder.rglob("*")):
         path.chmod(0o755 if path.is_dir() else 0o644)
     return folder
@@ -66,7 +68,7 @@ class Running:
 
 @pytest.fixture
 def served(image: str, models: Path) -> Iterator[Running]:
-    """The image serving `plant` with half a gigabyte of memory."""
+    """The image serving `plant` and `digits` with half a gigabyte of memory."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -143,6 +145,23 @@ def test_it_serves_as_nobody_on_a_filesystem_that_is_only_read(served: Running) 
     assert answer.json()["results"][0]["reasons"]
     log.info("memory in use: %s", status["VmRSS"].strip())
     assert {line["message"] for line in containers.logged(served.container)} >= {"model loaded", "request"}
+
+
+def test_it_judges_pictures_where_nothing_can_be_written(served: Running) -> None:
+    """As bodies and as forms of several megabytes, with a heat map; a bomb is refused, and it lives on."""
+    url = f"{served.url}/v1/models/digits/score"
+    photograph = encoded(scene(3000, 4000), "JPEG", quality=95)
+    assert len(photograph) > 2_000_000
+    answer = httpx.post(f"{url}?reasons=1", content=photograph, headers={"content-type": "image/jpeg"}, timeout=60)
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["results"][0]["anomaly"] is True
+    several = httpx.post(url, files=[("file", (f"{i}.jpg", photograph)) for i in range(4)], timeout=60)
+    assert [result["name"] for result in several.json()["results"]] == ["0.jpg", "1.jpg", "2.jpg", "3.jpg"]
+    drawn = httpx.post(f"{url}?heatmap=true", content=photograph, headers={"content-type": "image/jpeg"}, timeout=60)
+    assert drawn.headers["content-type"] == "image/png"
+    bomb = httpx.post(url, content=png_claiming(60_000, 60_000), headers={"content-type": "image/png"})
+    assert bomb.status_code == 422
+    assert httpx.get(f"{served.url}/readyz").status_code == 200
 
 
 def test_it_scores_a_file(image: str, models: Path, training_csv: Path) -> None:
