@@ -181,6 +181,9 @@ def _audit(folder: Path, manifest: Manifest, tensors: Mapping[str, npt.NDArray[A
     kind = manifest.network.get("kind")
     if kind not in KINDS:
         raise ArtifactError(f"{folder / MANIFEST}: this version knows no network of kind {kind!r}")
+    image = manifest.schema.image
+    if image is not None and (len(manifest.schema.fields) > 1 or min(image.shape) < 1 or not image.low < image.high):
+        raise ArtifactError(f"{folder / MANIFEST}: a picture is the only field, has pixels, and black is below white")
     path = folder / TENSORS
     found = {name: array.shape for name, array in tensors.items()}
     for name in sorted(found.keys() | manifest.tensors.keys()):

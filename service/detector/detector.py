@@ -1,6 +1,7 @@
 """The detector: records in, verdicts out. Every route into a verdict, calibration included, goes through here."""
 
 from collections.abc import Sequence
+from math import prod
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -137,6 +138,13 @@ class Detector:
 
     def replay(self) -> None:
         """Score the probes and compare. Raises ArtifactError that names the first that differs, and both values."""
+        if self.grid is not None:
+            places = self.scorer.outputs(self.probes.records[:1], ("terms",))[0].shape[1]
+            if places != prod(self.grid):
+                raise ArtifactError(
+                    f"model {self.name} version {self.version}, {artifact.MANIFEST}: the grid is {list(self.grid)}, "
+                    f"and the program gives evidence of {places} places"
+                )
         got = self.score(self.probes.records)
         for i, (want, have) in enumerate(zip(self.probes.scores, got.score, strict=True)):
             if not abs(want - have) <= self.manifest.score.tolerance * max(1.0, abs(want)):

@@ -3,6 +3,7 @@
 import csv
 import json
 import sys
+from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
 from subprocess import run
@@ -15,8 +16,10 @@ from PIL import Image
 
 from service.commands.inspect import inspect
 from service.commands.score import score
-from service.detector import Detector, Region
+from service.detector import ArtifactError, Detector, Region, load
+from service.detector.artifact import MANIFEST
 from service.detector.regions import Box
+from tests.support.artifacts import rewritten
 from tests.support.digits import digits, spoiled, write_pictures
 from tests.support.pictures import encoded
 from tests.support.serving import client
@@ -147,3 +150,33 @@ def test_its_probes_are_pictures(digits_detector: Detector) -> None:
     for record in digits_detector.probes.records:
         picture: Any = digits_detector.table([record]).columns["image"][0]
         assert picture.tobytes() not in seen
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (
+            lambda m: m["network"].update(grid=[2, 2]),
+            r"the grid is \[2, 2\], and the program gives evidence of 64 places",
+        ),
+        (lambda m: m["network"].pop("grid"), "has a grid of"),
+        (lambda m: m["schema"]["columns"][0].update(height=9), r"and gives|takes x"),
+        (lambda m: m["schema"]["columns"][0].update(height=0), "has pixels"),
+        (lambda m: m["schema"]["columns"][0].update(low=255.0), "black is below white"),
+        (lambda m: m["schema"]["columns"].append(m["schema"]["columns"][0]), "a picture is the only field"),
+        (lambda m: m["schema"]["columns"][0].update(channels=2), "channels"),
+    ],
+)
+def test_a_manifest_that_does_not_fit_is_refused(
+    change: Callable[[dict[str, Any]], object], told: str, digits_models: Path, tmp_path: Path
+) -> None:
+    """When the model is loaded, and not with the first picture."""
+
+    def changed(content: bytes) -> bytes:
+        manifest = json.loads(content)
+        change(manifest)
+        return json.dumps(manifest).encode()
+
+    folder = rewritten(digits_models / "digits" / "1", tmp_path / "1", {MANIFEST: changed})
+    with pytest.raises(ArtifactError, match=told):
+        load(folder)
