@@ -55,7 +55,7 @@ def summary(scored: pd.DataFrame) -> None:
 
 def draw(scored: pd.DataFrame, new: Path, heatmaps: Path, out: Path) -> None:
     """A picture of each digit, the one with the middle score, above its heat map."""
-    figure = Figure(figsize=(10, 2.9), layout="constrained")
+    figure = Figure(figsize=(10, 2.5), layout="constrained")
     axes = figure.subplots(2, 10)
     for column, (digit, rows) in zip(axes.T, scored.groupby("digit"), strict=True):
         row = rows.sort_values("kilter_score").iloc[len(rows) // 2]
