@@ -110,10 +110,9 @@ def _make_standard(program: ScoredImage, looked: list[Looked]) -> None:
     evidence = program.evidence
     _set(evidence.center, evidence.scale, strongest, 0)
     _set(evidence.center, evidence.scale, torch.cat([evidence.contrasts(strongest), whole], dim=1), FILTERS)
-    sample = cells.flatten()
-    center, scale = robust(sample[:: max(1, len(sample) // MOST_CELLS)])
-    program.cell_center.copy_(center)
-    program.cell_scale.copy_(scale)
+    for kind, found in enumerate(cells.unbind(1)):
+        sample = found.flatten()
+        program.cell_center[kind], program.cell_scale[kind] = robust(sample[:: max(1, len(sample) // MOST_CELLS)])
 
 
 def _set(center: Tensor, scale: Tensor, measures: Tensor, first: int) -> None:

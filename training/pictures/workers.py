@@ -3,9 +3,11 @@
 import multiprocessing
 import os
 import signal
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple, TypeVar
@@ -62,9 +64,11 @@ def each(
         return
     # Forked processes could inherit locks that threads of this one hold.
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(processes, context, initializer=_quiet) as pool:
+    with ProcessPoolExecutor(processes, context) as pool:
         try:
-            yield from _counted(pool.map(chunk_work, chunks), len(paths), progress)
+            with _deaf():
+                parts = pool.map(chunk_work, chunks)
+            yield from _counted(parts, len(paths), progress)
         except BrokenProcessPool:
             raise KilterError(
                 "a process that decodes pictures has ended early. It may have run out of memory; or, if training is "
@@ -122,6 +126,14 @@ def _counted(
         progress(done, total)
 
 
-def _quiet() -> None:
-    """Ctrl-C ends the process that waits for this one, and that one ends this."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+@contextmanager
+def _deaf() -> Iterator[None]:
+    """Processes that begin in here do not hear Ctrl-C, from their first moment on: the one that waits for them does."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)

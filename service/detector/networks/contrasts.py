@@ -42,7 +42,10 @@ class Contrasts(nn.Module):
         typical = contrast.sqrt().mean((2, 3), keepdim=True).square()
         return contrast / (typical + LEAST)
 
-    def forward(self, standard: Tensor) -> Tensor:
-        """The logarithm of each contrast where it is strongest, (n, filters)."""
+    def forward(self, standard: Tensor) -> tuple[Tensor, Tensor]:
+        """The logarithm of each contrast where it is strongest, (n, filters), and of the strongest contrast of each
+        place, (n, height, width).
+        """
         strength = self.own(standard) / self.usual
-        return strength.flatten(2).topk(STRONGEST, dim=2).values.mean(2).clamp(min=LEAST).log()
+        strongest = strength.flatten(2).topk(STRONGEST, dim=2).values.mean(2)
+        return strongest.clamp(min=LEAST).log(), strength.amax(1).clamp(min=LEAST).log()

@@ -13,6 +13,8 @@ MOST_SIDE = 32
 """The network sees a picture at no more than so many pixels a side: detail is for the memory and the filters."""
 CHANNELS = 16
 LOG_SIGMA = (-3.0, 2.0)
+SIGMA_PACE = 10.0
+"""The one variance of all pixels learns so many times faster than a weight: everything else waits for it."""
 
 
 class ImageShape(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -82,7 +84,7 @@ class ImageVAE(nn.Module):
             _conv(2 * c, 4 * c), nn.PixelShuffle(2), _conv(c, c), nn.Conv2d(c, 4 * shape.channels, 3, 1, 1)
         )
         self.finest = nn.PixelShuffle(2)
-        self.log_sigma = nn.Parameter(torch.tensor(-0.5))
+        self.slow_log_sigma = nn.Parameter(torch.tensor(-0.5 / SIGMA_PACE))
         for name, matrix in (
             ("shrink_rows", averaging(height, shape.height)),
             ("shrink_columns", averaging(width, shape.width)),
@@ -120,7 +122,7 @@ class ImageVAE(nn.Module):
         height, width = self.shape.small
         h = self.decoder_head(z.squeeze(0)).reshape(-1, 2 * CHANNELS, *self.coarse)
         mean = self.finest(self.decoder(h))[..., :height, :width]
-        return ImageLikelihood(mean.flatten(1).unsqueeze(0), self.log_sigma.clamp(*LOG_SIGMA))
+        return ImageLikelihood(mean.flatten(1).unsqueeze(0), (SIGMA_PACE * self.slow_log_sigma).clamp(*LOG_SIGMA))
 
     def surprise(self, x: Tensor, p: ImageLikelihood) -> Tensor:
         """-log p(x_j | z) of every value in nats, (1, n, columns)."""

@@ -1,11 +1,13 @@
 """A network of pictures together with its score: the program that is exported, calibrated and served."""
 
+import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import msgspec
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from service.detector.errors import ArtifactError
 from service.detector.networks.contrasts import FILTERS, Contrasts
@@ -32,12 +34,18 @@ class ScoredImageShape(msgspec.Struct, frozen=True, tag="image-vae", tag_field="
     score: ScoreName
     memory: PicturesShape
     grid: tuple[int, int]
-    """Rows and columns of the cells of `terms`."""
+    """Rows and columns of the cells of `terms`; a cell is `cell_of` pixels a side."""
+
+
+def cell_of(side: int) -> int:
+    """Pixels of a cell along a side of so many pixels."""
+    return math.ceil(side / MOST_CELLS)
 
 
 def grid_of(network: ImageShape) -> tuple[int, int]:
-    """The grid for pictures of a size."""
-    return min(network.height, MOST_CELLS), min(network.width, MOST_CELLS)
+    """The grid for pictures of a size; the last row and column may be narrower."""
+    height, width = (math.ceil(side / cell_of(side)) for side in (network.height, network.width))
+    return height, width
 
 
 class Looked(NamedTuple):
@@ -48,7 +56,7 @@ class Looked(NamedTuple):
     whole: Tensor
     """(n, 2): logarithms of the squared distance to the memory, and of what the reconstruction leaves."""
     cells: Tensor
-    """(n, rows columns): logarithms of the squared distance of each cell."""
+    """(n, 2, rows columns): logarithms of each cell's squared distance to the memory, and of its strongest contrast."""
     posterior: Posterior
     likelihood: ImageLikelihood
     surprise: Tensor
@@ -88,7 +96,7 @@ class ScoredImage(nn.Module):
     """
 
     cell_center: Tensor
-    """(): the usual distance of a cell on new pictures."""
+    """(2, 1): the usual distance and contrast of a cell on new pictures."""
     cell_scale: Tensor
     memory_rows: Tensor
     memory_columns: Tensor
@@ -103,8 +111,8 @@ class ScoredImage(nn.Module):
         self.memory = Pictures(shape.memory)
         self.contrasts = Contrasts(network.height, network.width)
         self.evidence = Evidence()
-        self.register_buffer("cell_center", torch.zeros(()))
-        self.register_buffer("cell_scale", torch.ones(()))
+        self.register_buffer("cell_center", torch.zeros(2, 1))
+        self.register_buffer("cell_scale", torch.ones(2, 1))
         for name, new, old in zip(("memory_rows", "memory_columns"), shape.grid, shape.memory.small, strict=True):
             self.register_buffer(name, smoothing(new, CELL_BLUR) @ averaging(new, old), persistent=False)
         for name, size in zip(("blur_rows", "blur_columns"), network.small, strict=True):
@@ -116,10 +124,14 @@ class ScoredImage(nn.Module):
         square = resize(left, self.blur_rows, self.blur_columns).square().mean((1, 2, 3))
         return square.clamp(min=LEAST_RESIDUAL).log().unsqueeze(1)
 
-    def cells(self, places: Tensor) -> Tensor:
-        """The evidence of each cell, (n, rows columns), by the distance of each place, a little smoothed."""
+    def cells(self, places: Tensor, contrasts: Tensor) -> Tensor:
+        """The evidence of each cell, (n, 2, rows columns), by the distance of its places, a little smoothed, and by the
+        strongest of its contrasts.
+        """
         smooth = resize(places, self.memory_rows, self.memory_columns)
-        return (smooth + LEAST_DISTANCE).log().flatten(1)
+        cell = cell_of(self.shape.network.height), cell_of(self.shape.network.width)
+        strongest = functional.max_pool2d(contrasts.unsqueeze(1), cell, cell, ceil_mode=True)
+        return torch.stack([(smooth + LEAST_DISTANCE).log().flatten(1), strongest.flatten(1)], dim=1)
 
     def look(self, x: Tensor, own: Tensor | None = None) -> Looked:
         """All that is measured of encoded pictures; `own` as in `Pictures`."""
@@ -127,11 +139,11 @@ class ScoredImage(nn.Module):
         dense = self.network.shrink(standard)
         posterior = self.network.encode(dense)
         p = self.network.decode(posterior.mean)
-        strongest = self.contrasts(standard)
+        strongest, contrasts = self.contrasts(standard)
         nearest, places = self.memory(self.memory.see(standard), own)
         whole = torch.cat([nearest.log().unsqueeze(1), self.residual(dense, p)], dim=1)
         surprise = self.network.surprise_of(dense, p)
-        return Looked(strongest, whole, self.cells(places), posterior, p, surprise)
+        return Looked(strongest, whole, self.cells(places, contrasts), posterior, p, surprise)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
         """`score`, `reconstruction`, `kl`, `terms`, `expected` for x, (n, features)."""
@@ -141,7 +153,8 @@ class ScoredImage(nn.Module):
             score = self.evidence(torch.cat([self.evidence.contrasts(looked.strongest), looked.whole], dim=1))
         else:
             score = reconstruction + kl if self.shape.score == "elbo" else reconstruction
-        terms = (looked.cells - self.cell_center) / self.cell_scale
+        apart, strong = ((looked.cells - self.cell_center) / self.cell_scale).unbind(1)
+        terms = apart + functional.relu(strong - 1)
         return score, reconstruction, kl, terms, self.network.expected(x, looked.likelihood)
 
 
