@@ -1,6 +1,7 @@
 """Tests of `training.pictures.workers`: the same pictures in the same order, however many processes decode them."""
 
 import os
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -61,3 +62,16 @@ def test_a_file_that_is_too_long_is_not_read_into_memory(tmp_path: Path) -> None
         file.truncate(1 << 40)
     with pytest.raises(PictureError, match="longer than"):
         content_of(path)
+
+
+def deaf(path: Path) -> bool:
+    """Whether the process that works on a picture does not hear Ctrl-C."""
+    return signal.getsignal(signal.SIGINT) == signal.SIG_IGN
+
+
+def test_an_interruption_is_heard_by_the_process_that_waits_alone(paths: list[Path]) -> None:
+    """So that Ctrl-C ends all in one message, and not in one of each process."""
+    before = signal.getsignal(signal.SIGINT)
+    assert set(each(deaf, paths, lambda done, total: None, alone=0)) == {True}
+    assert signal.getsignal(signal.SIGINT) == before
+    assert not deaf(paths[0])
