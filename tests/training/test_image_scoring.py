@@ -13,6 +13,7 @@ from service.detector.errors import ArtifactError
 from service.detector.networks import build
 from service.detector.networks.image import ImageVAE
 from service.detector.networks.names import ScoreName
+from service.detector.networks.pixels import standardise
 from service.detector.networks.scored_image import ScoredImage
 from service.detector.runtime import OUTPUTS, OnnxProgram
 from service.detector.schema import ImageColumn, Schema
@@ -108,7 +109,7 @@ def test_the_memory_is_bounded_and_holds_pictures_that_were_seen(monkeypatch: py
     program, x = built(memory=20)
     assert 2 <= len(program.memory.rows) <= 20
     with torch.no_grad():
-        standard = image_scoring.standardise(program.network.pictures(torch.from_numpy(x)))
+        standard = standardise(program.network.pictures(torch.from_numpy(x)))
         seen = program.memory.see(standard).flatten(1)
     assert torch.cdist(program.memory.rows, seen).amin(1).max() < 0.05
     monkeypatch.setattr(image_scoring, "FLOATS", 10 * HEIGHT * WIDTH)

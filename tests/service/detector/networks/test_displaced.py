@@ -1,6 +1,7 @@
 """The memory of pictures, held against the plainest way to compute its distance."""
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from scipy import ndimage
 
@@ -17,7 +18,7 @@ def memory(candidates: int = ROWS) -> Pictures:
     return built
 
 
-def plainly(picture: np.ndarray, kept: np.ndarray) -> np.ndarray:
+def plainly(picture: npt.NDArray[np.float64], kept: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     """The least mean squared difference of the patch around each place, over moves by a pixel: (height, width)."""
     padded = np.pad(kept, ((0, 0), (1, 1), (1, 1)), mode="edge")
     found = []
@@ -27,7 +28,8 @@ def plainly(picture: np.ndarray, kept: np.ndarray) -> np.ndarray:
             total = ndimage.uniform_filter(apart, PATCH, mode="constant") * PATCH**2
             count = ndimage.uniform_filter(np.ones_like(apart), PATCH, mode="constant") * PATCH**2
             found.append(total / count)
-    return np.min(found, axis=0)
+    least: npt.NDArray[np.float64] = np.min(found, axis=0)
+    return least
 
 
 def test_the_distance_is_that_of_the_best_moves() -> None:

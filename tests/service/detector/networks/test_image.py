@@ -37,7 +37,7 @@ def test_the_surprise_is_the_density_of_a_gaussian() -> None:
     x = torch.rand(3, 99, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         p = built.decode(built.posterior(x).mean)
-        want = -torch.distributions.Normal(p.mean, p.log_sigma.exp()).log_prob(built.dense(x).flatten(1))
+        want = -torch.distributions.Normal(p.mean, p.log_sigma.exp()).log_prob(built.dense(x).flatten(1))  # type: ignore[no-untyped-call]
         torch.testing.assert_close(built.surprise(x, p), want)
         reconstruction, kl = built(x)
         torch.testing.assert_close(reconstruction, want.sum(-1)[0])
