@@ -83,13 +83,12 @@ def _pictures(
     """Pictures as rows, by the folders that they lie in or by an array of labels."""
     if group_by is not None:
         raise KilterError(f"--group-by {group_by}: pictures have no columns by which they could be grouped")
-    known = training.get("normal")
-    table, labels, notes = read_by(column, path, label, normal, known if isinstance(known, str) else None)
+    table, labels, notes = read_by(column, path, label, normal, training)
     if labels is None:
         return LabelledRows(table, schema, None, (*notes, "No labels: every picture counts as normal."))
     unlabelled = int((~labels.known).sum())
     left_out = [f"Pictures left out, since they have no label: {unlabelled:,}."] if unlabelled else []
-    said = f"Pictures labelled {normal or known!r} count as normal, all others as anomalies."
+    said = f"Pictures labelled {normal or training.get('normal')!r} count as normal, all others as anomalies."
     kept = labels.known
     return LabelledRows(take(table, kept), schema, labels.anomalous[kept], (*notes, said, *left_out))
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -12,7 +12,7 @@ from service.detector.errors import KilterError, PictureError, Problem
 from service.detector.inputs import Table
 from service.detector.schema import ImageColumn, Schema
 from service.files.folder import ACCEPTED
-from service.files.stacks import stack_kind
+from service.files.stacks import LABELS, stack_kind
 from training.data import TOO_MANY_BAD, Data, Source
 from training.labels import Labels
 from training.pictures.arrays import ArrayPictures
@@ -144,20 +144,24 @@ def _check(data: Data) -> None:
 
 
 def read_by(
-    column: ImageColumn, path: Path, label: str | None, normal: str | None, trained_normal: str | None = None
+    column: ImageColumn, path: Path, label: str | None, normal: str | None, training: dict[str, Any]
 ) -> tuple[Table, Labels | None, tuple[str, ...]]:
     """The pictures of a folder or file as a model sees them, their labels, and what to know about them.
 
-    A label of normal pictures that is not given is that of the training, `trained_normal`, if there are such. Raises
-    KilterError if the pictures or labels cannot be used.
+    The label of normal pictures is that of `training`, a manifest's provenance, where it is not given; so is the array
+    of labels, but never a file of them, which belongs to other images. Raises KilterError if the pictures or labels
+    cannot be used.
     """
     pictures = opened([path])
     labels = None
+    known = training.get("normal")
+    trained_normal = known if isinstance(known, str) else None
+    trained_label = LABELS if training.get("label") == LABELS else None
     if label is not None or normal is not None:
-        labels = pictures.labels(label, normal or trained_normal)
+        labels = pictures.labels(label or trained_label, normal or trained_normal)
     elif trained_normal is not None:
-        with suppress(KilterError):
-            labels = pictures.labels(None, trained_normal)
+        with suppress(KilterError):  # other data need not have them
+            labels = pictures.labels(trained_label, trained_normal)
     check_memory(len(pictures.names), column)
     table, sizes = decode(pictures, column, lambda done, total: None)
     return table, labels, (*pictures.notes, sizes.sentence(column), *broken(table, pictures.names))

@@ -73,6 +73,8 @@ def test_the_manifest_says_what_was_read(pictures: Path, models: Path) -> None:
     detector = load(models / "digits")
     training = detector.manifest.training
     assert detector.schema.image == ImageColumn("image", 8, 8, 1)
+    assert detector.reference.shares is not None
+    assert detector.reference.shares[:, :-2] == pytest.approx(0.1, abs=0.02)
     (about,) = training["files"]
     assert (about["name"], about["pictures"]) == (pictures.name, 110)
     assert sum(training["sizes"].values()) == 90

@@ -1,5 +1,7 @@
 """Tests of `training.pictures.reading`: from folders and arrays to rows, whatever lies in them."""
 
+import gzip
+import struct
 from pathlib import Path
 
 import numpy as np
@@ -106,10 +108,14 @@ def test_an_array_and_files_of_the_same_pictures_are_the_same_rows(tmp_path: Pat
         (tmp_path / f"{i}.png").write_bytes(encoded(picture))
     np.save(tmp_path / "scenes.npy", scenes)
     np.savez(tmp_path / "scenes.npz", X=scenes, y=[0, 0, 0, 0, 1, 1])
+    head = bytes([0, 0, 8, 4]) + struct.pack(">4I", *scenes.shape)
+    (tmp_path / "scenes.idx.gz").write_bytes(gzip.compress(head + scenes.tobytes()))
     folder = read_pictures(Source((tmp_path,)))
     array = read_pictures(Source((tmp_path / "scenes.npy",)))
+    idx = read_pictures(Source((tmp_path / "scenes.idx.gz",)))
     packed = read_pictures(Source((tmp_path / "scenes.npz",), "y", "0"))
-    assert folder.draft == array.draft == packed.draft
+    assert folder.draft == array.draft == idx.draft == packed.draft
+    np.testing.assert_array_equal(folder.table.columns["image"], idx.table.columns["image"])
     np.testing.assert_array_equal(folder.table.columns["image"], array.table.columns["image"])
     np.testing.assert_array_equal(folder.table.columns["image"], packed.table.columns["image"])
     assert packed.labels is not None
@@ -149,11 +155,27 @@ def test_sources_that_do_not_go_together_are_refused(folder: Path, tmp_path: Pat
 def test_a_folder_is_read_by_a_model_s_schema(folder: Path) -> None:
     """At its size; with the labels that it was trained with if there are such folders, else with none."""
     column = ImageColumn("image", 16, 16, 1)
-    table, labels, notes = read_by(column, folder, None, None, "good")
+    trained = {"normal": "good", "label": None}
+    table, labels, notes = read_by(column, folder, None, None, trained)
     assert table.columns["image"].shape == (11, 16, 16, 1)
     assert labels is not None
     assert labels.anomalous.sum() == 2
     assert "were brought to 16 x 16" in "\n".join(notes)
-    assert read_by(column, folder / "bad", None, None, "good")[1] is None
+    assert read_by(column, folder / "bad", None, None, trained)[1] is None
     with pytest.raises(KilterError, match="no picture lies in a folder 'fine and good'"):
-        read_by(column, folder, None, "fine and good", "good")
+        read_by(column, folder, None, "fine and good", trained)
+
+
+def test_images_of_an_npz_file_have_the_labels_that_they_were_trained_by(tmp_path: Path) -> None:
+    """Not those of a file of labels, which are of the images that were trained on."""
+    np.savez(tmp_path / "new.npz", X=np.stack([scene(seed=i) for i in range(4)]), y=[3, 3, 4, 3])
+    np.save(tmp_path / "labels.npy", [3, 4, 4, 4])
+    column = ImageColumn("image", 16, 16, 1)
+    _, labels, _ = read_by(column, tmp_path / "new.npz", None, None, {"label": "y", "normal": "3"})
+    assert labels is not None
+    assert labels.anomalous.tolist() == [False, False, True, False]
+    trained = {"label": str(tmp_path / "labels.npy"), "normal": "3"}
+    assert read_by(column, tmp_path / "new.npz", None, None, trained)[1] is None
+    _, labels, _ = read_by(column, tmp_path / "new.npz", str(tmp_path / "labels.npy"), None, trained)
+    assert labels is not None
+    assert labels.anomalous.tolist() == [False, True, True, True]
