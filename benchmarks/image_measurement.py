@@ -1,6 +1,5 @@
 """One method on one split of pictures: what is measured of it, and how."""
 
-import io
 import tempfile
 import time
 from functools import cache
@@ -10,15 +9,12 @@ from typing import Any, NamedTuple
 import msgspec
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
-from scipy.stats import rankdata
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from benchmarks.clock import timed
-from benchmarks.image_defects import defective
+from benchmarks.image_location import located
 from benchmarks.image_peers import PEERS
-from benchmarks.image_sets import Mask, Picture, Pixels, Split, digits, one_digit, pixels, surfaces
-from service.detector import Detector
+from benchmarks.image_sets import Picture, Pixels, Split, digits, one_digit, pixels, surfaces
 from service.detector.schema import ImageColumn
 from training.config import read_config
 from training.data import Source
@@ -56,11 +52,9 @@ class Line(msgspec.Struct, frozen=True):
     target_fpr: float | None = None
     realised_fpr: float | None = None
     pixel_auroc: float | None = None
-    """Of the heat maps against the masks, over the pixels of all pictures with a defect; `pixel_auroc_each` is the mean
-    of their own."""
+    """This and what follows as in `benchmarks.image_location.Located`."""
     pixel_auroc_each: float | None = None
     made_auroc: float | None = None
-    """Of good pictures with a drawn defect against those without; the others are of their pixels."""
     made_pixel_auroc: float | None = None
     made_pixel_auroc_each: float | None = None
     error: str | None = None
@@ -139,7 +133,9 @@ def _ours(line: Line, split: Split, task: Task) -> Line:
         target_fpr=detector.calibration.target_fpr,
         realised_fpr=float(found.anomaly[~split.anomalous].mean()),
     )
-    return line if line.set == MNIST else _located(line, detector, split, found.evidence)
+    if line.set == MNIST:
+        return line
+    return msgspec.structs.replace(line, **located(detector, split, found.evidence, line.part)._asdict())
 
 
 def _judged(line: Line, scores: Floats, split: Split, cpu: float, wall: float, image_us: float) -> Line:
@@ -151,46 +147,6 @@ def _judged(line: Line, scores: Floats, split: Split, cpu: float, wall: float, i
         fit_s=wall,
         image_us=image_us,
     )
-
-
-def _located(line: Line, detector: Detector, split: Split, evidence: Floats) -> Line:
-    """How well heat maps show where defects are: those that there are, and such as are drawn into good pictures."""
-    heats, masks = [], []
-    for own, path in zip(evidence, split.masks, strict=True):
-        if path is not None:
-            mask = np.asarray(Image.open(path).convert("L")) > 127
-            masks.append(mask)
-            heats.append(enlarged(own, detector, mask.shape))
-    good = [np.asarray(_opened(one)) for one, odd in zip(split.test, split.anomalous, strict=True) if not odd]
-    rng = np.random.default_rng(line.part)
-    made = [defective(one, good[rng.integers(len(good))], rng) for one in good]
-    plain, found = (
-        detector.score([{"image": picture} for picture in pictures], reasons=1)
-        for pictures in (good, [defect.picture for defect in made])
-    )
-    if found.evidence is None:
-        raise TypeError("evidence was asked for")
-    made_heats = [enlarged(own, detector, defect.mask.shape) for own, defect in zip(found.evidence, made, strict=True)]
-    made_masks = [defect.mask for defect in made]
-    labels = np.repeat([False, True], len(good))
-    return msgspec.structs.replace(
-        line,
-        pixel_auroc=_auroc(np.concatenate([*map(np.ravel, masks)]), np.concatenate([*map(np.ravel, heats)])),
-        pixel_auroc_each=_each(masks, heats),
-        made_auroc=float(roc_auc_score(labels, np.concatenate([plain.score, found.score]))),
-        made_pixel_auroc=_auroc(
-            np.concatenate([*map(np.ravel, made_masks)]), np.concatenate([*map(np.ravel, made_heats)])
-        ),
-        made_pixel_auroc_each=_each(made_masks, made_heats),
-    )
-
-
-def enlarged(evidence: Floats, detector: Detector, shape: tuple[int, ...]) -> npt.NDArray[np.float32]:
-    """The evidence of a picture, (rows * columns) of the detector's grid, as a heat map of a height and width."""
-    if detector.grid is None:
-        raise TypeError("a model of pictures was expected")
-    cells = Image.fromarray(evidence.reshape(detector.grid).astype(np.float32))
-    return np.asarray(cells.resize((shape[1], shape[0]), Image.Resampling.BILINEAR))
 
 
 def written(pictures: list[Picture], folder: Path) -> Path:
@@ -209,19 +165,3 @@ def written(pictures: list[Picture], folder: Path) -> Path:
 def records(pictures: list[Picture]) -> list[dict[str, Any]]:
     """Pictures as a detector takes them."""
     return [{"image": one.read_bytes() if isinstance(one, Path) else one} for one in pictures]
-
-
-def _opened(picture: Picture) -> Image.Image:
-    content = Image.open(io.BytesIO(picture.read_bytes())) if isinstance(picture, Path) else Image.fromarray(picture)
-    return content.convert("L")
-
-
-def _each(masks: list[Mask], heats: list[npt.NDArray[np.float32]]) -> float:
-    return float(np.mean([_auroc(m.ravel(), h.ravel()) for m, h in zip(masks, heats, strict=True) if 0 < m.mean() < 1]))
-
-
-def _auroc(mask: Mask, heat: npt.NDArray[np.float32]) -> float:
-    """Area under the ROC curve by ranks, which for millions of pixels takes less room than the curve."""
-    inside = int(mask.sum())
-    ranks = rankdata(heat)[mask].sum() - inside * (inside + 1) / 2
-    return float(ranks / (inside * (mask.size - inside)))

@@ -18,7 +18,8 @@ from sklearn.datasets import load_digits
 from sklearn.metrics import roc_auc_score
 
 from benchmarks.image_defects import defective
-from benchmarks.image_measurement import APART, MNIST, OURS, RANDOM, Line, Task, _auroc, measure, written
+from benchmarks.image_location import auroc
+from benchmarks.image_measurement import APART, MNIST, OURS, RANDOM, Line, Task, measure, written
 from benchmarks.image_peers import PEERS, standardised
 from benchmarks.image_sets import FITTED, near_duplicates, one_digit, surfaces
 from benchmarks.images import report
@@ -124,7 +125,7 @@ def test_a_drawn_defect_is_where_its_mask_says(seed: int) -> None:
 def test_the_area_by_ranks_is_that_of_the_curve(values: list[tuple[bool, int]]) -> None:
     """Ties count half."""
     mask, heat = np.array([a for a, _ in values]), np.array([b for _, b in values], np.float32)
-    assert _auroc(mask, heat) == pytest.approx(roc_auc_score(mask, heat))
+    assert auroc(mask, heat) == pytest.approx(roc_auc_score(mask, heat))
 
 
 def test_what_is_trained_on_is_written_where_training_reads_it(tiles: Path, tmp_path: Path) -> None:
