@@ -13,9 +13,6 @@ from sklearn.neighbors import NearestNeighbors
 from training.bootstrap import ranking
 from training.spoiling import Basis, Kind
 
-ROWS = 4_000
-CELLS = 4_000_000
-"""At most `ROWS` rows of a kind are used, fewer where they are so wide that they would hold more cells than this."""
 LEAST_ANOMALIES = 10
 """With fewer labelled anomalies a comparison says nothing: fields are swapped instead."""
 NOISE = 2.5
@@ -93,8 +90,8 @@ def compare(own: Score, fitted: Matrix, normal: Matrix, anomalous: Matrix, kind:
     None if there are no rows to try them on, or nothing in a row can be swapped.
     """
     rng = np.random.default_rng(seed)
-    most = int(np.clip(CELLS // kind.width, 250, ROWS))
-    fitted, normal, anomalous = (_sample(x, most, rng) for x in (fitted, normal, anomalous))
+    parts = ((fitted, kind.fitted), (normal, kind.tried), (anomalous, kind.tried))
+    fitted, normal, anomalous = (_sample(x, most, rng) for x, most in parts)
     basis: Basis = "labels"
     if len(anomalous) < LEAST_ANOMALIES:
         anomalous, basis = kind.spoilt(normal, rng), kind.basis

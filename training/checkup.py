@@ -20,9 +20,11 @@ from training.suspects import Suspects, find_suspects
 
 FITTED_ROWS = 20_000
 """Most fitting rows that are scored to find suspects; of more, a random sample."""
+PICTURES = 2_000
+"""Most pictures of a kind that are looked at: the model takes milliseconds for each."""
 FLOATS = 1 << 26
-"""Most numbers of the encoded rows of a kind; of wider ones, which are pictures, fewer are looked at."""
-LEAST_ROWS = 500
+"""Most numbers of the encoded pictures of a kind; of larger ones, down to `LEAST`, fewer are looked at."""
+LEAST = 300
 
 Positions = npt.NDArray[np.int64]
 
@@ -43,8 +45,12 @@ def check_up(
 ) -> Checkup:
     """Examine a model on normal rows that it was not fitted to and on labelled anomalies, each by their positions."""
     encoder = fitted.scorer.encoder
-    most = int(np.clip(FLOATS // fitted.scorer.schema.width, LEAST_ROWS, FITTED_ROWS))
-    seen, normal, anomalous = (_some(rows, most, config.seed) for rows in (fitted.split.fit, normal, anomalous))
+    schema, seen = fitted.scorer.schema, fitted.split.fit
+    if schema.image is None:
+        seen = _some(seen, FITTED_ROWS, config.seed)
+    else:
+        most = int(np.clip(FLOATS // schema.width, LEAST, PICTURES))
+        seen, normal, anomalous = (_some(rows, most, config.seed) for rows in (seen, normal, anomalous))
     table = take(data.table, seen)
     # By the ELBO: rows that the memory of the default score holds are at no distance from it.
     scored = Scored(table, _surprise(detector, table), seen)

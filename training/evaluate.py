@@ -7,7 +7,7 @@ import numpy.typing as npt
 from scipy import stats
 from sklearn import metrics
 
-from service.detector import Detector
+from service.detector import Detector, Verdicts
 from service.detector.inputs import Table
 from training.bootstrap import CONFIDENCE, Interval, intervals, ranking
 from training.evaluation import Counts, Evaluation, Figure, Labelled
@@ -18,13 +18,23 @@ Mask = npt.NDArray[np.bool_]
 Floats = npt.NDArray[np.float64]
 
 
-def evaluate(detector: Detector, table: Table, anomalous: Mask | None, *, seed: int, fresh: bool = True) -> Evaluation:
+def evaluate(
+    detector: Detector,
+    table: Table,
+    anomalous: Mask | None,
+    *,
+    seed: int,
+    fresh: bool = True,
+    verdicts: Verdicts | None = None,
+) -> Evaluation:
     """Judge the rows of a table and hold the verdicts against labels, shape (rows,), or against the promise alone.
 
     Without labels every row counts as normal. Rows with problems are counted and left out. `fresh` is False where the
-    normal rows are those that the threshold was set on, which can say nothing about the promise.
+    normal rows are those that the threshold was set on, which can say nothing about the promise. `verdicts` are those
+    on the rows, if they have been judged already.
     """
-    verdicts = detector.score(table, errors="mark")
+    if verdicts is None:
+        verdicts = detector.score(table, errors="mark")
     usable = ~np.isnan(verdicts.score)
     is_anomaly = np.zeros(table.rows, bool) if anomalous is None else np.asarray(anomalous, bool)
     normal = usable & ~is_anomaly

@@ -106,12 +106,18 @@ def _run(data: Data, fitted: Fitted, config: TrainConfig, detector: Detector) ->
     judged = held if len(held) else parts.calibration
     rows = np.concatenate([judged, anomalous])
     is_anomaly = np.arange(len(rows)) >= len(judged)
+    table = take(data.table, rows)
+    verdicts = detector.score(table, errors="mark")
     evaluation = evaluate(
         detector,
-        take(data.table, rows),
+        table,
         is_anomaly if len(anomalous) else None,
         seed=config.seed,
         fresh=bool(len(held)),
+        verdicts=verdicts,
+    )
+    normal, strange = (
+        Scored(take(table, part), verdicts.score[part], rows[part]) for part in (~is_anomaly, is_anomaly)
     )
     checkup = check_up(data, fitted, config, detector, judged, anomalous)
     return Run(
@@ -121,39 +127,34 @@ def _run(data: Data, fitted: Fitted, config: TrainConfig, detector: Detector) ->
         detector=detector,
         calibration_scores=fitted.calibration.scores,
         evaluation=evaluation,
-        held_out=_scored(detector, data.table, held) if len(held) else None,
-        anomalies=_scored(detector, data.table, anomalous) if len(anomalous) else None,
-        latent=_latent(data, fitted, rows, is_anomaly),
+        held_out=normal if len(held) else None,
+        anomalies=strange if len(anomalous) else None,
+        latent=_latent(fitted, table, verdicts.score, is_anomaly),
         notes=notes,
-        pictured=_pictured(data, fitted, config, _scored(detector, data.table, judged), fresh=bool(len(held))),
+        pictured=_pictured(data, fitted, config, normal, fresh=bool(len(held))),
         **checkup._asdict(),
     )
 
 
-def _scored(detector: Detector, table: Table, rows: npt.NDArray[np.int64]) -> Scored:
-    picked = take(table, rows)
-    return Scored(picked, detector.score(picked, errors="mark").score, rows)
-
-
 def _latent(
-    data: Data, fitted: Fitted, rows: npt.NDArray[np.int64], is_anomaly: npt.NDArray[np.bool_]
+    fitted: Fitted, table: Table, scores: npt.NDArray[np.float64], is_anomaly: npt.NDArray[np.bool_]
 ) -> Latent | None:
     """The latent means of a sample of the judged rows."""
-    if not len(rows):
+    if not table.rows:
         return None
-    order = np.random.default_rng(0).permutation(len(rows))
-    if data.draft.image is None:
+    pictures = fitted.scorer.schema.image is not None
+    order = np.random.default_rng(0).permutation(table.rows)
+    if not pictures:
         picked = np.sort(order[:LATENT_ROWS])
     else:
         parts = (order[is_anomaly[order] == odd][: LATENT_PICTURES // 2] for odd in (False, True))
         picked = np.sort(np.concatenate([*parts]))
-    table = take(data.table, rows[picked])
-    x = torch.from_numpy(fitted.scorer.encoder.encode(table))
+    drawn = take(table, picked)
+    x = torch.from_numpy(fitted.scorer.encoder.encode(drawn))
     network = fitted.module.network
     with torch.no_grad():
         means = network.posterior(x).mean[0]
-    shown = table if data.draft.image is not None else None
-    return Latent(means.double().numpy(), fitted.scorer.score(table).score, is_anomaly[picked], shown)
+    return Latent(means.double().numpy(), scores[picked], is_anomaly[picked], drawn if pictures else None)
 
 
 def _pictured(data: Data, fitted: Fitted, config: TrainConfig, normal: Scored, *, fresh: bool) -> Pictured | None:

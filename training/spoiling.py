@@ -9,6 +9,11 @@ import numpy.typing as npt
 from service.detector.schema import Feature, Schema
 from training.pictures.pasting import pasted, reduced
 
+ROWS = 4_000
+CELLS = 4_000_000
+"""At most `ROWS` rows of a kind are used, fewer where they are so wide that they would hold more cells than this."""
+PICTURES = 500
+"""Most pictures of a label that are tried: the model takes milliseconds for each."""
 SWAPPED = 1 / 3
 """The share of its fields that a synthetic anomaly has from another row."""
 
@@ -19,8 +24,10 @@ Basis = Literal["labels", "swapped fields", "pasted parts"]
 class Kind(NamedTuple):
     """What encoded rows are to simple detectors, and how anomalies are made of them."""
 
-    width: int
-    """Numbers of an encoded row, or of what simple detectors see of it where that is more."""
+    fitted: int
+    """Most rows that simple detectors are fitted to."""
+    tried: int
+    """Most rows of each label on which all are tried."""
     design: Callable[[Matrix], Matrix]
     """Encoded rows as numbers alone."""
     spoilt: Callable[[Matrix, np.random.Generator], Matrix]
@@ -32,10 +39,11 @@ def kind_of(schema: Schema) -> Kind:
     """What the encoded rows of a schema are to simple detectors."""
     column = schema.image
     if column is not None:
-        return Kind(schema.width, lambda x: reduced(x, column), lambda x, rng: pasted(x, column, rng), "pasted parts")
+        return Kind(ROWS, PICTURES, lambda x: reduced(x, column), lambda x, rng: pasted(x, column, rng), "pasted parts")
     features = schema.features()
     width = sum(max(feature.levels, 1) for feature in features)
-    return Kind(width, lambda x: design(x, features), lambda x, rng: swapped(x, features, rng), "swapped fields")
+    most = int(np.clip(CELLS // width, 250, ROWS))
+    return Kind(most, most, lambda x: design(x, features), lambda x, rng: swapped(x, features, rng), "swapped fields")
 
 
 def swapped(normal: Matrix, features: tuple[Feature, ...], rng: np.random.Generator) -> Matrix:
