@@ -7,15 +7,17 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from service.detector.networks.image import ImageVAE
 from training.activity import activity, sample
 from training.history import Epoch
 from training.networks import Network, device_of
 from training.remedy import Remedy
 
-GAP = 0.1
-"""Nats per column by which fitting rows may be described better than new ones."""
-RISE = 0.02
-"""Nats per column by which the held-out ELBO may still rise over the last fifth of the steps."""
+GAP = {False: 0.1, True: 0.3}
+"""Nats per column of a table, and per pixel, by which fitting rows may be described better than new ones. A pixel of a
+picture without its noise is worth many nats."""
+RISE = {False: 0.02, True: 0.1}
+"""Nats per column, and per pixel, by which the held-out ELBO may still rise over the last fifth of the steps."""
 EARLY = 0.5
 """A best step before this share of the steps made is early."""
 
@@ -52,7 +54,7 @@ def diagnose(
     network: Network, history: Sequence[Epoch], steps: int, fitted: Matrix, new: Matrix, remedy: Remedy | None
 ) -> Diagnosis:
     """Diagnose a fit from its history, at most `steps` long, the encoded rows that it saw and rows that it did not."""
-    columns = network.shape.columns
+    columns, pictures = network.shape.columns, isinstance(network, ImageVAE)
     used = activity(network, fitted)
     before, after = _elbo(network, fitted), _elbo(network, new)
     error = float(np.hypot(*(values.std() / np.sqrt(len(values)) for values in (before, after))))
@@ -61,8 +63,8 @@ def diagnose(
     last = history[-1].step
     earlier = [epoch.held_out_elbo for epoch in history if epoch.step <= 0.8 * last]
     rise = best.held_out_elbo - max(earlier, default=-np.inf)
-    overfitted = gap > max(GAP * columns, 3 * error)
-    underfitted = last >= steps and best.step > 0.9 * last and rise > RISE * columns
+    overfitted = gap > max(GAP[pictures] * columns, 3 * error)
+    underfitted = last >= steps and best.step > 0.9 * last and rise > RISE[pictures] * columns
     notes = []
     if remedy and not remedy.needless:
         notes.append(remedy.sentence)

@@ -45,12 +45,15 @@ def build_image_program(
     _, blind = folds(len(x), 1, seed)
     kept = np.arange(len(x)) if len(x) <= MOST_ROWS else _sample(len(x), MOST_ROWS, seed)
     held = blind[0][:HELD]
-    memory, position = _memory(network, x[kept], memory_rows, generator)
     own = torch.full((len(x),), -1)
-    own[torch.from_numpy(kept)] = position
-    program = ScoredImage(ScoredImageShape(network.shape, score, memory.shape, grid_of(network.shape)))
+    memory = None
+    if score == "neighbours":
+        memory, own[torch.from_numpy(kept)] = _memory(network, x[kept], memory_rows, generator)
+    shape = ScoredImageShape(network.shape, score, memory.shape if memory else None, grid_of(network.shape))
+    program = ScoredImage(shape)
     program.network.load_state_dict(network.state_dict())
-    program.memory.load_state_dict(memory.state_dict())
+    if memory is not None and program.memory is not None:
+        program.memory.load_state_dict(memory.state_dict())
     program.contrasts.usual.copy_(_usual_contrasts(program, x[held]))
     program.eval()
     looked = [program.look(rows, own[torch.from_numpy(held[part])]) for part, rows in _parts(x[held])]

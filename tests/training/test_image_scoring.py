@@ -107,13 +107,16 @@ def test_what_is_usual_scores_about_nothing() -> None:
 
 def test_the_memory_is_bounded_and_holds_pictures_that_were_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     program, x = built(memory=20)
+    assert program.memory is not None
     assert 2 <= len(program.memory.rows) <= 20
     with torch.no_grad():
         standard = standardise(program.network.pictures(torch.from_numpy(x)))
         seen = program.memory.see(standard).flatten(1)
     assert torch.cdist(program.memory.rows, seen).amin(1).max() < 0.05
     monkeypatch.setattr(image_scoring, "FLOATS", 10 * HEIGHT * WIDTH)
-    assert len(built()[0].memory.rows) <= 10
+    bounded = built()[0].memory
+    assert bounded is not None
+    assert len(bounded.rows) <= 10
 
 
 @pytest.mark.parametrize("score", ["elbo", "reconstruction"])
@@ -122,6 +125,11 @@ def test_other_scores_are_the_terms_of_the_elbo(score: ScoreName) -> None:
     found = outputs(program, x[:9])
     want = found["reconstruction"] + (found["kl"] if score == "elbo" else 0)
     np.testing.assert_allclose(found["score"], want, rtol=1e-5)
+    assert program.memory is None  # no picture of the training is part of the model
+    stained = x[:9].reshape(-1, HEIGHT, WIDTH).copy()
+    stained[:, 13:16, 1:4] = 0.9
+    cells = outputs(program, stained.reshape(9, -1))["terms"].reshape(9, *program.shape.grid)
+    assert (cells[:, 12:17, 0:5].max((1, 2)) >= cells.max((1, 2)) - 1e-6).mean() > 0.7
 
 
 def test_an_even_picture_and_one_of_noise_have_a_score() -> None:

@@ -32,7 +32,8 @@ class ScoredImageShape(msgspec.Struct, frozen=True, tag="image-vae", tag_field="
 
     network: ImageShape
     score: ScoreName
-    memory: PicturesShape
+    memory: PicturesShape | None
+    """None for a score that needs no memory: its heat maps are those of the residual."""
     grid: tuple[int, int]
     """Rows and columns of the cells of `terms`; a cell is `cell_of` pixels a side."""
 
@@ -54,9 +55,11 @@ class Looked(NamedTuple):
     strongest: Tensor
     """(n, filters): logarithms of the strongest of each contrast."""
     whole: Tensor
-    """(n, 2): logarithms of the squared distance to the memory, and of what the reconstruction leaves."""
+    """(n, 2): logarithms of the squared distance to the memory, 0 without one, and of what the network leaves over."""
     cells: Tensor
-    """(n, 2, rows columns): logarithms of each cell's squared distance to the memory, and of its strongest contrast."""
+    """(n, 2, rows columns): logarithms of each cell's squared distance to the memory, or else of what is left over of
+    it, and of its strongest contrast.
+    """
     posterior: Posterior
     likelihood: ImageLikelihood
     surprise: Tensor
@@ -98,8 +101,8 @@ class ScoredImage(nn.Module):
     cell_center: Tensor
     """(2, 1): the usual distance and contrast of a cell on new pictures."""
     cell_scale: Tensor
-    memory_rows: Tensor
-    memory_columns: Tensor
+    cell_rows: Tensor
+    cell_columns: Tensor
     blur_rows: Tensor
     blur_columns: Tensor
 
@@ -108,27 +111,27 @@ class ScoredImage(nn.Module):
         self.shape = shape
         network = shape.network
         self.network = ImageVAE(network)
-        self.memory = Pictures(shape.memory)
+        self.memory = Pictures(shape.memory) if shape.memory else None
         self.contrasts = Contrasts(network.height, network.width)
         self.evidence = Evidence()
         self.register_buffer("cell_center", torch.zeros(2, 1))
         self.register_buffer("cell_scale", torch.ones(2, 1))
-        for name, new, old in zip(("memory_rows", "memory_columns"), shape.grid, shape.memory.small, strict=True):
+        places = shape.memory.small if shape.memory else network.small
+        for name, new, old in zip(("cell_rows", "cell_columns"), shape.grid, places, strict=True):
             self.register_buffer(name, smoothing(new, CELL_BLUR) @ averaging(new, old), persistent=False)
         for name, size in zip(("blur_rows", "blur_columns"), network.small, strict=True):
             self.register_buffer(name, smoothing(size, BLUR), persistent=False)
 
     def residual(self, dense: Tensor, p: ImageLikelihood) -> Tensor:
-        """The logarithm of what the reconstruction leaves, (n, 1)."""
+        """What the reconstruction leaves of each place, a little blurred, squared: (n, height, width)."""
         left = dense - p.mean.reshape(dense.shape)
-        square = resize(left, self.blur_rows, self.blur_columns).square().mean((1, 2, 3))
-        return square.clamp(min=LEAST_RESIDUAL).log().unsqueeze(1)
+        return resize(left, self.blur_rows, self.blur_columns).square().sum(1)
 
     def cells(self, places: Tensor, contrasts: Tensor) -> Tensor:
         """The evidence of each cell, (n, 2, rows columns), by the distance of its places, a little smoothed, and by the
         strongest of its contrasts.
         """
-        smooth = resize(places, self.memory_rows, self.memory_columns)
+        smooth = resize(places, self.cell_rows, self.cell_columns)
         cell = cell_of(self.shape.network.height), cell_of(self.shape.network.width)
         strongest = functional.max_pool2d(contrasts.unsqueeze(1), cell, cell, ceil_mode=True)
         return torch.stack([(smooth + LEAST_DISTANCE).log().flatten(1), strongest.flatten(1)], dim=1)
@@ -140,8 +143,13 @@ class ScoredImage(nn.Module):
         posterior = self.network.encode(dense)
         p = self.network.decode(posterior.mean)
         strongest, contrasts = self.contrasts(standard)
-        nearest, places = self.memory(self.memory.see(standard), own)
-        whole = torch.cat([nearest.log().unsqueeze(1), self.residual(dense, p)], dim=1)
+        places = residual = self.residual(dense, p)
+        left = residual.mean((1, 2)).clamp(min=LEAST_RESIDUAL).log()
+        nearest = torch.zeros_like(left)
+        if self.memory is not None:
+            distance, places = self.memory(self.memory.see(standard), own)
+            nearest = distance.log()
+        whole = torch.stack([nearest, left], dim=1)
         surprise = self.network.surprise_of(dense, p)
         return Looked(strongest, whole, self.cells(places, contrasts), posterior, p, surprise)
 
