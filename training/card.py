@@ -152,7 +152,7 @@ def _privacy(manifest: Manifest) -> str:
     elif pictures:
         kept = (
             f"A memory of {pictures:,} training pictures, reduced, is part of the score and of the artifact: treat the "
-            "artifact like the training data."
+            "artifact like the training data. `--score elbo` leaves the memory out."
         )
     held = subject_of(manifest.schema).held
     return f"## Privacy\n\n{kept} {held} No privacy guarantee in the mathematical sense is given."
