@@ -154,6 +154,11 @@ def _privacy(manifest: Manifest) -> str:
             f"A memory of {pictures:,} training pictures, reduced, is part of the score and of the artifact: treat the "
             "artifact like the training data. `--score elbo` leaves the memory out."
         )
+    elif places := manifest.network.get("places"):
+        kept = (
+            f"A memory of {places:,} local features of training pictures, as a pretrained network gives them, is part "
+            "of the score and of the artifact: treat the artifact like the training data."
+        )
     held = subject_of(manifest.schema).held
     return f"## Privacy\n\n{kept} {held} No privacy guarantee in the mathematical sense is given."
 

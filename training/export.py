@@ -3,11 +3,12 @@
 import io
 import logging
 import warnings
+from collections.abc import Mapping, Sequence
 from contextlib import redirect_stdout
 
 import onnx.utils
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from service.detector.artifact import Programs
 from service.detector.runtime import DETAIL, OUTPUTS, SCORE
@@ -16,23 +17,32 @@ from service.detector.runtime import DETAIL, OUTPUTS, SCORE
 def export(module: nn.Module, features: int) -> Programs:
     """The ONNX programs of a module that maps float32 (n, features) to their outputs."""
     # Two rows, since a size of one would be taken for fixed.
-    example = torch.zeros(2, features)
+    return extracted(traced(module, {"x": torch.zeros(2, features)}, OUTPUTS))
+
+
+def traced(module: nn.Module, example: Mapping[str, Tensor], outputs: Sequence[str]) -> onnx.ModelProto:
+    """A module as ONNX, of inputs by name, whose first size is any, and with outputs of those names."""
     with warnings.catch_warnings(), redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore")
         logging.getLogger("torch.onnx").setLevel(logging.ERROR)
         logging.getLogger("onnxscript").setLevel(logging.ERROR)
         program = torch.onnx.export(
             module.eval(),
-            (example,),
+            tuple(example.values()),
             dynamo=True,
-            dynamic_shapes={"x": {0: torch.export.Dim.DYNAMIC}},
-            input_names=["x"],
-            output_names=list(OUTPUTS),
+            dynamic_shapes=tuple({0: torch.export.Dim.DYNAMIC} for _ in example),
+            input_names=list(example),
+            output_names=list(outputs),
             verbose=False,
         )
     assert program is not None  # noqa: S101 (it is None only without dynamo)
-    model = program.model_proto
+    model: onnx.ModelProto = program.model_proto
     _strip(model)
+    return model
+
+
+def extracted(model: onnx.ModelProto) -> Programs:
+    """The two programs of a model that gives all outputs."""
     extract = onnx.utils.Extractor(model).extract_model
     return Programs(*(extract(["x"], list(names)).SerializeToString() for names in (SCORE, DETAIL)))
 

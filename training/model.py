@@ -17,6 +17,10 @@ from service.detector.networks.scored_image import ScoredImage
 from service.detector.runtime import OnnxProgram, pick_device, rows_per_call
 from service.detector.schema import Schema
 from service.detector.scorer import Scorer
+from training.backbone.joining import export_joined
+from training.backbone.program import ScoredFeatures
+from training.backbone.reading import Backbone
+from training.backbone.scoring import build_features_program
 from training.config import TrainConfig
 from training.data import Data
 from training.export import export
@@ -39,7 +43,7 @@ class Fitted:
 
     scorer: Scorer
     thresholds: Calibrated
-    module: ScoredTabular | ScoredImage
+    module: ScoredTabular | ScoredImage | ScoredFeatures
     programs: Programs
     history: list[Epoch]
     remedy: Remedy | None
@@ -58,10 +62,11 @@ def fit_model(
     data: Data,
     config: TrainConfig,
     *,
+    backbone: Backbone | None = None,
     checkpoint: Path | None = None,
     progress: Callable[[int, int, Epoch | None], None] = lambda step, steps, epoch: None,
 ) -> Fitted:
-    """Split, fit, export and calibrate."""
+    """Split, fit, export and calibrate; of pictures the score may be that of a backbone's features."""
     normal = np.flatnonzero(data.readable if data.labels is None else data.readable & ~data.labels.anomalous)
     parts = split(normal, config.target_fpr, config.seed, time_of(data.draft, data.table, config.split))
     schema = fit_schema(data.draft, data.table, parts.fit)
@@ -70,9 +75,12 @@ def fit_model(
     network, history, remedy = fit_or_remedy(
         x, schema, config.fit, seed=config.seed, device=device, checkpoint=checkpoint, progress=progress
     )
-    module = _program(network.cpu(), x, schema, config)
+    module = _program(network.cpu(), x, schema, config, backbone)
     began = time.process_time()
-    programs = export(module, x.shape[1])
+    if backbone is not None and isinstance(module, ScoredFeatures):
+        programs = export_joined(module, backbone, x.shape[1])
+    else:
+        programs = export(module, x.shape[1])
     export_cpu_s = time.process_time() - began
     scorer = Scorer(schema, OnnxProgram(*programs, x.shape[1], rows_per_call(schema)))
     thresholds = thresholds_of_fit(data, config, parts, scorer, DIGITS)
@@ -80,8 +88,10 @@ def fit_model(
 
 
 def _program(
-    network: Network, x: npt.NDArray[np.float32], schema: Schema, config: TrainConfig
-) -> ScoredTabular | ScoredImage:
-    if isinstance(network, ImageVAE):
-        return build_image_program(network, x, config.score, config.memory_rows, config.seed)
-    return build_program(network, x, schema, config.score, config.memory_rows, config.seed)
+    network: Network, x: npt.NDArray[np.float32], schema: Schema, config: TrainConfig, backbone: Backbone | None
+) -> ScoredTabular | ScoredImage | ScoredFeatures:
+    if not isinstance(network, ImageVAE):
+        return build_program(network, x, schema, config.score, config.memory_rows, config.seed)
+    if backbone is not None:
+        return build_features_program(network, backbone, x, config.memory_rows, config.seed)
+    return build_image_program(network, x, config.score, config.memory_rows, config.seed)

@@ -20,7 +20,7 @@ import safetensors.numpy
 from safetensors import SafetensorError
 
 from service.detector.errors import ArtifactError
-from service.detector.networks import KINDS
+from service.detector.networks import EXPORTED, KINDS
 from service.detector.promise import CalibrationInfo
 from service.detector.schema import Schema
 from service.detector.store import SUMS
@@ -179,7 +179,7 @@ def _manifest(folder: Path, content: bytes) -> Manifest:
 def _audit(folder: Path, manifest: Manifest, tensors: Mapping[str, npt.NDArray[Any]]) -> None:
     """Hold tensors and manifest against each other, and the network's kind against those that are known."""
     kind = manifest.network.get("kind")
-    if kind not in KINDS:
+    if kind not in KINDS and kind not in EXPORTED:
         raise ArtifactError(f"{folder / MANIFEST}: this version knows no network of kind {kind!r}")
     image = manifest.schema.image
     if image is not None and (len(manifest.schema.fields) > 1 or min(image.shape) < 1 or not image.low < image.high):

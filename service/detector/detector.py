@@ -13,6 +13,7 @@ from service.detector import artifact, inputs
 from service.detector.calibration import Calibration
 from service.detector.errors import ArtifactError, KilterError, Problem
 from service.detector.groups import Groups, judge
+from service.detector.networks import EXPORTED
 from service.detector.rates import at_rate
 from service.detector.reasons import Reason
 from service.detector.reference import Reference, reference_of
@@ -173,7 +174,7 @@ def load(path: str | Path, device: str = "cpu") -> Detector:
     """
     folder = resolve(Path(path))
     found = artifact.read(folder)
-    place = pick_device(device)
+    place = _place(folder, found.manifest, device)
     try:
         program: Program = (
             OnnxProgram(*found.programs, found.manifest.schema.width, rows_per_call(found.manifest.schema))
@@ -189,3 +190,15 @@ def load(path: str | Path, device: str = "cpu") -> Detector:
     except KilterError as error:
         raise ArtifactError(f"{folder}: {error}") from error
     return detector
+
+
+def _place(folder: Path, manifest: artifact.Manifest, device: str) -> str:
+    """The device that a model runs on. Raises KilterError if it is not there, or the model cannot run on it."""
+    if manifest.network["kind"] not in EXPORTED:
+        return pick_device(device)
+    if device not in ("auto", "cpu"):
+        raise KilterError(
+            f"{folder}: a model with a pretrained network runs on a CPU only, and not on {device!r}: load it with the "
+            "device cpu or auto"
+        )
+    return "cpu"

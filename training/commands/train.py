@@ -32,6 +32,14 @@ QUARTERS = 4
 )
 @image_size_option
 @click.option(
+    "--backbone",
+    type=click.Path(path_type=Path),
+    metavar="FILE.onnx",
+    help="A pretrained network that you have: pictures are judged by its local features. One input (any batch, 3 or 1, "
+    "height, width) of RGB or grey from 0 to 1, standardised by ImageNet's mean and deviation, and a first output "
+    "(batch, channels, rows, columns). It becomes part of the model; mind its licence.",
+)
+@click.option(
     "--target-fpr", type=float, help="False-positive rate  [default: 0.01, or the smallest that the data supports]"
 )
 @threshold_options
@@ -51,6 +59,7 @@ def train(
     normal: str | None,
     exclude: tuple[str, ...],
     image_size: tuple[int, int] | None,
+    backbone: Path | None,
     target_fpr: float | None,
     rule: Rule | None,
     group_by: str | None,
@@ -79,6 +88,7 @@ def train(
         name,
         models,
         settings,
+        backbone=backbone,
         say=click.echo,
         progress=progress_bar(),
         reading=reading_bar(),

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 KINDS = {"tabular-vae": "service.detector.networks.scored", "image-vae": "service.detector.networks.scored_image"}
 """Kind to the module whose `from_manifest(network)` builds it."""
+EXPORTED = frozenset({"image-vae-backbone"})
+"""Kinds that run on a CPU alone, as they were exported: a part of them, given by the user, is known as ONNX only."""
 
 
 def build(network: Mapping[str, Any]) -> "nn.Module":
