@@ -14,7 +14,7 @@ from training.fit import folds
 from training.memory import robust
 
 MOST_AXES = 64
-FLOATS = 2 * 1024 * 1024
+FLOATS = 512 * 1024
 """Most numbers that a memory of local features holds."""
 MOST_PLACES = 65_536
 """Local features from which the memory is chosen."""
@@ -24,7 +24,7 @@ MOST_PICTURES = 10_000
 """Pictures from which those are drawn."""
 HELD = 400
 """Most pictures on which distances are made standard."""
-CHUNK_VALUES = 262_144
+CHUNK_VALUES = 65_536
 """Values of encoded pictures whose features are taken together."""
 
 Matrix = npt.NDArray[np.float32]
