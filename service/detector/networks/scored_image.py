@@ -21,7 +21,7 @@ CELL_BLUR = 1.0
 MOST_CELLS = 32
 """Most cells a side of the grid on which evidence is told."""
 SHARPNESS = 3.0
-CONTRAST_WEIGHT = 0.4
+CONTRAST_WEIGHT = 0.5
 NETWORK_WEIGHT = 0.2
 LEAST_RESIDUAL = 1e-9
 LEAST_DISTANCE = 1e-4
