@@ -22,6 +22,8 @@ MOST_CELLS = 32
 """Most cells a side of the grid on which evidence is told."""
 SHARPNESS = 3.0
 CONTRAST_WEIGHT = 0.5
+CONTRAST_SIDE = 64
+"""Pixels of the shorter side from which contrasts count in full: in a smaller picture they are no longer local."""
 NETWORK_WEIGHT = 0.2
 LEAST_RESIDUAL = 1e-9
 LEAST_DISTANCE = 1e-4
@@ -73,8 +75,10 @@ class Evidence(nn.Module):
     """(filters + 3,): the usual value on new pictures of each contrast, all contrasts, the memory and the network."""
     scale: Tensor
 
-    def __init__(self) -> None:
+    def __init__(self, side: int) -> None:
+        """For pictures whose shorter side has so many pixels."""
         super().__init__()
+        self.contrast_weight = CONTRAST_WEIGHT * min(1.0, side / CONTRAST_SIDE)
         self.register_buffer("center", torch.zeros(FILTERS + 3))
         self.register_buffer("scale", torch.ones(FILTERS + 3))
 
@@ -87,7 +91,7 @@ class Evidence(nn.Module):
         """The score, (n,), of the measures (n, 3): contrasts, memory and network."""
         standard = (measures - self.center[FILTERS:]) / self.scale[FILTERS:]
         contrasts, memory, network = standard.unbind(1)
-        return memory + CONTRAST_WEIGHT * contrasts + NETWORK_WEIGHT * network
+        return memory + self.contrast_weight * contrasts + NETWORK_WEIGHT * network
 
 
 class ScoredImage(nn.Module):
@@ -113,7 +117,7 @@ class ScoredImage(nn.Module):
         self.network = ImageVAE(network)
         self.memory = Pictures(shape.memory) if shape.memory else None
         self.contrasts = Contrasts(network.height, network.width)
-        self.evidence = Evidence()
+        self.evidence = Evidence(min(network.height, network.width))
         self.register_buffer("cell_center", torch.zeros(2, 1))
         self.register_buffer("cell_scale", torch.ones(2, 1))
         places = shape.memory.small if shape.memory else network.small
