@@ -156,8 +156,9 @@ class Schema(msgspec.Struct, frozen=True):
 
     @property
     def image(self) -> ImageColumn | None:
-        """The picture that a record is; None for a table."""
-        return next((column for column in self.columns if isinstance(column, ImageColumn)), None)
+        """The picture that a record is, which then has no other column; None for a table."""
+        first = self.columns[0] if self.columns else None
+        return first if isinstance(first, ImageColumn) else None
 
     @property
     def width(self) -> int:
