@@ -8,7 +8,7 @@ from hypothesis import settings
 
 from service.detector import Detector, load
 from tests.support.data import write_csv
-from tests.support.digits import digits, write_pictures
+from tests.support.digits import shuffled, write_pictures
 
 # The same examples every time, and a busy machine makes no test fail.
 settings.register_profile("kilter", deadline=None, derandomize=True)
@@ -54,7 +54,7 @@ def digits_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from training.data import Source
     from training.pipeline import train
 
-    pictures = write_pictures(tmp_path_factory.mktemp("pictures"), digits()[:400])
+    pictures = write_pictures(tmp_path_factory.mktemp("pictures"), shuffled()[:400])
     folder = tmp_path_factory.mktemp("digits-models")
     config = TrainConfig(target_fpr=0.05, split="random", fit=FitConfig(steps=120))
     train(Source((pictures,)), "digits", folder, config)

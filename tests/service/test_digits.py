@@ -20,13 +20,13 @@ from service.detector import ArtifactError, Detector, Region, load
 from service.detector.artifact import MANIFEST
 from service.detector.regions import Box
 from tests.support.artifacts import rewritten
-from tests.support.digits import digits, spoiled, write_pictures
+from tests.support.digits import digits, shuffled, spoiled, write_pictures
 from tests.support.pictures import encoded
 from tests.support.serving import client
 
 KILTER = Path(sys.executable).with_name("kilter")
 SCORE = "/v1/models/digits/score"
-NEW = digits()[400:500]
+NEW = shuffled()[400:500]
 SPOILED = np.stack([spoiled(digit) for digit in NEW])
 
 

@@ -17,6 +17,12 @@ def digits() -> Pixels:
     return pictures
 
 
+def shuffled() -> Pixels:
+    """The same in random order: as they come, each writer's are together, and later ones are not like earlier ones."""
+    pictures = digits()
+    return pictures[np.random.default_rng(0).permutation(len(pictures))]
+
+
 def spoiled(digit: Pixels) -> Pixels:
     """A digit with a blot in its lower left corner, where no digit has ink."""
     picture = digit.copy()

@@ -71,7 +71,10 @@ def deaf(path: Path) -> bool:
 
 def test_an_interruption_is_heard_by_the_process_that_waits_alone(paths: list[Path]) -> None:
     """So that Ctrl-C ends all in one message, and not in one of each process."""
-    before = signal.getsignal(signal.SIGINT)
-    assert set(each(deaf, paths, lambda done, total: None, alone=0)) == {True}
-    assert signal.getsignal(signal.SIGINT) == before
-    assert not deaf(paths[0])
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # in the background of a shell it is ignored
+    try:
+        assert set(each(deaf, paths, lambda done, total: None, alone=0)) == {True}
+        assert signal.getsignal(signal.SIGINT) == signal.default_int_handler
+        assert not deaf(paths[0])
+    finally:
+        signal.signal(signal.SIGINT, before)
