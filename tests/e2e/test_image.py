@@ -19,6 +19,7 @@ import pytest
 
 import service
 from tests.support import containers
+from tests.support.monitoring import wait_for
 from tests.support.pictures import encoded, png_claiming, scene
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
@@ -75,6 +76,11 @@ def served(image: str, models: Path) -> Iterator[Running]:
     options = ("--memory", "512m", "--env", f"KILTER_PORT={port}", "--volume", f"{models}:/models:ro")
     with containers.running(image, *options) as container:
         yield Running(container, port)
+
+
+def logged(running: Running) -> set[str]:
+    """The messages that a container has logged."""
+    return {line["message"] for line in containers.logged(running.container)}
 
 
 def test_it_says_what_it_is(image: str) -> None:
@@ -144,7 +150,8 @@ def test_it_serves_as_nobody_on_a_filesystem_that_is_only_read(served: Running) 
     assert answer.status_code == 200
     assert answer.json()["results"][0]["reasons"]
     log.info("memory in use: %s", status["VmRSS"].strip())
-    assert {line["message"] for line in containers.logged(served.container)} >= {"model loaded", "request"}
+    # What a container logs reaches its file by another process.
+    wait_for("line for each", lambda: logged(served) >= {"model loaded", "request"})
 
 
 def test_it_judges_pictures_where_nothing_can_be_written(served: Running) -> None:
