@@ -23,7 +23,7 @@ from service.monitoring.ledger import DELAY, Ledger
 from service.monitoring.logs import config
 from service.monitoring.metrics import Metrics
 from service.settings import read_settings
-from service.web.corked import Protocol
+from service.web.protocol import Protocol
 
 
 class Slowed:

@@ -2,9 +2,7 @@
 
 import asyncio
 import time
-import types
-from collections.abc import Coroutine, Generator
-from functools import partial
+from collections.abc import Coroutine
 from typing import Any
 
 from starlette.requests import ClientDisconnect
@@ -15,6 +13,7 @@ from service.bodies.body import header, headers
 from service.judging.admission import Hold
 from service.judging.engine import Engine
 from service.monitoring.notes import notes_of
+from service.web.begun import rest
 from service.web.problems import SLOW_BODY, TOO_LARGE, RequestError
 
 INLINE_BYTES = 4 * 1024
@@ -112,7 +111,7 @@ async def _within(seconds: float, reading: Coroutine[Any, Any, bytes]) -> bytes:
 
     timer = asyncio.get_running_loop().call_later(seconds, end)
     try:
-        return await _rest(reading, awaited)
+        return await rest(reading, awaited)
     except asyncio.CancelledError:
         if not fired or task is None or task.uncancel() > 0:
             raise
@@ -120,23 +119,3 @@ async def _within(seconds: float, reading: Coroutine[Any, Any, bytes]) -> bytes:
         raise RequestError(SLOW_BODY, told) from None
     finally:
         timer.cancel()
-
-
-@types.coroutine
-def _rest(reading: Coroutine[Any, Any, bytes], awaited: Any) -> Generator[Any, Any, bytes]:
-    """What a coroutine gives that has begun, and waits for something."""
-    while True:
-        try:
-            came = yield awaited
-        except GeneratorExit:
-            reading.close()
-            raise
-        except BaseException as error:
-            step = partial(reading.throw, error)
-        else:
-            step = partial(reading.send, came)
-        try:
-            awaited = step()
-        except StopIteration as ended:
-            found: bytes = ended.value
-            return found

@@ -54,7 +54,7 @@ def serve(**options: str | int | Path | None) -> None:
     from service.protection.auth import guard_of
     from service.protection.tls import check
     from service.settings import read_settings
-    from service.web.corked import Protocol
+    from service.web.protocol import Protocol
     from service.web.stopping import Server
 
     settings = read_settings(**{name: value for name, value in options.items() if value is not None})

@@ -30,16 +30,22 @@ class Application(FastAPI):
             self._short.setdefault(path.rpartition("/")[2], []).append((pattern, endpoint))
         self._edge = edge(_reached)
 
+    def short(self, scope: Scope) -> bool:
+        """Whether a request goes the short way, which needs no task until it waits; notes its endpoint and path."""
+        if scope["type"] != "http" or scope["method"] != "POST" or scope.get("root_path"):
+            return False
+        if "endpoint" in scope:
+            return True
+        path = scope["path"]
+        for pattern, endpoint in self._short.get(path.rpartition("/")[2], ()):
+            found = pattern.match(path)
+            if found is not None:
+                scope["endpoint"], scope["path_params"] = endpoint, found.groupdict()
+                return True
+        return False
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and scope["method"] == "POST" and not scope.get("root_path"):
-            path = scope["path"]
-            for pattern, endpoint in self._short.get(path.rpartition("/")[2], ()):
-                found = pattern.match(path)
-                if found is not None:
-                    scope["endpoint"], scope["path_params"] = endpoint, found.groupdict()
-                    await self._edge(scope, receive, send)
-                    return
-        await super().__call__(scope, receive, send)
+        await (self._edge(scope, receive, send) if self.short(scope) else super().__call__(scope, receive, send))
 
 
 def _reached(scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
