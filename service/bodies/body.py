@@ -31,6 +31,8 @@ ALIASES = {
 }
 SHAPE = 'the body is {"records": [{...}, ...]}, or one bare record {...}'
 _HEADERS = "kilter.headers"
+AT_HAND = "kilter.body"
+"""Where a request's body stands in its scope, if all of it came with its head."""
 COLUMNS_SHAPE = 'column by column the body is {"columns": {"field": [...], ...}}, all of the same length'
 CONTAINERS = 50_000
 """Lists and objects that a body may have beside those of its records: each takes thirty times its bytes in memory."""

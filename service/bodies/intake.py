@@ -2,14 +2,13 @@
 
 import asyncio
 import time
-from collections.abc import Coroutine
-from typing import Any
+from collections.abc import Awaitable
 
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope
 
 from service.bodies import encodings
-from service.bodies.body import header, headers
+from service.bodies.body import AT_HAND, header, headers
 from service.judging.admission import Hold
 from service.judging.engine import Engine
 from service.monitoring.notes import notes_of
@@ -32,29 +31,46 @@ class Intake:
         """What the request is going to hold; to be released when it is answered."""
         return Hold(self._engine.admission)
 
-    async def read(self, scope: Scope, receive: Receive, hold: Hold) -> bytes:
-        """The whole body, whose bytes are held from before it is read.
+    def at_hand(self, scope: Scope) -> bytes | None:
+        """The whole body, if it came with its head and is not compressed; it is not held. None if it is to be read."""
+        body: bytes | None = scope.get(AT_HAND)
+        if body is None or len(body) > self._max_bytes or b"content-encoding" in headers(scope):
+            return None
+        self._engine.admission.check_bytes(len(body))
+        return body
 
+    async def read(self, scope: Scope, receive: Receive, hold: Hold) -> bytes:
+        """The whole body; its bytes are held from before it is read if it has to be waited for.
+
+        A body that is there at once is not held: most such requests are answered before any other is looked at.
         Raises RequestError if it is too long, too slow, damaged, or too much is in flight already; and
         ClientDisconnect if it ends early.
         """
         sent = headers(scope)
         coding = encodings.coding(header(scope, b"content-encoding")) if b"content-encoding" in sent else ""
-        stated = sent.get(b"content-length", b"").strip()
+        stated = sent.get(b"content-length", b"")
         length = int(stated[:20]) if stated.isdigit() else 0
         if length > self._max_bytes:
             raise self._too_long()
         if length:
-            hold.add(0, length)
-        deadline = notes_of(scope).deadline
-        seconds = self._engine.seconds if deadline is None else max(0.0, deadline - time.monotonic())
-        content = await _within(seconds, self._all(receive, hold, length))
+            self._engine.admission.check_bytes(length)
+        reading = self._all(receive, hold, length)
+        try:
+            awaited = reading.send(None)
+        except StopIteration as ended:  # it was there, as short ones are
+            content: bytes = ended.value
+        else:
+            hold.reach(length)
+            deadline = notes_of(scope).deadline
+            seconds = self._engine.seconds if deadline is None else max(0.0, deadline - time.monotonic())
+            content = await _within(seconds, rest(reading, awaited))
         if not coding:
             return content
         if len(content) <= INLINE_BYTES:
             plain = encodings.decompress(content, coding, self._max_bytes)
         else:
             plain = await self._engine.run(encodings.decompress, content, coding, self._max_bytes)
+        hold.reach(len(content))
         hold.add(0, len(plain))
         return plain
 
@@ -65,8 +81,6 @@ class Intake:
             body: bytes = message.get("body", b"")
             if len(body) > self._max_bytes:
                 raise self._too_long()
-            if not stated and body:
-                hold.add(0, len(body))
             return body
         parts: list[bytes] = []
         size = 0
@@ -90,16 +104,8 @@ class Intake:
         )
 
 
-async def _within(seconds: float, reading: Coroutine[Any, Any, bytes]) -> bytes:
-    """What reading gives, which is begun here. Raises RequestError if it takes longer.
-
-    A short body is there when it is asked for, and then costs no timer; `asyncio.timeout` would cost more than reading.
-    """
-    try:
-        awaited = reading.send(None)
-    except StopIteration as ended:
-        found: bytes = ended.value
-        return found
+async def _within(seconds: float, reading: Awaitable[bytes]) -> bytes:
+    """What reading gives. Raises RequestError if it takes longer; `asyncio.timeout` would cost more than reading."""
     task = asyncio.current_task()
     fired = False
 
@@ -111,7 +117,7 @@ async def _within(seconds: float, reading: Coroutine[Any, Any, bytes]) -> bytes:
 
     timer = asyncio.get_running_loop().call_later(seconds, end)
     try:
-        return await rest(reading, awaited)
+        return await reading
     except asyncio.CancelledError:
         if not fired or task is None or task.uncancel() > 0:
             raise

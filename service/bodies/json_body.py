@@ -41,12 +41,8 @@ class JsonBody:
 
     def short(self) -> list[Table]:
         """The same, of a body that is short enough to be read at once."""
-        records = self._reader.records(self._content)
-        if records is not None and len(records) <= min(CHUNK, self._limit):
-            table = self._reader.table(records)
-            if table is not None:
-                return [table]
-        return list(self.tables())
+        table = self._reader.short(self._content, min(CHUNK, self._limit))
+        return [table] if table is not None else list(self.tables())
 
     def _fast(self, records: Sequence[Any]) -> Iterator[Table]:
         if len(records) > self._limit:

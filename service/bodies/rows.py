@@ -4,8 +4,8 @@ It is strict, and what it takes is what `service.bodies.body` and `service.detec
 result; whatever it refuses is left to them, to be read anyway (some things are merely rare) or to be explained.
 """
 
+import struct
 from collections.abc import Callable, Sequence
-from itertools import chain
 from typing import Annotated, Any
 
 import msgspec
@@ -36,6 +36,7 @@ class RowReader:
     def __init__(self, schema: Schema) -> None:
         self._width = len(schema.fields)
         self._extra = bool(schema.left_out)
+        self._pack = struct.Struct(f"={self._width}d").pack
         self._layout = Layout(schema)
         self._numbers = [i for i, name in enumerate(schema.names) if name in self._layout.places]
         self._others: list[tuple[int, str, Callable[[Sequence[Any]], npt.NDArray[Any]]]] = [
@@ -59,6 +60,11 @@ class RowReader:
         self._line = msgspec.json.Decoder(record)
         if not {RECORDS, COLUMNS} & set(aside):  # these two are no fields to pass over where they hold records
             self._one = self._line
+
+    def short(self, body: bytes, limit: int) -> Table | None:
+        """The records of a body, up to a limit; None if there are more, or they have to be looked at one by one."""
+        records = self.records(body)
+        return self.table(records) if records is not None and len(records) <= limit else None
 
     def records(self, body: bytes) -> list[Any] | None:
         """The records of a body, for `table`; None if they have to be looked at one by one."""
@@ -104,9 +110,9 @@ class RowReader:
 
     def _matrix(self, rows: Sequence[tuple[Any, ...]]) -> npt.NDArray[np.float64]:
         try:
-            return np.fromiter(chain.from_iterable(rows), np.float64, len(rows) * self._width).reshape(-1, self._width)
-        except TypeError:  # some value is missing, which the slower way takes for NaN
-            return np.array(rows, np.float64).reshape(-1, self._width)
+            return np.frombuffer(b"".join([self._pack(*row) for row in rows])).reshape(len(rows), self._width)
+        except struct.error:  # some value is missing, which the slower way takes for NaN
+            return np.array(rows, np.float64).reshape(len(rows), self._width)
 
 
 def _unspeakable(name: str) -> bool:

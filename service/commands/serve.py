@@ -1,6 +1,7 @@
 """`kilter serve`: the scoring service on this machine."""
 
 import errno
+import gc
 import logging
 import logging.config
 import os
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from service.protection.auth import Guard
 
 log = logging.getLogger(__name__)
+GARBAGE = 20_000
+"""Objects more, after which Python looks for garbage in cycles: a request leaves none."""
 SWITCH_SECONDS = 0.0005
 """Python's threads take turns after so long: a batch in one need not wait for the loop at each of its steps."""
 
@@ -90,10 +93,14 @@ def serve(**options: str | int | Path | None) -> None:
         sys.stdout.flush()
         if unprotected(guard, sockets[0].getsockname()[0]):
             log.warning("whoever reaches %s may score: KILTER_TOKENS_FILE asks for tokens", addresses[0])
+        app = create_app(
+            settings, registry, metrics, from_environment(os.environ), guard, loader, Ledger(metrics, DELAY)
+        )
+        gc.collect()
+        gc.freeze()  # what is there now stays to the end, and need not be looked through again and again
+        gc.set_threshold(GARBAGE)
         served = uvicorn.Config(
-            create_app(
-                settings, registry, metrics, from_environment(os.environ), guard, loader, Ledger(metrics, DELAY)
-            ),
+            app,
             http=Protocol,
             log_config=None,
             access_log=False,

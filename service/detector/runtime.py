@@ -12,7 +12,9 @@ where it is not to be looked at, and gives named outputs:
 """
 
 import re
+import threading
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -62,12 +64,16 @@ class OnnxProgram:
             for session in [_session(content, features, names)]
             for name in names
         }
+        self._one = OneRow(self._sessions["score"], features)
 
     def run(self, x: Matrix, outputs: Sequence[str]) -> list[npt.NDArray[np.float64]]:
         if len(x) == 0:  # a reshape in the program cannot tell the sizes of nothing
             return [out[:0] for out in self._chunk(np.zeros((1, x.shape[1]), np.float32), outputs)]
         if len(x) <= self._rows and len(outputs) == 1 and outputs[0] == "score":
-            return [self._sessions["score"].run(SCORE, {"x": x})[0].astype(np.float64)]
+            score = self._one.score(x) if len(x) == 1 else None
+            if score is None:
+                score = self._sessions["score"].run(SCORE, {"x": x})[0]
+            return [score.astype(np.float64)]
         if len(x) <= self._rows:
             return self._chunk(x, outputs)
         chunks = [self._chunk(x[i : i + self._rows], outputs) for i in range(0, len(x), self._rows)]
@@ -81,6 +87,30 @@ class OnnxProgram:
                 found = self._sessions[wanted[0]].run(wanted, {"x": x})
                 given |= {name: out.astype(np.float64) for name, out in zip(wanted, found, strict=True)}
         return [given[name] for name in outputs]
+
+
+class OneRow:
+    """Memory for one row and its score that a session is bound to: making it takes a seventh of a row's time."""
+
+    def __init__(self, session: ort.InferenceSession, features: int) -> None:
+        self._x = np.zeros((1, features), np.float32)
+        self._score = np.zeros(1, np.float32)
+        binding = session.io_binding()
+        for bind, name, memory in ((binding.bind_input, "x", self._x), (binding.bind_output, "score", self._score)):
+            bind(name, "cpu", 0, np.float32, memory.shape, memory.ctypes.data)
+        self._run = partial(session.run_with_iobinding, binding)
+        self._taken = threading.Lock()
+
+    def score(self, x: Matrix) -> Matrix | None:
+        """The score of a row, (1, features); None while another thread has one judged."""
+        if not self._taken.acquire(blocking=False):
+            return None
+        try:
+            self._x[:] = x
+            self._run()
+            return self._score.copy()
+        finally:
+            self._taken.release()
 
 
 def _session(program: bytes, features: int, outputs: Sequence[str]) -> ort.InferenceSession:

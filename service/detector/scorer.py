@@ -47,6 +47,7 @@ class Scorer:
         self.schema = schema
         self.program = program
         self.encoder = Encoder(schema)
+        self._image = schema.image
 
     def table(self, data: Any) -> inputs.Table:
         """Read records (a list of dicts), a matrix (NumPy), or a frame (pandas, or any with an Arrow C stream).
@@ -71,8 +72,8 @@ class Scorer:
         table = self.table(data)
         if table.problems and (errors == "raise" or any(problem.row is None for problem in table.problems)):
             raise RecordsError(table.problems)
-        if self.schema.image is not None:
-            return self._pictures(self.schema.image, table, evidence=reasons > 0)
+        if self._image is not None:
+            return self._pictures(self._image, table, evidence=reasons > 0)
         x = self.encoder.encode(table)
         names = ("score", "terms", "expected") if reasons else ("score",)
         score, *detail = self.program.run(x, names)

@@ -44,8 +44,16 @@ class Admission:
                 self.records += records
                 self.bytes += size
                 return
+        raise self._refusal(reason, told)
+
+    def check_bytes(self, size: int) -> None:
+        """Raise RequestError if so many bytes more would not be let in as things stand."""
+        if self.bytes and self.bytes + size > self._max_bytes:
+            raise self._refusal("bytes", f"{self.bytes:,} bytes")
+
+    def _refusal(self, reason: str, told: str) -> RequestError:
         self._shed[reason].inc()
-        raise RequestError(
+        return RequestError(
             OVERLOADED,
             f"{told} are in flight already: send the request again after {RETRY_SECONDS} s, or to another replica",
             headers={"Retry-After": str(RETRY_SECONDS)},
@@ -78,20 +86,26 @@ class Admission:
 class Hold:
     """What one request holds of an admission, until it is released."""
 
-    __slots__ = ("_admission", "_records", "_size")
+    __slots__ = ("_admission", "_records", "size")
 
     def __init__(self, admission: Admission) -> None:
         self._admission = admission
         self._records = 0
-        self._size = 0
+        self.size = 0
 
     def add(self, records: int, size: int) -> None:
         """Hold more. Raises RequestError where there is too much in flight already."""
-        self._admission.enter(records, size, self._records, self._size)
+        self._admission.enter(records, size, self._records, self.size)
         self._records += records
-        self._size += size
+        self.size += size
+
+    def reach(self, size: int) -> None:
+        """Hold at least so many bytes. Raises RequestError where there is too much in flight already."""
+        if size > self.size:
+            self.add(0, size - self.size)
 
     def release(self) -> None:
         """Let go of all of it."""
-        self._admission.leave(self._records, self._size)
-        self._records = self._size = 0
+        if self._records or self.size:
+            self._admission.leave(self._records, self.size)
+            self._records = self.size = 0

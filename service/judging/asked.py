@@ -7,7 +7,7 @@ from urllib.parse import parse_qs
 from starlette.types import Scope
 
 from service.bodies import body
-from service.bodies.body import CSV, JSON, NDJSON, PNG, header
+from service.bodies.body import CSV, JSON, NDJSON, PNG, header, headers
 from service.detector import Schema
 from service.web.problems import BAD_PARAMETER, RequestError
 
@@ -27,9 +27,21 @@ class Asked(NamedTuple):
     reasons: int
 
 
+PLAIN = Asked(JSON, JSON, JSON, 0)
+"""What most requests ask for."""
+
+
 def asked_of(scope: Scope, schema: Schema) -> Asked:
     """What a request asks for, by its headers and query. Raises RequestError."""
-    query, stated, accept = scope["query_string"], header(scope, b"content-type"), header(scope, b"accept")
+    query, sent = scope["query_string"], headers(scope)
+    if (
+        not query
+        and sent.get(b"content-type") == b"application/json"
+        and sent.get(b"accept", b"*/*") == b"*/*"
+        and schema.image is None
+    ):
+        return PLAIN
+    stated, accept = header(scope, b"content-type"), header(scope, b"accept")
     kind = body.content_type(scope, body.KINDS if schema.image is None else body.PICTURE_KINDS)
     back = answer_kind(kind, accept)
     if (schema.image is not None or b"heatmap" in query) and heatmap_wanted(query, accept, schema):

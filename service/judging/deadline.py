@@ -15,8 +15,6 @@ _SECONDS = re.compile(r"[0-9]{1,20}(\.[0-9]{1,20})?")
 
 def deadline_of(scope: Scope) -> float | None:
     """The time, by `time.monotonic`, until which the client waits; None if it does not say. Raises RequestError."""
-    if HEADERS.isdisjoint(headers(scope)):
-        return None
     for name in sorted(HEADERS):
         if name in headers(scope):
             stated = header(scope, name)

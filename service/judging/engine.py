@@ -16,11 +16,11 @@ from starlette.types import Receive
 
 from service.detector import Verdicts
 from service.detector.inputs import Table
-from service.judging.admission import Admission
+from service.judging.admission import SURE, Admission
 from service.judging.batch import Outcome, attempt, check, judge_all
 from service.judging.job import Job
 from service.judging.lane import Lane, Taken
-from service.judging.pace import Pace
+from service.judging.pace import INLINE_SECONDS, Pace
 from service.models.serving import Serving
 from service.monitoring.metrics import Metrics
 from service.monitoring.notes import Notes
@@ -29,8 +29,6 @@ P = ParamSpec("P")
 T = TypeVar("T")
 SMALL = 256
 """A request of up to as many records is batched with others; a longer one is worked on by itself."""
-INLINE_SECONDS = 0.004
-"""Batches that are expected to take longer are worked on in a thread, and the loop goes on answering."""
 ALONE = 16
 """After so many batches of one request, most are not waited for any more; one in so many still is."""
 
@@ -58,36 +56,8 @@ class Engine:
         self._scheduled = False
         self._alone = 0
         """Batches in a row that were one request."""
-        self._paces: dict[tuple[str, bool], Pace] = {}
+        self._paces: dict[str, tuple[Pace, Pace]] = {}
         """Of a model by its name, without reasons and with."""
-
-    def at_once(self, serving: Serving, tables: Sequence[Table], reasons: int, notes: Notes) -> list[Verdicts] | None:
-        """What `judge` would give, here and now, where requests have been coming one by one; None otherwise.
-
-        Waiting for the end of the loop's turn costs more than what is around a verdict. Every so often one waits all
-        the same, to find out whether it is still alone.
-        """
-        if self._alone < ALONE or self._lanes or len(tables) != 1:
-            return None
-        table = tables[0]
-        rows = table.rows
-        self._alone += 1
-        if table.problems or not 0 < rows <= SMALL or not self._alone % ALONE or not self.admission.fits(rows):
-            return None
-        pace = self._pace(serving, reasons)
-        if rows > pace.most or pace.expected(rows) > INLINE_SECONDS:
-            return None
-        if notes.deadline is not None and time.monotonic() >= notes.deadline:
-            return None
-        began = time.perf_counter()
-        verdicts = serving.detector.score(table, reasons=reasons)
-        seconds = time.perf_counter() - began
-        serving.judged(table, verdicts, seconds)
-        pace.learn(seconds, rows)
-        notes.records += rows
-        notes.anomalies += int(verdicts.anomaly.sum()) if rows > 1 else int(verdicts.anomaly.item())
-        notes.seconds += seconds
-        return [verdicts]
 
     async def judge(
         self,
@@ -106,54 +76,120 @@ class Engine:
         RequestError that lists every problem of the records, or that says that too much is in flight or that the time
         is over, and ClientDisconnect.
         """
-        deadline = time.monotonic() + self.seconds if notes.deadline is None else notes.deadline
+        if isinstance(tables, list) and len(tables) == 1:
+            found = self._at_once(serving, tables[0], reasons, notes)
+            if found is not None:
+                return [found]
         rows = sum([table.rows for table in tables]) if isinstance(tables, list) else None
-        held = rows or 0
         pace = self._pace(serving, reasons)
-        if pace.queued:
-            self.admission.check_wait(pace.wait(held), deadline - time.monotonic())
-        self.admission.enter(held, size)
-        pace.queued += held
+        deadline = self._enter(pace, rows or 0, size, notes)
         try:
             if rows is None or rows > SMALL:
-                job = Job([], 0, notes, deadline, receive, self._metrics)
-                return await self._long(serving, tables, reasons, job, pace)
+                return await self._long(
+                    serving, tables, reasons, Job([], 0, notes, deadline, receive, self._metrics), pace
+                )
             pieces = list(tables)
             check(serving, pieces, notes)
-            job = Job(pieces, held, notes, deadline, receive, self._metrics)
+            job = Job(pieces, rows, notes, deadline, receive, self._metrics)
             if rows > pace.most:
                 return await self._long(serving, pieces, reasons, job, pace)
-            key = Key(serving, reasons)
-            lane = self._lanes.get(key)
-            if lane is None:
-                lane = self._lanes[key] = Lane(pace)
-            lane.waiting.append(job)
-            if lane.busy:
-                job.watch()
-            else:
-                self._schedule()
+            self._line_up(Key(serving, reasons), pace, job)
             return await job.done
         finally:
-            pace.queued -= held
-            self.admission.leave(held, size)
+            self._leave(pace, rows or 0, size)
+
+    async def judge_one(self, serving: Serving, table: Table, notes: Notes, size: int, receive: Receive) -> Verdicts:
+        """What `judge` gives for one table of which no reasons are asked for, with less around it."""
+        found = self._at_once(serving, table, 0, notes)
+        if found is not None:
+            return found
+        pace = self._pace(serving, 0)
+        rows = table.rows
+        if not 0 < rows <= SMALL or rows > pace.most:
+            return (await self.judge(serving, [table], 0, notes, size=size, receive=receive))[0]
+        deadline = self._enter(pace, rows, size, notes)
+        try:
+            job = Job([table], rows, notes, deadline, receive, self._metrics)
+            self._line_up(Key(serving, 0), pace, job)
+            return (await job.done)[0]
+        finally:
+            self._leave(pace, rows, size)
+
+    def _enter(self, pace: Pace, rows: int, size: int, notes: Notes) -> float:
+        """Let records and bytes in until `_leave`, and tell until when they are to be answered. Raises RequestError."""
+        now = time.monotonic()
+        deadline = now + self.seconds if notes.deadline is None else notes.deadline
+        if pace.queued:
+            self._check_wait(pace, rows, deadline - now)
+        self.admission.enter(rows, size)
+        pace.queued += rows
+        return deadline
+
+    def _leave(self, pace: Pace, rows: int, size: int) -> None:
+        pace.queued -= rows
+        self.admission.leave(rows, size)
+
+    def _line_up(self, key: Key, pace: Pace, job: Job) -> None:
+        """Let a job be part of the next batch."""
+        lane = self._lanes.get(key)
+        if lane is None:
+            lane = self._lanes[key] = Lane(pace)
+        lane.waiting.append(job)
+        if lane.busy:
+            job.watch()
+        elif not self._scheduled:
+            self._schedule()
+
+    def _at_once(self, serving: Serving, table: Table, reasons: int, notes: Notes) -> Verdicts | None:
+        """What `judge` gives, here and now, where requests have been coming one by one; None otherwise.
+
+        Waiting for the end of the loop's turn costs more than what is around a verdict. Every so often one waits all
+        the same, to find out whether it is still alone.
+        """
+        if self._alone < ALONE or self._lanes:
+            return None
+        rows = table.rows
+        self._alone += 1
+        if table.problems or not 0 < rows <= SMALL or not self._alone % ALONE or not self.admission.fits(rows):
+            return None
+        pace = self._pace(serving, reasons)
+        if rows > pace.most or rows > pace.inline:
+            return None
+        if notes.deadline is not None and time.monotonic() >= notes.deadline:
+            return None
+        began = time.perf_counter()
+        verdicts = serving.detector.score(table, reasons=reasons)
+        seconds = time.perf_counter() - began
+        serving.judged(table, verdicts, seconds)
+        if seconds > INLINE_SECONDS:  # otherwise those that wait are enough to learn by
+            pace.learn(seconds, rows)
+        notes.records += rows
+        notes.anomalies += int(verdicts.anomaly.sum()) if rows > 1 else int(verdicts.anomaly.item())
+        notes.seconds += seconds
+        return verdicts
 
     def turn_away(self, serving: Serving, reasons: int, notes: Notes) -> None:
         """Raise RequestError if not even one record more could be judged in a request's time: it need not be read."""
         pace = self._pace(serving, reasons)
         if pace.queued:
             left = self.seconds if notes.deadline is None else notes.deadline - time.monotonic()
-            self.admission.check_wait(pace.wait(1), left)
+            self._check_wait(pace, 1, left)
+
+    def _check_wait(self, pace: Pace, rows: int, left: float) -> None:
+        """Raise RequestError for so many records more of a request that could not be answered in the time left."""
+        if pace.queued + rows > pace.most or pace.longest > left * SURE:
+            self.admission.check_wait(pace.wait(rows), left)
 
     def learn(self, serving: Serving, seconds: float, rows: int, *, reasons: bool = False) -> None:
         """Take in how long so many records of a model took."""
         self._pace(serving, int(reasons)).learn(seconds, rows)
 
     def _pace(self, serving: Serving, reasons: int) -> Pace:
-        name = (serving.detector.name, reasons > 0)
-        pace = self._paces.get(name)
-        if pace is None:
-            pace = self._paces[name] = Pace()
-        return pace
+        name = serving.detector.manifest.name
+        paces = self._paces.get(name)
+        if paces is None:
+            paces = self._paces[name] = (Pace(), Pace())
+        return paces[1 if reasons else 0]
 
     async def run(self, work: Callable[P, T], /, *arguments: P.args, **options: P.kwargs) -> T:
         """What a function gives that is called in a thread."""
@@ -194,7 +230,7 @@ class Engine:
         taken = lane.take()
         jobs = taken.jobs
         self._alone = self._alone + 1 if len(jobs) == 1 and len(self._lanes) == 1 else 0
-        threaded = bool(jobs) and lane.pace.expected(taken.rows) > INLINE_SECONDS
+        threaded = bool(jobs) and taken.rows > lane.pace.inline
         if jobs and not threaded:
             self._answer(lane.pace, jobs, attempt(key.serving, key.reasons, jobs))
         for job in (*taken.passed, *lane.waiting, *jobs):
@@ -216,7 +252,7 @@ class Engine:
             outcome = attempt(key.serving, key.reasons, taken.jobs)
             lane.pace.learn(outcome.seconds, taken.rows)
             loop.call_soon_threadsafe(answer, taken.jobs, outcome)
-            if lane.pace.expected(1) <= INLINE_SECONDS:
+            if lane.pace.inline:
                 break
             taken = lane.take()
         loop.call_soon_threadsafe(self._rested, lane)

@@ -4,6 +4,8 @@ import math
 
 BATCH_SECONDS = 0.1
 """A batch is made so small that it is expected to take no longer: deadlines are looked at between batches."""
+INLINE_SECONDS = 0.004
+"""Batches that are expected to take longer are worked on in a thread, and the loop goes on answering."""
 REMEMBERED = 8
 """Batches by which the next one's time is foretold: the fastest, as a busy machine slows some down."""
 
@@ -16,11 +18,15 @@ class Pace:
     Batches may be learned in any thread.
     """
 
-    __slots__ = ("_bounds", "_seen", "most", "queued")
+    __slots__ = ("_bounds", "_seen", "inline", "longest", "most", "queued")
 
     def __init__(self) -> None:
         self.most = 1
         """Records that a batch may have: at least one, and as many as are expected to take `BATCH_SECONDS`."""
+        self.longest = math.inf
+        """Seconds that a batch of `most` records is expected to take."""
+        self.inline = 0
+        """Records that are expected to take `INLINE_SECONDS` at most."""
         self.queued = 0
         """Records that are admitted and not answered yet."""
         self._seen: tuple[tuple[float, int], ...] = ()
@@ -32,11 +38,12 @@ class Pace:
             seconds, rows = max(seconds, 1e-9), max(rows, 1)
         bound = _bound(seconds, rows)
         if seconds > BATCH_SECONDS:  # believed at once, against all that was seen before
-            self._seen, self._bounds, self.most = ((seconds, rows),), (bound,), bound
-            return
-        self._seen = (*self._seen[1 - REMEMBERED :], (seconds, rows))
+            self._seen, self._bounds = (), ()
+        self._seen = seen = (*self._seen[1 - REMEMBERED :], (seconds, rows))
         self._bounds = bounds = (*self._bounds[1 - REMEMBERED :], bound)
-        self.most = max(bounds)
+        self.most = most = max(bounds)
+        self.longest = self.expected(most)
+        self.inline = max([int(count * INLINE_SECONDS / s) if s <= INLINE_SECONDS else 0 for s, count in seen])
 
     def expected(self, rows: int) -> float:
         """The seconds that a batch is going to take; infinite before the first."""

@@ -100,9 +100,7 @@ class PictureScoring:
         if drawn and sum(table.rows for table in tables) > 1:
             raise RequestError(BAD_PARAMETER, "a heat map is of one picture: send one, or ask for reasons")
         reasons = max(asked.reasons, 1) if drawn else asked.reasons
-        judged = self._engine.at_once(serving, tables, reasons, notes)
-        if judged is None:
-            judged = await self._engine.judge(serving, tables, reasons, notes, size=0, receive=receive)
+        judged = await self._engine.judge(serving, tables, reasons, notes, size=0, receive=receive)
         if not drawn:
             write = partial(_written, serving.detector, judged, sent, asked)
             return (write() if len(sent.sizes) <= INLINE_RESULTS else await self._engine.run(write)), []

@@ -13,13 +13,13 @@ from starlette.types import Receive, Scope, Send
 from service.bodies import encodings
 from service.bodies.body import ARROW_STREAM, CSV, JSON, NDJSON, PNG, header
 from service.bodies.intake import Intake
-from service.bodies.json_body import JsonBody, LinesBody
+from service.bodies.json_body import CHUNK, JsonBody, LinesBody
 from service.bodies.rows import RowReader
 from service.detector import Detector, Schema, Verdicts
 from service.detector.inputs import Table
-from service.judging.asked import Asked, asked_of
+from service.judging.asked import PLAIN, Asked, asked_of
 from service.judging.engine import Engine
-from service.judging.picture_scoring import Headers, PictureScoring
+from service.judging.picture_scoring import PictureScoring
 from service.judging.verdicts import AnswerWriter
 from service.models.registry import Registry, Serving
 from service.monitoring.notes import Notes, notes_of
@@ -27,6 +27,7 @@ from service.web.problems import NOT_READY, UNKNOWN_MODEL, RequestError
 
 INLINE_BYTES = 128 * 1024
 """Bodies up to this size are worked on at once: that takes less than a few milliseconds, and a thread costs its own."""
+_TYPES = {kind: (b"content-type", kind.encode()) for kind in (JSON, CSV, NDJSON, PNG)}
 VERSION = re.compile(r"[1-9][0-9]{0,17}")
 
 
@@ -34,8 +35,10 @@ class Prepared:
     """What is made once for a model that serves: the reader of its records, and the writer of its answers."""
 
     def __init__(self, serving: Serving) -> None:
-        self.reader = RowReader(serving.detector.schema)
-        self.writer = AnswerWriter(serving.detector)
+        detector = serving.detector
+        self.name, self.version, self.schema = detector.name, detector.version, detector.schema
+        self.reader = RowReader(detector.schema)
+        self.writer = AnswerWriter(detector)
 
 
 class Form(NamedTuple):
@@ -43,6 +46,13 @@ class Form(NamedTuple):
 
     tables: Iterable[Table]
     write: Callable[[Sequence[Verdicts]], bytes]
+
+
+class Answered(NamedTuple):
+    """The body of an answer, and headers that belong to it."""
+
+    body: bytes
+    headers: Sequence[tuple[bytes, bytes]] = ()
 
 
 class ScoreEndpoint:
@@ -56,52 +66,66 @@ class ScoreEndpoint:
         self._engine = engine
         self._intake = Intake(engine, max_body_bytes)
         self._max_records = max_records
+        self._short = min(CHUNK, max_records)
         self._prepared: WeakKeyDictionary[Serving, Prepared] = WeakKeyDictionary()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         serving = find(self._registry, **scope["path_params"])
+        prepared = self._prepare(serving)
         notes = notes_of(scope)
-        notes.model, notes.version = serving.detector.name, serving.detector.version
-        asked = asked_of(scope, serving.detector.schema)
-        extra: Headers = []
+        notes.model, notes.version = prepared.name, prepared.version
+        asked = asked_of(scope, prepared.schema)
+        content = self._intake.at_hand(scope) if asked is PLAIN else None
+        self._engine.turn_away(serving, asked.reasons, notes)
+        table = None if content is None or len(content) > INLINE_BYTES else prepared.reader.short(content, self._short)
+        try:
+            if content is not None and table is not None:
+                judged = await self._engine.judge_one(serving, table, notes, len(content), receive)
+                answer = Answered(prepared.writer.write([judged]))
+            else:
+                answer = await self._long(scope, receive, serving, prepared, asked)
+        except ClientDisconnect:
+            return
+        body, head = answer.body, [_TYPES[asked.back], (b"content-length", b"%d" % len(answer.body)), *answer.headers]
+        if asked.back in (NDJSON, PNG):
+            head += told(serving.detector)
+        if len(body) >= encodings.PAYS and asked.back != PNG:
+            coding = encodings.chosen(header(scope, b"accept-encoding"))
+            if coding:
+                body = await self._engine.run(encodings.compress, body, coding)
+                head[1] = (b"content-length", b"%d" % len(body))
+                head += [(b"content-encoding", coding.encode()), (b"vary", b"accept-encoding")]
+        await send({"type": "http.response.start", "status": 200, "headers": head})
+        await send({"type": "http.response.body", "body": body})
+
+    async def _long(
+        self, scope: Scope, receive: Receive, serving: Serving, prepared: Prepared, asked: Asked
+    ) -> Answered:
+        """What is answered to a request that is out of the ordinary, or whose body did not come at once."""
+        notes = notes_of(scope)
         hold = self._intake.hold()
         try:
             content = await self._intake.read(scope, receive, hold)
             self._engine.turn_away(serving, asked.reasons, notes)
-            if serving.detector.schema.image is not None:
-                answer, extra = await self._pictures.answer(serving, asked, content, hold, notes, receive)
-            else:
-                answer = await self._answer(serving, asked, content, notes, receive)
-            coding = ""
-            if len(answer) >= encodings.PAYS and asked.back != PNG:
-                coding = encodings.chosen(header(scope, b"accept-encoding"))
-                if coding:
-                    answer = await self._engine.run(encodings.compress, answer, coding)
-        except ClientDisconnect:
-            return
+            hold.reach(len(content))
+            if prepared.schema.image is not None:
+                return Answered(*await self._pictures.answer(serving, asked, content, hold, notes, receive))
+            return Answered(await self._answer(serving, prepared, asked, content, notes, receive))
         finally:
             hold.release()
-        headers = [(b"content-type", asked.back.encode()), (b"content-length", b"%d" % len(answer)), *extra]
-        if asked.back in (NDJSON, PNG):
-            headers += told(serving.detector)
-        if coding:
-            headers += [(b"content-encoding", coding.encode()), (b"vary", b"accept-encoding")]
-        await send({"type": "http.response.start", "status": 200, "headers": headers})
-        await send({"type": "http.response.body", "body": answer})
 
-    async def _answer(self, serving: Serving, asked: Asked, content: bytes, notes: Notes, receive: Receive) -> bytes:
+    async def _answer(
+        self, serving: Serving, prepared: Prepared, asked: Asked, content: bytes, notes: Notes, receive: Receive
+    ) -> bytes:
         """What is answered for records of fields."""
         reasons = asked.reasons
         small = len(content) <= INLINE_BYTES
-        form = self._form(serving, asked.kind, asked.back, content, small)
+        form = self._form(prepared, asked, content, small)
         if form is None:
-            prepared = self._prepare(serving)
             write = prepared.writer.lines if asked.back == NDJSON else prepared.writer.write
-            schema, limit = serving.detector.schema, self._max_records
-            form = await self._engine.run(table_form, asked.kind, asked.back, content, schema, limit, write)
-        judged = self._engine.at_once(serving, form.tables, reasons, notes) if isinstance(form.tables, list) else None
-        if judged is None:
-            judged = await self._engine.judge(serving, form.tables, reasons, notes, size=0, receive=receive)
+            limit = self._max_records
+            form = await self._engine.run(table_form, asked.kind, asked.back, content, prepared.schema, limit, write)
+        judged = await self._engine.judge(serving, form.tables, reasons, notes, size=0, receive=receive)
         return form.write(judged) if small else await self._engine.run(form.write, judged)
 
     def _prepare(self, serving: Serving) -> Prepared:
@@ -110,14 +134,13 @@ class ScoreEndpoint:
             prepared = self._prepared[serving] = Prepared(serving)
         return prepared
 
-    def _form(self, serving: Serving, kind: str, back: str, content: bytes, small: bool) -> Form | None:
+    def _form(self, prepared: Prepared, asked: Asked, content: bytes, small: bool) -> Form | None:
         """A body of JSON; None for a table, which is read in a thread."""
-        if kind not in (JSON, NDJSON):
+        if asked.kind not in (JSON, NDJSON):
             return None
-        prepared = self._prepare(serving)
-        read = JsonBody if kind == JSON else LinesBody
-        found = read(content, serving.detector.schema, prepared.reader, self._max_records)
-        write = prepared.writer.lines if back == NDJSON else prepared.writer.write
+        read = JsonBody if asked.kind == JSON else LinesBody
+        found = read(content, prepared.schema, prepared.reader, self._max_records)
+        write = prepared.writer.lines if asked.back == NDJSON else prepared.writer.write
         return Form(found.short() if small else found.tables(), write)
 
 

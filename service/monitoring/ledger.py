@@ -3,15 +3,16 @@
 import asyncio
 import logging
 import time
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from prometheus_client import Histogram
+from msgspec import UNSET
 from starlette.types import Scope
 
 from service.bodies.body import headers
-from service.monitoring.logs import Line
+from service.monitoring.durations import Series
+from service.monitoring.logs import RequestLine, shown_time
 from service.monitoring.metrics import Metrics
-from service.monitoring.notes import notes_of
+from service.monitoring.notes import Notes
 from service.monitoring.telemetry import Traced, trace_id
 
 log = logging.getLogger("service.web.edge")
@@ -24,10 +25,9 @@ class Entry(NamedTuple):
     """A request that is answered."""
 
     scope: Scope
-    route: str
-    status: int
+    series: Series
     seconds: float
-    request_id: str
+    notes: Notes
     traced: Traced | None
     at: float
     """Unix time."""
@@ -37,75 +37,68 @@ class Ledger:
     """Writes entries at once or, with a delay, many together."""
 
     def __init__(self, metrics: Metrics, delay: float = 0.0) -> None:
-        self._requests = metrics.requests
+        self._durations = metrics.durations
         self._delay = delay
         self._waiting: list[Entry] = []
-        self._durations: dict[tuple[str, int], Histogram] = {}
 
-    def add(
-        self, scope: Scope, route: str, status: int, seconds: float, request_id: str, traced: Traced | None
-    ) -> None:
+    def add(self, scope: Scope, route: str, status: int, seconds: float, notes: Notes, traced: Traced | None) -> None:
         """Take in a request that has just been answered."""
-        entry = Entry(scope, route, status, seconds, request_id, traced, time.time())
+        self._waiting.append(Entry(scope, Series(route, status), seconds, notes, traced, time.time()))
         if not self._delay:
-            self._write(entry)
-            return
-        if not self._waiting:
+            self.settle()
+        elif len(self._waiting) == 1:
             asyncio.get_running_loop().call_later(self._delay, self.settle)
-        self._waiting.append(entry)
 
     def settle(self) -> None:
         """Write what waits."""
         waiting, self._waiting = self._waiting, []
-        lines: list[Line] = []
-        telling = log.isEnabledFor(logging.INFO)
+        seconds: dict[Series, list[float]] = {}
+        lines: dict[int, list[RequestLine]] = {logging.INFO: [], logging.DEBUG: []}
+        telling = {level: log.isEnabledFor(level) for level in lines}
         for entry in waiting:
-            self._observe(entry)
-            if entry.route in QUIET:
-                self._tell(entry)
-            elif telling:
-                lines.append((entry.at, fields_of(entry)))
-        if lines:
-            log.handle(_record(logging.INFO, {"lines": lines}))
-
-    def _write(self, entry: Entry) -> None:
-        self._observe(entry)
-        self._tell(entry)
-
-    def _observe(self, entry: Entry) -> None:
-        route, status, traced = entry.route, entry.status, entry.traced
-        duration = self._durations.get((route, status))
-        if duration is None:
-            duration = self._durations[route, status] = self._requests.labels(route, str(status))
-        duration.observe(entry.seconds, {"trace_id": traced.trace_id} if traced and traced.sampled else None)
-
-    def _tell(self, entry: Entry) -> None:
-        level = logging.DEBUG if entry.route in QUIET else logging.INFO
-        if log.isEnabledFor(level):
-            record = _record(level, {"fields": fields_of(entry)})
-            record.created = entry.at
-            log.handle(record)
+            seconds.setdefault(entry.series, []).append(entry.seconds)
+            if entry.traced is not None and entry.traced.sampled:
+                self._durations.example(entry.series, entry.seconds, entry.traced.trace_id)
+            level = logging.DEBUG if entry.series.route in QUIET else logging.INFO
+            if telling[level]:
+                lines[level].append(line_of(entry, level))
+        for series, found in seconds.items():
+            self._durations.add(series, found)
+        for level, told in lines.items():
+            if told:
+                log.handle(_record(level, told))
 
 
-def _record(level: int, extra: dict[str, Any]) -> logging.LogRecord:
+def _record(level: int, lines: list[RequestLine]) -> logging.LogRecord:
     """As `log.log` makes it, but for the place in the code, whose search takes as long as all the rest."""
-    return log.makeRecord(log.name, level, __file__, 0, "request", (), None, extra=extra)
+    return log.makeRecord(log.name, level, __file__, 0, "request", (), None, extra={"lines": lines})
 
 
-def fields_of(entry: Entry) -> dict[str, Any]:
-    """What the log line of a request holds."""
-    scope = entry.scope
-    fields = {
-        "request_id": entry.request_id,
-        "method": scope["method"],
-        "path": scope["path"][:200],
-        "status": entry.status,
-        "milliseconds": round(entry.seconds * 1000, 3),
-        **notes_of(scope).fields(),
-    }
+def line_of(entry: Entry, level: int) -> RequestLine:
+    """The log line of a request."""
+    scope, notes, judged = entry.scope, entry.notes, entry.notes.model is not None
+    line = RequestLine(
+        shown_time(entry.at),
+        "info" if level == logging.INFO else "debug",
+        log.name,
+        "request",
+        notes.request_id,
+        scope["method"],
+        scope["path"][:200],
+        entry.series.status,
+        round(entry.seconds * 1000, 3),
+        notes.token or UNSET,
+        notes.model or UNSET,
+        notes.version if judged else UNSET,
+        notes.records if judged else UNSET,
+        notes.anomalies if judged else UNSET,
+        notes.rejected if judged else UNSET,
+        round(notes.seconds * 1000, 3) if judged else UNSET,
+    )
     if entry.traced is not None or b"traceparent" in headers(scope):
-        fields |= trace_fields(entry.traced, scope)
-    return fields
+        for name, value in trace_fields(entry.traced, scope).items():
+            setattr(line, name, value)
+    return line
 
 
 def trace_fields(traced: Traced | None, scope: Scope) -> dict[str, str]:

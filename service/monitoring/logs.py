@@ -3,25 +3,46 @@
 import logging
 import logging.config
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
 import msgspec
 
 _ENCODER = msgspec.json.Encoder()
-Line = tuple[float, dict[str, Any]]
-"""Unix time and fields of one of many lines that are told as one record: each by itself takes three times as long."""
+
+
+class RequestLine(msgspec.Struct, gc=False):
+    """A line about a request; many are told as one record, as each by itself takes three times as long."""
+
+    time: str
+    level: str
+    logger: str
+    message: str
+    request_id: str
+    method: str
+    path: str
+    status: int
+    milliseconds: float
+    token: str | msgspec.UnsetType = msgspec.UNSET
+    model: str | msgspec.UnsetType = msgspec.UNSET
+    version: int | msgspec.UnsetType | None = msgspec.UNSET
+    records: int | msgspec.UnsetType = msgspec.UNSET
+    anomalies: int | msgspec.UnsetType = msgspec.UNSET
+    rejected: int | msgspec.UnsetType = msgspec.UNSET
+    detector_milliseconds: float | msgspec.UnsetType = msgspec.UNSET
+    trace_id: str | msgspec.UnsetType = msgspec.UNSET
+    span_id: str | msgspec.UnsetType = msgspec.UNSET
 
 
 class JsonFormatter(logging.Formatter):
-    """Time, level, logger, message and whatever `extra={"fields": {...}}` adds; `extra={"lines": [...]}` many times."""
+    """Time, level, logger, message and whatever `extra={"fields": {...}}` adds; of `extra={"lines": [...]}` each."""
 
     def format(self, record: logging.LogRecord) -> str:
-        many: list[Line] | None = getattr(record, "lines", None)
+        many: list[RequestLine] | None = getattr(record, "lines", None)
         if many is not None:
-            head = {"level": record.levelname.lower(), "logger": record.name, "message": record.getMessage()}
-            return _ENCODER.encode_lines([{"time": _time(at), **head, **fields} for at, fields in many])[:-1].decode()
+            return _ENCODER.encode_lines(many)[:-1].decode()
         line: dict[str, Any] = {
-            "time": _time(record.created),
+            "time": shown_time(record.created),
             "level": record.levelname.lower(),
             "logger": record.name,
             "message": record.getMessage(),
@@ -32,8 +53,16 @@ class JsonFormatter(logging.Formatter):
         return _ENCODER.encode(line).decode()
 
 
-def _time(at: float) -> str:
-    return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds")
+def shown_time(at: float) -> str:
+    """A Unix time by ISO 8601 in UTC, to the millisecond."""
+    second, fraction = divmod(at, 1)
+    return f"{_second(int(second))}.{int(fraction * 1000):03d}+00:00"
+
+
+@lru_cache(maxsize=2)
+def _second(second: int) -> str:
+    """It takes as long as all else of a line about a request, and many come in a second."""
+    return datetime.fromtimestamp(second, UTC).isoformat()[:-6]
 
 
 def where(error: BaseException | None) -> str:

@@ -1,11 +1,12 @@
 """What Prometheus is told: every metric of the service, each with what it means and who consumes it."""
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge
 from prometheus_client.process_collector import ProcessCollector
 
 from service import __version__
 from service.detector import Detector
-from service.monitoring.model_metrics import MODEL, SECONDS, Families, Labels, ModelMetrics, Tallies
+from service.monitoring.durations import Durations
+from service.monitoring.model_metrics import MODEL, Families, Labels, ModelMetrics, Tallies
 from service.monitoring.shadow_metrics import ShadowTallies
 from service.monitoring.version_gauges import VersionGauges
 
@@ -31,14 +32,8 @@ class Metrics:
             registry=registry,
         )
         self._families = Families(records)
-        self.requests = Histogram(
-            "kilter_request_duration_seconds",
-            "Time from a request's arrival to the end of its answer, by route and status; status 499 is a client that "
-            "left. The alerts KilterErrorBudgetBurn and KilterLatencyBudgetBurn.",
-            ("route", "status"),
-            buckets=SECONDS,
-            registry=registry,
-        )
+        self.durations = Durations()
+        registry.register(self.durations)
         self.flying = 0
         """Requests that have arrived and are not answered yet; counted by the event loop alone."""
         Gauge(

@@ -14,6 +14,7 @@ from service.detector import Detector, Problem, Verdicts
 from service.detector.reference import fields_of, first_features
 from service.detector.schema import CategoricalColumn
 from service.monitoring.drift import FieldTally
+from service.monitoring.durations import SECONDS
 from service.monitoring.spread import Spread
 
 MODEL = ("model", "version")
@@ -21,7 +22,6 @@ RESULTS = ("normal", "anomalous", "rejected")
 Labels = tuple[str, str]
 """A model's name and version."""
 P_BUCKETS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
-SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 RECORDS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 Cumulative = list[tuple[str, float]]
 SETTLED = 1024

@@ -51,6 +51,7 @@ class InferEndpoint:
         hold = self._intake.hold()
         try:
             content = await self._intake.read(scope, receive, hold)
+            hold.reach(len(content))
             small = len(content) <= INLINE_BYTES
             if small and detector.schema.image is None:
                 work = self._whole(detector, content, stated)
@@ -58,13 +59,7 @@ class InferEndpoint:
                 work = await self._engine.run(self._whole, detector, content, stated)
             else:
                 work = await self._engine.run(self._read, detector, content, stated)
-            judged = (
-                self._engine.at_once(serving, work.tables, work.reasons, notes)
-                if isinstance(work.tables, list)
-                else None
-            )
-            if judged is None:
-                judged = await self._engine.judge(serving, work.tables, work.reasons, notes, size=0, receive=receive)
+            judged = await self._engine.judge(serving, work.tables, work.reasons, notes, size=0, receive=receive)
             made: tuple[bytes, int | None]
             if small:
                 made = answer(detector, judged, work.wanted)

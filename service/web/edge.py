@@ -12,7 +12,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.bodies.body import header, headers
-from service.judging.deadline import deadline_of
+from service.judging.deadline import HEADERS, deadline_of
 from service.models.registry import Registry
 from service.monitoring.ledger import QUIET, Ledger, trace_fields
 from service.monitoring.metrics import Metrics
@@ -53,22 +53,18 @@ class Edge:
         self._tracing = tracing
         self._ids = itertools.count(secrets.randbits(64))
 
-    def _id_of(self, scope: Scope) -> str:
-        """The id that a request came with, or the next one of ours: they begin anywhere in 64 bits."""
-        if b"x-request-id" in headers(scope):
-            given = header(scope, b"x-request-id")
-            if _ID.fullmatch(given):
-                return given
-        return f"{next(self._ids) & _BITS:016x}"
+    def _id_of(self, given: str) -> str:
+        """The id that a request came with, if it is one, or the next one of ours: they begin anywhere in 64 bits."""
+        return given if given and _ID.fullmatch(given) else f"{next(self._ids) & _BITS:016x}"
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
         began = time.perf_counter()
-        request_id = self._id_of(scope)
         notes = notes_of(scope)
-        notes.request_id = request_id
+        sent = headers(scope)
+        notes.request_id = request_id = self._id_of(header(scope, b"x-request-id") if b"x-request-id" in sent else "")
         status = CLIENT_LEFT
         safe = _SAFE_TLS if scope.get("scheme") == "https" else _SAFE
         traced = self._tracing.begin(scope) if self._tracing and scope["path"] not in QUIET else None
@@ -85,7 +81,8 @@ class Edge:
         self._metrics.flying += 1
         try:
             self._guard.check(scope)
-            notes.deadline = deadline_of(scope)
+            if not HEADERS.isdisjoint(sent):
+                notes.deadline = deadline_of(scope)
             await self._app(scope, receive, send_marked)
         except RequestError as refused:
             await reply(scope, refused)(scope, receive, send_marked)
@@ -99,6 +96,6 @@ class Edge:
         finally:
             self._metrics.flying -= 1
         route = self._routes.get(scope.get("endpoint"), "other")
-        self._ledger.add(scope, route, status, time.perf_counter() - began, request_id, traced)
+        self._ledger.add(scope, route, status, time.perf_counter() - began, notes, traced)
         if self._tracing and traced:
             self._tracing.end(traced, scope, request_id, route, status)

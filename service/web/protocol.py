@@ -1,117 +1,111 @@
-"""The server's protocol: a request that is answered without waiting costs no task, and its answer is one write."""
+"""Uvicorn's fast protocol, with short requests answered as `service.web.exchange` does."""
 
-from typing import Any
+from typing import Any, cast
 
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
+import httptools
+from starlette.types import Scope
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from service.web.begun import rest
+from service.web.exchange import Exchange
 from service.web.shortcut import Application
 
 
-class Exchange:
-    """An application on one of uvicorn's cycles: hands over a body that is there, and writes head and body together.
-
-    Two writes are two system calls and two packets, which take longer than all that Kilter does for a record. Whatever
-    is out of the ordinary goes by the cycle itself.
-    """
-
-    __slots__ = ("_app", "_cycle", "_head", "_read")
-
-    def __init__(self, app: ASGIApp, cycle: RequestResponseCycle) -> None:
-        self._app = app
-        self._cycle = cycle
-        self._head: Message | None = None
-        """The beginning of an answer, until its body comes."""
-        self._read = False
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await self._app(scope, self._receive, self._send)
-
-    async def _receive(self) -> Message:
-        cycle = self._cycle
-        if self._read or cycle.more_body or cycle.disconnected or cycle.response_complete:
-            return await cycle.receive()  # type: ignore[return-value]
-        self._read = True
-        cycle.flow.resume_reading()
-        cycle.message_event.clear()
-        body, cycle.body = bytes(cycle.body), bytearray()
-        return {"type": "http.request", "body": body, "more_body": False}
-
-    async def _send(self, message: Message) -> None:
-        cycle = self._cycle
-        if self._head is None:
-            if message["type"] == "http.response.start" and not cycle.response_started:
-                self._head = message
-            else:
-                await cycle.send(message)  # type: ignore[arg-type]
-            return
-        head, self._head = self._head, None
-        whole = None if message.get("more_body") else self._whole(head, message)
-        if whole is None:
-            await cycle.send(head)  # type: ignore[arg-type]
-            await cycle.send(message)  # type: ignore[arg-type]
-            return
-        cycle.response_started = cycle.response_complete = True
-        cycle.transport.write(whole)
-        cycle.message_event.set()
-        cycle.on_response()
-
-    def _whole(self, head: Message, message: Message) -> bytes | None:
-        """The answer as it is sent; None if anything about it is not as usual."""
-        cycle = self._cycle
-        if not cycle.keep_alive or cycle.disconnected or cycle.flow.write_paused or cycle.scope["method"] == "HEAD":
-            return None
-        headers = [*cycle.default_headers, *head.get("headers", ())]
-        body: bytes = message.get("body", b"")
-        block = b"".join([b"%b: %b\r\n" % pair for pair in headers])
-        if (
-            block.count(b"\r") != len(headers)
-            or block.count(b"\n") != len(headers)
-            or b"connection:" in block
-            or b"content-length: %d\r\n" % len(body) not in block
-        ):
-            return None
-        return b"%b%b\r\n%b" % (STATUS_LINE[head["status"]], block, body)
-
-
 class Protocol(HttpToolsProtocol):
-    """Uvicorn's fast protocol, which begins requests of the shortcut at once, and makes tasks only of those that wait.
+    """Answers requests of the application's shortcut by exchanges, if they come as a whole; all others as uvicorn does.
 
-    Such a request begins when all that has come is taken in, and mostly its body is among it.
+    An exchange begins when all that has come in one piece is taken in. Where that is not the whole of a request, the
+    request is begun anew in uvicorn's way.
     """
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
-        application = self.config.app
-        self._short = application.short if isinstance(application, Application) else lambda _: False
-        self._taking_in = False
-        self._begun: tuple[RequestResponseCycle, ASGIApp] | None = None
+        self._application = self.config.app if isinstance(self.config.app, Application) else None
+        self._parts: list[bytes] | None = None
+        """The body of a short request, while it is taken in."""
+        self._ready: Exchange | None = None
+        self._idle_since: float | None = None
+        """By the loop's clock; None while a request is taken in or answered."""
 
     def data_received(self, data: bytes) -> None:
-        self._taking_in = True
         super().data_received(data)
-        self._taking_in = False
-        if self._begun is not None:
-            (cycle, app), self._begun = self._begun, None
-            self._begin(cycle, app)
+        if self._ready is not None:
+            ready, self._ready = self._ready, None
+            ready.begin()
+        elif self._parts is not None:
+            parts, self._parts = self._parts, None
+            super().on_headers_complete()
+            for part in parts:
+                super().on_body(part)
 
-    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
-        exchange: Any = Exchange(app, cycle)
-        if self._taking_in and self._short(cycle.scope):
-            self._begun = (cycle, exchange)
+    def on_headers_complete(self) -> None:
+        if self._is_short():
+            self._parts = []
         else:
-            super()._start_asgi_task(cycle, exchange)
+            super().on_headers_complete()
 
-    def _begin(self, cycle: RequestResponseCycle, app: Any) -> None:
-        if cycle.more_body or cycle.disconnected:
-            super()._start_asgi_task(cycle, app)
+    def _is_short(self) -> bool:
+        """Whether the request whose head has come is one of the shortcut, with none before it that is not answered."""
+        parser = self.parser
+        if (
+            self._application is None
+            or parser.get_method() != b"POST"
+            or parser.get_http_version() != "1.1"
+            or parser.should_upgrade()
+            or self.expect_100_continue
+            or (self.cycle is not None and not self.cycle.response_complete)
+        ):
+            return False
+        scope = cast(Scope, self.scope)
+        url = httptools.parse_url(self.url)
+        path = url.path.decode("ascii")
+        scope["method"], scope["path"], scope["raw_path"] = "POST", path, url.path
+        scope["query_string"] = url.query or b""
+        return "%" not in path and self._application.short(scope)
+
+    def on_body(self, body: bytes) -> None:
+        if self._parts is None:
+            super().on_body(body)
+        else:
+            self._parts.append(body)
+
+    def on_message_complete(self) -> None:
+        if self._parts is None:
+            super().on_message_complete()
             return
-        running = cycle.run_asgi(app)
-        try:
-            awaited = running.send(None)
-        except StopIteration:
+        body, self._parts = b"".join(self._parts), None
+        keep_alive = self.parser.should_keep_alive()
+        self._ready = Exchange(self, cast(Any, self.app), cast(Scope, self.scope), body, keep_alive=keep_alive)
+        self.cycle = cast(Any, self._ready)
+
+    def on_response_complete(self) -> None:
+        if self.pipeline or self.transport.is_closing():
+            super().on_response_complete()
             return
-        task = self.loop.create_task(rest(running, awaited))
-        task.add_done_callback(self.tasks.discard)
-        self.tasks.add(task)
+        self.server_state.total_requests += 1
+        self.flow.resume_reading()
+        self._idle_since = self.loop.time()
+        if self.timeout_keep_alive_task is None:
+            self._close_after(self.timeout_keep_alive)
+
+    def _unset_keepalive_if_required(self) -> None:
+        """Let the timer run on: by itself it sees whether it was for nothing, and each request would need another."""
+        self._idle_since = None
+
+    def timeout_keep_alive_handler(self) -> None:
+        self.timeout_keep_alive_task = None
+        if self._idle_since is None:
+            return  # the end of the answer begins another
+        left = self._idle_since + self.timeout_keep_alive - self.loop.time()
+        if left > 0:
+            self._close_after(left)
+        else:
+            super().timeout_keep_alive_handler()
+
+    def _close_after(self, seconds: float) -> None:
+        self.timeout_keep_alive_task = self.loop.call_later(seconds, self.timeout_keep_alive_handler)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        if self.timeout_keep_alive_task is not None:
+            self.timeout_keep_alive_task.cancel()
+            self.timeout_keep_alive_task = None

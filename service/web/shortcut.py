@@ -8,6 +8,7 @@ from fastapi import FastAPI
 from starlette.routing import compile_path
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+_SHORT = "kilter.short"
 Endpoint = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
@@ -32,15 +33,16 @@ class Application(FastAPI):
 
     def short(self, scope: Scope) -> bool:
         """Whether a request goes the short way, which needs no task until it waits; notes its endpoint and path."""
+        if _SHORT in scope:
+            return True
         if scope["type"] != "http" or scope["method"] != "POST" or scope.get("root_path"):
             return False
-        if "endpoint" in scope:
-            return True
         path = scope["path"]
         for pattern, endpoint in self._short.get(path.rpartition("/")[2], ()):
             found = pattern.match(path)
             if found is not None:
                 scope["endpoint"], scope["path_params"] = endpoint, found.groupdict()
+                scope[_SHORT] = True
                 return True
         return False
 

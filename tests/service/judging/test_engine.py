@@ -18,9 +18,9 @@ from service.detector.inputs import Table
 from service.detector.runtime import Matrix
 from service.judging.admission import Admission
 from service.judging.batch import judge_all
-from service.judging.engine import INLINE_SECONDS, Engine
+from service.judging.engine import Engine
 from service.judging.job import Job
-from service.judging.pace import Pace
+from service.judging.pace import INLINE_SECONDS, Pace
 from service.models.registry import Registry
 from service.models.serving import Serving
 from service.monitoring.metrics import Metrics

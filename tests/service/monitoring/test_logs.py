@@ -2,13 +2,15 @@
 
 import json
 import logging
+import re
 import sys
+from datetime import datetime
 from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service.monitoring.logs import JsonFormatter
+from service.monitoring.logs import JsonFormatter, RequestLine, shown_time
 from tests.support.logs import kept
 from tests.support.serving import RECORD, Broken, Squares, client, detector
 
@@ -25,16 +27,32 @@ def test_a_line_is_one_json_object() -> None:
 
 
 def test_many_lines_are_told_as_each_would_be() -> None:
-    """One record, a line for each, with its own time and fields."""
+    """One record, a line for each, with its own time and fields; those that a request has not are not there."""
     record = logging.LogRecord("service.x", logging.INFO, __file__, 1, "request", (), None)
-    moments = (1.5, 2.25)
-    record.lines = [(at, {"path": f"/{at}\n"}) for at in moments]
     alone = []
-    for at in moments:
+    lines = []
+    for at in (1.5, 2.25):
+        told: dict[str, Any] = {
+            "request_id": "a",
+            "method": "GET",
+            "path": f"/{at}\n",
+            "status": 404,
+            "milliseconds": at,
+        }
+        lines.append(RequestLine(shown_time(at), "info", "service.x", "request", **told))
         one = logging.LogRecord("service.x", logging.INFO, __file__, 1, "request", (), None)
-        one.created, one.fields = at, {"path": f"/{at}\n"}
+        one.created, one.fields = at, told
         alone.append(JsonFormatter().format(one))
+    record.lines = lines
     assert JsonFormatter().format(record).split("\n") == alone
+
+
+@given(st.floats(0, 4e9))
+def test_a_time_is_told_to_the_millisecond(at: float) -> None:
+    """In UTC, and never later than it is."""
+    shown = shown_time(at)
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}\+00:00", shown)
+    assert 0 <= at - datetime.fromisoformat(shown).timestamp() < 0.0011
 
 
 def test_an_exception_is_told_by_type_and_place_alone() -> None:

@@ -76,9 +76,9 @@ def test_a_request_continues_the_trace_that_it_came_with(traced: Traced, caplog:
         "kilter.anomalies": 1,
         "kilter.rejected": 0,
     }
-    (line,) = [record.__dict__["fields"] for record in caplog.records if record.message == "request"]
-    assert line["trace_id"] == PARENT.split("-")[1]
-    assert line["span_id"] == f"{span.context.span_id:016x}"
+    (line,) = [line for record in caplog.records if record.message == "request" for line in record.__dict__["lines"]]
+    assert line.trace_id == PARENT.split("-")[1]
+    assert line.span_id == f"{span.context.span_id:016x}"
 
 
 def test_a_request_without_a_trace_begins_one(traced: Traced) -> None:

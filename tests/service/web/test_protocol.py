@@ -1,0 +1,314 @@
+"""Requests on the wire: short ones by exchanges, all others in uvicorn's way."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+from uvicorn import Config
+from uvicorn.server import ServerState
+
+from service.web.protocol import Protocol
+from service.web.shortcut import Application
+
+HEAD = b"HTTP/1.1 200 OK\r\n"
+Endpoint = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+
+class Wire(asyncio.Transport):
+    """A transport that remembers what was written, and whether it was closed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.writes: list[bytes] = []
+        self.closed = False
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        return {"peername": ("127.0.0.1", 1), "sockname": ("127.0.0.1", 2)}.get(name, default)
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        self.writes.append(bytes(data))
+
+    def close(self) -> None:
+        self.closed = True
+
+    def is_closing(self) -> bool:
+        return self.closed
+
+    def pause_reading(self) -> None: ...
+
+    def resume_reading(self) -> None: ...
+
+
+class Connection:
+    """A connection to an application of one short endpoint."""
+
+    def __init__(self, endpoint: Endpoint, keep_alive: float = 60) -> None:
+        app = Application()
+        app.hasten({"/{name}/short": endpoint}, lambda reached: reached)
+        config = Config(app, http=Protocol, lifespan="off", log_config=None, timeout_keep_alive=keep_alive)  # type: ignore[arg-type]
+        config.load()
+        self.state = ServerState()
+        self.protocol = Protocol(config=config, server_state=self.state, app_state={})
+        self.wire = Wire()
+        self.protocol.connection_made(self.wire)
+
+    def send(self, *parts: bytes) -> None:
+        for part in parts:
+            self.protocol.data_received(part)
+
+    async def answers(self, count: int) -> bytes:
+        """What was written once there are so many answers."""
+        async with asyncio.timeout(5):
+            while b"".join(self.wire.writes).count(b"HTTP/1.1 ") < count:
+                await asyncio.sleep(0.001)
+        return b"".join(self.wire.writes)
+
+
+def request(body: bytes, *headers: bytes, path: bytes = b"/a/short", version: bytes = b"1.1") -> bytes:
+    """A request as it is sent."""
+    lines = [b"POST %b HTTP/%b" % (path, version), b"host: h", b"content-length: %d" % len(body), *headers]
+    return b"\r\n".join(lines) + b"\r\n\r\n" + body
+
+
+async def echo(scope: Scope, receive: Receive, send: Send) -> None:
+    """Answers with what it was sent, and its path's parameter."""
+    body, more = b"", True
+    while more:
+        message = await receive()
+        body, more = body + message.get("body", b""), message.get("more_body", False)
+    await Response(scope["path_params"]["name"].encode() + b":" + body)(scope, receive, send)
+
+
+def test_a_request_that_comes_as_a_whole_is_answered_at_once() -> None:
+    """By one write, and without a task."""
+
+    async def run() -> None:
+        connection = Connection(echo)
+        for count in (1, 2):
+            connection.send(request(b"one"))
+            assert len(connection.wire.writes) == count
+            assert connection.wire.writes[-1].startswith(HEAD)
+            assert connection.wire.writes[-1].endswith(b"\r\n\r\na:one")
+        assert not connection.state.tasks
+        assert connection.state.total_requests == 2
+        assert not connection.wire.closed
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("at", [5, 60, 75])
+def test_a_request_in_pieces_is_answered_as_well(at: int) -> None:
+    """Wherever it is cut; the next one on the connection too."""
+
+    async def run() -> None:
+        connection = Connection(echo)
+        whole = request(b"x" * 20)
+        connection.send(whole[:at], whole[at:])
+        assert (await connection.answers(1)).endswith(b"a:" + b"x" * 20)
+        connection.send(request(b"two"))
+        assert (await connection.answers(2)).endswith(b"a:two")
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("paths", [(b"/a/short", b"/b/short"), (b"/a/short", b"/long"), (b"/long", b"/b/short")])
+def test_requests_behind_each_other_are_answered_in_their_order(paths: tuple[bytes, bytes]) -> None:
+    """That come in one piece, before the first is answered."""
+
+    async def run() -> None:
+        connection = Connection(echo)
+        connection.send(b"".join(request(b"body", path=path) for path in paths))
+        first, second = (await connection.answers(2)).split(b"HTTP/1.1 ")[1:]
+        for path, answer in zip(paths, (first, second), strict=True):
+            assert answer.startswith(b"404" if path == b"/long" else b"200")
+            assert path == b"/long" or answer.endswith(path[1:2] + b":body")
+
+    asyncio.run(run())
+
+
+def test_one_that_waits_goes_on_when_that_is_done() -> None:
+    """The server knows of it as of a task meanwhile, and what follows on the connection waits for it."""
+
+    async def run() -> None:
+        gate = asyncio.get_running_loop().create_future()
+
+        async def slow(scope: Scope, receive: Receive, send: Send) -> None:
+            await gate
+            await echo(scope, receive, send)
+
+        connection = Connection(slow)
+        connection.send(request(b"one"))
+        connection.send(request(b"two", path=b"/long"))
+        assert len(connection.state.tasks) == 1
+        await asyncio.sleep(0.01)
+        assert not connection.wire.writes
+        gate.set_result(None)
+        first, second = (await connection.answers(2)).split(b"HTTP/1.1 ")[1:]
+        assert first.endswith(b"a:one")
+        assert second.startswith(b"404")
+        await asyncio.sleep(0.01)
+        assert not connection.state.tasks
+
+    asyncio.run(run())
+
+
+def test_a_client_that_leaves_is_told_of() -> None:
+    """To an endpoint that waits for it."""
+    seen: list[str] = []
+
+    async def run() -> None:
+        async def watch(_: Scope, receive: Receive, __: Send) -> None:
+            seen.append((await receive())["type"])
+            seen.append((await receive())["type"])
+
+        connection = Connection(watch)
+        connection.send(request(b""))
+        assert seen == ["http.request"]
+        connection.protocol.connection_lost(None)
+        await asyncio.sleep(0.01)
+        assert not connection.state.tasks
+
+    asyncio.run(run())
+    assert seen == ["http.request", "http.disconnect"]
+
+
+def test_one_that_waits_for_too_long_is_ended_as_a_task_is() -> None:
+    """And answered by the server with an error, as it was not answered by itself."""
+
+    async def run() -> None:
+        async def stuck(_: Scope, __: Receive, ___: Send) -> None:
+            await asyncio.get_running_loop().create_future()
+
+        connection = Connection(stuck)
+        connection.send(request(b""))
+        for task in list(connection.state.tasks):
+            task.cancel("too long")
+        assert (await connection.answers(1)).startswith(b"HTTP/1.1 500 ")
+        assert connection.wire.closed
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        [(b"content-length", b"2"), (b"x-a", b"1\r\nx-b: 2")],
+        [(b"content-length", b"2"), (b"x-a: 1\nx-b", b"2")],
+        [(b"content-length", b"3")],
+        [],
+    ],
+)
+def test_an_answer_that_would_break_the_protocol_is_not_sent(headers: list[tuple[bytes, bytes]]) -> None:
+    """The client is told of a fault instead."""
+
+    async def run() -> None:
+        async def wrong(_: Scope, __: Receive, send: Send) -> None:
+            await send({"type": "http.response.start", "status": 200, "headers": headers})
+            await send({"type": "http.response.body", "body": b"{}"})
+
+        connection = Connection(wrong)
+        connection.send(request(b""))
+        assert b"".join(connection.wire.writes).startswith(b"HTTP/1.1 500 ")
+        assert b"x-b" not in b"".join(connection.wire.writes)
+
+    asyncio.run(run())
+
+
+def test_a_body_in_parts_is_sent_as_one() -> None:
+    """As its length is stated before."""
+
+    async def run() -> None:
+        async def parts(_: Scope, __: Receive, send: Send) -> None:
+            await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"4")]})
+            await send({"type": "http.response.body", "body": b"ab", "more_body": True})
+            await send({"type": "http.response.body", "body": b"cd"})
+
+        connection = Connection(parts)
+        connection.send(request(b""))
+        assert connection.wire.writes[0].endswith(b"\r\n\r\nabcd")
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize(
+    ("sent", "kept"),
+    [
+        (request(b""), True),
+        (request(b"", b"connection: close"), False),
+        (request(b"", version=b"1.0"), False),
+    ],
+)
+def test_a_connection_is_kept_unless_the_client_wants_it_closed(sent: bytes, kept: bool) -> None:
+    """By its header, or by an old version of HTTP."""
+
+    async def run() -> None:
+        connection = Connection(echo)
+        connection.send(sent)
+        answer = await connection.answers(1)
+        assert answer.startswith(HEAD)
+        await asyncio.sleep(0.01)
+        assert connection.wire.closed is not kept
+        assert (b"connection: close" in answer) is not kept
+
+    asyncio.run(run())
+
+
+def test_the_application_may_close_a_connection() -> None:
+    """As it does while it stops."""
+
+    async def run() -> None:
+        async def last(scope: Scope, receive: Receive, send: Send) -> None:
+            await Response(b"", headers={"connection": "close"})(scope, receive, send)
+
+        connection = Connection(last)
+        connection.send(request(b""))
+        assert connection.wire.closed
+        assert connection.wire.writes[0].count(b"connection: close") == 1
+
+    asyncio.run(run())
+
+
+def test_an_idle_connection_is_closed_and_one_in_use_is_not() -> None:
+    """Each request and answer begin the time anew."""
+
+    async def run() -> None:
+        gate = asyncio.get_running_loop().create_future()
+
+        async def slow(scope: Scope, receive: Receive, send: Send) -> None:
+            if scope["path_params"]["name"] == "slow":
+                await gate
+            await echo(scope, receive, send)
+
+        connection = Connection(slow, keep_alive=0.1)
+        for _ in range(4):
+            connection.send(request(b""))
+            await asyncio.sleep(0.05)
+        assert not connection.wire.closed
+        connection.send(request(b"", path=b"/slow/short"))
+        await asyncio.sleep(0.3)
+        assert not connection.wire.closed
+        gate.set_result(None)
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        assert not connection.wire.closed
+        async with asyncio.timeout(5):
+            while not connection.wire.closed:
+                await asyncio.sleep(0.01)
+
+    asyncio.run(run())
+
+
+def test_a_connection_that_is_gone_leaves_nothing_behind() -> None:
+    """No timer holds it."""
+
+    async def run() -> None:
+        connection = Connection(echo)
+        connection.send(request(b""))
+        assert connection.protocol.timeout_keep_alive_task is not None
+        connection.protocol.connection_lost(None)
+        assert connection.protocol.timeout_keep_alive_task is None
+
+    asyncio.run(run())
