@@ -11,19 +11,19 @@ from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
-import uvicorn
 
 from benchmarks.servers import NAME
 from service.app import create_app
-from service.commands.serve import SWITCH_SECONDS
+from service.commands.serve import SWITCH_SECONDS, listen
 from service.detector import load
 from service.detector.runtime import Matrix, Program
 from service.models.registry import Registry
 from service.monitoring.ledger import DELAY, Ledger
 from service.monitoring.logs import config
 from service.monitoring.metrics import Metrics
+from service.protection.auth import guard_of
 from service.settings import read_settings
-from service.web.protocol import Protocol
+from service.web.server import Server, configured
 
 
 class Slowed:
@@ -47,18 +47,10 @@ def main(milliseconds: float, per: Literal["batch", "record"]) -> None:
     detector = load(settings.models / NAME)
     detector.scorer.program = Slowed(detector.scorer.program, milliseconds / 1000, per)
     metrics = Metrics()
-    app = create_app(settings, Registry(metrics, [detector]), metrics, ledger=Ledger(metrics, DELAY))
+    registry = Registry(metrics, [detector])
+    app = create_app(settings, registry, metrics, guard=guard_of(settings.tokens_file), ledger=Ledger(metrics, DELAY))
     sys.setswitchinterval(SWITCH_SECONDS)
-    uvicorn.run(
-        app,
-        host=settings.host,
-        port=settings.port,
-        http=Protocol,
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        backlog=2048,
-    )
+    Server(configured(app, settings), registry, 0.0).run(sockets=[listen(settings.host, settings.port)])
 
 
 if __name__ == "__main__":

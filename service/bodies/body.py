@@ -31,6 +31,8 @@ ALIASES = {
 }
 SHAPE = 'the body is {"records": [{...}, ...]}, or one bare record {...}'
 _HEADERS = "kilter.headers"
+WAITED = "kilter.waited"
+"""How many seconds a request has waited to be begun, if it has."""
 AT_HAND = "kilter.body"
 """Where a request's body stands in its scope, if all of it came with its head."""
 COLUMNS_SHAPE = 'column by column the body is {"columns": {"field": [...], ...}}, all of the same length'

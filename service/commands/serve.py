@@ -23,13 +23,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 GARBAGE = 20_000
 """Objects more, after which Python looks for garbage in cycles: a request leaves none."""
-SWITCH_SECONDS = 0.0005
+SWITCH_SECONDS = 0.00005
 """Python's threads take turns after so long: a batch in one need not wait for the loop at each of its steps."""
-
-
-KEEP_ALIVE_SECONDS = 75
-"""An idle connection is closed later than load balancers close theirs, a minute as a rule: whoever closes first must be
-the client, or its next request may meet a closed connection."""
 
 
 @click.command()
@@ -44,7 +39,6 @@ def serve(**options: str | int | Path | None) -> None:
 
     Options go before the environment variables KILTER_*, which are listed in the README.
     """
-    import uvicorn
     from prometheus_client import disable_created_metrics
 
     from service.app import create_app
@@ -57,8 +51,7 @@ def serve(**options: str | int | Path | None) -> None:
     from service.protection.auth import guard_of
     from service.protection.tls import check
     from service.settings import read_settings
-    from service.web.protocol import Protocol
-    from service.web.stopping import Server
+    from service.web.server import Server, configured
 
     settings = read_settings(**{name: value for name, value in options.items() if value is not None})
     logging.config.dictConfig(config(settings.log_level))
@@ -99,20 +92,7 @@ def serve(**options: str | int | Path | None) -> None:
         gc.collect()
         gc.freeze()  # what is there now stays to the end, and need not be looked through again and again
         gc.set_threshold(GARBAGE)
-        served = uvicorn.Config(
-            app,
-            http=Protocol,
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            timeout_graceful_shutdown=settings.shutdown_seconds,
-            timeout_keep_alive=KEEP_ALIVE_SECONDS,
-            proxy_headers=settings.trusted_proxies is not None,
-            forwarded_allow_ips=settings.trusted_proxies or "",
-            ssl_certfile=settings.tls_cert,
-            ssl_keyfile=settings.tls_key,
-        )
-        Server(served, registry, settings.drain_seconds).run(sockets=sockets)
+        Server(configured(app, settings), registry, settings.drain_seconds).run(sockets=sockets)
 
 
 def _address(listening: socket.socket) -> str:

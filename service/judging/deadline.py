@@ -5,7 +5,7 @@ import time
 
 from starlette.types import Scope
 
-from service.bodies.body import header, headers
+from service.bodies.body import WAITED, header, headers
 from service.web.problems import BAD_PARAMETER, RequestError
 
 HEADERS = frozenset({b"request-timeout", b"x-request-timeout"})
@@ -23,5 +23,6 @@ def deadline_of(scope: Scope) -> float | None:
                     BAD_PARAMETER,
                     f"{name.decode()} is a number of seconds up to {LONGEST:g}, such as 0.5, not {stated[:40]!r}",
                 )
-            return time.monotonic() + float(stated)
+            waited: float = scope.get(WAITED, 0.0)
+            return time.monotonic() - waited + float(stated)
     return None

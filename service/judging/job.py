@@ -55,8 +55,9 @@ class Job:
             self.done.add_done_callback(lambda _: watcher.cancel())
 
     async def _look_out(self, receive: Receive) -> None:
-        message = await receive()
-        if message["type"] == "http.disconnect" and not self.done.done():
+        while (await receive())["type"] != "http.disconnect":
+            pass  # the body, which was read without being received
+        if not self.done.done():
             self._metrics.shed["left"].inc()
             self.done.set_exception(ClientDisconnect())
 

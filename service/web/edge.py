@@ -11,7 +11,7 @@ from typing import Any
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.bodies.body import header, headers
+from service.bodies.body import WAITED, header, headers
 from service.judging.deadline import HEADERS, deadline_of
 from service.models.registry import Registry
 from service.monitoring.ledger import QUIET, Ledger, trace_fields
@@ -61,7 +61,7 @@ class Edge:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        began = time.perf_counter()
+        began = time.perf_counter() - scope.get(WAITED, 0.0)
         notes = notes_of(scope)
         sent = headers(scope)
         notes.request_id = request_id = self._id_of(header(scope, b"x-request-id") if b"x-request-id" in sent else "")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from starlette.types import ASGIApp, Message, Scope
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
-from service.bodies.body import AT_HAND
+from service.bodies.body import AT_HAND, WAITED
 
 if TYPE_CHECKING:
     from service.web.protocol import Protocol
@@ -54,8 +54,15 @@ class Exchange:
         if self._change is not None and not self._change.done():
             self._change.set_result(None)
 
-    def begin(self) -> None:
-        """Answer the request or, if that has to wait for something, go on once that is done."""
+    def begin(self, waited: float = 0.0) -> None:
+        """Answer the request or, if that has to wait for something, go on once that is done.
+
+        It has `waited` so many seconds to be begun. Nothing is done for a client that has left meanwhile.
+        """
+        if self.disconnected:
+            return
+        if waited:
+            self._scope[WAITED] = waited
         self._running = self._app(self._scope, self._receive, self._send)
         self._go_on(None)
 

@@ -28,9 +28,9 @@ class Protocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
-        if self._ready is not None:
+        if self._ready is not None and self._application is not None:
             ready, self._ready = self._ready, None
-            ready.begin()
+            self._application.line.begin(ready, self.loop)
         elif self._parts is not None:
             parts, self._parts = self._parts, None
             super().on_headers_complete()

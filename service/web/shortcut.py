@@ -8,6 +8,8 @@ from fastapi import FastAPI
 from starlette.routing import compile_path
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from service.web.line import Line
+
 _SHORT = "kilter.short"
 Endpoint = Callable[[Scope, Receive, Send], Awaitable[None]]
 
@@ -23,6 +25,8 @@ class Application(FastAPI):
         super().__init__(**options)
         self._short: dict[str, list[tuple[re.Pattern[str], Endpoint]]] = {}
         self._edge: ASGIApp = super().__call__
+        self.line = Line()
+        """For those who begin requests of the short way."""
 
     def hasten(self, endpoints: Mapping[str, Endpoint], edge: Callable[[ASGIApp], ASGIApp]) -> None:
         """From now on, endpoints are reached by their paths through an edge alone."""

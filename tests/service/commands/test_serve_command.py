@@ -253,3 +253,18 @@ def test_forwarded_headers_count_from_proxies_that_are_named(models_folder: Path
     assert "strict-transport-security" not in plain.headers
     assert "strict-transport-security" in proxied.headers
     assert "https://127.0.0.1" in proxied.text
+
+
+def test_it_takes_many_connections_at_once(models_folder: Path) -> None:
+    """All that come together are answered, and the port is free once it has ended."""
+    with serving(models_folder) as server:
+        address = ("127.0.0.1", httpx.URL(server.url).port or 0)
+        opened = [socket.create_connection(address, timeout=30) for _ in range(300)]
+        for one in opened:
+            one.sendall(b"GET /healthz HTTP/1.1\r\nhost: h\r\nconnection: close\r\n\r\n")
+        for one in opened:
+            with one:
+                assert one.recv(4096).startswith(b"HTTP/1.1 200 ")
+        status, _ = server.stop(signal.SIGTERM)
+    assert status == 0
+    wait_until_refused(server.url)

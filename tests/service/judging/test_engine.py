@@ -220,11 +220,15 @@ def test_the_loop_goes_on_while_a_slow_model_works() -> None:
     assert INLINE_SECONDS < 0.08
 
 
-def test_the_work_of_a_client_that_left_is_dropped() -> None:
-    """Its records are not judged, and its place is free."""
+@pytest.mark.parametrize("before", [[], ["http.request"]])
+def test_the_work_of_a_client_that_left_is_dropped(before: list[str]) -> None:
+    """Its records are not judged, and its place is free, whether its body was received or found at hand."""
     setting = slow()
+    coming = iter(before)
 
     async def receive() -> dict[str, Any]:
+        if (kind := next(coming, None)) is not None:
+            return {"type": kind}
         await asyncio.sleep(0.02)
         return {"type": "http.disconnect"}
 
