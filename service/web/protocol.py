@@ -1,13 +1,32 @@
 """Uvicorn's fast protocol, with short requests answered as `service.web.exchange` does."""
 
+import asyncio
+from collections import deque
 from typing import Any, cast
 
 import httptools
 from starlette.types import Scope
+from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from service.web.exchange import Exchange
 from service.web.shortcut import Application
+
+
+class Flow(FlowControl):
+    """Reads no more from a client while requests of it wait for the one before them.
+
+    A cycle of uvicorn that looks out for its client to leave would read on, and a client that sends faster than it
+    reads would fill the memory.
+    """
+
+    def __init__(self, transport: asyncio.Transport, waiting: deque[Any]) -> None:
+        super().__init__(transport)
+        self._waiting = waiting
+
+    def resume_reading(self) -> None:
+        if not self._waiting:
+            super().resume_reading()
 
 
 class Protocol(HttpToolsProtocol):
@@ -23,8 +42,14 @@ class Protocol(HttpToolsProtocol):
         self._parts: list[bytes] | None = None
         """The body of a short request, while it is taken in."""
         self._ready: Exchange | None = None
+        self._answering: Any = None
+        """The exchange or cycle whose turn it is, where others wait behind it: `cycle` is the last one of them."""
         self._idle_since: float | None = None
         """By the loop's clock; None while a request is taken in or answered."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(cast(asyncio.Transport, transport))
+        self.flow = Flow(self.transport, self.pipeline)
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
@@ -40,8 +65,11 @@ class Protocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         if self._is_short():
             self._parts = []
-        else:
-            super().on_headers_complete()
+            return
+        before = self.cycle
+        super().on_headers_complete()
+        if self._answering is None and self.pipeline:
+            self._answering = before
 
     def _is_short(self) -> bool:
         """Whether the request whose head has come is one of the shortcut, with none before it that is not answered."""
@@ -78,6 +106,7 @@ class Protocol(HttpToolsProtocol):
         self.cycle = cast(Any, self._ready)
 
     def on_response_complete(self) -> None:
+        self._answering = self.pipeline[-1][0] if self.pipeline else None
         if self.pipeline or self.transport.is_closing():
             super().on_response_complete()
             return
@@ -106,6 +135,9 @@ class Protocol(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
+        if self._answering is not None and not self._answering.response_complete:
+            self._answering.disconnected = True
+            self._answering.message_event.set()
         if self.timeout_keep_alive_task is not None:
             self.timeout_keep_alive_task.cancel()
             self.timeout_keep_alive_task = None

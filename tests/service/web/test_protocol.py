@@ -1,6 +1,8 @@
 """Requests on the wire: short ones by exchanges, all others in uvicorn's way."""
 
 import asyncio
+import inspect
+import re
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -8,8 +10,10 @@ import pytest
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 from uvicorn import Config
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
+from service.web.exchange import Exchange
 from service.web.protocol import Protocol
 from service.web.shortcut import Application
 
@@ -24,6 +28,7 @@ class Wire(asyncio.Transport):
         super().__init__()
         self.writes: list[bytes] = []
         self.closed = False
+        self.reading = True
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
         return {"peername": ("127.0.0.1", 1), "sockname": ("127.0.0.1", 2)}.get(name, default)
@@ -37,9 +42,11 @@ class Wire(asyncio.Transport):
     def is_closing(self) -> bool:
         return self.closed
 
-    def pause_reading(self) -> None: ...
+    def pause_reading(self) -> None:
+        self.reading = False
 
-    def resume_reading(self) -> None: ...
+    def resume_reading(self) -> None:
+        self.reading = True
 
 
 class Connection:
@@ -175,6 +182,78 @@ def test_a_client_that_leaves_is_told_of() -> None:
     assert seen == ["http.request", "http.disconnect"]
 
 
+def test_no_more_is_read_while_requests_wait() -> None:
+    """Even if the one before them looks out for its client; all are answered, and then reading goes on."""
+
+    async def run() -> None:
+        gate = asyncio.get_running_loop().create_future()
+
+        async def slow(scope: Scope, receive: Receive, send: Send) -> None:
+            looking = asyncio.create_task(_until_left(receive))
+            await gate
+            looking.cancel()
+            await Response(b"")(scope, receive, send)
+
+        connection = Connection(slow)
+        whole = request(b"one")
+        connection.send(whole[:-1], whole[-1:])
+        await asyncio.sleep(0.01)
+        assert connection.wire.reading
+        connection.send(request(b"two"))
+        await asyncio.sleep(0.01)
+        connection.send(request(b"three"))
+        await asyncio.sleep(0.01)
+        assert not connection.wire.reading
+        gate.set_result(None)
+        await connection.answers(3)
+        assert connection.wire.reading
+
+    asyncio.run(run())
+
+
+async def _until_left(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+@pytest.mark.parametrize("in_pieces", [False, True])
+def test_a_client_that_leaves_others_waiting_is_told_of_as_well(in_pieces: bool) -> None:
+    """To the one that is being answered; nothing is written to nobody, and no other is begun."""
+    left: list[str] = []
+
+    async def run() -> None:
+        async def slow(scope: Scope, receive: Receive, send: Send) -> None:
+            await _until_left(receive)
+            left.append(scope["path_params"]["name"])
+            await Response(b"")(scope, receive, send)
+
+        connection = Connection(slow)
+        whole = request(b"one")
+        cut = len(whole) - 1 if in_pieces else len(whole)
+        connection.send(whole[:cut], whole[cut:] + request(b"two", path=b"/b/short") + request(b"", path=b"/c/short"))
+        await asyncio.sleep(0.01)
+        connection.wire.close()
+        connection.protocol.connection_lost(None)
+        await asyncio.sleep(0.01)
+        assert not connection.wire.writes
+        assert not connection.state.tasks
+
+    asyncio.run(run())
+    assert left == ["a"]
+
+
+def test_uvicorn_is_as_it_is_expected() -> None:
+    """What is changed of its protocol is there, and what that touches of a cycle, an exchange has."""
+    changed = {name for name, value in vars(Protocol).items() if callable(value)} - {"_is_short", "_close_after"}
+    assert changed <= vars(HttpToolsProtocol).keys()
+    touched = set(re.findall(r"cycle\.(\w+)", inspect.getsource(HttpToolsProtocol)))
+    taking_in, begun_as_a_task = {"body", "more_body"}, {"run_asgi"}
+    assert touched - taking_in - begun_as_a_task == {
+        "disconnected", "keep_alive", "message_event", "response_complete",
+    }  # fmt: skip
+    assert all(hasattr(Exchange, name) for name in touched - taking_in - begun_as_a_task)
+
+
 def test_one_that_waits_for_too_long_is_ended_as_a_task_is() -> None:
     """And answered by the server with an error, as it was not answered by itself."""
 
@@ -251,7 +330,7 @@ def test_a_connection_is_kept_unless_the_client_wants_it_closed(sent: bytes, kep
         assert answer.startswith(HEAD)
         await asyncio.sleep(0.01)
         assert connection.wire.closed is not kept
-        assert (b"connection: close" in answer) is not kept
+        assert b"connection: close" not in answer if kept else b"1.0" in sent or b"connection: close" in answer
 
     asyncio.run(run())
 
