@@ -4,7 +4,6 @@ import asyncio
 from collections import deque
 from typing import Any, cast
 
-import httptools
 from starlette.types import Scope
 from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -76,6 +75,7 @@ class Protocol(HttpToolsProtocol):
         parser = self.parser
         if (
             self._application is None
+            or self.root_path
             or parser.get_method() != b"POST"
             or parser.get_http_version() != "1.1"
             or parser.should_upgrade()
@@ -83,12 +83,14 @@ class Protocol(HttpToolsProtocol):
             or (self.cycle is not None and not self.cycle.response_complete)
         ):
             return False
+        target = self._application.target(self.url)
+        if target is None:
+            return False
         scope = cast(Scope, self.scope)
-        url = httptools.parse_url(self.url)
-        path = url.path.decode("ascii")
-        scope["method"], scope["path"], scope["raw_path"] = "POST", path, url.path
-        scope["query_string"] = url.query or b""
-        return "%" not in path and self._application.short(scope)
+        scope["method"], scope["path"], scope["raw_path"] = "POST", target.path, target.raw_path
+        scope["query_string"] = target.query
+        self._application.shorten(scope, target.endpoint, target.parameters)
+        return True
 
     def on_body(self, body: bytes) -> None:
         if self._parts is None:

@@ -2,8 +2,10 @@
 
 import re
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any
+from functools import lru_cache
+from typing import Any, NamedTuple
 
+import httptools
 from fastapi import FastAPI
 from starlette.routing import compile_path
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -12,6 +14,19 @@ from service.web.line import Line
 
 _SHORT = "kilter.short"
 Endpoint = Callable[[Scope, Receive, Send], Awaitable[None]]
+REMEMBERED = 256
+"""URLs whose targets are remembered, and the bytes of the longest: clients ask for the same few again and again."""
+
+
+class Target(NamedTuple):
+    """Where a URL leads by the short way."""
+
+    path: str
+    raw_path: bytes
+    query: bytes
+    endpoint: Endpoint
+    parameters: Mapping[str, str]
+    """Of the path."""
 
 
 class Application(FastAPI):
@@ -25,6 +40,7 @@ class Application(FastAPI):
         super().__init__(**options)
         self._short: dict[str, list[tuple[re.Pattern[str], Endpoint]]] = {}
         self._edge: ASGIApp = super().__call__
+        self._remembered = lru_cache(REMEMBERED)(self._found)
         self.line = Line()
         """For those who begin requests of the short way."""
 
@@ -34,6 +50,24 @@ class Application(FastAPI):
             pattern, _, _ = compile_path(path)
             self._short.setdefault(path.rpartition("/")[2], []).append((pattern, endpoint))
         self._edge = edge(_reached)
+        self._remembered.cache_clear()
+
+    def target(self, url: bytes) -> Target | None:
+        """Where POST requests for a URL go the short way; None if they do not. Raises httptools.HttpParserError."""
+        return self._remembered(url) if len(url) <= REMEMBERED else self._found(url)
+
+    def _found(self, url: bytes) -> Target | None:
+        parsed = httptools.parse_url(url)
+        path = parsed.path.decode("ascii")
+        found = None if "%" in path else self._matched(path)
+        return found and Target(path, parsed.path, parsed.query or b"", *found)
+
+    def _matched(self, path: str) -> tuple[Endpoint, dict[str, str]] | None:
+        for pattern, endpoint in self._short.get(path.rpartition("/")[2], ()):
+            match = pattern.match(path)
+            if match is not None:
+                return endpoint, match.groupdict()
+        return None
 
     def short(self, scope: Scope) -> bool:
         """Whether a request goes the short way, which needs no task until it waits; notes its endpoint and path."""
@@ -41,14 +75,14 @@ class Application(FastAPI):
             return True
         if scope["type"] != "http" or scope["method"] != "POST" or scope.get("root_path"):
             return False
-        path = scope["path"]
-        for pattern, endpoint in self._short.get(path.rpartition("/")[2], ()):
-            found = pattern.match(path)
-            if found is not None:
-                scope["endpoint"], scope["path_params"] = endpoint, found.groupdict()
-                scope[_SHORT] = True
-                return True
-        return False
+        found = self._matched(scope["path"])
+        if found is not None:
+            self.shorten(scope, *found)
+        return found is not None
+
+    def shorten(self, scope: Scope, endpoint: Endpoint, parameters: Mapping[str, str]) -> None:
+        """Let a request go the short way."""
+        scope["endpoint"], scope["path_params"], scope[_SHORT] = endpoint, dict(parameters), True
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await (self._edge(scope, receive, send) if self.short(scope) else super().__call__(scope, receive, send))

@@ -28,7 +28,7 @@ class Wire(asyncio.Transport):
         super().__init__()
         self.writes: list[bytes] = []
         self.closed = False
-        self.reading = True
+        self._reading = True
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
         return {"peername": ("127.0.0.1", 1), "sockname": ("127.0.0.1", 2)}.get(name, default)
@@ -42,11 +42,14 @@ class Wire(asyncio.Transport):
     def is_closing(self) -> bool:
         return self.closed
 
+    def is_reading(self) -> bool:
+        return self._reading
+
     def pause_reading(self) -> None:
-        self.reading = False
+        self._reading = False
 
     def resume_reading(self) -> None:
-        self.reading = True
+        self._reading = True
 
 
 class Connection:
@@ -198,15 +201,15 @@ def test_no_more_is_read_while_requests_wait() -> None:
         whole = request(b"one")
         connection.send(whole[:-1], whole[-1:])
         await asyncio.sleep(0.01)
-        assert connection.wire.reading
+        assert connection.wire.is_reading()
         connection.send(request(b"two"))
         await asyncio.sleep(0.01)
         connection.send(request(b"three"))
         await asyncio.sleep(0.01)
-        assert not connection.wire.reading
+        assert not connection.wire.is_reading()
         gate.set_result(None)
         await connection.answers(3)
-        assert connection.wire.reading
+        assert connection.wire.is_reading()
 
     asyncio.run(run())
 
