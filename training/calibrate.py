@@ -13,7 +13,9 @@ from service.detector.promise import CalibrationInfo, Chosen, GroupInfo, GroupsI
 RATES = (0.01, 0.02, 0.05, 0.1)
 """The default false-positive rate is the first of these that the data can support."""
 SHARE = 0.2
-"""The part of the normal rows that calibration aims at; it takes at most a third of them."""
+"""The part of the normal rows that calibration aims at."""
+MOST = 3
+"""It takes at most one in so many by default, and at most half of them for a rate that was asked for."""
 LARGEST = 9_999
 """More calibration records than this add nothing that a fit would not use better."""
 SMALLEST_TABLE = 30
@@ -28,12 +30,12 @@ def supported_rate(rows: int) -> float:
         raise KilterError(
             f"there are {rows} normal rows: at least {SMALLEST_TABLE} are needed to fit, calibrate and check a detector"
         )
-    return next(rate for rate in RATES if rows >= rows_needed(rate))
+    return next(rate for rate in RATES if rows >= max(SMALLEST_TABLE, MOST * needed(rate)))
 
 
 def rows_needed(target_fpr: float) -> int:
     """The smallest number of normal rows, all splits together, that supports a false-positive rate."""
-    return max(SMALLEST_TABLE, 3 * needed(check_rate(target_fpr)))
+    return max(SMALLEST_TABLE, 2 * needed(check_rate(target_fpr)))
 
 
 def check_rate(target_fpr: float) -> float:
@@ -46,10 +48,11 @@ def check_rate(target_fpr: float) -> float:
 
 
 def choose_size(rows: int, target_fpr: float) -> int:
-    """How many of `rows` normal rows to calibrate on: about a fifth, at most a third, with rate x (n + 1) whole.
+    """How many of `rows` normal rows to calibrate on: about a fifth, with rate x (n + 1) whole.
 
-    Where no n does that, the one whose floor(rate x (n + 1)) / (n + 1) is closest to the rate. Raises KilterError,
-    which names the number of rows needed, if the rate cannot be supported.
+    Where no n does that, the one whose floor(rate x (n + 1)) / (n + 1) is closest to the rate. At most a third of the
+    rows, or as few as the rate needs if that is more, which may be half of them. Raises KilterError, which names the
+    number of rows needed, if the rate cannot be supported.
     """
     if rows < rows_needed(target_fpr):
         raise KilterError(
@@ -57,7 +60,7 @@ def choose_size(rows: int, target_fpr: float) -> int:
             f"{needed(target_fpr)} of them for calibration alone; there are {rows}: ask for a higher rate "
             "with --target-fpr, or bring more rows"
         )
-    high = min(rows // 3, max(LARGEST, needed(target_fpr)))
+    high = max(min(rows // MOST, LARGEST), needed(target_fpr))
     goal = min(max(round(SHARE * rows), needed(target_fpr)), high)
     return _closest(max(needed(target_fpr), goal // 2), high, goal, target_fpr)
 
@@ -84,8 +87,18 @@ def _closest(low: int, high: int, goal: int, target_fpr: float) -> int:
     return int(sizes[np.lexsort((np.abs(sizes - goal), np.abs(shortfall)))[0]])
 
 
-def info(calibration: Calibration, split: str, chosen: Chosen = ASKED, groups: Groups | None = None) -> CalibrationInfo:
-    """What the manifest says of a calibration; `split` is how its records were set apart, `random` or `time`."""
+def info(
+    calibration: Calibration,
+    split: str,
+    chosen: Chosen = ASKED,
+    groups: Groups | None = None,
+    *,
+    left_out: bool = False,
+) -> CalibrationInfo:
+    """What the manifest says of a calibration; `split` is how its records were set apart, `random` or `time`.
+
+    `left_out` says whether the memory of the score holds them, and each was scored with all of it but itself.
+    """
     return CalibrationInfo(
         size=calibration.size,
         target_fpr=calibration.target_fpr,
@@ -95,6 +108,7 @@ def info(calibration: Calibration, split: str, chosen: Chosen = ASKED, groups: G
         upper_fpr=upper_fpr(calibration),
         split=split,
         chosen=chosen,
+        left_out=left_out,
         tail=calibration.tail,
         by_group=None if groups is None else groups_info(groups),
     )

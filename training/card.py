@@ -80,7 +80,7 @@ def _rate(manifest: Manifest) -> str:
             f"above {info.threshold:.6g}. {promise(info)} {in_words(info.chosen, info.size)}",
             *by_group(info),
             f"The threshold is number {info.rank:,} from the top among the scores of {info.size:,} normal records "
-            "that served nothing else. Over all the calibration sets that could have been drawn, the realised "
+            f"{_set_apart(info)} Over all the calibration sets that could have been drawn, the realised "
             f"false-positive rate is distributed as Beta({info.rank}, {info.size + 1 - info.rank}), with mean "
             f"{percent(info.expected_fpr)} and 99.9 % quantile {percent(info.upper_fpr)}.",
             "This holds as long as new normal records are exchangeable with those: drawn from the same source in the "
@@ -89,6 +89,15 @@ def _rate(manifest: Manifest) -> str:
             "anomalies are found.",
             *_tail(info),
         ]
+    )
+
+
+def _set_apart(info: CalibrationInfo) -> str:
+    if not info.left_out:
+        return "that served nothing else."
+    return (
+        "that nothing was fitted to. The memory of the score holds them, too, and each was scored with all of it but "
+        "itself (jackknife-conformal)."
     )
 
 
@@ -141,13 +150,12 @@ def _limits(manifest: Manifest) -> str:
 
 def _privacy(manifest: Manifest) -> str:
     kept = "No memory of training records is part of the score."
-    memory = (manifest.network.get("neighbours") or {}).get("inputs")
+    memory = (manifest.network.get("neighbours") or {}).get("memory")
     pictures = (manifest.network.get("memory") or {}).get("rows")
     if memory:
         kept = (
-            f"A memory of {memory['core'] + memory['suspects']:,} training rows, or centroids of them, is part of the "
-            "score and of the artifact: treat the artifact like the training data. `--score elbo` leaves the memory "
-            "out."
+            f"A memory of {memory['core'] + memory['suspects']:,} training rows is part of the score and of the "
+            "artifact: treat the artifact like the training data. `--score elbo` leaves the memory out."
         )
     elif pictures:
         kept = (

@@ -8,13 +8,15 @@ import numpy.typing as npt
 from service.detector.calibration import Calibration
 from service.detector.detector import Detector
 from service.detector.inputs import Table
-from training.baselines import Comparison, compare
+from service.detector.networks.tabular import TabularVAE
+from training.baselines import Comparison, Score, compare
 from training.config import TrainConfig
 from training.data import Data
 from training.diagnostics import Diagnosis, diagnose
 from training.model import DIGITS, Fitted
 from training.rows import take
 from training.run import Scored
+from training.scoring import build_program, score_rows
 from training.spoiling import kind_of
 from training.suspects import Suspects, find_suspects
 
@@ -61,7 +63,7 @@ def check_up(
     diagnosis = diagnose(fitted.module.network, fitted.history, config.fit.steps, x, new, fitted.remedy)
     comparison = (
         compare(
-            lambda rows: fitted.scorer.program.run(rows, ("score",))[0],
+            _own_score(fitted, config, x),
             x,
             new,
             odd,
@@ -72,6 +74,19 @@ def check_up(
         else None
     )
     return Checkup(diagnosis, comparison, find_suspects(scored.scores, seen, calibration), scored)
+
+
+def _own_score(fitted: Fitted, config: TrainConfig, x: npt.NDArray[np.float32]) -> Score:
+    """The model's score of encoded rows that it did not see; x, (n, features), are those that it was fitted to.
+
+    Where calibration rows stand in for such rows, the score is built anew with a memory that does not hold them.
+    """
+    network = fitted.module.network
+    if not fitted.known or len(fitted.split.held_out) or not isinstance(network, TabularVAE):
+        return lambda rows: fitted.scorer.program.run(rows, ("score",))[0]
+    schema = fitted.scorer.schema
+    program = build_program(network, x, x[:0], schema, config.score, config.memory_rows, config.seed).program
+    return lambda rows: score_rows(program, rows)
 
 
 def _some(rows: Positions, most: int, seed: int) -> Positions:

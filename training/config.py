@@ -15,7 +15,8 @@ class FitConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How the network is shaped and fitted: the table `[fit]` of a configuration file."""
 
     members: int = 2
-    hidden: int = 128
+    hidden: int | None = None
+    """Units of each hidden layer: 64 of a member if not given, 128 of a network of pictures."""
     latent: int | None = None
     """Dimensions of the latent space; chosen from the number of features if not given."""
     components: int | None = None
@@ -44,8 +45,9 @@ class TrainConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     threshold: Rule = Rule()
     """How the rate is chosen if not by `target_fpr`."""
     score: ScoreName = "neighbours"
-    memory_rows: int = 2048
-    """Most rows that the memory of the score `neighbours` holds."""
+    memory_rows: int | None = None
+    """Most rows that the memory of the score `neighbours` holds: 4,096 of a table, fewer if it has many columns, and
+    2,048 pictures or patches of them if not given."""
     seed: int = 0
     split: Literal["auto", "random", "time"] = "auto"
     device: str = "auto"

@@ -14,8 +14,10 @@ from service.detector.networks.names import ScoreName
 from service.detector.networks.pixels import resize, smoothing, standardise
 from service.detector.networks.scored_image import Looked, ScoredImage, ScoredImageShape, grid_of
 from training.fit import folds
-from training.memory import centroids, neighbours, robust
+from training.memory import neighbours, robust
 
+MEMORY_ROWS = 2048
+"""Most pictures that a memory holds, if it is not said."""
 FLOATS = 2 * 1024 * 1024
 """Most numbers that a memory of pictures holds."""
 CANDIDATES = 15
@@ -25,6 +27,8 @@ HELD = 400
 """Most pictures on which measures are made standard."""
 MOST_CELLS = 1_000_000
 """Cells by which their evidence is made standard."""
+ITERATIONS = 7
+NEAREST_CHUNK = 4096
 CHUNK_VALUES = 262_144
 """Values of encoded pictures that are looked at together."""
 PLACE_SIGMA = 2.0
@@ -35,7 +39,7 @@ PLACE_FLOOR = 0.05
 
 @torch.no_grad()
 def build_image_program(
-    network: ImageVAE, x: npt.NDArray[np.float32], score: ScoreName, memory_rows: int, seed: int
+    network: ImageVAE, x: npt.NDArray[np.float32], score: ScoreName, memory_rows: int | None, seed: int
 ) -> ScoredImage:
     """The program of a network fitted with `seed` to the encoded pictures x, (n, width), with the score of that name.
 
@@ -73,7 +77,7 @@ def _parts(x: npt.NDArray[np.float32]) -> Iterator[tuple[slice, Tensor]]:
 
 
 def _memory(
-    network: ImageVAE, x: npt.NDArray[np.float32], memory_rows: int, generator: torch.Generator
+    network: ImageVAE, x: npt.NDArray[np.float32], memory_rows: int | None, generator: torch.Generator
 ) -> tuple[Pictures, Tensor]:
     """A memory of the pictures, and the position in it of each of them, (n,), or -1.
 
@@ -82,7 +86,7 @@ def _memory(
     shape = network.shape
     empty = Pictures(PicturesShape(shape.height, shape.width, shape.channels, 0, 0))
     seen = torch.cat([empty.see(standardise(network.pictures(rows))).flatten(1) for _, rows in _parts(x)])
-    size = max(2, min(memory_rows, FLOATS // seen.shape[1]))
+    size = max(2, min(memory_rows or MEMORY_ROWS, FLOATS // seen.shape[1]))
     chosen = torch.arange(len(seen))
     if len(seen) > size:
         nearest = neighbours(centroids(seen, size, generator), seen, 1)[1]
@@ -93,6 +97,25 @@ def _memory(
     built.rows.copy_(seen[chosen])
     built.index()
     return built, torch.full((len(seen),), -1).scatter(0, chosen, torch.arange(len(chosen)))
+
+
+def centroids(points: Tensor, size: int, generator: torch.Generator) -> Tensor:
+    """k-means centroids from `size` random points (Lloyd, 1982); an empty cluster is dropped."""
+    if len(points) <= size:
+        return points
+    centers = points[torch.randperm(len(points), generator=generator)[:size]].clone()
+    for _ in range(ITERATIONS):
+        nearest = nearest_center(points, centers)
+        count = torch.bincount(nearest, minlength=size).float()
+        total = torch.zeros_like(centers).index_add_(0, nearest, points)
+        centers = torch.where(count[:, None] > 0, total / count.clamp(min=1)[:, None], centers)
+    return centers[count > 0]
+
+
+def nearest_center(points: Tensor, centers: Tensor) -> Tensor:
+    """The position of the center nearest to each point, (n,), to the digits of a float32."""
+    square = centers.square().sum(1)
+    return torch.cat([(square - 2 * part @ centers.T).argmin(1) for part in torch.split(points, NEAREST_CHUNK)])
 
 
 def _usual_contrasts(program: ScoredImage, x: npt.NDArray[np.float32]) -> Tensor:

@@ -1,7 +1,6 @@
 """Chooses what the memory of the default score holds, and makes its measures standard."""
 
 import math
-from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
@@ -9,98 +8,110 @@ from torch import Tensor
 
 from service.detector.networks.memory import MEASURES, Memory, MemoryShape
 
-FLOATS = 4 * 1024 * 1024
-"""Most numbers that the rows and tangents of a memory hold."""
+SEARCH = 48
+"""Most principal axes in which nearest rows are looked for."""
+PRODUCTS = 128 * 1024
+"""Most multiplications that the search for a record's neighbours takes."""
+FLOATS = 1024 * 1024
+"""Most numbers that the rows of a memory hold."""
 TANGENTS = 4
-NEAR = 4
-AROUND = 5
-CORE_RANK = 3
+PARTS = 4
 SUSPECTS_WEIGHT = 2
-"""Suspects lie far apart: each weighs so many rows of the core where centroids are shared out."""
+"""Suspects lie far apart: each is so many times as likely to be kept as a row of the core."""
 LOCAL_ROWS = 100
 """Rows from which tangents and radii count in full."""
 RADIUS_RANK = 10
 TANGENT_RANK = 20
-ITERATIONS = 6
 CHUNK = 1024
 
 
 class Rows(NamedTuple):
-    """Which of the fitting points play which part."""
+    """Points that a memory may hold."""
 
+    points: Tensor
+    """(n, axes)"""
     suspect: Tensor
     """(n,): whether a point is set apart from the core."""
-    held: Tensor
-    """Positions of the points on which the measures are made standard."""
 
 
-def build_memory(points: Tensor, rows: Rows, size: int, relative: float, generator: torch.Generator) -> Memory:
-    """A memory of at most `size` rows of the fitting points, (n, axes), fewer where they are very wide.
+def build_memory(
+    fitted: Rows, calibration: Rows, held: Tensor, size: int, plane: float, relative: float, generator: torch.Generator
+) -> tuple[Memory, Tensor]:
+    """A memory of at most `size` rows of points, fewer where they are very wide, and the row of each calibration point.
 
-    Up to that many points are kept as they are, and the measures made standard by leaving out the point itself. Beyond,
-    the memory holds k-means centroids of the core and, more of them for their number, of the suspects; and the points
-    on which the measures are made standard have no part in it: a centroid cannot leave one of them out. `relative` is
-    the share of the relative distance, beside that of the tangent planes, in local evidence.
+    Where there is no room for all, a random sample is kept: centroids would hide how densely points lie. The points at
+    the positions `held` of the fitted ones make the measures standard, left out of the memory if they are in it.
+
+    Calibration points are in the memory like any others, and nothing else depends on them: tangents and radii are taken
+    among fitted points alone. So each can be judged as a new record is, by leaving out its row, which is -1 where it
+    was not kept. `plane` and `relative` are the shares of these measures in local evidence.
     """
-    n, axes = points.shape
-    size = min(size, FLOATS // (2 * axes))
-    whole = n <= size
-    used = torch.ones(n, dtype=torch.bool)
-    if not whole:
-        used[rows.held] = False
-    core, suspects = torch.where(used & ~rows.suspect)[0], torch.where(used & rows.suspect)[0]
-    if whole:
-        kept_core, kept_suspects = points[core], points[suspects]
-    else:
-        share = min(len(suspects), round(size * min(0.5, SUSPECTS_WEIGHT * len(suspects) / int(used.sum()))))
-        kept_core = centroids(points[core], size - share, generator)
-        kept_suspects = centroids(points[suspects], share, generator)
-    memory = torch.cat([kept_core, kept_suspects])
+    axes, search = fitted.points.shape[1], min(SEARCH, fitted.points.shape[1])
+    size = max(2, min(size, PRODUCTS // search, FLOATS // axes))
+    total = len(fitted.points) + len(calibration.points)
+    used = torch.ones(len(fitted.points), dtype=torch.bool)
+    if total > size:
+        used[held] = False
+    around = fitted.points[used]
+    points = torch.cat([around, calibration.points])
+    core, suspects = sample(torch.cat([fitted.suspect[used], calibration.suspect]), size, generator)
+    kept = torch.cat([core, suspects])
+    row = torch.full((len(points),), -1)
+    row[kept] = torch.arange(len(kept))
     shape = MemoryShape(
-        core=len(kept_core),
-        suspects=len(kept_suspects),
+        core=len(core),
+        suspects=len(suspects),
         axes=axes,
-        tangents=max(1, min(TANGENTS, axes - 1, FLOATS // memory.numel() - 1)),
-        near=max(1, min(NEAR, len(memory) - 1)),
-        around=max(1, min(AROUND, len(kept_core) - 1)),
-        rank=max(1, min(CORE_RANK, len(kept_core) - 2)),
+        search=search,
+        tangents=min(TANGENTS, search),
+        parts=PARTS,
     )
-    built = Memory(shape)
-    built.rows.copy_(memory)
-    built.index()
-    original = torch.cat([core, suspects])
-    own = torch.arange(len(memory)) if whole else None
-    held_own = None if own is None else torch.full((n,), -1).scatter(0, original, own)[rows.held]
-    around = points[original]
-    built.log_radius.copy_(radii(memory, around, own).log())
-    built.tangent.copy_(tangents(memory, around, own, shape.tangents))
-    center, scale = standard(built, points[rows.held], held_own)
-    built.count(center, scale, shares(min(1.0, n / LOCAL_ROWS), relative))
-    return built
+    memory = Memory(shape)
+    memory.rows.copy_(points[kept])
+    memory.origin.copy_(memory.rows.mean(0))
+    memory.principal.copy_(principal_axes(memory.rows, search))
+    itself = torch.where(kept < len(around), kept, -1)
+    memory.radius.copy_(radii(memory.rows, around, itself))
+    reduced, others = ((part - memory.origin) @ memory.principal for part in (memory.rows, around))
+    memory.tangent.copy_(tangents(reduced, others, itself, shape.tangents))
+    memory.index()
+    own = torch.full((len(fitted.points),), -1)
+    own[used] = row[: len(around)]
+    center, scale = standard(memory, fitted.points[held], own[held])
+    memory.count(center, scale, shares(min(1.0, total / LOCAL_ROWS), plane, relative))
+    return memory, row[len(around) :]
 
 
-def shares(local: float, relative: float) -> Tensor:
-    """How much each measure counts as each evidence, (6, 3): `local` of the local evidence is not the nearest row's."""
+def sample(suspect: Tensor, size: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Positions of at most `size` points in all: of the core, in random order, and of suspects, who are half at most.
+
+    Those of the core are a multiple of PARTS.
+    """
+    core, suspects = (
+        part[torch.randperm(len(part), generator=generator)]
+        for part in (torch.where(~suspect)[0], torch.where(suspect)[0])
+    )
+    room = len(suspects)
+    if len(suspect) > size:
+        room = min(room, round(size * min(0.5, SUSPECTS_WEIGHT * room / len(suspect))))
+    kept = min(len(core), size - room)
+    return core[: kept - kept % PARTS], suspects[:room]
+
+
+def shares(local: float, plane: float, relative: float) -> Tensor:
+    """How much each measure counts as each evidence, (5, 3): `local` of the local evidence is not the nearest row's."""
     share = torch.zeros(MEASURES, 3)
-    share[0, 0] = 1 - local
-    share[3:5, 0] = local * (1 - relative) / 2
-    share[5, 0] = local * relative
+    share[0, 0] = 1 - local * (plane + relative)
+    share[3, 0], share[4, 0] = local * plane, local * relative
     share[1, 1] = share[2, 2] = 1
     return share
 
 
-def centroids(points: Tensor, size: int, generator: torch.Generator) -> Tensor:
-    """k-means centroids from `size` random points (Lloyd, 1982); an empty cluster is dropped."""
-    if len(points) <= size:
-        return points
-    centers = points[torch.randperm(len(points), generator=generator)[:size]].clone()
-    for _ in range(ITERATIONS + 1):
-        square = centers.square().sum(1)
-        nearest = torch.cat([(square - 2 * part @ centers.T).argmin(1) for part in batches(points, 4096)])
-        count = torch.bincount(nearest, minlength=size).float()
-        total = torch.zeros_like(centers).index_add_(0, nearest, points)
-        centers = torch.where(count[:, None] > 0, total / count.clamp(min=1)[:, None], centers)
-    return centers[count > 0]
+def principal_axes(points: Tensor, count: int) -> Tensor:
+    """The directions in which points, (n, axes), vary most, (axes, count): orthonormal."""
+    centred = (points - points.mean(0)).double()
+    vectors: Tensor = torch.linalg.eigh(centred.T @ centred)[1]
+    return vectors[:, -count:].float()
 
 
 def neighbours(points: Tensor, of: Tensor, k: int, own: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -128,14 +139,14 @@ def neighbours(points: Tensor, of: Tensor, k: int, own: Tensor | None = None) ->
     return torch.cat(distances), torch.cat(positions)
 
 
-def radii(memory: Tensor, around: Tensor, own: Tensor | None) -> Tensor:
+def radii(memory: Tensor, around: Tensor, own: Tensor) -> Tensor:
     """Root mean square distance of each memory row to its nearest fitting points, with a floor: (rows,)."""
     distances, _ = neighbours(memory, around, min(RADIUS_RANK, max(1, len(around) // 3)), own)
     radius = distances.square().mean(1).sqrt()
     return torch.maximum(radius, 0.1 * radius.median() + 0.015 * math.sqrt(memory.shape[1]))
 
 
-def tangents(memory: Tensor, around: Tensor, own: Tensor | None, count: int) -> Tensor:
+def tangents(memory: Tensor, around: Tensor, own: Tensor, count: int) -> Tensor:
     """Directions in which a row's neighbours vary most, (rows, count, axes).
 
     Each is scaled by the root of a / (a + noise), a its variance, so that a step along it counts only as far as noise
@@ -160,19 +171,11 @@ def tangents(memory: Tensor, around: Tensor, own: Tensor | None, count: int) -> 
     return torch.cat(found)
 
 
-def standard(memory: Memory, held: Tensor, own: Tensor | None) -> tuple[Tensor, Tensor]:
-    """Centre and scale of the memory's measures, (6,) each, from points that it does not hold, or leaves out."""
-    parts = [
-        memory.measures(held[i : i + CHUNK], None if own is None else own[i : i + CHUNK])
-        for i in range(0, len(held), CHUNK)
-    ]
-    found = [robust(values) for values in torch.cat(parts).unbind(1)]
+def standard(memory: Memory, held: Tensor, own: Tensor) -> tuple[Tensor, Tensor]:
+    """Centre and scale of the memory's measures, (5,) each, by points that are left out: `own` as in `Memory`."""
+    measured = map(memory.measures, torch.split(held, CHUNK), torch.split(own, CHUNK))
+    found = [robust(values) for values in torch.cat(list(measured)).unbind(1)]
     return torch.stack([center for center, _ in found]), torch.stack([scale for _, scale in found])
-
-
-def batches(rows: Tensor, size: int) -> Iterator[Tensor]:
-    """Consecutive rows, so many at a time."""
-    return (rows[start : start + size] for start in range(0, len(rows), size))
 
 
 def robust(values: Tensor) -> tuple[Tensor, Tensor]:

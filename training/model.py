@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+from torch import Tensor
 
 from service.detector.artifact import Programs
 from service.detector.calibration import Calibration
@@ -29,10 +30,10 @@ from training.image_scoring import build_image_program
 from training.networks import Network
 from training.remedy import Remedy, fit_or_remedy
 from training.rows import take
-from training.scoring import build_program
+from training.scoring import build_program, score_rows
 from training.split import Split, split, time_of
 from training.statistics import fit_schema
-from training.thresholds import Calibrated, thresholds_of_fit
+from training.thresholds import Calibrated, Rows, thresholds_of_fit
 
 DIGITS = 4
 
@@ -43,6 +44,10 @@ class Fitted:
 
     scorer: Scorer
     thresholds: Calibrated
+    calibration_scores: npt.NDArray[np.float64]
+    """Scores of the calibration rows, each as if the model had never seen it, (n,)."""
+    known: bool
+    """Whether the calibration rows are in the memory that the score looks into."""
     module: ScoredTabular | ScoredImage | ScoredFeatures
     programs: Programs
     history: list[Epoch]
@@ -75,7 +80,11 @@ def fit_model(
     network, history, remedy = fit_or_remedy(
         x, schema, config.fit, seed=config.seed, device=device, checkpoint=checkpoint, progress=progress
     )
-    module = _program(network.cpu(), x, schema, config, backbone)
+    table = take(data.table, parts.calibration)
+    # Of rows split by time the newest calibrate: they are close to each other as rows to come will not be.
+    remembered = schema.image is None and parts.how == "random"
+    calibration = Encoder(schema).encode(table) if remembered else x[:0]
+    module, own = _program(network.cpu(), x, calibration, schema, config, backbone)
     began = time.process_time()
     if backbone is not None and isinstance(module, ScoredFeatures):
         programs = export_joined(module, backbone, x.shape[1])
@@ -83,15 +92,24 @@ def fit_model(
         programs = export(module, x.shape[1])
     export_cpu_s = time.process_time() - began
     scorer = Scorer(schema, OnnxProgram(*programs, x.shape[1], rows_per_call(schema)))
-    thresholds = thresholds_of_fit(data, config, parts, scorer, DIGITS)
-    return Fitted(scorer, thresholds, module, programs, history, remedy, parts, export_cpu_s)
+    if own is not None and isinstance(module, ScoredTabular):
+        left_out = score_rows(module, calibration, own)
+    else:
+        left_out = scorer.score(table).score
+    thresholds = thresholds_of_fit(data, config, parts, scorer, Rows(table, left_out), DIGITS)
+    return Fitted(scorer, thresholds, left_out, own is not None, module, programs, history, remedy, parts, export_cpu_s)
 
 
 def _program(
-    network: Network, x: npt.NDArray[np.float32], schema: Schema, config: TrainConfig, backbone: Backbone | None
-) -> ScoredTabular | ScoredImage | ScoredFeatures:
+    network: Network,
+    x: npt.NDArray[np.float32],
+    calibration: npt.NDArray[np.float32],
+    schema: Schema,
+    config: TrainConfig,
+    backbone: Backbone | None,
+) -> tuple[ScoredTabular | ScoredImage | ScoredFeatures, Tensor | None]:
     if not isinstance(network, ImageVAE):
-        return build_program(network, x, schema, config.score, config.memory_rows, config.seed)
+        return build_program(network, x, calibration, schema, config.score, config.memory_rows, config.seed)
     if backbone is not None:
-        return build_features_program(network, backbone, x, config.memory_rows, config.seed)
-    return build_image_program(network, x, config.score, config.memory_rows, config.seed)
+        return build_features_program(network, backbone, x, config.memory_rows, config.seed), None
+    return build_image_program(network, x, config.score, config.memory_rows, config.seed), None

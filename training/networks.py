@@ -15,6 +15,9 @@ from training.config import FitConfig
 MIXTURE_FEATURES = 200
 """More features than these have one Gaussian each: a mixture would take too long."""
 
+HIDDEN = {"tables": 64, "pictures": 128}
+"""Units of each hidden layer, if they are not asked for."""
+
 Network = TabularVAE | ImageVAE
 
 
@@ -24,9 +27,10 @@ def begin(x: npt.NDArray[np.float32], schema: Schema, config: FitConfig, seed: i
         torch.manual_seed(seed)
         if schema.image is not None:
             image = schema.image
-            shape = ImageShape(image.height, image.width, image.channels, config.hidden, 1)
+            hidden = config.hidden or HIDDEN["pictures"]
+            shape = ImageShape(image.height, image.width, image.channels, hidden, 1)
             latent = config.latent or latent_size(shape.columns)
-            return ImageVAE(ImageShape(image.height, image.width, image.channels, config.hidden, latent))
+            return ImageVAE(ImageShape(image.height, image.width, image.channels, hidden, latent))
         network = TabularVAE(shape_of(schema, config))
     set_priors(network, schema)
     set_start(network, torch.from_numpy(x))
@@ -62,7 +66,7 @@ def shape_of(schema: Schema, config: FitConfig) -> TabularShape:
         features,
         len(schema.columns),
         config.members,
-        config.hidden,
+        config.hidden or HIDDEN["tables"],
         config.latent or latent_size(len(features)),
         config.components or (3 if len(features) <= MIXTURE_FEATURES else 1),
     )

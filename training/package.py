@@ -11,7 +11,8 @@ import torch
 
 import service
 from service.detector import artifact
-from service.detector.detector import Detector
+from service.detector.detector import Detector, Verdicts
+from service.detector.groups import judge
 from service.detector.inputs import Table
 from service.detector.networks.image import ImageVAE
 from service.detector.networks.names import UNITS
@@ -60,7 +61,7 @@ def package(
         schema=scorer.schema,
         network=msgspec.to_builtins(fitted.module.shape),
         score=artifact.ScoreInfo(config.score, UNITS[config.score], DIGITS, TOLERANCE),
-        calibration=calibrate.info(calibration, parts.how, chosen, groups),
+        calibration=calibrate.info(calibration, parts.how, chosen, groups, left_out=fitted.known),
         training=provenance(data, fitted, config),
         libraries={"kilter": service.__version__, **{name: library_version(name) for name in LIBRARIES}},
         tensors={key: tensor.shape for key, tensor in tensors.items()},
@@ -108,6 +109,8 @@ def _run(data: Data, fitted: Fitted, config: TrainConfig, detector: Detector) ->
     is_anomaly = np.arange(len(rows)) >= len(judged)
     table = take(data.table, rows)
     verdicts = detector.score(table, errors="mark")
+    if fitted.known and not len(held):
+        verdicts = _as_left_out(verdicts, fitted, table, detector)
     evaluation = evaluate(
         detector,
         table,
@@ -134,6 +137,14 @@ def _run(data: Data, fitted: Fitted, config: TrainConfig, detector: Detector) ->
         pictured=_pictured(data, fitted, config, normal, fresh=bool(len(held))),
         **checkup._asdict(),
     )
+
+
+def _as_left_out(verdicts: Verdicts, fitted: Fitted, table: Table, detector: Detector) -> Verdicts:
+    """The verdicts on calibration rows, which come first in the table, and others, as if the memory held none of it."""
+    others = verdicts.score[len(fitted.calibration_scores) :]
+    scores = np.concatenate([fitted.calibration_scores, others])
+    judged = judge(scores, table, detector.calibration, detector.groups)
+    return verdicts._replace(score=scores, **judged._asdict())
 
 
 def _latent(

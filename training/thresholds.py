@@ -69,9 +69,10 @@ def set_thresholds(
     return Calibrated(common, groups, chosen)
 
 
-def thresholds_of_fit(data: Data, config: TrainConfig, parts: Split, scorer: Scorer, digits: int) -> Calibrated:
+def thresholds_of_fit(
+    data: Data, config: TrainConfig, parts: Split, scorer: Scorer, rows: Rows, digits: int
+) -> Calibrated:
     """The thresholds of a model that has just been fitted, by the calibration rows of its training files."""
-    table = take(data.table, parts.calibration)
 
     def labelled() -> Labelled:
         anomalous = data.readable & data.labels.anomalous if data.labels else np.zeros(data.table.rows, bool)
@@ -80,7 +81,7 @@ def thresholds_of_fit(data: Data, config: TrainConfig, parts: Split, scorer: Sco
         return Labelled(held, scorer.score(take(data.table, anomalous)).score, rate)
 
     return set_thresholds(
-        Rows(table, scorer.score(table).score),
+        rows,
         parts.rate,
         digits,
         asked=config.target_fpr is not None,

@@ -77,6 +77,8 @@ class CalibrationInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     split: str
     """How the calibration records were set apart: `random` or `time`."""
     chosen: Chosen = Chosen("rate")
+    left_out: bool = False
+    """Whether the memory of the score holds the calibration records, each scored with all of it but itself."""
     tail: Tail | None = None
     by_group: GroupsInfo | None = None
 

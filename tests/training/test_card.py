@@ -46,10 +46,10 @@ def test_a_card_says_whether_the_artifact_remembers_training_records() -> None:
     made = run(labelled=False)
     assert "No memory of training records is part of the score." in flat(model_card(made))
     manifest = msgspec.structs.replace(
-        made.manifest, network={"kind": "squares", "neighbours": {"inputs": {"core": 1000, "suspects": 24}}}
+        made.manifest, network={"kind": "squares", "neighbours": {"memory": {"core": 1000, "suspects": 24}}}
     )
     card = model_card(dataclasses.replace(made, manifest=manifest))
-    assert "A memory of 1,024 training rows, or centroids of them, is part of the score" in flat(card)
+    assert "A memory of 1,024 training rows is part of the score" in flat(card)
 
 
 def test_names_from_data_stay_inside_their_code_spans() -> None:

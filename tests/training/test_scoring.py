@@ -15,8 +15,8 @@ from service.detector.schema import BooleanColumn, CategoricalColumn, Column, Nu
 from training.config import FitConfig
 from training.export import export
 from training.fit import fit
-from training.memory import centroids, tangents
-from training.scoring import build_program
+from training.memory import PARTS, sample, tangents
+from training.scoring import build_program, score_rows
 
 NAN, INF = float("nan"), float("inf")
 BRIEF = FitConfig(steps=60, hidden=16, batch_rows=32)
@@ -48,7 +48,7 @@ def built(
 ) -> tuple[ScoredTabular, npt.NDArray[np.float32]]:
     """A program fitted briefly to 300 rows, and the rows."""
     x = np.ascontiguousarray(rows(300)[:, : len(schema.columns)])
-    return build_program(fitted(x, schema), x, schema, score, memory, 0), x
+    return build_program(fitted(x, schema), x, x[:0], schema, score, memory, 0).program, x
 
 
 def fitted(x: npt.NDArray[np.float32], schema: Schema) -> TabularVAE:
@@ -109,12 +109,12 @@ def test_the_exported_program_and_the_rebuilt_network_agree(schema: Schema, memo
 
 
 def test_the_memory_is_bounded() -> None:
-    """Beyond its size the memory holds centroids, the suspects' apart from the core's."""
+    """Beyond its size the memory holds a sample, in which suspects count double."""
     program, x = built(PLAIN, memory=100)
     assert program.neighbours is not None
     shape = program.neighbours.memory.shape
-    assert 90 <= shape.core + shape.suspects <= 100
-    assert shape.suspects > 10
+    assert 97 <= shape.core + shape.suspects <= 100
+    assert 30 <= shape.suspects <= 40
     held = scores(program, np.ascontiguousarray(rows(300, seed=3)[:, :5]))
     assert abs(np.median(held) - np.median(scores(program, x))) < 1.5
 
@@ -123,26 +123,82 @@ def test_what_was_seen_lies_within_the_histograms() -> None:
     """The least and the greatest value of a feature are no less likely for lying on an edge."""
     x = np.random.default_rng(5).uniform(-3, 3, (400, 4)).astype(np.float32)
     schema = Schema(tuple(NumericColumn(f"n{i}", 0, 1, -3, 3) for i in range(4)), rows=400)
-    program = build_program(fitted(x, schema), x, schema, "neighbours", 2048, 0)
+    program = build_program(fitted(x, schema), x, x[:0], schema, "neighbours", 2048, 0).program
     assert program.neighbours is not None
     marginals = program.neighbours.marginals
-    places = (torch.from_numpy(x) - marginals.low) * marginals.per_unit
-    inside = (places > 0) & (places < marginals.size)
-    for feature, size in enumerate(marginals.size):
-        seen = places[inside[:, feature], feature]
-        assert 0.001 < seen.min() < 0.01
-        assert 0.001 < size - seen.max() < 0.01
+    assert marginals is not None
+    bins = marginals.shape.bins
+    places = (torch.from_numpy(x) - marginals.start) * marginals.per_unit
+    for seen in places.T:
+        inside = seen[(seen > 1) & (seen < bins + 1)]
+        assert 1.001 < inside.min() < 1.01
+        assert bins + 0.99 < inside.max() < bins + 0.999
 
 
-def test_centroids_are_means_of_their_rows() -> None:
-    """k-means keeps the overall mean, weighted by size, and leaves few points as they are."""
-    points = torch.randn(500, 3)
+@pytest.mark.parametrize("schema", [MIXED, PLAIN], ids=["mixed", "plain"])
+@pytest.mark.parametrize("memory", [2048, 100])
+def test_a_calibration_row_is_judged_as_if_the_memory_did_not_hold_it(schema: Schema, memory: int) -> None:
+    """Its score left out is that of a program whose memory has something far away in its place."""
+    x, calibration = (np.ascontiguousarray(rows(n, seed)[:, : len(schema.columns)]) for n, seed in ((300, 0), (60, 4)))
+    program, own = build_program(fitted(x, schema), x, calibration, schema, "neighbours", memory, 0)
+    assert program.neighbours is not None
+    assert own is not None
+    left_out = score_rows(program, calibration, own)
+    held = program.neighbours.memory
+    assert (own >= 0).sum() >= 57 if memory == 2048 else 5 < (own >= 0).sum() < 40
+    for i in torch.where(own >= 0)[0][:8].tolist():
+        before = held.rows[own[i]].clone()
+        held.rows[own[i]] += 1_000
+        held.index()
+        assert score_rows(program, calibration[i : i + 1])[0] == pytest.approx(left_out[i], rel=1e-3, abs=1e-3)
+        held.rows[own[i]] = before
+    held.index()
+    known = own < 0
+    np.testing.assert_allclose(score_rows(program, calibration[known]), left_out[known], rtol=1e-4, atol=1e-4)
+
+
+def test_what_the_memory_knows_of_its_rows_comes_from_fitted_rows_alone() -> None:
+    """Radii and tangents of the fitted rows are the same whatever calibration rows are beside them.
+
+    Otherwise a calibration row would be part of the tangents by which it is judged, as no new record is.
+    """
+    x, calibration = (np.ascontiguousarray(rows(n, seed)[:, :5]) for n, seed in ((300, 0), (60, 4)))
+    network = fitted(x, PLAIN)
+    radii = []
+    for others in (calibration, calibration[:0]):
+        program = build_program(network, x, others, PLAIN, "neighbours", 2048, 0).program
+        assert program.neighbours is not None
+        memory = program.neighbours.memory
+        radii.append(
+            {tuple(row): float(radius) for row, radius in zip(memory.rows.tolist(), memory.radius, strict=True)}
+        )
+    both = radii[0].keys() & radii[1].keys()
+    assert len(both) >= 290
+    assert all(radii[0][row] == pytest.approx(radii[1][row], rel=1e-5) for row in both)
+
+
+def test_a_memory_that_holds_its_calibration_rows_keeps_the_promise() -> None:
+    """Over many draws as many normal records are flagged as the rate says, or fewer."""
+    rates = []
+    for seed in range(12):
+        x, calibration, new = (np.ascontiguousarray(rows(n, 100 * seed + n)[:, :5]) for n in (120, 39, 1_000))
+        program, own = build_program(fitted(x, PLAIN), x, calibration, PLAIN, "neighbours", 2048, seed)
+        threshold = np.sort(score_rows(program, calibration, own))[-4]
+        rates.append(np.mean(score_rows(program, new) > threshold))
+    assert 0.06 < np.mean(rates) < 0.13
+
+
+def test_a_sample_keeps_suspects_rather_than_the_core() -> None:
+    """They are half of it at most, and those of the core a multiple of the parts; without need none is left out."""
     generator = torch.Generator().manual_seed(0)
-    found = centroids(points, 20, generator)
-    assert len(found) <= 20
-    assert (torch.cdist(points, found).min(1).values.mean() < torch.cdist(points, points.mean(0)[None]).mean()).item()
-    assert centroids(points[:10], 20, generator) is not None
-    assert len(centroids(points[:10], 20, generator)) == 10
+    suspect = torch.arange(1_000) % 5 == 0
+    for size, expected in ((2_000, 200), (500, 200), (100, 40)):
+        core, suspects = sample(suspect, size, generator)
+        assert len(suspects) == expected
+        assert len(core) == min(800, size - expected) // PARTS * PARTS
+        assert suspect[suspects].all()
+        assert not suspect[core].any()
+        assert len(set(core.tolist())) == len(core)
 
 
 def test_tangents_shorten_no_step_beyond_nothing() -> None:

@@ -11,6 +11,7 @@ from service.detector.networks.image import ImageVAE
 from training.backbone.program import BackboneShape, Prepared, ScoredFeatures, ScoredFeaturesShape, grid_of
 from training.backbone.reading import Backbone
 from training.fit import folds
+from training.image_scoring import MEMORY_ROWS
 from training.memory import robust
 
 MOST_AXES = 64
@@ -32,7 +33,7 @@ Matrix = npt.NDArray[np.float32]
 
 @torch.no_grad()
 def build_features_program(
-    network: ImageVAE, backbone: Backbone, x: Matrix, memory_rows: int, seed: int
+    network: ImageVAE, backbone: Backbone, x: Matrix, memory_rows: int | None, seed: int
 ) -> ScoredFeatures:
     """The program of a network fitted with `seed` to the encoded pictures x, (n, width), and of a backbone.
 
@@ -47,7 +48,7 @@ def build_features_program(
     drawn = _drawn(_empty(network, given, 1, 0), backbone, prepared, x[seen[:MOST_PICTURES]], generator)
     center, axes = principal_axes(drawn, MOST_AXES)
     points = (drawn - center) @ axes
-    memory = points[coreset(points, min(memory_rows, FLOATS // axes.shape[1]), generator)]
+    memory = points[coreset(points, min(memory_rows or MEMORY_ROWS, FLOATS // axes.shape[1]), generator)]
     program = _empty(network, given, axes.shape[1], len(memory))
     program.center.copy_(center)
     program.axes.copy_(axes)

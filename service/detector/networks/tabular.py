@@ -52,8 +52,7 @@ class Posterior(NamedTuple):
 
     def joined(self) -> Tensor:
         """The means of all members side by side, (n, members latent)."""
-        rows = self.mean.shape[1]
-        return self.mean.transpose(0, 1).reshape(rows, -1)
+        return self.mean.transpose(0, 1).flatten(1)
 
 
 class Likelihood(NamedTuple):
@@ -289,6 +288,17 @@ class TabularVAE(nn.Module):
             parts.append(code.to(p.level.dtype))
             start += size
         return self.pick(torch.cat(parts, dim=-1), "order")
+
+    def expected_dense(self, p: Likelihood) -> Tensor:
+        """What is expected of each dense feature, averaged over members: (n, dense)."""
+        parts = []
+        if len(self.gaussian):
+            parts.append(p.expected_number())
+        if len(self.flag):
+            parts.append(2 * p.flag - 1)
+        if len(self.level):
+            parts.append(p.level.exp())
+        return torch.cat(parts, dim=-1).mean(0)
 
     def posterior(self, x: Tensor) -> Posterior:
         """The posterior of encoded records, (..., n, features)."""

@@ -1,0 +1,75 @@
+"""The members of a network as one, and what they expect, for a score that has to be fast."""
+
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+
+from service.detector.networks.tabular import Layers, TabularShape, TabularVAE
+
+
+class Joined(nn.Module):
+    """Posterior means, and the expectation of every dense feature, at the cost of a few matrix products.
+
+    Members stand side by side in block-diagonal layers. What their decoders expect, a mean over members and mixtures,
+    is read off their last hidden layers by one linear map that was fitted to it.
+    """
+
+    readout: Tensor
+    """(members hidden + 1, dense): the last row is a bias."""
+
+    def __init__(self, shape: TabularShape, dense: int) -> None:
+        super().__init__()
+        features, hidden, latent = len(shape.features), shape.members * shape.hidden, shape.members * shape.latent
+        self.register_buffer("readout", torch.zeros(hidden + 1, dense))
+        sizes = {"encoder": (dense + features, hidden, hidden, latent), "decoder": (latent, hidden, hidden)}
+        self._sizes = {name: len(widths) - 1 for name, widths in sizes.items()}
+        for name, widths in sizes.items():
+            for i, (inputs, outputs) in enumerate(pairwise(widths)):
+                self.register_buffer(f"{name}_weight_{i}", torch.zeros(inputs, outputs), persistent=False)
+                self.register_buffer(f"{name}_bias_{i}", torch.zeros(outputs), persistent=False)
+
+    def index(self, network: TabularVAE) -> None:
+        """Take over the weights of the network."""
+        latent, dense = network.shape.latent, self.readout.shape[1]
+        for name, layers in (("encoder", network.encoder), ("decoder", network.decoder)):
+            for i in range(self._sizes[name]):
+                weight, bias = _part(layers, i, latent if name == "encoder" else None)
+                # The first layer of each member sees the same record, the others what that member made of it.
+                joined = torch.cat([*weight], dim=1) if name == "encoder" and i == 0 else torch.block_diag(*weight)  # type: ignore[no-untyped-call]
+                bias = bias.flatten()
+                if name == "encoder" and i == 0:
+                    # What may not be looked at is 1 in the network's mask, and 0 in what is known.
+                    bias = bias + joined[dense:].sum(0)
+                    joined = torch.cat([joined[:dense], -joined[dense:]])
+                getattr(self, f"{name}_weight_{i}").copy_(joined)
+                getattr(self, f"{name}_bias_{i}").copy_(bias)
+
+    def _run(self, name: str, h: Tensor, last: bool) -> Tensor:
+        """Through the layers of a part, the last of them without an activation if it is to be so."""
+        count = self._sizes[name]
+        for i in range(count):
+            h = torch.addmm(getattr(self, f"{name}_bias_{i}"), h, getattr(self, f"{name}_weight_{i}"))
+            if i + 1 < count or last:
+                h = h * torch.sigmoid(h)
+        return h
+
+    def hidden(self, dense: Tensor, observed: Tensor) -> tuple[Tensor, Tensor]:
+        """Posterior means, (n, members latent), and the decoders' last hidden layers, (n, members hidden)."""
+        means = self._run("encoder", torch.cat([dense, observed], dim=-1), last=False)
+        return means, self._run("decoder", means, last=True)
+
+    def forward(self, dense: Tensor, observed: Tensor) -> tuple[Tensor, Tensor]:
+        """Posterior means, and what is expected of each dense feature, (n, dense).
+
+        For dense features, (n, dense), 0 where they are not `observed`, (n, features).
+        """
+        means, hidden = self.hidden(dense, observed)
+        return means, torch.addmm(self.readout[-1], hidden, self.readout[:-1])
+
+
+def _part(layers: Layers, i: int, outputs: int | None) -> tuple[Tensor, Tensor]:
+    """Weights, (members, inputs, outputs), and biases, (members, 1, outputs), of a layer; of the encoder's last layer
+    those of the means alone."""
+    weight, bias = layers.weights[i].detach(), layers.biases[i].detach()
+    return (weight[..., :outputs], bias[..., :outputs]) if outputs is not None and i == 2 else (weight, bias)
