@@ -96,8 +96,8 @@ def _set_apart(info: CalibrationInfo) -> str:
     if not info.left_out:
         return "that served nothing else."
     return (
-        "that nothing was fitted to. The memory of the score holds them, too, and each was scored with all of it but "
-        "itself (jackknife-conformal)."
+        "that nothing was fitted to. The memory of the score is drawn from them, too, and each was scored with all of "
+        "it but itself (jackknife-conformal)."
     )
 
 

@@ -10,7 +10,7 @@ from service.detector.networks.memory import MEASURES, Memory, MemoryShape
 
 SEARCH = 48
 """Most principal axes in which nearest rows are looked for."""
-PRODUCTS = 128 * 1024
+PRODUCTS = 160 * 1024
 """Most multiplications that the search for a record's neighbours takes."""
 FLOATS = 1024 * 1024
 """Most numbers that the rows of a memory hold."""

@@ -16,11 +16,11 @@ from service.detector.networks.names import ScoreName
 from service.detector.networks.tabular import Likelihood, Posterior, TabularShape, TabularVAE
 
 LOCAL_WEIGHT = 8.0
-LOCAL_THRESHOLD = 1.07
+LOCAL_THRESHOLD = 0.97
 LOCAL_SHARPNESS = 3.0
 CORE_SHARE = 0.3
 """What the core says counts so much towards the threshold of the local evidence."""
-MIXED_MARGIN = 0.5
+MIXED_MARGIN = 0.35
 """In a mixed table the local evidence may exceed the core by no more than this."""
 
 
@@ -51,7 +51,7 @@ class Neighbours(nn.Module):
     Records are points in a space of their values, their posterior means and the residuals of their reconstruction.
     Core C: how far a point is from the rows that nothing speaks against, and how rare its values are, as the logarithm
     of the sum of their exponentials. Local L: how far it is from the nearest of the memory's rows, for how far that is
-    from its own neighbours, and from its tangent plane. The score is C + 8 softplus(3 (L - 0.3 C - 1.07)) / 3, so that
+    from its own neighbours, and from its tangent plane. The score is C + 8 softplus(3 (L - 0.3 C - 0.97)) / 3, so that
     anomalies hidden among the training rows, which spoil L, leave the ranking to C, and an L beyond what is usual, and
     beyond what C has said already, decides by itself.
 

@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 
 from service.detector import ArtifactError, load
 from service.detector.artifact import DETAIL_PROGRAM, MANIFEST, PROBES, SCORE_PROGRAM, TENSORS, read
+from service.detector.runtime import TorchProgram
+from service.detector.scorer import Scorer
 from service.detector.store import SUMS
 from tests.support.artifacts import rewritten
 
@@ -136,6 +138,15 @@ def test_a_folder_that_is_no_model_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     with pytest.raises(ArtifactError, match="no model at"):
         load(tmp_path / "file")
+
+
+@pytest.mark.parametrize("folder", OLD_FORMATS, ids=lambda path: path.name)
+def test_artifacts_of_every_format_are_rebuilt_in_torch(folder: Path) -> None:
+    """On a GPU, where the network is rebuilt from its shape and tensors, an old model gives the scores it gave."""
+    found = read(folder)
+    program = TorchProgram(found.manifest.network, found.network_tensors, "cpu")
+    scores = Scorer(found.manifest.schema, program).score(found.probes.records).score
+    np.testing.assert_allclose(scores, found.probes.scores, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("folder", OLD_FORMATS, ids=lambda path: path.name)
