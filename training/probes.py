@@ -30,9 +30,11 @@ SPAN = 7 * 24 * 60
 
 
 def probe_records(schema: Schema, seed: int) -> list[dict[str, Any]]:
-    """Synthetic records, as JSON holds them; the first is the example that the service shows."""
+    """Synthetic records, as JSON holds them: PLAIN ones, and then odd ones."""
     rng = np.random.default_rng(seed)
     records = [{column.name: _usual(column, rng) for column in schema.fields} for _ in range(PLAIN + ODD)]
+    # Drawn column by column a record may well be strange: one has all its numbers in the middle.
+    records[0] |= {column.name: _at(column, 0.0) for column in schema.fields if isinstance(column, NumericColumn)}
     for record in records[PLAIN:]:
         column = schema.columns[rng.integers(len(schema.columns))]
         record[column.name] = _odd(column, rng)
@@ -40,9 +42,10 @@ def probe_records(schema: Schema, seed: int) -> list[dict[str, Any]]:
 
 
 def make_probes(scorer: Scorer, calibration: Calibration, seed: int, groups: Groups | None = None) -> Probes:
-    """Probes with the verdicts that they get now."""
+    """Probes with the verdicts that they get now; the most ordinary comes first, as the example that is shown."""
     records = probe_records(scorer.schema, seed)
-    return judged(records, scorer, calibration, groups)
+    likeliest = int(np.argmax(judged(records[:PLAIN], scorer, calibration, groups).p_values))
+    return judged([records.pop(likeliest), *records], scorer, calibration, groups)
 
 
 def completed(records: list[dict[str, Any]], schema: Schema) -> list[dict[str, Any]]:
@@ -66,8 +69,7 @@ def judged(
 def _usual(column: Column, rng: np.random.Generator) -> Any:
     match column:
         case NumericColumn():
-            value = float(np.clip(restore(column, rng.normal()), column.minimum, column.maximum))
-            return _number(column, value)
+            return _at(column, rng.normal())
         case BooleanColumn():
             return bool(rng.integers(2))
         case CategoricalColumn():
@@ -94,6 +96,11 @@ def _odd(column: Column, rng: np.random.Generator) -> Any:
             return "a level that no training record has"
         case _:
             return None
+
+
+def _at(column: NumericColumn, standard: float) -> float | int:
+    """The number that lies so many standard deviations from the middle, within what training saw."""
+    return _number(column, float(np.clip(restore(column, standard), column.minimum, column.maximum)))
 
 
 def _number(column: NumericColumn, value: float) -> float | int:

@@ -93,6 +93,8 @@ def recalibrate(
         group_by=group_by,
         seed=seed,
     )
+    if asked is None and not rule.needs_labels:
+        thresholds = thresholds._replace(chosen=found.manifest.calibration.chosen)
     before = found.manifest.training.get("recalibration", {})
     provenance = {
         "from_version": found.manifest.version,

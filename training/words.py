@@ -1,5 +1,6 @@
 """Figures in words, for the report, the model card and the terminal."""
 
+from service.detector.calibration import needed
 from service.detector.promise import CalibrationInfo
 from training.evaluation import Evaluation, Figure
 
@@ -41,8 +42,8 @@ def by_group(info: CalibrationInfo) -> list[str]:
         return []
     if not found.groups:
         return [
-            f"No group of {found.column!r} has enough calibration rows for a threshold of its own at this rate: all "
-            "records have the common one."
+            f"No group of {found.column!r} has the {needed(info.target_fpr):,} calibration rows that a threshold of "
+            "its own takes at this rate: all records have the common one."
         ]
     count = f"{len(found.groups):,} group{'s' * (len(found.groups) != 1)}"
     shown = ", ".join(f"{group.value} {group.threshold:.6g}" for group in found.groups[:SHOWN])

@@ -49,9 +49,12 @@ def test_the_next_version_has_a_new_threshold_and_the_old_network(
 
 
 def test_the_old_rate_is_kept_unless_another_is_asked_for(model: Path, source: Path, detector: Detector) -> None:
-    """And the rows needed for one that cannot be supported are named."""
+    """And how it came about; the rows needed for one that cannot be supported are named."""
     table = typed(detector, source)
-    assert recalibrate(model, table, source).detector.calibration.target_fpr == detector.calibration.target_fpr
+    kept = recalibrate(model, table, source).detector
+    assert kept.calibration.target_fpr == detector.calibration.target_fpr
+    assert kept.manifest.calibration.chosen == detector.manifest.calibration.chosen
+    assert not kept.manifest.calibration.left_out
     with pytest.raises(KilterError, match="needs at least 199 calibration rows; there are 150"):
         recalibrate(model, table, source, target_fpr=0.005)
     assert store.versions(model) == [1, 2]

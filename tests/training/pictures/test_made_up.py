@@ -12,7 +12,7 @@ from service.detector.pictures import read_picture
 from service.detector.schema import ImageColumn, Schema
 from tests.support.picture_model import picture_detector
 from training.pictures import made_up
-from training.probes import make_probes, probe_records
+from training.probes import PLAIN, make_probes, probe_records
 
 COLUMNS = [ImageColumn("image", 8, 8, 1), ImageColumn("image", 64, 40, 3), ImageColumn("image", 200, 256, 1)]
 
@@ -39,6 +39,7 @@ def test_probes_of_pictures_replay() -> None:
     """And a detector that scores otherwise is found out."""
     detector = picture_detector()
     probes = make_probes(detector.scorer, detector.calibration, 0)
+    assert probes.p_values[0] == max(probes.p_values[:PLAIN])
     program, calibration = detector.scorer.program, detector.calibration
     Detector(detector.manifest, program, calibration, probes, None, detector.reference).replay()
     other = Detector(
