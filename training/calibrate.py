@@ -30,7 +30,7 @@ def supported_rate(rows: int) -> float:
         raise KilterError(
             f"there are {rows} normal rows: at least {SMALLEST_TABLE} are needed to fit, calibrate and check a detector"
         )
-    return next(rate for rate in RATES if rows >= max(SMALLEST_TABLE, MOST * needed(rate)))
+    return next(rate for rate in RATES if rows >= MOST * needed(rate))
 
 
 def rows_needed(target_fpr: float) -> int:

@@ -82,7 +82,7 @@ def _own_score(fitted: Fitted, config: TrainConfig, x: npt.NDArray[np.float32]) 
     Where calibration rows stand in for such rows, the score is built anew with a memory that does not hold them.
     """
     network = fitted.module.network
-    if not fitted.known or len(fitted.split.held_out) or not isinstance(network, TabularVAE):
+    if not fitted.met or not isinstance(network, TabularVAE):
         return lambda rows: fitted.scorer.program.run(rows, ("score",))[0]
     schema = fitted.scorer.schema
     program = build_program(network, x, x[:0], schema, config.score, config.memory_rows, config.seed).program

@@ -105,17 +105,12 @@ def centroids(points: Tensor, size: int, generator: torch.Generator) -> Tensor:
         return points
     centers = points[torch.randperm(len(points), generator=generator)[:size]].clone()
     for _ in range(ITERATIONS):
-        nearest = nearest_center(points, centers)
+        square = centers.square().sum(1)
+        nearest = torch.cat([(square - 2 * part @ centers.T).argmin(1) for part in torch.split(points, NEAREST_CHUNK)])
         count = torch.bincount(nearest, minlength=size).float()
         total = torch.zeros_like(centers).index_add_(0, nearest, points)
         centers = torch.where(count[:, None] > 0, total / count.clamp(min=1)[:, None], centers)
     return centers[count > 0]
-
-
-def nearest_center(points: Tensor, centers: Tensor) -> Tensor:
-    """The position of the center nearest to each point, (n,), to the digits of a float32."""
-    square = centers.square().sum(1)
-    return torch.cat([(square - 2 * part @ centers.T).argmin(1) for part in torch.split(points, NEAREST_CHUNK)])
 
 
 def _usual_contrasts(program: ScoredImage, x: npt.NDArray[np.float32]) -> Tensor:

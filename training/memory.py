@@ -16,6 +16,7 @@ FLOATS = 1024 * 1024
 """Most numbers that the rows of a memory hold."""
 TANGENTS = 4
 PARTS = 4
+LEAST_ROWS = 4 * PARTS
 SUSPECTS_WEIGHT = 2
 """Suspects lie far apart: each is so many times as likely to be kept as a row of the core."""
 LOCAL_ROWS = 100
@@ -47,7 +48,7 @@ def build_memory(
     was not kept. `plane` and `relative` are the shares of these measures in local evidence.
     """
     axes, search = fitted.points.shape[1], min(SEARCH, fitted.points.shape[1])
-    size = max(2, min(size, PRODUCTS // search, FLOATS // axes))
+    size = max(LEAST_ROWS, min(size, PRODUCTS // search, FLOATS // axes))
     total = len(fitted.points) + len(calibration.points)
     used = torch.ones(len(fitted.points), dtype=torch.bool)
     if total > size:

@@ -58,6 +58,11 @@ class Fitted:
     """CPU seconds that the export took, which is no part of a comparison of fits."""
 
     @property
+    def met(self) -> bool:
+        """Whether calibration rows stand in for held-out ones, of which there are none, and the memory knows them."""
+        return self.known and not len(self.split.held_out)
+
+    @property
     def calibration(self) -> Calibration:
         """The common calibration."""
         return self.thresholds.common

@@ -109,7 +109,7 @@ def _run(data: Data, fitted: Fitted, config: TrainConfig, detector: Detector) ->
     is_anomaly = np.arange(len(rows)) >= len(judged)
     table = take(data.table, rows)
     verdicts = detector.score(table, errors="mark")
-    if fitted.known and not len(held):
+    if fitted.met:
         verdicts = _as_left_out(verdicts, fitted, table, detector)
     evaluation = evaluate(
         detector,

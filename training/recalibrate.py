@@ -86,15 +86,13 @@ def recalibrate(
         Rows(take(table, picked), scores[picked]),
         rate,
         found.manifest.score.digits,
-        asked=True,
+        chosen=found.manifest.calibration.chosen if asked is None else calibrate.ASKED,
         rule=rule,
         labelled=labelled,
         schema=schema,
         group_by=group_by,
         seed=seed,
     )
-    if asked is None and not rule.needs_labels:
-        thresholds = thresholds._replace(chosen=found.manifest.calibration.chosen)
     before = found.manifest.training.get("recalibration", {})
     provenance = {
         "from_version": found.manifest.version,

@@ -44,7 +44,7 @@ def set_thresholds(
     rate: float,
     digits: int,
     *,
-    asked: bool,
+    chosen: Chosen,
     rule: Rule,
     labelled: Callable[[], Labelled],
     schema: Schema,
@@ -53,12 +53,13 @@ def set_thresholds(
 ) -> Calibrated:
     """The thresholds for calibration rows at a rate, or at the rate that a rule chooses by labelled rows.
 
-    `asked` says whether the rate was asked for or is a default. Raises KilterError if the rows are too few for the
-    rate, or the rule cannot be followed.
+    `chosen` says how the rate came about where no rule does. Raises KilterError if the rows are too few for the rate,
+    or the rule cannot be followed.
     """
     rounded = np.round(rows.scores, digits)
     common = Calibration.of(rounded, rate, digits, fit_tail(rounded))
-    chosen = Chosen(rule.way or ("rate" if asked else "default"), rule.inputs)
+    if rule.way is not None:
+        chosen = Chosen(rule.way, rule.inputs)
     if rule.needs_labels:
         rate, chosen = choose(rule, common, labelled(), seed=seed)
         common = Calibration.of(rounded, rate, digits, common.tail)
@@ -84,7 +85,7 @@ def thresholds_of_fit(
         rows,
         parts.rate,
         digits,
-        asked=config.target_fpr is not None,
+        chosen=Chosen("default" if config.target_fpr is None else "rate"),
         rule=config.threshold,
         labelled=labelled,
         schema=scorer.schema,

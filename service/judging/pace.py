@@ -57,7 +57,7 @@ class Pace:
         if not self.queued or not self._seen:
             return 0.0
         total = self.queued + rows
-        return self.expected(total) if total <= self.most else total / self.most * self.expected(self.most)
+        return self.expected(total) if total <= self.most else total / self.most * self.longest
 
 
 def _bound(seconds: float, rows: int) -> int:

@@ -21,7 +21,7 @@ from training import image_scoring
 from training.config import FitConfig
 from training.export import export
 from training.fit import fit
-from training.image_scoring import build_image_program
+from training.image_scoring import build_image_program, centroids
 
 HEIGHT, WIDTH = 18, 14
 Matrix = npt.NDArray[np.float32]
@@ -117,6 +117,17 @@ def test_the_memory_is_bounded_and_holds_pictures_that_were_seen(monkeypatch: py
     bounded = built()[0].memory
     assert bounded is not None
     assert len(bounded.rows) <= 10
+
+
+def test_centroids_are_means_of_their_rows() -> None:
+    """k-means keeps the overall mean, weighted by size, and leaves few points as they are."""
+    points = torch.randn(500, 3)
+    generator = torch.Generator().manual_seed(0)
+    found = centroids(points, 20, generator)
+    assert len(found) <= 20
+    assert (torch.cdist(points, found).min(1).values.mean() < torch.cdist(points, points.mean(0)[None]).mean()).item()
+    assert centroids(points[:10], 20, generator) is not None
+    assert len(centroids(points[:10], 20, generator)) == 10
 
 
 @pytest.mark.parametrize("score", ["elbo", "reconstruction"])

@@ -12,7 +12,7 @@ from training.backbone.program import BackboneShape, Prepared, ScoredFeatures, S
 from training.backbone.reading import Backbone
 from training.fit import folds
 from training.image_scoring import MEMORY_ROWS
-from training.memory import robust
+from training.memory import principal_axes, robust
 
 MOST_AXES = 64
 FLOATS = 512 * 1024
@@ -46,7 +46,7 @@ def build_features_program(
     prepared = Prepared(network, backbone.channels).eval()
     (seen,), (held,) = folds(len(x), 1, seed)
     drawn = _drawn(_empty(network, given, 1, 0), backbone, prepared, x[seen[:MOST_PICTURES]], generator)
-    center, axes = principal_axes(drawn, MOST_AXES)
+    center, axes = standard_axes(drawn, MOST_AXES)
     points = (drawn - center) @ axes
     memory = points[coreset(points, min(memory_rows or MEMORY_ROWS, FLOATS // axes.shape[1]), generator)]
     program = _empty(network, given, axes.shape[1], len(memory))
@@ -59,14 +59,12 @@ def build_features_program(
     return program.eval()
 
 
-def principal_axes(points: Tensor, most: int) -> tuple[Tensor, Tensor]:
+def standard_axes(points: Tensor, most: int) -> tuple[Tensor, Tensor]:
     """The mean of points (n, k), and up to `most` directions in which they vary most, (k, axes), over the root of
     their variance in all."""
     center = points.mean(0)
-    centred = (points - center).double()
-    values, vectors = torch.linalg.eigh(centred.T @ centred / len(points))
-    axes = vectors[:, -most:] / values.clamp(min=0).sum().clamp(min=1e-12).sqrt()
-    return center, axes.float()
+    variance = (points - center).square().sum(1).double().mean()
+    return center, principal_axes(points, most) / variance.clamp(min=1e-12).sqrt().float()
 
 
 def coreset(points: Tensor, size: int, generator: torch.Generator) -> Tensor:

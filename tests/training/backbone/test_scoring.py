@@ -15,7 +15,7 @@ from tests.support.backbones import write_backbone, write_graph
 from training.backbone.joining import export_joined
 from training.backbone.program import DEVIATION, MEAN, Prepared, ScoredFeatures, around
 from training.backbone.reading import Backbone, read_backbone
-from training.backbone.scoring import build_features_program, coreset, principal_axes
+from training.backbone.scoring import build_features_program, coreset, standard_axes
 from training.config import FitConfig
 from training.fit import fit
 
@@ -141,7 +141,7 @@ def test_a_coreset_covers() -> None:
 def test_axes_keep_what_varies_most() -> None:
     """And make the variance 1."""
     points = torch.randn(3000, 6, generator=torch.Generator().manual_seed(0)) * torch.tensor([9, 1, 0.1, 5, 0, 0.01])
-    center, axes = principal_axes(points + 7, 3)
+    center, axes = standard_axes(points + 7, 3)
     assert (center - 7).abs().max() < 1
     kept = (points + 7 - center) @ axes
     assert kept.square().sum(1).mean() == pytest.approx(1, abs=0.01)
