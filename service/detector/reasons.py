@@ -43,8 +43,8 @@ def explain(
 ) -> list[list[Reason]]:
     """Up to `limit` reasons for each of n records.
 
-    `terms`, (n, columns), is what each column adds to the score, and `expected`, (n, features), what was expected of
-    each feature (`service.detector.attribution`). Only columns that speak against a record count.
+    `terms`, (n, columns), is how much each column speaks against a record, and `expected`, (n, features), what was
+    expected of each feature (`service.detector.attribution`). Only columns that speak against a record count.
     """
     against = np.maximum(terms, 0.0)
     total = against.sum(axis=1)

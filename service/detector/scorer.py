@@ -12,7 +12,7 @@ from service.detector.calibration import rounded
 from service.detector.encode import Encoder
 from service.detector.errors import KilterError, RecordsError
 from service.detector.reasons import Reason, explain
-from service.detector.runtime import Program
+from service.detector.runtime import OUTPUTS, Program
 from service.detector.schema import ImageColumn, Schema
 from service.detector.watched import watched
 
@@ -75,13 +75,12 @@ class Scorer:
         if self._image is not None:
             return self._pictures(self._image, table, evidence=reasons > 0)
         x = self.encoder.encode(table)
-        names = ("score", "terms", "expected") if reasons else ("score",)
-        score, *detail = self.program.run(x, names)
-        score = _marked(score, table)
         if not reasons:
-            return Scores(score, None, table, x)
-        fall, expected = attribute(self.schema, self.program, x, score, *detail)
-        return Scores(score, explain(self.schema, table, fall, expected, limit=reasons), table, x)
+            return Scores(_marked(self.program.run(x, ("score",))[0], table), None, table, x)
+        score, reconstruction, kl, terms, expected = self.program.run(x, OUTPUTS)
+        score = _marked(score, table)
+        parts, expected = attribute(self.schema, self.program, x, score, reconstruction + kl, terms, expected)
+        return Scores(score, explain(self.schema, table, parts, expected, limit=reasons), table, x)
 
     def _pictures(self, column: ImageColumn, table: inputs.Table, *, evidence: bool) -> Scores:
         """Scores of pictures, some at a time: encoded, each takes four bytes for every one that it had."""

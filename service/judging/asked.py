@@ -1,6 +1,7 @@
 """What a score request asks for, by its headers and query."""
 
 import re
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 from urllib.parse import parse_qs
 
@@ -13,6 +14,7 @@ from service.web.problems import BAD_PARAMETER, RequestError
 
 DEFAULT_REASONS = 5
 MAX_REASONS = 1000
+PARAMETERS = ("reasons", "heatmap")
 
 
 class Asked(NamedTuple):
@@ -41,17 +43,25 @@ def asked_of(scope: Scope, schema: Schema) -> Asked:
         and schema.image is None
     ):
         return PLAIN
+    values = parse_qs(query.decode("latin-1"), keep_blank_values=True) if query else {}
+    check_names(values)
     stated, accept = header(scope, b"content-type"), header(scope, b"accept")
     kind = body.content_type(scope, body.KINDS if schema.image is None else body.PICTURE_KINDS)
     back = answer_kind(kind, accept)
-    if (schema.image is not None or b"heatmap" in query) and heatmap_wanted(query, accept, schema):
+    if (schema.image is not None or "heatmap" in values) and heatmap_wanted(values.get("heatmap"), accept, schema):
         back = PNG
-    return Asked(kind, stated, back, reasons_wanted(query))
+    return Asked(kind, stated, back, reasons_wanted(values.get("reasons", ["false"])))
 
 
-def heatmap_wanted(query: bytes, accept: str, schema: Schema) -> bool:
+def check_names(values: Iterable[str]) -> None:
+    """Raise RequestError for a parameter that there is not: a mistyped one would be passed over in silence."""
+    for name in values:
+        if name not in PARAMETERS:
+            raise RequestError(BAD_PARAMETER, f"there is no parameter {name[:40]!r}, only {' and '.join(PARAMETERS)}")
+
+
+def heatmap_wanted(values: Sequence[str] | None, accept: str, schema: Schema) -> bool:
     """Whether a heat map is asked for, by `?heatmap=` or, where that is not there, by `Accept`. Raises RequestError."""
-    values = parse_qs(query.decode("latin-1"), keep_blank_values=True).get("heatmap")
     if values is None:
         return any(item.partition(";")[0].strip().lower() == PNG for item in accept.split(","))
     if values not in (["true"], ["false"]):
@@ -71,11 +81,8 @@ def answer_kind(kind: str, accept: str) -> str:
     return NDJSON if any(body.ALIASES.get(name, name) == NDJSON for name in named) else JSON
 
 
-def reasons_wanted(query: bytes) -> int:
+def reasons_wanted(values: Sequence[str]) -> int:
     """How many reasons `?reasons=` asks for: true, false or a number. Raises RequestError."""
-    if not query:
-        return 0
-    values = parse_qs(query.decode("latin-1"), keep_blank_values=True).get("reasons", ["false"])
     if len(values) == 1:
         if values[0] in ("true", "false"):
             return DEFAULT_REASONS if values[0] == "true" else 0

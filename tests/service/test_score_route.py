@@ -94,6 +94,15 @@ def test_reasons_are_given_when_asked_for(http: Client, query: str, count: int |
         }
 
 
+@pytest.mark.parametrize("query", ["reason=3", "Reasons=3", "reasons=3&explain=", "=3"])
+def test_a_parameter_that_there_is_not_is_refused(http: Client, query: str) -> None:
+    """A mistyped one would be passed over in silence."""
+    answer = http.post(f"{SCORE}?{query}", json=RECORD)
+    assert answer.status_code == 422
+    wrong = next(part.partition("=")[0] for part in query.split("&") if not part.startswith("reasons="))
+    assert answer.json()["detail"] == f"there is no parameter {wrong!r}, only reasons and heatmap"
+
+
 @given(batch=st.lists(records(), min_size=1, max_size=8), data=st.data())
 def test_a_record_gets_the_same_verdict_alone_in_a_batch_and_in_any_order(
     batch: list[Any], data: st.DataObject

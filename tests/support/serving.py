@@ -50,7 +50,14 @@ class Squares:
         time.sleep(self.seconds)
         squares = np.nan_to_num(x.astype(np.float64), nan=1.0, posinf=0.0) ** 2
         terms = np.column_stack([squares[:, :4], squares[:, 4:].sum(axis=1)])
-        made = {"score": squares.sum(axis=1), "terms": terms, "expected": np.zeros_like(squares)}
+        score = squares.sum(axis=1)
+        made = {
+            "score": score,
+            "reconstruction": score,
+            "kl": np.full(len(x), 0.5),
+            "terms": terms,
+            "expected": np.zeros_like(squares),
+        }
         return [made[name] for name in outputs]
 
 
