@@ -6,7 +6,7 @@ as the text that it would be in a CSV file.
 """
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -37,6 +37,7 @@ UNKNOWN = "leave the cell empty if it is unknown"
 NO_PICTURES = "a table holds no pictures, and the model judges nothing else: name a folder of pictures, or one"
 Decimal = Literal[".", ","]
 Read = Callable[[str], Any]
+Work = Callable[[pl.Expr], pl.Expr]
 
 
 def to_table(schema: Schema, frame: pl.DataFrame, *, faults: Sequence[Problem] = ()) -> inputs.Table:
@@ -50,8 +51,8 @@ def to_table(schema: Schema, frame: pl.DataFrame, *, faults: Sequence[Problem] =
         message = "the table has no such column, and the model needs it"
         raise RecordsError([Problem(None, name, message) for name in absent])
     problems: list[Problem] = []
-    reader = _Reader(schema, problems)
-    columns = {column.name: reader.column(column, frame[column.name]) for column in schema.fields}
+    reader = _Reader(schema, frame, problems)
+    columns = {column.name: reader.column(column) for column in schema.fields}
     unread = {fault.row for fault in faults}
     if unread:
         problems = [problem for problem in problems if problem.row not in unread]
@@ -79,48 +80,78 @@ def shown(text: str) -> str:
 
 def parse_numbers(texts: pl.Series, decimal: Decimal) -> pl.Series:
     """Stripped texts as float64, null where one is no finite number: `parse_number` of each, vectorised."""
+    return texts.to_frame().select(_numbers(pl.all(), decimal)).to_series()
+
+
+def _numbers(texts: pl.Expr, decimal: Decimal) -> pl.Expr:
     if decimal == ",":
-        texts = texts.set(texts.str.contains(".", literal=True), None).str.replace(",", ".", literal=True)
+        pointed = texts.str.contains(".", literal=True)
+        texts = pl.when(~pointed).then(texts.str.replace(",", ".", literal=True))
     numbers = texts.cast(pl.Float64, strict=False)
-    return pl.select(pl.when(numbers.is_finite()).then(numbers)).to_series()
+    return pl.when(numbers.is_finite()).then(numbers)
+
+
+def _is_typed(column: Column, kind: pl.DataType) -> bool:
+    """Whether cells of a type are values of the column as they are; all others are read as texts."""
+    match column:
+        case NumericColumn():
+            return kind.is_integer() or kind.is_float()
+        case BooleanColumn():
+            return kind == pl.Boolean or kind.is_integer() or kind.is_float()
+        case TimestampColumn():
+            return kind == pl.Date or isinstance(kind, pl.Datetime)
+        case CategoricalColumn():
+            return False
+        case ImageColumn():
+            raise RecordsError([Problem(None, column.name, NO_PICTURES)])
 
 
 class _Reader:
-    """Reads columns by one schema, collecting problems."""
+    """Reads the columns of a frame by a schema, collecting problems.
 
-    def __init__(self, schema: Schema, problems: list[Problem]) -> None:
+    What polars does, it does to all columns at once: each of its operations costs as much as some hundred cells.
+    """
+
+    def __init__(self, schema: Schema, frame: pl.DataFrame, problems: list[Problem]) -> None:
         self._tokens = schema.null_tokens
         self._decimal = schema.decimal
         self._problems = problems
+        self._cells = {column.name: frame[column.name] for column in schema.fields}
+        texts = [column for column in schema.fields if not _is_typed(column, self._cells[column.name].dtype)]
+        self._cells |= {column.name: as_text(self._cells[column.name]) for column in texts}
+        self._stripped = _of_all(self._cells, texts, lambda cells: cells.str.strip_chars())
+        numeric = [column for column in texts if isinstance(column, NumericColumn)]
+        self._parsed = _of_all(self._stripped, numeric, lambda cells: _numbers(cells, self._decimal))
 
-    def column(self, column: Column, cells: pl.Series) -> npt.NDArray[Any]:
-        kind = cells.dtype
+    def column(self, column: Column) -> npt.NDArray[Any]:
+        cells = self._cells[column.name]
         match column:
             case NumericColumn():
-                if kind.is_integer() or kind.is_float():
-                    return self._checked(column.name, cells.cast(pl.Float64).fill_null(np.nan).to_numpy())
-                return self._numbers(column, cells)
+                values = self._numbers(column) if column.name in self._parsed else _floats(cells)
+                self._problems.extend(inputs.check_numbers(column.name, values))
+                return values
             case BooleanColumn():
-                if kind == pl.Boolean or kind.is_integer() or kind.is_float():
-                    flags = cells.cast(pl.Float64).fill_null(np.nan).to_numpy()
-                    self._problems.extend(inputs.check_flags(column.name, flags))
-                    return flags
-                return self._flags(column, cells)
+                if column.name in self._stripped:
+                    return self._flags(column)
+                values = _floats(cells)
+                self._problems.extend(inputs.check_flags(column.name, values))
+                return values
             case CategoricalColumn():
-                return self._levels(cells)
+                return self._levels(column)
             case TimestampColumn():
-                return self._times(column, cells)
+                return self._times(column) if column.name in self._stripped else _datetimes(cells)
             case ImageColumn():
-                raise RecordsError([Problem(None, column.name, NO_PICTURES)])
+                raise TypeError(NO_PICTURES)
 
-    def _numbers(self, column: NumericColumn, cells: pl.Series) -> npt.NDArray[np.float64]:
-        texts = as_text(cells).str.strip_chars()
-        numbers = parse_numbers(texts, self._decimal)
-        values = numbers.fill_null(np.nan).to_numpy(writable=True)
-        self._each(column, texts, numbers.is_null(), lambda text: parse_number(text, self._decimal), values)
-        return self._checked(column.name, values)
+    def _numbers(self, column: NumericColumn) -> npt.NDArray[np.float64]:
+        values = self._parsed[column.name].to_numpy(writable=True)
+        rows = np.flatnonzero(np.isnan(values))
+        if len(rows):
+            texts = self._stripped[column.name].gather(rows).to_list()
+            self._each(column, rows.tolist(), texts, lambda text: parse_number(text, self._decimal), values)
+        return values
 
-    def _flags(self, column: BooleanColumn, cells: pl.Series) -> npt.NDArray[np.float64]:
+    def _flags(self, column: BooleanColumn) -> npt.NDArray[np.float64]:
         known = FLAGS | dict.fromkeys(column.true, 1.0) | dict.fromkeys(column.false, 0.0)
         words = ", ".join(map(repr, column.true + column.false))
 
@@ -129,51 +160,42 @@ class _Reader:
                 raise ValueError(f"one of {words} is expected, not {shown(text)}; {UNKNOWN}")
             return known[text.lower()]
 
-        values = np.full(len(cells), np.nan)
-        self._each(column, as_text(cells).str.strip_chars(), None, read, values)
+        texts = self._stripped[column.name].to_list()
+        values = np.full(len(texts), np.nan)
+        self._each(column, range(len(texts)), texts, read, values)
         return values
 
-    def _levels(self, cells: pl.Series) -> npt.NDArray[np.object_]:
-        texts = as_text(cells)
-        texts = texts.set(texts.str.strip_chars().is_in(list(self._tokens)), None)
-        levels = np.empty(len(texts), object)
-        levels[:] = texts.to_list()
+    def _levels(self, column: CategoricalColumn) -> npt.NDArray[np.object_]:
+        pairs = zip(self._cells[column.name].to_list(), self._stripped[column.name].to_list(), strict=True)
+        found = [None if stripped in self._tokens else text for text, stripped in pairs]
+        levels = np.empty(len(found), object)
+        levels[:] = found
         return levels
 
-    def _times(self, column: TimestampColumn, cells: pl.Series) -> npt.NDArray[np.datetime64]:
-        kind = cells.dtype
-        if kind == pl.Date or isinstance(kind, pl.Datetime):
-            if isinstance(kind, pl.Datetime) and kind.time_zone:
-                cells = cells.dt.convert_time_zone("UTC").dt.replace_time_zone(None)
-            return cells.cast(pl.Datetime("us")).to_numpy().astype("datetime64[us]")
+    def _times(self, column: TimestampColumn) -> npt.NDArray[np.datetime64]:
         read_time = inputs.timestamp_reader(column.format)
         unix = column.format.startswith("unix")
 
         def read(text: str) -> np.datetime64:
             return read_time(parse_number(text, self._decimal) if unix else text)
 
-        values = np.full(len(cells), np.datetime64("NaT"), "datetime64[us]")
-        self._each(column, as_text(cells).str.strip_chars(), None, read, values)
+        texts = self._stripped[column.name].to_list()
+        values = np.full(len(texts), np.datetime64("NaT"), "datetime64[us]")
+        self._each(column, range(len(texts)), texts, read, values)
         return values
 
-    def _checked(self, name: str, numbers: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-        self._problems.extend(inputs.check_numbers(name, numbers))
-        return numbers
-
     def _each(
-        self, column: Column, texts: pl.Series, among: pl.Series | None, read: Read, values: npt.NDArray[Any]
+        self, column: Column, rows: Sequence[int], texts: Sequence[str | None], read: Read, values: npt.NDArray[Any]
     ) -> None:
-        """Read stripped texts into `values`, each distinct one once; those that `read` refuses are problems.
+        """Read the stripped texts of some rows into `values`, each distinct one once; what `read` refuses is a problem.
 
         Empty ones and null tokens are missing, and left as they are in `values`.
         """
-        wanted = texts.is_not_null() & (texts != "")
-        rows = (wanted if among is None else wanted & among).arg_true()
-        known: dict[str, Any] = dict.fromkeys(self._tokens)
-        for row, text in zip(rows.to_list(), texts.gather(rows).to_list(), strict=True):
+        known: dict[str | None, Any] = dict.fromkeys([None, "", *self._tokens])
+        for row, text in zip(rows, texts, strict=True):
             if text not in known:
                 try:
-                    known[text] = read(text)
+                    known[text] = read(text)  # type: ignore[arg-type]  # None is known
                 except ValueError as error:
                     known[text] = error
             found = known[text]
@@ -181,6 +203,25 @@ class _Reader:
                 self._problems.append(Problem(row, column.name, str(found)))
             elif found is not None:
                 values[row] = found
+
+
+def _of_all(cells: Mapping[str, pl.Series], columns: Sequence[Column], work: Work) -> dict[str, pl.Series]:
+    """The same done to some columns, by their names, which may look like polars' patterns."""
+    if not columns:
+        return {}
+    frame = pl.DataFrame([cells[column.name].alias(str(i)) for i, column in enumerate(columns)])
+    return dict(zip([column.name for column in columns], frame.select(work(pl.all())), strict=True))
+
+
+def _floats(cells: pl.Series) -> npt.NDArray[np.float64]:
+    """NaN where null, which is how polars hands floats to NumPy."""
+    return cells.cast(pl.Float64).to_numpy()
+
+
+def _datetimes(cells: pl.Series) -> npt.NDArray[np.datetime64]:
+    if isinstance(cells.dtype, pl.Datetime) and cells.dtype.time_zone:
+        cells = cells.dt.convert_time_zone("UTC").dt.replace_time_zone(None)
+    return cells.cast(pl.Datetime("us")).to_numpy().astype("datetime64[us]")
 
 
 def as_text(cells: pl.Series) -> pl.Series:
