@@ -31,8 +31,8 @@ DETAIL = ("reconstruction", "kl", "terms", "expected")
 OUTPUTS = SCORE + DETAIL
 DRIVERS = (Path("/dev/nvidiactl"), Path("/dev/dxg"), Path("/dev/kfd"))
 """Where a GPU's driver shows: without one, torch, which takes seconds to import, need not be asked."""
-CHUNK = 1024
-"""Rows per call: larger batches go faster in pieces that stay in the cache."""
+CHUNK = 256
+"""Rows per call: larger batches go no faster, and hold several times the memory."""
 PIXELS = 65_536
 """Values per call where a row is a picture, whose comparison with others takes many times its own memory."""
 GPU_CHUNKS = 64
