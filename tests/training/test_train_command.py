@@ -1,6 +1,7 @@
 """Tests of `kilter train` as a process: interruption, a full disk, wrong input."""
 
 import os
+import re
 import resource
 import signal
 import subprocess
@@ -58,18 +59,31 @@ def test_an_interrupted_training_ends_quietly_and_is_taken_up(training_csv: Path
     """Ctrl-C leaves no version, no traceback, and a checkpoint from which the same command goes on."""
     config = tmp_path / "long.toml"
     config.write_text(LONG)
-    command = [KILTER, "train", str(training_csv), "--name", "plant", "--config", str(config)]
+    model = tmp_path / "models" / "plant"
+    first = _interrupted_once(training_csv, config, tmp_path, awaited="step")
+    assert not any("taken up" in line for line in first)
+    assert versions(model) == []
+    assert [path.name for path in model.iterdir()] == [".fit.safetensors"]
+    second = _interrupted_once(training_csv, config, tmp_path, awaited="The training that was interrupted")
+    assert re.search(r"taken up after step [1-9][0-9]* of [0-9]+\.$", second[-1])
+    assert versions(model) == []
+
+
+def _interrupted_once(table: Path, config: Path, folder: Path, awaited: str) -> list[str]:
+    """Train, press Ctrl-C soon after a line that begins with `awaited`, and give the lines up to it."""
     process = subprocess.Popen(
-        command,
-        cwd=tmp_path,
+        [KILTER, "train", str(table), "--name", "plant", "--config", str(config)],
+        cwd=folder,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         env={**os.environ, "PYTHONUNBUFFERED": "1"},
     )
     assert process.stdout is not None
+    lines: list[str] = []
     for line in process.stdout:
-        if line.startswith("step"):
+        lines.append(line.rstrip())
+        if line.startswith(awaited):
             break
     time.sleep(0.3)
     process.send_signal(signal.SIGINT)
@@ -77,9 +91,7 @@ def test_an_interrupted_training_ends_quietly_and_is_taken_up(training_csv: Path
     assert process.returncode == 130
     assert "Traceback" not in errors
     assert "interrupted" in errors.lower()
-    model = tmp_path / "models" / "plant"
-    assert versions(model) == []
-    assert [path.name for path in model.iterdir()] == [".fit.safetensors"]
+    return lines
 
 
 def test_a_full_disk_leaves_nothing_half_written(training_csv: Path, settings: Path, tmp_path: Path) -> None:

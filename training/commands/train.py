@@ -126,8 +126,13 @@ def reading_bar() -> Callable[[int, int], None]:
 def progress_bar() -> Callable[[int, int, Epoch | None], None]:
     """Report the fit: a bar on a terminal, a plain line at every evaluation elsewhere."""
     bar = tqdm(desc="Fitting", unit="step", leave=True) if sys.stderr.isatty() else None
+    begun = False
 
     def report(step: int, steps: int, epoch: Epoch | None) -> None:
+        nonlocal begun
+        if not begun and step > 1:
+            click.echo(f"The training that was interrupted is taken up after step {step - 1} of {steps}.")
+        begun = True
         if bar is not None:
             bar.total = steps
             bar.update(step - bar.n)
