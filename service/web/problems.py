@@ -48,7 +48,9 @@ UNSUPPORTED_RATE = Kind(
     "The model cannot support that false-positive rate",
     "The detail names the smallest rate that its calibration records support.",
 )
-BAD_PARAMETER = Kind("bad-parameter", 422, "A parameter is wrong", "The detail says which there are, or which values it takes.")
+BAD_PARAMETER = Kind(
+    "bad-parameter", 422, "A parameter is wrong", "The detail says which there are, or which values it takes."
+)
 INTERNAL = Kind("internal", 500, "Something unforeseen happened", "A fault of the service: its log has the request id.")
 NOT_READY = Kind("not-ready", 503, "No model is loaded", "The detail says why.")
 
