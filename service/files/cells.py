@@ -35,6 +35,8 @@ FLAGS = {"true": 1.0, "false": 0.0, "1": 1.0, "0": 0.0}
 """Flags as every source but a text table has them; a column's own words go before."""
 UNKNOWN = "leave the cell empty if it is unknown"
 NO_PICTURES = "a table holds no pictures, and the model judges nothing else: name a folder of pictures, or one"
+CELLS = 1 << 22
+"""About the most cells of which copies are held at a time."""
 Decimal = Literal[".", ","]
 Read = Callable[[str], Any]
 Work = Callable[[pl.Expr], pl.Expr]
@@ -51,8 +53,12 @@ def to_table(schema: Schema, frame: pl.DataFrame, *, faults: Sequence[Problem] =
         message = "the table has no such column, and the model needs it"
         raise RecordsError([Problem(None, name, message) for name in absent])
     problems: list[Problem] = []
-    reader = _Reader(schema, frame, problems)
-    columns = {column.name: reader.column(column) for column in schema.fields}
+    columns: dict[str, npt.NDArray[Any]] = {}
+    step = max(1, CELLS // max(1, frame.height))
+    for start in range(0, len(schema.fields), step):
+        some = schema.fields[start : start + step]
+        reader = _Reader(schema, some, frame, problems)
+        columns |= {column.name: reader.column(column) for column in some}
     unread = {fault.row for fault in faults}
     if unread:
         problems = [problem for problem in problems if problem.row not in unread]
@@ -107,17 +113,17 @@ def _is_typed(column: Column, kind: pl.DataType) -> bool:
 
 
 class _Reader:
-    """Reads the columns of a frame by a schema, collecting problems.
+    """Reads some columns of a frame by a schema, collecting problems.
 
-    What polars does, it does to all columns at once: each of its operations costs as much as some hundred cells.
+    What polars does, it does to all of them at once: each of its operations costs as much as some hundred cells.
     """
 
-    def __init__(self, schema: Schema, frame: pl.DataFrame, problems: list[Problem]) -> None:
+    def __init__(self, schema: Schema, columns: Sequence[Column], frame: pl.DataFrame, problems: list[Problem]) -> None:
         self._tokens = schema.null_tokens
         self._decimal = schema.decimal
         self._problems = problems
-        self._cells = {column.name: frame[column.name] for column in schema.fields}
-        texts = [column for column in schema.fields if not _is_typed(column, self._cells[column.name].dtype)]
+        self._cells = {column.name: frame[column.name] for column in columns}
+        texts = [column for column in columns if not _is_typed(column, self._cells[column.name].dtype)]
         self._cells |= {column.name: as_text(self._cells[column.name]) for column in texts}
         self._stripped = _of_all(self._cells, texts, lambda cells: cells.str.strip_chars())
         numeric = [column for column in texts if isinstance(column, NumericColumn)]

@@ -129,6 +129,33 @@ def test_text_typed_and_records_are_one(rows: list[tuple[Any, ...]]) -> None:
         assert same(found.columns, expected.columns)
 
 
+def test_how_many_columns_are_read_at_a_time_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Columns of a long table are read a few at a time; what is found is the same, in the same order."""
+    frame = pl.DataFrame(
+        {
+            "t": ["2024-05-31T08:15:00", "", "soon"],
+            "n": [" 1.5 ", "x", None],
+            "c": ["x", " NA ", " y"],
+            "b": ["yes", "perhaps", "0"],
+        }
+    )
+    together = to_table(SCHEMA, frame)
+    assert [problem.row for problem in together.problems] == [1, 1, 2]
+    for cells in (1, 3, 6, 9):
+        monkeypatch.setattr("service.files.cells.CELLS", cells)
+        found = to_table(SCHEMA, frame)
+        assert found.problems == together.problems
+        assert same(found.columns, together.columns)
+
+
+def test_names_that_look_like_patterns_are_names() -> None:
+    """Polars takes some names for patterns of names, and the columns of a user are called as they like."""
+    names = ["^.*$", "*", "^n$", "n"]
+    schema = Schema(tuple(NumericColumn(name, 0.0, 1.0, 0.0, 1.0) for name in names), 1)
+    table = to_table(schema, pl.DataFrame({name: [f"{i}"] for i, name in enumerate(names)}))
+    assert [table.columns[name].tolist() for name in names] == [[0.0], [1.0], [2.0], [3.0]]
+
+
 def test_flags_are_read_by_the_words_of_the_schema() -> None:
     """Words count in any case; others are problems that list the right ones; typed flags are 0 and 1."""
     flag = SCHEMA.columns[1]
