@@ -1,5 +1,6 @@
 """Tests of `kilter train` as a process: interruption, a full disk, wrong input."""
 
+import contextlib
 import os
 import re
 import resource
@@ -17,6 +18,7 @@ from service.cli import GROUP, build, run
 from service.detector import load
 from service.detector.store import versions
 from tests.support.data import write_csv
+from training.commands.train import interruptible
 
 KILTER_GROUP = build(list(entry_points(group=GROUP)))
 KILTER = str(Path(sys.executable).with_name("kilter"))
@@ -92,6 +94,22 @@ def _interrupted_once(table: Path, config: Path, folder: Path, awaited: str) -> 
     assert "Traceback" not in errors
     assert "interrupted" in errors.lower()
     return lines
+
+
+def test_an_interrupt_that_is_dropped_on_its_way_ends_the_next_step() -> None:
+    """Native code that runs Python may drop what is raised there."""
+    steps: list[int] = []
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        report = interruptible(lambda step, steps_, epoch: steps.append(step))
+        report(1, 9, None)
+        with contextlib.suppress(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+        with pytest.raises(KeyboardInterrupt):
+            report(2, 9, None)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert steps == [1]
 
 
 def test_a_full_disk_leaves_nothing_half_written(training_csv: Path, settings: Path, tmp_path: Path) -> None:

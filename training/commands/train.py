@@ -1,8 +1,10 @@
 """`kilter train`."""
 
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import FrameType
 
 import click
 from tqdm import tqdm
@@ -13,6 +15,7 @@ from training.history import Epoch
 from training.rule import Rule
 
 QUARTERS = 4
+Progress = Callable[[int, int, Epoch | None], None]
 
 
 @click.command()
@@ -90,7 +93,7 @@ def train(
         settings,
         backbone=backbone,
         say=click.echo,
-        progress=progress_bar(),
+        progress=interruptible(progress_bar()),
         reading=reading_bar(),
     )
     info = detector.manifest.calibration
@@ -123,7 +126,28 @@ def reading_bar() -> Callable[[int, int], None]:
     return report
 
 
-def progress_bar() -> Callable[[int, int, Epoch | None], None]:
+def interruptible(progress: Progress) -> Progress:
+    """A `progress` that ends the training at the next step after Ctrl-C, if nothing did before.
+
+    The exception that Ctrl-C raises may come while Python runs in a callback of native code, which drops it.
+    """
+    pressed = False
+
+    def press(_: int, __: FrameType | None) -> None:
+        nonlocal pressed
+        pressed = True
+        raise KeyboardInterrupt
+
+    def report(step: int, steps: int, epoch: Epoch | None) -> None:
+        if pressed:
+            raise KeyboardInterrupt
+        progress(step, steps, epoch)
+
+    signal.signal(signal.SIGINT, press)
+    return report
+
+
+def progress_bar() -> Progress:
     """Report the fit: a bar on a terminal, a plain line at every evaluation elsewhere."""
     bar = tqdm(desc="Fitting", unit="step", leave=True) if sys.stderr.isatty() else None
     begun = False
