@@ -77,7 +77,7 @@ def measure(x: npt.NDArray[np.float32], schema: Schema, device: str) -> Found:
     if not isinstance(network, ImageVAE):
         raise TypeError("a network of pictures was expected")
     module = build_image_program(network, x, settings.score, settings.memory_rows, 0)
-    rows, width = rows_per_call(schema), x.shape[1]
+    rows, width = rows_per_call(schema, device), x.shape[1]
     program: Program
     if device == "cpu":
         program = OnnxProgram(*export(module, width), width, rows)

@@ -17,7 +17,6 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-import onnxruntime as ort
 import torch
 from torch import Tensor, nn
 
@@ -27,6 +26,7 @@ from benchmarks.figures import Floats
 from benchmarks.machine import described
 from benchmarks.markdown import number, table
 from benchmarks.pool import spread
+from benchmarks.servers.verdict import onnx_score
 from training.config import read_config
 from training.export import traced
 
@@ -73,11 +73,8 @@ class PlainVAE(nn.Module):
 
 def plain(x: npt.NDArray[np.float32]) -> Speed:
     """How fast a plain small VAE of these columns is, under ONNX Runtime on one thread."""
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
     model = traced(PlainVAE(x.shape[1]), {"x": torch.zeros(2, x.shape[1])}, ("score",))
-    session = ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    return speed(lambda rows: session.run(["score"], {"x": rows})[0], x)
+    return speed(onnx_score(model.SerializeToString()), x)
 
 
 def made_up(rows: int, columns: int) -> Floats:

@@ -34,7 +34,7 @@ class Judge:
         self._center, self._scale = numbers["center"], numbers["scale"]
         self._calibration, self._target = numbers["calibration"], float(numbers["target_fpr"])
         self._digits = int(numbers["digits"])
-        self._score = score or _onnx(folder / PROGRAM)
+        self._score = score or onnx_score((folder / PROGRAM).read_bytes())
 
     def rows(self, records: list[dict[str, float | None]]) -> Floats:
         """Records as a matrix, (n, fields), NaN for null."""
@@ -58,11 +58,12 @@ class Judge:
         ]
 
 
-def _onnx(program: Path) -> Any:
+def onnx_score(program: bytes) -> Any:
+    """What gives the output `score` of a program for float32 rows, on one thread."""
     options = ort.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = 3
-    session = ort.InferenceSession(str(program), options, providers=["CPUExecutionProvider"])
+    session = ort.InferenceSession(program, options, providers=["CPUExecutionProvider"])
     name, only = session.get_inputs()[0].name, ort.RunOptions()
     only.only_execute_path_to_fetches = True
     return lambda x: session.run(["score"], {name: x}, only)[0]

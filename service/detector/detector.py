@@ -175,13 +175,12 @@ def load(path: str | Path, device: str = "cpu") -> Detector:
     folder = resolve(Path(path))
     found = artifact.read(folder)
     place = _place(folder, found.manifest, device)
+    rows = rows_per_call(found.manifest.schema, place)
     try:
         program: Program = (
-            OnnxProgram(*found.programs, found.manifest.schema.width, rows_per_call(found.manifest.schema))
+            OnnxProgram(*found.programs, found.manifest.schema.width, rows)
             if place == "cpu"
-            else TorchProgram(
-                found.manifest.network, found.network_tensors, place, rows_per_call(found.manifest.schema)
-            )
+            else TorchProgram(found.manifest.network, found.network_tensors, place, rows)
         )
         common, groups = thresholds_of(found)
         reference = reference_of(found.manifest.schema, found.tensors)

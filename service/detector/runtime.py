@@ -35,8 +35,9 @@ CHUNK = 256
 """Rows per call: larger batches go no faster, and hold several times the memory."""
 PIXELS = 65_536
 """Values per call where a row is a picture, whose comparison with others takes many times its own memory."""
-GPU_CHUNKS = 64
-"""A GPU takes so many times more rows at once."""
+GPU_ROWS = 65_536
+GPU_PIXELS = 64 * PIXELS
+"""A GPU takes many times more at once."""
 
 Matrix = npt.NDArray[np.float32]
 
@@ -135,11 +136,12 @@ class TorchProgram:
     """The torch network itself, rebuilt from its shape and tensors; needs the extra `gpu`."""
 
     def __init__(
-        self, network: Mapping[str, Any], tensors: Mapping[str, npt.NDArray[Any]], device: str, rows: int = CHUNK
+        self, network: Mapping[str, Any], tensors: Mapping[str, npt.NDArray[Any]], device: str, rows: int = GPU_ROWS
     ) -> None:
+        """A network that is run on so many rows at a time."""
         import torch
 
-        self._rows = rows * GPU_CHUNKS
+        self._rows = rows
         self.device = device
         self._torch = torch
         self._network = build(network)
@@ -156,9 +158,10 @@ class TorchProgram:
         return [np.concatenate(part) for part in zip(*parts, strict=True)]
 
 
-def rows_per_call(schema: Schema) -> int:
-    """How many rows a program takes at once."""
-    return max(1, PIXELS // schema.width) if schema.image is not None else CHUNK
+def rows_per_call(schema: Schema, device: str = "cpu") -> int:
+    """How many rows a program takes at once on a device."""
+    rows, pixels = (CHUNK, PIXELS) if device == "cpu" else (GPU_ROWS, GPU_PIXELS)
+    return max(1, pixels // schema.width) if schema.image is not None else rows
 
 
 def pick_device(device: str) -> str:

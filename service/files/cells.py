@@ -119,7 +119,7 @@ class _Reader:
     """
 
     def __init__(self, schema: Schema, columns: Sequence[Column], frame: pl.DataFrame, problems: list[Problem]) -> None:
-        self._tokens = schema.null_tokens
+        self._tokens = frozenset(schema.null_tokens)
         self._decimal = schema.decimal
         self._problems = problems
         self._cells = {column.name: frame[column.name] for column in columns}

@@ -43,7 +43,7 @@ def asked_of(scope: Scope, schema: Schema) -> Asked:
         and schema.image is None
     ):
         return PLAIN
-    values = parse_qs(query.decode("latin-1"), keep_blank_values=True) if query else {}
+    values = parse_qs(query.decode("latin-1"), keep_blank_values=True)
     check_names(values)
     stated, accept = header(scope, b"content-type"), header(scope, b"accept")
     kind = body.content_type(scope, body.KINDS if schema.image is None else body.PICTURE_KINDS)
