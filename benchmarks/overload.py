@@ -5,12 +5,14 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from http import HTTPStatus
 from pathlib import Path
 from typing import NamedTuple
+from urllib.error import HTTPError
 
 from benchmarks.load import Load, Request, load, write
 from benchmarks.markdown import number, table
-from benchmarks.servers.contenders import Contender, ask, kilter
+from benchmarks.servers.contenders import Contender, Records, ask, kilter
 from benchmarks.servers.model import records
 
 MILLISECONDS = 50
@@ -86,9 +88,21 @@ def flood(server: Contender, scratch: Path, seconds: int) -> Flood:
     few = run(FEW)
     before = server.process.resident_mb()
     many = watched(server, lambda: run(MANY))
+    return Flood(few, many, answered_after(server, sent[:1]), before)
+
+
+def answered_after(server: Contender, sent: Records) -> float:
+    """Seconds until records are answered, asked again where the load before is still in flight. Raises OSError."""
     began = time.perf_counter()
-    ask(server, sent[:1])
-    return Flood(few, many, time.perf_counter() - began, before)
+    while True:
+        try:
+            ask(server, sent)
+        except HTTPError as error:
+            if error.code != HTTPStatus.SERVICE_UNAVAILABLE or time.perf_counter() - began > DEADLINE:
+                raise
+            time.sleep(POLL_SECONDS)
+        else:
+            return time.perf_counter() - began
 
 
 def watched(server: Contender, work: Callable[[], Load]) -> Watched:

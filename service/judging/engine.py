@@ -29,6 +29,8 @@ P = ParamSpec("P")
 T = TypeVar("T")
 SMALL = 256
 """A request of up to as many records is batched with others; a longer one is worked on by itself."""
+ANSWERED = 64
+"""Requests that are answered in a turn of the loop: each takes about as long as one that is taken in."""
 ALONE = 16
 """After so many batches of one request, most are not waited for any more; one in so many still is."""
 
@@ -94,7 +96,7 @@ class Engine:
             if rows > pace.most:
                 return await self._long(serving, pieces, reasons, job, pace)
             self._line_up(Key(serving, reasons), pace, job)
-            return await job.done
+            return await job.verdicts()
         finally:
             self._leave(pace, rows or 0, size)
 
@@ -111,7 +113,7 @@ class Engine:
         try:
             job = Job([table], rows, notes, deadline, receive, self._metrics)
             self._line_up(Key(serving, 0), pace, job)
-            return (await job.done)[0]
+            return (await job.verdicts())[0]
         finally:
             self._leave(pace, rows, size)
 
@@ -200,11 +202,8 @@ class Engine:
     ) -> list[Verdicts]:
         if not job.due():
             job.watch()
-            return await job.done
+            return await job.verdicts()
         job.watch()
-        work = asyncio.get_running_loop().run_in_executor(
-            self._threads, lambda: judge_all(serving, tables, reasons, job, pace)
-        )
 
         def finished(work: asyncio.Future[list[Verdicts]]) -> None:
             error = work.exception()
@@ -215,8 +214,11 @@ class Engine:
             else:
                 job.done.set_exception(error)
 
-        work.add_done_callback(finished)
-        return await job.done
+        loop = asyncio.get_running_loop()
+        loop.run_in_executor(self._threads, lambda: judge_all(serving, tables, reasons, job, pace)).add_done_callback(
+            finished
+        )
+        return await job.verdicts()
 
     def _flush(self) -> None:
         """Make a batch of what waits in each lane."""
@@ -251,7 +253,8 @@ class Engine:
         while taken.jobs:
             outcome = attempt(key.serving, key.reasons, taken.jobs)
             lane.pace.learn(outcome.seconds, taken.rows)
-            loop.call_soon_threadsafe(answer, taken.jobs, outcome)
+            loop.call_soon_threadsafe(answer, loop, taken.jobs, outcome)
+            del outcome  # the traceback of an error in it holds this frame: see `Job.verdicts`
             if lane.pace.inline:
                 break
             taken = lane.take()
@@ -268,15 +271,18 @@ class Engine:
 
     def _answer(self, pace: Pace, jobs: Sequence[Job], outcome: Outcome) -> None:
         pace.learn(outcome.seconds, sum([job.rows for job in jobs]))
-        answer(jobs, outcome)
+        answer(asyncio.get_running_loop(), jobs, outcome)
 
 
-def answer(jobs: Sequence[Job], outcome: Outcome) -> None:
-    """Give jobs what became of them."""
-    for job, result in zip(jobs, outcome.results, strict=True):
+def answer(loop: asyncio.AbstractEventLoop, jobs: Sequence[Job], outcome: Outcome, start: int = 0) -> None:
+    """Give jobs, from `start` on, what became of them: some in each turn of the loop, which has others to see to."""
+    stop = start + ANSWERED
+    for job, result in zip(jobs[start:stop], outcome.results[start:stop], strict=True):
         if job.done.done():
             continue
         if isinstance(result, Exception):
             job.done.set_exception(result)
         else:
             job.done.set_result(result)
+    if stop < len(jobs):
+        loop.call_soon(answer, loop, jobs, outcome, stop)

@@ -15,7 +15,7 @@ from service.web.problems import OUT_OF_TIME, RequestError
 
 
 class Job:
-    """Tables that wait for their verdicts: `done` gets these, or why there are none."""
+    """Tables that wait for their verdicts: `done` gets these, or why there are none, and `verdicts` gives them."""
 
     __slots__ = ("_metrics", "_receive", "_watched", "deadline", "done", "notes", "rows", "tables")
 
@@ -37,6 +37,18 @@ class Job:
         self._receive = receive
         self._metrics = metrics
         self._watched = False
+
+    async def verdicts(self) -> list[Verdicts]:
+        """Wait for the verdicts. Raises what went wrong."""
+        try:
+            return await self.done
+        except BaseException:
+            # The error's traceback holds this job: were the error still held by it, both would stay, with all the
+            # records, until the garbage collector comes by.
+            over: asyncio.Future[list[Verdicts]] = asyncio.get_running_loop().create_future()
+            over.set_result([])
+            self.done = over
+            raise
 
     def due(self) -> bool:
         """Whether it is still to be judged; asked in any thread."""

@@ -1,8 +1,9 @@
 """The engine: batches that change nothing, bounds, deadlines, and clients that leave."""
 
 import asyncio
+import gc
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from typing import Any, cast
 
@@ -18,7 +19,7 @@ from service.detector.inputs import Table
 from service.detector.runtime import Matrix
 from service.judging.admission import Admission
 from service.judging.batch import judge_all
-from service.judging.engine import Engine
+from service.judging.engine import ANSWERED, Engine
 from service.judging.job import Job
 from service.judging.pace import INLINE_SECONDS, Pace
 from service.models.registry import Registry
@@ -379,3 +380,71 @@ def test_a_fault_beside_the_model_stops_nobody_else() -> None:
     assert all(isinstance(one, AttributeError) for one in failed)
     assert same(good, setting.detector.score(setting.table([2.0])))
     assert setting.engine.admission.records == 0
+
+
+async def bad(setting: Setting) -> None:
+    """A long request with a record that does not fit."""
+    table = setting.detector.table([{"amount": 1.0}])
+    await setting.engine.judge(setting.serving, iter([table]), 0, Notes(), size=1)
+
+
+async def late(setting: Setting) -> None:
+    """A request whose time runs out while it is judged."""
+    await setting.judge([1.0], deadline=time.monotonic() + 0.01)
+
+
+async def faulty(setting: Setting) -> None:
+    """One on which the model fails."""
+    await setting.judge([100.0])
+
+
+async def gone(setting: Setting) -> None:
+    """One whose client leaves."""
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.disconnect"}
+
+    await setting.judge([1.0], receive=receive)
+
+
+@pytest.mark.parametrize("fail", [bad, late, faulty, gone])
+def test_nothing_of_a_request_that_fails_is_left(fail: Callable[[Setting], Awaitable[None]]) -> None:
+    """Not even for the garbage collector: the records of many such requests would fill the memory until it comes by."""
+    setting = Setting(Counting(0.05, disliked=5.0), learned=(0.05, 1))
+
+    async def failed() -> bool:
+        try:
+            await fail(setting)
+        except (RequestError, RuntimeError, ClientDisconnect):
+            return True
+        return False
+
+    async def left() -> list[Any]:
+        assert await failed()
+        await asyncio.sleep(0.1)
+        return [type(one) for one in gc.get_objects() if isinstance(one, Job | Table)]
+
+    gc.collect()
+    gc.disable()
+    try:
+        assert asyncio.run(left()) == []
+    finally:
+        gc.enable()
+
+
+def test_many_are_answered_some_in_each_turn_of_the_loop() -> None:
+    """So that probes and new connections come in between."""
+    setting = Setting(Counting(0.05), records=2000, learned=(0.05, 1000))
+    answered: list[int] = []
+    """How many were, before each turn."""
+
+    async def all_of_them() -> None:
+        asked = [asyncio.ensure_future(setting.judge([float(i)], size=1)) for i in range(5 * ANSWERED)]
+        while not all(one.done() for one in asked):
+            answered.append(sum(one.done() for one in asked))
+            await asyncio.sleep(0)
+
+    asyncio.run(all_of_them())
+    assert isinstance(program := setting.detector.scorer.program, Counting)
+    assert program.sizes == [5 * ANSWERED]
+    assert max(np.diff([*answered, 5 * ANSWERED])) <= ANSWERED
