@@ -143,3 +143,7 @@ class Protocol(HttpToolsProtocol):
         if self.timeout_keep_alive_task is not None:
             self.timeout_keep_alive_task.cancel()
             self.timeout_keep_alive_task = None
+        # These hold their protocol: all of them would wait for the garbage collector.
+        self.cycle = cast(Any, None)
+        self._answering = None
+        self.pipeline.clear()

@@ -1,8 +1,10 @@
 """Requests on the wire: short ones by exchanges, all others in uvicorn's way."""
 
 import asyncio
+import gc
 import inspect
 import re
+import weakref
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -383,14 +385,21 @@ def test_an_idle_connection_is_closed_and_one_in_use_is_not() -> None:
     asyncio.run(run())
 
 
-def test_a_connection_that_is_gone_leaves_nothing_behind() -> None:
-    """No timer holds it."""
+@pytest.mark.parametrize("sent", [1, 3])
+def test_a_connection_that_is_gone_leaves_nothing_behind(sent: int) -> None:
+    """No timer holds it, and no answer: not even the garbage collector has to come by, which it seldom does."""
 
-    async def run() -> None:
+    async def run() -> weakref.ref[Protocol]:
         connection = Connection(echo)
-        connection.send(request(b""))
-        assert connection.protocol.timeout_keep_alive_task is not None
+        connection.send(request(b"") * sent)
+        assert sent > 1 or connection.protocol.timeout_keep_alive_task is not None
         connection.protocol.connection_lost(None)
         assert connection.protocol.timeout_keep_alive_task is None
+        await asyncio.sleep(0.01)
+        return weakref.ref(connection.protocol)
 
-    asyncio.run(run())
+    gc.disable()
+    try:
+        assert asyncio.run(run())() is None
+    finally:
+        gc.enable()
