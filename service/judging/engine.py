@@ -253,7 +253,7 @@ class Engine:
         while taken.jobs:
             outcome = attempt(key.serving, key.reasons, taken.jobs)
             lane.pace.learn(outcome.seconds, taken.rows)
-            loop.call_soon_threadsafe(answer, loop, taken.jobs, outcome)
+            loop.call_soon_threadsafe(answer, taken.jobs, outcome)
             del outcome  # the traceback of an error in it holds this frame: see `Job.verdicts`
             if lane.pace.inline:
                 break
@@ -271,10 +271,10 @@ class Engine:
 
     def _answer(self, pace: Pace, jobs: Sequence[Job], outcome: Outcome) -> None:
         pace.learn(outcome.seconds, sum([job.rows for job in jobs]))
-        answer(asyncio.get_running_loop(), jobs, outcome)
+        answer(jobs, outcome)
 
 
-def answer(loop: asyncio.AbstractEventLoop, jobs: Sequence[Job], outcome: Outcome, start: int = 0) -> None:
+def answer(jobs: Sequence[Job], outcome: Outcome, start: int = 0) -> None:
     """Give jobs, from `start` on, what became of them: some in each turn of the loop, which has others to see to."""
     stop = start + ANSWERED
     for job, result in zip(jobs[start:stop], outcome.results[start:stop], strict=True):
@@ -285,4 +285,4 @@ def answer(loop: asyncio.AbstractEventLoop, jobs: Sequence[Job], outcome: Outcom
         else:
             job.done.set_result(result)
     if stop < len(jobs):
-        loop.call_soon(answer, loop, jobs, outcome, stop)
+        asyncio.get_running_loop().call_soon(answer, jobs, outcome, stop)
