@@ -25,6 +25,7 @@ COPY README.md LICENSE ./
 
 # The distribution without training/: its commands are then not among those that `kilter` finds.
 FROM build AS serving
+COPY kilter/ kilter/
 COPY service/ service/
 RUN /opt/tools/bin/pip wheel --no-deps --no-build-isolation --wheel-dir dist . \
     && /opt/tools/bin/pip --python /opt/kilter/bin/python install --no-deps dist/*.whl \
@@ -37,6 +38,7 @@ ARG TORCH_INDEX_URL=
 RUN python dependencies.py gpu > requirements.txt \
     && /opt/tools/bin/pip --python /opt/kilter/bin/python install --constraint constraints.txt \
         ${TORCH_INDEX_URL:+--extra-index-url "${TORCH_INDEX_URL}"} --requirement requirements.txt
+COPY kilter/ kilter/
 COPY service/ service/
 RUN /opt/tools/bin/pip wheel --no-deps --no-build-isolation --wheel-dir dist . \
     && /opt/tools/bin/pip --python /opt/kilter/bin/python install --no-deps dist/*.whl \
@@ -48,6 +50,7 @@ ARG TORCH_INDEX_URL=
 RUN python dependencies.py train > requirements.txt \
     && /opt/tools/bin/pip --python /opt/kilter/bin/python install --constraint constraints.txt \
         ${TORCH_INDEX_URL:+--extra-index-url "${TORCH_INDEX_URL}"} --requirement requirements.txt
+COPY kilter/ kilter/
 COPY service/ service/
 COPY training/ training/
 RUN /opt/tools/bin/pip wheel --no-deps --no-build-isolation --wheel-dir dist . \
@@ -90,11 +93,11 @@ CMD ["--help"]
 FROM runtime AS cuda
 COPY --from=serving-cuda /opt/kilter /opt/kilter
 EXPOSE 8000
-HEALTHCHECK --interval=10s --timeout=3s --start-period=60s --retries=3 CMD ["python", "-m", "service.probe"]
+HEALTHCHECK --interval=10s --timeout=3s --start-period=60s --retries=3 CMD ["python", "-m", "kilter.service.probe"]
 CMD ["serve"]
 
 FROM runtime AS cpu
 COPY --from=serving /opt/kilter /opt/kilter
 EXPOSE 8000
-HEALTHCHECK --interval=10s --timeout=3s --start-period=30s --retries=3 CMD ["python", "-m", "service.probe"]
+HEALTHCHECK --interval=10s --timeout=3s --start-period=30s --retries=3 CMD ["python", "-m", "kilter.service.probe"]
 CMD ["serve"]

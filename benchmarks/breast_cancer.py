@@ -22,7 +22,7 @@ from benchmarks.machine import described
 from benchmarks.markdown import number, table, with_error
 from benchmarks.peers import Scaling, nearest
 from benchmarks.pool import spread
-from training.config import TrainConfig
+from kilter.training.config import TrainConfig
 
 SHARE = 0.7
 TARGET_FPR = 0.05

@@ -25,8 +25,8 @@ from benchmarks.markdown import number, table
 from benchmarks.servers import NAME
 from benchmarks.servers.model import FIELDS, prepared
 from benchmarks.speed import made_up
-from service.detector import Detector, KilterError, load
-from service.detector.networks.names import ScoreName
+from kilter.service.detector import Detector, KilterError, load
+from kilter.service.detector.networks.names import ScoreName
 
 SIZES = (1, 1024, 8192, 65_536, 524_288)
 BUDGET = 2.0

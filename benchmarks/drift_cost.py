@@ -23,13 +23,13 @@ from benchmarks.machine import described
 from benchmarks.markdown import number, table
 from benchmarks.servers import NAME
 from benchmarks.servers.model import FIELDS, prepared, records, row_body
-from service.app import create_app
-from service.detector import Detector, load
-from service.detector.reference import first_features
-from service.models.registry import Registry
-from service.monitoring.drift import FieldTally
-from service.monitoring.metrics import Metrics
-from service.settings import Settings
+from kilter.service.app import create_app
+from kilter.service.detector import Detector, load
+from kilter.service.detector.reference import first_features
+from kilter.service.models.registry import Registry
+from kilter.service.monitoring.drift import FieldTally
+from kilter.service.monitoring.metrics import Metrics
+from kilter.service.settings import Settings
 
 SIZES = (1, 100, 1000)
 ROUNDS = 5

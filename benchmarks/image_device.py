@@ -9,17 +9,17 @@ import numpy.typing as npt
 
 from benchmarks.device import rate
 from benchmarks.markdown import number, table
-from service.detector import KilterError
-from service.detector.encode import Encoder
-from service.detector.inputs import Table
-from service.detector.networks.image import ImageVAE
-from service.detector.runtime import OnnxProgram, Program, TorchProgram, pick_device, rows_per_call
-from service.detector.schema import ImageColumn, Schema
-from training.config import FitConfig, TrainConfig
-from training.export import export
-from training.fit import fit
-from training.history import Epoch
-from training.image_scoring import build_image_program
+from kilter.service.detector import KilterError
+from kilter.service.detector.encode import Encoder
+from kilter.service.detector.inputs import Table
+from kilter.service.detector.networks.image import ImageVAE
+from kilter.service.detector.runtime import OnnxProgram, Program, TorchProgram, pick_device, rows_per_call
+from kilter.service.detector.schema import ImageColumn, Schema
+from kilter.training.config import FitConfig, TrainConfig
+from kilter.training.export import export
+from kilter.training.fit import fit
+from kilter.training.history import Epoch
+from kilter.training.image_scoring import build_image_program
 
 SIDES = (64, 256)
 BATCHES = (64, 512)

@@ -13,7 +13,7 @@ from sklearn.metrics import roc_auc_score
 from benchmarks.figures import Floats
 from benchmarks.image_defects import defective
 from benchmarks.image_sets import Mask, Picture, Split
-from service.detector import Detector
+from kilter.service.detector import Detector
 
 Heat = npt.NDArray[np.float32]
 

@@ -15,10 +15,10 @@ from benchmarks.clock import timed
 from benchmarks.image_location import located
 from benchmarks.image_peers import PEERS
 from benchmarks.image_sets import Picture, Pixels, Split, digits, one_digit, pixels, surfaces
-from service.detector.schema import ImageColumn
-from training.config import read_config
-from training.data import Source
-from training.pipeline import train
+from kilter.service.detector.schema import ImageColumn
+from kilter.training.config import read_config
+from kilter.training.data import Source
+from kilter.training.pipeline import train
 
 OURS = "kilter"
 MNIST = "MNIST"

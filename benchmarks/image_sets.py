@@ -13,10 +13,10 @@ import numpy as np
 import numpy.typing as npt
 from scipy.sparse.csgraph import connected_components
 
-from service.detector.pictures import picture_of, read_picture
-from service.detector.schema import ImageColumn
-from service.files.folder import find_pictures
-from service.files.stacks import read_stack, read_stack_labels
+from kilter.service.detector.pictures import picture_of, read_picture
+from kilter.service.detector.schema import ImageColumn
+from kilter.service.files.folder import find_pictures
+from kilter.service.files.stacks import read_stack, read_stack_labels
 
 TRAINED = 0.7
 OTHERS = 900

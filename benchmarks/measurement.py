@@ -14,7 +14,7 @@ from benchmarks.clock import Speed, speed, timed
 from benchmarks.figures import Floats, ranked_last
 from benchmarks.peers import PEERS, Scaling
 from benchmarks.sets import Sample, load
-from training.config import TrainConfig, read_config
+from kilter.training.config import TrainConfig, read_config
 
 OURS = "kilter"
 

@@ -8,13 +8,13 @@ import numpy.typing as npt
 
 from benchmarks.clock import Score, timed
 from benchmarks.sets import Floats, frame
-from service.detector.calibration import Calibration
-from service.detector.inputs import Table
-from service.detector.scorer import Scorer
-from service.files import to_table
-from training.config import FitConfig, TrainConfig
-from training.data import Source, prepare
-from training.model import fit_model
+from kilter.service.detector.calibration import Calibration
+from kilter.service.detector.inputs import Table
+from kilter.service.detector.scorer import Scorer
+from kilter.service.files import to_table
+from kilter.training.config import FitConfig, TrainConfig
+from kilter.training.data import Source, prepare
+from kilter.training.model import fit_model
 
 
 @dataclass(frozen=True)

@@ -28,9 +28,9 @@ from benchmarks.machine import described
 from benchmarks.markdown import number, table, with_error
 from benchmarks.pool import spread
 from benchmarks.sets import Sample, load, names
-from service.detector.calibration import Calibration
-from training.calibrate import rows_needed
-from training.config import TrainConfig
+from kilter.service.detector.calibration import Calibration
+from kilter.training.calibrate import rows_needed
+from kilter.training.config import TrainConfig
 
 
 class Count(msgspec.Struct, frozen=True):

@@ -32,8 +32,8 @@ from benchmarks.markdown import number, table, with_error
 from benchmarks.peers import Scaling
 from benchmarks.pool import spread
 from benchmarks.sets import load, names
-from service.detector.schema import NumericColumn, Schema
-from training.config import TrainConfig
+from kilter.service.detector.schema import NumericColumn, Schema
+from kilter.training.config import TrainConfig
 
 SHOWN = 3
 ALL, FLAGGED = "all records", "flagged records"

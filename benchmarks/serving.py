@@ -37,8 +37,8 @@ from benchmarks.servers.contenders import OURS, PEERS, Contender, Place, ask, st
 from benchmarks.servers.model import by_hand, expected, prepared, records
 from benchmarks.soak import soak
 from benchmarks.startup import startup
-from service.detector import load as load_model
-from service.detector.networks.names import ScoreName
+from kilter.service.detector import load as load_model
+from kilter.service.detector.networks.names import ScoreName
 
 CASES = ((1, 1), (1, 16), (1, 64), (100, 1), (100, 16))
 """Records in a request, and connections."""

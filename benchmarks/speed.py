@@ -27,8 +27,8 @@ from benchmarks.machine import described
 from benchmarks.markdown import number, table
 from benchmarks.pool import spread
 from benchmarks.servers.verdict import onnx_score
-from training.config import read_config
-from training.export import traced
+from kilter.training.config import read_config
+from kilter.training.export import traced
 
 RECORDS = 200
 HIDDEN, LATENT = 64, 8

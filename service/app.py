@@ -14,28 +14,28 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.routing import Route
 
-from service import __version__
-from service.administration.repository import Repository
-from service.administration.routes import Admin
-from service.judging.admission import Admission
-from service.judging.engine import Engine
-from service.judging.picture_scoring import PictureScoring
-from service.judging.scoring import ScoreEndpoint, find
-from service.models.loading import Loader
-from service.models.registry import Registry
-from service.models.watch import Watch, shadows_of
-from service.monitoring.ledger import Ledger
-from service.monitoring.metrics import Metrics
-from service.monitoring.telemetry import Tracing
-from service.oip.infer import InferEndpoint
-from service.oip.routes import routes as oip_routes
-from service.protection.auth import METRICS_PATH, Guard, guard_of
-from service.protection.document import secured
-from service.settings import Settings
-from service.web import info, openapi, pages
-from service.web.edge import Edge
-from service.web.problems import NOT_READY, WRONG_METHOD, RequestError, no_route, reply
-from service.web.shortcut import Application
+from kilter import __version__
+from kilter.service.administration.repository import Repository
+from kilter.service.administration.routes import Admin
+from kilter.service.judging.admission import Admission
+from kilter.service.judging.engine import Engine
+from kilter.service.judging.picture_scoring import PictureScoring
+from kilter.service.judging.scoring import ScoreEndpoint, find
+from kilter.service.models.loading import Loader
+from kilter.service.models.registry import Registry
+from kilter.service.models.watch import Watch, shadows_of
+from kilter.service.monitoring.ledger import Ledger
+from kilter.service.monitoring.metrics import Metrics
+from kilter.service.monitoring.telemetry import Tracing
+from kilter.service.oip.infer import InferEndpoint
+from kilter.service.oip.routes import routes as oip_routes
+from kilter.service.protection.auth import METRICS_PATH, Guard, guard_of
+from kilter.service.protection.document import secured
+from kilter.service.settings import Settings
+from kilter.service.web import info, openapi, pages
+from kilter.service.web.edge import Edge
+from kilter.service.web.problems import NOT_READY, WRONG_METHOD, RequestError, no_route, reply
+from kilter.service.web.shortcut import Application
 
 Endpoint = Callable[..., Awaitable[Any]]
 

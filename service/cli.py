@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-import service
+import kilter
 
 GROUP = "kilter.commands"
 NOT_DONE = 2
@@ -56,7 +56,7 @@ class Commands(click.Group):
 def build(found: Sequence[EntryPoint]) -> click.Group:
     """The command line with the subcommands of some entry points."""
     group = Commands(found, name="kilter", help="Learn what normal looks like, and judge every new record.")
-    return click.version_option(service.__version__, prog_name="kilter", message="%(prog)s %(version)s")(group)
+    return click.version_option(kilter.__version__, prog_name="kilter", message="%(prog)s %(version)s")(group)
 
 
 def main() -> None:
@@ -85,7 +85,7 @@ def run(group: click.Group, arguments: Sequence[str]) -> int:
         return _failed(f"{place}{error.strerror or error}")
     except Exception as error:
         # Imported here, so that `kilter --help` does not wait for the numerics.
-        from service.detector.errors import KilterError
+        from kilter.service.detector.errors import KilterError
 
         if not isinstance(error, KilterError):
             raise

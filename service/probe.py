@@ -1,4 +1,4 @@
-"""`python -m service.probe`: exit status 0 if the service in this container is ready, 1 if it is not.
+"""`python -m kilter.service.probe`: exit status 0 if the service in this container is ready, 1 if it is not.
 
 The image's health check: an image without curl has only Python to ask with. Standard library alone, to be quick.
 """

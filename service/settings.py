@@ -8,8 +8,8 @@ from pydantic import Field, ValidationError, field_validator
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from service.detector import KilterError
-from service.detector.decoding import MOST_PIXELS, PIXELS
+from kilter.service.detector import KilterError
+from kilter.service.detector.decoding import MOST_PIXELS, PIXELS
 
 PREFIX = "KILTER_"
 _SHADOW = r"[a-z0-9][a-z0-9-]{0,62}=([1-9][0-9]{0,8}|latest)"

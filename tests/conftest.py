@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import settings
 
-from service.detector import Detector, load
+from kilter.service.detector import Detector, load
 from tests.support.data import write_csv
 from tests.support.digits import shuffled, write_pictures
 
@@ -25,9 +25,9 @@ def training_csv(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def models_folder(training_csv: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of models that holds `plant`, trained in earnest but briefly."""
     # Imported here, so that tests which need no model start without torch.
-    from training.config import FitConfig, TrainConfig
-    from training.data import Source
-    from training.pipeline import train
+    from kilter.training.config import FitConfig, TrainConfig
+    from kilter.training.data import Source
+    from kilter.training.pipeline import train
 
     folder = tmp_path_factory.mktemp("models")
     config = TrainConfig(target_fpr=0.05, split="random", fit=FitConfig(steps=120))
@@ -50,9 +50,9 @@ def detector(model_folder: Path) -> Detector:
 @pytest.fixture(scope="session")
 def digits_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of models that holds `digits`, trained in earnest but briefly on a folder of pictures."""
-    from training.config import FitConfig, TrainConfig
-    from training.data import Source
-    from training.pipeline import train
+    from kilter.training.config import FitConfig, TrainConfig
+    from kilter.training.data import Source
+    from kilter.training.pipeline import train
 
     pictures = write_pictures(tmp_path_factory.mktemp("pictures"), shuffled()[:400])
     folder = tmp_path_factory.mktemp("digits-models")

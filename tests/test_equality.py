@@ -15,9 +15,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service.detector import Detector, Reason
-from service.files.picture_scoring import score_pictures
-from service.files.scoring import score_file
+from kilter.service.detector import Detector, Reason
+from kilter.service.files.picture_scoring import score_pictures
+from kilter.service.files.scoring import score_file
 from tests.support.data import records
 from tests.support.digits import digits, spoiled, write_pictures
 from tests.support.pictures import encoded, lossless

@@ -1,4 +1,4 @@
-"""The import direction: training -> service.detector <- rest of service."""
+"""The import direction: training -> kilter.service.detector <- rest of service."""
 
 import ast
 import subprocess
@@ -24,21 +24,25 @@ def imported(path: Path) -> set[str]:
 def test_service_never_imports_training() -> None:
     """The serving image holds service/ alone."""
     for path in (ROOT / "service").rglob("*.py"):
-        assert not [name for name in imported(path) if name.split(".")[0] in ("training", "tests")], path
+        assert not [
+            name for name in imported(path) if name.split(".")[0] == "tests" or name.startswith("kilter.training")
+        ], path
 
 
 def test_the_detector_imports_nothing_of_the_service_around_it() -> None:
     """The detector stands without the web, the environment and the file formats."""
     for path in (ROOT / "service" / "detector").rglob("*.py"):
-        inner = [n for n in imported(path) if n.startswith("service.") and not n.startswith("service.detector")]
+        inner = [
+            n for n in imported(path) if n.startswith("kilter.service.") and not n.startswith("kilter.service.detector")
+        ]
         assert not inner, path
 
 
 def test_training_uses_only_the_detector_and_the_file_readers() -> None:
     """Training knows the contract, not the web service."""
     for path in (ROOT / "training").rglob("*.py"):
-        names = [name for name in imported(path) if name.startswith("service.")]
-        other = [n for n in names if not n.startswith(("service.detector", "service.files", "service.__version__"))]
+        names = [name for name in imported(path) if name.startswith("kilter.service.")]
+        other = [n for n in names if not n.startswith(("kilter.service.detector", "kilter.service.files"))]
         assert not other, path
 
 
@@ -46,13 +50,13 @@ def test_training_uses_only_the_detector_and_the_file_readers() -> None:
     ("module", "unwanted"),
     [
         (
-            "service.detector",
+            "kilter.service.detector",
             "fastapi starlette uvicorn pydantic prometheus_client pandas sklearn torch polars click matplotlib scipy "
             "PIL",
         ),
-        ("service.app", "torch pandas sklearn polars matplotlib scipy onnx PIL training"),
-        ("service.cli", "torch pandas sklearn polars fastapi onnxruntime training"),
-        ("service.commands.score", "torch pandas sklearn fastapi uvicorn training"),
+        ("kilter.service.app", "torch pandas sklearn polars matplotlib scipy onnx PIL"),
+        ("kilter.service.cli", "torch pandas sklearn polars fastapi onnxruntime"),
+        ("kilter.service.commands.score", "torch pandas sklearn fastapi uvicorn"),
     ],
 )
 def test_importing_a_module_brings_in_no_more_than_it_needs(module: str, unwanted: str) -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from training.networks import Network, device_of
+from kilter.training.networks import Network, device_of
 
 ROWS = 4_000
 """Most rows on which a figure is taken."""

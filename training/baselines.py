@@ -10,8 +10,8 @@ from sklearn.decomposition import PCA
 from sklearn.ensemble import IsolationForest
 from sklearn.neighbors import NearestNeighbors
 
-from training.bootstrap import ranking
-from training.spoiling import Basis, Kind
+from kilter.training.bootstrap import ranking
+from kilter.training.spoiling import Basis, Kind
 
 LEAST_ANOMALIES = 10
 """With fewer labelled anomalies a comparison says nothing: fields are swapped instead."""

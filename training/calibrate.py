@@ -4,11 +4,11 @@ import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
-from service.detector.artifact import CALIBRATION_SCORES, GROUP_SCORES
-from service.detector.calibration import Calibration, needed
-from service.detector.errors import KilterError
-from service.detector.groups import Groups
-from service.detector.promise import CalibrationInfo, Chosen, GroupInfo, GroupsInfo
+from kilter.service.detector.artifact import CALIBRATION_SCORES, GROUP_SCORES
+from kilter.service.detector.calibration import Calibration, needed
+from kilter.service.detector.errors import KilterError
+from kilter.service.detector.groups import Groups
+from kilter.service.detector.promise import CalibrationInfo, Chosen, GroupInfo, GroupsInfo
 
 RATES = (0.01, 0.02, 0.05, 0.1)
 """The default false-positive rate is the first of these that the data can support."""

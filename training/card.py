@@ -1,13 +1,13 @@
 """The model card: what a model is, what it was made from, and what it must not be trusted with, in words."""
 
-from service.detector.artifact import Manifest
-from service.detector.promise import CalibrationInfo, in_words
-from service.detector.schema import Schema
-from training.evaluation import Evaluation
-from training.provenance import file_names
-from training.run import Run
-from training.subject import inline, labels_in_words, subject_of
-from training.words import by_group, percent, promise, verdicts, with_interval
+from kilter.service.detector.artifact import Manifest
+from kilter.service.detector.promise import CalibrationInfo, in_words
+from kilter.service.detector.schema import Schema
+from kilter.training.evaluation import Evaluation
+from kilter.training.provenance import file_names
+from kilter.training.run import Run
+from kilter.training.subject import inline, labels_in_words, subject_of
+from kilter.training.words import by_group, percent, promise, verdicts, with_interval
 
 
 def model_card(run: Run) -> str:

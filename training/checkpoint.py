@@ -13,14 +13,14 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
-from service.detector.errors import KilterError
-from service.detector.networks.image import ImageShape
-from service.detector.networks.tabular import TabularShape
-from training.config import FitConfig
-from training.history import Epoch
+from kilter.service.detector.errors import KilterError
+from kilter.service.detector.networks.image import ImageShape
+from kilter.service.detector.networks.tabular import TabularShape
+from kilter.training.config import FitConfig
+from kilter.training.history import Epoch
 
 if TYPE_CHECKING:
-    from training.fit import State
+    from kilter.training.fit import State
 
 _HEAD = ("step", "best_step", "since")
 

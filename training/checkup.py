@@ -5,20 +5,20 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from service.detector.calibration import Calibration
-from service.detector.detector import Detector
-from service.detector.inputs import Table
-from service.detector.networks.tabular import TabularVAE
-from training.baselines import Comparison, Score, compare
-from training.config import TrainConfig
-from training.data import Data
-from training.diagnostics import Diagnosis, diagnose
-from training.model import DIGITS, Fitted
-from training.rows import take
-from training.run import Scored
-from training.scoring import build_program, score_rows
-from training.spoiling import kind_of
-from training.suspects import Suspects, find_suspects
+from kilter.service.detector.calibration import Calibration
+from kilter.service.detector.detector import Detector
+from kilter.service.detector.inputs import Table
+from kilter.service.detector.networks.tabular import TabularVAE
+from kilter.training.baselines import Comparison, Score, compare
+from kilter.training.config import TrainConfig
+from kilter.training.data import Data
+from kilter.training.diagnostics import Diagnosis, diagnose
+from kilter.training.model import DIGITS, Fitted
+from kilter.training.rows import take
+from kilter.training.run import Scored
+from kilter.training.scoring import build_program, score_rows
+from kilter.training.spoiling import kind_of
+from kilter.training.suspects import Suspects, find_suspects
 
 FITTED_ROWS = 20_000
 """Most fitting rows that are scored to find suspects; of more, a random sample."""

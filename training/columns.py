@@ -7,10 +7,10 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from service.detector.inputs import FLOAT32_MAX
-from service.detector.schema import BooleanColumn, CategoricalColumn, Column, NumericColumn, TimestampColumn
-from service.files.cells import Decimal, as_text, parse_numbers
-from training.dates import TimeFormat, calendar_fields, text_format, unix_format
+from kilter.service.detector.inputs import FLOAT32_MAX
+from kilter.service.detector.schema import BooleanColumn, CategoricalColumn, Column, NumericColumn, TimestampColumn
+from kilter.service.files.cells import Decimal, as_text, parse_numbers
+from kilter.training.dates import TimeFormat, calendar_fields, text_format, unix_format
 
 NUMBERS = 0.99
 """Smallest share of numbers among the values of a numeric column; rows with anything else are errors."""

@@ -6,9 +6,9 @@ from typing import Any, Literal
 
 import msgspec
 
-from service.detector.errors import KilterError
-from service.detector.networks.names import ScoreName
-from training.rule import Rule, check
+from kilter.service.detector.errors import KilterError
+from kilter.service.detector.networks.names import ScoreName
+from kilter.training.rule import Rule, check
 
 
 class FitConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -8,13 +8,13 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from service.detector.errors import KilterError
-from service.detector.inputs import Table
-from service.detector.schema import Schema
-from service.files import read_frame, to_table
-from training.grouping import grouped_by
-from training.infer import Decision, infer
-from training.labels import Labels, read_labels
+from kilter.service.detector.errors import KilterError
+from kilter.service.detector.inputs import Table
+from kilter.service.detector.schema import Schema
+from kilter.service.files import read_frame, to_table
+from kilter.training.grouping import grouped_by
+from kilter.training.infer import Decision, infer
+from kilter.training.labels import Labels, read_labels
 
 TOO_MANY_BAD = 0.2
 """Training stops when more than this share of the rows cannot be read."""

@@ -8,8 +8,8 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from service.detector.inputs import timestamp_reader
-from service.detector.schema import CalendarField
+from kilter.service.detector.inputs import timestamp_reader
+from kilter.service.detector.schema import CalendarField
 
 Times = npt.NDArray[np.datetime64]
 

@@ -7,11 +7,11 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from service.detector.networks.image import ImageVAE
-from training.activity import activity, sample
-from training.history import Epoch
-from training.networks import Network, device_of
-from training.remedy import Remedy
+from kilter.service.detector.networks.image import ImageVAE
+from kilter.training.activity import activity, sample
+from kilter.training.history import Epoch
+from kilter.training.networks import Network, device_of
+from kilter.training.remedy import Remedy
 
 GAP = {False: 0.1, True: 0.3}
 """Nats per column of a table, and per pixel, by which fitting rows may be described better than new ones. A pixel of a

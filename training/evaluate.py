@@ -7,12 +7,12 @@ import numpy.typing as npt
 from scipy import stats
 from sklearn import metrics
 
-from service.detector import Detector, Verdicts
-from service.detector.inputs import Table
-from training.bootstrap import CONFIDENCE, Interval, intervals, ranking
-from training.evaluation import Counts, Evaluation, Figure, Labelled
-from training.expected import expected_flags
-from training.rows import take
+from kilter.service.detector import Detector, Verdicts
+from kilter.service.detector.inputs import Table
+from kilter.training.bootstrap import CONFIDENCE, Interval, intervals, ranking
+from kilter.training.evaluation import Counts, Evaluation, Figure, Labelled
+from kilter.training.expected import expected_flags
+from kilter.training.rows import take
 
 Mask = npt.NDArray[np.bool_]
 Floats = npt.NDArray[np.float64]

@@ -3,9 +3,9 @@
 import numpy as np
 from scipy import stats
 
-from service.detector.calibration import Calibration
-from service.detector.groups import Groups
-from service.detector.inputs import Table
+from kilter.service.detector.calibration import Calibration
+from kilter.service.detector.groups import Groups
+from kilter.service.detector.inputs import Table
 
 CONFIDENCE = 0.95
 DRAWS = 20_000

@@ -10,8 +10,8 @@ import onnx.utils
 import torch
 from torch import Tensor, nn
 
-from service.detector.artifact import Programs
-from service.detector.runtime import DETAIL, OUTPUTS, SCORE
+from kilter.service.detector.artifact import Programs
+from kilter.service.detector.runtime import DETAIL, OUTPUTS, SCORE
 
 
 def export(module: nn.Module, features: int) -> Programs:

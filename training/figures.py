@@ -3,10 +3,10 @@
 import numpy as np
 import numpy.typing as npt
 
-from training import plots
-from training.kl_bars import kl_bars
-from training.rows import take
-from training.run import Run, Scored
+from kilter.training import plots
+from kilter.training.kl_bars import kl_bars
+from kilter.training.rows import take
+from kilter.training.run import Run, Scored
 
 EXPLAINED_ROWS = 2_000
 """Most rows over which the columns that matter are averaged."""

@@ -10,14 +10,14 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from service.detector.errors import KilterError
-from service.detector.networks.image import ImageVAE
-from service.detector.networks.tabular import Posterior, TabularVAE, known
-from service.detector.schema import Schema
-from training.checkpoint import Checkpoint, fingerprint
-from training.config import FitConfig
-from training.history import Epoch
-from training.networks import Network, begin, surprise, values
+from kilter.service.detector.errors import KilterError
+from kilter.service.detector.networks.image import ImageVAE
+from kilter.service.detector.networks.tabular import Posterior, TabularVAE, known
+from kilter.service.detector.schema import Schema
+from kilter.training.checkpoint import Checkpoint, fingerprint
+from kilter.training.config import FitConfig
+from kilter.training.history import Epoch
+from kilter.training.networks import Network, begin, surprise, values
 
 FOLDS = 5
 """Each member of the network is blind to one fold of this many."""

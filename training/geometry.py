@@ -7,11 +7,11 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from service.detector.networks.geometry import Geometry, GeometryShape
-from service.detector.networks.joined import Joined
-from service.detector.networks.tabular import TabularVAE, known
-from service.detector.schema import Schema
-from training.memory import neighbours
+from kilter.service.detector.networks.geometry import Geometry, GeometryShape
+from kilter.service.detector.networks.joined import Joined
+from kilter.service.detector.networks.tabular import TabularVAE, known
+from kilter.service.detector.schema import Schema
+from kilter.training.memory import neighbours
 
 LEAST_SPREAD = 0.2
 """An indicator's standard deviation is taken no smaller: one rare flag must not drown all else."""

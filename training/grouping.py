@@ -7,14 +7,21 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from service.detector.calibration import Calibration, needed
-from service.detector.errors import KilterError
-from service.detector.groups import Groups, name_of
-from service.detector.inputs import Table
-from service.detector.schema import BooleanColumn, CategoricalColumn, Column, NumericColumn, Schema, TimestampColumn
-from service.files.cells import as_text, parse_numbers
-from training.calibrate import largest_size
-from training.tail import fit_tail
+from kilter.service.detector.calibration import Calibration, needed
+from kilter.service.detector.errors import KilterError
+from kilter.service.detector.groups import Groups, name_of
+from kilter.service.detector.inputs import Table
+from kilter.service.detector.schema import (
+    BooleanColumn,
+    CategoricalColumn,
+    Column,
+    NumericColumn,
+    Schema,
+    TimestampColumn,
+)
+from kilter.service.files.cells import as_text, parse_numbers
+from kilter.training.calibrate import largest_size
+from kilter.training.tail import fit_tail
 
 MOST = 512
 """Most values that a column may have by which records are grouped."""

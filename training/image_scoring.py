@@ -7,14 +7,14 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from service.detector.networks.contrasts import FILTERS
-from service.detector.networks.displaced import Pictures, PicturesShape
-from service.detector.networks.image import ImageVAE
-from service.detector.networks.names import ScoreName
-from service.detector.networks.pixels import resize, smoothing, standardise
-from service.detector.networks.scored_image import Looked, ScoredImage, ScoredImageShape, grid_of
-from training.fit import folds
-from training.memory import neighbours, robust
+from kilter.service.detector.networks.contrasts import FILTERS
+from kilter.service.detector.networks.displaced import Pictures, PicturesShape
+from kilter.service.detector.networks.image import ImageVAE
+from kilter.service.detector.networks.names import ScoreName
+from kilter.service.detector.networks.pixels import resize, smoothing, standardise
+from kilter.service.detector.networks.scored_image import Looked, ScoredImage, ScoredImageShape, grid_of
+from kilter.training.fit import folds
+from kilter.training.memory import neighbours, robust
 
 MEMORY_ROWS = 2048
 """Most pictures that a memory holds, if it is not said."""

@@ -5,8 +5,8 @@ from typing import Literal, NamedTuple
 
 import polars as pl
 
-from service.detector.errors import KilterError
-from service.detector.schema import (
+from kilter.service.detector.errors import KilterError
+from kilter.service.detector.schema import (
     BooleanColumn,
     CategoricalColumn,
     Column,
@@ -16,8 +16,8 @@ from service.detector.schema import (
     Schema,
     TimestampColumn,
 )
-from service.files.cells import Decimal, parse_numbers
-from training.columns import NUMBERS, ColumnInference, Unused, Used
+from kilter.service.files.cells import Decimal, parse_numbers
+from kilter.training.columns import NUMBERS, ColumnInference, Unused, Used
 
 MARKERS = ("?", "-", "--", ".", "\\N", "<NA>", "(null)")
 """Texts that mean a missing value where everything else in a column is a number."""

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from training.activity import ACTIVE
-from training.svg import NORMAL, canvas, render, styled
+from kilter.training.activity import ACTIVE
+from kilter.training.svg import NORMAL, canvas, render, styled
 
 
 @styled

@@ -7,14 +7,14 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from service.detector.errors import KilterError
-from service.detector.inputs import Table
-from service.detector.schema import ImageColumn, Schema
-from service.files import read_frame, to_table
-from training.grouping import grouped_by
-from training.labels import read_labels
-from training.pictures.reading import read_by
-from training.rows import take
+from kilter.service.detector.errors import KilterError
+from kilter.service.detector.inputs import Table
+from kilter.service.detector.schema import ImageColumn, Schema
+from kilter.service.files import read_frame, to_table
+from kilter.training.grouping import grouped_by
+from kilter.training.labels import read_labels
+from kilter.training.pictures.reading import read_by
+from kilter.training.rows import take
 
 
 class LabelledRows(NamedTuple):

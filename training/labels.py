@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from service.detector.errors import KilterError
+from kilter.service.detector.errors import KilterError
 
 SHOWN = 8
 

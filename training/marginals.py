@@ -6,8 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from service.detector.networks.marginals import Marginals, MarginalsShape
-from training.memory import robust
+from kilter.service.detector.networks.marginals import Marginals, MarginalsShape
+from kilter.training.memory import robust
 
 EDGE = 1e-4
 """By how much of its width a histogram reaches beyond the values that were seen, at either end."""

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from service.detector.networks.memory import MEASURES, Memory, MemoryShape
+from kilter.service.detector.networks.memory import MEASURES, Memory, MemoryShape
 
 SEARCH = 48
 """Most principal axes in which nearest rows are looked for."""

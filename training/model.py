@@ -9,31 +9,31 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
-from service.detector.artifact import Programs
-from service.detector.calibration import Calibration
-from service.detector.encode import Encoder
-from service.detector.networks.image import ImageVAE
-from service.detector.networks.scored import ScoredTabular
-from service.detector.networks.scored_image import ScoredImage
-from service.detector.runtime import OnnxProgram, pick_device, rows_per_call
-from service.detector.schema import Schema
-from service.detector.scorer import Scorer
-from training.backbone.joining import export_joined
-from training.backbone.program import ScoredFeatures
-from training.backbone.reading import Backbone
-from training.backbone.scoring import build_features_program
-from training.config import TrainConfig
-from training.data import Data
-from training.export import export
-from training.history import Epoch
-from training.image_scoring import build_image_program
-from training.networks import Network
-from training.remedy import Remedy, fit_or_remedy
-from training.rows import take
-from training.scoring import build_program, score_rows
-from training.split import Split, split, time_of
-from training.statistics import fit_schema
-from training.thresholds import Calibrated, Rows, thresholds_of_fit
+from kilter.service.detector.artifact import Programs
+from kilter.service.detector.calibration import Calibration
+from kilter.service.detector.encode import Encoder
+from kilter.service.detector.networks.image import ImageVAE
+from kilter.service.detector.networks.scored import ScoredTabular
+from kilter.service.detector.networks.scored_image import ScoredImage
+from kilter.service.detector.runtime import OnnxProgram, pick_device, rows_per_call
+from kilter.service.detector.schema import Schema
+from kilter.service.detector.scorer import Scorer
+from kilter.training.backbone.joining import export_joined
+from kilter.training.backbone.program import ScoredFeatures
+from kilter.training.backbone.reading import Backbone
+from kilter.training.backbone.scoring import build_features_program
+from kilter.training.config import TrainConfig
+from kilter.training.data import Data
+from kilter.training.export import export
+from kilter.training.history import Epoch
+from kilter.training.image_scoring import build_image_program
+from kilter.training.networks import Network
+from kilter.training.remedy import Remedy, fit_or_remedy
+from kilter.training.rows import take
+from kilter.training.scoring import build_program, score_rows
+from kilter.training.split import Split, split, time_of
+from kilter.training.statistics import fit_schema
+from kilter.training.thresholds import Calibrated, Rows, thresholds_of_fit
 
 DIGITS = 4
 

@@ -7,10 +7,10 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from service.detector.networks.image import ImageShape, ImageVAE
-from service.detector.networks.tabular import TabularShape, TabularVAE
-from service.detector.schema import CategoricalColumn, Schema
-from training.config import FitConfig
+from kilter.service.detector.networks.image import ImageShape, ImageVAE
+from kilter.service.detector.networks.tabular import TabularShape, TabularVAE
+from kilter.service.detector.schema import CategoricalColumn, Schema
+from kilter.training.config import FitConfig
 
 MIXTURE_FEATURES = 200
 """More features than these have one Gaussian each: a mixture would take too long."""

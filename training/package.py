@@ -9,28 +9,28 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-import service
-from service.detector import artifact
-from service.detector.detector import Detector, Verdicts
-from service.detector.groups import judge
-from service.detector.inputs import Table
-from service.detector.networks.image import ImageVAE
-from service.detector.networks.names import UNITS
-from training import calibrate
-from training.card import model_card
-from training.checkup import check_up
-from training.config import TrainConfig
-from training.data import Data
-from training.evaluate import evaluate
-from training.evaluation import Evaluation
-from training.model import DIGITS, Fitted
-from training.pictures.prior import samples
-from training.probes import make_probes
-from training.provenance import described
-from training.reference import reference_tensors
-from training.report import report
-from training.rows import take
-from training.run import Latent, Pictured, Run, Scored
+import kilter
+from kilter.service.detector import artifact
+from kilter.service.detector.detector import Detector, Verdicts
+from kilter.service.detector.groups import judge
+from kilter.service.detector.inputs import Table
+from kilter.service.detector.networks.image import ImageVAE
+from kilter.service.detector.networks.names import UNITS
+from kilter.training import calibrate
+from kilter.training.card import model_card
+from kilter.training.checkup import check_up
+from kilter.training.config import TrainConfig
+from kilter.training.data import Data
+from kilter.training.evaluate import evaluate
+from kilter.training.evaluation import Evaluation
+from kilter.training.model import DIGITS, Fitted
+from kilter.training.pictures.prior import samples
+from kilter.training.probes import make_probes
+from kilter.training.provenance import described
+from kilter.training.reference import reference_tensors
+from kilter.training.report import report
+from kilter.training.rows import take
+from kilter.training.run import Latent, Pictured, Run, Scored
 
 TOLERANCE = 1e-4
 LATENT_ROWS = 2_000
@@ -63,7 +63,7 @@ def package(
         score=artifact.ScoreInfo(config.score, UNITS[config.score], DIGITS, TOLERANCE),
         calibration=calibrate.info(calibration, parts.how, chosen, groups, left_out=fitted.known),
         training=provenance(data, fitted, config),
-        libraries={"kilter": service.__version__, **{name: library_version(name) for name in LIBRARIES}},
+        libraries={"kilter": kilter.__version__, **{name: library_version(name) for name in LIBRARIES}},
         tensors={key: tensor.shape for key, tensor in tensors.items()},
     )
     detector = Detector(manifest, scorer.program, calibration, probes, groups)

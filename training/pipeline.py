@@ -4,18 +4,18 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from service.detector import store
-from service.detector.detector import Detector, load
-from service.detector.errors import KilterError
-from training.backbone.reading import Backbone, read_backbone
-from training.config import TrainConfig
-from training.data import Data, Source, read
-from training.evaluation import Evaluation
-from training.history import Epoch
-from training.model import fit_model
-from training.package import package
-from training.pictures.reading import holds_pictures, read_pictures
-from training.threshold import check_labels
+from kilter.service.detector import store
+from kilter.service.detector.detector import Detector, load
+from kilter.service.detector.errors import KilterError
+from kilter.training.backbone.reading import Backbone, read_backbone
+from kilter.training.config import TrainConfig
+from kilter.training.data import Data, Source, read
+from kilter.training.evaluation import Evaluation
+from kilter.training.history import Epoch
+from kilter.training.model import fit_model
+from kilter.training.package import package
+from kilter.training.pictures.reading import holds_pictures, read_pictures
+from kilter.training.threshold import check_labels
 
 
 def train(

@@ -8,10 +8,10 @@ from matplotlib.axes import Axes
 from scipy import stats
 from sklearn import metrics
 
-from service.detector.calibration import Calibration
-from training.history import Epoch
-from training.run import Latent
-from training.svg import FAINT, INK, MARK, NORMAL, STRANGE, canvas, render, styled
+from kilter.service.detector.calibration import Calibration
+from kilter.training.history import Epoch
+from kilter.training.run import Latent
+from kilter.training.svg import FAINT, INK, MARK, NORMAL, STRANGE, canvas, render, styled
 
 Floats = npt.NDArray[np.float64]
 BARS = 40

@@ -5,11 +5,11 @@ from typing import Any
 
 import numpy as np
 
-from service.detector.artifact import Probes
-from service.detector.calibration import Calibration
-from service.detector.encode import restore
-from service.detector.groups import Groups, judge
-from service.detector.schema import (
+from kilter.service.detector.artifact import Probes
+from kilter.service.detector.calibration import Calibration
+from kilter.service.detector.encode import restore
+from kilter.service.detector.groups import Groups, judge
+from kilter.service.detector.schema import (
     BooleanColumn,
     CategoricalColumn,
     Column,
@@ -18,8 +18,8 @@ from service.detector.schema import (
     Schema,
     TimestampColumn,
 )
-from service.detector.scorer import Scorer
-from training.pictures import made_up
+from kilter.service.detector.scorer import Scorer
+from kilter.training.pictures import made_up
 
 PLAIN = 16
 """Records drawn column by column from the schema's statistics; no training record is among them."""

@@ -8,27 +8,27 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from service.detector import artifact, store
-from service.detector.artifact import Artifact, Manifest
-from service.detector.detector import Detector, load
-from service.detector.errors import KilterError
-from service.detector.groups import judge
-from service.detector.inputs import Table
-from service.detector.promise import in_words
-from service.detector.schema import TimestampColumn
-from service.detector.scorer import Scorer
-from training import calibrate
-from training.expected import expected_flags
-from training.labelled import LabelledRows
-from training.notice import card_with_notice, report_with_notice
-from training.probes import completed, judged
-from training.provenance import described, was_trained_on
-from training.rows import take
-from training.rule import Rule
-from training.statistics import fit_aside
-from training.threshold import Labelled, check_labels
-from training.thresholds import Calibrated, Rows, set_thresholds
-from training.words import by_group, percent, promise
+from kilter.service.detector import artifact, store
+from kilter.service.detector.artifact import Artifact, Manifest
+from kilter.service.detector.detector import Detector, load
+from kilter.service.detector.errors import KilterError
+from kilter.service.detector.groups import judge
+from kilter.service.detector.inputs import Table
+from kilter.service.detector.promise import in_words
+from kilter.service.detector.schema import TimestampColumn
+from kilter.service.detector.scorer import Scorer
+from kilter.training import calibrate
+from kilter.training.expected import expected_flags
+from kilter.training.labelled import LabelledRows
+from kilter.training.notice import card_with_notice, report_with_notice
+from kilter.training.probes import completed, judged
+from kilter.training.provenance import described, was_trained_on
+from kilter.training.rows import take
+from kilter.training.rule import Rule
+from kilter.training.statistics import fit_aside
+from kilter.training.threshold import Labelled, check_labels
+from kilter.training.thresholds import Calibrated, Rows, set_thresholds
+from kilter.training.words import by_group, percent, promise
 
 
 class Recalibrated(NamedTuple):

@@ -5,12 +5,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from service.detector.reference import BINS, EDGES, SHARES, first_features, histogram, unseen_from
-from service.detector.schema import Feature, Schema, TimestampColumn
+from kilter.service.detector.reference import BINS, EDGES, SHARES, first_features, histogram, unseen_from
+from kilter.service.detector.schema import Feature, Schema, TimestampColumn
 
 
 def reference_tensors(schema: Schema, x: npt.NDArray[np.float32]) -> dict[str, npt.NDArray[Any]]:
-    """The tensors of `service.detector.reference` from the encoded fitting rows, (n, features), as a scorer has them:
+    """The tensors of `detector.reference` from the encoded fitting rows, (n, features), as a scorer has them:
     of pictures only what is watched of them.
 
     A timestamp has only two bins, there and missing: live traffic of an hour never looks like all hours.

@@ -9,14 +9,14 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from service.detector.networks.tabular import TabularVAE
-from service.detector.schema import Schema
-from training.activity import activity
-from training.config import FitConfig
-from training.dependence import dependence
-from training.fit import HELD_OUT_ROWS, fit, folds
-from training.history import Epoch
-from training.networks import Network, device_of, surprise
+from kilter.service.detector.networks.tabular import TabularVAE
+from kilter.service.detector.schema import Schema
+from kilter.training.activity import activity
+from kilter.training.config import FitConfig
+from kilter.training.dependence import dependence
+from kilter.training.fit import HELD_OUT_ROWS, fit, folds
+from kilter.training.history import Epoch
+from kilter.training.networks import Network, device_of, surprise
 
 FREE_BITS = 0.1
 WARM_UP = 0.6
@@ -87,7 +87,7 @@ def fit_or_remedy(
     checkpoint: Path | None = None,
     progress: Callable[[int, int, Epoch | None], None] = lambda step, steps, epoch: None,
 ) -> Outcome:
-    """`training.fit.fit`, and once more with free bits and a longer warm-up if the posterior collapsed.
+    """`fit.fit`, and once more with free bits and a longer warm-up if the posterior collapsed.
 
     Where columns are independent a collapse is right, and nothing is done. The fits are compared by the ELBO of rows
     that each member did not see, with z drawn: at the posterior mean it is no bound, and favours free bits.

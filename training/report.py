@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 
 import jinja2
 
-from service.detector.promise import in_words
-from service.detector.reasons import Reason
-from service.detector.schema import (
+from kilter.service.detector.promise import in_words
+from kilter.service.detector.reasons import Reason
+from kilter.service.detector.schema import (
     BooleanColumn,
     CategoricalColumn,
     Column,
@@ -17,12 +17,12 @@ from service.detector.schema import (
     NumericColumn,
     TimestampColumn,
 )
-from training.figures import figures_of, strangest
-from training.pictures.gallery import gallery_of
-from training.rows import take
-from training.run import Run, Scored
-from training.subject import size_in_words, subject_of
-from training.words import by_group, percent, promise, verdicts, with_interval
+from kilter.training.figures import figures_of, strangest
+from kilter.training.pictures.gallery import gallery_of
+from kilter.training.rows import take
+from kilter.training.run import Run, Scored
+from kilter.training.subject import size_in_words, subject_of
+from kilter.training.words import by_group, percent, promise, verdicts, with_interval
 
 TEMPLATES = Path(__file__).parent / "templates"
 STRANGEST = 10

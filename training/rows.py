@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from service.detector.inputs import Table
+from kilter.service.detector.inputs import Table
 
 
 def take(table: Table, rows: npt.NDArray[Any]) -> Table:

@@ -2,8 +2,8 @@
 
 import msgspec
 
-from service.detector.errors import KilterError
-from service.detector.promise import Way
+from kilter.service.detector.errors import KilterError
+from kilter.service.detector.promise import Way
 
 LABELLED: tuple[Way, ...] = ("f-beta", "cost", "recall-at-precision")
 """The ways that need labelled anomalies."""

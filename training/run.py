@@ -6,14 +6,14 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from service.detector import Detector
-from service.detector.artifact import Manifest
-from service.detector.inputs import Table
-from training.baselines import Comparison
-from training.diagnostics import Diagnosis
-from training.evaluation import Evaluation
-from training.history import Epoch
-from training.suspects import Suspects
+from kilter.service.detector import Detector
+from kilter.service.detector.artifact import Manifest
+from kilter.service.detector.inputs import Table
+from kilter.training.baselines import Comparison
+from kilter.training.diagnostics import Diagnosis
+from kilter.training.evaluation import Evaluation
+from kilter.training.history import Epoch
+from kilter.training.suspects import Suspects
 
 Floats = npt.NDArray[np.float64]
 

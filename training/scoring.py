@@ -9,17 +9,17 @@ import torch
 from sklearn.ensemble import IsolationForest
 from torch import Tensor
 
-from service.detector.calibration import rounded
-from service.detector.networks.geometry import Geometry
-from service.detector.networks.names import ScoreName
-from service.detector.networks.scored import Neighbours, NeighboursShape, ScoredShape, ScoredTabular
-from service.detector.networks.tabular import TabularVAE
-from service.detector.schema import Schema
-from service.detector.scorer import DECIMALS
-from training.fit import folds
-from training.geometry import build_geometry
-from training.marginals import build_marginals
-from training.memory import Rows, build_memory, robust
+from kilter.service.detector.calibration import rounded
+from kilter.service.detector.networks.geometry import Geometry
+from kilter.service.detector.networks.names import ScoreName
+from kilter.service.detector.networks.scored import Neighbours, NeighboursShape, ScoredShape, ScoredTabular
+from kilter.service.detector.networks.tabular import TabularVAE
+from kilter.service.detector.schema import Schema
+from kilter.service.detector.scorer import DECIMALS
+from kilter.training.fit import folds
+from kilter.training.geometry import build_geometry
+from kilter.training.marginals import build_marginals
+from kilter.training.memory import Rows, build_memory, robust
 
 SUSPECTS = 0.2
 """Share of the fitting rows set apart from the core: those that an isolation forest finds easiest to isolate."""

@@ -5,10 +5,10 @@ from typing import Literal, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from service.detector.errors import KilterError
-from service.detector.inputs import Table
-from service.detector.schema import Schema, TimestampColumn
-from training.calibrate import choose_size, supported_rate
+from kilter.service.detector.errors import KilterError
+from kilter.service.detector.inputs import Table
+from kilter.service.detector.schema import Schema, TimestampColumn
+from kilter.training.calibrate import choose_size, supported_rate
 
 MINIMUM_ROWS = 30
 HOLD_OUT_FROM = 10_000

@@ -6,8 +6,8 @@ from typing import Literal, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from service.detector.schema import Feature, Schema
-from training.pictures.pasting import pasted, reduced
+from kilter.service.detector.schema import Feature, Schema
+from kilter.training.pictures.pasting import pasted, reduced
 
 ROWS = 4_000
 CELLS = 4_000_000

@@ -7,8 +7,8 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from service.detector.inputs import Table
-from service.detector.schema import (
+from kilter.service.detector.inputs import Table
+from kilter.service.detector.schema import (
     BooleanColumn,
     CategoricalColumn,
     Column,

@@ -2,8 +2,8 @@
 
 from typing import Any, NamedTuple
 
-from service.detector.schema import ImageColumn, Schema
-from training.pictures.pasting import SIDE
+from kilter.service.detector.schema import ImageColumn, Schema
+from kilter.training.pictures.pasting import SIDE
 
 
 class Subject(NamedTuple):

@@ -5,7 +5,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
-from service.detector.calibration import Calibration
+from kilter.service.detector.calibration import Calibration
 
 LISTED = 10
 FAR = 15.0

@@ -3,7 +3,7 @@
 import numpy as np
 import numpy.typing as npt
 
-from service.detector.tail import Tail
+from kilter.service.detector.tail import Tail
 
 SHARE = 0.1
 """The part of the calibration scores that counts as tail."""

@@ -6,12 +6,12 @@ import numpy as np
 import numpy.typing as npt
 from sklearn import metrics
 
-from service.detector.calibration import Calibration
-from service.detector.errors import KilterError
-from service.detector.promise import Chosen, Estimate, Evidence
-from training.bootstrap import CONFIDENCE
-from training.calibrate import HIGHEST_RATE
-from training.rule import Rule
+from kilter.service.detector.calibration import Calibration
+from kilter.service.detector.errors import KilterError
+from kilter.service.detector.promise import Chosen, Estimate, Evidence
+from kilter.training.bootstrap import CONFIDENCE
+from kilter.training.calibrate import HIGHEST_RATE
+from kilter.training.rule import Rule
 
 RESAMPLES = 200
 WORK = 4_000_000

@@ -6,20 +6,20 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from service.detector.calibration import Calibration
-from service.detector.groups import Groups
-from service.detector.inputs import Table
-from service.detector.promise import Chosen
-from service.detector.schema import Schema
-from service.detector.scorer import Scorer
-from training.config import TrainConfig
-from training.data import Data
-from training.grouping import calibrate_groups
-from training.rows import take
-from training.rule import Rule
-from training.split import Split
-from training.tail import fit_tail
-from training.threshold import Labelled, choose
+from kilter.service.detector.calibration import Calibration
+from kilter.service.detector.groups import Groups
+from kilter.service.detector.inputs import Table
+from kilter.service.detector.promise import Chosen
+from kilter.service.detector.schema import Schema
+from kilter.service.detector.scorer import Scorer
+from kilter.training.config import TrainConfig
+from kilter.training.data import Data
+from kilter.training.grouping import calibrate_groups
+from kilter.training.rows import take
+from kilter.training.rule import Rule
+from kilter.training.split import Split
+from kilter.training.tail import fit_tail
+from kilter.training.threshold import Labelled, choose
 
 Floats = npt.NDArray[np.float64]
 

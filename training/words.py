@@ -1,8 +1,8 @@
 """Figures in words, for the report, the model card and the terminal."""
 
-from service.detector.calibration import needed
-from service.detector.promise import CalibrationInfo
-from training.evaluation import Evaluation, Figure
+from kilter.service.detector.calibration import needed
+from kilter.service.detector.promise import CalibrationInfo
+from kilter.training.evaluation import Evaluation, Figure
 
 SHOWN = 8
 """Groups that are named in a sentence."""

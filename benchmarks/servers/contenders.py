@@ -10,11 +10,11 @@ from typing import Any, NamedTuple
 from benchmarks.servers import NAME, environments
 from benchmarks.servers.model import matrix_body, row_body
 from benchmarks.servers.process import Process, free_ports
-from service.protection.tokens import Scope, generate, line
+from kilter.service.protection.tokens import Scope, generate, line
 
 OURS = "kilter"
 PEERS = ("bare", "textbook", "litserve", "mlserver")
-KILTER = (sys.executable, "-c", "from service.cli import main; main()")
+KILTER = (sys.executable, "-c", "from kilter.service.cli import main; main()")
 Records = list[dict[str, float]]
 
 

@@ -10,13 +10,13 @@ import numpy as np
 from benchmarks.servers import NAME
 from benchmarks.servers.verdict import NUMBERS, PROGRAM
 from benchmarks.speed import made_up
-from service.detector import ArtifactError, Detector, artifact, load
-from service.detector.networks.names import ScoreName
-from service.detector.schema import NumericColumn
-from service.detector.store import resolve
-from training.config import TrainConfig
-from training.data import Source
-from training.pipeline import train
+from kilter.service.detector import ArtifactError, Detector, artifact, load
+from kilter.service.detector.networks.names import ScoreName
+from kilter.service.detector.schema import NumericColumn
+from kilter.service.detector.store import resolve
+from kilter.training.config import TrainConfig
+from kilter.training.data import Source
+from kilter.training.pipeline import train
 
 FIELDS = 30
 ROWS = 4000

@@ -13,17 +13,17 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmarks.servers import NAME
-from service.app import create_app
-from service.commands.serve import SWITCH_SECONDS, listen
-from service.detector import load
-from service.detector.runtime import Matrix, Program
-from service.models.registry import Registry
-from service.monitoring.ledger import DELAY, Ledger
-from service.monitoring.logs import config
-from service.monitoring.metrics import Metrics
-from service.protection.auth import guard_of
-from service.settings import read_settings
-from service.web.server import Server, configured
+from kilter.service.app import create_app
+from kilter.service.commands.serve import SWITCH_SECONDS, listen
+from kilter.service.detector import load
+from kilter.service.detector.runtime import Matrix, Program
+from kilter.service.models.registry import Registry
+from kilter.service.monitoring.ledger import DELAY, Ledger
+from kilter.service.monitoring.logs import config
+from kilter.service.monitoring.metrics import Metrics
+from kilter.service.protection.auth import guard_of
+from kilter.service.settings import read_settings
+from kilter.service.web.server import Server, configured
 
 
 class Slowed:

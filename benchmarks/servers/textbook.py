@@ -12,9 +12,9 @@ from fastapi import FastAPI
 from pydantic import BaseModel, create_model
 
 from benchmarks.servers.verdict import Judge
-from service.detector import artifact
-from service.detector.networks import build
-from service.detector.store import resolve
+from kilter.service.detector import artifact
+from kilter.service.detector.networks import build
+from kilter.service.detector.store import resolve
 
 
 class Result(BaseModel):

@@ -10,9 +10,9 @@ import onnxruntime as ort
 PROGRAM = "program.onnx"
 NUMBERS = "numbers.npz"
 LIMIT = 1e3
-"""Standardised numbers are held within ± this, as in `service.detector.encode`."""
+"""Standardised numbers are held within ± this, as in `kilter.service.detector.encode`."""
 DECIMALS = 6
-"""Decimal places of a score, as in `service.detector.scorer`."""
+"""Decimal places of a score, as in `kilter.service.detector.scorer`."""
 
 Floats = npt.NDArray[np.float64]
 

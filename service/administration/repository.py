@@ -9,11 +9,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from service.administration.requests import content, told
-from service.bodies.body import JSON
-from service.models.loading import Loader
-from service.protection.auth import administrator
-from service.web.problems import LOAD_FAILED, REFUSED
+from kilter.service.administration.requests import content, told
+from kilter.service.bodies.body import JSON
+from kilter.service.models.loading import Loader
+from kilter.service.protection.auth import administrator
+from kilter.service.web.problems import LOAD_FAILED, REFUSED
 
 INDEX = "/v2/repository/index"
 LOAD = "/v2/repository/models/{name}/load"

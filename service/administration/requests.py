@@ -7,10 +7,10 @@ from typing import Annotated, TypeVar
 import msgspec
 from starlette.requests import ClientDisconnect, Request
 
-from service.bodies.body import JSON
-from service.detector import KilterError
-from service.models.registry import NotThereError, RefusedError
-from service.web.problems import (
+from kilter.service.bodies.body import JSON
+from kilter.service.detector import KilterError
+from kilter.service.models.registry import NotThereError, RefusedError
+from kilter.service.web.problems import (
     BAD_BODY,
     BAD_PARAMETER,
     REFUSED,

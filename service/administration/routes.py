@@ -11,15 +11,15 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from service.administration.requests import Candidate, TargetRate, WhichVersion, content, told
-from service.bodies.body import JSON
-from service.models import evidence
-from service.models.loading import Loader
-from service.models.registry import Serving
-from service.monitoring.notes import notes_of
-from service.protection.auth import administrator
-from service.web import info
-from service.web.problems import LOAD_FAILED, REFUSED, UNSUPPORTED_RATE
+from kilter.service.administration.requests import Candidate, TargetRate, WhichVersion, content, told
+from kilter.service.bodies.body import JSON
+from kilter.service.models import evidence
+from kilter.service.models.loading import Loader
+from kilter.service.models.registry import Serving
+from kilter.service.monitoring.notes import notes_of
+from kilter.service.protection.auth import administrator
+from kilter.service.web import info
+from kilter.service.web.problems import LOAD_FAILED, REFUSED, UNSUPPORTED_RATE
 
 MODEL = "/v1/models/{name}"
 LOAD, UNLOAD, THRESHOLD, SHADOW = (f"{MODEL}/{what}" for what in ("load", "unload", "threshold", "shadow"))

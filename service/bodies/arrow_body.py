@@ -6,13 +6,13 @@ from io import BytesIO
 import polars as pl
 from polars.exceptions import PanicException, PolarsError
 
-from service.bodies.arrow_messages import Claims, TooManyRowsError
-from service.bodies.body import too_many
-from service.bodies.json_body import CHUNK
-from service.detector import RecordsError, Schema
-from service.detector.inputs import Table
-from service.files.cells import to_table
-from service.web.problems import BAD_BODY, BAD_RECORDS, RequestError
+from kilter.service.bodies.arrow_messages import Claims, TooManyRowsError
+from kilter.service.bodies.body import too_many
+from kilter.service.bodies.json_body import CHUNK
+from kilter.service.detector import RecordsError, Schema
+from kilter.service.detector.inputs import Table
+from kilter.service.files.cells import to_table
+from kilter.service.web.problems import BAD_BODY, BAD_RECORDS, RequestError
 
 
 class ArrowBody:

@@ -6,9 +6,9 @@ from typing import Any
 import msgspec
 from starlette.types import Scope
 
-from service.detector import Problem, Schema
-from service.detector.schema import ImageColumn
-from service.web.problems import BAD_BODY, BAD_RECORDS, TOO_LARGE, WRONG_TYPE, RequestError
+from kilter.service.detector import Problem, Schema
+from kilter.service.detector.schema import ImageColumn
+from kilter.service.web.problems import BAD_BODY, BAD_RECORDS, TOO_LARGE, WRONG_TYPE, RequestError
 
 JSON = "application/json"
 CSV = "text/csv"

@@ -4,17 +4,17 @@ from collections.abc import Iterator, Sequence
 from io import BytesIO
 from typing import cast
 
-from service.bodies.body import too_many
-from service.detector import KilterError, Problem, RecordsError, Schema, Verdicts
-from service.detector.inputs import Table
-from service.files.cells import to_table
-from service.files.dialect import Dialect
-from service.files.scoring import ascii_json, decimal_sign
-from service.files.source import Source
-from service.files.tables import Batch
-from service.files.text import TextTable
-from service.files.writers import COLUMNS, Judged, RecordWriter
-from service.web.problems import BAD_BODY, BAD_RECORDS, RequestError
+from kilter.service.bodies.body import too_many
+from kilter.service.detector import KilterError, Problem, RecordsError, Schema, Verdicts
+from kilter.service.detector.inputs import Table
+from kilter.service.files.cells import to_table
+from kilter.service.files.dialect import Dialect
+from kilter.service.files.scoring import ascii_json, decimal_sign
+from kilter.service.files.source import Source
+from kilter.service.files.tables import Batch
+from kilter.service.files.text import TextTable
+from kilter.service.files.writers import COLUMNS, Judged, RecordWriter
+from kilter.service.web.problems import BAD_BODY, BAD_RECORDS, RequestError
 
 
 class CsvBody:

@@ -5,11 +5,11 @@ import json
 from collections.abc import Sequence
 from io import StringIO
 
-from service.bodies import picture_document
-from service.bodies.body import ARROW_FILE, ARROW_STREAM, CSV, JSON, NDJSON
-from service.detector import Detector, Schema
-from service.detector.inputs import FLOAT32_MAX
-from service.detector.schema import (
+from kilter.service.bodies import picture_document
+from kilter.service.bodies.body import ARROW_FILE, ARROW_STREAM, CSV, JSON, NDJSON
+from kilter.service.detector import Detector, Schema
+from kilter.service.detector.inputs import FLOAT32_MAX
+from kilter.service.detector.schema import (
     BooleanColumn,
     CategoricalColumn,
     Column,
@@ -17,10 +17,10 @@ from service.detector.schema import (
     NumericColumn,
     TimestampColumn,
 )
-from service.judging.deadline import LONGEST
-from service.models.registry import Registry
-from service.web import info
-from service.web.openapi_parts import COMPONENT, Json
+from kilter.service.judging.deadline import LONGEST
+from kilter.service.models.registry import Registry
+from kilter.service.web import info
+from kilter.service.web.openapi_parts import COMPONENT, Json
 
 TIMEOUT: Json = {
     "name": "Request-Timeout",
@@ -145,7 +145,7 @@ def _csv_example(detector: Detector) -> str:
 
 
 def record_schema(schema: Schema) -> Json:
-    """What a record in JSON must be, as JSON Schema: exactly what `service.detector.inputs` takes."""
+    """What a record in JSON must be, as JSON Schema: exactly what `detector.inputs` takes."""
     properties = {column.name: _cell(column) for column in schema.fields}
     ignored: Json = {column.name: {"description": f"not looked at: {column.reason}"} for column in schema.left_out}
     return {

@@ -7,13 +7,13 @@ from collections.abc import Awaitable
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope
 
-from service.bodies import encodings
-from service.bodies.body import AT_HAND, header, headers
-from service.judging.admission import Hold
-from service.judging.engine import Engine
-from service.monitoring.notes import notes_of
-from service.web.begun import rest
-from service.web.problems import SLOW_BODY, TOO_LARGE, RequestError
+from kilter.service.bodies import encodings
+from kilter.service.bodies.body import AT_HAND, header, headers
+from kilter.service.judging.admission import Hold
+from kilter.service.judging.engine import Engine
+from kilter.service.monitoring.notes import notes_of
+from kilter.service.web.begun import rest
+from kilter.service.web.problems import SLOW_BODY, TOO_LARGE, RequestError
 
 INLINE_BYTES = 4 * 1024
 """Compressed bodies up to this size are decompressed at once, longer ones in a thread."""

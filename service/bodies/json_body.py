@@ -3,12 +3,12 @@
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from service.bodies import body
-from service.bodies.rows import COLUMNS, RowReader
-from service.detector import Problem, Schema
-from service.detector.inputs import ReadPicture, Table, from_columns, from_records
-from service.detector.picture_cells import read_cell
-from service.web.problems import BAD_RECORDS, RequestError
+from kilter.service.bodies import body
+from kilter.service.bodies.rows import COLUMNS, RowReader
+from kilter.service.detector import Problem, Schema
+from kilter.service.detector.inputs import ReadPicture, Table, from_columns, from_records
+from kilter.service.detector.picture_cells import read_cell
+from kilter.service.web.problems import BAD_RECORDS, RequestError
 
 CHUNK = 1024
 """Records that are typed and judged together."""

@@ -6,8 +6,8 @@ from python_multipart import MultipartParser
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import parse_options_header
 
-from service.bodies.body import too_many
-from service.web.problems import BAD_BODY, RequestError
+from kilter.service.bodies.body import too_many
+from kilter.service.web.problems import BAD_BODY, RequestError
 
 LONGEST_NAME = 255
 

@@ -1,8 +1,8 @@
 """What the OpenAPI document says of pictures: the forms in which they are sent, and what is answered."""
 
-from service.bodies.body import MULTIPART, NPY, PICTURES, PNG
-from service.detector.decoding import accepted
-from service.web.openapi_parts import Json
+from kilter.service.bodies.body import MULTIPART, NPY, PICTURES, PNG
+from kilter.service.detector.decoding import accepted
+from kilter.service.web.openapi_parts import Json
 
 EXAMPLE = "iVBORw0KGgoAAAANSUhEUgAAABAAAAAQCAAAAAA6mKC9AAAAEUlEQVR42mNk4EAFTBwjWgAASdQIGDOfFtMAAAAASUVORK5CYII="
 """A small picture in base64: from black to white across its corners."""

@@ -1,6 +1,6 @@
 """The fast way from a JSON body to typed columns: each model has a decoder made for its schema.
 
-It is strict, and what it takes is what `service.bodies.body` and `service.detector.inputs` would take, with the same
+It is strict, and what it takes is what `bodies.body` and `detector.inputs` would take, with the same
 result; whatever it refuses is left to them, to be read anyway (some things are merely rare) or to be explained.
 """
 
@@ -12,10 +12,10 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from service.detector import Schema
-from service.detector.grid import Grid, Layout
-from service.detector.inputs import FLOAT32_MAX, Table, timestamp_reader
-from service.detector.schema import (
+from kilter.service.detector import Schema
+from kilter.service.detector.grid import Grid, Layout
+from kilter.service.detector.inputs import FLOAT32_MAX, Table, timestamp_reader
+from kilter.service.detector.schema import (
     BooleanColumn,
     CategoricalColumn,
     Column,

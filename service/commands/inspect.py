@@ -8,10 +8,10 @@ from typing import Any
 import click
 import msgspec
 
-from service.detector import artifact, store
-from service.detector.artifact import Manifest
-from service.detector.promise import CalibrationInfo, in_words
-from service.detector.schema import (
+from kilter.service.detector import artifact, store
+from kilter.service.detector.artifact import Manifest
+from kilter.service.detector.promise import CalibrationInfo, in_words
+from kilter.service.detector.schema import (
     BooleanColumn,
     CategoricalColumn,
     Column,

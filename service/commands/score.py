@@ -83,13 +83,13 @@ def score(
 
     Exit status: 0 done, 1 done with records in error, 2 not done.
     """
-    from service.detector import KilterError, load
-    from service.files.scoring import score_file
+    from kilter.service.detector import KilterError, load
+    from kilter.service.files.scoring import score_file
 
     detector = load(model, device)
     wanted, limit = reasons
     if detector.schema.image is not None:
-        from service.files.picture_scoring import score_pictures
+        from kilter.service.files.picture_scoring import score_pictures
 
         summary = score_pictures(
             detector, file, out, reasons=wanted, limit=limit, force=force, fdr=fdr, tails=tail, heatmaps=heatmaps

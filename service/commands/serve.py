@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from service.detector import KilterError
+from kilter.service.detector import KilterError
 
 if TYPE_CHECKING:
-    from service.protection.auth import Guard
+    from kilter.service.protection.auth import Guard
 
 log = logging.getLogger(__name__)
 GARBAGE = 20_000
@@ -41,17 +41,17 @@ def serve(**options: str | int | Path | None) -> None:
     """
     from prometheus_client import disable_created_metrics
 
-    from service.app import create_app
-    from service.models.loading import Loader
-    from service.models.registry import Registry
-    from service.monitoring.ledger import DELAY, Ledger
-    from service.monitoring.logs import config
-    from service.monitoring.metrics import Metrics
-    from service.monitoring.telemetry import from_environment
-    from service.protection.auth import guard_of
-    from service.protection.tls import check
-    from service.settings import read_settings
-    from service.web.server import Server, configured
+    from kilter.service.app import create_app
+    from kilter.service.models.loading import Loader
+    from kilter.service.models.registry import Registry
+    from kilter.service.monitoring.ledger import DELAY, Ledger
+    from kilter.service.monitoring.logs import config
+    from kilter.service.monitoring.metrics import Metrics
+    from kilter.service.monitoring.telemetry import from_environment
+    from kilter.service.protection.auth import guard_of
+    from kilter.service.protection.tls import check
+    from kilter.service.settings import read_settings
+    from kilter.service.web.server import Server, configured
 
     settings = read_settings(**{name: value for name, value in options.items() if value is not None})
     logging.config.dictConfig(config(settings.log_level))

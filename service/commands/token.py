@@ -19,7 +19,7 @@ def token(name: str, scopes: tuple[str, ...]) -> None:
     kilter token shop --scope score >> tokens; then kilter serve with KILTER_TOKENS_FILE=tokens. The file holds only the
     token's SHA-256. A server that runs takes up the change within seconds.
     """
-    from service.protection.tokens import Scope, generate, line
+    from kilter.service.protection.tokens import Scope, generate, line
 
     secret = generate()
     click.echo(line(name, [Scope(scope) for scope in scopes], secret))

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from service.detector import ArtifactError, artifact, store
+from kilter.service.detector import ArtifactError, artifact, store
 
 MODEL = click.argument("model", type=click.Path(path_type=Path))
 

@@ -4,12 +4,12 @@
 torch only where a torch network is really built.
 """
 
-from service.detector.calibration import Calibration
-from service.detector.detector import Detector, Verdicts, load
-from service.detector.errors import ArtifactError, KilterError, PictureError, Problem, RecordsError
-from service.detector.reasons import Reason
-from service.detector.regions import Box, Region
-from service.detector.schema import Schema
+from kilter.service.detector.calibration import Calibration
+from kilter.service.detector.detector import Detector, Verdicts, load
+from kilter.service.detector.errors import ArtifactError, KilterError, PictureError, Problem, RecordsError
+from kilter.service.detector.reasons import Reason
+from kilter.service.detector.regions import Box, Region
+from kilter.service.detector.schema import Schema
 
 __all__ = [
     "ArtifactError",

@@ -19,11 +19,11 @@ import numpy.typing as npt
 import safetensors.numpy
 from safetensors import SafetensorError
 
-from service.detector.errors import ArtifactError
-from service.detector.networks import EXPORTED, KINDS
-from service.detector.promise import CalibrationInfo
-from service.detector.schema import Schema
-from service.detector.store import SUMS
+from kilter.service.detector.errors import ArtifactError
+from kilter.service.detector.networks import EXPORTED, KINDS
+from kilter.service.detector.promise import CalibrationInfo
+from kilter.service.detector.schema import Schema
+from kilter.service.detector.store import SUMS
 
 FORMAT = 1
 MANIFEST = "manifest.json"

@@ -5,8 +5,8 @@ judged again.
 import numpy as np
 import numpy.typing as npt
 
-from service.detector.runtime import Matrix, Program
-from service.detector.schema import Schema
+from kilter.service.detector.runtime import Matrix, Program
+from kilter.service.detector.schema import Schema
 
 Floats = npt.NDArray[np.float64]
 CANDIDATES = 32

@@ -10,8 +10,8 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from service.detector.errors import KilterError
-from service.detector.tail import Tail
+from kilter.service.detector.errors import KilterError
+from kilter.service.detector.tail import Tail
 
 LARGE = 2.0**52
 """From here on every float is a whole number."""
@@ -129,7 +129,7 @@ class Calibration:
         return Judged(p_value, anomaly, self.tail.probabilities(np.array([score])) if beyond else np.array([np.nan]))
 
     def tail_probabilities(self, scores: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-        """The estimates of `service.detector.tail` beyond its start; NaN up to there, and where there is no tail."""
+        """The estimates of `detector.tail` beyond its start; NaN up to there, and where there is no tail."""
         if self.tail is None:
             return np.full(len(scores), np.nan)
         return self.tail.probabilities(rounded(scores, self.digits))

@@ -11,8 +11,8 @@ import struct
 from collections.abc import Callable
 from typing import NamedTuple
 
-from service.detector.errors import PictureError
-from service.detector.exif import ORDERS, ORIENTATION, PREFIX, directory, orientation
+from kilter.service.detector.errors import PictureError
+from kilter.service.detector.exif import ORDERS, ORIENTATION, PREFIX, directory, orientation
 
 CUT_SHORT = "the picture is cut short"
 SEVERAL = "the picture has several frames or pages: send one of them"

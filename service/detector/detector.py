@@ -9,20 +9,20 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from service.detector import artifact, inputs
-from service.detector.calibration import Calibration
-from service.detector.errors import ArtifactError, KilterError, Problem
-from service.detector.groups import Groups, judge
-from service.detector.networks import EXPORTED
-from service.detector.rates import at_rate
-from service.detector.reasons import Reason
-from service.detector.reference import Reference, reference_of
-from service.detector.regions import Region, grid_of, regions
-from service.detector.runtime import OnnxProgram, Program, TorchProgram, pick_device, rows_per_call
-from service.detector.schema import Schema
-from service.detector.scorer import Scorer, Scores
-from service.detector.store import resolve
-from service.detector.thresholds import thresholds_of
+from kilter.service.detector import artifact, inputs
+from kilter.service.detector.calibration import Calibration
+from kilter.service.detector.errors import ArtifactError, KilterError, Problem
+from kilter.service.detector.groups import Groups, judge
+from kilter.service.detector.networks import EXPORTED
+from kilter.service.detector.rates import at_rate
+from kilter.service.detector.reasons import Reason
+from kilter.service.detector.reference import Reference, reference_of
+from kilter.service.detector.regions import Region, grid_of, regions
+from kilter.service.detector.runtime import OnnxProgram, Program, TorchProgram, pick_device, rows_per_call
+from kilter.service.detector.schema import Schema
+from kilter.service.detector.scorer import Scorer, Scores
+from kilter.service.detector.store import resolve
+from kilter.service.detector.thresholds import thresholds_of
 
 Floats = npt.NDArray[np.float64]
 
@@ -33,7 +33,7 @@ class Verdicts(NamedTuple):
     score: Floats
     """Higher is stranger; in the unit of the manifest."""
     p_value: Floats
-    """Conformal p-value; see `service.detector.calibration`."""
+    """Conformal p-value; see `detector.calibration`."""
     anomaly: npt.NDArray[np.bool_]
     reasons: Sequence[Sequence[Reason | Region]] | None
     """Per record what makes it strange, strongest first; None if none were asked for. Of a picture, regions, in pixels
@@ -45,7 +45,7 @@ class Verdicts(NamedTuple):
     """The threshold that each record was held against; None where all have the same."""
     tail_probability: Floats | None = None
     """An estimate of how many normal records score higher, NaN up to where the tail of the calibration scores begins
-    and never a p-value; None for a model without one. See `service.detector.tail`."""
+    and never a p-value; None for a model without one. See `detector.tail`."""
     evidence: Floats | None = None
     """Of pictures, where reasons were asked for: what speaks against each place, (n, rows * columns) of `grid`."""
 

@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from service.detector.grid import Grid
-from service.detector.inputs import Table
-from service.detector.schema import (
+from kilter.service.detector.grid import Grid
+from kilter.service.detector.inputs import Table
+from kilter.service.detector.schema import (
     BooleanColumn,
     CalendarField,
     CategoricalColumn,

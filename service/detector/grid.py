@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from service.detector.schema import BooleanColumn, NumericColumn, Schema
+from kilter.service.detector.schema import BooleanColumn, NumericColumn, Schema
 
 
 class Layout:

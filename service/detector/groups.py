@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from service.detector.calibration import Calibration
-from service.detector.inputs import Table
-from service.detector.schema import BooleanColumn, CategoricalColumn, Column, NumericColumn
+from kilter.service.detector.calibration import Calibration
+from kilter.service.detector.inputs import Table
+from kilter.service.detector.schema import BooleanColumn, CategoricalColumn, Column, NumericColumn
 
 Floats = npt.NDArray[np.float64]
 
@@ -22,7 +22,7 @@ class Judgement(NamedTuple):
     threshold: Floats | None
     """The threshold that each record was held against; None where all have the same."""
     tail_probability: Floats | None
-    """See `service.detector.tail`; None where no calibration has a tail."""
+    """See `detector.tail`; None where no calibration has a tail."""
 
 
 @dataclass(frozen=True)

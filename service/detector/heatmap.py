@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from service.detector.decoding import library
-from service.detector.pictures import strips
-from service.detector.regions import Grid
+from kilter.service.detector.decoding import library
+from kilter.service.detector.pictures import strips
+from kilter.service.detector.regions import Grid
 
 if TYPE_CHECKING:
     from PIL import Image

@@ -2,7 +2,7 @@
 
 Typed columns are NumPy arrays of n values: float64 with NaN for numeric, float64 of 0, 1 and NaN for boolean, objects
 (str or None) for categorical, datetime64[us] with NaT for timestamp, uint8 (n, height, width, channels) for an image.
-Files are read by `service.files` into the same.
+Files are read by `files` into the same.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -12,11 +12,11 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from service.detector.errors import KilterError, PictureError, Problem, RecordsError
-from service.detector.grid import Grid, stack
-from service.detector.picture_cells import read_cell
-from service.detector.pictures import Pixels, from_array
-from service.detector.schema import (
+from kilter.service.detector.errors import KilterError, PictureError, Problem, RecordsError
+from kilter.service.detector.grid import Grid, stack
+from kilter.service.detector.picture_cells import read_cell
+from kilter.service.detector.pictures import Pixels, from_array
+from kilter.service.detector.schema import (
     BooleanColumn,
     CategoricalColumn,
     Column,
@@ -120,7 +120,7 @@ def _wrong_fields(row: int, record: Mapping[str, Any], known: set[str], ignored:
 def from_matrix(schema: Schema, matrix: npt.ArrayLike) -> Table:
     """Read an (n, columns) matrix of numbers, its columns in the schema's order; NaN is a missing value.
 
-    Pictures are what `service.detector.pictures.from_array` takes. Raises KilterError if the shape does not fit, or
+    Pictures are what `detector.pictures.from_array` takes. Raises KilterError if the shape does not fit, or
     the schema has columns that are not numbers or flags.
     """
     x = np.asarray(matrix)

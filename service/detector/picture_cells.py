@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from service.detector import decoding, pictures
-from service.detector.decoding import PIXELS, accepted
-from service.detector.errors import PictureError
-from service.detector.pictures import Pixels
-from service.detector.schema import ImageColumn
+from kilter.service.detector import decoding, pictures
+from kilter.service.detector.decoding import PIXELS, accepted
+from kilter.service.detector.errors import PictureError
+from kilter.service.detector.pictures import Pixels
+from kilter.service.detector.schema import ImageColumn
 
 if TYPE_CHECKING:
     from PIL import Image

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from service.detector.decoding import PIXELS, accepted, decode, library, refusing
-from service.detector.errors import PictureError
-from service.detector.schema import ImageColumn
+from kilter.service.detector.decoding import PIXELS, accepted, decode, library, refusing
+from kilter.service.detector.errors import PictureError
+from kilter.service.detector.schema import ImageColumn
 
 if TYPE_CHECKING:
     from PIL import Image

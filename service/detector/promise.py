@@ -4,7 +4,7 @@ from typing import Literal
 
 import msgspec
 
-from service.detector.tail import Tail
+from kilter.service.detector.tail import Tail
 
 Way = Literal["default", "rate", "alerts-per-day", "f-beta", "cost", "recall-at-precision"]
 

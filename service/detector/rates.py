@@ -5,11 +5,11 @@ from typing import NamedTuple, TypeVar
 
 import msgspec
 
-from service.detector.beta import quantile
-from service.detector.calibration import Calibration, needed
-from service.detector.errors import KilterError
-from service.detector.groups import Groups
-from service.detector.promise import CalibrationInfo, Chosen, GroupInfo, GroupsInfo
+from kilter.service.detector.beta import quantile
+from kilter.service.detector.calibration import Calibration, needed
+from kilter.service.detector.errors import KilterError
+from kilter.service.detector.groups import Groups
+from kilter.service.detector.promise import CalibrationInfo, Chosen, GroupInfo, GroupsInfo
 
 HIGHEST = 0.5
 UPPER = 0.999

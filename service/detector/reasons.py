@@ -6,9 +6,9 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from service.detector.encode import restore
-from service.detector.inputs import Table
-from service.detector.schema import (
+from kilter.service.detector.encode import restore
+from kilter.service.detector.inputs import Table
+from kilter.service.detector.schema import (
     BooleanColumn,
     CategoricalColumn,
     Column,
@@ -44,7 +44,7 @@ def explain(
     """Up to `limit` reasons for each of n records.
 
     `terms`, (n, columns), is how much each column speaks against a record, and `expected`, (n, features), what was
-    expected of each feature (`service.detector.attribution`). Only columns that speak against a record count.
+    expected of each feature (`detector.attribution`). Only columns that speak against a record count.
     """
     against = np.maximum(terms, 0.0)
     total = against.sum(axis=1)

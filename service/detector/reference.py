@@ -6,9 +6,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from service.detector.errors import ArtifactError
-from service.detector.schema import Feature, Schema
-from service.detector.watched import watched_names
+from kilter.service.detector.errors import ArtifactError
+from kilter.service.detector.schema import Feature, Schema
+from kilter.service.detector.watched import watched_names
 
 EDGES = "reference.edges"
 SHARES = "reference.shares"
@@ -42,7 +42,7 @@ def histogram(x: npt.NDArray[np.float32], edges: npt.NDArray[np.float32]) -> npt
 def first_features(schema: Schema) -> dict[int, Feature]:
     """What is watched of a record: position and first feature of each column, in the order of the columns.
 
-    Of a picture it is what `service.detector.watched` makes of it, which stands in place of its pixels.
+    Of a picture it is what `detector.watched` makes of it, which stands in place of its pixels.
     """
     if schema.image is not None:
         return {position: Feature(0, "gaussian") for position in range(len(watched_names(schema.image)))}

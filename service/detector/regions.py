@@ -7,7 +7,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from service.detector.errors import ArtifactError
+from kilter.service.detector.errors import ArtifactError
 
 Floats = npt.NDArray[np.float64]
 LEVEL = 1.0

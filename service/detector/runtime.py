@@ -22,9 +22,9 @@ import numpy as np
 import numpy.typing as npt
 import onnxruntime as ort
 
-from service.detector.errors import ArtifactError, KilterError
-from service.detector.networks import build
-from service.detector.schema import Schema
+from kilter.service.detector.errors import ArtifactError, KilterError
+from kilter.service.detector.networks import build
+from kilter.service.detector.schema import Schema
 
 SCORE = ("score",)
 DETAIL = ("reconstruction", "kl", "terms", "expected")

@@ -6,15 +6,15 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from service.detector import inputs
-from service.detector.attribution import attribute
-from service.detector.calibration import rounded
-from service.detector.encode import Encoder
-from service.detector.errors import KilterError, RecordsError
-from service.detector.reasons import Reason, explain
-from service.detector.runtime import OUTPUTS, Program
-from service.detector.schema import ImageColumn, Schema
-from service.detector.watched import watched
+from kilter.service.detector import inputs
+from kilter.service.detector.attribution import attribute
+from kilter.service.detector.calibration import rounded
+from kilter.service.detector.encode import Encoder
+from kilter.service.detector.errors import KilterError, RecordsError
+from kilter.service.detector.reasons import Reason, explain
+from kilter.service.detector.runtime import OUTPUTS, Program
+from kilter.service.detector.schema import ImageColumn, Schema
+from kilter.service.detector.watched import watched
 
 Floats = npt.NDArray[np.float64]
 
@@ -34,7 +34,7 @@ class Scores(NamedTuple):
     table: inputs.Table
     features: npt.NDArray[np.float32]
     """The encoded records, (n, features), NaN where a value is missing; of pictures, (n, 3), what is watched of them
-    (`service.detector.watched`)."""
+    (`detector.watched`)."""
     evidence: Floats | None = None
     """Of pictures, where reasons were asked for: what speaks against each place, (n, rows * columns) of the network's
     grid, of which 1 is beyond nearly all that is normal."""
@@ -102,7 +102,7 @@ class Scorer:
         return np.concatenate([*parts])
 
     def outputs(self, data: Any, names: Sequence[str]) -> list[Floats]:
-        """Outputs of the program (`service.detector.runtime`) by name. Raises RecordsError."""
+        """Outputs of the program (`detector.runtime`) by name. Raises RecordsError."""
         table = self.table(data)
         if table.problems:
             raise RecordsError(table.problems)

@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from service.detector.errors import ArtifactError, KilterError
+from kilter.service.detector.errors import ArtifactError, KilterError
 
 NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 PINNED = "PINNED"

@@ -5,12 +5,12 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from service.detector.artifact import CALIBRATION_SCORES, GROUP_SCORES, MANIFEST, Artifact
-from service.detector.calibration import Calibration
-from service.detector.errors import ArtifactError
-from service.detector.groups import Groups, cell_of
-from service.detector.promise import CalibrationInfo, GroupInfo
-from service.detector.schema import TimestampColumn
+from kilter.service.detector.artifact import CALIBRATION_SCORES, GROUP_SCORES, MANIFEST, Artifact
+from kilter.service.detector.calibration import Calibration
+from kilter.service.detector.errors import ArtifactError
+from kilter.service.detector.groups import Groups, cell_of
+from kilter.service.detector.promise import CalibrationInfo, GroupInfo
+from kilter.service.detector.schema import TimestampColumn
 
 
 class Thresholds(NamedTuple):

@@ -3,7 +3,7 @@
 import numpy as np
 import numpy.typing as npt
 
-from service.detector.schema import ImageColumn
+from kilter.service.detector.schema import ImageColumn
 
 FIGURES = ("brightness", "contrast", "sharpness")
 

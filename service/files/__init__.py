@@ -7,10 +7,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from service.files.cells import to_table
-    from service.files.frames import Frame, read_frame
-    from service.files.reading import open_table
-    from service.files.tables import Batch, Table
+    from kilter.service.files.cells import to_table
+    from kilter.service.files.frames import Frame, read_frame
+    from kilter.service.files.reading import open_table
+    from kilter.service.files.tables import Batch, Table
 
 _HOMES = {
     "Batch": "tables",

@@ -14,9 +14,9 @@ import numpy.typing as npt
 import polars as pl
 from polars.exceptions import PolarsError
 
-from service.detector import inputs
-from service.detector.errors import Problem, RecordsError
-from service.detector.schema import (
+from kilter.service.detector import inputs
+from kilter.service.detector.errors import Problem, RecordsError
+from kilter.service.detector.schema import (
     BooleanColumn,
     CategoricalColumn,
     Column,

@@ -5,8 +5,8 @@ import csv
 from collections import Counter
 from typing import Literal, NamedTuple
 
-from service.detector.errors import KilterError
-from service.files.source import Readable
+from kilter.service.detector.errors import KilterError
+from kilter.service.files.source import Readable
 
 DELIMITERS = ",;\t|"
 SAMPLE = 200

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from service.detector import KilterError
+from kilter.service.detector import KilterError
 
 ROUNDING = 1e-12
 

@@ -7,11 +7,11 @@ from typing import BinaryIO, NamedTuple
 import polars as pl
 from polars.exceptions import PolarsError
 
-from service.detector.errors import KilterError
-from service.detector.schema import Schema
-from service.files.cells import Decimal
-from service.files.reading import open_table
-from service.files.tables import Table
+from kilter.service.detector.errors import KilterError
+from kilter.service.detector.schema import Schema
+from kilter.service.files.cells import Decimal
+from kilter.service.files.reading import open_table
+from kilter.service.files.tables import Table
 
 SHOWN = 5
 """Faults of a file that are listed in full."""

@@ -11,8 +11,8 @@ from typing import BinaryIO, NamedTuple
 
 from polars.exceptions import PolarsError
 
-from service.detector.errors import KilterError
-from service.files.source import ENDINGS, STDIN, Kind
+from kilter.service.detector.errors import KilterError
+from kilter.service.files.source import ENDINGS, STDIN, Kind
 
 STDOUT = STDIN
 """`-` means standard output where something is written."""

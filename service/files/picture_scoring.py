@@ -7,19 +7,19 @@ from typing import BinaryIO, NamedTuple
 
 import polars as pl
 
-from service.detector import Detector, KilterError, Problem
-from service.detector.heatmap import heatmap
-from service.detector.inputs import Table, from_records
-from service.detector.picture_cells import size_of, upright
-from service.detector.regions import Grid, regions
-from service.detector.schema import ImageColumn
-from service.files.discovery import Discoveries, Tally, check_rate
-from service.files.output import STDOUT, check_output, output_kind, writing
-from service.files.pictures import PictureBatch, Pictures
-from service.files.scoring import Summary, Wanted, ascii_json, tail_column
-from service.files.tables import Batch
-from service.files.typed_rows import TypedRows
-from service.files.writers import FrameWriter, Judged, packed
+from kilter.service.detector import Detector, KilterError, Problem
+from kilter.service.detector.heatmap import heatmap
+from kilter.service.detector.inputs import Table, from_records
+from kilter.service.detector.picture_cells import size_of, upright
+from kilter.service.detector.regions import Grid, regions
+from kilter.service.detector.schema import ImageColumn
+from kilter.service.files.discovery import Discoveries, Tally, check_rate
+from kilter.service.files.output import STDOUT, check_output, output_kind, writing
+from kilter.service.files.pictures import PictureBatch, Pictures
+from kilter.service.files.scoring import Summary, Wanted, ascii_json, tail_column
+from kilter.service.files.tables import Batch
+from kilter.service.files.typed_rows import TypedRows
+from kilter.service.files.writers import FrameWriter, Judged, packed
 
 NAME = "picture"
 """The column that tells which picture a row is about."""

@@ -7,11 +7,11 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from service.detector.containers import is_known
-from service.detector.decoding import BYTES
-from service.detector.errors import KilterError
-from service.files.folder import ACCEPTED, find_pictures
-from service.files.stacks import read_stack, stack_kind
+from kilter.service.detector.containers import is_known
+from kilter.service.detector.decoding import BYTES
+from kilter.service.detector.errors import KilterError
+from kilter.service.files.folder import ACCEPTED, find_pictures
+from kilter.service.files.stacks import read_stack, stack_kind
 
 BATCH = 64
 BATCH_BYTES = 64 * 1024 * 1024

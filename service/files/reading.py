@@ -3,10 +3,10 @@
 from pathlib import Path
 from typing import BinaryIO
 
-from service.files.source import Source
-from service.files.tables import Table
-from service.files.text import TextTable
-from service.files.typed import TypedTable
+from kilter.service.files.source import Source
+from kilter.service.files.tables import Table
+from kilter.service.files.text import TextTable
+from kilter.service.files.typed import TypedTable
 
 
 def open_table(path: str | Path, stdin: BinaryIO | None = None) -> Table:

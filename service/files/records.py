@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from service.files.dialect import decode_lines
+from kilter.service.files.dialect import decode_lines
 
 LONGEST = 1 << 22
 """Bytes that a record may have before a quote in it counts as never closed."""

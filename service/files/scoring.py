@@ -11,18 +11,18 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from service.detector import Detector, KilterError, Problem, Reason, Region
-from service.detector.inputs import Table as Typed
-from service.detector.schema import Schema
-from service.files.cells import NO_PICTURES, to_table
-from service.files.dialect import Dialect
-from service.files.discovery import Discoveries, Tally, check_rate
-from service.files.output import STDOUT, check_output, output_kind, writing
-from service.files.reading import open_table
-from service.files.source import STDIN
-from service.files.tables import Table
-from service.files.typed_rows import TypedRows
-from service.files.writers import COLUMNS, TAIL, FrameWriter, Judged, RecordWriter, Writer, packed
+from kilter.service.detector import Detector, KilterError, Problem, Reason, Region
+from kilter.service.detector.inputs import Table as Typed
+from kilter.service.detector.schema import Schema
+from kilter.service.files.cells import NO_PICTURES, to_table
+from kilter.service.files.dialect import Dialect
+from kilter.service.files.discovery import Discoveries, Tally, check_rate
+from kilter.service.files.output import STDOUT, check_output, output_kind, writing
+from kilter.service.files.reading import open_table
+from kilter.service.files.source import STDIN
+from kilter.service.files.tables import Table
+from kilter.service.files.typed_rows import TypedRows
+from kilter.service.files.writers import COLUMNS, TAIL, FrameWriter, Judged, RecordWriter, Writer, packed
 
 REASONS = 5
 """Most reasons per record."""
@@ -60,7 +60,7 @@ def score_file(
     """Score `path` and write its rows with five more columns to `out`, whole or not at all; `-` is a standard stream.
 
     With `fdr` the file is read twice, and the anomalies are those that are declared at this false-discovery rate
-    (`service.files.discovery`). With `tails` tail probabilities are a sixth column. Raises KilterError if the file
+    (`files.discovery`). With `tails` tail probabilities are a sixth column. Raises KilterError if the file
     cannot be read or lacks a column, or the output cannot be written.
     """
     began = time.perf_counter()

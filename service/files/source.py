@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO, Literal, Protocol, Self
 
-from service.detector.errors import KilterError
+from kilter.service.detector.errors import KilterError
 
 if sys.version_info >= (3, 14):
     from compression import zstd

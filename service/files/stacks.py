@@ -11,7 +11,7 @@ from typing import Any, BinaryIO, Literal, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from service.detector.errors import KilterError
+from kilter.service.detector.errors import KilterError
 
 GZIP = b"\x1f\x8b"
 NPY = b"\x93NUMPY"

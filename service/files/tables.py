@@ -6,8 +6,8 @@ from typing import NamedTuple, Protocol, Self
 
 import polars as pl
 
-from service.detector.errors import KilterError, Problem
-from service.files.dialect import Dialect
+from kilter.service.detector.errors import KilterError, Problem
+from kilter.service.files.dialect import Dialect
 
 
 class Batch(NamedTuple):

@@ -3,12 +3,12 @@
 from collections.abc import Iterator
 from typing import Self
 
-from service.detector.errors import KilterError, Problem
-from service.files.cells import NUMBERS
-from service.files.dialect import Dialect, Utf16Stream, sniff
-from service.files.records import Block, Record, plain_block, quoted_block, split_records
-from service.files.source import HEAD, Readable, Source
-from service.files.tables import Batch, check_columns
+from kilter.service.detector.errors import KilterError, Problem
+from kilter.service.files.cells import NUMBERS
+from kilter.service.files.dialect import Dialect, Utf16Stream, sniff
+from kilter.service.files.records import Block, Record, plain_block, quoted_block, split_records
+from kilter.service.files.source import HEAD, Readable, Source
+from kilter.service.files.tables import Batch, check_columns
 
 ROWS = 1 << 15
 """About the most rows in a block."""
@@ -19,7 +19,7 @@ LONGEST_LINE = 1 << 24
 
 
 class TextTable:
-    """A text table that is open for reading. See `service.files.tables.Table`."""
+    """A text table that is open for reading. See `files.tables.Table`."""
 
     def __init__(self, source: Source) -> None:
         """Read the header. Raises KilterError if there is none, or it names a column twice."""

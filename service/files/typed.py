@@ -8,17 +8,17 @@ import numpy as np
 import polars as pl
 from polars.exceptions import PolarsError
 
-from service.detector.errors import KilterError
-from service.files.dialect import Dialect
-from service.files.source import NAMES, Source
-from service.files.tables import Batch, check_columns
+from kilter.service.detector.errors import KilterError
+from kilter.service.files.dialect import Dialect
+from kilter.service.files.source import NAMES, Source
+from kilter.service.files.tables import Batch, check_columns
 
 ROWS = 1 << 15
 """Rows per batch."""
 
 
 class TypedTable:
-    """A typed table that is open for reading. See `service.files.tables.Table`."""
+    """A typed table that is open for reading. See `files.tables.Table`."""
 
     dialect: Dialect | None = None
     header = b""

@@ -2,10 +2,10 @@
 
 import polars as pl
 
-from service.detector.schema import BooleanColumn, CategoricalColumn, NumericColumn, Schema
-from service.files.cells import to_table
-from service.files.dialect import Dialect
-from service.files.tables import Batch
+from kilter.service.detector.schema import BooleanColumn, CategoricalColumn, NumericColumn, Schema
+from kilter.service.files.cells import to_table
+from kilter.service.files.dialect import Dialect
+from kilter.service.files.tables import Batch
 
 EXACT = 2**53
 """Whole numbers up to here are exact in a float64."""

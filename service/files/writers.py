@@ -13,11 +13,11 @@ from typing import Any, BinaryIO, NamedTuple, Protocol
 
 import polars as pl
 
-from service.files.dialect import Dialect, decode
-from service.files.output import Place
-from service.files.source import Kind
-from service.files.tables import Batch
-from service.files.typed_rows import TypedRows
+from kilter.service.files.dialect import Dialect, decode
+from kilter.service.files.output import Place
+from kilter.service.files.source import Kind
+from kilter.service.files.tables import Batch
+from kilter.service.files.typed_rows import TypedRows
 
 COLUMNS: dict[str, pl.DataType] = {
     "kilter_score": pl.Float64(),

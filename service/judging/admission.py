@@ -3,8 +3,8 @@
 import math
 import threading
 
-from service.monitoring.metrics import Metrics
-from service.web.problems import OVERLOADED, RequestError
+from kilter.service.monitoring.metrics import Metrics
+from kilter.service.web.problems import OVERLOADED, RequestError
 
 RETRY_SECONDS = 1
 """What `Retry-After` says: a queue that is full now is shorter, or gone, in a second."""

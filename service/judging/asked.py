@@ -7,10 +7,10 @@ from urllib.parse import parse_qs
 
 from starlette.types import Scope
 
-from service.bodies import body
-from service.bodies.body import CSV, JSON, NDJSON, PNG, header, headers
-from service.detector import Schema
-from service.web.problems import BAD_PARAMETER, RequestError
+from kilter.service.bodies import body
+from kilter.service.bodies.body import CSV, JSON, NDJSON, PNG, header, headers
+from kilter.service.detector import Schema
+from kilter.service.web.problems import BAD_PARAMETER, RequestError
 
 DEFAULT_REASONS = 5
 MAX_REASONS = 1000

@@ -5,14 +5,14 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 from typing import NamedTuple
 
-from service.detector import Problem, Verdicts
-from service.detector.inputs import Table, cut, join
-from service.judging.job import Job
-from service.judging.pace import Pace
-from service.judging.verdicts import part, refusal, whole
-from service.models.serving import Serving
-from service.monitoring.notes import Notes
-from service.web.problems import BAD_RECORDS, LISTED, RequestError
+from kilter.service.detector import Problem, Verdicts
+from kilter.service.detector.inputs import Table, cut, join
+from kilter.service.judging.job import Job
+from kilter.service.judging.pace import Pace
+from kilter.service.judging.verdicts import part, refusal, whole
+from kilter.service.models.serving import Serving
+from kilter.service.monitoring.notes import Notes
+from kilter.service.web.problems import BAD_RECORDS, LISTED, RequestError
 
 
 class Outcome(NamedTuple):

@@ -5,8 +5,8 @@ import time
 
 from starlette.types import Scope
 
-from service.bodies.body import WAITED, header, headers
-from service.web.problems import BAD_PARAMETER, RequestError
+from kilter.service.bodies.body import WAITED, header, headers
+from kilter.service.web.problems import BAD_PARAMETER, RequestError
 
 HEADERS = frozenset({b"request-timeout", b"x-request-timeout"})
 LONGEST = 3600.0

@@ -2,7 +2,7 @@
 
 Small requests that arrive in the same turn of the event loop for the same model are one batch, so that nothing ever
 waits for a batch to fill. What takes longer than `INLINE_SECONDS` is worked on in threads; what arrives meanwhile is
-the next batch. No batch is made that is expected to take longer than `service.judging.pace.BATCH_SECONDS`.
+the next batch. No batch is made that is expected to take longer than `judging.pace.BATCH_SECONDS`.
 """
 
 import asyncio
@@ -14,16 +14,16 @@ from typing import NamedTuple, ParamSpec, TypeVar
 
 from starlette.types import Receive
 
-from service.detector import Verdicts
-from service.detector.inputs import Table
-from service.judging.admission import SURE, Admission
-from service.judging.batch import Outcome, attempt, check, judge_all
-from service.judging.job import Job
-from service.judging.lane import Lane, Taken
-from service.judging.pace import INLINE_SECONDS, Pace
-from service.models.serving import Serving
-from service.monitoring.metrics import Metrics
-from service.monitoring.notes import Notes
+from kilter.service.detector import Verdicts
+from kilter.service.detector.inputs import Table
+from kilter.service.judging.admission import SURE, Admission
+from kilter.service.judging.batch import Outcome, attempt, check, judge_all
+from kilter.service.judging.job import Job
+from kilter.service.judging.lane import Lane, Taken
+from kilter.service.judging.pace import INLINE_SECONDS, Pace
+from kilter.service.models.serving import Serving
+from kilter.service.monitoring.metrics import Metrics
+from kilter.service.monitoring.notes import Notes
 
 P = ParamSpec("P")
 T = TypeVar("T")

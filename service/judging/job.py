@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive
 
-from service.detector import Verdicts
-from service.detector.inputs import Table
-from service.monitoring.metrics import Metrics
-from service.monitoring.notes import Notes
-from service.web.problems import OUT_OF_TIME, RequestError
+from kilter.service.detector import Verdicts
+from kilter.service.detector.inputs import Table
+from kilter.service.monitoring.metrics import Metrics
+from kilter.service.monitoring.notes import Notes
+from kilter.service.web.problems import OUT_OF_TIME, RequestError
 
 
 class Job:

@@ -3,8 +3,8 @@
 from collections import deque
 from typing import NamedTuple
 
-from service.judging.job import Job
-from service.judging.pace import Pace
+from kilter.service.judging.job import Job
+from kilter.service.judging.pace import Pace
 
 BATCH = 1024
 """Records that are judged together at most: more go no faster."""

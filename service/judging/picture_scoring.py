@@ -12,24 +12,24 @@ import msgspec
 import numpy as np
 from starlette.types import Receive
 
-from service.bodies.body import JSON, MULTIPART, NDJSON, NPY, PNG, most_pictures
-from service.bodies.json_body import JsonBody, LinesBody
-from service.bodies.rows import RowReader
-from service.detector import Detector, Schema, Verdicts
-from service.detector.inputs import Table, from_records
-from service.detector.picture_cells import content_of, read_cell, size_of, upright
-from service.detector.pictures import Pixels
-from service.detector.schema import ImageColumn
-from service.judging.admission import Hold
-from service.judging.asked import Asked
-from service.judging.engine import Engine
-from service.judging.job import out_of_time
-from service.judging.pace import Pace
-from service.judging.picture_verdicts import Sent, picture_answer
-from service.judging.room import Room
-from service.models.serving import Serving
-from service.monitoring.notes import Notes
-from service.web.problems import BAD_PARAMETER, RequestError
+from kilter.service.bodies.body import JSON, MULTIPART, NDJSON, NPY, PNG, most_pictures
+from kilter.service.bodies.json_body import JsonBody, LinesBody
+from kilter.service.bodies.rows import RowReader
+from kilter.service.detector import Detector, Schema, Verdicts
+from kilter.service.detector.inputs import Table, from_records
+from kilter.service.detector.picture_cells import content_of, read_cell, size_of, upright
+from kilter.service.detector.pictures import Pixels
+from kilter.service.detector.schema import ImageColumn
+from kilter.service.judging.admission import Hold
+from kilter.service.judging.asked import Asked
+from kilter.service.judging.engine import Engine
+from kilter.service.judging.job import out_of_time
+from kilter.service.judging.pace import Pace
+from kilter.service.judging.picture_verdicts import Sent, picture_answer
+from kilter.service.judging.room import Room
+from kilter.service.models.serving import Serving
+from kilter.service.monitoring.notes import Notes
+from kilter.service.web.problems import BAD_PARAMETER, RequestError
 
 T = TypeVar("T")
 Headers = list[tuple[bytes, bytes]]
@@ -150,12 +150,12 @@ class PictureScoring:
         else:
             cells: Iterable[Any] = [content]
             if asked.kind == MULTIPART:
-                from service.bodies.multipart import parts
+                from kilter.service.bodies.multipart import parts
 
                 found = parts(content, asked.stated, limit)
                 cells, names = [part.content for part in found], [part.name for part in found]
             elif asked.kind == NPY:
-                from service.bodies.npy_body import pictures
+                from kilter.service.bodies.npy_body import pictures
 
                 cells = pictures(content, column, limit)
             tables = [from_records(schema, [{column.name: cell} for cell in cells], reader)]
@@ -163,7 +163,7 @@ class PictureScoring:
 
     def _draw(self, detector: Detector, verdicts: Verdicts, sent: Sent, deadline: float) -> bytes:
         """The heat map over the picture at its own size, which is decoded again: no other picture waits in memory."""
-        from service.detector.heatmap import heatmap
+        from kilter.service.detector.heatmap import heatmap
 
         [(width, height)] = sent.sizes
         column, grid, evidence = detector.schema.image, detector.grid, verdicts.evidence

@@ -5,9 +5,9 @@ from typing import Annotated, Any
 
 import msgspec
 
-from service.detector import Detector, Region, Verdicts
-from service.detector.regions import regions
-from service.judging.verdicts import TAIL, Model, results
+from kilter.service.detector import Detector, Region, Verdicts
+from kilter.service.detector.regions import regions
+from kilter.service.judging.verdicts import TAIL, Model, results
 
 BOXES = msgspec.Meta(
     description="There where reasons are asked for: the regions that speak against the picture, strongest first, with "

@@ -1,5 +1,5 @@
 """The hot route, `POST /v1/models/{name}/score`, as a plain ASGI endpoint: FastAPI's own handling of a body and an
-answer takes longer than the verdict. `service.web.openapi` describes it, and a test holds the two together.
+answer takes longer than the verdict. `web.openapi` describes it, and a test holds the two together.
 """
 
 import re
@@ -10,20 +10,20 @@ from weakref import WeakKeyDictionary
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
 
-from service.bodies import encodings
-from service.bodies.body import ARROW_STREAM, CSV, JSON, NDJSON, PNG, header
-from service.bodies.intake import Intake
-from service.bodies.json_body import CHUNK, JsonBody, LinesBody
-from service.bodies.rows import RowReader
-from service.detector import Detector, Schema, Verdicts
-from service.detector.inputs import Table
-from service.judging.asked import PLAIN, Asked, asked_of
-from service.judging.engine import Engine
-from service.judging.picture_scoring import PictureScoring
-from service.judging.verdicts import AnswerWriter
-from service.models.registry import Registry, Serving
-from service.monitoring.notes import Notes, notes_of
-from service.web.problems import NOT_READY, UNKNOWN_MODEL, RequestError
+from kilter.service.bodies import encodings
+from kilter.service.bodies.body import ARROW_STREAM, CSV, JSON, NDJSON, PNG, header
+from kilter.service.bodies.intake import Intake
+from kilter.service.bodies.json_body import CHUNK, JsonBody, LinesBody
+from kilter.service.bodies.rows import RowReader
+from kilter.service.detector import Detector, Schema, Verdicts
+from kilter.service.detector.inputs import Table
+from kilter.service.judging.asked import PLAIN, Asked, asked_of
+from kilter.service.judging.engine import Engine
+from kilter.service.judging.picture_scoring import PictureScoring
+from kilter.service.judging.verdicts import AnswerWriter
+from kilter.service.models.registry import Registry, Serving
+from kilter.service.monitoring.notes import Notes, notes_of
+from kilter.service.web.problems import NOT_READY, UNKNOWN_MODEL, RequestError
 
 INLINE_BYTES = 128 * 1024
 """Bodies up to this size are worked on at once: that takes less than a few milliseconds, and a thread costs its own."""
@@ -149,10 +149,10 @@ def table_form(
 ) -> Form:
     """A CSV or Arrow body; what reads them takes its time to be imported, and is only where it is needed."""
     if kind != CSV:
-        from service.bodies.arrow_body import ArrowBody
+        from kilter.service.bodies.arrow_body import ArrowBody
 
         return Form(ArrowBody(content, schema, limit, stream=kind == ARROW_STREAM).tables(), write)
-    from service.bodies.csv_body import CsvBody
+    from kilter.service.bodies.csv_body import CsvBody
 
     read = CsvBody(content, schema, limit)
     if back == CSV:

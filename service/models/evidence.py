@@ -5,10 +5,10 @@ from datetime import datetime
 import numpy as np
 from pydantic import BaseModel, Field
 
-from service.detector import Detector
-from service.detector.beta import interval
-from service.models.comparison import LEVELS, Comparison, Tally, rank_correlation
-from service.models.shadow import Shadow
+from kilter.service.detector import Detector
+from kilter.service.detector.beta import interval
+from kilter.service.models.comparison import LEVELS, Comparison, Tally, rank_correlation
+from kilter.service.models.shadow import Shadow
 
 
 class Agreement(BaseModel):

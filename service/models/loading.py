@@ -7,9 +7,9 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
-from service.detector import ArtifactError, Detector, KilterError, load, store
-from service.models.registry import NotThereError, RefusedError, Registry, Serving
-from service.models.shadow import Shadowed
+from kilter.service.detector import ArtifactError, Detector, KilterError, load, store
+from kilter.service.models.registry import NotThereError, RefusedError, Registry, Serving
+from kilter.service.models.shadow import Shadowed
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")

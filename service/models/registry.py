@@ -7,11 +7,11 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
-from service.detector import Detector, KilterError
-from service.models.serving import Override, Rate, Serving
-from service.models.shadow import Shadow, Shadowed, ShadowThread
-from service.monitoring.metrics import Metrics
-from service.monitoring.model_metrics import ModelMetrics
+from kilter.service.detector import Detector, KilterError
+from kilter.service.models.serving import Override, Rate, Serving
+from kilter.service.models.shadow import Shadow, Shadowed, ShadowThread
+from kilter.service.monitoring.metrics import Metrics
+from kilter.service.monitoring.model_metrics import ModelMetrics
 
 __all__ = ["NotThereError", "RefusedError", "Registry", "Serving"]
 

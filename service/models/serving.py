@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import NamedTuple
 
-from service.detector import Detector, Problem, Verdicts
-from service.detector.inputs import Table
-from service.models.shadow import Shadow
-from service.monitoring.model_metrics import ModelMetrics
+from kilter.service.detector import Detector, Problem, Verdicts
+from kilter.service.detector.inputs import Table
+from kilter.service.models.shadow import Shadow
+from kilter.service.monitoring.model_metrics import ModelMetrics
 
 
 class Rate(NamedTuple):

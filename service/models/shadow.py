@@ -10,10 +10,10 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from service.detector import Detector, Schema, Verdicts
-from service.detector.inputs import Table, join
-from service.detector.schema import ImageColumn, TimestampColumn
-from service.models.comparison import Comparison
+from kilter.service.detector import Detector, Schema, Verdicts
+from kilter.service.detector.inputs import Table, join
+from kilter.service.detector.schema import ImageColumn, TimestampColumn
+from kilter.service.models.comparison import Comparison
 
 log = logging.getLogger(__name__)
 

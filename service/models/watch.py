@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Self
 
-from service.detector import store
-from service.models.loading import Loader, Look, look_at
+from kilter.service.detector import store
+from kilter.service.models.loading import Loader, Look, look_at
 
 log = logging.getLogger(__name__)
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 
-from service.detector.reference import BINS, Reference, histogram
+from kilter.service.detector.reference import BINS, Reference, histogram
 
 BATCH = 1024
 """Records are sorted into bins so many at a time: one alone would cost as much as its verdict."""

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from prometheus_client.core import Exemplar, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from service.monitoring.spread import Spread
+from kilter.service.monitoring.spread import Spread
 
 SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 

@@ -8,14 +8,14 @@ from typing import NamedTuple
 from msgspec import UNSET
 from starlette.types import Scope
 
-from service.bodies.body import headers
-from service.monitoring.durations import Series
-from service.monitoring.logs import RequestLine, shown_time
-from service.monitoring.metrics import Metrics
-from service.monitoring.notes import Notes
-from service.monitoring.telemetry import Traced, trace_id
+from kilter.service.bodies.body import headers
+from kilter.service.monitoring.durations import Series
+from kilter.service.monitoring.logs import RequestLine, shown_time
+from kilter.service.monitoring.metrics import Metrics
+from kilter.service.monitoring.notes import Notes
+from kilter.service.monitoring.telemetry import Traced, trace_id
 
-log = logging.getLogger("service.web.edge")
+log = logging.getLogger("kilter.service.web.edge")
 QUIET = frozenset({"/healthz", "/readyz", "/metrics", "/v2/health/live", "/v2/health/ready"})
 DELAY = 0.05
 """Seconds that a server may leave entries waiting: many at once are written in a third of the time of each alone."""

@@ -85,7 +85,7 @@ def config(level: str) -> dict[str, Any]:
         "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "json", "stream": "ext://sys.stderr"}},
         "root": {"handlers": ["stderr"], "level": "WARNING"},
         "loggers": {
-            "service": {"level": level.upper()},
+            "kilter": {"level": level.upper()},
             "uvicorn": {"level": "DEBUG" if level == "debug" else "WARNING"},
         },
     }

@@ -3,12 +3,12 @@
 from prometheus_client import CollectorRegistry, Counter, Gauge
 from prometheus_client.process_collector import ProcessCollector
 
-from service import __version__
-from service.detector import Detector
-from service.monitoring.durations import Durations
-from service.monitoring.model_metrics import MODEL, Families, Labels, ModelMetrics, Tallies
-from service.monitoring.shadow_metrics import ShadowTallies
-from service.monitoring.version_gauges import VersionGauges
+from kilter import __version__
+from kilter.service.detector import Detector
+from kilter.service.monitoring.durations import Durations
+from kilter.service.monitoring.model_metrics import MODEL, Families, Labels, ModelMetrics, Tallies
+from kilter.service.monitoring.shadow_metrics import ShadowTallies
+from kilter.service.monitoring.version_gauges import VersionGauges
 
 SHED = ("records", "bytes", "wait", "deadline", "left")
 """Why a request is not judged."""

@@ -10,12 +10,12 @@ from prometheus_client import Counter
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from service.detector import Detector, Problem, Verdicts
-from service.detector.reference import fields_of, first_features
-from service.detector.schema import CategoricalColumn
-from service.monitoring.drift import FieldTally
-from service.monitoring.durations import SECONDS
-from service.monitoring.spread import Spread
+from kilter.service.detector import Detector, Problem, Verdicts
+from kilter.service.detector.reference import fields_of, first_features
+from kilter.service.detector.schema import CategoricalColumn
+from kilter.service.monitoring.drift import FieldTally
+from kilter.service.monitoring.durations import SECONDS
+from kilter.service.monitoring.spread import Spread
 
 MODEL = ("model", "version")
 RESULTS = ("normal", "anomalous", "rejected")

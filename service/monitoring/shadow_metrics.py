@@ -5,9 +5,9 @@ from collections.abc import Iterator, Mapping
 from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from service.models.comparison import BUCKETS
-from service.models.shadow import Shadow
-from service.monitoring.model_metrics import MODEL
+from kilter.service.models.comparison import BUCKETS
+from kilter.service.models.shadow import Shadow
+from kilter.service.monitoring.model_metrics import MODEL
 
 
 class ShadowTallies(Collector):

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from starlette.types import Scope
 
-from service import __version__
-from service.bodies.body import header, headers
-from service.monitoring.notes import notes_of
+from kilter import __version__
+from kilter.service.bodies.body import header, headers
+from kilter.service.monitoring.notes import notes_of
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider

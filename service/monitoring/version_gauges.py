@@ -5,9 +5,9 @@ from datetime import datetime
 
 from prometheus_client import CollectorRegistry, Gauge
 
-from service.detector import ArtifactError, Detector
-from service.detector.artifact import MANIFEST
-from service.monitoring.model_metrics import MODEL, Labels
+from kilter.service.detector import ArtifactError, Detector
+from kilter.service.detector.artifact import MANIFEST
+from kilter.service.monitoring.model_metrics import MODEL, Labels
 
 
 class VersionGauges:

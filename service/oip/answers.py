@@ -6,10 +6,10 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from service.detector import Detector, Reason, Schema, Verdicts
-from service.oip.requests import BINARY_SIZE, InferRequest, Parameters, RequestedOutput, refuse_shared_memory
-from service.oip.tensors import Array, to_bytes
-from service.web.problems import BAD_BODY, RequestError
+from kilter.service.detector import Detector, Reason, Schema, Verdicts
+from kilter.service.oip.requests import BINARY_SIZE, InferRequest, Parameters, RequestedOutput, refuse_shared_memory
+from kilter.service.oip.tensors import Array, to_bytes
+from kilter.service.web.problems import BAD_BODY, RequestError
 
 CONTRIBUTION = "feature_contribution"
 OUTPUTS = {"score": "FP64", "p_value": "FP64", "anomaly": "BOOL", CONTRIBUTION: "FP32"}

@@ -4,13 +4,13 @@ from typing import Any
 
 import msgspec
 
-from service.bodies.body import JSON
-from service.detector import Detector
-from service.models.registry import Registry
-from service.oip import answers, metadata, requests, tensors
-from service.oip.infer import OCTETS
-from service.oip.records import datatypes
-from service.oip.routes import INFER, LIVE, MODEL_READY, MODELS, READY, ROOT
+from kilter.service.bodies.body import JSON
+from kilter.service.detector import Detector
+from kilter.service.models.registry import Registry
+from kilter.service.oip import answers, metadata, requests, tensors
+from kilter.service.oip.infer import OCTETS
+from kilter.service.oip.records import datatypes
+from kilter.service.oip.routes import INFER, LIVE, MODEL_READY, MODELS, READY, ROOT
 
 Json = dict[str, Any]
 COMPONENT = "#/components/schemas/{name}"

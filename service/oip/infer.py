@@ -6,18 +6,18 @@ from typing import NamedTuple
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
 
-from service.bodies import body, encodings
-from service.bodies.intake import Intake
-from service.detector import Detector
-from service.detector.inputs import Table
-from service.judging.engine import Engine
-from service.judging.scoring import INLINE_BYTES, find
-from service.models.registry import Registry
-from service.monitoring.notes import notes_of
-from service.oip.answers import Wanted, answer
-from service.oip.records import tables
-from service.oip.requests import HEADER, parse
-from service.web.problems import WRONG_TYPE, RequestError
+from kilter.service.bodies import body, encodings
+from kilter.service.bodies.intake import Intake
+from kilter.service.detector import Detector
+from kilter.service.detector.inputs import Table
+from kilter.service.judging.engine import Engine
+from kilter.service.judging.scoring import INLINE_BYTES, find
+from kilter.service.models.registry import Registry
+from kilter.service.monitoring.notes import notes_of
+from kilter.service.oip.answers import Wanted, answer
+from kilter.service.oip.records import tables
+from kilter.service.oip.requests import HEADER, parse
+from kilter.service.web.problems import WRONG_TYPE, RequestError
 
 OCTETS = "application/octet-stream"
 CODINGS = ("gzip", "deflate", "zstd")

@@ -4,10 +4,10 @@ from collections.abc import Sequence
 
 import msgspec
 
-from service import __version__
-from service.detector import Detector
-from service.oip.answers import CONTRIBUTION, outputs_of
-from service.oip.records import datatypes, matrix_name, takes_matrix
+from kilter import __version__
+from kilter.service.detector import Detector
+from kilter.service.oip.answers import CONTRIBUTION, outputs_of
+from kilter.service.oip.records import datatypes, matrix_name, takes_matrix
 
 ANY = -1
 """In a shape: as many as there are records."""

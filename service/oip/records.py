@@ -8,11 +8,11 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from service.bodies.body import most_pictures, too_many
-from service.detector import PictureError, Problem, Schema
-from service.detector.inputs import Table, from_matrix, typed_array
-from service.detector.pictures import several
-from service.detector.schema import (
+from kilter.service.bodies.body import most_pictures, too_many
+from kilter.service.detector import PictureError, Problem, Schema
+from kilter.service.detector.inputs import Table, from_matrix, typed_array
+from kilter.service.detector.pictures import several
+from kilter.service.detector.schema import (
     BooleanColumn,
     CategoricalColumn,
     Column,
@@ -20,9 +20,9 @@ from service.detector.schema import (
     NumericColumn,
     TimestampColumn,
 )
-from service.oip.requests import Input
-from service.oip.tensors import BOOL, BYTES, NUMBERS, Array
-from service.web.problems import BAD_BODY, BAD_RECORDS, RequestError
+from kilter.service.oip.requests import Input
+from kilter.service.oip.tensors import BOOL, BYTES, NUMBERS, Array
+from kilter.service.web.problems import BAD_BODY, BAD_RECORDS, RequestError
 
 CHUNK = 1024
 """Records that are typed and judged together."""

@@ -4,11 +4,11 @@ from typing import Annotated, Any, NamedTuple
 
 import msgspec
 
-from service.bodies import body
-from service.detector import KilterError
-from service.oip import tensors
-from service.oip.tensors import Array
-from service.web.problems import BAD_BODY, RequestError
+from kilter.service.bodies import body
+from kilter.service.detector import KilterError
+from kilter.service.oip import tensors
+from kilter.service.oip.tensors import Array
+from kilter.service.web.problems import BAD_BODY, RequestError
 
 Parameters = dict[str, Any]
 Size = Annotated[int, msgspec.Meta(ge=0)]

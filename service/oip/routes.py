@@ -8,13 +8,13 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from service.bodies.body import JSON
-from service.judging.engine import Engine
-from service.judging.scoring import find
-from service.models.registry import Registry
-from service.oip import metadata
-from service.oip.infer import InferEndpoint
-from service.web.problems import NOT_READY, RequestError
+from kilter.service.bodies.body import JSON
+from kilter.service.judging.engine import Engine
+from kilter.service.judging.scoring import find
+from kilter.service.models.registry import Registry
+from kilter.service.oip import metadata
+from kilter.service.oip.infer import InferEndpoint
+from kilter.service.web.problems import NOT_READY, RequestError
 
 ROOT = "/v2"
 LIVE = "/v2/health/live"

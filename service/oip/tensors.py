@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from service.detector import KilterError
+from kilter.service.detector import KilterError
 
 Array = npt.NDArray[Any]
 BYTES = "BYTES"

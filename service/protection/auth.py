@@ -13,11 +13,11 @@ from pathlib import Path
 import anyio.to_thread
 from starlette import types
 
-from service.bodies.body import headers
-from service.detector import KilterError
-from service.monitoring.notes import notes_of
-from service.protection.tokens import OPEN, Scope, Tokens, read
-from service.web.problems import FORBIDDEN, UNAUTHORIZED, RequestError, no_route
+from kilter.service.bodies.body import headers
+from kilter.service.detector import KilterError
+from kilter.service.monitoring.notes import notes_of
+from kilter.service.protection.tokens import OPEN, Scope, Tokens, read
+from kilter.service.web.problems import FORBIDDEN, UNAUTHORIZED, RequestError, no_route
 
 log = logging.getLogger(__name__)
 RELOAD_SECONDS = 1.0

@@ -2,11 +2,11 @@
 
 from typing import Any
 
-from service.bodies.body import JSON
-from service.protection.auth import needed
-from service.protection.tokens import Tokens
-from service.web import problems
-from service.web.openapi_parts import COMPONENT, Json, problem
+from kilter.service.bodies.body import JSON
+from kilter.service.protection.auth import needed
+from kilter.service.protection.tokens import Tokens
+from kilter.service.web import problems
+from kilter.service.web.openapi_parts import COMPONENT, Json, problem
 
 _BEARER: Json = {"type": "http", "scheme": "bearer", "description": "A token, which `kilter token` makes."}
 

@@ -3,7 +3,7 @@
 import ssl
 from pathlib import Path
 
-from service.detector import KilterError
+from kilter.service.detector import KilterError
 
 
 def check(certificate: Path | None, key: Path | None) -> bool:

@@ -19,7 +19,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import NamedTuple
 
-from service.detector import KilterError
+from kilter.service.detector import KilterError
 
 ANYONE = "anyone"
 _PREFIX = "sha256:"

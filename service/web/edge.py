@@ -11,15 +11,15 @@ from typing import Any
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.bodies.body import WAITED, header, headers
-from service.judging.deadline import HEADERS, deadline_of
-from service.models.registry import Registry
-from service.monitoring.ledger import QUIET, Ledger, trace_fields
-from service.monitoring.metrics import Metrics
-from service.monitoring.notes import notes_of
-from service.monitoring.telemetry import Tracing
-from service.protection.auth import Guard
-from service.web.problems import INTERNAL, RequestError, reply
+from kilter.service.bodies.body import WAITED, header, headers
+from kilter.service.judging.deadline import HEADERS, deadline_of
+from kilter.service.models.registry import Registry
+from kilter.service.monitoring.ledger import QUIET, Ledger, trace_fields
+from kilter.service.monitoring.metrics import Metrics
+from kilter.service.monitoring.notes import notes_of
+from kilter.service.monitoring.telemetry import Tracing
+from kilter.service.protection.auth import Guard
+from kilter.service.web.problems import INTERNAL, RequestError, reply
 
 log = logging.getLogger(__name__)
 CLIENT_LEFT = 499

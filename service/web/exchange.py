@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 from starlette.types import ASGIApp, Message, Scope
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
-from service.bodies.body import AT_HAND, WAITED
+from kilter.service.bodies.body import AT_HAND, WAITED
 
 if TYPE_CHECKING:
-    from service.web.protocol import Protocol
+    from kilter.service.web.protocol import Protocol
 
 log = logging.getLogger(__name__)
 

@@ -6,10 +6,10 @@ from typing import Any
 import msgspec
 from pydantic import BaseModel, Field
 
-from service.bodies.picture_document import EXAMPLE
-from service.detector import Detector
-from service.detector.promise import in_words
-from service.models.serving import Serving
+from kilter.service.bodies.picture_document import EXAMPLE
+from kilter.service.detector import Detector
+from kilter.service.detector.promise import in_words
+from kilter.service.models.serving import Serving
 
 
 class Health(BaseModel):

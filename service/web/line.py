@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections import deque
 
-from service.web.exchange import Exchange
+from kilter.service.web.exchange import Exchange
 
 MOST = 64
 """More would make no better batches, and would hold up what else the loop has to do: probes, and new connections."""

@@ -4,18 +4,18 @@ import msgspec
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
-from service.administration import document as admin_document
-from service.bodies import forms_document, picture_document
-from service.bodies.body import JSON
-from service.detector.decoding import PIXELS
-from service.detector.picture_cells import size_of
-from service.judging import asked
-from service.judging.picture_verdicts import PictureAnswer, Sent, picture_answer
-from service.judging.verdicts import Answer, answer_of
-from service.models.registry import Registry
-from service.oip import document as oip
-from service.web import info, problems
-from service.web.openapi_parts import COMPONENT, Json, model_name, model_version, problem
+from kilter.service.administration import document as admin_document
+from kilter.service.bodies import forms_document, picture_document
+from kilter.service.bodies.body import JSON
+from kilter.service.detector.decoding import PIXELS
+from kilter.service.detector.picture_cells import size_of
+from kilter.service.judging import asked
+from kilter.service.judging.picture_verdicts import PictureAnswer, Sent, picture_answer
+from kilter.service.judging.verdicts import Answer, answer_of
+from kilter.service.models.registry import Registry
+from kilter.service.oip import document as oip
+from kilter.service.web import info, problems
+from kilter.service.web.openapi_parts import COMPONENT, Json, model_name, model_version, problem
 
 SCORE_PATH = "/v1/models/{name}/score"
 SCORE_VERSION_PATH = "/v1/models/{name}/versions/{version}/score"

@@ -8,12 +8,12 @@ from html import escape
 from string import Template
 from typing import Any
 
-from service import __version__
-from service.detector import Detector
-from service.models.registry import Registry
-from service.web import info
-from service.web.openapi import SCORE_PATH
-from service.web.problems import KINDS
+from kilter import __version__
+from kilter.service.detector import Detector
+from kilter.service.models.registry import Registry
+from kilter.service.web import info
+from kilter.service.web.openapi import SCORE_PATH
+from kilter.service.web.problems import KINDS
 
 _PAGE = Template("""<!doctype html>
 <html lang="en">

@@ -7,7 +7,7 @@ import msgspec
 from starlette.responses import Response
 from starlette.types import Scope
 
-from service.detector import Problem
+from kilter.service.detector import Problem
 
 MEDIA_TYPE = "application/problem+json"
 LISTED = 1000

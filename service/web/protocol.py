@@ -1,4 +1,4 @@
-"""Uvicorn's fast protocol, with short requests answered as `service.web.exchange` does."""
+"""Uvicorn's fast protocol, with short requests answered as `web.exchange` does."""
 
 import asyncio
 from collections import deque
@@ -8,8 +8,8 @@ from starlette.types import Scope
 from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from service.web.exchange import Exchange
-from service.web.shortcut import Application
+from kilter.service.web.exchange import Exchange
+from kilter.service.web.shortcut import Application
 
 
 class Flow(FlowControl):

@@ -12,9 +12,9 @@ from typing import Any
 import uvicorn
 from starlette.types import ASGIApp
 
-from service.models.registry import Registry
-from service.settings import Settings
-from service.web.protocol import Protocol
+from kilter.service.models.registry import Registry
+from kilter.service.settings import Settings
+from kilter.service.web.protocol import Protocol
 
 KEEP_ALIVE_SECONDS = 75
 """An idle connection is closed later than load balancers close theirs, a minute as a rule: whoever closes first must be

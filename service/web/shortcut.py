@@ -10,7 +10,7 @@ from fastapi import FastAPI
 from starlette.routing import compile_path
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from service.web.line import Line
+from kilter.service.web.line import Line
 
 _SHORT = "kilter.short"
 Endpoint = Callable[[Scope, Receive, Send], Awaitable[None]]

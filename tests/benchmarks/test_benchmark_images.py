@@ -23,8 +23,8 @@ from benchmarks.image_measurement import APART, MNIST, OURS, RANDOM, Line, Task,
 from benchmarks.image_peers import PEERS, standardised
 from benchmarks.image_sets import FITTED, near_duplicates, one_digit, surfaces
 from benchmarks.images import report
-from training.data import Source
-from training.pictures.reading import read_pictures
+from kilter.training.data import Source
+from kilter.training.pictures.reading import read_pictures
 
 ROOT = Path(__file__).parents[2]
 

@@ -10,7 +10,7 @@ import click
 import pytest
 import yaml
 
-from service.cli import GROUP, build
+from kilter.service.cli import GROUP, build
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 KUBERNETES = DEPLOY / "kubernetes"

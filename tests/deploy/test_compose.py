@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from service.settings import Settings
+from kilter.service.settings import Settings
 from tests.support.demonstration import DEPLOY, hurried, services
 
 FILES = ("compose.yaml", "compose.demo.yaml")

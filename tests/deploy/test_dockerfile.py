@@ -11,7 +11,7 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-import service
+import kilter
 
 ROOT = Path(__file__).parents[2]
 DOCKERFILE = (ROOT / "Dockerfile").read_text()
@@ -71,7 +71,7 @@ def test_the_version_is_that_of_the_code() -> None:
     """The label says what `kilter --version` says."""
     found = re.search(r"^ARG VERSION=(.*)$", DOCKERFILE, re.MULTILINE)
     assert found is not None
-    assert found[1] == service.__version__
+    assert found[1] == kilter.__version__
 
 
 def test_what_is_started_is_in_exec_form() -> None:

@@ -11,8 +11,8 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from service.protection.auth import METRICS_PATH
-from service.settings import PREFIX, Settings
+from kilter.service.protection.auth import METRICS_PATH
+from kilter.service.settings import PREFIX, Settings
 
 ROOT = Path(__file__).parents[2]
 KUBERNETES = ROOT / "deploy" / "kubernetes"

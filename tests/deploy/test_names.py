@@ -8,10 +8,10 @@ from typing import Any
 
 import yaml
 
-from service.models.registry import Registry
-from service.monitoring.durations import Series
-from service.monitoring.metrics import Metrics
-from service.settings import PREFIX, Settings
+from kilter.service.models.registry import Registry
+from kilter.service.monitoring.durations import Series
+from kilter.service.monitoring.metrics import Metrics
+from kilter.service.settings import PREFIX, Settings
 from tests.support.serving import detector
 
 DEPLOY = Path(__file__).parents[2] / "deploy"

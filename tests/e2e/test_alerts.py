@@ -16,7 +16,7 @@ import httpx
 import msgspec
 import pytest
 
-from service.detector import artifact, store
+from kilter.service.detector import artifact, store
 from tests.support.flood import CLIENTS, Flood
 from tests.support.monitoring import DEPLOY, Stack, Traffic, fetch, hastened, stack, wait_for
 

@@ -16,7 +16,7 @@ SECONDS = 120
 
 def kilter(*arguments: str) -> None:
     """Run a command of `kilter`."""
-    subprocess.run([sys.executable, "-c", "from service.cli import main; main()", *arguments], check=True)
+    subprocess.run([sys.executable, "-c", "from kilter.service.cli import main; main()", *arguments], check=True)
 
 
 def test_an_alert_fires_within_two_minutes_of_the_first_record(tmp_path: Path) -> None:

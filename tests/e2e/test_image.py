@@ -17,7 +17,7 @@ from typing import Any
 import httpx
 import pytest
 
-import service
+import kilter
 from tests.support import containers
 from tests.support.monitoring import wait_for
 from tests.support.pictures import encoded, png_claiming, scene
@@ -92,8 +92,8 @@ def test_it_says_what_it_is(image: str) -> None:
     assert config["Cmd"] == ["serve"]
     assert config["StopSignal"] == "SIGTERM"
     assert list(config["ExposedPorts"]) == ["8000/tcp"]
-    assert known["Healthcheck"]["Test"] == ["CMD", "python", "-m", "service.probe"]
-    assert config["Labels"]["org.opencontainers.image.version"] == service.__version__
+    assert known["Healthcheck"]["Test"] == ["CMD", "python", "-m", "kilter.service.probe"]
+    assert config["Labels"]["org.opencontainers.image.version"] == kilter.__version__
     assert "KILTER_HOST=0.0.0.0" in config["Env"]
 
 

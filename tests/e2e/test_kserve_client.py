@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from service.detector import Verdicts
+from kilter.service.detector import Verdicts
 from tests.support.protocol_server import ROOT, meter, running
 from tests.support.serving import RECORD, STRANGE, detector
 

@@ -9,7 +9,7 @@ import httpx
 import pytest
 import yaml
 
-from service.detector import store
+from kilter.service.detector import store
 from tests.support.monitoring import DEPLOY, Service, fetch, wait_for
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
@@ -32,7 +32,7 @@ def test_a_new_version_is_proposed_and_judges_in_the_shadow(
         for one in [*pod["spec"]["initContainers"], *pod["spec"]["containers"]]:
             arguments = [word.replace("/models", places["/models"]) for word in one["args"]]
             arguments = [places.get(word, word) for word in arguments]
-            code = "from service.cli import main; main()"
+            code = "from kilter.service.cli import main; main()"
             subprocess.run([sys.executable, "-c", code, *arguments], check=True)
         assert store.versions(models / "plant") == [1, 2]
         compared = 'kilter_shadow_records_total{model="plant",result="both_normal",version="2"}'

@@ -12,11 +12,13 @@ from typing import Any
 import msgspec
 import pytest
 
-from service.app import create_app
-from service.models.registry import Registry
-from service.monitoring.metrics import Metrics
-from service.settings import Settings
+from kilter.service.app import create_app
+from kilter.service.models.registry import Registry
+from kilter.service.monitoring.metrics import Metrics
+from kilter.service.settings import Settings
 from tests.support.serving import RECORD, Client, client, detector
+
+EDGE = "kilter.service.web.edge"
 
 
 def test_the_models_are_listed() -> None:
@@ -127,14 +129,16 @@ def test_a_request_is_a_line_in_the_log_without_its_values(caplog: pytest.LogCap
     with caplog.at_level(logging.INFO), client() as http:
         http.get("/healthz")
         http.post("/v1/models/shop/score?reasons=1", json=RECORD, headers={"X-Request-ID": "a1"})
-    [line] = [line for record in caplog.records if record.name == "service.web.edge" for line in vars(record)["lines"]]
+    [line] = [
+        line for record in caplog.records if record.name == "kilter.service.web.edge" for line in vars(record)["lines"]
+    ]
     fields = msgspec.to_builtins(line)
     assert fields.pop("time").endswith("+00:00")
     assert fields.pop("milliseconds") > 0
     assert fields.pop("detector_milliseconds") > 0
     assert fields == {
         "level": "info",
-        "logger": "service.web.edge",
+        "logger": "kilter.service.web.edge",
         "message": "request",
         "request_id": "a1",
         "method": "POST",

@@ -7,9 +7,9 @@ from importlib.metadata import EntryPoint, entry_points
 import click
 import pytest
 
-import service
-from service.cli import GROUP, build, run
-from service.detector import KilterError
+import kilter
+from kilter.service.cli import GROUP, build, run
+from kilter.service.detector import KilterError
 
 
 class Found(EntryPoint):
@@ -82,7 +82,7 @@ def test_help_lists_what_can_be_run(capsys: pytest.CaptureFixture[str]) -> None:
     assert all(name in listed for name in CALLBACKS)
     assert "train" not in listed
     assert run(group(), ["--version"]) == 0
-    assert capsys.readouterr().out == f"kilter {service.__version__}\n"
+    assert capsys.readouterr().out == f"kilter {kilter.__version__}\n"
 
 
 def test_every_command_of_this_install_can_be_loaded() -> None:

@@ -14,11 +14,11 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
-from service.commands.inspect import inspect
-from service.commands.score import score
-from service.detector import ArtifactError, Detector, Region, load
-from service.detector.artifact import MANIFEST
-from service.detector.regions import Box
+from kilter.service.commands.inspect import inspect
+from kilter.service.commands.score import score
+from kilter.service.detector import ArtifactError, Detector, Region, load
+from kilter.service.detector.artifact import MANIFEST
+from kilter.service.detector.regions import Box
 from tests.support.artifacts import rewritten
 from tests.support.digits import digits, shuffled, spoiled, write_pictures
 from tests.support.pictures import encoded

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.detector.schema import NumericColumn
-from service.monitoring.logs import JsonFormatter
-from service.web.problems import LISTED
+from kilter.service.detector.schema import NumericColumn
+from kilter.service.monitoring.logs import JsonFormatter
+from kilter.service.web.problems import LISTED
 from tests.support.serving import RECORD, SCHEMA, Broken, Client, client, detector
 
 SCORE = "/v1/models/shop/score"

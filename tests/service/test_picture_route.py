@@ -14,10 +14,10 @@ import numpy.typing as npt
 import pytest
 from PIL import Image
 
-from service.detector.decoding import accepted
-from service.detector.picture_cells import read_cell
-from service.judging.picture_scoring import INLINE_BYTES
-from service.monitoring.metrics import Metrics
+from kilter.service.detector.decoding import accepted
+from kilter.service.detector.picture_cells import read_cell
+from kilter.service.judging.picture_scoring import INLINE_BYTES
+from kilter.service.monitoring.metrics import Metrics
 from tests.service.detector.test_decoding import FORMATS
 from tests.support.picture_model import dark, picture_detector, spotted
 from tests.support.pictures import COLOUR, chunk, encoded, exif, lossless, png_claiming, scene
@@ -316,7 +316,7 @@ def test_large_pictures_are_not_decoded_in_the_loop(monkeypatch: pytest.MonkeyPa
         places.append(threading.current_thread().name.partition("_")[0])
         return read_cell(*arguments)
 
-    monkeypatch.setattr("service.judging.picture_scoring.read_cell", noted)
+    monkeypatch.setattr("kilter.service.judging.picture_scoring.read_cell", noted)
     with client(picture_detector()) as http:
         for picture in (dark(), np.zeros((3000, 3000), np.uint8)):
             content = encoded(picture)

@@ -5,7 +5,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 
-from service.probe import ready
+from kilter.service.probe import ready
 
 
 @pytest.mark.parametrize(("status", "expected"), [(200, True), (503, False), (404, False)])

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from service.detector import KilterError
-from service.settings import Settings, read_settings
+from kilter.service.detector import KilterError
+from kilter.service.settings import Settings, read_settings
 
 README = Path(__file__).parents[2] / "README.md"
 VARIABLES = [f"KILTER_{name.upper()}" for name in Settings.model_fields]

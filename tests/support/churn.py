@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import httpx
 import numpy as np
 
-from service.detector import Detector, load, store
+from kilter.service.detector import Detector, load, store
 from tests.support.versions import NAME, add, damage
 
 MODEL = f"/v1/models/{NAME}"

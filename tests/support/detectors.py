@@ -6,14 +6,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from service.detector import Calibration, Detector, Schema
-from service.detector.artifact import CALIBRATION_SCORES, FORMAT, Manifest, Probes, ScoreInfo
-from service.detector.inputs import Table
-from service.detector.runtime import Matrix
-from service.detector.schema import CategoricalColumn, LeftOut, NumericColumn
-from service.detector.scorer import Scorer
-from training.calibrate import info
-from training.tail import fit_tail
+from kilter.service.detector import Calibration, Detector, Schema
+from kilter.service.detector.artifact import CALIBRATION_SCORES, FORMAT, Manifest, Probes, ScoreInfo
+from kilter.service.detector.inputs import Table
+from kilter.service.detector.runtime import Matrix
+from kilter.service.detector.schema import CategoricalColumn, LeftOut, NumericColumn
+from kilter.service.detector.scorer import Scorer
+from kilter.training.calibrate import info
+from kilter.training.tail import fit_tail
 
 Floats = npt.NDArray[np.float64]
 

@@ -9,12 +9,12 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from service.app import create_app
-from service.models.registry import Registry
-from service.monitoring.metrics import Metrics
-from service.protection.auth import Guard
-from service.protection.tokens import Scope, Token, Tokens
-from service.settings import Settings
+from kilter.service.app import create_app
+from kilter.service.models.registry import Registry
+from kilter.service.monitoring.metrics import Metrics
+from kilter.service.protection.auth import Guard
+from kilter.service.protection.tokens import Scope, Token, Tokens
+from kilter.service.settings import Settings
 from tests.support.fuzzing import Case, case
 from tests.support.picture_model import picture_detector
 from tests.support.protocol_server import meter

@@ -4,7 +4,7 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from service.monitoring.logs import JsonFormatter
+from kilter.service.monitoring.logs import JsonFormatter
 
 
 class _Kept(logging.Handler):
@@ -21,7 +21,7 @@ class _Kept(logging.Handler):
 def kept(level: int = logging.INFO) -> Iterator[list[str]]:
     """The service's log lines, from a level on, as long as this lasts."""
     handler = _Kept()
-    root = logging.getLogger("service")
+    root = logging.getLogger("kilter")
     before = root.level
     root.addHandler(handler)
     root.setLevel(level)

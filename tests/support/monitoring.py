@@ -137,7 +137,7 @@ class Service:
 
     def start(self) -> None:
         """Start it, and wait until it is ready."""
-        code = "from service.cli import main; main()"
+        code = "from kilter.service.cli import main; main()"
         options = ("--models", str(self.models), "--port", str(self.port), "--device", "cpu")
         with self._log.open("ab") as output:
             self._running = subprocess.Popen(

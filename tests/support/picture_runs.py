@@ -7,18 +7,18 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.datasets import load_digits
 
-from service.detector import Calibration, Detector
-from service.detector.inputs import Table
-from service.detector.runtime import Matrix
-from service.detector.schema import ImageColumn
+from kilter.service.detector import Calibration, Detector
+from kilter.service.detector.inputs import Table
+from kilter.service.detector.runtime import Matrix
+from kilter.service.detector.schema import ImageColumn
+from kilter.training.calibrate import info
+from kilter.training.evaluate import evaluate
+from kilter.training.history import Epoch
+from kilter.training.infer import Decision
+from kilter.training.run import Latent, Pictured, Run, Scored
+from kilter.training.suspects import find_suspects
 from tests.support.picture_model import Cells, picture_detector
 from tests.support.pictures import Pixels
-from training.calibrate import info
-from training.evaluate import evaluate
-from training.history import Epoch
-from training.infer import Decision
-from training.run import Latent, Pictured, Run, Scored
-from training.suspects import find_suspects
 
 DIGITS = ImageColumn("image", 8, 8, 1)
 

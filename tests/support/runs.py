@@ -4,15 +4,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from service.detector import Schema
-from service.detector.inputs import Table
+from kilter.service.detector import Schema
+from kilter.service.detector.inputs import Table
+from kilter.training.baselines import Baseline, Comparison
+from kilter.training.diagnostics import Diagnosis
+from kilter.training.evaluate import evaluate
+from kilter.training.history import Epoch
+from kilter.training.run import Latent, Run, Scored
+from kilter.training.suspects import find_suspects
 from tests.support import detectors
-from training.baselines import Baseline, Comparison
-from training.diagnostics import Diagnosis
-from training.evaluate import evaluate
-from training.history import Epoch
-from training.run import Latent, Run, Scored
-from training.suspects import find_suspects
 
 
 class Decided(NamedTuple):

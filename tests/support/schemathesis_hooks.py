@@ -9,7 +9,7 @@ import polars as pl
 import schemathesis
 from hypothesis import strategies as st
 
-from service.bodies.body import NPY, PICTURES
+from kilter.service.bodies.body import NPY, PICTURES
 from tests.support.pictures import encoded, scene
 from tests.support.serving import RECORD, SCHEMA
 

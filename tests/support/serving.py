@@ -10,15 +10,15 @@ import numpy as np
 import numpy.typing as npt
 from starlette.types import ASGIApp
 
-from service.app import create_app
-from service.detector import Calibration, Detector, Schema
-from service.detector.artifact import FORMAT, Manifest, Probes, ScoreInfo
-from service.detector.promise import CalibrationInfo
-from service.detector.runtime import Matrix
-from service.detector.schema import BooleanColumn, CategoricalColumn, LeftOut, NumericColumn, TimestampColumn
-from service.models.registry import Registry
-from service.monitoring.metrics import Metrics
-from service.settings import Settings
+from kilter.service.app import create_app
+from kilter.service.detector import Calibration, Detector, Schema
+from kilter.service.detector.artifact import FORMAT, Manifest, Probes, ScoreInfo
+from kilter.service.detector.promise import CalibrationInfo
+from kilter.service.detector.runtime import Matrix
+from kilter.service.detector.schema import BooleanColumn, CategoricalColumn, LeftOut, NumericColumn, TimestampColumn
+from kilter.service.models.registry import Registry
+from kilter.service.monitoring.metrics import Metrics
+from kilter.service.settings import Settings
 
 T = TypeVar("T")
 

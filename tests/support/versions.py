@@ -6,9 +6,9 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from service.detector import Calibration, artifact, store
-from service.detector.artifact import CALIBRATION_SCORES, Artifact, Probes
-from training.calibrate import info
+from kilter.service.detector import Calibration, artifact, store
+from kilter.service.detector.artifact import CALIBRATION_SCORES, Artifact, Probes
+from kilter.training.calibrate import info
 
 SOURCE = Path(__file__).parents[1] / "service" / "detector" / "artifacts" / "format-1"
 NAME = "plant"

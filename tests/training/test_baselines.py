@@ -1,4 +1,4 @@
-"""Tests of `training.baselines`: synthetic anomalies, figures that are right, and a warning only where it is due."""
+"""Tests of `baselines`: synthetic anomalies, figures that are right, and a warning only where it is due."""
 
 import numpy as np
 import numpy.typing as npt
@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service.detector.schema import BooleanColumn, CategoricalColumn, Feature, NumericColumn, Schema
-from training.baselines import DETECTORS, Baseline, Comparison, Matrix, compare, gain
-from training.spoiling import design, kind_of, swapped
+from kilter.service.detector.schema import BooleanColumn, CategoricalColumn, Feature, NumericColumn, Schema
+from kilter.training.baselines import DETECTORS, Baseline, Comparison, Matrix, compare, gain
+from kilter.training.spoiling import design, kind_of, swapped
 
 FEATURES = (*(Feature(i, "gaussian") for i in range(4)), Feature(4, "flag"), Feature(5, "level", 3))
 SCHEMA = Schema(

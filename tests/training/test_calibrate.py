@@ -4,9 +4,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from service.detector import Calibration, KilterError
-from service.detector.calibration import needed
-from training.calibrate import LARGEST, RATES, choose_size, info, largest_size, rows_needed, supported_rate
+from kilter.service.detector import Calibration, KilterError
+from kilter.service.detector.calibration import needed
+from kilter.training.calibrate import LARGEST, RATES, choose_size, info, largest_size, rows_needed, supported_rate
 
 ROWS = st.integers(30, 200_000)
 

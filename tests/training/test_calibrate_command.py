@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from service.detector import KilterError, load, store
+from kilter.service.detector import KilterError, load, store
+from kilter.training.commands.calibrate import calibrate
 from tests.support.data import write_csv
-from training.commands.calibrate import calibrate
 
 
 @pytest.fixture

@@ -2,10 +2,10 @@ import dataclasses
 
 import msgspec
 
-from service.detector.schema import LeftOut
+from kilter.service.detector.schema import LeftOut
+from kilter.training.card import model_card
 from tests.support import detectors
 from tests.support.runs import run
-from training.card import model_card
 
 
 def flat(card: str) -> str:

@@ -1,15 +1,15 @@
-"""Tests of `training.checkup`: what training finds out about its result stands in the artifact."""
+"""Tests of `checkup`: what training finds out about its result stands in the artifact."""
 
 from pathlib import Path
 
 import msgspec
 import numpy as np
 
-from service.detector.artifact import read
-from service.detector.detector import Detector
-from training.baselines import DETECTORS, Comparison
-from training.diagnostics import Diagnosis
-from training.suspects import Suspects
+from kilter.service.detector.artifact import read
+from kilter.service.detector.detector import Detector
+from kilter.training.baselines import DETECTORS, Comparison
+from kilter.training.diagnostics import Diagnosis
+from kilter.training.suspects import Suspects
 
 
 def test_the_findings_stand_in_the_manifest(detector: Detector) -> None:

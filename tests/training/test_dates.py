@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from training.dates import calendar_fields, text_format, unix_format
+from kilter.training.dates import calendar_fields, text_format, unix_format
 
 MOMENTS = [datetime(2023, 1, 5, 3, 4) + timedelta(days=3 * i, hours=i, minutes=7 * i) for i in range(120)]
 FORMS = (

@@ -1,4 +1,4 @@
-"""Tests of `training.dependence`: links between columns are found, and none where there are none."""
+"""Tests of `dependence`: links between columns are found, and none where there are none."""
 
 from collections.abc import Callable
 
@@ -6,8 +6,8 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from service.detector.schema import Feature
-from training.dependence import dependence, mutual_information
+from kilter.service.detector.schema import Feature
+from kilter.training.dependence import dependence, mutual_information
 
 Floats = npt.NDArray[np.float64]
 NUMBERS = tuple(Feature(i, "gaussian") for i in range(6))

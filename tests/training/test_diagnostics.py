@@ -1,4 +1,4 @@
-"""Tests of `training.diagnostics` and `training.activity`: what a fit's figures say about its health."""
+"""Tests of `diagnostics` and `activity`: what a fit's figures say about its health."""
 
 import json
 
@@ -8,13 +8,13 @@ import numpy.typing as npt
 import pytest
 import torch
 
-from service.detector.networks.tabular import TabularVAE
-from service.detector.schema import NumericColumn, Schema
-from training.activity import activity
-from training.config import FitConfig
-from training.diagnostics import Diagnosis, diagnose
-from training.history import Epoch
-from training.networks import shape_of
+from kilter.service.detector.networks.tabular import TabularVAE
+from kilter.service.detector.schema import NumericColumn, Schema
+from kilter.training.activity import activity
+from kilter.training.config import FitConfig
+from kilter.training.diagnostics import Diagnosis, diagnose
+from kilter.training.history import Epoch
+from kilter.training.networks import shape_of
 
 SCHEMA = Schema(tuple(NumericColumn(f"n{i}", 0, 1, -3, 3) for i in range(3)), rows=200)
 X = np.random.default_rng(0).normal(size=(200, 3)).astype(np.float32)

@@ -6,11 +6,11 @@ import pytest
 from scipy import stats
 from sklearn import metrics
 
-from service.detector.errors import Problem
-from service.detector.inputs import Table
+from kilter.service.detector.errors import Problem
+from kilter.service.detector.inputs import Table
+from kilter.training.evaluate import evaluate, proportion
+from kilter.training.evaluation import Evaluation
 from tests.support import detectors
-from training.evaluate import evaluate, proportion
-from training.evaluation import Evaluation
 
 
 def mixed(normal: int, anomalies: int) -> tuple[Table, np.ndarray[tuple[int], np.dtype[np.bool_]]]:

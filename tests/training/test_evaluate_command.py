@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from service.detector import KilterError
+from kilter.service.detector import KilterError
+from kilter.training.commands.evaluate import evaluate
 from tests.support.data import records
-from training.commands.evaluate import evaluate
 
 
 @pytest.fixture

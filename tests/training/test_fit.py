@@ -1,4 +1,4 @@
-"""Tests of `training.fit`: determinism, resumption, early stopping, and that it learns."""
+"""Tests of `fit`: determinism, resumption, early stopping, and that it learns."""
 
 from pathlib import Path
 
@@ -7,11 +7,11 @@ import numpy.typing as npt
 import pytest
 import torch
 
-from service.detector.schema import BooleanColumn, NumericColumn, Schema
-from training.config import FitConfig
-from training.fit import fit, folds, learning_rate
-from training.history import Epoch
-from training.networks import Network
+from kilter.service.detector.schema import BooleanColumn, NumericColumn, Schema
+from kilter.training.config import FitConfig
+from kilter.training.fit import fit, folds, learning_rate
+from kilter.training.history import Epoch
+from kilter.training.networks import Network
 
 SCHEMA = Schema(
     (*(NumericColumn(f"n{i}", 0, 1, -3, 3) for i in range(4)), BooleanColumn("b", ("1",), ("0",))), rows=300

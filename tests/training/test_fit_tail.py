@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from training.tail import fit_tail
+from kilter.training.tail import fit_tail
 
 ROUNDS = 100
 

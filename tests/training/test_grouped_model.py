@@ -10,18 +10,18 @@ import numpy as np
 import polars as pl
 import pytest
 
-from service.detector import ArtifactError, Detector, RecordsError, load
-from service.detector.artifact import MANIFEST
-from service.files.scoring import score_file
+from kilter.service.detector import ArtifactError, Detector, RecordsError, load
+from kilter.service.detector.artifact import MANIFEST
+from kilter.service.files.scoring import score_file
+from kilter.training.config import FitConfig, TrainConfig
+from kilter.training.data import Source
+from kilter.training.labelled import read_labelled
+from kilter.training.pipeline import train
+from kilter.training.recalibrate import recalibrate
+from kilter.training.rule import Rule
 from tests.support.artifacts import rewritten
 from tests.support.data import records
 from tests.support.serving import client
-from training.config import FitConfig, TrainConfig
-from training.data import Source
-from training.labelled import read_labelled
-from training.pipeline import train
-from training.recalibrate import recalibrate
-from training.rule import Rule
 
 
 def write(path: Path, normal: int, odd: int, seed: int) -> Path:

@@ -3,13 +3,20 @@ import polars as pl
 import pytest
 from scipy import stats
 
-from service.detector import KilterError, Schema
-from service.detector.calibration import Calibration
-from service.detector.groups import judge
-from service.detector.inputs import Table
-from service.detector.schema import BooleanColumn, CategoricalColumn, Column, LeftOut, NumericColumn, TimestampColumn
-from training.expected import expected_flags
-from training.grouping import calibrate_groups, grouped_by
+from kilter.service.detector import KilterError, Schema
+from kilter.service.detector.calibration import Calibration
+from kilter.service.detector.groups import judge
+from kilter.service.detector.inputs import Table
+from kilter.service.detector.schema import (
+    BooleanColumn,
+    CategoricalColumn,
+    Column,
+    LeftOut,
+    NumericColumn,
+    TimestampColumn,
+)
+from kilter.training.expected import expected_flags
+from kilter.training.grouping import calibrate_groups, grouped_by
 
 SITE = CategoricalColumn("site", (), ())
 SCHEMA = Schema(

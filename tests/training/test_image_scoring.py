@@ -8,20 +8,20 @@ import numpy.typing as npt
 import pytest
 import torch
 
-from service.detector.artifact import Programs
-from service.detector.errors import ArtifactError
-from service.detector.networks import build
-from service.detector.networks.image import ImageVAE
-from service.detector.networks.names import ScoreName
-from service.detector.networks.pixels import standardise
-from service.detector.networks.scored_image import ScoredImage
-from service.detector.runtime import OUTPUTS, OnnxProgram
-from service.detector.schema import ImageColumn, Schema
-from training import image_scoring
-from training.config import FitConfig
-from training.export import export
-from training.fit import fit
-from training.image_scoring import build_image_program, centroids
+from kilter.service.detector.artifact import Programs
+from kilter.service.detector.errors import ArtifactError
+from kilter.service.detector.networks import build
+from kilter.service.detector.networks.image import ImageVAE
+from kilter.service.detector.networks.names import ScoreName
+from kilter.service.detector.networks.pixels import standardise
+from kilter.service.detector.networks.scored_image import ScoredImage
+from kilter.service.detector.runtime import OUTPUTS, OnnxProgram
+from kilter.service.detector.schema import ImageColumn, Schema
+from kilter.training import image_scoring
+from kilter.training.config import FitConfig
+from kilter.training.export import export
+from kilter.training.fit import fit
+from kilter.training.image_scoring import build_image_program, centroids
 
 HEIGHT, WIDTH = 18, 14
 Matrix = npt.NDArray[np.float32]

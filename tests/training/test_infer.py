@@ -8,10 +8,10 @@ import numpy as np
 import polars as pl
 import pytest
 
-from service.detector import KilterError
-from service.detector.schema import BooleanColumn, CategoricalColumn, NumericColumn, Schema, TimestampColumn
-from service.files import to_table
-from training.infer import Decision, Draft, infer
+from kilter.service.detector import KilterError
+from kilter.service.detector.schema import BooleanColumn, CategoricalColumn, NumericColumn, Schema, TimestampColumn
+from kilter.service.files import to_table
+from kilter.training.infer import Decision, Draft, infer
 
 RNG = np.random.default_rng(0)
 ROWS = 600

@@ -1,10 +1,10 @@
-"""Tests of `training.kl_bars`."""
+"""Tests of `kl_bars`."""
 
 from xml.etree import ElementTree
 
 import pytest
 
-from training.kl_bars import kl_bars
+from kilter.training.kl_bars import kl_bars
 
 
 @pytest.mark.parametrize("kl", [(0.0,), (1.5, 0.2, 0.0), tuple(1 / i for i in range(1, 33))])

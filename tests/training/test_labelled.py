@@ -2,9 +2,9 @@ from pathlib import Path
 
 import pytest
 
-from service.detector import KilterError
+from kilter.service.detector import KilterError
+from kilter.training.labelled import read_labelled
 from tests.support.detectors import SCHEMA
-from training.labelled import read_labelled
 
 KNOWN = {"label": "class", "normal": "ok"}
 

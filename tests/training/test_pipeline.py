@@ -1,4 +1,4 @@
-"""Tests of `training.pipeline`: from files to a model on disk, whole or not at all."""
+"""Tests of `pipeline`: from files to a model on disk, whole or not at all."""
 
 import csv
 from pathlib import Path
@@ -7,13 +7,13 @@ import msgspec
 import numpy as np
 import pytest
 
-from service.detector import KilterError, load
-from service.detector.artifact import read as read_artifact
-from service.detector.schema import BooleanColumn, CategoricalColumn, NumericColumn, TimestampColumn
+from kilter.service.detector import KilterError, load
+from kilter.service.detector.artifact import read as read_artifact
+from kilter.service.detector.schema import BooleanColumn, CategoricalColumn, NumericColumn, TimestampColumn
+from kilter.training.config import FitConfig, TrainConfig, read_config
+from kilter.training.data import Source
+from kilter.training.pipeline import train
 from tests.support.data import records, write_csv
-from training.config import FitConfig, TrainConfig, read_config
-from training.data import Source
-from training.pipeline import train
 
 BRIEF = TrainConfig(target_fpr=0.1, split="random", baselines=False, fit=FitConfig(steps=20, hidden=16))
 

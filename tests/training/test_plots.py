@@ -3,10 +3,10 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from service.detector import Calibration
-from training import plots
-from training.history import Epoch
-from training.run import Latent
+from kilter.service.detector import Calibration
+from kilter.training import plots
+from kilter.training.history import Epoch
+from kilter.training.run import Latent
 
 NAME = "<b>$\\alpha$ & a name that is much longer than any axis has room for</b>"
 

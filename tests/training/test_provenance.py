@@ -1,6 +1,6 @@
 from pathlib import Path
 
-from training.provenance import described, file_names, source_digest, was_trained_on
+from kilter.training.provenance import described, file_names, source_digest, was_trained_on
 
 
 def test_a_training_file_is_known_again_by_its_content(tmp_path: Path) -> None:

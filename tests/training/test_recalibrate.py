@@ -5,11 +5,11 @@ import msgspec
 import numpy as np
 import pytest
 
-from service.detector import Detector, KilterError, artifact, load, store
-from service.files import read_frame, to_table
+from kilter.service.detector import Detector, KilterError, artifact, load, store
+from kilter.service.files import read_frame, to_table
+from kilter.training.labelled import LabelledRows
+from kilter.training.recalibrate import recalibrate
 from tests.support.data import write_csv
-from training.labelled import LabelledRows
-from training.recalibrate import recalibrate
 
 
 @pytest.fixture

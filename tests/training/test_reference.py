@@ -7,15 +7,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.detector import ArtifactError, Detector, load
-from service.detector.artifact import TENSORS
-from service.detector.encode import Encoder
-from service.detector.inputs import from_records
-from service.detector.reference import BINS, EDGES, SHARES, histogram, reference_of
-from service.detector.schema import NumericColumn, Schema
+from kilter.service.detector import ArtifactError, Detector, load
+from kilter.service.detector.artifact import TENSORS
+from kilter.service.detector.encode import Encoder
+from kilter.service.detector.inputs import from_records
+from kilter.service.detector.reference import BINS, EDGES, SHARES, histogram, reference_of
+from kilter.service.detector.schema import NumericColumn, Schema
+from kilter.training.reference import reference_tensors
 from tests.support.artifacts import rewritten
 from tests.support.data import records
-from training.reference import reference_tensors
 
 
 def numeric(values: list[float]) -> tuple[np.ndarray, np.ndarray]:

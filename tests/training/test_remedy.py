@@ -1,15 +1,15 @@
-"""Tests of `training.remedy`: a collapse is remedied, left alone where it is right, or owned up to."""
+"""Tests of `remedy`: a collapse is remedied, left alone where it is right, or owned up to."""
 
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from service.detector.schema import NumericColumn, Schema
-from training.activity import activity
-from training.config import FitConfig
-from training.fit import fit
-from training.remedy import Remedy, fit_or_remedy
+from kilter.service.detector.schema import NumericColumn, Schema
+from kilter.training.activity import activity
+from kilter.training.config import FitConfig
+from kilter.training.fit import fit
+from kilter.training.remedy import Remedy, fit_or_remedy
 
 SCHEMA = Schema(tuple(NumericColumn(f"n{i}", 0, 1, -3, 3) for i in range(4)), rows=600)
 HEAVY = FitConfig(steps=200, hidden=16, members=1, weight_decay=1.0, warm_up=0.0)

@@ -8,12 +8,12 @@ import msgspec
 import numpy as np
 import pytest
 
-from service.detector.schema import LeftOut
+from kilter.service.detector.schema import LeftOut
+from kilter.training.baselines import Baseline
+from kilter.training.report import report
+from kilter.training.run import Scored
 from tests.support import detectors
 from tests.support.runs import run
-from training.baselines import Baseline
-from training.report import report
-from training.run import Scored
 
 VOID = {"meta", "link", "img", "br", "hr", "input"}
 HOSTILE = "<script>alert('$x_1$')</script>"

@@ -2,9 +2,9 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.detector.errors import Problem
-from service.detector.inputs import Table
-from training.rows import take
+from kilter.service.detector.errors import Problem
+from kilter.service.detector.inputs import Table
+from kilter.training.rows import take
 
 
 @given(st.lists(st.integers(0, 9)), st.sets(st.integers(0, 9)))

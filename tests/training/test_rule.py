@@ -1,7 +1,7 @@
 import pytest
 
-from service.detector import KilterError
-from training.rule import Rule, check
+from kilter.service.detector import KilterError
+from kilter.training.rule import Rule, check
 
 
 @pytest.mark.parametrize(

@@ -1,22 +1,22 @@
-"""Tests of `training.scoring` and `training.memory`: the score that is built around a network."""
+"""Tests of `scoring` and `memory`: the score that is built around a network."""
 
 import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
 
-from service.detector.encode import LIMIT
-from service.detector.networks import build
-from service.detector.networks.names import ScoreName
-from service.detector.networks.scored import ScoredTabular
-from service.detector.networks.tabular import TabularVAE
-from service.detector.runtime import OUTPUTS, OnnxProgram, TorchProgram
-from service.detector.schema import BooleanColumn, CategoricalColumn, Column, NumericColumn, Schema
-from training.config import FitConfig
-from training.export import export
-from training.fit import fit
-from training.memory import PARTS, sample, tangents
-from training.scoring import build_program, score_rows
+from kilter.service.detector.encode import LIMIT
+from kilter.service.detector.networks import build
+from kilter.service.detector.networks.names import ScoreName
+from kilter.service.detector.networks.scored import ScoredTabular
+from kilter.service.detector.networks.tabular import TabularVAE
+from kilter.service.detector.runtime import OUTPUTS, OnnxProgram, TorchProgram
+from kilter.service.detector.schema import BooleanColumn, CategoricalColumn, Column, NumericColumn, Schema
+from kilter.training.config import FitConfig
+from kilter.training.export import export
+from kilter.training.fit import fit
+from kilter.training.memory import PARTS, sample, tangents
+from kilter.training.scoring import build_program, score_rows
 
 NAN, INF = float("nan"), float("inf")
 BRIEF = FitConfig(steps=60, hidden=16, batch_rows=32)

@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service.detector import Calibration, KilterError
-from service.detector.promise import Evidence, in_words
-from training.rule import Rule
-from training.threshold import Labelled, check_labels, choose
+from kilter.service.detector import Calibration, KilterError
+from kilter.service.detector.promise import Evidence, in_words
+from kilter.training.rule import Rule
+from kilter.training.threshold import Labelled, check_labels, choose
 
 Floats = npt.NDArray[np.float64]
 SCORES = st.lists(st.integers(0, 30), min_size=3, max_size=25).map(lambda values: np.array(values, np.float64))

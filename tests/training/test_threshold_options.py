@@ -5,11 +5,11 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
-from service.detector import KilterError, load, store
+from kilter.service.detector import KilterError, load, store
+from kilter.training.commands.calibrate import calibrate
+from kilter.training.commands.train import train
+from kilter.training.config import read_config
 from tests.support.data import write_csv
-from training.commands.calibrate import calibrate
-from training.commands.train import train
-from training.config import read_config
 
 
 @pytest.fixture

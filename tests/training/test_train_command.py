@@ -14,11 +14,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from service.cli import GROUP, build, run
-from service.detector import load
-from service.detector.store import versions
+from kilter.service.cli import GROUP, build, run
+from kilter.service.detector import load
+from kilter.service.detector.store import versions
+from kilter.training.commands.train import interruptible
 from tests.support.data import write_csv
-from training.commands.train import interruptible
 
 KILTER_GROUP = build(list(entry_points(group=GROUP)))
 KILTER = str(Path(sys.executable).with_name("kilter"))

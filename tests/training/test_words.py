@@ -1,10 +1,10 @@
 import msgspec
 import pytest
 
+from kilter.training.calibrate import info
+from kilter.training.evaluation import Figure
+from kilter.training.words import percent, promise, verdicts, with_interval
 from tests.support.runs import run
-from training.calibrate import info
-from training.evaluation import Figure
-from training.words import percent, promise, verdicts, with_interval
 
 
 @pytest.mark.parametrize(("rate", "text"), [(0.01, "1 %"), (0.005, "0.5 %"), (0.12345, "12.3 %"), (1.0, "100 %")])

@@ -5,12 +5,12 @@ import onnx.compose
 import onnx.version_converter
 import torch
 
-from service.detector.artifact import Programs
-from service.detector.errors import KilterError
-from service.detector.runtime import OUTPUTS
-from training.backbone.program import Prepared, ScoredFeatures
-from training.backbone.reading import STANDARD_DOMAINS, Backbone
-from training.export import extracted, traced
+from kilter.service.detector.artifact import Programs
+from kilter.service.detector.errors import KilterError
+from kilter.service.detector.runtime import OUTPUTS
+from kilter.training.backbone.program import Prepared, ScoredFeatures
+from kilter.training.backbone.reading import STANDARD_DOMAINS, Backbone
+from kilter.training.export import extracted, traced
 
 
 def export_joined(program: ScoredFeatures, backbone: Backbone, width: int) -> Programs:

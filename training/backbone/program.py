@@ -7,10 +7,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from service.detector.networks.image import ImageShape, ImageVAE
-from service.detector.networks.names import ScoreName
-from service.detector.networks.pixels import averaging, resize
-from service.detector.networks.scored_image import MOST_CELLS
+from kilter.service.detector.networks.image import ImageShape, ImageVAE
+from kilter.service.detector.networks.names import ScoreName
+from kilter.service.detector.networks.pixels import averaging, resize
+from kilter.service.detector.networks.scored_image import MOST_CELLS
 
 MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """Of the red, green and blue of ImageNet's pictures, from 0 to 1, by which published networks standardise theirs."""

@@ -13,9 +13,9 @@ import onnx.checker
 import onnx.inliner
 import onnxruntime as ort
 
-from service.detector.errors import KilterError
-from training.data import Source
-from training.pictures.survey import SIDES
+from kilter.service.detector.errors import KilterError
+from kilter.training.data import Source
+from kilter.training.pictures.survey import SIDES
 
 MOST_BYTES = 256 << 20
 TRIED = 3

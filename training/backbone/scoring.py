@@ -7,12 +7,12 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from service.detector.networks.image import ImageVAE
-from training.backbone.program import BackboneShape, Prepared, ScoredFeatures, ScoredFeaturesShape, grid_of
-from training.backbone.reading import Backbone
-from training.fit import folds
-from training.image_scoring import MEMORY_ROWS
-from training.memory import principal_axes, robust
+from kilter.service.detector.networks.image import ImageVAE
+from kilter.training.backbone.program import BackboneShape, Prepared, ScoredFeatures, ScoredFeaturesShape, grid_of
+from kilter.training.backbone.reading import Backbone
+from kilter.training.fit import folds
+from kilter.training.image_scoring import MEMORY_ROWS
+from kilter.training.memory import principal_axes, robust
 
 MOST_AXES = 64
 FLOATS = 512 * 1024

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import click
 
-from training.commands.options import group_option, threshold_options
-from training.rule import Rule
+from kilter.training.commands.options import group_option, threshold_options
+from kilter.training.rule import Rule
 
 
 @click.command()
@@ -35,11 +35,11 @@ def calibrate(
     folder where they are pictures. The exit status is 1 if some rows could not be read.
     """
     # Imported here: `kilter --help` only wants to know what the command is called.
-    from service.detector import artifact, store
-    from service.detector.promise import in_words
-    from training.labelled import read_labelled
-    from training.recalibrate import recalibrate
-    from training.words import by_group, promise
+    from kilter.service.detector import artifact, store
+    from kilter.service.detector.promise import in_words
+    from kilter.training.labelled import read_labelled
+    from kilter.training.recalibrate import recalibrate
+    from kilter.training.words import by_group, promise
 
     manifest = artifact.read(store.resolve(model)).manifest
     if group_by is None and manifest.calibration.by_group is not None:

@@ -7,7 +7,7 @@ import click
 import msgspec
 
 if TYPE_CHECKING:
-    from training.evaluation import Evaluation
+    from kilter.training.evaluation import Evaluation
 
 
 SEEN = "The model was trained on this file or folder, so the figures are better than they will be on new rows."
@@ -30,10 +30,10 @@ def evaluate(
     are pictures. The exit status is 1 if some rows could not be read.
     """
     # Imported here: `kilter --help` only wants to know what the command is called.
-    from service.detector import load
-    from training.evaluate import evaluate as evaluate_rows
-    from training.labelled import read_labelled
-    from training.provenance import source_digest, was_trained_on
+    from kilter.service.detector import load
+    from kilter.training.evaluate import evaluate as evaluate_rows
+    from kilter.training.labelled import read_labelled
+    from kilter.training.provenance import source_digest, was_trained_on
 
     detector = load(model)
     rows = read_labelled(file, detector.schema, detector.manifest.training, label, normal)
@@ -51,7 +51,7 @@ def evaluate(
 
 def described(evaluation: "Evaluation") -> list[str]:
     """An evaluation as lines of text: verdicts first, then the table of figures."""
-    from training.words import verdicts
+    from kilter.training.words import verdicts
 
     frame = evaluation.frame().dropna(subset="value")
     table = frame.to_string(index=False, na_rep="", float_format=lambda value: f"{value:.4f}", justify="right")

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from training.rule import Rule, check
+from kilter.training.rule import Rule, check
 
 OPTIONS: dict[str, tuple[str, str]] = {
     "alerts_per_day": ("N", "So many alerts per day, at the traffic of --records-per-day, if all are false."),

@@ -9,10 +9,10 @@ from types import FrameType
 import click
 from tqdm import tqdm
 
-from service.detector.promise import in_words
-from training.commands.options import as_table, group_option, image_size_option, threshold_options
-from training.history import Epoch
-from training.rule import Rule
+from kilter.service.detector.promise import in_words
+from kilter.training.commands.options import as_table, group_option, image_size_option, threshold_options
+from kilter.training.history import Epoch
+from kilter.training.rule import Rule
 
 QUARTERS = 4
 Progress = Callable[[int, int, Epoch | None], None]
@@ -78,10 +78,10 @@ def train(
     or folders of pictures, nested or not, in PNG, JPEG, WebP, TIFF or BMP; or arrays of images in IDX, npy or npz.
     """
     # Imported here: torch takes seconds, and `kilter --help` only wants to know what the command is called.
-    from training.config import read_config
-    from training.data import Source
-    from training.pipeline import train as train_model
-    from training.words import by_group, verdicts
+    from kilter.training.config import read_config
+    from kilter.training.data import Source
+    from kilter.training.pipeline import train as train_model
+    from kilter.training.words import by_group, verdicts
 
     settings = read_config(
         config, target_fpr=target_fpr, threshold=as_table(rule), score=score, split=split, seed=seed, device=device

@@ -8,13 +8,13 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from service.detector.errors import KilterError, PictureError
-from service.detector.pictures import picture_of
-from service.detector.schema import ImageColumn
-from service.files.stacks import LABELS, read_stack, read_stack_labels
-from training.labels import Labels, read_labels
-from training.pictures.survey import Seen, coloured
-from training.pictures.workers import Decoded, Progress
+from kilter.service.detector.errors import KilterError, PictureError
+from kilter.service.detector.pictures import picture_of
+from kilter.service.detector.schema import ImageColumn
+from kilter.service.files.stacks import LABELS, read_stack, read_stack_labels
+from kilter.training.labels import Labels, read_labels
+from kilter.training.pictures.survey import Seen, coloured
+from kilter.training.pictures.workers import Decoded, Progress
 
 CHANNELS = (1, 2, 3, 4)
 """Last axis of an image with channels."""

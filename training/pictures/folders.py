@@ -7,12 +7,12 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 import numpy.typing as npt
 
-from service.detector.errors import KilterError, PictureError
-from service.detector.schema import ImageColumn
-from service.files.folder import ACCEPTED, find_pictures
-from training.labels import SHOWN, Labels
-from training.pictures.survey import Seen, look_at
-from training.pictures.workers import Decoded, Progress, decoded, each
+from kilter.service.detector.errors import KilterError, PictureError
+from kilter.service.detector.schema import ImageColumn
+from kilter.service.files.folder import ACCEPTED, find_pictures
+from kilter.training.labels import SHOWN, Labels
+from kilter.training.pictures.survey import Seen, look_at
+from kilter.training.pictures.workers import Decoded, Progress, decoded, each
 
 SHOWN_FILES = 2
 

@@ -5,12 +5,12 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from service.detector.detector import Detector
-from training.figures import strangest
-from training.pictures.drawing import drawn, drawn_heat, residual
-from training.plots import plane
-from training.rows import take
-from training.run import Latent, Run, Scored
+from kilter.service.detector.detector import Detector
+from kilter.training.figures import strangest
+from kilter.training.pictures.drawing import drawn, drawn_heat, residual
+from kilter.training.plots import plane
+from kilter.training.rows import take
+from kilter.training.run import Latent, Run, Scored
 
 SHOWN = 7
 """Pictures in a line, from the lowest score to the highest."""

@@ -4,7 +4,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from service.detector.networks.image import ImageVAE
+from kilter.service.detector.networks.image import ImageVAE
 
 
 @torch.no_grad()

@@ -8,18 +8,18 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from service.detector.errors import KilterError, PictureError, Problem
-from service.detector.inputs import Table
-from service.detector.schema import ImageColumn, Schema
-from service.files.folder import ACCEPTED
-from service.files.stacks import LABELS, stack_kind
-from training.data import TOO_MANY_BAD, Data, Source
-from training.labels import Labels
-from training.pictures.arrays import ArrayPictures
-from training.pictures.folders import FolderPictures
-from training.pictures.sizes import Sizes
-from training.pictures.survey import SAMPLE, Seen, Surveyed, decide
-from training.pictures.workers import Decoded, Progress
+from kilter.service.detector.errors import KilterError, PictureError, Problem
+from kilter.service.detector.inputs import Table
+from kilter.service.detector.schema import ImageColumn, Schema
+from kilter.service.files.folder import ACCEPTED
+from kilter.service.files.stacks import LABELS, stack_kind
+from kilter.training.data import TOO_MANY_BAD, Data, Source
+from kilter.training.labels import Labels
+from kilter.training.pictures.arrays import ArrayPictures
+from kilter.training.pictures.folders import FolderPictures
+from kilter.training.pictures.sizes import Sizes
+from kilter.training.pictures.survey import SAMPLE, Seen, Surveyed, decide
+from kilter.training.pictures.workers import Decoded, Progress
 
 MOST_BYTES = 2 << 30
 """Most memory that the pictures of a run may take at the model's size, a byte for each value; the fit takes four more

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from service.detector.decoding import decode
-from service.detector.errors import KilterError, PictureError
-from service.detector.schema import ImageColumn
-from training.infer import Decision
-from training.pictures.workers import content_of
+from kilter.service.detector.decoding import decode
+from kilter.service.detector.errors import KilterError, PictureError
+from kilter.service.detector.schema import ImageColumn
+from kilter.training.infer import Decision
+from kilter.training.pictures.workers import content_of
 
 if TYPE_CHECKING:
     from PIL import Image

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from service.detector.networks.pixels import smoothing
+from kilter.service.detector.networks.pixels import smoothing
 
 SCALES = (0.7, 1.0, 1.5, 2.0)
 """Standard deviations in pixels of what stands in the middle of a filter."""

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from service.detector.networks.pixels import averaging, resize, smoothing
+from kilter.service.detector.networks.pixels import averaging, resize, smoothing
 
 MOST_SIDE = 64
 BLUR = 0.7

@@ -6,8 +6,8 @@ import msgspec
 import torch
 from torch import Tensor, nn
 
-from service.detector.networks.joined import Joined
-from service.detector.networks.tabular import Likelihood, Posterior, TabularShape, TabularVAE, finite, known
+from kilter.service.detector.networks.joined import Joined
+from kilter.service.detector.networks.tabular import Likelihood, Posterior, TabularShape, TabularVAE, finite, known
 
 
 class GeometryShape(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

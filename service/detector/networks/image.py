@@ -6,8 +6,8 @@ import msgspec
 import torch
 from torch import Tensor, nn
 
-from service.detector.networks.pixels import averaging, resize, spreading, standardise
-from service.detector.networks.tabular import HALF_LOG_TWO_PI, LOG_POSTERIOR_VARIANCE, Posterior
+from kilter.service.detector.networks.pixels import averaging, resize, spreading, standardise
+from kilter.service.detector.networks.tabular import HALF_LOG_TWO_PI, LOG_POSTERIOR_VARIANCE, Posterior
 
 MOST_SIDE = 32
 """The network sees a picture at no more than so many pixels a side: detail is for the memory and the filters."""

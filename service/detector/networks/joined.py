@@ -5,7 +5,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from service.detector.networks.tabular import Layers, TabularShape, TabularVAE
+from kilter.service.detector.networks.tabular import Layers, TabularShape, TabularVAE
 
 
 class Joined(nn.Module):

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from service.detector.networks.tabular import clean, finite
+from kilter.service.detector.networks.tabular import clean, finite
 
 
 class MarginalsShape(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

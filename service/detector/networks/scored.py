@@ -8,12 +8,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from service.detector.errors import ArtifactError
-from service.detector.networks.geometry import Geometry, GeometryShape
-from service.detector.networks.marginals import Marginals, MarginalsShape
-from service.detector.networks.memory import Memory, MemoryShape
-from service.detector.networks.names import ScoreName
-from service.detector.networks.tabular import Likelihood, Posterior, TabularShape, TabularVAE
+from kilter.service.detector.errors import ArtifactError
+from kilter.service.detector.networks.geometry import Geometry, GeometryShape
+from kilter.service.detector.networks.marginals import Marginals, MarginalsShape
+from kilter.service.detector.networks.memory import Memory, MemoryShape
+from kilter.service.detector.networks.names import ScoreName
+from kilter.service.detector.networks.tabular import Likelihood, Posterior, TabularShape, TabularVAE
 
 LOCAL_WEIGHT = 8.0
 LOCAL_THRESHOLD = 0.97
@@ -104,7 +104,7 @@ def _index(program: "ScoredTabular", _: object) -> None:
 
 
 class ScoredTabular(nn.Module):
-    """Gives the outputs of a program (`service.detector.runtime`) for encoded records."""
+    """Gives the outputs of a program (`detector.runtime`) for encoded records."""
 
     usual: Tensor
     """(columns,): each column's usual term, its median over fitting rows."""

@@ -9,13 +9,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from service.detector.errors import ArtifactError
-from service.detector.networks.contrasts import FILTERS, Contrasts
-from service.detector.networks.displaced import BLUR, Pictures, PicturesShape
-from service.detector.networks.image import ImageLikelihood, ImageShape, ImageVAE
-from service.detector.networks.names import ScoreName
-from service.detector.networks.pixels import averaging, resize, smoothing, standardise
-from service.detector.networks.tabular import Posterior
+from kilter.service.detector.errors import ArtifactError
+from kilter.service.detector.networks.contrasts import FILTERS, Contrasts
+from kilter.service.detector.networks.displaced import BLUR, Pictures, PicturesShape
+from kilter.service.detector.networks.image import ImageLikelihood, ImageShape, ImageVAE
+from kilter.service.detector.networks.names import ScoreName
+from kilter.service.detector.networks.pixels import averaging, resize, smoothing, standardise
+from kilter.service.detector.networks.tabular import Posterior
 
 CELL_BLUR = 1.0
 MOST_CELLS = 32
@@ -95,7 +95,7 @@ class Evidence(nn.Module):
 
 
 class ScoredImage(nn.Module):
-    """Gives the outputs of a program (`service.detector.runtime`) for encoded pictures.
+    """Gives the outputs of a program (`detector.runtime`) for encoded pictures.
 
     The default score `neighbours` adds up three kinds of evidence: the distance to the nearest picture of the memory,
     parts of which may move a little, which sees a wrong whole; contrasts too strong for the picture's own texture,

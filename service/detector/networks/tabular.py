@@ -7,7 +7,7 @@ import msgspec
 import torch
 from torch import Tensor, nn
 
-from service.detector.schema import Feature
+from kilter.service.detector.schema import Feature
 
 LOG_SIGMA = (-2.0, 2.0)
 """Bounds of a Gaussian component's log standard deviation, in standardised units."""
@@ -275,7 +275,7 @@ class TabularVAE(nn.Module):
         return surprise @ self.to_columns - absent * self.missing.log() - (1 - absent) * torch.log1p(-self.missing)
 
     def expected(self, p: Likelihood) -> Tensor:
-        """What is expected of each feature, averaged over members: (n, features); see `service.detector.runtime`."""
+        """What is expected of each feature, averaged over members: (n, features); see `detector.runtime`."""
         parts = []
         if len(self.gaussian):
             parts.append(p.expected_number().mean(0))

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from service.detector import store
+from kilter.service.detector import store
 from tests.support.administration import ADMINISTRATOR, Service
 from tests.support.serving import Client, client
 from tests.support.versions import NAME, add, damage

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import uvicorn
 
-from service.detector import store
+from kilter.service.detector import store
 from tests.support.administration import ADMINISTRATOR, Service
 from tests.support.serving import client
 from tests.support.versions import NAME, add

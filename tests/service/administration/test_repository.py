@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from service.detector import store
+from kilter.service.detector import store
 from tests.support.administration import Service
 from tests.support.serving import Client
 from tests.support.versions import NAME, add, damage

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pyarrow import ipc
 
-from service.bodies.arrow_messages import Claims, TooManyRowsError
+from kilter.service.bodies.arrow_messages import Claims, TooManyRowsError
 from tests.support.serving import RECORD, client
 
 ROWS = 3

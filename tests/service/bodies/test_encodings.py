@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.bodies import encodings
-from service.bodies.encodings import chosen, coding, compress, decompress
-from service.web.problems import BAD_BODY, TOO_LARGE, WRONG_TYPE, RequestError
+from kilter.service.bodies import encodings
+from kilter.service.bodies.encodings import chosen, coding, compress, decompress
+from kilter.service.web.problems import BAD_BODY, TOO_LARGE, WRONG_TYPE, RequestError
 from tests.support.serving import RECORD, client
 
 SCORE = "/v1/models/shop/score"

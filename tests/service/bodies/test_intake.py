@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 from starlette.requests import ClientDisconnect
 
-from service.bodies.intake import Intake
-from service.judging.admission import Admission
-from service.judging.engine import Engine
-from service.monitoring.metrics import Metrics
-from service.web.problems import OVERLOADED, SLOW_BODY, TOO_LARGE, RequestError
+from kilter.service.bodies.intake import Intake
+from kilter.service.judging.admission import Admission
+from kilter.service.judging.engine import Engine
+from kilter.service.monitoring.metrics import Metrics
+from kilter.service.web.problems import OVERLOADED, SLOW_BODY, TOO_LARGE, RequestError
 
 LIMIT = 100
 

@@ -8,11 +8,11 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from service.bodies import body
-from service.bodies.json_body import JsonBody, LinesBody
-from service.bodies.rows import RowReader
-from service.detector.inputs import Table, from_columns, from_records
-from service.detector.schema import (
+from kilter.service.bodies import body
+from kilter.service.bodies.json_body import JsonBody, LinesBody
+from kilter.service.bodies.rows import RowReader
+from kilter.service.detector.inputs import Table, from_columns, from_records
+from kilter.service.detector.schema import (
     BooleanColumn,
     CategoricalColumn,
     LeftOut,
@@ -20,7 +20,7 @@ from service.detector.schema import (
     Schema,
     TimestampColumn,
 )
-from service.web.problems import RequestError
+from kilter.service.web.problems import RequestError
 
 MIXED = Schema(
     columns=(

@@ -3,8 +3,8 @@
 import pytest
 from click.testing import CliRunner
 
-from service.cli import build
-from service.commands.completion import completion
+from kilter.service.cli import build
+from kilter.service.commands.completion import completion
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from service.commands.inspect import inspect
-from service.detector import ArtifactError, Detector
+from kilter.service.commands.inspect import inspect
+from kilter.service.detector import ArtifactError, Detector
 
 
 def test_a_model_is_described_in_words(model_folder: Path, detector: Detector) -> None:

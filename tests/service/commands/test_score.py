@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
-from service.commands.score import score
-from service.detector import Detector
+from kilter.service.commands.score import score
+from kilter.service.detector import Detector
 from tests.support.data import write_csv
 
 KILTER = Path(sys.executable).with_name("kilter")
@@ -102,7 +102,7 @@ def test_a_reader_that_has_enough_is_no_error(model_folder: Path, tmp_path: Path
 def test_scoring_needs_no_training(model_folder: Path, new_csv: Path) -> None:
     """On a CPU the command imports neither torch nor anything of the training code."""
     program = (
-        "import sys; from service.cli import main\n"
+        "import sys; from kilter.service.cli import main\n"
         "try: main()\n"
         "finally: print([m for m in ('torch', 'training', 'pandas', 'sklearn') if m in sys.modules], file=sys.stderr)"
     )

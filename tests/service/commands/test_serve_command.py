@@ -16,17 +16,17 @@ from pathlib import Path
 import httpx
 import pytest
 
-from service.commands.serve import listen, unprotected
-from service.detector import KilterError
-from service.probe import ready
-from service.protection import tokens
-from service.protection.auth import Guard
+from kilter.service.commands.serve import listen, unprotected
+from kilter.service.detector import KilterError
+from kilter.service.probe import ready
+from kilter.service.protection import tokens
+from kilter.service.protection.auth import Guard
 from tests.support.certificates import certificate
 from tests.support.versions import add
 
 
 def command(*arguments: str) -> list[str]:
-    return [sys.executable, "-c", "from service.cli import main; main()", "serve", *arguments]
+    return [sys.executable, "-c", "from kilter.service.cli import main; main()", "serve", *arguments]
 
 
 def environment(**settings: str) -> dict[str, str]:

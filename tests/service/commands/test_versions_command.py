@@ -4,8 +4,8 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from service.commands.versions import versions
-from service.detector import ArtifactError, KilterError, store
+from kilter.service.commands.versions import versions
+from kilter.service.detector import ArtifactError, KilterError, store
 
 
 @pytest.fixture

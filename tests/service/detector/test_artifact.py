@@ -1,4 +1,4 @@
-"""Tests of `service.detector.artifact` and of loading: an artifact is untrusted input."""
+"""Tests of `detector.artifact` and of loading: an artifact is untrusted input."""
 
 import shutil
 from collections.abc import Callable
@@ -11,11 +11,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from service.detector import ArtifactError, load
-from service.detector.artifact import DETAIL_PROGRAM, MANIFEST, PROBES, SCORE_PROGRAM, TENSORS, read
-from service.detector.runtime import TorchProgram
-from service.detector.scorer import Scorer
-from service.detector.store import SUMS
+from kilter.service.detector import ArtifactError, load
+from kilter.service.detector.artifact import DETAIL_PROGRAM, MANIFEST, PROBES, SCORE_PROGRAM, TENSORS, read
+from kilter.service.detector.runtime import TorchProgram
+from kilter.service.detector.scorer import Scorer
+from kilter.service.detector.store import SUMS
 from tests.support.artifacts import rewritten
 
 EVERY_FILE = (MANIFEST, PROBES, SCORE_PROGRAM, DETAIL_PROGRAM, TENSORS, "report.html", "MODEL_CARD.md", SUMS)

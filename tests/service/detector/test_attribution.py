@@ -1,13 +1,13 @@
-"""Tests of `service.detector.attribution`: hiding columns one by one."""
+"""Tests of `detector.attribution`: hiding columns one by one."""
 
 from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
 
-from service.detector.attribution import CANDIDATES, attribute
-from service.detector.runtime import Matrix
-from service.detector.schema import NumericColumn, Schema, TimestampColumn
+from kilter.service.detector.attribution import CANDIDATES, attribute
+from kilter.service.detector.runtime import Matrix
+from kilter.service.detector.schema import NumericColumn, Schema, TimestampColumn
 
 
 class Sums:

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from service.detector.beta import interval, probability, quantile
+from kilter.service.detector.beta import interval, probability, quantile
 
 COUNTS = st.integers(1, 20) | st.integers(1, 20_000)
 

@@ -5,9 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from service.detector import Calibration, KilterError
-from service.detector.calibration import needed, rounded
-from service.detector.tail import Tail
+from kilter.service.detector import Calibration, KilterError
+from kilter.service.detector.calibration import needed, rounded
+from kilter.service.detector.tail import Tail
 
 SCORES = st.floats(-1e6, 1e6).map(lambda value: round(value, 1))
 """One digit, so that ties are common."""

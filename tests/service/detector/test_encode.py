@@ -1,12 +1,12 @@
-"""Tests of `service.detector.encode`: typed columns become the network's float32 matrix."""
+"""Tests of `detector.encode`: typed columns become the network's float32 matrix."""
 
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.detector.encode import LIMIT, Encoder, calendar, restore, standardise
-from service.detector.inputs import from_records
-from service.detector.schema import CategoricalColumn, NumericColumn, Schema, TimestampColumn
+from kilter.service.detector.encode import LIMIT, Encoder, calendar, restore, standardise
+from kilter.service.detector.inputs import from_records
+from kilter.service.detector.schema import CategoricalColumn, NumericColumn, Schema, TimestampColumn
 
 finite = st.floats(-1e6, 1e6)
 

@@ -5,11 +5,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.detector import Calibration
-from service.detector.groups import Groups, cell_of, judge, name_of
-from service.detector.inputs import Table
-from service.detector.schema import BooleanColumn, CategoricalColumn, Column, NumericColumn
-from service.detector.tail import Tail
+from kilter.service.detector import Calibration
+from kilter.service.detector.groups import Groups, cell_of, judge, name_of
+from kilter.service.detector.inputs import Table
+from kilter.service.detector.schema import BooleanColumn, CategoricalColumn, Column, NumericColumn
+from kilter.service.detector.tail import Tail
 
 SITE = CategoricalColumn("site", ("a", "b", "c"), (5, 5, 5))
 RNG = np.random.default_rng(0)

@@ -1,4 +1,4 @@
-"""Tests of `service.detector.inputs`: what callers hold becomes typed columns, and every problem is found."""
+"""Tests of `detector.inputs`: what callers hold becomes typed columns, and every problem is found."""
 
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.detector.errors import KilterError, RecordsError
-from service.detector.inputs import from_frame, from_matrix, from_records, timestamp_reader
-from service.detector.schema import (
+from kilter.service.detector.errors import KilterError, RecordsError
+from kilter.service.detector.inputs import from_frame, from_matrix, from_records, timestamp_reader
+from kilter.service.detector.schema import (
     BooleanColumn,
     CategoricalColumn,
     LeftOut,

@@ -6,12 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.detector import Calibration, Detector, KilterError
-from service.detector.groups import Groups
-from service.detector.rates import at_rate, smallest
-from service.detector.schema import CategoricalColumn
+from kilter.service.detector import Calibration, Detector, KilterError
+from kilter.service.detector.groups import Groups
+from kilter.service.detector.rates import at_rate, smallest
+from kilter.service.detector.schema import CategoricalColumn
+from kilter.training.calibrate import info
 from tests.support import detectors
-from training.calibrate import info
 
 SITE = CategoricalColumn("site", ("a", "b"), (5, 5))
 

@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from service.detector.errors import ArtifactError
-from service.detector.regions import Box, Grid, Region, grid_of, regions
+from kilter.service.detector.errors import ArtifactError
+from kilter.service.detector.regions import Box, Grid, Region, grid_of, regions
 
 GRID = Grid(4, 6)
 

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from service.detector import ArtifactError, KilterError, store
+from kilter.service.detector import ArtifactError, KilterError, store
 
 
 def add(models: Path, name: str = "plant", content: bytes = b"x") -> Path:

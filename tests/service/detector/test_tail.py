@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from service.detector.tail import Tail
+from kilter.service.detector.tail import Tail
 
 TAILS = st.builds(
     lambda shape, scale, edge: Tail(10.0, 10.0 + edge * scale, shape, scale, 0.1),

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFilter
 
-from service.detector.watched import watched, watched_names
+from kilter.service.detector.watched import watched, watched_names
 from tests.support.pictures import COLOUR, GREY, Pixels, scene
 
 

@@ -14,11 +14,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.detector import RecordsError, Schema
-from service.detector.inputs import Table, from_records
-from service.detector.schema import BooleanColumn, CategoricalColumn, LeftOut, NumericColumn, TimestampColumn
-from service.files import open_table, to_table
-from service.files.cells import parse_number, parse_numbers
+from kilter.service.detector import RecordsError, Schema
+from kilter.service.detector.inputs import Table, from_records
+from kilter.service.detector.schema import BooleanColumn, CategoricalColumn, LeftOut, NumericColumn, TimestampColumn
+from kilter.service.files import open_table, to_table
+from kilter.service.files.cells import parse_number, parse_numbers
 
 NUMERIC = NumericColumn("n", center=0.0, scale=1.0, minimum=0.0, maximum=0.0)
 SCHEMA = Schema(
@@ -142,7 +142,7 @@ def test_how_many_columns_are_read_at_a_time_changes_nothing(monkeypatch: pytest
     together = to_table(SCHEMA, frame)
     assert [problem.row for problem in together.problems] == [1, 1, 2]
     for cells in (1, 3, 6, 9):
-        monkeypatch.setattr("service.files.cells.CELLS", cells)
+        monkeypatch.setattr("kilter.service.files.cells.CELLS", cells)
         found = to_table(SCHEMA, frame)
         assert found.problems == together.problems
         assert same(found.columns, together.columns)

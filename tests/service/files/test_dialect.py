@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.files.dialect import decode, decode_lines, sniff, sniff_delimiter
+from kilter.service.files.dialect import decode, decode_lines, sniff, sniff_delimiter
 
 WORDS = st.text(st.sampled_from('abcé ,;|\t"\n'), max_size=6)
 

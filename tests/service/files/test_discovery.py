@@ -8,10 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from service.detector import KilterError
-from service.files import read_frame
-from service.files.discovery import Tally, check_rate, cut_of
-from service.files.scoring import score_file
+from kilter.service.detector import KilterError
+from kilter.service.files import read_frame
+from kilter.service.files.discovery import Tally, check_rate, cut_of
+from kilter.service.files.scoring import score_file
 from tests.support import detectors
 
 RANKS = st.lists(st.integers(1, 40), min_size=1, max_size=80)

@@ -1,11 +1,11 @@
-"""Tests of `service.files.folder`: no file of a folder is lost from sight, and none is taken for what it is not."""
+"""Tests of `files.folder`: no file of a folder is lost from sight, and none is taken for what it is not."""
 
 from pathlib import Path
 
 import pytest
 
-from service.detector.errors import KilterError
-from service.files.folder import find_pictures
+from kilter.service.detector.errors import KilterError
+from kilter.service.files.folder import find_pictures
 
 HEADS = {
     "PNG": b"\x89PNG\r\n\x1a\n",

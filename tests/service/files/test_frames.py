@@ -5,8 +5,8 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from service.detector import KilterError
-from service.files import read_frame
+from kilter.service.detector import KilterError
+from kilter.service.files import read_frame
 
 
 def csv(folder: Path, name: str, text: str) -> Path:

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from service.detector import KilterError
-from service.files.output import check_output, output_kind, writing
+from kilter.service.detector import KilterError
+from kilter.service.files.output import check_output, output_kind, writing
 
 
 def test_a_file_appears_when_it_is_complete(tmp_path: Path) -> None:

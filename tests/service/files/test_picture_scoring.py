@@ -12,10 +12,10 @@ import polars as pl
 import pytest
 from PIL import Image
 
-from service.detector import KilterError
-from service.files.picture_scoring import score_pictures
-from service.files.pictures import Pictures
-from service.files.scoring import Summary, score_file
+from kilter.service.detector import KilterError
+from kilter.service.files.picture_scoring import score_pictures
+from kilter.service.files.pictures import Pictures
+from kilter.service.files.scoring import Summary, score_file
 from tests.support.picture_model import dark, picture_detector, spotted
 from tests.support.pictures import encoded
 from tests.support.serving import detector as table_detector
@@ -149,10 +149,10 @@ def test_a_stack_of_pictures_is_scored(form: str, tmp_path: Path) -> None:
 def test_pictures_are_read_some_at_a_time(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """By their number and by the length of their files, which changes nothing."""
     _, whole = scored(folder, tmp_path / "a.csv")
-    monkeypatch.setattr("service.files.pictures.BATCH_BYTES", 2000)
+    monkeypatch.setattr("kilter.service.files.pictures.BATCH_BYTES", 2000)
     assert max(len(batch.names) for batch in Pictures(folder).batches()) < 6
     assert scored(folder, tmp_path / "b.csv")[1] == whole
-    monkeypatch.setattr("service.files.pictures.BATCH", 1)
+    monkeypatch.setattr("kilter.service.files.pictures.BATCH", 1)
     assert scored(folder, tmp_path / "c.csv")[1] == whole
 
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.files.records import Block, plain_block, quoted_block, split_records
+from kilter.service.files.records import Block, plain_block, quoted_block, split_records
 
 COLUMNS = ("a", "b", "c")
 CELLS = st.text(st.sampled_from("ab 1.5é\x85\u2028\x0b'#"), max_size=5)

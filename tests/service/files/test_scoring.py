@@ -14,9 +14,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.detector import Detector, KilterError
-from service.files import open_table
-from service.files.scoring import score_file
+from kilter.service.detector import Detector, KilterError
+from kilter.service.files import open_table
+from kilter.service.files.scoring import score_file
 from tests.support.serving import RECORD, SCHEMA, STRANGE, detector
 
 SHOP = detector()

@@ -13,9 +13,9 @@ import numpy as np
 import polars as pl
 import pytest
 
-from service.detector import KilterError
-from service.files.source import Source
-from service.files.writers import packed
+from kilter.service.detector import KilterError
+from kilter.service.files.source import Source
+from kilter.service.files.writers import packed
 
 TEXT = b"a,b\n1,2\n"
 

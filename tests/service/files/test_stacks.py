@@ -1,4 +1,4 @@
-"""Tests of `service.files.stacks`: images in IDX, npy and npz files, and what is no image."""
+"""Tests of `files.stacks`: images in IDX, npy and npz files, and what is no image."""
 
 import gzip
 import struct
@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from service.detector.errors import KilterError
-from service.files.stacks import IDX_TYPES, read_stack, read_stack_labels, stack_kind
+from kilter.service.detector.errors import KilterError
+from kilter.service.files.stacks import IDX_TYPES, read_stack, read_stack_labels, stack_kind
 
 CODES = {kind: code for code, kind in IDX_TYPES.items()}
 

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.detector import KilterError
-from service.files import Batch, open_table
+from kilter.service.detector import KilterError
+from kilter.service.files import Batch, open_table
 
 CELLS = st.text(st.sampled_from('ab1.é;,\t"\r\n '), max_size=6)
 ROWS = st.integers(1, 4).flatmap(

@@ -10,9 +10,9 @@ import numpy as np
 import polars as pl
 import pytest
 
-from service.detector import KilterError
-from service.files import open_table
-from service.files.typed import read_npz
+from kilter.service.detector import KilterError
+from kilter.service.files import open_table
+from kilter.service.files.typed import read_npz
 
 FRAME = pl.DataFrame(
     {

@@ -14,19 +14,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 from starlette.requests import ClientDisconnect
 
-from service.detector import Detector, Verdicts
-from service.detector.inputs import Table
-from service.detector.runtime import Matrix
-from service.judging.admission import Admission
-from service.judging.batch import judge_all
-from service.judging.engine import ANSWERED, Engine
-from service.judging.job import Job
-from service.judging.pace import INLINE_SECONDS, Pace
-from service.models.registry import Registry
-from service.models.serving import Serving
-from service.monitoring.metrics import Metrics
-from service.monitoring.notes import Notes
-from service.web.problems import BAD_RECORDS, OUT_OF_TIME, OVERLOADED, RequestError
+from kilter.service.detector import Detector, Verdicts
+from kilter.service.detector.inputs import Table
+from kilter.service.detector.runtime import Matrix
+from kilter.service.judging.admission import Admission
+from kilter.service.judging.batch import judge_all
+from kilter.service.judging.engine import ANSWERED, Engine
+from kilter.service.judging.job import Job
+from kilter.service.judging.pace import INLINE_SECONDS, Pace
+from kilter.service.models.registry import Registry
+from kilter.service.models.serving import Serving
+from kilter.service.monitoring.metrics import Metrics
+from kilter.service.monitoring.notes import Notes
+from kilter.service.web.problems import BAD_RECORDS, OUT_OF_TIME, OVERLOADED, RequestError
 from tests.support.serving import RECORD, Squares, detector
 
 Floats = npt.NDArray[np.float64]

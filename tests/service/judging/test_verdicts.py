@@ -3,11 +3,11 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from service.detector import Calibration, Detector
-from service.detector.groups import Groups
-from service.detector.inputs import cut
-from service.detector.tail import Tail
-from service.judging.verdicts import part, results, whole
+from kilter.service.detector import Calibration, Detector
+from kilter.service.detector.groups import Groups
+from kilter.service.detector.inputs import cut
+from kilter.service.detector.tail import Tail
+from kilter.service.judging.verdicts import part, results, whole
 from tests.support import serving
 from tests.support.serving import RECORD, STRANGE, client
 

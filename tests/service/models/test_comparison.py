@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from service.models.comparison import BUCKETS, PAIRS, Comparison, rank_correlation
+from kilter.service.models.comparison import BUCKETS, PAIRS, Comparison, rank_correlation
 
 P = st.integers(1, 200).map(lambda k: k / 200)
 VERDICTS = st.lists(st.tuples(P, st.booleans(), P, st.booleans()), max_size=40)

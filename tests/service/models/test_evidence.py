@@ -6,9 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from service.models.comparison import Comparison
-from service.models.evidence import findings, flag_rates, shadow_info
-from service.models.shadow import Shadow, ShadowThread
+from kilter.service.models.comparison import Comparison
+from kilter.service.models.evidence import findings, flag_rates, shadow_info
+from kilter.service.models.shadow import Shadow, ShadowThread
 from tests.support.serving import detector
 
 

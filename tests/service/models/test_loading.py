@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from service.detector import KilterError, store
-from service.models.loading import Loader
-from service.models.registry import NotThereError, RefusedError, Registry
-from service.monitoring.metrics import Metrics
+from kilter.service.detector import KilterError, store
+from kilter.service.models.loading import Loader
+from kilter.service.models.registry import NotThereError, RefusedError, Registry
+from kilter.service.monitoring.metrics import Metrics
 from tests.support.versions import NAME, add, damage
 
 

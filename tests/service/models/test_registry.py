@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from service.detector import KilterError
-from service.models.loading import Loader
-from service.models.registry import NotThereError, RefusedError, Registry
-from service.monitoring.metrics import Metrics
+from kilter.service.detector import KilterError
+from kilter.service.models.loading import Loader
+from kilter.service.models.registry import NotThereError, RefusedError, Registry
+from kilter.service.monitoring.metrics import Metrics
 from tests.support.serving import RECORD, detector
 from tests.support.versions import add, damage
 

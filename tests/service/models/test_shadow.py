@@ -9,12 +9,12 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from service.detector import Schema
-from service.detector.runtime import Matrix
-from service.detector.schema import CategoricalColumn, ImageColumn, LeftOut, NumericColumn, TimestampColumn
-from service.models.registry import Registry, Serving
-from service.models.shadow import Shadow, ShadowThread, Waiting, unfit
-from service.monitoring.metrics import Metrics
+from kilter.service.detector import Schema
+from kilter.service.detector.runtime import Matrix
+from kilter.service.detector.schema import CategoricalColumn, ImageColumn, LeftOut, NumericColumn, TimestampColumn
+from kilter.service.models.registry import Registry, Serving
+from kilter.service.models.shadow import Shadow, ShadowThread, Waiting, unfit
+from kilter.service.monitoring.metrics import Metrics
 from tests.support.picture_model import dark, picture_detector, spotted
 from tests.support.pictures import COLOUR
 from tests.support.serving import RECORD, SCHEMA, STRANGE, Broken, Squares, detector

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from service.detector import store
-from service.models.loading import Loader
-from service.models.registry import Registry
-from service.models.watch import Watch, shadows_of
-from service.monitoring.metrics import Metrics
+from kilter.service.detector import store
+from kilter.service.models.loading import Loader
+from kilter.service.models.registry import Registry
+from kilter.service.models.watch import Watch, shadows_of
+from kilter.service.monitoring.metrics import Metrics
 from tests.support.versions import NAME, add, damage
 
 

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.detector.reference import BINS, UNREACHED, Reference, histogram
-from service.monitoring.drift import BLOCK_RECORDS, BLOCK_SECONDS, BLOCKS, FieldTally, excess
+from kilter.service.detector.reference import BINS, UNREACHED, Reference, histogram
+from kilter.service.monitoring.drift import BLOCK_RECORDS, BLOCK_SECONDS, BLOCKS, FieldTally, excess
 
 SHARES = np.array([[0.1] * 9 + [0.06, 0.03, 0.01]])
 

@@ -10,7 +10,7 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service.monitoring.logs import JsonFormatter, RequestLine, shown_time
+from kilter.service.monitoring.logs import JsonFormatter, RequestLine, shown_time
 from tests.support.logs import kept
 from tests.support.serving import RECORD, Broken, Squares, client, detector
 

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as open_metrics
 from prometheus_client.parser import text_string_to_metric_families as plain
 
-from service.detector import ArtifactError, Schema, Verdicts
-from service.detector.schema import NumericColumn
-from service.monitoring.metrics import Metrics
-from service.monitoring.model_metrics import FIELDS, P_BUCKETS
+from kilter.service.detector import ArtifactError, Schema, Verdicts
+from kilter.service.detector.schema import NumericColumn
+from kilter.service.monitoring.metrics import Metrics
+from kilter.service.monitoring.model_metrics import FIELDS, P_BUCKETS
 from tests.support.serving import RECORD, STRANGE, Broken, Client, client, detector
 
 SCORE = "/v1/models/shop/score"

@@ -18,11 +18,11 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind, StatusCode
 
-from service.app import create_app
-from service.models.registry import Registry
-from service.monitoring.metrics import Metrics
-from service.monitoring.telemetry import Tracing, from_environment, trace_id
-from service.settings import Settings
+from kilter.service.app import create_app
+from kilter.service.models.registry import Registry
+from kilter.service.monitoring.metrics import Metrics
+from kilter.service.monitoring.telemetry import Tracing, from_environment, trace_id
+from kilter.service.settings import Settings
 from tests.support.serving import RECORD, STRANGE, Broken, Client, detector
 
 SCORE = "/v1/models/shop/score"
@@ -127,8 +127,8 @@ def test_the_service_stands_without_the_extra() -> None:
     """An endpoint that is named is then told of in the log; and without one nothing of the SDK is imported."""
     code = """
 import sys
-import service.app, service.commands.serve
-from service.monitoring.telemetry import from_environment
+import kilter.service.app, kilter.service.commands.serve
+from kilter.service.monitoring.telemetry import from_environment
 assert from_environment({}) is None
 assert not [name for name in sys.modules if name.startswith(("opentelemetry.sdk", "opentelemetry.exporter"))]
 sys.modules["opentelemetry.sdk"] = sys.modules["opentelemetry.exporter"] = None
@@ -153,7 +153,7 @@ def test_a_trace_id_is_one_by_w3c(header: str) -> None:
 def test_the_runtime_reports_to_nobody(tmp_path: Path) -> None:
     """ONNX Runtime, whose builds report their use to its makers, keeps nothing in a home folder to report."""
     environment = {name: value for name, value in os.environ.items() if name != "ORT_DISABLE_TELEMETRY"}
-    code = "import service.detector"
+    code = "import kilter.service.detector"
     subprocess.run([sys.executable, "-c", code], env=environment | {"HOME": str(tmp_path)}, check=True)
     assert list(tmp_path.iterdir()) == []
 
@@ -174,7 +174,7 @@ def test_spans_reach_a_collector_before_the_process_ends() -> None:
 
     code = """
 import os
-from service.monitoring.telemetry import from_environment
+from kilter.service.monitoring.telemetry import from_environment
 tracing = from_environment(os.environ)
 scope = {"method": "GET", "scheme": "http", "path": "/x", "headers": [(b"traceparent", b"%s")]}
 tracing.end(tracing.begin(scope), scope, "r", "/x", 200)

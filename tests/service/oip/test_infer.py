@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.bodies.encodings import decompress
+from kilter.service.bodies.encodings import decompress
 from tests.support.protocol_client import binary, outputs, tensor
 from tests.support.protocol_server import METER, meter
 from tests.support.serving import RECORD, STRANGE, Client, client, detector

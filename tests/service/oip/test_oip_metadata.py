@@ -5,17 +5,19 @@ from collections.abc import Iterator
 
 import pytest
 
-from service.app import create_app
-from service.detector import Schema
-from service.detector.schema import NumericColumn, TimestampColumn
-from service.models.registry import Registry
-from service.monitoring.metrics import Metrics
-from service.oip.answers import OUTPUTS
-from service.oip.metadata import model_metadata
-from service.oip.records import matrix_name
-from service.settings import Settings
+from kilter.service.app import create_app
+from kilter.service.detector import Schema
+from kilter.service.detector.schema import NumericColumn, TimestampColumn
+from kilter.service.models.registry import Registry
+from kilter.service.monitoring.metrics import Metrics
+from kilter.service.oip.answers import OUTPUTS
+from kilter.service.oip.metadata import model_metadata
+from kilter.service.oip.records import matrix_name
+from kilter.service.settings import Settings
 from tests.support.protocol_server import METER, meter
 from tests.support.serving import Client, client, detector
+
+EDGE = "kilter.service.web.edge"
 
 
 @pytest.fixture(name="http", scope="module")
@@ -79,11 +81,13 @@ def test_every_example_works(http: Client) -> None:
 
 def test_probes_are_logged_only_when_debugging(caplog: pytest.LogCaptureFixture) -> None:
     """The platform asks every few seconds."""
-    with caplog.at_level(logging.INFO, "service"), client() as http:
+    with caplog.at_level(logging.INFO, "kilter"), client() as http:
         http.get("/v2/health/live")
         http.get("/v2/health/ready")
         http.get("/v2")
-    lines = [line for record in caplog.records if record.name == "service.web.edge" for line in vars(record)["lines"]]
+    lines = [
+        line for record in caplog.records if record.name == "kilter.service.web.edge" for line in vars(record)["lines"]
+    ]
     assert [line.path for line in lines] == ["/v2"]
 
 

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from service.detector import KilterError
-from service.oip.tensors import BOOL, DATATYPES, INTEGERS, NUMBERS, from_bytes, from_json, to_bytes
+from kilter.service.detector import KilterError
+from kilter.service.oip.tensors import BOOL, DATATYPES, INTEGERS, NUMBERS, from_bytes, from_json, to_bytes
 from tests.support.protocol_client import packed
 
 SHAPES = hnp.array_shapes(min_dims=1, max_dims=2, min_side=0, max_side=5)

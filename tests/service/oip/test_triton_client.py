@@ -11,7 +11,7 @@ from tritonclient.http import InferenceServerClient, InferInput, InferRequestedO
 from tritonclient.http.aio import InferenceServerClient as AsyncClient
 from tritonclient.utils import InferenceServerException
 
-from service.detector import Reason, Verdicts
+from kilter.service.detector import Reason, Verdicts
 from tests.support.protocol_server import MAX_RECORDS, METER, meter, running
 from tests.support.serving import RECORD, STRANGE, detector
 

@@ -11,15 +11,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.app import create_app
-from service.detector import KilterError
-from service.models.registry import Registry
-from service.monitoring.metrics import Metrics
-from service.monitoring.notes import Notes, notes_of
-from service.protection.auth import Guard, administrator, guard_of, needed
-from service.protection.tokens import Scope, Token, Tokens, generate, line
-from service.settings import Settings
-from service.web.problems import RequestError
+from kilter.service.app import create_app
+from kilter.service.detector import KilterError
+from kilter.service.models.registry import Registry
+from kilter.service.monitoring.metrics import Metrics
+from kilter.service.monitoring.notes import Notes, notes_of
+from kilter.service.protection.auth import Guard, administrator, guard_of, needed
+from kilter.service.protection.tokens import Scope, Token, Tokens, generate, line
+from kilter.service.settings import Settings
+from kilter.service.web.problems import RequestError
 from tests.support.logs import kept
 from tests.support.serving import RECORD, Client, client, detector
 

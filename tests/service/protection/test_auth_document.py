@@ -2,12 +2,12 @@
 
 from hashlib import sha256
 
-from service.app import create_app
-from service.models.registry import Registry
-from service.monitoring.metrics import Metrics
-from service.protection.auth import Guard
-from service.protection.tokens import Scope, Token, Tokens, generate
-from service.settings import Settings
+from kilter.service.app import create_app
+from kilter.service.models.registry import Registry
+from kilter.service.monitoring.metrics import Metrics
+from kilter.service.protection.auth import Guard
+from kilter.service.protection.tokens import Scope, Token, Tokens, generate
+from kilter.service.settings import Settings
 from tests.support.serving import Client, client, detector
 
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from service.detector import KilterError
-from service.protection.tls import check
+from kilter.service.detector import KilterError
+from kilter.service.protection.tls import check
 from tests.support.certificates import certificate
 
 

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from service.detector import KilterError
-from service.protection.tokens import OPEN, Scope, generate, line, read
+from kilter.service.detector import KilterError
+from kilter.service.protection.tokens import OPEN, Scope, generate, line, read
 
 SECRET = generate()
 

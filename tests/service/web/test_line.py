@@ -6,8 +6,8 @@ from typing import cast
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.web.exchange import Exchange
-from service.web.line import FEW, MOST, Line
+from kilter.service.web.exchange import Exchange
+from kilter.service.web.line import FEW, MOST, Line
 
 
 class Noted:

@@ -16,10 +16,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jsonschema_rs import Draft202012Validator, validator_for
 
-from service.app import create_app
-from service.models.registry import Registry
-from service.monitoring.metrics import Metrics
-from service.settings import Settings
+from kilter.service.app import create_app
+from kilter.service.models.registry import Registry
+from kilter.service.monitoring.metrics import Metrics
+from kilter.service.settings import Settings
 from tests.support.picture_model import picture_detector, spotted
 from tests.support.pictures import encoded
 from tests.support.serving import RECORD, client, detector

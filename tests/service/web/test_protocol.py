@@ -15,9 +15,9 @@ from uvicorn import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
-from service.web.exchange import Exchange
-from service.web.protocol import Protocol
-from service.web.shortcut import Application
+from kilter.service.web.exchange import Exchange
+from kilter.service.web.protocol import Protocol
+from kilter.service.web.shortcut import Application
 
 HEAD = b"HTTP/1.1 200 OK\r\n"
 Endpoint = Callable[[Scope, Receive, Send], Awaitable[None]]

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from starlette.types import Receive, Scope, Send
 
-from service.web.shortcut import REMEMBERED, Application
+from kilter.service.web.shortcut import REMEMBERED, Application
 from tests.support.serving import RECORD, client
 
 SCORE = "/v1/models/shop/score"

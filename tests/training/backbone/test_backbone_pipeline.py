@@ -9,10 +9,10 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from service.cli import GROUP, build, run
-from service.detector import KilterError, load
-from service.detector import detector as detecting
-from service.detector.detector import Detector
+from kilter.service.cli import GROUP, build, run
+from kilter.service.detector import KilterError, load
+from kilter.service.detector import detector as detecting
+from kilter.service.detector.detector import Detector
 from tests.support.backbones import FILTERS, write_backbone
 from tests.support.digits import digits, spoiled, write_pictures
 from tests.support.pictures import encoded

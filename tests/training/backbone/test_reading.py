@@ -7,11 +7,11 @@ import numpy as np
 import onnx
 import pytest
 
-from service.detector.errors import KilterError
+from kilter.service.detector.errors import KilterError
+from kilter.training.backbone import reading
+from kilter.training.backbone.reading import read_backbone
+from kilter.training.data import Source
 from tests.support.backbones import FILTERS, write_backbone, write_graph
-from training.backbone import reading
-from training.backbone.reading import read_backbone
-from training.data import Source
 
 IDENTITY = "g (float[N,3,H,W] x) => (float[N,3,P,Q] y) { y = Relu(x) }"
 

@@ -8,16 +8,16 @@ import numpy.typing as npt
 import pytest
 import torch
 
-from service.detector.networks.image import ImageVAE
-from service.detector.runtime import OUTPUTS, OnnxProgram
-from service.detector.schema import ImageColumn, Schema
+from kilter.service.detector.networks.image import ImageVAE
+from kilter.service.detector.runtime import OUTPUTS, OnnxProgram
+from kilter.service.detector.schema import ImageColumn, Schema
+from kilter.training.backbone.joining import export_joined
+from kilter.training.backbone.program import DEVIATION, MEAN, Prepared, ScoredFeatures, around
+from kilter.training.backbone.reading import Backbone, read_backbone
+from kilter.training.backbone.scoring import build_features_program, coreset, standard_axes
+from kilter.training.config import FitConfig
+from kilter.training.fit import fit
 from tests.support.backbones import write_backbone, write_graph
-from training.backbone.joining import export_joined
-from training.backbone.program import DEVIATION, MEAN, Prepared, ScoredFeatures, around
-from training.backbone.reading import Backbone, read_backbone
-from training.backbone.scoring import build_features_program, coreset, standard_axes
-from training.config import FitConfig
-from training.fit import fit
 
 HEIGHT, WIDTH = 24, 32
 Matrix = npt.NDArray[np.float32]

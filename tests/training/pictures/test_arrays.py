@@ -1,4 +1,4 @@
-"""Tests of `training.pictures.arrays`: images of arrays, their labels, and what their numbers mean."""
+"""Tests of `pictures.arrays`: images of arrays, their labels, and what their numbers mean."""
 
 import gzip
 import struct
@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from service.detector.errors import KilterError, PictureError
-from service.detector.schema import ImageColumn
-from training.pictures.arrays import ArrayPictures
-from training.pictures.survey import Seen
+from kilter.service.detector.errors import KilterError, PictureError
+from kilter.service.detector.schema import ImageColumn
+from kilter.training.pictures.arrays import ArrayPictures
+from kilter.training.pictures.survey import Seen
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (5, 9, 8), np.uint8)
 

@@ -1,11 +1,11 @@
-"""Tests of `training.pictures.folders`: which pictures count, what they are called, and what folders say of them."""
+"""Tests of `pictures.folders`: which pictures count, what they are called, and what folders say of them."""
 
 from pathlib import Path
 
 import pytest
 
-from service.detector.errors import KilterError
-from training.pictures.folders import FolderPictures
+from kilter.service.detector.errors import KilterError
+from kilter.training.pictures.folders import FolderPictures
 
 PNG = b"\x89PNG\r\n\x1a\n"
 JPEG = b"\xff\xd8\xff\xe0"

@@ -11,14 +11,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from service.detector.inputs import Table
-from service.detector.schema import ImageColumn
+from kilter.service.detector.inputs import Table
+from kilter.service.detector.schema import ImageColumn
+from kilter.training.card import model_card
+from kilter.training.pictures.drawing import SIDE, drawn, residual
+from kilter.training.pictures.gallery import SHOWN, STRANGEST, gallery_of, spread
+from kilter.training.report import report
+from kilter.training.run import Run, Scored
 from tests.support.picture_runs import picture_run
-from training.card import model_card
-from training.pictures.drawing import SIDE, drawn, residual
-from training.pictures.gallery import SHOWN, STRANGEST, gallery_of, spread
-from training.report import report
-from training.run import Run, Scored
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""Tests of `training.pictures.made_up`: probes that are pictures, and replay by the ordinary path."""
+"""Tests of `pictures.made_up`: probes that are pictures, and replay by the ordinary path."""
 
 import base64
 
@@ -6,13 +6,13 @@ import msgspec
 import numpy as np
 import pytest
 
-from service.detector.detector import Detector
-from service.detector.errors import ArtifactError
-from service.detector.pictures import read_picture
-from service.detector.schema import ImageColumn, Schema
+from kilter.service.detector.detector import Detector
+from kilter.service.detector.errors import ArtifactError
+from kilter.service.detector.pictures import read_picture
+from kilter.service.detector.schema import ImageColumn, Schema
+from kilter.training.pictures import made_up
+from kilter.training.probes import PLAIN, make_probes, probe_records
 from tests.support.picture_model import picture_detector
-from training.pictures import made_up
-from training.probes import PLAIN, make_probes, probe_records
 
 COLUMNS = [ImageColumn("image", 8, 8, 1), ImageColumn("image", 64, 40, 3), ImageColumn("image", 200, 256, 1)]
 

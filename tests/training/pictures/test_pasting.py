@@ -1,4 +1,4 @@
-"""Tests of `training.pictures.pasting`: anomalies made of pictures, and what simple detectors see."""
+"""Tests of `pictures.pasting`: anomalies made of pictures, and what simple detectors see."""
 
 import numpy as np
 import numpy.typing as npt
@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service.detector.schema import ImageColumn, Schema
-from training.baselines import compare
-from training.pictures.pasting import AREA, SIDE, pasted, reduced
-from training.spoiling import kind_of
+from kilter.service.detector.schema import ImageColumn, Schema
+from kilter.training.baselines import compare
+from kilter.training.pictures.pasting import AREA, SIDE, pasted, reduced
+from kilter.training.spoiling import kind_of
 
 
 def pictures(count: int, column: ImageColumn, seed: int = 0) -> npt.NDArray[np.float32]:

@@ -10,17 +10,17 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from service.cli import GROUP, build, run
-from service.detector import KilterError, load
-from service.detector.schema import ImageColumn
+from kilter.service.cli import GROUP, build, run
+from kilter.service.detector import KilterError, load
+from kilter.service.detector.schema import ImageColumn
+from kilter.training.commands.calibrate import calibrate
+from kilter.training.commands.evaluate import evaluate
+from kilter.training.config import FitConfig, TrainConfig
+from kilter.training.data import Source
+from kilter.training.history import Epoch
+from kilter.training.pipeline import train
 from tests.support.digits import digits, spoiled, write_pictures
 from tests.support.pictures import encoded
-from training.commands.calibrate import calibrate
-from training.commands.evaluate import evaluate
-from training.config import FitConfig, TrainConfig
-from training.data import Source
-from training.history import Epoch
-from training.pipeline import train
 
 KILTER_GROUP = build(list(entry_points(group=GROUP)))
 BRIEF = TrainConfig(target_fpr=0.1, baselines=False, fit=FitConfig(steps=20))

@@ -1,4 +1,4 @@
-"""Tests of `training.pictures.reading`: from folders and arrays to rows, whatever lies in them."""
+"""Tests of `pictures.reading`: from folders and arrays to rows, whatever lies in them."""
 
 import gzip
 import struct
@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from service.detector.errors import KilterError
-from service.detector.schema import ImageColumn
+from kilter.service.detector.errors import KilterError
+from kilter.service.detector.schema import ImageColumn
+from kilter.training.data import Source
+from kilter.training.pictures.reading import check_memory, holds_pictures, read_by, read_pictures
 from tests.support.pictures import encoded, scene
-from training.data import Source
-from training.pictures.reading import check_memory, holds_pictures, read_by, read_pictures
 
 
 @pytest.fixture

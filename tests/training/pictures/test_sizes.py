@@ -1,7 +1,7 @@
 import numpy as np
 
-from service.detector.schema import ImageColumn
-from training.pictures.sizes import Sizes
+from kilter.service.detector.schema import ImageColumn
+from kilter.training.pictures.sizes import Sizes
 
 COLUMN = ImageColumn("image", 32, 48, 1)
 

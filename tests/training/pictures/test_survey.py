@@ -1,4 +1,4 @@
-"""Tests of `training.pictures.survey`: what a model's pictures are to be."""
+"""Tests of `pictures.survey`: what a model's pictures are to be."""
 
 import io
 from pathlib import Path
@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from service.detector.errors import KilterError, PictureError
-from service.detector.schema import ImageColumn
-from training.pictures.survey import SIDE, SIDES, Seen, decide, look_at
+from kilter.service.detector.errors import KilterError, PictureError
+from kilter.service.detector.schema import ImageColumn
+from kilter.training.pictures.survey import SIDE, SIDES, Seen, decide, look_at
 
 
 def grey(height: int = 20, width: int = 30) -> Seen:

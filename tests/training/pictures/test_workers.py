@@ -1,4 +1,4 @@
-"""Tests of `training.pictures.workers`: the same pictures in the same order, however many processes decode them."""
+"""Tests of `pictures.workers`: the same pictures in the same order, however many processes decode them."""
 
 import os
 import signal
@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from service.detector.errors import KilterError, PictureError
-from service.detector.pictures import read_picture
+from kilter.service.detector.errors import KilterError, PictureError
+from kilter.service.detector.pictures import read_picture
+from kilter.training.pictures.workers import CHUNK, content_of, decoded, each
 from tests.support.pictures import GREY, encoded, scene
-from training.pictures.workers import CHUNK, content_of, decoded, each
 
 
 @pytest.fixture(scope="module")

@@ -2,8 +2,8 @@
 
 import torch
 
-from service.detector.networks.contrasts import FILTERS, Contrasts
-from service.detector.networks.pixels import standardise
+from kilter.service.detector.networks.contrasts import FILTERS, Contrasts
+from kilter.service.detector.networks.pixels import standardise
 
 
 def textures(count: int, grain: float) -> torch.Tensor:

@@ -5,7 +5,7 @@ import numpy.typing as npt
 import torch
 from scipy import ndimage
 
-from service.detector.networks.displaced import FLOOR, PATCH, Pictures, PicturesShape
+from kilter.service.detector.networks.displaced import FLOOR, PATCH, Pictures, PicturesShape
 
 HEIGHT, WIDTH, CHANNELS, ROWS = 12, 10, 2, 7
 

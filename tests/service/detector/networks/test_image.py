@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service.detector.networks.image import MOST_SIDE, ImageShape, ImageVAE
+from kilter.service.detector.networks.image import MOST_SIDE, ImageShape, ImageVAE
 
 
 def network(height: int, width: int, channels: Literal[1, 3]) -> ImageVAE:

@@ -1,12 +1,12 @@
-"""Tests of `service.detector.networks.joined`: the members as one, against the members one by one."""
+"""Tests of `detector.networks.joined`: the members as one, against the members one by one."""
 
 import pytest
 import torch
 
-from service.detector.networks.joined import Joined
-from service.detector.networks.tabular import TabularShape, TabularVAE, known
-from service.detector.schema import Feature
-from training.geometry import read_out
+from kilter.service.detector.networks.joined import Joined
+from kilter.service.detector.networks.tabular import TabularShape, TabularVAE, known
+from kilter.service.detector.schema import Feature
+from kilter.training.geometry import read_out
 
 NAN, INF = float("nan"), float("inf")
 

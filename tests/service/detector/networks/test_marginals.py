@@ -1,11 +1,11 @@
-"""Tests of `service.detector.networks.marginals`."""
+"""Tests of `detector.networks.marginals`."""
 
 import math
 
 import pytest
 import torch
 
-from service.detector.networks.marginals import Marginals, MarginalsShape
+from kilter.service.detector.networks.marginals import Marginals, MarginalsShape
 
 NAN, INF = float("nan"), float("inf")
 

@@ -1,10 +1,10 @@
-"""Tests of `service.detector.networks.memory`: measures against brute force."""
+"""Tests of `detector.networks.memory`: measures against brute force."""
 
 import pytest
 import torch
 from torch import Tensor
 
-from service.detector.networks.memory import FLOOR, MEASURES, SPARSITY, Memory, MemoryShape
+from kilter.service.detector.networks.memory import FLOOR, MEASURES, SPARSITY, Memory, MemoryShape
 
 CORE = 16
 PARTS = 4

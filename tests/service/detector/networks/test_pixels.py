@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from service.detector.networks.pixels import averaging, resize, smoothing, spreading, standardise
+from kilter.service.detector.networks.pixels import averaging, resize, smoothing, spreading, standardise
 
 SIZES = st.integers(1, 40)
 

@@ -1,4 +1,4 @@
-"""Tests of `service.detector.networks.tabular`: the mathematics of the network's distributions."""
+"""Tests of `detector.networks.tabular`: the mathematics of the network's distributions."""
 
 import itertools
 
@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch.distributions import Independent, Normal, kl_divergence
 
-from service.detector.networks.tabular import Posterior, TabularShape, TabularVAE
-from service.detector.schema import Feature
+from kilter.service.detector.networks.tabular import Posterior, TabularShape, TabularVAE
+from kilter.service.detector.schema import Feature
 
 FEATURES = (
     Feature(0, "level", 3),
