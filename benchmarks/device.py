@@ -65,7 +65,7 @@ def arguments() -> argparse.Namespace:
 def measure(detector: Detector, sizes: list[int]) -> Found:
     """Score batches of every size."""
     rows = np.resize(made_up(4096, FIELDS), (max(sizes), FIELDS))
-    encoded = detector.scorer.encoder.encode(detector.table(rows))
+    encoded = next(detector.modality.encode(detector.table(rows)))
     program = detector.scorer.program
     cpu = detector.device == "cpu"
     scores, verdicts = {}, {}

@@ -25,7 +25,6 @@ from benchmarks.servers import NAME
 from benchmarks.servers.model import FIELDS, prepared, records, row_body
 from kilter.service.app import create_app
 from kilter.service.detector import Detector, load
-from kilter.service.detector.reference import first_features
 from kilter.service.models.registry import Registry
 from kilter.service.monitoring.drift import FieldTally
 from kilter.service.monitoring.metrics import Metrics
@@ -104,7 +103,7 @@ async def _requests(app: ASGIApp, name: str, body: bytes, count: int) -> None:
 
 def _fields(detector: Detector, features: npt.NDArray[np.float32], batches: int) -> float:
     """CPU seconds to count batches field by field, a look of Prometheus included."""
-    tally = FieldTally(detector.reference, list(first_features(detector.schema)))
+    tally = FieldTally(detector.reference, [watched.position for watched in detector.modality.watched])
 
     def work() -> None:
         for _ in range(batches):

@@ -10,11 +10,12 @@ import numpy.typing as npt
 from benchmarks.device import rate
 from benchmarks.markdown import number, table
 from kilter.service.detector import KilterError
-from kilter.service.detector.encode import Encoder
+from kilter.service.detector.columns import ImageColumn
 from kilter.service.detector.inputs import Table
+from kilter.service.detector.modality import modality_of
 from kilter.service.detector.networks.image import ImageVAE
-from kilter.service.detector.runtime import OnnxProgram, Program, TorchProgram, pick_device, rows_per_call
-from kilter.service.detector.schema import ImageColumn, Schema
+from kilter.service.detector.runtime import OnnxProgram, Program, TorchProgram, pick_device
+from kilter.service.detector.schema import Schema
 from kilter.training.config import FitConfig, TrainConfig
 from kilter.training.export import export
 from kilter.training.fit import fit
@@ -47,7 +48,7 @@ def compared(devices: list[str]) -> str:
         column = ImageColumn("image", side, side, 1)
         pixels = np.random.default_rng(0).integers(0, 256, (PICTURES, *column.shape), np.uint8)
         schema = Schema((column,), PICTURES)
-        x = Encoder(schema).encode(Table({column.name: pixels}, PICTURES, []))
+        x = np.concatenate([*modality_of(schema).encode(Table({column.name: pixels}, PICTURES, []))])
         for device in devices:
             try:
                 found.append(measure(x, schema, pick_device(device)))
@@ -77,7 +78,7 @@ def measure(x: npt.NDArray[np.float32], schema: Schema, device: str) -> Found:
     if not isinstance(network, ImageVAE):
         raise TypeError("a network of pictures was expected")
     module = build_image_program(network, x, settings.score, settings.memory_rows, 0)
-    rows, width = rows_per_call(schema, device), x.shape[1]
+    rows, width = modality_of(schema).rows_per_call(device), x.shape[1]
     program: Program
     if device == "cpu":
         program = OnnxProgram(*export(module, width), width, rows)

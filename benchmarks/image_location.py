@@ -62,9 +62,9 @@ def located(detector: Detector, split: Split, evidence: Floats, seed: int) -> Lo
 
 def enlarged(evidence: Floats, detector: Detector, shape: tuple[int, ...]) -> Heat:
     """The evidence of a picture, (rows * columns) of the detector's grid, as a heat map of a height and width."""
-    if detector.grid is None:
+    if detector.modality.grid is None:
         raise TypeError("a model of pictures was expected")
-    cells = Image.fromarray(evidence.reshape(detector.grid).astype(np.float32))
+    cells = Image.fromarray(evidence.reshape(detector.modality.grid).astype(np.float32))
     return np.asarray(cells.resize((shape[1], shape[0]), Image.Resampling.BILINEAR))
 
 

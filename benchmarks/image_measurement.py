@@ -15,7 +15,7 @@ from benchmarks.clock import timed
 from benchmarks.image_location import located
 from benchmarks.image_peers import PEERS
 from benchmarks.image_sets import Picture, Pixels, Split, digits, one_digit, pixels, surfaces
-from kilter.service.detector.schema import ImageColumn
+from kilter.service.detector.columns import ImageColumn
 from kilter.training.config import read_config
 from kilter.training.data import Source
 from kilter.training.pipeline import train
@@ -121,8 +121,8 @@ def _ours(line: Line, split: Split, task: Task) -> Line:
         (detector, _, _), cpu = timed(lambda: train(source, "pictures", Path(place) / "models", settings))
         wall = time.perf_counter() - began
     found = detector.score(records(split.test), reasons=1)
-    column = detector.schema.image
-    if column is None or found.evidence is None:
+    column = detector.schema.columns[0]
+    if not isinstance(column, ImageColumn) or found.evidence is None:
         raise TypeError("a model of pictures was expected")
     batch = np.resize(pixels(split.test[:TIMED], column), (TIMED, *column.shape))
     detector.score(batch)

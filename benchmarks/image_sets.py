@@ -13,8 +13,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy.sparse.csgraph import connected_components
 
-from kilter.service.detector.pictures import picture_of, read_picture
-from kilter.service.detector.schema import ImageColumn
+from kilter.service.detector.columns import ImageColumn
+from kilter.service.detector.pictures.pixels import picture_of, read_picture
 from kilter.service.files.folder import find_pictures
 from kilter.service.files.stacks import read_stack, read_stack_labels
 

@@ -9,8 +9,8 @@ import numpy.typing as npt
 from benchmarks.clock import Score, timed
 from benchmarks.sets import Floats, frame
 from kilter.service.detector.calibration import Calibration
+from kilter.service.detector.detector import Scorer
 from kilter.service.detector.inputs import Table
-from kilter.service.detector.scorer import Scorer
 from kilter.service.files import to_table
 from kilter.training.config import FitConfig, TrainConfig
 from kilter.training.data import Source, prepare
@@ -27,7 +27,7 @@ class Ours:
 
     def table(self, x: Floats) -> Table:
         """Rows, (n, columns), typed by the model's schema."""
-        return to_table(self.scorer.schema, frame(x))
+        return to_table(self.scorer.modality.schema, frame(x))
 
     def encoded(self, x: Floats) -> npt.NDArray[np.float32]:
         """Rows, (n, columns), as the program takes them."""

@@ -32,7 +32,9 @@ from benchmarks.markdown import number, table, with_error
 from benchmarks.peers import Scaling
 from benchmarks.pool import spread
 from benchmarks.sets import load, names
-from kilter.service.detector.schema import NumericColumn, Schema
+from kilter.service.detector import Reason
+from kilter.service.detector.columns import NumericColumn
+from kilter.service.detector.schema import Schema
 from kilter.training.config import TrainConfig
 
 SHOWN = 3
@@ -76,13 +78,13 @@ def measure(task: Task) -> list[Hits]:
     scaling = Scaling.of(sample.train)
     found = []
     for regime, corrupt in REGIMES.items():
-        columns = eligible(model.scorer.schema, sample.train, numeric=regime == "out of range")
+        columns = eligible(model.scorer.modality.schema, sample.train, numeric=regime == "out of range")
         if not len(columns):
             continue
         rows, field = corrupt(normal, sample.train, columns, rng)
         scores = model.scorer.score(model.table(rows), reasons=SHOWN, errors="mark")
         assert scores.reasons is not None
-        named = [[reason.feature for reason in reasons] for reasons in scores.reasons]
+        named = [[reason.feature for reason in reasons if isinstance(reason, Reason)] for reasons in scores.reasons]
         place = np.array([n.index(f"x{f}") if f"x{f}" in n else SHOWN for n, f in zip(named, field, strict=True)])
         order = np.argsort(-np.abs(scaling(rows)), axis=1, kind="stable")
         baseline = (order == field[:, None]).argmax(1)

@@ -27,7 +27,7 @@ class Commands(click.Group):
     def list_commands(self, ctx: click.Context) -> list[str]:
         return sorted(name for name in self._found if self.get_command(ctx, name) is not None)
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         point = self._found.get(cmd_name)
         if point is None:
             return None

@@ -21,7 +21,7 @@ def model_card(run: Run) -> str:
         _use(manifest.schema),
         _rate(manifest),
         _evaluation(run.evaluation, run),
-        *([_left_out(manifest.schema)] if manifest.schema.image is None else []),
+        *([_left_out(manifest.schema)] if run.detector.modality.name == "table" else []),
         _limits(manifest),
         _privacy(manifest),
     ]

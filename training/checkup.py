@@ -7,14 +7,13 @@ import numpy.typing as npt
 
 from kilter.service.detector.calibration import Calibration
 from kilter.service.detector.detector import Detector
-from kilter.service.detector.inputs import Table
+from kilter.service.detector.inputs import Table, take
 from kilter.service.detector.networks.tabular import TabularVAE
 from kilter.training.baselines import Comparison, Score, compare
 from kilter.training.config import TrainConfig
 from kilter.training.data import Data
 from kilter.training.diagnostics import Diagnosis, diagnose
 from kilter.training.model import DIGITS, Fitted
-from kilter.training.rows import take
 from kilter.training.run import Scored
 from kilter.training.scoring import build_program, score_rows
 from kilter.training.spoiling import kind_of
@@ -46,12 +45,11 @@ def check_up(
     data: Data, fitted: Fitted, config: TrainConfig, detector: Detector, normal: Positions, anomalous: Positions
 ) -> Checkup:
     """Examine a model on normal rows that it was not fitted to and on labelled anomalies, each by their positions."""
-    encoder = fitted.scorer.encoder
-    schema, seen = fitted.scorer.schema, fitted.split.fit
-    if schema.image is None:
+    modality, seen = fitted.scorer.modality, fitted.split.fit
+    if modality.name == "table":
         seen = _some(seen, FITTED_ROWS, config.seed)
     else:
-        most = int(np.clip(FLOATS // schema.width, LEAST, PICTURES))
+        most = int(np.clip(FLOATS // modality.schema.width, LEAST, PICTURES))
         seen, normal, anomalous = (_some(rows, most, config.seed) for rows in (seen, normal, anomalous))
     table = take(data.table, seen)
     # By the ELBO: rows that the memory of the default score holds are at no distance from it.
@@ -59,7 +57,7 @@ def check_up(
     calibration = Calibration.of(
         _surprise(detector, take(data.table, fitted.split.calibration)), detector.calibration.target_fpr, DIGITS
     )
-    x, new, odd = (encoder.encode(take(data.table, rows)) for rows in (seen, normal, anomalous))
+    x, new, odd = (np.concatenate([*modality.encode(take(data.table, rows))]) for rows in (seen, normal, anomalous))
     diagnosis = diagnose(fitted.module.network, fitted.history, config.fit.steps, x, new, fitted.remedy)
     comparison = (
         compare(
@@ -67,7 +65,7 @@ def check_up(
             x,
             new,
             odd,
-            kind_of(fitted.scorer.schema),
+            kind_of(modality.schema),
             config.seed,
         )
         if config.baselines
@@ -84,7 +82,7 @@ def _own_score(fitted: Fitted, config: TrainConfig, x: npt.NDArray[np.float32]) 
     network = fitted.module.network
     if not fitted.met or not isinstance(network, TabularVAE):
         return lambda rows: fitted.scorer.program.run(rows, ("score",))[0]
-    schema = fitted.scorer.schema
+    schema = fitted.scorer.modality.schema
     program = build_program(network, x, x[:0], schema, config.score, config.memory_rows, config.seed).program
     return lambda rows: score_rows(program, rows)
 

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
-from kilter.service.detector.schema import Feature
+from kilter.service.detector.columns import Feature
 
 ROWS = 4_000
 FEATURES = 100

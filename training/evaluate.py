@@ -8,11 +8,10 @@ from scipy import stats
 from sklearn import metrics
 
 from kilter.service.detector import Detector, Verdicts
-from kilter.service.detector.inputs import Table
+from kilter.service.detector.inputs import Table, take
 from kilter.training.bootstrap import CONFIDENCE, Interval, intervals, ranking
 from kilter.training.evaluation import Counts, Evaluation, Figure, Labelled
 from kilter.training.expected import expected_flags
-from kilter.training.rows import take
 
 Mask = npt.NDArray[np.bool_]
 Floats = npt.NDArray[np.float64]

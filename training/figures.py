@@ -3,9 +3,9 @@
 import numpy as np
 import numpy.typing as npt
 
+from kilter.service.detector.inputs import take
 from kilter.training import plots
 from kilter.training.kl_bars import kl_bars
-from kilter.training.rows import take
 from kilter.training.run import Run, Scored
 
 EXPLAINED_ROWS = 2_000
@@ -54,7 +54,7 @@ def _column_shares(run: Run) -> list[tuple[str, float]]:
 
     Shares are taken record by record, as in reasons, so that a few extreme records do not decide.
     """
-    if run.manifest.schema.image is not None:
+    if run.detector.modality.name == "image":
         return []
     source = run.anomalies if run.anomalies is not None and len(strangest(run.anomalies, 1)) else run.held_out
     if source is None:

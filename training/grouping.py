@@ -8,18 +8,12 @@ import numpy.typing as npt
 import polars as pl
 
 from kilter.service.detector.calibration import Calibration, needed
+from kilter.service.detector.columns import BooleanColumn, CategoricalColumn, Column, NumericColumn
+from kilter.service.detector.columns.cells import as_text, parse_numbers
 from kilter.service.detector.errors import KilterError
-from kilter.service.detector.groups import Groups, name_of
+from kilter.service.detector.groups import Groups
 from kilter.service.detector.inputs import Table
-from kilter.service.detector.schema import (
-    BooleanColumn,
-    CategoricalColumn,
-    Column,
-    NumericColumn,
-    Schema,
-    TimestampColumn,
-)
-from kilter.service.files.cells import as_text, parse_numbers
+from kilter.service.detector.schema import Schema
 from kilter.training.calibrate import largest_size
 from kilter.training.tail import fit_tail
 
@@ -41,8 +35,8 @@ def grouped_by(schema: Schema, frame: pl.DataFrame, name: str, label: str | None
         raise KilterError(
             f"{name!r} has {distinct:,} values, and at most {MOST} can group records: choose a column with fewer"
         )
-    column = next((column for column in schema.fields if column.name == name), None)
-    if isinstance(column, TimestampColumn):
+    column = schema.field(name)
+    if column is not None and not column.can_group:
         raise KilterError(f"{name!r} holds times, which do not group records: choose a category, a flag or a number")
     if column is not None:
         return schema
@@ -86,4 +80,4 @@ def calibrate_groups(
 
 def names_of(column: Column, table: Table) -> list[str | None]:
     """The group of each row of a table; None where it has none."""
-    return [name_of(column, cell) for cell in table.columns[column.name].tolist()]
+    return [column.group_name(cell) for cell in table.columns[column.name].tolist()]

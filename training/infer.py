@@ -1,35 +1,26 @@
 """What the columns of a table are: numbers, flags, categories, times, or nothing that a model can use."""
 
 from collections.abc import Collection
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import polars as pl
 
+from kilter.service.detector.columns import KINDS, Column
+from kilter.service.detector.columns import cells as column_cells
+from kilter.service.detector.columns.cells import NUMERIC_SHARE, Decimal, TrainingCells, parse_numbers
 from kilter.service.detector.errors import KilterError
-from kilter.service.detector.schema import (
-    BooleanColumn,
-    CategoricalColumn,
-    Column,
-    ImageColumn,
-    LeftOut,
-    NumericColumn,
-    Schema,
-    TimestampColumn,
-)
-from kilter.service.files.cells import Decimal, parse_numbers
-from kilter.training.columns import NUMBERS, ColumnInference, Unused, Used
+from kilter.service.detector.schema import LeftOut, Schema
 
 MARKERS = ("?", "-", "--", ".", "\\N", "<NA>", "(null)")
 """Texts that mean a missing value where everything else in a column is a number."""
-
-Kind = Literal["numeric", "boolean", "categorical", "timestamp", "image", "left out"]
 
 
 class Decision(NamedTuple):
     """What a column was taken for, and why."""
 
     name: str
-    kind: Kind
+    kind: str
+    """That of a column, or `left out`."""
     why: str
 
 
@@ -53,18 +44,17 @@ def infer(
     for cells in frame.iter_columns():
         name = cells.name
         if name == label:
-            found: Used | Unused = Unused("it is the label")
+            column, why = None, "it is the label"
         elif name in exclude:
-            found = Unused("excluded on request")
+            column, why = None, "excluded on request"
         else:
-            found = ColumnInference(name, cells, tokens, decimal).decide()
-        if isinstance(found, Used):
-            columns.append(found.column)
-            varies |= found.varies
-            decisions.append(Decision(name, _kind(found.column), found.why))
+            column, why, may_vary = decide(TrainingCells(name, cells, tokens, decimal))
+            varies |= may_vary
+        if column is None:
+            left_out.append(LeftOut(name, why))
         else:
-            left_out.append(LeftOut(name, found.why))
-            decisions.append(Decision(name, "left out", found.why))
+            columns.append(column)
+        decisions.append(Decision(name, "left out" if column is None else column.kind, why))
     if not varies:
         what = "every column that could be used is constant" if columns else "no column can be used"
         reasons = "; ".join(f"{decision.name!r}: {decision.why}" for decision in decisions[:8])
@@ -73,18 +63,15 @@ def infer(
     return Draft(schema, tuple(decisions))
 
 
-def _kind(column: Column) -> Kind:
-    match column:
-        case NumericColumn():
-            return "numeric"
-        case BooleanColumn():
-            return "boolean"
-        case CategoricalColumn():
-            return "categorical"
-        case TimestampColumn():
-            return "timestamp"
-        case ImageColumn():
-            return "image"
+def decide(cells: TrainingCells) -> column_cells.Decision:
+    """What one column is: the first kind decides that knows."""
+    if not cells.count:
+        return column_cells.Decision(None, f"all {cells.rows:,} values are missing")
+    for kind in KINDS:
+        decision = kind.infer(cells)
+        if decision is not None:
+            return decision
+    return column_cells.Decision(None, f"it holds {cells.cells.dtype}, which is neither number, flag, text nor time")
 
 
 def _markers(frame: pl.DataFrame, tokens: tuple[str, ...], decimal: Decimal) -> set[str]:
@@ -98,6 +85,6 @@ def _markers(frame: pl.DataFrame, tokens: tuple[str, ...], decimal: Decimal) -> 
         if not marked.any():
             continue
         others = texts.filter(~marked & (texts != "") & ~texts.is_in([*tokens]))
-        if parse_numbers(others, decimal).count() >= NUMBERS * max(1, len(others)):
+        if parse_numbers(others, decimal).count() >= NUMERIC_SHARE * max(1, len(others)):
             found |= set(texts.filter(marked).to_list())
     return found

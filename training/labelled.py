@@ -7,14 +7,14 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from kilter.service.detector.columns import ImageColumn
 from kilter.service.detector.errors import KilterError
-from kilter.service.detector.inputs import Table
-from kilter.service.detector.schema import ImageColumn, Schema
+from kilter.service.detector.inputs import Table, take
+from kilter.service.detector.schema import Schema
 from kilter.service.files import read_frame, to_table
 from kilter.training.grouping import grouped_by
 from kilter.training.labels import read_labels
 from kilter.training.pictures.reading import read_by
-from kilter.training.rows import take
 
 
 class LabelledRows(NamedTuple):
@@ -50,8 +50,9 @@ def read_labelled(
     is empty are left out. The column `group_by` is read besides those of the schema. Raises KilterError if the file,
     its columns or its labels cannot be used. A model of pictures reads folders, and files of images.
     """
-    if schema.image is not None:
-        return _pictures(path, schema, schema.image, training, label, normal, group_by)
+    column = schema.columns[0]
+    if isinstance(column, ImageColumn):
+        return _pictures(path, schema, column, training, label, normal, group_by)
     frame, _, _, notes = read_frame([path])
     label, normal = _remembered(training, frame.columns, label, normal)
     if group_by is not None:

@@ -11,13 +11,14 @@ from torch import Tensor
 
 from kilter.service.detector.artifact import Programs
 from kilter.service.detector.calibration import Calibration
-from kilter.service.detector.encode import Encoder
+from kilter.service.detector.detector import Scorer
+from kilter.service.detector.inputs import take
+from kilter.service.detector.modality import modality_of
 from kilter.service.detector.networks.image import ImageVAE
 from kilter.service.detector.networks.scored import ScoredTabular
 from kilter.service.detector.networks.scored_image import ScoredImage
-from kilter.service.detector.runtime import OnnxProgram, pick_device, rows_per_call
+from kilter.service.detector.runtime import OnnxProgram, pick_device
 from kilter.service.detector.schema import Schema
-from kilter.service.detector.scorer import Scorer
 from kilter.training.backbone.joining import export_joined
 from kilter.training.backbone.program import ScoredFeatures
 from kilter.training.backbone.reading import Backbone
@@ -29,7 +30,6 @@ from kilter.training.history import Epoch
 from kilter.training.image_scoring import build_image_program
 from kilter.training.networks import Network
 from kilter.training.remedy import Remedy, fit_or_remedy
-from kilter.training.rows import take
 from kilter.training.scoring import build_program, score_rows
 from kilter.training.split import Split, split, time_of
 from kilter.training.statistics import fit_schema
@@ -80,15 +80,16 @@ def fit_model(
     normal = np.flatnonzero(data.readable if data.labels is None else data.readable & ~data.labels.anomalous)
     parts = split(normal, config.target_fpr, config.seed, time_of(data.draft, data.table, config.split))
     schema = fit_schema(data.draft, data.table, parts.fit)
-    x = Encoder(schema).encode(take(data.table, parts.fit))
+    modality = modality_of(schema)
+    x = np.concatenate([*modality.encode(take(data.table, parts.fit))])
     device = pick_device(config.device)
     network, history, remedy = fit_or_remedy(
         x, schema, config.fit, seed=config.seed, device=device, checkpoint=checkpoint, progress=progress
     )
     table = take(data.table, parts.calibration)
     # Of rows split by time the newest calibrate: they are close to each other as rows to come will not be.
-    remembered = schema.image is None and parts.how == "random"
-    calibration = Encoder(schema).encode(table) if remembered else x[:0]
+    remembered = modality.name == "table" and parts.how == "random"
+    calibration = next(modality.encode(table)) if remembered else x[:0]
     module, own = _program(network.cpu(), x, calibration, schema, config, backbone)
     began = time.process_time()
     if backbone is not None and isinstance(module, ScoredFeatures):
@@ -96,7 +97,8 @@ def fit_model(
     else:
         programs = export(module, x.shape[1])
     export_cpu_s = time.process_time() - began
-    scorer = Scorer(schema, OnnxProgram(*programs, x.shape[1], rows_per_call(schema)))
+    modality = modality_of(schema, getattr(module.shape, "grid", None))
+    scorer = Scorer(modality, OnnxProgram(*programs, x.shape[1], modality.rows_per_call("cpu")))
     if own is not None and isinstance(module, ScoredTabular):
         left_out = score_rows(module, calibration, own)
     else:

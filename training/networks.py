@@ -7,9 +7,10 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from kilter.service.detector.columns import ImageColumn
 from kilter.service.detector.networks.image import ImageShape, ImageVAE
 from kilter.service.detector.networks.tabular import TabularShape, TabularVAE
-from kilter.service.detector.schema import CategoricalColumn, Schema
+from kilter.service.detector.schema import Schema
 from kilter.training.config import FitConfig
 
 MIXTURE_FEATURES = 200
@@ -25,8 +26,8 @@ def begin(x: npt.NDArray[np.float32], schema: Schema, config: FitConfig, seed: i
     """The network of a schema, not yet fitted to the encoded rows x, (n, width)."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        if schema.image is not None:
-            image = schema.image
+        image = schema.columns[0]
+        if isinstance(image, ImageColumn):
             hidden = config.hidden or HIDDEN["pictures"]
             shape = ImageShape(image.height, image.width, image.channels, hidden, 1)
             latent = config.latent or latent_size(shape.columns)
@@ -83,9 +84,8 @@ def set_priors(network: TabularVAE, schema: Schema) -> None:
     network.missing.copy_(torch.tensor([(column.missing + 1) / total for column in schema.columns]))
     unseen = [1e-6] * len(network.level)
     for i, feature in enumerate(network.level.tolist()):
-        column = schema.columns[network.shape.features[feature].column]
-        if isinstance(column, CategoricalColumn):
-            once = sum(count == 1 for count in column.counts)
+        once = schema.columns[network.shape.features[feature].column].levels_seen_once
+        if once is not None:
             unseen[i] = min((once + 1) / total, 0.5)
     network.unseen.copy_(torch.tensor(unseen))
 

@@ -13,7 +13,7 @@ import kilter
 from kilter.service.detector import artifact
 from kilter.service.detector.detector import Detector, Verdicts
 from kilter.service.detector.groups import judge
-from kilter.service.detector.inputs import Table
+from kilter.service.detector.inputs import Table, take
 from kilter.service.detector.networks.image import ImageVAE
 from kilter.service.detector.networks.names import UNITS
 from kilter.training import calibrate
@@ -29,7 +29,6 @@ from kilter.training.probes import make_probes
 from kilter.training.provenance import described
 from kilter.training.reference import reference_tensors
 from kilter.training.report import report
-from kilter.training.rows import take
 from kilter.training.run import Latent, Pictured, Run, Scored
 
 TOLERANCE = 1e-4
@@ -52,13 +51,13 @@ def package(
         f"{artifact.NETWORK_PREFIX}{key}": tensor.numpy() for key, tensor in fitted.module.state_dict().items()
     }
     tensors |= calibrate.tensors(calibration, groups)
-    tensors |= reference_tensors(scorer.schema, scorer.features(take(data.table, parts.fit)))
+    tensors |= reference_tensors(scorer.modality, scorer.figures(take(data.table, parts.fit)))
     manifest = artifact.Manifest(
         format=artifact.FORMAT,
         name=name,
         version=version,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
-        schema=scorer.schema,
+        schema=scorer.modality.schema,
         network=msgspec.to_builtins(fitted.module.shape),
         score=artifact.ScoreInfo(config.score, UNITS[config.score], DIGITS, TOLERANCE),
         calibration=calibrate.info(calibration, parts.how, chosen, groups, left_out=fitted.known),
@@ -153,7 +152,7 @@ def _latent(
     """The latent means of a sample of the judged rows."""
     if not table.rows:
         return None
-    pictures = fitted.scorer.schema.image is not None
+    pictures = fitted.scorer.modality.name == "image"
     order = np.random.default_rng(0).permutation(table.rows)
     if not pictures:
         picked = np.sort(order[:LATENT_ROWS])
@@ -161,7 +160,7 @@ def _latent(
         parts = (order[is_anomaly[order] == odd][: LATENT_PICTURES // 2] for odd in (False, True))
         picked = np.sort(np.concatenate([*parts]))
     drawn = take(table, picked)
-    x = torch.from_numpy(fitted.scorer.encoder.encode(drawn))
+    x = torch.from_numpy(np.concatenate([*fitted.scorer.modality.encode(drawn)]))
     network = fitted.module.network
     with torch.no_grad():
         means = network.posterior(x).mean[0]

@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from kilter.service.detector import store
+from kilter.service.detector.columns import ImageColumn
 from kilter.service.detector.detector import Detector, load
 from kilter.service.detector.errors import KilterError
 from kilter.training.backbone.reading import Backbone, read_backbone
@@ -72,6 +73,7 @@ def _read(source: Source, backbone: Backbone | None, reading: Callable[[int, int
     if backbone is None:
         return read_pictures(source, reading)
     data = read_pictures(backbone.sized(source), reading)
-    if data.draft.image is not None:
-        backbone.shape(data.draft.image.height, data.draft.image.width)
+    column = data.draft.columns[0]
+    if isinstance(column, ImageColumn):
+        backbone.shape(column.height, column.width)
     return replace(data, notes=(*data.notes, backbone.note))

@@ -10,20 +10,18 @@ import numpy.typing as npt
 
 from kilter.service.detector import artifact, store
 from kilter.service.detector.artifact import Artifact, Manifest
-from kilter.service.detector.detector import Detector, load
+from kilter.service.detector.detector import Detector, Scorer, load
 from kilter.service.detector.errors import KilterError
 from kilter.service.detector.groups import judge
-from kilter.service.detector.inputs import Table
+from kilter.service.detector.inputs import Table, take
+from kilter.service.detector.modality import modality_of
 from kilter.service.detector.promise import in_words
-from kilter.service.detector.schema import TimestampColumn
-from kilter.service.detector.scorer import Scorer
 from kilter.training import calibrate
 from kilter.training.expected import expected_flags
 from kilter.training.labelled import LabelledRows
 from kilter.training.notice import card_with_notice, report_with_notice
 from kilter.training.probes import completed, judged
 from kilter.training.provenance import described, was_trained_on
-from kilter.training.rows import take
 from kilter.training.rule import Rule
 from kilter.training.statistics import fit_aside
 from kilter.training.threshold import Labelled, check_labels
@@ -101,7 +99,7 @@ def recalibrate(
         "rows": table.rows,
         "earlier_evaluation": found.manifest.training.get("evaluation", before.get("earlier_evaluation")),
     }
-    scorer = Scorer(schema, old.scorer.program)
+    scorer = Scorer(modality_of(schema, old.modality.grid), old.scorer.program)
 
     def files(version: int) -> dict[str, bytes]:
         return _packed(folder, found, scorer, thresholds, split, provenance, version)
@@ -140,8 +138,8 @@ def _kept(manifest: Manifest, table: Table, size: int, seed: int) -> tuple[npt.N
     if manifest.calibration.split != "time":
         return np.sort(np.random.default_rng(seed).permutation(table.rows)[:size]), "random"
     order = np.arange(table.rows)
-    times = next((table.columns[c.name] for c in manifest.schema.columns if isinstance(c, TimestampColumn)), None)
-    if times is not None:
+    if manifest.schema.time is not None:
+        times = table.columns[manifest.schema.time.name]
         # Rows without a time sort last under NumPy; they go first here, since they may be of any age.
         order = np.lexsort((times, ~np.isnat(times)))
     return np.sort(order[table.rows - size :]), "time"
@@ -165,12 +163,12 @@ def _packed(
         found.manifest,
         version=version,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
-        schema=scorer.schema,
+        schema=scorer.modality.schema,
         calibration=calibrate.info(calibration, split, chosen, groups),
         training={**training, "recalibration": provenance},
         tensors={name: array.shape for name, array in tensors.items()},
     )
-    probes = judged(completed(found.probes.records, scorer.schema), scorer, calibration, groups)
+    probes = judged(completed(found.probes.records, scorer.modality.schema), scorer, calibration, groups)
     notice = (
         f"This is version {version}: version {found.manifest.version} with a new threshold, "
         f"{manifest.calibration.threshold:.6g}, for a target false-positive rate of {percent(calibration.target_fpr)}, "

@@ -5,24 +5,23 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from kilter.service.detector.reference import BINS, EDGES, SHARES, first_features, histogram, unseen_from
-from kilter.service.detector.schema import Feature, Schema, TimestampColumn
+from kilter.service.detector.columns import Feature
+from kilter.service.detector.modality import Modality
+from kilter.service.detector.reference import BINS, EDGES, SHARES, histogram, unseen_from
 
 
-def reference_tensors(schema: Schema, x: npt.NDArray[np.float32]) -> dict[str, npt.NDArray[Any]]:
-    """The tensors of `detector.reference` from the encoded fitting rows, (n, features), as a scorer has them:
-    of pictures only what is watched of them.
+def reference_tensors(modality: Modality, x: npt.NDArray[np.float32]) -> dict[str, npt.NDArray[Any]]:
+    """The tensors of `detector.reference` from what is watched of the fitting rows, x of shape (n, ...).
 
-    A timestamp has only two bins, there and missing: live traffic of an hour never looks like all hours.
+    What is not comparable has only two bins, there and missing: live traffic of an hour never looks like all hours.
     """
-    first = first_features(schema)
-    edges = np.empty((len(first), BINS), np.float32)
-    for row, (position, feature) in zip(edges, first.items(), strict=True):
-        row[:] = unseen_from(feature)
-        if not isinstance(schema.columns[feature.column], TimestampColumn):
-            inner = _inner(feature, x[:, position])
+    edges = np.empty((len(modality.watched), BINS), np.float32)
+    for row, watched in zip(edges, modality.watched, strict=True):
+        row[:] = unseen_from(watched.feature)
+        if watched.comparable:
+            inner = _inner(watched.feature, x[:, watched.position])
             row[: len(inner)] = inner
-    shares = histogram(x[:, list(first)], edges) / len(x)
+    shares = histogram(x[:, [watched.position for watched in modality.watched]], edges) / len(x)
     return {EDGES: edges, SHARES: shares}
 
 

@@ -7,21 +7,13 @@ from typing import Any, NamedTuple
 
 import jinja2
 
+from kilter.service.detector.explanation import Reason
+from kilter.service.detector.inputs import take
 from kilter.service.detector.promise import in_words
-from kilter.service.detector.reasons import Reason
-from kilter.service.detector.schema import (
-    BooleanColumn,
-    CategoricalColumn,
-    Column,
-    ImageColumn,
-    NumericColumn,
-    TimestampColumn,
-)
 from kilter.training.figures import figures_of, strangest
 from kilter.training.pictures.gallery import gallery_of
-from kilter.training.rows import take
 from kilter.training.run import Run, Scored
-from kilter.training.subject import size_in_words, subject_of
+from kilter.training.subject import subject_of
 from kilter.training.words import by_group, percent, promise, verdicts, with_interval
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -109,7 +101,7 @@ def _other_warnings(run: Run) -> list[str]:
 
 def _strangest(run: Run, scored: Scored | None) -> list[StrangeRow]:
     """The rows with the highest scores, and why they have them."""
-    if scored is None or run.manifest.schema.image is not None:
+    if scored is None or run.detector.modality.name == "image":
         return []
     rows = strangest(scored, STRANGEST)
     found = run.detector.score(take(scored.table, rows), reasons=REASONS)
@@ -130,25 +122,7 @@ def _columns(run: Run) -> Iterator[ColumnRow]:
             yield ColumnRow(decision.name, "left out", left_out.get(decision.name, decision.why), "", "")
         else:
             missing = percent(column.missing / schema.rows) if column.missing and schema.rows else ""
-            yield ColumnRow(decision.name, decision.kind, decision.why, _range(column), missing)
-
-
-def _range(column: Column) -> str:
-    match column:
-        case NumericColumn(constant=None):
-            return f"{_value(column.minimum)} to {_value(column.maximum)}"
-        case NumericColumn():
-            return f"always {_value(column.constant)}"
-        case BooleanColumn():
-            return "true or false"
-        case CategoricalColumn():
-            shown = ", ".join(level if len(level) <= 20 else level[:19] + "…" for level in column.levels[:4])
-            count = f"{len(column.levels)} level{'s' * (len(column.levels) != 1)}"
-            return f"{count}: {shown}{', …' if len(column.levels) > 4 else ''}"
-        case TimestampColumn():
-            return f"by {', '.join(column.fields)}"
-        case ImageColumn():
-            return size_in_words(column)
+            yield ColumnRow(decision.name, decision.kind, decision.why, column.describe(), missing)
 
 
 def _value(value: float | int | str | bool | None) -> str:

@@ -10,12 +10,12 @@ from sklearn.ensemble import IsolationForest
 from torch import Tensor
 
 from kilter.service.detector.calibration import rounded
+from kilter.service.detector.detector import DECIMALS
 from kilter.service.detector.networks.geometry import Geometry
 from kilter.service.detector.networks.names import ScoreName
 from kilter.service.detector.networks.scored import Neighbours, NeighboursShape, ScoredShape, ScoredTabular
 from kilter.service.detector.networks.tabular import TabularVAE
 from kilter.service.detector.schema import Schema
-from kilter.service.detector.scorer import DECIMALS
 from kilter.training.fit import folds
 from kilter.training.geometry import build_geometry
 from kilter.training.marginals import build_marginals

@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 from kilter.service.detector.errors import KilterError
 from kilter.service.detector.inputs import Table
-from kilter.service.detector.schema import Schema, TimestampColumn
+from kilter.service.detector.schema import Schema
 from kilter.training.calibrate import choose_size, supported_rate
 
 MINIMUM_ROWS = 30
@@ -61,10 +61,9 @@ def time_of(
     """
     if wanted == "random":
         return None
-    for column in schema.columns:
-        if isinstance(column, TimestampColumn):
-            times: npt.NDArray[np.datetime64] = table.columns[column.name]
-            return np.where(np.isnat(times), times.min() if len(times) else times, times)
+    if schema.time is not None:
+        times: npt.NDArray[np.datetime64] = table.columns[schema.time.name]
+        return np.where(np.isnat(times), times.min() if len(times) else times, times)
     if wanted == "time":
         return np.arange(table.rows).astype("datetime64[us]")
     return None

@@ -6,7 +6,8 @@ from typing import Literal, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from kilter.service.detector.schema import Feature, Schema
+from kilter.service.detector.columns import Feature, ImageColumn
+from kilter.service.detector.schema import Schema
 from kilter.training.pictures.pasting import pasted, reduced
 
 ROWS = 4_000
@@ -37,8 +38,8 @@ class Kind(NamedTuple):
 
 def kind_of(schema: Schema) -> Kind:
     """What the encoded rows of a schema are to simple detectors."""
-    column = schema.image
-    if column is not None:
+    column = schema.columns[0]
+    if isinstance(column, ImageColumn):
         return Kind(ROWS, PICTURES, lambda x: reduced(x, column), lambda x, rng: pasted(x, column, rng), "pasted parts")
     features = schema.features()
     width = sum(max(feature.levels, 1) for feature in features)

@@ -2,7 +2,8 @@
 
 from typing import Any, NamedTuple
 
-from kilter.service.detector.schema import ImageColumn, Schema
+from kilter.service.detector.columns import ImageColumn
+from kilter.service.detector.schema import Schema
 from kilter.training.pictures.pasting import SIDE
 
 
@@ -28,7 +29,8 @@ class Subject(NamedTuple):
 
 def subject_of(schema: Schema) -> Subject:
     """The words for the records of a schema."""
-    return _table(schema) if schema.image is None else _pictures(schema, schema.image)
+    column = schema.columns[0]
+    return _pictures(schema, column) if isinstance(column, ImageColumn) else _table(schema)
 
 
 def labels_in_words(training: dict[str, Any]) -> str:

@@ -7,15 +7,14 @@ import numpy as np
 import numpy.typing as npt
 
 from kilter.service.detector.calibration import Calibration
+from kilter.service.detector.detector import Scorer
 from kilter.service.detector.groups import Groups
-from kilter.service.detector.inputs import Table
+from kilter.service.detector.inputs import Table, take
 from kilter.service.detector.promise import Chosen
 from kilter.service.detector.schema import Schema
-from kilter.service.detector.scorer import Scorer
 from kilter.training.config import TrainConfig
 from kilter.training.data import Data
 from kilter.training.grouping import calibrate_groups
-from kilter.training.rows import take
 from kilter.training.rule import Rule
 from kilter.training.split import Split
 from kilter.training.tail import fit_tail
@@ -88,7 +87,7 @@ def thresholds_of_fit(
         chosen=Chosen("default" if config.target_fpr is None else "rate"),
         rule=config.threshold,
         labelled=labelled,
-        schema=scorer.schema,
+        schema=scorer.modality.schema,
         group_by=data.source.group_by,
         seed=config.seed,
     )

@@ -15,7 +15,7 @@ from benchmarks.servers.verdict import Judge
 class Api(litserve.LitAPI):  # type: ignore[misc]
     """Records in, verdicts out, at POST /predict."""
 
-    def setup(self, device: str) -> None:  # noqa: ARG002
+    def setup(self, device: str) -> None:
         self.judge = Judge(Path(sys.argv[1]))
 
     def decode_request(self, request: dict[str, Any]) -> list[dict[str, float | None]]:

@@ -11,8 +11,8 @@ from benchmarks.servers import NAME
 from benchmarks.servers.verdict import NUMBERS, PROGRAM
 from benchmarks.speed import made_up
 from kilter.service.detector import ArtifactError, Detector, artifact, load
+from kilter.service.detector.columns import NumericColumn
 from kilter.service.detector.networks.names import ScoreName
-from kilter.service.detector.schema import NumericColumn
 from kilter.service.detector.store import resolve
 from kilter.training.config import TrainConfig
 from kilter.training.data import Source

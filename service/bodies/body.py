@@ -7,7 +7,7 @@ import msgspec
 from starlette.types import Scope
 
 from kilter.service.detector import Problem, Schema
-from kilter.service.detector.schema import ImageColumn
+from kilter.service.detector.columns import ImageColumn
 from kilter.service.web.problems import BAD_BODY, BAD_RECORDS, TOO_LARGE, WRONG_TYPE, RequestError
 
 JSON = "application/json"
@@ -114,7 +114,7 @@ def too_many(limit: int) -> RequestError:
 
 def most_pictures(column: ImageColumn, limit: int) -> int:
     """How many pictures a request may have, by the number of records and by what they come to at the model's size."""
-    return max(1, min(limit, PICTURE_BYTES // (column.height * column.width * column.channels)))
+    return max(1, min(limit, PICTURE_BYTES // column.size))
 
 
 def decode(body: bytes, records: int = 0) -> Any:

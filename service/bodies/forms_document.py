@@ -8,15 +8,6 @@ from io import StringIO
 from kilter.service.bodies import picture_document
 from kilter.service.bodies.body import ARROW_FILE, ARROW_STREAM, CSV, JSON, NDJSON
 from kilter.service.detector import Detector, Schema
-from kilter.service.detector.inputs import FLOAT32_MAX
-from kilter.service.detector.schema import (
-    BooleanColumn,
-    CategoricalColumn,
-    Column,
-    ImageColumn,
-    NumericColumn,
-    TimestampColumn,
-)
 from kilter.service.judging.deadline import LONGEST
 from kilter.service.models.registry import Registry
 from kilter.service.web import info
@@ -61,7 +52,7 @@ ANSWERS: Json = {
 def bodies(registry: Registry, max_records: int, max_pixels: int) -> Json:
     """The bodies that the route takes, by content type: those of tables, of pictures, or both, as models serve."""
     found = {JSON: _json_body(registry, max_records), NDJSON: _lines_body(registry)}
-    tables = [detector for detector in registry.detectors if detector.schema.image is None]
+    tables = [detector for detector in registry.detectors if detector.modality.name == "table"]
     if tables or not registry.detectors:
         found |= {
             CSV: _csv_body(tables),
@@ -75,7 +66,7 @@ def bodies(registry: Registry, max_records: int, max_pixels: int) -> Json:
 
 def has_pictures(registry: Registry) -> bool:
     """Whether a model of pictures serves."""
-    return any(detector.schema.image is not None for detector in registry.detectors)
+    return any(detector.modality.name == "image" for detector in registry.detectors)
 
 
 def _json_body(registry: Registry, max_records: int) -> Json:
@@ -146,7 +137,7 @@ def _csv_example(detector: Detector) -> str:
 
 def record_schema(schema: Schema) -> Json:
     """What a record in JSON must be, as JSON Schema: exactly what `detector.inputs` takes."""
-    properties = {column.name: _cell(column) for column in schema.fields}
+    properties = {column.name: column.json_schema() for column in schema.fields}
     ignored: Json = {column.name: {"description": f"not looked at: {column.reason}"} for column in schema.left_out}
     return {
         "type": "object",
@@ -154,24 +145,3 @@ def record_schema(schema: Schema) -> Json:
         "required": list(schema.names),
         "additionalProperties": False,
     }
-
-
-def _cell(column: Column) -> Json:
-    match column:
-        case NumericColumn():
-            seen = f"{column.minimum:g} to {column.maximum:g} in the fitting rows"
-            return {"type": ["number", "null"], "minimum": -FLOAT32_MAX, "maximum": FLOAT32_MAX, "description": seen}
-        case BooleanColumn():
-            return {"enum": [True, False, None, 0, 1], "description": "a flag"}
-        case CategoricalColumn():
-            levels = ", ".join(column.levels[:10]) + (", ..." if len(column.levels) > 10 else "")
-            return {"type": ["string", "null"], "description": f"levels in the fitting rows: {levels}"}
-        case TimestampColumn(format="iso"):
-            return {"type": ["string", "null"], "format": "date-time", "description": "a time by ISO 8601"}
-        case TimestampColumn(format="unix_s" | "unix_ms"):
-            unit = {"unix_s": "seconds", "unix_ms": "milliseconds"}[column.format]
-            return {"type": ["number", "null"], "description": f"a Unix time in {unit}"}
-        case TimestampColumn():
-            return {"type": ["string", "null"], "description": f"a time of the form {column.format}"}
-        case ImageColumn():
-            return picture_document.CELL

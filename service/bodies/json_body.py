@@ -6,8 +6,7 @@ from typing import Any
 from kilter.service.bodies import body
 from kilter.service.bodies.rows import COLUMNS, RowReader
 from kilter.service.detector import Problem, Schema
-from kilter.service.detector.inputs import ReadPicture, Table, from_columns, from_records
-from kilter.service.detector.picture_cells import read_cell
+from kilter.service.detector.inputs import Read, Table, from_columns, from_records
 from kilter.service.web.problems import BAD_RECORDS, RequestError
 
 CHUNK = 1024
@@ -23,9 +22,9 @@ class JsonBody:
         schema: Schema,
         reader: RowReader,
         limit: int,
-        read_picture: ReadPicture = read_cell,
+        read: Read | None = None,
     ) -> None:
-        self._read_picture = read_picture
+        self._read = read
         self._content = content
         self._schema = schema
         self._reader = reader
@@ -64,7 +63,7 @@ class JsonBody:
             return
         records = body.records_of(value, self._schema, self._limit)
         for start in range(0, len(records), CHUNK):
-            yield from_records(self._schema, records[start : start + CHUNK], self._read_picture)
+            yield from_records(self._schema, records[start : start + CHUNK], self._read)
 
     def _columns(self, value: dict[str, Any], columns: dict[str, Any]) -> Iterator[Table]:
         if len(value) > 1:
@@ -89,7 +88,7 @@ class JsonBody:
             raise body.too_many(self._limit)
         for start in range(0, max(rows, 1), CHUNK):
             piece = {name: found[start : start + CHUNK] for name, found in columns.items()}
-            yield from_columns(self._schema, piece, self._read_picture)
+            yield from_columns(self._schema, piece, self._read)
 
 
 class LinesBody:
@@ -101,9 +100,9 @@ class LinesBody:
         schema: Schema,
         reader: RowReader,
         limit: int,
-        read_picture: ReadPicture = read_cell,
+        read: Read | None = None,
     ) -> None:
-        self._read_picture = read_picture
+        self._read = read
         self._lines = [line for line in content.removeprefix(body.BOM).split(b"\n") if line.strip()]
         self._schema = schema
         self._reader = reader
@@ -133,6 +132,6 @@ class LinesBody:
                 problems.append(Problem(row, None, error.detail.replace("the body", "the line")))
                 records.append(None)
         unread = {problem.row for problem in problems}
-        table = from_records(self._schema, records, self._read_picture)
+        table = from_records(self._schema, records, self._read)
         problems += [problem for problem in table.problems if problem.row not in unread]
         return table._replace(problems=sorted(problems, key=lambda problem: problem.row or 0))

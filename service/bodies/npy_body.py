@@ -9,8 +9,8 @@ import numpy.typing as npt
 
 from kilter.service.bodies.body import too_many
 from kilter.service.detector import PictureError
-from kilter.service.detector.pictures import several
-from kilter.service.detector.schema import ImageColumn
+from kilter.service.detector.columns import ImageColumn
+from kilter.service.detector.pictures.pixels import several
 from kilter.service.web.problems import BAD_BODY, BAD_RECORDS, RequestError
 
 _HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}

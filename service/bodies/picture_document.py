@@ -1,16 +1,9 @@
 """What the OpenAPI document says of pictures: the forms in which they are sent, and what is answered."""
 
 from kilter.service.bodies.body import MULTIPART, NPY, PICTURES, PNG
-from kilter.service.detector.decoding import accepted
+from kilter.service.detector.pictures.decoding import accepted
 from kilter.service.web.openapi_parts import Json
 
-EXAMPLE = "iVBORw0KGgoAAAANSUhEUgAAABAAAAAQCAAAAAA6mKC9AAAAEUlEQVR42mNk4EAFTBwjWgAASdQIGDOfFtMAAAAASUVORK5CYII="
-"""A small picture in base64: from black to white across its corners."""
-CELL: Json = {
-    "type": "string",
-    "contentEncoding": "base64",
-    "description": "a picture's file in base64, with or without `data:image/png;base64,` before it",
-}
 HEATMAP: Json = {
     "name": "heatmap",
     "in": "query",

@@ -5,29 +5,20 @@ result; whatever it refuses is left to them, to be read anyway (some things are 
 """
 
 import struct
-from collections.abc import Callable, Sequence
-from typing import Annotated, Any
+from collections.abc import Sequence
+from typing import Any
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
 
 from kilter.service.detector import Schema
-from kilter.service.detector.grid import Grid, Layout
-from kilter.service.detector.inputs import FLOAT32_MAX, Table, timestamp_reader
-from kilter.service.detector.schema import (
-    BooleanColumn,
-    CategoricalColumn,
-    Column,
-    ImageColumn,
-    NumericColumn,
-    TimestampColumn,
-)
+from kilter.service.detector.columns.base import read_cells
+from kilter.service.detector.errors import Problem
+from kilter.service.detector.inputs import Layout, NumberColumns, Table
 
 RECORDS = "records"
 COLUMNS = "columns"
-Number = Annotated[float, msgspec.Meta(ge=-FLOAT32_MAX, le=FLOAT32_MAX)] | None
-Flag = bool | Annotated[int, msgspec.Meta(ge=0, le=1)] | None
 
 
 class RowReader:
@@ -39,20 +30,18 @@ class RowReader:
         self._pack = struct.Struct(f"={self._width}d").pack
         self._layout = Layout(schema)
         self._numbers = [i for i, name in enumerate(schema.names) if name in self._layout.places]
-        self._others: list[tuple[int, str, Callable[[Sequence[Any]], npt.NDArray[Any]]]] = [
-            (i, column.name, _maker(column))
-            for i, column in enumerate(schema.fields)
-            if column.name not in self._layout.places and not isinstance(column, ImageColumn)
-        ]
+        self._others = [(i, column) for i, column in enumerate(schema.fields) if column.name not in self._layout.places]
         aside = [column.name for column in schema.left_out]
-        fields = [(f"f{i}", _kind(column), msgspec.field(name=column.name)) for i, column in enumerate(schema.fields)]
+        fields = [
+            (f"f{i}", column.json_type, msgspec.field(name=column.name)) for i, column in enumerate(schema.fields)
+        ]
         extra = [(f"e{i}", Any, msgspec.field(name=name, default=None)) for i, name in enumerate(aside)]
         self._many: msgspec.json.Decoder[Any] | None = None
         self._line: msgspec.json.Decoder[Any] | None = None
         self._one: msgspec.json.Decoder[Any] | None = None
         if len({*schema.names, *aside}) < len(fields) + len(extra) or any(map(_unspeakable, (*schema.names, *aside))):
             return
-        if schema.image is not None:  # what takes its time is the picture
+        if any(column.required for column in schema.fields):  # what takes its time is the picture
             return
         record = msgspec.defstruct("Record", [*fields, *extra], forbid_unknown_fields=True, gc=False)
         body = msgspec.defstruct("Body", [(RECORDS, list[record])], forbid_unknown_fields=True)  # type: ignore[valid-type]
@@ -99,14 +88,12 @@ class RowReader:
         if self._extra:
             rows = [row[: self._width] for row in rows]
         if not self._others:
-            return Table(Grid(self._layout, self._matrix(rows)), len(rows), [])
+            return Table(NumberColumns(self._layout, self._matrix(rows)), len(rows), [])
         columns = list(zip(*rows, strict=True)) or [()] * self._width
         numbers = np.array([columns[i] for i in self._numbers], np.float64).reshape(len(self._numbers), len(rows))
-        try:
-            others = {name: make(columns[i]) for i, name, make in self._others}
-        except (ValueError, OverflowError):
-            return None
-        return Table(Grid(self._layout, numbers.T, others), len(rows), [])
+        problems: list[Problem] = []
+        others = {column.name: read_cells(column, columns[i], problems) for i, column in self._others}
+        return None if problems else Table(NumberColumns(self._layout, numbers.T, others), len(rows), [])
 
     def _matrix(self, rows: Sequence[tuple[Any, ...]]) -> npt.NDArray[np.float64]:
         try:
@@ -118,31 +105,3 @@ class RowReader:
 def _unspeakable(name: str) -> bool:
     """Whether a name needs escapes in JSON, which the decoders cannot be made for."""
     return msgspec.json.encode(name) != f'"{name}"'.encode("utf-8", "replace")
-
-
-def _kind(column: Column) -> Any:
-    match column:
-        case NumericColumn():
-            return Number
-        case BooleanColumn():
-            return Flag
-        case TimestampColumn(format="unix_s" | "unix_ms"):
-            return int | float | None
-        case _:
-            return str | None
-
-
-def _maker(column: Column) -> Callable[[Sequence[Any]], npt.NDArray[Any]]:
-    """What makes a column of values; it raises ValueError where one cannot be read."""
-    if isinstance(column, TimestampColumn):
-        read = timestamp_reader(column.format)
-        none = np.datetime64("NaT", "us")
-        return lambda values: np.array([none if value is None else read(value) for value in values], "datetime64[us]")
-    assert isinstance(column, CategoricalColumn)  # noqa: S101
-    return _levels
-
-
-def _levels(values: Sequence[Any]) -> npt.NDArray[np.object_]:
-    levels = np.empty(len(values), object)
-    levels[:] = values
-    return levels

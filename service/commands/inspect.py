@@ -10,15 +10,9 @@ import msgspec
 
 from kilter.service.detector import artifact, store
 from kilter.service.detector.artifact import Manifest
+from kilter.service.detector.columns import Column
+from kilter.service.detector.columns.base import list_names
 from kilter.service.detector.promise import CalibrationInfo, in_words
-from kilter.service.detector.schema import (
-    BooleanColumn,
-    CategoricalColumn,
-    Column,
-    ImageColumn,
-    NumericColumn,
-    TimestampColumn,
-)
 
 FIGURES = {
     "roc_auc": "ROC AUC",
@@ -84,7 +78,7 @@ def _kilter(manifest: Manifest) -> str:
 
 def _trained(training: dict[str, Any], rows: int) -> Iterator[str]:
     files = [str(file.get("name", file)) if isinstance(file, dict) else str(file) for file in training.get("files", [])]
-    yield f"Fitted on {rows:,} rows{f' of {_listed(files)}' if files else ''}."
+    yield f"Fitted on {rows:,} rows{f' of {list_names(files, longest=200)}' if files else ''}."
     sizes = training.get("sizes")
     if isinstance(sizes, dict):
         yield "Rows by use: " + ", ".join(f"{use.replace('_', ' ')} {size:,}" for use, size in sizes.items()) + "."
@@ -128,36 +122,11 @@ def _evaluated(training: dict[str, Any]) -> Iterator[str]:
 
 
 def _columns(columns: Sequence[Column], rows: int) -> Iterator[str]:
-    kinds = Counter(_kind(column) for column in columns)
+    kinds = Counter(column.kind for column in columns)
     yield f"{len(columns)} columns: " + ", ".join(f"{count} {kind}" for kind, count in kinds.most_common())
     for column in columns:
         missing = f", {_percent(column.missing / rows)} missing" if column.missing and rows else ""
-        yield f"  {_kind(column):<12} {column.name}: {_values(column)}{missing}"
-
-
-def _kind(column: Column) -> str:
-    return str(column.__struct_config__.tag)
-
-
-def _values(column: Column) -> str:
-    match column:
-        case NumericColumn(constant=None):
-            return f"{column.minimum:g} to {column.maximum:g}"
-        case NumericColumn():
-            return f"always {column.constant:g}"
-        case BooleanColumn():
-            return f"{_listed(column.true)} or {_listed(column.false)}"
-        case CategoricalColumn():
-            return f"{len(column.levels):,} level{'s' * (len(column.levels) != 1)}: {_listed(column.levels)}"
-        case TimestampColumn():
-            return f"by {', '.join(column.fields)}"
-        case ImageColumn():
-            colours = "grey" if column.channels == 1 else "in colour"
-            return f"{column.width} x {column.height} pixels, {colours}, from {column.low:g} to {column.high:g}"
-
-
-def _listed(names: Sequence[str], most: int = 4) -> str:
-    return ", ".join(names[:most]) + (f" and {len(names) - most:,} more" if len(names) > most else "")
+        yield f"  {column.kind:<12} {column.name}: {column.describe()}{missing}"
 
 
 def _percent(rate: float) -> str:

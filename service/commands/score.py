@@ -88,7 +88,7 @@ def score(
 
     detector = load(model, device)
     wanted, limit = reasons
-    if detector.schema.image is not None:
+    if detector.modality.name == "image":
         from kilter.service.files.picture_scoring import score_pictures
 
         summary = score_pictures(

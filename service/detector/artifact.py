@@ -19,6 +19,7 @@ import numpy.typing as npt
 import safetensors.numpy
 from safetensors import SafetensorError
 
+from kilter.service.detector.columns import decode_column
 from kilter.service.detector.errors import ArtifactError
 from kilter.service.detector.networks import EXPORTED, KINDS
 from kilter.service.detector.promise import CalibrationInfo
@@ -171,7 +172,7 @@ def _manifest(folder: Path, content: bytes) -> Manifest:
             )
         if number != FORMAT:
             raise ArtifactError(f"{path}: there is no artifact format {number!r}")
-        return msgspec.json.decode(content, type=Manifest)
+        return msgspec.json.decode(content, type=Manifest, dec_hook=decode_column)
     except msgspec.DecodeError as error:
         raise ArtifactError(f"{path}: {error}") from None
 
@@ -181,9 +182,6 @@ def _audit(folder: Path, manifest: Manifest, tensors: Mapping[str, npt.NDArray[A
     kind = manifest.network.get("kind")
     if kind not in KINDS and kind not in EXPORTED:
         raise ArtifactError(f"{folder / MANIFEST}: this version knows no network of kind {kind!r}")
-    image = manifest.schema.image
-    if image is not None and (len(manifest.schema.fields) > 1 or min(image.shape) < 1 or not image.low < image.high):
-        raise ArtifactError(f"{folder / MANIFEST}: a picture is the only field, has pixels, and black is below white")
     path = folder / TENSORS
     found = {name: array.shape for name, array in tensors.items()}
     for name in sorted(found.keys() | manifest.tensors.keys()):

@@ -1,30 +1,68 @@
 """The detector: records in, verdicts out. Every route into a verdict, calibration included, goes through here."""
 
 from collections.abc import Sequence
-from math import prod
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from kilter.service.detector import artifact, inputs
-from kilter.service.detector.calibration import Calibration
-from kilter.service.detector.errors import ArtifactError, KilterError, Problem
+from kilter.service.detector import artifact
+from kilter.service.detector.calibration import Calibration, rounded
+from kilter.service.detector.errors import ArtifactError, KilterError, Problem, RecordsError
 from kilter.service.detector.groups import Groups, judge
+from kilter.service.detector.inputs import Table
+from kilter.service.detector.modality import Modality, Scores, modality_of
 from kilter.service.detector.networks import EXPORTED
 from kilter.service.detector.rates import at_rate
-from kilter.service.detector.reasons import Reason
 from kilter.service.detector.reference import Reference, reference_of
-from kilter.service.detector.regions import Region, grid_of, regions
-from kilter.service.detector.runtime import OnnxProgram, Program, TorchProgram, pick_device, rows_per_call
+from kilter.service.detector.runtime import Matrix, OnnxProgram, Program, TorchProgram, pick_device
 from kilter.service.detector.schema import Schema
-from kilter.service.detector.scorer import Scorer, Scores
 from kilter.service.detector.store import resolve
 from kilter.service.detector.thresholds import thresholds_of
 
+if TYPE_CHECKING:
+    from kilter.service.detector.explanation import Reason
+    from kilter.service.detector.pictures.regions import Region
+
 Floats = npt.NDArray[np.float64]
+DECIMALS = 6
+"""Decimal places of a score: beyond them are a float32's own."""
+
+
+class Scorer:
+    """What a model judges and the program that scores it; a `Detector` is one of these with a calibration."""
+
+    def __init__(self, modality: Modality, program: Program) -> None:
+        self.modality = modality
+        self.program = program
+
+    def score(self, data: Any, *, reasons: int = 0, errors: Literal["raise", "mark"] = "raise") -> Scores:
+        """Score what `Modality.read` reads, with up to `reasons` reasons for each record.
+
+        Raises RecordsError if any record does not fit the schema; with `errors="mark"` its score is NaN instead.
+        """
+        table = self.modality.read(data)
+        if table.problems and (errors == "raise" or any(problem.row is None for problem in table.problems)):
+            raise RecordsError(table.problems)
+        scores = self.modality.score(self.program, table, reasons)
+        score = rounded(scores.score, DECIMALS)
+        if table.problems:
+            score[[problem.row for problem in table.problems if problem.row is not None]] = np.nan
+        return scores._replace(score=score)
+
+    def figures(self, table: Table) -> Matrix:
+        """What is watched of the records of a table, (n, ...)."""
+        return np.concatenate([self.modality.figures(x) for x in self.modality.encode(table)])
+
+    def outputs(self, data: Any, names: Sequence[str]) -> list[Floats]:
+        """Outputs of the program (`detector.runtime`) by name. Raises RecordsError."""
+        table = self.modality.read(data)
+        if table.problems:
+            raise RecordsError(table.problems)
+        parts = [self.program.run(x, names) for x in self.modality.encode(table)]
+        return parts[0] if len(parts) == 1 else [np.concatenate(part) for part in zip(*parts, strict=True)]
 
 
 class Verdicts(NamedTuple):
@@ -35,12 +73,12 @@ class Verdicts(NamedTuple):
     p_value: Floats
     """Conformal p-value; see `detector.calibration`."""
     anomaly: npt.NDArray[np.bool_]
-    reasons: Sequence[Sequence[Reason | Region]] | None
+    reasons: "Sequence[Sequence[Reason | Region]] | None"
     """Per record what makes it strange, strongest first; None if none were asked for. Of a picture, regions, in pixels
     of the size at which the model sees it."""
     problems: list[Problem]
     features: npt.NDArray[np.float32]
-    """The encoded records, (n, features), NaN where a value is missing; of pictures, what is watched of them."""
+    """What is watched of the records, (n, ...): `Modality.figures`."""
     threshold: Floats | None = None
     """The threshold that each record was held against; None where all have the same."""
     tail_probability: Floats | None = None
@@ -63,13 +101,12 @@ class Detector:
         reference: Reference | None = None,
     ) -> None:
         self.manifest = manifest
-        self.scorer = Scorer(manifest.schema, program)
+        self.modality = modality_of(manifest.schema, manifest.network.get("grid"))
+        self.scorer = Scorer(self.modality, program)
         self.calibration = calibration
         self.groups = groups
         self.probes = probes
-        self.reference = reference or reference_of(manifest.schema, {})
-        self.grid = grid_of(manifest.network) if manifest.schema.image is not None else None
-        """The cells over a picture in which `Verdicts.evidence` is given; None for a table."""
+        self.reference = reference or reference_of(self.modality, {})
 
     @property
     def name(self) -> str:
@@ -88,12 +125,12 @@ class Detector:
         """Where it runs: `cpu` or `cuda:n`."""
         return self.scorer.program.device
 
-    def table(self, data: Any) -> inputs.Table:
-        """Read records (a list of dicts), a matrix (NumPy), or a frame (pandas, or any with an Arrow C stream)."""
-        return self.scorer.table(data)
+    def table(self, data: Any) -> Table:
+        """Read what callers hold: see `Modality.read`."""
+        return self.modality.read(data)
 
     def score(self, data: Any, *, reasons: int = 0, errors: Literal["raise", "mark"] = "raise") -> Verdicts:
-        """Judge records, in whatever form `table` reads, with up to `reasons` reasons for each.
+        """Judge records, in whatever form `Modality.read` reads, with up to `reasons` reasons for each.
 
         Raises RecordsError, listing every problem, if any record does not fit the schema; with `errors="mark"` such
         records are marked instead, and the others judged.
@@ -104,23 +141,13 @@ class Detector:
             scores.score,
             judged.p_value,
             judged.anomaly,
-            scores.reasons if scores.evidence is None else self._regions(scores, reasons),
+            scores.reasons,
             scores.table.problems,
             scores.features,
             judged.threshold,
             judged.tail_probability,
             scores.evidence,
         )
-
-    def _regions(self, scores: Scores, limit: int) -> list[list[Region]]:
-        column, grid, evidence = self.schema.image, self.grid, scores.evidence
-        if column is None or grid is None or evidence is None:
-            raise TypeError("regions are of pictures")
-        wrong = {problem.row for problem in scores.table.problems}
-        return [
-            [] if row in wrong else regions(found, grid, column.width, column.height, limit)
-            for row, found in enumerate(evidence)
-        ]
 
     def elbo_terms(self, data: Any) -> tuple[Floats, Floats]:
         """Reconstruction and KL of each record, in nats; their sum is the negative ELBO. Raises RecordsError."""
@@ -139,13 +166,11 @@ class Detector:
 
     def replay(self) -> None:
         """Score the probes and compare. Raises ArtifactError that names the first that differs, and both values."""
-        if self.grid is not None:
-            places = self.scorer.outputs(self.probes.records[:1], ("terms",))[0].shape[1]
-            if places != prod(self.grid):
-                raise ArtifactError(
-                    f"model {self.name} version {self.version}, {artifact.MANIFEST}: the grid is {list(self.grid)}, "
-                    f"and the program gives evidence of {places} places"
-                )
+        first = next(self.modality.encode(self.modality.read(self.probes.records[:1])))
+        try:
+            self.modality.check(self.scorer.program, first)
+        except ArtifactError as error:
+            raise ArtifactError(f"model {self.name} version {self.version}, {artifact.MANIFEST}: {error}") from None
         got = self.score(self.probes.records)
         for i, (want, have) in enumerate(zip(self.probes.scores, got.score, strict=True)):
             if not abs(want - have) <= self.manifest.score.tolerance * max(1.0, abs(want)):
@@ -173,18 +198,20 @@ def load(path: str | Path, device: str = "cpu") -> Detector:
     ArtifactError if anything about it is wrong, and KilterError if the device is not there.
     """
     folder = resolve(Path(path))
-    found = artifact.read(folder)
-    place = _place(folder, found.manifest, device)
-    rows = rows_per_call(found.manifest.schema, place)
+    content = artifact.read(folder)
+    manifest = content.manifest
+    place = _place(folder, manifest, device)
     try:
+        modality = modality_of(manifest.schema, manifest.network.get("grid"))
+        rows = modality.rows_per_call(place)
         program: Program = (
-            OnnxProgram(*found.programs, found.manifest.schema.width, rows)
+            OnnxProgram(*content.programs, manifest.schema.width, rows)
             if place == "cpu"
-            else TorchProgram(found.manifest.network, found.network_tensors, place, rows)
+            else TorchProgram(manifest.network, content.network_tensors, place, rows)
         )
-        common, groups = thresholds_of(found)
-        reference = reference_of(found.manifest.schema, found.tensors)
-        detector = Detector(found.manifest, program, common, found.probes, groups, reference)
+        common, groups = thresholds_of(content)
+        reference = reference_of(modality, content.tensors)
+        detector = Detector(manifest, program, common, content.probes, groups, reference)
         detector.replay()
     except KilterError as error:
         raise ArtifactError(f"{folder}: {error}") from error

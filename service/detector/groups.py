@@ -2,14 +2,14 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from kilter.service.detector.calibration import Calibration
+from kilter.service.detector.columns import Column
 from kilter.service.detector.inputs import Table
-from kilter.service.detector.schema import BooleanColumn, CategoricalColumn, Column, NumericColumn
 
 Floats = npt.NDArray[np.float64]
 
@@ -38,7 +38,7 @@ class Groups:
     def members(self, table: Table) -> Iterator[tuple[npt.NDArray[np.int64], Calibration | None]]:
         """The positions of the rows of each group that occurs, with its calibration; None for the common one."""
         calibrations = list(self.calibrations.values())
-        places = {cell_of(self.column, value): place for place, value in enumerate(self.calibrations)}
+        places = {self.column.group_value(value): place for place, value in enumerate(self.calibrations)}
         cells = table.columns[self.column.name].tolist()
         codes = np.fromiter((places.get(cell, -1) for cell in cells), np.int64, table.rows)
         for code in np.unique(codes).tolist():
@@ -60,25 +60,3 @@ def judge(scores: Floats, table: Table, common: Calibration, groups: Groups | No
             tail_probability[rows] = tail
     tails = any(calibration.tail for calibration in (common, *groups.calibrations.values()))
     return Judgement(p_value, anomaly, threshold, tail_probability if tails else None)
-
-
-def cell_of(column: Column, value: str) -> Any:
-    """The cell of a typed column that a group's name stands for."""
-    match column:
-        case NumericColumn():
-            return float(value)
-        case BooleanColumn():
-            return 1.0 if value == "true" else 0.0
-        case _:
-            return value
-
-
-def name_of(column: Column, cell: Any) -> str | None:
-    """The name of the group that a cell of a typed column stands for; None for a missing value."""
-    match column:
-        case CategoricalColumn():
-            return None if cell is None else str(cell)
-        case BooleanColumn():
-            return None if np.isnan(cell) else str(cell == 1).lower()
-        case _:
-            return None if np.isnan(cell) else str(int(cell)) if cell == int(cell) else repr(float(cell))

@@ -1,35 +1,21 @@
-"""From what a caller holds (records, a matrix, a frame) to typed columns, with every problem found on the way.
+"""From what callers hold (records, matrices, frames) to typed columns, with every problem found, not the first only.
 
-Typed columns are NumPy arrays of n values: float64 with NaN for numeric, float64 of 0, 1 and NaN for boolean, objects
-(str or None) for categorical, datetime64[us] with NaT for timestamp, uint8 (n, height, width, channels) for an image.
-Files are read by `files` into the same.
+The dtypes of a table's columns are those of `Column.dtype`. Files are read into the same by other modules.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from kilter.service.detector.errors import KilterError, PictureError, Problem, RecordsError
-from kilter.service.detector.grid import Grid, stack
-from kilter.service.detector.picture_cells import read_cell
-from kilter.service.detector.pictures import Pixels, from_array
-from kilter.service.detector.schema import (
-    BooleanColumn,
-    CategoricalColumn,
-    Column,
-    ImageColumn,
-    NumericColumn,
-    Schema,
-    TimestampColumn,
-)
+from kilter.service.detector.columns.base import ABSENT, Column, describe_value, read_cells
+from kilter.service.detector.errors import KilterError, Problem, RecordsError
+from kilter.service.detector.schema import Schema
 
-ReadPicture = Callable[[Any, ImageColumn], Pixels]
-"""Reads the picture of a record; it raises PictureError for what is none."""
-FLOAT32_MAX = float(np.finfo(np.float32).max)
-_ABSENT = object()
+Read = Callable[[Column, Any], Any]
+"""Reads one cell, in another way than the column's own. Raises ValueError or PictureError."""
 
 
 class Table(NamedTuple):
@@ -40,14 +26,52 @@ class Table(NamedTuple):
     problems: list[Problem]
 
 
+class Layout:
+    """Which fields of a schema are columns of a matrix of numbers, and where; and which are not."""
+
+    def __init__(self, schema: Schema) -> None:
+        numbers = [column.name for column in schema.fields if column.is_number]
+        self.places = {name: place for place, name in enumerate(numbers)}
+        self.others = tuple(name for name in schema.names if name not in self.places)
+
+
+class NumberColumns(Mapping[str, npt.NDArray[Any]]):
+    """The columns of a table by name, those of numbers side by side in one matrix, so that they are encoded at once.
+
+    The matrix is float64 (n, numbers), NaN where a value is missing.
+    """
+
+    __slots__ = ("layout", "matrix", "others")
+
+    def __init__(
+        self, layout: Layout, matrix: npt.NDArray[np.float64], others: Mapping[str, npt.NDArray[Any]] | None = None
+    ) -> None:
+        self.layout = layout
+        self.matrix = matrix
+        self.others = others or {}
+
+    def __getitem__(self, name: str) -> npt.NDArray[Any]:
+        place = self.layout.places.get(name)
+        return self.others[name] if place is None else self.matrix[:, place]
+
+    def __iter__(self) -> Iterator[str]:
+        yield from self.layout.places
+        yield from self.layout.others
+
+    def __len__(self) -> int:
+        return len(self.layout.places) + len(self.layout.others)
+
+
 def join(tables: Sequence[Table]) -> Table:
     """Tables of one schema, one below the other, without their problems."""
     if len(tables) == 1:
         return tables[0]
     rows = sum(table.rows for table in tables)
-    grids = [table.columns for table in tables if isinstance(table.columns, Grid)]
-    if len(grids) == len(tables) and len({grid.layout for grid in grids}) == 1:
-        return Table(stack(grids), rows, [])
+    parts = [table.columns for table in tables if isinstance(table.columns, NumberColumns)]
+    if len(parts) == len(tables) and len({part.layout for part in parts}) == 1:
+        layout = parts[0].layout
+        others = {name: np.concatenate([part.others[name] for part in parts]) for name in layout.others}
+        return Table(NumberColumns(layout, np.concatenate([part.matrix for part in parts]), others), rows, [])
     names = tables[0].columns
     return Table({name: np.concatenate([table.columns[name] for table in tables]) for name in names}, rows, [])
 
@@ -56,59 +80,96 @@ def cut(table: Table, start: int, stop: int) -> Table:
     """The rows of a table without problems from `start` up to `stop`, or to its end."""
     if start == 0 and stop >= table.rows:
         return table
-    rows = slice(start, stop)
+    rows, count = slice(start, stop), min(stop, table.rows) - start
     columns = table.columns
-    if isinstance(columns, Grid):
+    if isinstance(columns, NumberColumns):
         others = {name: values[rows] for name, values in columns.others.items()}
-        return Table(Grid(columns.layout, columns.matrix[rows], others), min(stop, table.rows) - start, [])
-    return Table({name: values[rows] for name, values in columns.items()}, min(stop, table.rows) - start, [])
+        return Table(NumberColumns(columns.layout, columns.matrix[rows], others), count, [])
+    return Table({name: values[rows] for name, values in columns.items()}, count, [])
 
 
-def from_records(schema: Schema, records: Sequence[Any], read_picture: ReadPicture = read_cell) -> Table:
-    """Read records as JSON gives them: numbers, strings, booleans and None for a missing value.
+def take(table: Table, rows: npt.NDArray[Any]) -> Table:
+    """The rows of a mask, (rows,), or of positions, in their order, with those of their problems that name a row."""
+    positions = np.flatnonzero(rows) if rows.dtype == np.bool_ else rows
+    problems: list[Problem] = []
+    if table.problems:
+        places: dict[int, list[int]] = {}
+        for new, old in enumerate(positions.tolist()):
+            places.setdefault(old, []).append(new)
+        problems = [
+            problem._replace(row=new)
+            for problem in table.problems
+            if problem.row is not None
+            for new in places.get(problem.row, ())
+        ]
+    columns = {name: values[positions] for name, values in table.columns.items()}
+    return Table(columns, len(positions), in_order(problems))
 
-    A picture is base64 text, the bytes of a file, or an array.
+
+def in_order(problems: Iterable[Problem]) -> list[Problem]:
+    """Problems by their rows, those of no row first."""
+    return sorted(problems, key=lambda problem: -1 if problem.row is None else problem.row)
+
+
+def from_records(schema: Schema, records: Sequence[Any], read: Read | None = None) -> Table:
+    """Read records as JSON or Python gives them: a missing value is None or NaN.
+
+    A record is a mapping, a pandas Series, or a named tuple as pandas' `itertuples` gives it.
     """
     problems: list[Problem] = []
-    usable: list[Mapping[str, Any]] = []
-    known = set(schema.names)
-    ignored = {column.name for column in schema.left_out}
+    usable: list[Mapping[Any, Any]] = []
+    known: set[Any] = set(schema.names)
+    ignored = schema.ignored
     for row, record in enumerate(records):
-        if not isinstance(record, Mapping):
-            message = f"a record is an object of fields, not {_kind(record)}"
-            problems.append(Problem(row, None, message))
+        fields: Mapping[Any, Any] | None = record if isinstance(record, Mapping) else _fields(record)
+        if fields is None:
+            problems.append(Problem(row, None, f"a record is an object of fields, not {describe_value(record)}"))
             usable.append({})
             continue
-        usable.append(record)
-        if record.keys() != known:
-            problems.extend(_wrong_fields(row, record, known, ignored))
+        usable.append(fields)
+        if fields.keys() != known:
+            problems.extend(_wrong_fields(row, fields, known, ignored))
     columns = {}
     for column in schema.fields:
-        values = [record.get(column.name, _ABSENT) for record in usable]
-        columns[column.name] = _typed(column, values, problems, read_picture)
-    problems.sort(key=lambda problem: (problem.row is not None, problem.row or 0))
-    return Table(columns, len(records), problems)
+        cells = [record.get(column.name, ABSENT) for record in usable]
+        columns[column.name] = read_cells(column, cells, problems, _reader(column, read))
+    return Table(columns, len(records), in_order(problems))
 
 
-def from_columns(schema: Schema, columns: Mapping[str, list[Any]], read_picture: ReadPicture = read_cell) -> Table:
+def from_columns(schema: Schema, columns: Mapping[str, list[Any]], read: Read | None = None) -> Table:
     """Read columns of the same length, of values as JSON gives them."""
     problems = [
         Problem(None, name, "the column is missing: send nulls if its values are not known")
         for name in schema.names
         if name not in columns
     ]
-    ignored = {column.name for column in schema.left_out}
-    extra = sorted(columns.keys() - set(schema.names) - ignored)
+    extra = sorted(columns.keys() - set(schema.names) - schema.ignored)
     problems += [Problem(None, name, "the model has no such field: leave it out") for name in extra]
     rows = max(map(len, columns.values()), default=0)
     if problems:
         return Table({}, rows, problems)
-    typed = {column.name: _typed(column, columns[column.name], problems, read_picture) for column in schema.fields}
-    problems.sort(key=lambda problem: (problem.row is not None, problem.row or 0))
-    return Table(typed, rows, problems)
+    typed = {
+        column.name: read_cells(column, columns[column.name], problems, _reader(column, read))
+        for column in schema.fields
+    }
+    return Table(typed, rows, in_order(problems))
 
 
-def _wrong_fields(row: int, record: Mapping[str, Any], known: set[str], ignored: set[str]) -> list[Problem]:
+def _reader(column: Column, read: Read | None) -> Callable[[Any], Any] | None:
+    return None if read is None else partial(read, column)
+
+
+def _fields(record: Any) -> Mapping[str, Any] | None:
+    """The fields of a record that is no mapping; None if it has none."""
+    if hasattr(record, "_asdict"):
+        fields: Mapping[str, Any] = {name: value for name, value in record._asdict().items() if name != "Index"}
+        return fields
+    if hasattr(record, "to_dict") and hasattr(record, "index") and not hasattr(record, "columns"):
+        return {str(name): value for name, value in record.to_dict().items()}
+    return None
+
+
+def _wrong_fields(row: int, record: Mapping[Any, Any], known: set[Any], ignored: frozenset[str]) -> list[Problem]:
     missing = sorted(known - record.keys())
     extra = sorted(str(name) for name in record.keys() - known - ignored)
     return [
@@ -117,30 +178,22 @@ def _wrong_fields(row: int, record: Mapping[str, Any], known: set[str], ignored:
     ]
 
 
-def from_matrix(schema: Schema, matrix: npt.ArrayLike) -> Table:
+def from_matrix(schema: Schema, matrix: npt.NDArray[Any]) -> Table:
     """Read an (n, columns) matrix of numbers, its columns in the schema's order; NaN is a missing value.
 
-    Pictures are what `detector.pictures.from_array` takes. Raises KilterError if the shape does not fit, or
-    the schema has columns that are not numbers or flags.
+    Raises KilterError if the shape does not fit, or the schema has columns that are not numbers or flags.
     """
-    x = np.asarray(matrix)
-    if schema.image is not None:
-        pictures = from_array(x, schema.image)
-        return Table({schema.image.name: pictures}, len(pictures), [])
     names = schema.names
-    if x.ndim != 2 or x.shape[1] != len(names):
-        raise KilterError(f"the model takes a matrix of shape (n, {len(names)}), not {x.shape}")
-    other = [c.name for c in schema.fields if not isinstance(c, NumericColumn | BooleanColumn)]
+    if matrix.ndim != 2 or matrix.shape[1] != len(names):
+        raise KilterError(f"the model takes a matrix of shape (n, {len(names)}), not {matrix.shape}")
+    other = [column.name for column in schema.fields if not column.is_number]
     if other:
         raise KilterError(f"a matrix holds numbers alone, but {other[0]!r} is not numeric: send a frame or records")
-    if x.dtype.kind not in "fiub":
-        raise KilterError(f"the model takes a matrix of numbers, not of dtype {x.dtype}")
-    x = x.astype(np.float64)
-    problems: list[Problem] = []
-    for i, column in enumerate(schema.fields):
-        check = check_numbers if isinstance(column, NumericColumn) else check_flags
-        problems.extend(check(column.name, x[:, i]))
-    return Table({name: x[:, i] for i, name in enumerate(names)}, len(x), problems)
+    if matrix.dtype.kind not in "fiub":
+        raise KilterError(f"the model takes a matrix of numbers, not of dtype {matrix.dtype}")
+    numbers = matrix.astype(np.float64)
+    problems = [problem for i, column in enumerate(schema.fields) for problem in column.problems(numbers[:, i])]
+    return Table({name: numbers[:, i] for i, name in enumerate(names)}, len(numbers), problems)
 
 
 def from_frame(schema: Schema, frame: Any) -> Table:
@@ -160,185 +213,14 @@ def from_frame(schema: Schema, frame: Any) -> Table:
     if twice:
         raise RecordsError([Problem(None, name, "the column stands in the table twice") for name in twice])
     problems: list[Problem] = []
-    columns = {}
-    for column in schema.fields:
-        values = frame[column.name].to_numpy()
-        columns[column.name] = typed_array(column, values, problems)
-    return Table(columns, len(frame), problems)
+    columns = {column.name: read_array(column, frame[column.name].to_numpy(), problems) for column in schema.fields}
+    return Table(columns, len(frame), in_order(problems))
 
 
-def typed_array(column: Column, values: npt.NDArray[Any], problems: list[Problem]) -> npt.NDArray[Any]:
-    """Read one column of a frame from a NumPy array of any dtype; what does not fit is appended to `problems`."""
-    kind = values.dtype.kind
-    if isinstance(column, NumericColumn) and kind in "fiu":
-        numbers = values.astype(np.float64)
-        problems.extend(check_numbers(column.name, numbers))
-        return numbers
-    if isinstance(column, BooleanColumn) and kind in "fiub":
-        flags = values.astype(np.float64)
-        problems.extend(check_flags(column.name, flags))
-        return flags
-    if isinstance(column, TimestampColumn) and kind == "M":
-        return values.astype("datetime64[us]")
-    return _typed(column, [_plain(value) for value in values.tolist()], problems)
-
-
-def _plain(value: Any) -> Any:
-    """A frame's cell as JSON would hold it: its several kinds of missing are all None."""
-    if value is None or type(value).__name__ in ("NAType", "NaTType") or (isinstance(value, float) and value != value):
-        return None
-    return value
-
-
-def check_numbers(name: str, values: npt.NDArray[np.float64]) -> list[Problem]:
-    """The problems of a column of numbers: what is infinite or does not fit a float32."""
-    with np.errstate(invalid="ignore"):
-        bad = np.flatnonzero(np.abs(values) > FLOAT32_MAX)
-    return [Problem(int(row), name, _out_of_range(float(values[row]))) for row in bad]
-
-
-def check_flags(name: str, values: npt.NDArray[np.float64]) -> list[Problem]:
-    """The problems of a column of flags given as numbers: anything but 0, 1 and NaN."""
-    bad = np.flatnonzero(~np.isnan(values) & (values != 0) & (values != 1))
-    return [Problem(int(row), name, f"a flag is 0 or 1, not {values[row]:g}") for row in bad]
-
-
-def _out_of_range(value: float) -> str:
-    what = "infinite" if np.isinf(value) else f"{value:g}"
-    return f"the number is {what}: only finite numbers up to 3.4e38 can be scored; use null for an unknown value"
-
-
-def _typed(
-    column: Column, values: list[Any], problems: list[Problem], read_picture: ReadPicture = read_cell
-) -> npt.NDArray[Any]:
-    match column:
-        case NumericColumn():
-            return _numbers(column, values, problems)
-        case BooleanColumn():
-            return _each(column, values, problems, _flag, np.dtype(np.float64), np.nan)
-        case CategoricalColumn():
-            return _levels(column, values, problems)
-        case TimestampColumn():
-            read = timestamp_reader(column.format)
-            return _each(column, values, problems, read, np.dtype("datetime64[us]"), np.datetime64("NaT"))
-        case ImageColumn():
-            return _pictures(column, values, problems, read_picture)
-
-
-def _numbers(column: NumericColumn, values: list[Any], problems: list[Problem]) -> npt.NDArray[np.float64]:
-    if set(map(type, values)) <= {float, int}:
-        try:
-            numbers = np.array(values, np.float64)
-        except OverflowError:
-            pass
-        else:
-            if np.all(np.abs(numbers) <= FLOAT32_MAX):
-                return numbers
-    return _each(column, values, problems, _number, np.dtype(np.float64), np.nan)
-
-
-def _levels(column: CategoricalColumn, values: list[Any], problems: list[Problem]) -> npt.NDArray[np.object_]:
-    if not set(map(type, values)) <= {str, type(None)}:
-        return _each(column, values, problems, _level, np.dtype(object), None)
-    levels = np.empty(len(values), object)
-    levels[:] = values
-    return levels
-
-
-def _each(
-    column: Column,
-    values: list[Any],
-    problems: list[Problem],
-    read: Callable[[Any], Any],
-    dtype: np.dtype[Any],
-    missing: Any,
-) -> npt.NDArray[Any]:
-    """Read cell by cell; a cell that `read` refuses with a ValueError is a problem, and missing in the column."""
-    out = np.full(len(values), missing, dtype)
-    for row, value in enumerate(values):
-        if value is None or value is _ABSENT:
-            continue
-        try:
-            out[row] = read(value)
-        except (ValueError, OverflowError) as error:
-            problems.append(Problem(row, column.name, str(error)))
-    return out
-
-
-def _pictures(column: ImageColumn, values: list[Any], problems: list[Problem], read: ReadPicture) -> Pixels:
-    """Read pictures; one that cannot be is a problem, as is none at all, and is black."""
-    found = np.zeros((len(values), *column.shape), np.uint8)
-    for row, value in enumerate(values):
-        if value is _ABSENT:
-            continue
-        try:
-            found[row] = read(value, column)
-        except PictureError as error:
-            problems.append(Problem(row, column.name, str(error)))
-    return found
-
-
-def _number(value: Any) -> float:
-    if isinstance(value, bool | np.bool_) or not isinstance(value, int | float | np.integer | np.floating):
-        raise ValueError(f"a number is expected, not {_kind(value)}")
-    try:
-        number = float(value)
-    except OverflowError:
-        number = float("inf") if value > 0 else float("-inf")
-    if np.isnan(number):
-        raise ValueError("the number is NaN: use null for an unknown value")
-    if abs(number) > FLOAT32_MAX:
-        raise ValueError(_out_of_range(number))
-    return number
-
-
-def _flag(value: Any) -> float:
-    if isinstance(value, bool | np.bool_) or (isinstance(value, int | float) and value in (0, 1)):
-        return float(value)
-    raise ValueError(f"true or false is expected, not {_kind(value)}")
-
-
-def _level(value: Any) -> str:
-    if isinstance(value, str):
-        return value
-    raise ValueError(f"text is expected, not {_kind(value)}")
-
-
-def _kind(value: Any) -> str:
-    """A value as an error message names it: its type, and the value itself where that is short."""
-    names = {str: "the text", bool: "the boolean", int: "the number", float: "the number"}
-    if type(value) not in names:
-        return {dict: "an object", list: "a list", type(None): "null"}.get(type(value), type(value).__name__)
-    shown = str(value).lower() if isinstance(value, bool) else repr(value)
-    return f"{names[type(value)]} {shown if len(shown) <= 40 else shown[:37] + '...'}"
-
-
-def timestamp_reader(form: str) -> Callable[[Any], np.datetime64]:
-    """A function from a cell (text, number or datetime) to datetime64[us], for a `TimestampColumn.format`.
-
-    It raises ValueError for what it cannot read.
-    """
-
-    def read(value: Any) -> np.datetime64:
-        if isinstance(value, datetime):
-            return _utc(value)
-        if form in ("unix_s", "unix_ms"):
-            if isinstance(value, bool) or not isinstance(value, int | float):
-                raise ValueError(f"a Unix time is expected, not {_kind(value)}")
-            try:
-                return _utc(datetime.fromtimestamp(value / (1000 if form == "unix_ms" else 1), UTC))
-            except (OSError, ValueError, OverflowError):
-                raise ValueError(f"the Unix time {value!r} is out of range") from None
-        if not isinstance(value, str):
-            raise ValueError(f"a time is expected, not {_kind(value)}")
-        try:
-            return _utc(datetime.fromisoformat(value) if form == "iso" else datetime.strptime(value, form))
-        except ValueError:
-            pattern = "like 2024-05-31T08:15:00 (ISO 8601)" if form == "iso" else f"of the form {form}"
-            raise ValueError(f"a time {pattern} is expected, not {_kind(value)}") from None
-
-    return read
-
-
-def _utc(time: datetime) -> np.datetime64:
-    return np.datetime64(time if time.tzinfo is None else time.astimezone(UTC).replace(tzinfo=None), "us")
+def read_array(column: Column, values: npt.NDArray[Any], problems: list[Problem]) -> npt.NDArray[Any]:
+    """The typed values of one column of a frame, from a NumPy array of any dtype; what does not fit is a problem."""
+    typed = column.from_array(values)
+    if typed is None:
+        return read_cells(column, values.tolist(), problems)
+    problems.extend(column.problems(typed))
+    return typed

@@ -6,9 +6,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from kilter.service.detector.columns import Feature
 from kilter.service.detector.errors import ArtifactError
-from kilter.service.detector.schema import Feature, Schema
-from kilter.service.detector.watched import watched_names
+from kilter.service.detector.modality import Modality
 
 EDGES = "reference.edges"
 SHARES = "reference.shares"
@@ -39,46 +39,25 @@ def histogram(x: npt.NDArray[np.float32], edges: npt.NDArray[np.float32]) -> npt
     return np.concatenate([steps[:-1] - steps[1:], [missing]]).T.astype(np.int64)
 
 
-def first_features(schema: Schema) -> dict[int, Feature]:
-    """What is watched of a record: position and first feature of each column, in the order of the columns.
-
-    Of a picture it is what `detector.watched` makes of it, which stands in place of its pixels.
-    """
-    if schema.image is not None:
-        return {position: Feature(0, "gaussian") for position in range(len(watched_names(schema.image)))}
-    found: dict[int, tuple[int, Feature]] = {}
-    position = 0
-    for feature in schema.features():
-        found.setdefault(feature.column, (position, feature))
-        position += feature.size
-    return dict(found.values())
-
-
-def fields_of(schema: Schema) -> tuple[str, ...]:
-    """The names of what is watched, in the order of `first_features`."""
-    if schema.image is not None:
-        return watched_names(schema.image)
-    return tuple(column.name for column in schema.columns)
-
-
 def unseen_from(feature: Feature) -> float:
     """The edge above which a feature's value is a level that training never saw."""
     return feature.levels - 0.5 if feature.kind == "level" else UNREACHED
 
 
-def reference_of(schema: Schema, tensors: Mapping[str, npt.NDArray[Any]]) -> Reference:
+def reference_of(modality: Modality, tensors: Mapping[str, npt.NDArray[Any]]) -> Reference:
     """The reference that an artifact's tensors hold; without them, one that tells only missing and unseen values.
 
-    Raises ArtifactError if the tensors do not fit the schema.
+    Raises ArtifactError if the tensors do not fit what is watched.
     """
-    first = first_features(schema).values()
+    features = [watched.feature for watched in modality.watched]
+    rows = modality.schema.rows
     if EDGES not in tensors and SHARES not in tensors:
-        edges = [[unseen_from(feature)] * BINS for feature in first]
-        return Reference(np.array(edges, np.float32).reshape(-1, BINS), None, schema.rows)
+        edges = [[unseen_from(feature)] * BINS for feature in features]
+        return Reference(np.array(edges, np.float32).reshape(-1, BINS), None, rows)
     for name, width in ((EDGES, BINS), (SHARES, BINS + 2)):
         shape = tensors[name].shape if name in tensors else None
-        if shape != (len(first), width):
-            raise ArtifactError(f"tensor {name!r} has shape {shape}, the schema asks for {(len(first), width)}")
+        if shape != (len(features), width):
+            raise ArtifactError(f"tensor {name!r} has shape {shape}, the schema asks for {(len(features), width)}")
     if (np.diff(tensors[EDGES], axis=1) < 0).any() or not np.allclose(tensors[SHARES].sum(axis=1), 1):
         raise ArtifactError(f"{EDGES!r} and {SHARES!r} are no histograms: edges ascend, and shares add up to 1")
-    return Reference(tensors[EDGES], tensors[SHARES], schema.rows)
+    return Reference(tensors[EDGES], tensors[SHARES], rows)

@@ -24,21 +24,12 @@ import onnxruntime as ort
 
 from kilter.service.detector.errors import ArtifactError, KilterError
 from kilter.service.detector.networks import build
-from kilter.service.detector.schema import Schema
 
 SCORE = ("score",)
 DETAIL = ("reconstruction", "kl", "terms", "expected")
 OUTPUTS = SCORE + DETAIL
 DRIVERS = (Path("/dev/nvidiactl"), Path("/dev/dxg"), Path("/dev/kfd"))
 """Where a GPU's driver shows: without one, torch, which takes seconds to import, need not be asked."""
-CHUNK = 256
-"""Rows per call: larger batches go no faster, and hold several times the memory."""
-PIXELS = 65_536
-"""Values per call where a row is a picture, whose comparison with others takes many times its own memory."""
-GPU_ROWS = 65_536
-GPU_PIXELS = 64 * PIXELS
-"""A GPU takes many times more at once."""
-
 Matrix = npt.NDArray[np.float32]
 
 
@@ -56,7 +47,7 @@ class OnnxProgram:
 
     device = "cpu"
 
-    def __init__(self, score: bytes, detail: bytes, features: int, rows: int = CHUNK) -> None:
+    def __init__(self, score: bytes, detail: bytes, features: int, rows: int) -> None:
         """Programs over so many features, run on so many rows at a time."""
         self._rows = rows
         self._sessions = {
@@ -136,7 +127,7 @@ class TorchProgram:
     """The torch network itself, rebuilt from its shape and tensors; needs the extra `gpu`."""
 
     def __init__(
-        self, network: Mapping[str, Any], tensors: Mapping[str, npt.NDArray[Any]], device: str, rows: int = GPU_ROWS
+        self, network: Mapping[str, Any], tensors: Mapping[str, npt.NDArray[Any]], device: str, rows: int
     ) -> None:
         """A network that is run on so many rows at a time."""
         import torch
@@ -156,12 +147,6 @@ class TorchProgram:
                 result = dict(zip(OUTPUTS, self._network(rows), strict=True))
                 parts.append([result[name].double().cpu().numpy() for name in outputs])
         return [np.concatenate(part) for part in zip(*parts, strict=True)]
-
-
-def rows_per_call(schema: Schema, device: str = "cpu") -> int:
-    """How many rows a program takes at once on a device."""
-    rows, pixels = (CHUNK, PIXELS) if device == "cpu" else (GPU_ROWS, GPU_PIXELS)
-    return max(1, pixels // schema.width) if schema.image is not None else rows
 
 
 def pick_device(device: str) -> str:

@@ -8,9 +8,8 @@ import numpy.typing as npt
 from kilter.service.detector.artifact import CALIBRATION_SCORES, GROUP_SCORES, MANIFEST, Artifact
 from kilter.service.detector.calibration import Calibration
 from kilter.service.detector.errors import ArtifactError
-from kilter.service.detector.groups import Groups, cell_of
+from kilter.service.detector.groups import Groups
 from kilter.service.detector.promise import CalibrationInfo, GroupInfo
-from kilter.service.detector.schema import TimestampColumn
 
 
 class Thresholds(NamedTuple):
@@ -26,8 +25,8 @@ def thresholds_of(found: Artifact) -> Thresholds:
     common = _checked("calibration", info, found.tensors[CALIBRATION_SCORES], info.target_fpr, digits)
     if info.by_group is None:
         return Thresholds(common, None)
-    column = next((c for c in found.manifest.schema.fields if c.name == info.by_group.column), None)
-    if column is None or isinstance(column, TimestampColumn):
+    column = found.manifest.schema.field(info.by_group.column)
+    if column is None or not column.can_group:
         raise ArtifactError(f"{MANIFEST}: the schema has no column {info.by_group.column!r} that can group records")
     ends = np.cumsum([group.size for group in info.by_group.groups], dtype=np.int64)
     calibrations = {}
@@ -37,7 +36,7 @@ def thresholds_of(found: Artifact) -> Thresholds:
         if group.value in calibrations:
             raise ArtifactError(f"{MANIFEST}: {place} stands there twice")
         try:
-            cell_of(column, group.value)
+            column.group_value(group.value)
         except ValueError:
             raise ArtifactError(f"{MANIFEST}: {place}: {column.name!r} has no such value") from None
         calibrations[group.value] = _checked(place, group, scores, info.target_fpr, digits)

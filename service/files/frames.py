@@ -7,9 +7,9 @@ from typing import BinaryIO, NamedTuple
 import polars as pl
 from polars.exceptions import PolarsError
 
+from kilter.service.detector.columns.cells import Decimal
 from kilter.service.detector.errors import KilterError
 from kilter.service.detector.schema import Schema
-from kilter.service.files.cells import Decimal
 from kilter.service.files.reading import open_table
 from kilter.service.files.tables import Table
 

@@ -8,11 +8,10 @@ from typing import BinaryIO, NamedTuple
 import polars as pl
 
 from kilter.service.detector import Detector, KilterError, Problem
-from kilter.service.detector.heatmap import heatmap
+from kilter.service.detector.columns import ImageColumn
 from kilter.service.detector.inputs import Table, from_records
-from kilter.service.detector.picture_cells import size_of, upright
-from kilter.service.detector.regions import Grid, regions
-from kilter.service.detector.schema import ImageColumn
+from kilter.service.detector.pictures.pixels import size_of, upright
+from kilter.service.detector.pictures.regions import Grid, heatmap, regions
 from kilter.service.files.discovery import Discoveries, Tally, check_rate
 from kilter.service.files.output import STDOUT, check_output, output_kind, writing
 from kilter.service.files.pictures import PictureBatch, Pictures
@@ -128,15 +127,16 @@ def _judged(detector: Detector, batch: PictureBatch, work: Work) -> Judged:
 
 
 def _column(detector: Detector) -> ImageColumn:
-    if detector.schema.image is None:
+    column = detector.schema.columns[0]
+    if not isinstance(column, ImageColumn):
         raise KilterError(f"the model {detector.name} judges records of fields, not pictures: name a table")
-    return detector.schema.image
+    return column
 
 
 def _grid(detector: Detector) -> Grid:
-    if detector.grid is None:
+    if detector.modality.grid is None:
         raise TypeError("a model of pictures has a grid")
-    return detector.grid
+    return Grid(*detector.modality.grid)
 
 
 def _discover(detector: Detector, pictures: Pictures, out: str | Path, fdr: float) -> Discoveries:

@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from kilter.service.detector.containers import is_known
-from kilter.service.detector.decoding import BYTES
 from kilter.service.detector.errors import KilterError
+from kilter.service.detector.pictures.containers import is_known
+from kilter.service.detector.pictures.decoding import BYTES
 from kilter.service.files.folder import ACCEPTED, find_pictures
 from kilter.service.files.stacks import read_stack, stack_kind
 

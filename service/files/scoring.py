@@ -13,8 +13,9 @@ import numpy.typing as npt
 
 from kilter.service.detector import Detector, KilterError, Problem, Reason, Region
 from kilter.service.detector.inputs import Table as Typed
+from kilter.service.detector.pictures.column import NO_PICTURES
 from kilter.service.detector.schema import Schema
-from kilter.service.files.cells import NO_PICTURES, to_table
+from kilter.service.files.cells import to_table
 from kilter.service.files.dialect import Dialect
 from kilter.service.files.discovery import Discoveries, Tally, check_rate
 from kilter.service.files.output import STDOUT, check_output, output_kind, writing
@@ -64,7 +65,7 @@ def score_file(
     cannot be read or lacks a column, or the output cannot be written.
     """
     began = time.perf_counter()
-    if detector.schema.image is not None:
+    if detector.modality.name == "image":
         raise KilterError(f"{path}: {NO_PICTURES}")
     kind, packing = output_kind(out)
     check_output(out, path, force=force)

@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 from typing import Self
 
+from kilter.service.detector.columns.cells import NUMBERS
 from kilter.service.detector.errors import KilterError, Problem
-from kilter.service.files.cells import NUMBERS
 from kilter.service.files.dialect import Dialect, Utf16Stream, sniff
 from kilter.service.files.records import Block, Record, plain_block, quoted_block, split_records
 from kilter.service.files.source import HEAD, Readable, Source

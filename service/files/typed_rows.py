@@ -2,7 +2,7 @@
 
 import polars as pl
 
-from kilter.service.detector.schema import BooleanColumn, CategoricalColumn, NumericColumn, Schema
+from kilter.service.detector.schema import Schema
 from kilter.service.files.cells import to_table
 from kilter.service.files.dialect import Dialect
 from kilter.service.files.tables import Batch
@@ -18,9 +18,9 @@ class TypedRows:
         """Frames of a typed table, which has no `dialect`, stay as they are."""
         self._text = dialect is not None
         self._schema = schema
-        numeric = [column for column in schema.fields if isinstance(column, NumericColumn)]
-        self.whole = {column.name for column in numeric if self._text and column.integer}
-        """Numeric columns in which every number so far was whole."""
+        whole = [column.name for column in schema.fields if column.stored_whole]
+        self.whole = set(whole) if self._text else set()
+        """Columns in which every number so far was whole, as in training."""
 
     def frame(self, batch: Batch) -> pl.DataFrame:
         """The rows of a batch: what the model reads as number, flag or time is one, null where it is in error.
@@ -29,14 +29,12 @@ class TypedRows:
         """
         if not self._text:
             return batch.frame
-        found = to_table(self._schema, batch.frame, faults=batch.faults).columns
+        table = to_table(self._schema, batch.frame, faults=batch.faults)
         typed: list[pl.Series] = []
         for column in self._schema.fields:
-            if isinstance(column, CategoricalColumn):
+            values = column.to_series(table.columns[column.name])
+            if values is None:
                 continue
-            values = pl.Series(column.name, found[column.name], nan_to_null=True)
-            if isinstance(column, BooleanColumn):
-                values = values.cast(pl.Boolean)
             if column.name in self.whole and not ((values == values.round()) & (values.abs() < EXACT)).all():
                 self.whole.discard(column.name)
             typed.append(values)

@@ -35,20 +35,21 @@ PLAIN = Asked(JSON, JSON, JSON, 0)
 
 def asked_of(scope: Scope, schema: Schema) -> Asked:
     """What a request asks for, by its headers and query. Raises RequestError."""
+    pictures = any(column.modality == "image" for column in schema.columns)
     query, sent = scope["query_string"], headers(scope)
     if (
         not query
         and sent.get(b"content-type") == b"application/json"
         and sent.get(b"accept", b"*/*") == b"*/*"
-        and schema.image is None
+        and not pictures
     ):
         return PLAIN
     values = parse_qs(query.decode("latin-1"), keep_blank_values=True)
     check_names(values)
     stated, accept = header(scope, b"content-type"), header(scope, b"accept")
-    kind = body.content_type(scope, body.KINDS if schema.image is None else body.PICTURE_KINDS)
+    kind = body.content_type(scope, body.PICTURE_KINDS if pictures else body.KINDS)
     back = answer_kind(kind, accept)
-    if (schema.image is not None or "heatmap" in values) and heatmap_wanted(values.get("heatmap"), accept, schema):
+    if (pictures or "heatmap" in values) and heatmap_wanted(values.get("heatmap"), accept, schema):
         back = PNG
     return Asked(kind, stated, back, reasons_wanted(values.get("reasons", ["false"])))
 
@@ -66,7 +67,7 @@ def heatmap_wanted(values: Sequence[str] | None, accept: str, schema: Schema) ->
         return any(item.partition(";")[0].strip().lower() == PNG for item in accept.split(","))
     if values not in (["true"], ["false"]):
         raise RequestError(BAD_PARAMETER, "heatmap is true or false, given once")
-    if values == ["true"] and schema.image is None:
+    if values == ["true"] and not any(column.modality == "image" for column in schema.columns):
         raise RequestError(BAD_PARAMETER, "a heat map is drawn over a picture, and the model judges records of fields")
     return values == ["true"]
 

@@ -16,10 +16,10 @@ from kilter.service.bodies.body import JSON, MULTIPART, NDJSON, NPY, PNG, most_p
 from kilter.service.bodies.json_body import JsonBody, LinesBody
 from kilter.service.bodies.rows import RowReader
 from kilter.service.detector import Detector, Schema, Verdicts
+from kilter.service.detector.columns import ImageColumn
 from kilter.service.detector.inputs import Table, from_records
-from kilter.service.detector.picture_cells import content_of, read_cell, size_of, upright
-from kilter.service.detector.pictures import Pixels
-from kilter.service.detector.schema import ImageColumn
+from kilter.service.detector.pictures.pixels import Pixels, content_of, read_cell, size_of, upright
+from kilter.service.detector.pictures.regions import Grid
 from kilter.service.judging.admission import Hold
 from kilter.service.judging.asked import Asked
 from kilter.service.judging.engine import Engine
@@ -58,7 +58,7 @@ class PictureReader:
         self._deadline = deadline
         self._inline = INLINE_PIXELS
 
-    def __call__(self, value: Any, column: ImageColumn) -> Pixels:
+    def __call__(self, column: Any, value: Any) -> Pixels:
         cell = value if isinstance(value, np.ndarray) else content_of(value)
         width, height = size_of(cell, self._pixels)
         if self._room is None:
@@ -139,8 +139,8 @@ class PictureScoring:
             self._pace.learn(time.perf_counter() - began, 1)
 
     def _tables(self, schema: Schema, asked: Asked, content: bytes, reader: PictureReader) -> tuple[list[Table], Sent]:
-        column = schema.image
-        if column is None:
+        column = schema.columns[0]
+        if not isinstance(column, ImageColumn):
             raise TypeError("the model is none of pictures")
         limit = most_pictures(column, self._max_records)
         names = None
@@ -163,16 +163,16 @@ class PictureScoring:
 
     def _draw(self, detector: Detector, verdicts: Verdicts, sent: Sent, deadline: float) -> bytes:
         """The heat map over the picture at its own size, which is decoded again: no other picture waits in memory."""
-        from kilter.service.detector.heatmap import heatmap
+        from kilter.service.detector.pictures.regions import heatmap
 
         [(width, height)] = sent.sizes
-        column, grid, evidence = detector.schema.image, detector.grid, verdicts.evidence
-        if column is None or grid is None or evidence is None:
+        column, grid, evidence = detector.schema.columns[0], detector.modality.grid, verdicts.evidence
+        if not isinstance(column, ImageColumn) or grid is None or evidence is None:
             raise TypeError("the model is none of pictures")
         with self._room.take(2 * width * height):
             if time.monotonic() >= deadline:
                 raise out_of_time()
-            return heatmap(upright(sent.first, column, self._max_pixels), evidence[0], grid)
+            return heatmap(upright(sent.first, column, self._max_pixels), evidence[0], Grid(*grid))
 
 
 def _written(detector: Detector, judged: Sequence[Verdicts], sent: Sent, asked: Asked) -> bytes:

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import msgspec
 
 from kilter.service.detector import Detector, Region, Verdicts
-from kilter.service.detector.regions import regions
+from kilter.service.detector.pictures.regions import Grid, regions
 from kilter.service.judging.verdicts import TAIL, Model, results
 
 BOXES = msgspec.Meta(
@@ -62,8 +62,8 @@ def _results(detector: Detector, judged: Sequence[Verdicts], sent: Sent, limit: 
     for verdicts in judged:
         for row, result in enumerate(results(verdicts._replace(reasons=None), detector.calibration.target_fpr)):
             found: list[Region] | msgspec.UnsetType = msgspec.UNSET
-            if verdicts.evidence is not None and detector.grid is not None and limit:
-                found = regions(verdicts.evidence[row], detector.grid, *sent.sizes[place], limit)
+            if verdicts.evidence is not None and detector.modality.grid is not None and limit:
+                found = regions(verdicts.evidence[row], Grid(*detector.modality.grid), *sent.sizes[place], limit)
             name = msgspec.UNSET if sent.names is None else sent.names[place]
             yield PictureResult(result.score, result.p_value, result.anomaly, found, name, result.tail_probability)
             place += 1

@@ -108,7 +108,7 @@ class ScoreEndpoint:
             content = await self._intake.read(scope, receive, hold)
             self._engine.turn_away(serving, asked.reasons, notes)
             hold.reach(len(content))
-            if prepared.schema.image is not None:
+            if serving.detector.modality.name == "image":
                 return Answered(*await self._pictures.answer(serving, asked, content, hold, notes, receive))
             return Answered(await self._answer(serving, prepared, asked, content, notes, receive))
         finally:

@@ -12,15 +12,12 @@ import numpy.typing as npt
 
 from kilter.service.detector import Detector, Schema, Verdicts
 from kilter.service.detector.inputs import Table, join
-from kilter.service.detector.schema import ImageColumn, TimestampColumn
 from kilter.service.models.comparison import Comparison
 
 log = logging.getLogger(__name__)
 
 WAITING_RECORDS = 8192
 """Records that wait to be compared at most; more are dropped, so that what is answered from need not wait."""
-PICTURE = 8192
-"""Pixels of a picture that count as a record: so many records wait in 64 MiB at most."""
 BATCH = 1024
 REST = 3.0
 """After each batch the thread rests so many times as long as that took: it takes a quarter of a core at most."""
@@ -122,7 +119,7 @@ class Shadow:
         self.candidate = candidate
         self.unfit = unfit(live.schema, candidate.schema)
         """Why no record of the serving version's fits the candidate; None where they do."""
-        self.weight = 1 if live.schema.image is None else max(1, live.schema.width // PICTURE)
+        self.weight = live.modality.weight
         """What a record of it counts as, among those that wait."""
         self.since = datetime.now(UTC)
         self.comparison = Comparison()
@@ -173,9 +170,7 @@ def unfit(live: Schema, candidate: Schema) -> str | None:
             return f"it needs the field {column.name!r}, which the serving version does not look at"
         if type(other) is not type(column):
             return f"it reads the field {column.name!r} as another kind than the serving version does"
-        if isinstance(column, TimestampColumn) and isinstance(other, TimestampColumn) and column.format != other.format:
-            return f"it reads the times of {column.name!r} as {column.format}, the serving version as {other.format}"
-        if isinstance(column, ImageColumn) and isinstance(other, ImageColumn) and column.shape != other.shape:
-            return f"it sees pictures of the shape {column.shape}, the serving version of {other.shape}"
+        if difference := column.differs(other):
+            return difference
     extra = sorted(there.keys() - ignored)
     return f"it has no field {extra[0]!r}, which the serving version needs" if extra else None

@@ -11,8 +11,6 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.registry import Collector
 
 from kilter.service.detector import Detector, Problem, Verdicts
-from kilter.service.detector.reference import fields_of, first_features
-from kilter.service.detector.schema import CategoricalColumn
 from kilter.service.monitoring.drift import FieldTally
 from kilter.service.monitoring.durations import SECONDS
 from kilter.service.monitoring.spread import Spread
@@ -47,18 +45,11 @@ class ModelMetrics:
     def __init__(self, families: Families, detector: Detector) -> None:
         self.labels: Labels = (detector.name, str(detector.version))
         self.manifest = detector.manifest
-        columns = detector.schema.columns
-        self.columns = fields_of(detector.schema)
-        self.categorical = [i for i, column in enumerate(columns) if isinstance(column, CategoricalColumn)]
-        # The chance that the next level is a new one is estimated by the share of records whose level came once:
-        # Good, Biometrika, 1953.
-        self.expected_unseen = [
-            column.counts.count(1) / detector.schema.rows for column in columns if isinstance(column, CategoricalColumn)
-        ]
-        of_image = detector.schema.image is not None
-        self.expected_missing = (
-            [0.0] * len(self.columns) if of_image else [column.missing / detector.schema.rows for column in columns]
-        )
+        watched = detector.modality.watched
+        self.columns = tuple(one.name for one in watched)
+        self.categorical = [i for i, one in enumerate(watched) if one.unseen is not None]
+        self.expected_unseen = [one.unseen for one in watched if one.unseen is not None]
+        self.expected_missing = [one.missing for one in watched]
         self._normal, self._anomalous, self._rejected = (
             families.records.labels(*self.labels, result) for result in RESULTS
         )
@@ -69,7 +60,7 @@ class ModelMetrics:
         self._waiting: list[tuple[Verdicts, float]] = []
         """Without their reasons and evidence."""
         self._waiting_records = 0
-        self._fields = FieldTally(detector.reference, list(first_features(detector.schema)))
+        self._fields = FieldTally(detector.reference, [one.position for one in watched])
 
     def judged(self, verdicts: Verdicts, seconds: float) -> None:
         """Count a batch of records that got their verdicts, none with a problem, after `seconds` in the detector."""

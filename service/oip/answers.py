@@ -20,7 +20,11 @@ DEFAULT = ("score", "p_value", "anomaly")
 
 def outputs_of(schema: Schema) -> dict[str, str]:
     """The outputs that there are of a model's records: a picture is one field, and has no share of itself."""
-    return {name: kind for name, kind in OUTPUTS.items() if schema.image is None or name != CONTRIBUTION}
+    return {
+        name: kind
+        for name, kind in OUTPUTS.items()
+        if not any(column.modality == "image" for column in schema.columns) or name != CONTRIBUTION
+    }
 
 
 class OutputTensor(msgspec.Struct, frozen=True, omit_defaults=True):

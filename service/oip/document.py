@@ -6,6 +6,7 @@ import msgspec
 
 from kilter.service.bodies.body import JSON
 from kilter.service.detector import Detector
+from kilter.service.detector.columns import ImageColumn
 from kilter.service.models.registry import Registry
 from kilter.service.oip import answers, metadata, requests, tensors
 from kilter.service.oip.infer import OCTETS
@@ -130,8 +131,8 @@ def _parameters(registry: Registry, path: str) -> list[Json]:
 def example(detector: Detector) -> Json:
     """A synthetic request that the model answers: one record, a tensor per column."""
     record = detector.probes.records[0]
-    column = detector.schema.image
-    if column is not None:
+    column = detector.schema.columns[0]
+    if isinstance(column, ImageColumn):
         [datatype, *_], shape = datatypes(column), [1, 8, 8, column.channels]
         shades = [column.low + (column.high - column.low) * i // 64 for i in range(64) for _ in range(column.channels)]
         return {"id": "1", "inputs": [{"name": column.name, "shape": shape, "datatype": datatype, "data": shades}]}

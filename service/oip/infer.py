@@ -53,9 +53,9 @@ class InferEndpoint:
             content = await self._intake.read(scope, receive, hold)
             hold.reach(len(content))
             small = len(content) <= INLINE_BYTES
-            if small and detector.schema.image is None:
+            if small and detector.modality.name == "table":
                 work = self._whole(detector, content, stated)
-            elif detector.schema.image is not None:  # a few bytes may be many small pictures, each to be enlarged
+            elif detector.modality.name == "image":  # a few bytes may be many small pictures, each to be enlarged
                 work = await self._engine.run(self._whole, detector, content, stated)
             else:
                 work = await self._engine.run(self._read, detector, content, stated)

@@ -63,7 +63,7 @@ def model_metadata(detector: Detector, versions: Sequence[int]) -> ModelMetadata
     schema = detector.schema
     width = len(schema.names)
     matrix = [TensorMetadata(matrix_name(schema), "FP32", [ANY, width])] if takes_matrix(schema) else []
-    each = [ANY] if schema.image is None else [ANY, *schema.image.shape]
+    each = [ANY, *schema.columns[0].value_shape]
     return ModelMetadata(
         detector.name,
         [str(version) for version in versions],

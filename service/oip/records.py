@@ -10,16 +10,9 @@ import numpy as np
 
 from kilter.service.bodies.body import most_pictures, too_many
 from kilter.service.detector import PictureError, Problem, Schema
-from kilter.service.detector.inputs import Table, from_matrix, typed_array
-from kilter.service.detector.pictures import several
-from kilter.service.detector.schema import (
-    BooleanColumn,
-    CategoricalColumn,
-    Column,
-    ImageColumn,
-    NumericColumn,
-    TimestampColumn,
-)
+from kilter.service.detector.columns import Column, ImageColumn
+from kilter.service.detector.inputs import Table, from_matrix, in_order, read_array
+from kilter.service.detector.pictures.pixels import from_array, several
 from kilter.service.oip.requests import Input
 from kilter.service.oip.tensors import BOOL, BYTES, NUMBERS, Array
 from kilter.service.web.problems import BAD_BODY, BAD_RECORDS, RequestError
@@ -30,7 +23,7 @@ CHUNK = 1024
 
 def takes_matrix(schema: Schema) -> bool:
     """Whether every field is a number or a flag."""
-    return all(isinstance(column, NumericColumn | BooleanColumn) for column in schema.fields)
+    return all(column.is_number for column in schema.fields)
 
 
 def matrix_name(schema: Schema) -> str:
@@ -43,22 +36,21 @@ def matrix_name(schema: Schema) -> str:
 
 def datatypes(column: Column) -> tuple[str, ...]:
     """The datatypes that a column's tensor may have, that of the metadata first."""
-    match column:
-        case NumericColumn() | TimestampColumn(format="unix_s" | "unix_ms"):
-            return tuple(sorted(NUMBERS, key=lambda name: name != "FP64"))
-        case BooleanColumn():
-            return (BOOL, *NUMBERS)
-        case CategoricalColumn() | TimestampColumn():
-            return (BYTES,)
-        case ImageColumn():
-            first = "UINT8" if (column.low, column.high) == (0.0, 255.0) else "FP32"
+    match column.tensor_kind:
+        case "number":
+            first = "FP64" if not isinstance(column, ImageColumn) else "UINT8" if column.eight_bits else "FP32"
             return tuple(sorted(NUMBERS, key=lambda name: name != first))
+        case "flag":
+            return (BOOL, *NUMBERS)
+        case "text":
+            return (BYTES,)
 
 
 def tables(schema: Schema, inputs: Sequence[Input], limit: int) -> Iterator[Table]:
     """The records, some at a time. Raises RequestError if the tensors do not fit, or there are more than the limit."""
-    if schema.image is not None:
-        return _of_pictures(schema, schema.image, inputs, limit)
+    column = schema.columns[0]
+    if isinstance(column, ImageColumn):
+        return _of_pictures(column, inputs, limit)
     if _is_matrix(schema, inputs):
         return _of_matrix(schema, inputs[0], limit)
     return _of_columns(schema, _columns(schema, inputs, limit))
@@ -70,7 +62,7 @@ def _is_matrix(schema: Schema, inputs: Sequence[Input]) -> bool:
     return not others and (first.name not in schema.names or (len(first.shape) == 2 and first.shape[1] > 1))
 
 
-def _of_pictures(schema: Schema, column: ImageColumn, inputs: Sequence[Input], limit: int) -> Iterator[Table]:
+def _of_pictures(column: ImageColumn, inputs: Sequence[Input], limit: int) -> Iterator[Table]:
     [first, *others] = inputs
     if others or first.datatype not in datatypes(column):
         wanted = f"{datatypes(column)[0]} of shape [n, height, width, channels]"
@@ -79,7 +71,8 @@ def _of_pictures(schema: Schema, column: ImageColumn, inputs: Sequence[Input], l
         pictures = several(first.array(), column)
         _check_rows(len(pictures), most_pictures(column, limit))
         for start in range(0, max(1, len(pictures)), CHUNK):
-            yield from_matrix(schema, pictures[start : start + CHUNK])
+            part = from_array(pictures[start : start + CHUNK], column)
+            yield Table({column.name: part}, len(part), [])
     except PictureError as error:
         raise RequestError(BAD_BODY, f"{first.place}: {error}") from None
 
@@ -150,18 +143,17 @@ def _of_columns(schema: Schema, columns: dict[str, Array]) -> Iterator[Table]:
     for start in range(0, rows, CHUNK):
         problems: list[Problem] = []
         typed = {
-            column.name: typed_array(column, values[column.name][start : start + CHUNK], problems)
+            column.name: read_array(column, values[column.name][start : start + CHUNK], problems)
             for column in schema.fields
         }
-        problems.sort(key=lambda problem: problem.row or 0)
-        yield Table(typed, min(CHUNK, rows - start), problems)
+        yield Table(typed, min(CHUNK, rows - start), in_order(problems))
 
 
 def _marked(schema: Schema, column: Column, values: Array) -> Array:
     """The values with None for every text that means a missing one."""
     if values.dtype != object:
         return values
-    levels = column.levels if isinstance(column, CategoricalColumn) else ()
+    levels = getattr(column, "levels", ())
     tokens = set(schema.null_tokens)
     marked = np.empty(len(values), object)
     marked[:] = [

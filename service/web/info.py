@@ -6,7 +6,6 @@ from typing import Any
 import msgspec
 from pydantic import BaseModel, Field
 
-from kilter.service.bodies.picture_document import EXAMPLE
 from kilter.service.detector import Detector
 from kilter.service.detector.promise import in_words
 from kilter.service.models.serving import Serving
@@ -149,6 +148,4 @@ def override_of(serving: Serving) -> OverrideInfo | None:
 
 def example(detector: Detector) -> dict[str, Any]:
     """A synthetic request body that the model answers; a picture is a small one, whatever the model's size."""
-    if detector.schema.image is not None:
-        return {"records": [{detector.schema.image.name: EXAMPLE}]}
-    return {"records": detector.probes.records[:1]}
+    return {"records": [detector.modality.example(detector.probes.records[0])]}

@@ -7,8 +7,8 @@ from fastapi.openapi.utils import get_openapi
 from kilter.service.administration import document as admin_document
 from kilter.service.bodies import forms_document, picture_document
 from kilter.service.bodies.body import JSON
-from kilter.service.detector.decoding import PIXELS
-from kilter.service.detector.picture_cells import size_of
+from kilter.service.detector.pictures.decoding import PIXELS
+from kilter.service.detector.pictures.pixels import size_of
 from kilter.service.judging import asked
 from kilter.service.judging.picture_verdicts import PictureAnswer, Sent, picture_answer
 from kilter.service.judging.verdicts import Answer, answer_of
@@ -81,17 +81,17 @@ def _score_version(score: Json, registry: Registry) -> Json:
 def _answers(registry: Registry) -> Json:
     """What the score route answers in JSON, with the first model's verdict on its example."""
     pictures = forms_document.has_pictures(registry)
-    tables = not registry.detectors or any(d.schema.image is None for d in registry.detectors)
+    tables = not registry.detectors or any(d.modality.name == "table" for d in registry.detectors)
     names = [*(["Answer"] if tables else []), *(["PictureAnswer"] if pictures else [])]
     references = [{"$ref": COMPONENT.format(name=name)} for name in names]
     answer: Json = {"schema": references[0] if len(references) == 1 else {"anyOf": references}}
     for detector in registry.detectors[:1]:
         records = info.example(detector)["records"]
         verdicts = detector.score(records, reasons=asked.DEFAULT_REASONS)
-        if detector.schema.image is None:
+        if detector.modality.name == "table":
             answer["example"] = msgspec.to_builtins(answer_of(detector, [verdicts]))
         else:
-            sent = Sent([size_of(record[detector.schema.image.name]) for record in records])
+            sent = Sent([size_of(record[detector.schema.names[0]]) for record in records])
             found = picture_answer(detector, [verdicts], sent, asked.DEFAULT_REASONS)
             answer["example"] = msgspec.to_builtins(found)
     return answer

@@ -18,7 +18,7 @@ from kilter.service.commands.inspect import inspect
 from kilter.service.commands.score import score
 from kilter.service.detector import ArtifactError, Detector, Region, load
 from kilter.service.detector.artifact import MANIFEST
-from kilter.service.detector.regions import Box
+from kilter.service.detector.pictures.regions import Box
 from tests.support.artifacts import rewritten
 from tests.support.digits import digits, shuffled, spoiled, write_pictures
 from tests.support.pictures import encoded
@@ -141,7 +141,7 @@ def test_the_command_says_what_a_model_takes(digits_models: Path, models_folder:
 def test_inspect_says_what_it_sees(digits_models: Path) -> None:
     """Size, colours and range of its pictures."""
     done = CliRunner().invoke(inspect, [str(digits_models / "digits")])
-    assert "image: 8 x 8 pixels, grey, from 0 to 255" in done.output
+    assert "image: 8 x 8 pixels (height x width), grey, from 0 to 255" in done.output
 
 
 def test_its_probes_are_pictures(digits_detector: Detector) -> None:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kilter.service.detector.schema import NumericColumn
+from kilter.service.detector.columns import NumericColumn
 from kilter.service.monitoring.logs import JsonFormatter
 from kilter.service.web.problems import LISTED
 from tests.support.serving import RECORD, SCHEMA, Broken, Client, client, detector

@@ -14,11 +14,11 @@ import numpy.typing as npt
 import pytest
 from PIL import Image
 
-from kilter.service.detector.decoding import accepted
-from kilter.service.detector.picture_cells import read_cell
+from kilter.service.detector.pictures.decoding import accepted
+from kilter.service.detector.pictures.pixels import read_cell
 from kilter.service.judging.picture_scoring import INLINE_BYTES
 from kilter.service.monitoring.metrics import Metrics
-from tests.service.detector.test_decoding import FORMATS
+from tests.service.detector.pictures.test_decoding import FORMATS
 from tests.support.picture_model import dark, picture_detector, spotted
 from tests.support.pictures import COLOUR, chunk, encoded, exif, lossless, png_claiming, scene
 from tests.support.serving import RECORD, Client, client, detector

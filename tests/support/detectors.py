@@ -8,10 +8,12 @@ import numpy.typing as npt
 
 from kilter.service.detector import Calibration, Detector, Schema
 from kilter.service.detector.artifact import CALIBRATION_SCORES, FORMAT, Manifest, Probes, ScoreInfo
+from kilter.service.detector.columns import CategoricalColumn, NumericColumn
+from kilter.service.detector.detector import Scorer
 from kilter.service.detector.inputs import Table
+from kilter.service.detector.modality import modality_of
 from kilter.service.detector.runtime import Matrix
-from kilter.service.detector.schema import CategoricalColumn, LeftOut, NumericColumn
-from kilter.service.detector.scorer import Scorer
+from kilter.service.detector.schema import LeftOut
 from kilter.training.calibrate import info
 from kilter.training.tail import fit_tail
 
@@ -75,7 +77,7 @@ def detector(
     **training: Any,
 ) -> Detector:
     """A detector of `Squares`, calibrated on `size` of `rows`; `training` goes into its manifest."""
-    scores = Scorer(schema, Squares()).score(rows(size, seed, schema=schema)).score
+    scores = Scorer(modality_of(schema), Squares()).score(rows(size, seed, schema=schema)).score
     return calibrated(scores, target_fpr, schema, tail=tail, **training)
 
 

@@ -10,10 +10,10 @@ import numpy.typing as npt
 
 from kilter.service.detector import Calibration, Detector, Schema
 from kilter.service.detector.artifact import FORMAT, Manifest, Probes, ScoreInfo
+from kilter.service.detector.columns import ImageColumn
 from kilter.service.detector.promise import CalibrationInfo
 from kilter.service.detector.reference import BINS, Reference
 from kilter.service.detector.runtime import Matrix
-from kilter.service.detector.schema import ImageColumn
 from tests.support.pictures import GREY, Pixels, encoded
 
 GRID = (4, 4)

@@ -8,9 +8,9 @@ import numpy.typing as npt
 from sklearn.datasets import load_digits
 
 from kilter.service.detector import Calibration, Detector
+from kilter.service.detector.columns import ImageColumn
 from kilter.service.detector.inputs import Table
 from kilter.service.detector.runtime import Matrix
-from kilter.service.detector.schema import ImageColumn
 from kilter.training.calibrate import info
 from kilter.training.evaluate import evaluate
 from kilter.training.history import Epoch

@@ -11,7 +11,7 @@ import uvicorn
 
 from kilter.service.app import create_app
 from kilter.service.detector import Detector, Schema
-from kilter.service.detector.schema import BooleanColumn, NumericColumn
+from kilter.service.detector.columns import BooleanColumn, NumericColumn
 from kilter.service.models.registry import Registry
 from kilter.service.monitoring.metrics import Metrics
 from kilter.service.settings import Settings

@@ -13,9 +13,10 @@ from starlette.types import ASGIApp
 from kilter.service.app import create_app
 from kilter.service.detector import Calibration, Detector, Schema
 from kilter.service.detector.artifact import FORMAT, Manifest, Probes, ScoreInfo
+from kilter.service.detector.columns import BooleanColumn, CategoricalColumn, NumericColumn, TimestampColumn
 from kilter.service.detector.promise import CalibrationInfo
 from kilter.service.detector.runtime import Matrix
-from kilter.service.detector.schema import BooleanColumn, CategoricalColumn, LeftOut, NumericColumn, TimestampColumn
+from kilter.service.detector.schema import LeftOut
 from kilter.service.models.registry import Registry
 from kilter.service.monitoring.metrics import Metrics
 from kilter.service.settings import Settings

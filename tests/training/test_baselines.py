@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kilter.service.detector.schema import BooleanColumn, CategoricalColumn, Feature, NumericColumn, Schema
+from kilter.service.detector.columns import BooleanColumn, CategoricalColumn, Feature, NumericColumn
+from kilter.service.detector.schema import Schema
 from kilter.training.baselines import DETECTORS, Baseline, Comparison, Matrix, compare, gain
 from kilter.training.spoiling import design, kind_of, swapped
 

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from kilter.service.detector.schema import Feature
+from kilter.service.detector.columns import Feature
 from kilter.training.dependence import dependence, mutual_information
 
 Floats = npt.NDArray[np.float64]

@@ -8,8 +8,9 @@ import numpy.typing as npt
 import pytest
 import torch
 
+from kilter.service.detector.columns import NumericColumn
 from kilter.service.detector.networks.tabular import TabularVAE
-from kilter.service.detector.schema import NumericColumn, Schema
+from kilter.service.detector.schema import Schema
 from kilter.training.activity import activity
 from kilter.training.config import FitConfig
 from kilter.training.diagnostics import Diagnosis, diagnose

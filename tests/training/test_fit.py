@@ -7,7 +7,8 @@ import numpy.typing as npt
 import pytest
 import torch
 
-from kilter.service.detector.schema import BooleanColumn, NumericColumn, Schema
+from kilter.service.detector.columns import BooleanColumn, NumericColumn
+from kilter.service.detector.schema import Schema
 from kilter.training.config import FitConfig
 from kilter.training.fit import fit, folds, learning_rate
 from kilter.training.history import Epoch

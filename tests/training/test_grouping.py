@@ -5,16 +5,10 @@ from scipy import stats
 
 from kilter.service.detector import KilterError, Schema
 from kilter.service.detector.calibration import Calibration
+from kilter.service.detector.columns import BooleanColumn, CategoricalColumn, Column, NumericColumn, TimestampColumn
 from kilter.service.detector.groups import judge
 from kilter.service.detector.inputs import Table
-from kilter.service.detector.schema import (
-    BooleanColumn,
-    CategoricalColumn,
-    Column,
-    LeftOut,
-    NumericColumn,
-    TimestampColumn,
-)
+from kilter.service.detector.schema import LeftOut
 from kilter.training.expected import expected_flags
 from kilter.training.grouping import calibrate_groups, grouped_by
 

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from kilter.service.detector.artifact import Programs
+from kilter.service.detector.columns import ImageColumn
 from kilter.service.detector.errors import ArtifactError
 from kilter.service.detector.networks import build
 from kilter.service.detector.networks.image import ImageVAE
@@ -16,7 +17,7 @@ from kilter.service.detector.networks.names import ScoreName
 from kilter.service.detector.networks.pixels import standardise
 from kilter.service.detector.networks.scored_image import ScoredImage
 from kilter.service.detector.runtime import OUTPUTS, OnnxProgram
-from kilter.service.detector.schema import ImageColumn, Schema
+from kilter.service.detector.schema import Schema
 from kilter.training import image_scoring
 from kilter.training.config import FitConfig
 from kilter.training.export import export

@@ -9,7 +9,8 @@ import polars as pl
 import pytest
 
 from kilter.service.detector import KilterError
-from kilter.service.detector.schema import BooleanColumn, CategoricalColumn, NumericColumn, Schema, TimestampColumn
+from kilter.service.detector.columns import BooleanColumn, CategoricalColumn, NumericColumn, TimestampColumn
+from kilter.service.detector.schema import Schema
 from kilter.service.files import to_table
 from kilter.training.infer import Decision, Draft, infer
 

@@ -9,7 +9,7 @@ import pytest
 
 from kilter.service.detector import KilterError, load
 from kilter.service.detector.artifact import read as read_artifact
-from kilter.service.detector.schema import BooleanColumn, CategoricalColumn, NumericColumn, TimestampColumn
+from kilter.service.detector.columns import BooleanColumn, CategoricalColumn, NumericColumn, TimestampColumn
 from kilter.training.config import FitConfig, TrainConfig, read_config
 from kilter.training.data import Source
 from kilter.training.pipeline import train

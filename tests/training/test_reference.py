@@ -9,10 +9,12 @@ from hypothesis import strategies as st
 
 from kilter.service.detector import ArtifactError, Detector, load
 from kilter.service.detector.artifact import TENSORS
-from kilter.service.detector.encode import Encoder
+from kilter.service.detector.columns import NumericColumn
 from kilter.service.detector.inputs import from_records
+from kilter.service.detector.modality import modality_of
 from kilter.service.detector.reference import BINS, EDGES, SHARES, histogram, reference_of
-from kilter.service.detector.schema import NumericColumn, Schema
+from kilter.service.detector.schema import Schema
+from kilter.service.detector.tables import Encoder
 from kilter.training.reference import reference_tensors
 from tests.support.artifacts import rewritten
 from tests.support.data import records
@@ -21,7 +23,7 @@ from tests.support.data import records
 def numeric(values: list[float]) -> tuple[np.ndarray, np.ndarray]:
     """Edges and shares of one numeric column."""
     schema = Schema(columns=(NumericColumn("x", 0.0, 1.0, -1.0, 1.0),), rows=len(values))
-    found = reference_tensors(schema, np.array(values, np.float32)[:, None])
+    found = reference_tensors(modality_of(schema), np.array(values, np.float32)[:, None])
     return found[EDGES][0], found[SHARES][0]
 
 
@@ -66,11 +68,11 @@ def test_a_trained_model_holds_the_reference_of_its_fitting_rows(detector: Detec
 def test_a_reference_that_does_not_fit_is_refused(detector: Detector) -> None:
     """With the tensor's name; one that is not there is no fault."""
     good = {EDGES: detector.reference.edges, SHARES: detector.reference.shares}
-    schema = detector.schema
-    assert reference_of(schema, {}).shares is None
+    modality = detector.modality
+    assert reference_of(modality, {}).shares is None
     for wrong in ({EDGES: good[EDGES]}, good | {SHARES: np.zeros((2, 3))}, good | {EDGES: -detector.reference.edges}):
         with pytest.raises(ArtifactError, match=r"reference\."):
-            reference_of(schema, {name: array for name, array in wrong.items() if array is not None})
+            reference_of(modality, {name: array for name, array in wrong.items() if array is not None})
 
 
 def test_an_artifact_without_one_is_served(model_folder: Path, tmp_path: Path) -> None:

@@ -5,7 +5,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from kilter.service.detector.schema import NumericColumn, Schema
+from kilter.service.detector.columns import NumericColumn
+from kilter.service.detector.schema import Schema
 from kilter.training.activity import activity
 from kilter.training.config import FitConfig
 from kilter.training.fit import fit

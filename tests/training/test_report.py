@@ -8,6 +8,7 @@ import msgspec
 import numpy as np
 import pytest
 
+from kilter.service.detector.columns import NumericColumn
 from kilter.service.detector.schema import LeftOut
 from kilter.training.baselines import Baseline
 from kilter.training.report import report
@@ -120,10 +121,10 @@ def test_ids_are_unique_and_plots_can_be_read_aloud(labelled: Page) -> None:
 
 def test_names_from_data_cannot_become_markup() -> None:
     """A column, a level, a file or a note may be called anything."""
-    amount, *others = detectors.SCHEMA.columns
+    _, *others = detectors.SCHEMA.columns
     schema = msgspec.structs.replace(
         detectors.SCHEMA,
-        columns=(msgspec.structs.replace(amount, name=HOSTILE), *others),
+        columns=(NumericColumn(HOSTILE, 0.0, 1.0, -1.0, 1.0), *others),
         left_out=(LeftOut(f"id{HOSTILE}", HOSTILE),),
     )
     page = Page(report(run(labelled=True, schema=schema, notes=(HOSTILE,), label=HOSTILE, files=[{"name": HOSTILE}])))

@@ -3,8 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kilter.service.detector.errors import Problem
-from kilter.service.detector.inputs import Table
-from kilter.training.rows import take
+from kilter.service.detector.inputs import Table, take
 
 
 @given(st.lists(st.integers(0, 9)), st.sets(st.integers(0, 9)))

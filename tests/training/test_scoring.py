@@ -5,13 +5,14 @@ import numpy.typing as npt
 import pytest
 import torch
 
-from kilter.service.detector.encode import LIMIT
+from kilter.service.detector.columns import BooleanColumn, CategoricalColumn, Column, NumericColumn
+from kilter.service.detector.columns.base import LIMIT
 from kilter.service.detector.networks import build
 from kilter.service.detector.networks.names import ScoreName
 from kilter.service.detector.networks.scored import ScoredTabular
 from kilter.service.detector.networks.tabular import TabularVAE
 from kilter.service.detector.runtime import OUTPUTS, OnnxProgram, TorchProgram
-from kilter.service.detector.schema import BooleanColumn, CategoricalColumn, Column, NumericColumn, Schema
+from kilter.service.detector.schema import Schema
 from kilter.training.config import FitConfig
 from kilter.training.export import export
 from kilter.training.fit import fit
@@ -101,8 +102,8 @@ def test_the_exported_program_and_the_rebuilt_network_agree(schema: Schema, memo
     x[7, 0] = LIMIT
     shape = msgspec.to_builtins(program.shape)
     tensors = {name: tensor.numpy() for name, tensor in program.state_dict().items()}
-    onnx = OnnxProgram(*export(program, x.shape[1]), x.shape[1])
-    rebuilt = TorchProgram(shape, tensors, "cpu")
+    onnx = OnnxProgram(*export(program, x.shape[1]), x.shape[1], 256)
+    rebuilt = TorchProgram(shape, tensors, "cpu", 256)
     assert isinstance(build(shape), ScoredTabular)
     for name, one, other in zip(OUTPUTS, onnx.run(x, OUTPUTS), rebuilt.run(x, OUTPUTS), strict=True):
         assert (np.abs(one - other) <= 1e-4 * np.maximum(1, np.abs(one))).all(), name

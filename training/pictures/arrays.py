@@ -8,9 +8,9 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from kilter.service.detector.columns import ImageColumn
 from kilter.service.detector.errors import KilterError, PictureError
-from kilter.service.detector.pictures import picture_of
-from kilter.service.detector.schema import ImageColumn
+from kilter.service.detector.pictures.pixels import picture_of
 from kilter.service.files.stacks import LABELS, read_stack, read_stack_labels
 from kilter.training.labels import Labels, read_labels
 from kilter.training.pictures.survey import Seen, coloured

@@ -7,9 +7,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from kilter.service.detector.heatmap import heatmap
-from kilter.service.detector.regions import Grid
-from kilter.training.pictures.made_up import image_of
+from kilter.service.detector.pictures.regions import Grid, heatmap
+from kilter.service.detector.pictures.synthetic import image_of
 
 SIDE = 96
 """Pixels to which smaller pictures are enlarged, in whole steps, and larger ones reduced."""

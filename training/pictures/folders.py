@@ -7,8 +7,8 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 import numpy.typing as npt
 
+from kilter.service.detector.columns import ImageColumn
 from kilter.service.detector.errors import KilterError, PictureError
-from kilter.service.detector.schema import ImageColumn
 from kilter.service.files.folder import ACCEPTED, find_pictures
 from kilter.training.labels import SHOWN, Labels
 from kilter.training.pictures.survey import Seen, look_at

@@ -5,11 +5,13 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from kilter.service.detector.columns import ImageColumn
 from kilter.service.detector.detector import Detector
+from kilter.service.detector.inputs import take
+from kilter.service.detector.pictures.regions import Grid
 from kilter.training.figures import strangest
 from kilter.training.pictures.drawing import drawn, drawn_heat, residual
 from kilter.training.plots import plane
-from kilter.training.rows import take
 from kilter.training.run import Latent, Run, Scored
 
 SHOWN = 7
@@ -89,8 +91,8 @@ def spread(scored: Scored) -> Positions:
 
 
 def _shown(detector: Detector, scored: Scored, rows: Positions, names: tuple[str, ...]) -> list[Shown]:
-    column, grid = detector.schema.image, detector.grid
-    if column is None or grid is None or not len(rows):
+    column, grid = detector.schema.columns[0], detector.modality.grid
+    if not isinstance(column, ImageColumn) or grid is None or not len(rows):
         return []
     table = take(scored.table, rows)
     found = detector.score(table, reasons=1)
@@ -107,7 +109,7 @@ def _shown(detector: Detector, scored: Scored, rows: Positions, names: tuple[str
             bool(found.anomaly[i]),
             float(scored.scores[rows[i]]),
             drawn(pixels[i]),
-            drawn(pixels[i]) if evidence is None else drawn_heat(pixels[i], evidence[i], grid),
+            drawn(pixels[i]) if evidence is None else drawn_heat(pixels[i], evidence[i], Grid(*grid)),
             drawn(rebuilt[i]),
             drawn(residual(pixels[i], rebuilt[i])),
         )

@@ -4,7 +4,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from kilter.service.detector.schema import ImageColumn
+from kilter.service.detector.columns import ImageColumn
 
 SIDE = 32
 """Simple detectors see pictures reduced to at most this many pixels in each direction."""

@@ -8,9 +8,10 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from kilter.service.detector.columns import ImageColumn
 from kilter.service.detector.errors import KilterError, PictureError, Problem
 from kilter.service.detector.inputs import Table
-from kilter.service.detector.schema import ImageColumn, Schema
+from kilter.service.detector.schema import Schema
 from kilter.service.files.folder import ACCEPTED
 from kilter.service.files.stacks import LABELS, stack_kind
 from kilter.training.data import TOO_MANY_BAD, Data, Source

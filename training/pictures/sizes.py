@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from kilter.service.detector.schema import ImageColumn
+from kilter.service.detector.columns import ImageColumn
 
 ASPECT = 1.25
 """Proportions that differ by less are not told."""

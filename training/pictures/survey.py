@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from kilter.service.detector.decoding import decode
+from kilter.service.detector.columns import ImageColumn
 from kilter.service.detector.errors import KilterError, PictureError
-from kilter.service.detector.schema import ImageColumn
+from kilter.service.detector.pictures.decoding import decode
 from kilter.training.infer import Decision
 from kilter.training.pictures.workers import content_of
 

@@ -15,10 +15,10 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from kilter.service.detector.decoding import BYTES, size_of
+from kilter.service.detector.columns import ImageColumn
 from kilter.service.detector.errors import KilterError, PictureError
-from kilter.service.detector.pictures import read_picture
-from kilter.service.detector.schema import ImageColumn
+from kilter.service.detector.pictures.decoding import BYTES, size_of
+from kilter.service.detector.pictures.pixels import read_picture
 
 ALONE = 1 << 24
 """Files of fewer bytes than these are decoded sooner than a process has started."""

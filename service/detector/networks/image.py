@@ -133,7 +133,7 @@ class ImageVAE(nn.Module):
         residual = dense.flatten(1) - p.mean
         return 0.5 * residual.square() * (-2 * p.log_sigma).exp() + p.log_sigma + HALF_LOG_TWO_PI
 
-    def column_terms(self, x: Tensor, surprise: Tensor) -> Tensor:  # noqa: ARG002 (as tables have it)
+    def column_terms(self, x: Tensor, surprise: Tensor) -> Tensor:
         """The surprise of every value: no pixel is ever missing."""
         return surprise
 

@@ -7,7 +7,7 @@ import msgspec
 import torch
 from torch import Tensor, nn
 
-from kilter.service.detector.schema import Feature
+from kilter.service.detector.columns import Feature
 
 LOG_SIGMA = (-2.0, 2.0)
 """Bounds of a Gaussian component's log standard deviation, in standardised units."""

@@ -11,15 +11,9 @@ from hypothesis import strategies as st
 from kilter.service.bodies import body
 from kilter.service.bodies.json_body import JsonBody, LinesBody
 from kilter.service.bodies.rows import RowReader
+from kilter.service.detector.columns import BooleanColumn, CategoricalColumn, NumericColumn, TimestampColumn
 from kilter.service.detector.inputs import Table, from_columns, from_records
-from kilter.service.detector.schema import (
-    BooleanColumn,
-    CategoricalColumn,
-    LeftOut,
-    NumericColumn,
-    Schema,
-    TimestampColumn,
-)
+from kilter.service.detector.schema import LeftOut, Schema
 from kilter.service.web.problems import RequestError
 
 MIXED = Schema(

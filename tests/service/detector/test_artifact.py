@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 
 from kilter.service.detector import ArtifactError, load
 from kilter.service.detector.artifact import DETAIL_PROGRAM, MANIFEST, PROBES, SCORE_PROGRAM, TENSORS, read
+from kilter.service.detector.detector import Scorer
+from kilter.service.detector.modality import modality_of
 from kilter.service.detector.runtime import TorchProgram
-from kilter.service.detector.scorer import Scorer
 from kilter.service.detector.store import SUMS
 from tests.support.artifacts import rewritten
 
@@ -144,8 +145,9 @@ def test_a_folder_that_is_no_model_is_refused(tmp_path: Path) -> None:
 def test_artifacts_of_every_format_are_rebuilt_in_torch(folder: Path) -> None:
     """On a GPU, where the network is rebuilt from its shape and tensors, an old model gives the scores it gave."""
     found = read(folder)
-    program = TorchProgram(found.manifest.network, found.network_tensors, "cpu")
-    scores = Scorer(found.manifest.schema, program).score(found.probes.records).score
+    program = TorchProgram(found.manifest.network, found.network_tensors, "cpu", 256)
+    modality = modality_of(found.manifest.schema, found.manifest.network.get("grid"))
+    scores = Scorer(modality, program).score(found.probes.records).score
     np.testing.assert_allclose(scores, found.probes.scores, rtol=1e-4, atol=1e-4)
 
 

@@ -6,9 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kilter.service.detector import Calibration
-from kilter.service.detector.groups import Groups, cell_of, judge, name_of
+from kilter.service.detector.columns import BooleanColumn, CategoricalColumn, Column, NumericColumn
+from kilter.service.detector.groups import Groups, judge
 from kilter.service.detector.inputs import Table
-from kilter.service.detector.schema import BooleanColumn, CategoricalColumn, Column, NumericColumn
 from kilter.service.detector.tail import Tail
 
 SITE = CategoricalColumn("site", ("a", "b", "c"), (5, 5, 5))
@@ -73,5 +73,5 @@ def test_each_group_has_its_own_tail_or_none() -> None:
 )
 def test_a_cell_and_the_name_of_its_group_mean_the_same(column: Column, cells: Any, names: list[str | None]) -> None:
     """Names are texts in the manifest; a missing value has none."""
-    assert [name_of(column, cell) for cell in cells.tolist()] == names
-    assert [cell_of(column, name) for name in names if name is not None] == [cells[0], cells[2]]
+    assert [column.group_name(cell) for cell in cells.tolist()] == names
+    assert [column.group_value(name) for name in names if name is not None] == [cells[0], cells[2]]

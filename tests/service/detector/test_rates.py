@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kilter.service.detector import Calibration, Detector, KilterError
+from kilter.service.detector.columns import CategoricalColumn
 from kilter.service.detector.groups import Groups
 from kilter.service.detector.rates import at_rate, smallest
-from kilter.service.detector.schema import CategoricalColumn
 from kilter.training.calibrate import info
 from tests.support import detectors
 

@@ -15,10 +15,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kilter.service.detector import RecordsError, Schema
+from kilter.service.detector.columns import BooleanColumn, CategoricalColumn, NumericColumn, TimestampColumn
+from kilter.service.detector.columns.cells import parse_number, parse_numbers
 from kilter.service.detector.inputs import Table, from_records
-from kilter.service.detector.schema import BooleanColumn, CategoricalColumn, LeftOut, NumericColumn, TimestampColumn
+from kilter.service.detector.schema import LeftOut
 from kilter.service.files import open_table, to_table
-from kilter.service.files.cells import parse_number, parse_numbers
 
 NUMERIC = NumericColumn("n", center=0.0, scale=1.0, minimum=0.0, maximum=0.0)
 SCHEMA = Schema(

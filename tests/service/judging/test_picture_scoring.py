@@ -55,7 +55,7 @@ def test_a_picture_is_not_decoded_once_its_time_is_over() -> None:
     _, admission, _ = parts()
     reader = PictureReader(Room(100), 1_000_000, Hold(admission), time.monotonic() - 1)
     with pytest.raises(RequestError) as caught:
-        reader(encoded(spotted()), GREY)
+        reader(GREY, encoded(spotted()))
     assert caught.value.kind.slug == "out-of-time"
 
 
@@ -65,7 +65,7 @@ def test_what_pictures_come_to_is_held() -> None:
     hold = Hold(admission)
     reader = PictureReader(Room(100_000), 1_000_000, hold, time.monotonic() + 60)
     for _ in range(3):
-        reader(encoded(spotted()), GREY)
+        reader(GREY, encoded(spotted()))
     assert admission.bytes == 3 * 256
     assert reader.sizes == [(96, 64)] * 3
     hold.release()

@@ -12,7 +12,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as plain
 
 from kilter.service.detector import ArtifactError, Schema, Verdicts
-from kilter.service.detector.schema import NumericColumn
+from kilter.service.detector.columns import NumericColumn
 from kilter.service.monitoring.metrics import Metrics
 from kilter.service.monitoring.model_metrics import FIELDS, P_BUCKETS
 from tests.support.serving import RECORD, STRANGE, Broken, Client, client, detector

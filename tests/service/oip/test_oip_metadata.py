@@ -7,7 +7,7 @@ import pytest
 
 from kilter.service.app import create_app
 from kilter.service.detector import Schema
-from kilter.service.detector.schema import NumericColumn, TimestampColumn
+from kilter.service.detector.columns import NumericColumn, TimestampColumn
 from kilter.service.models.registry import Registry
 from kilter.service.monitoring.metrics import Metrics
 from kilter.service.oip.answers import OUTPUTS

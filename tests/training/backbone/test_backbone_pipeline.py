@@ -60,7 +60,7 @@ def detector(model: Path) -> Detector:
 def test_the_artifact_says_which_backbone_is_part_of_it(folder: Path, model: Path, detector: Detector) -> None:
     """By file name, SHA-256 and shape; the pictures have the size that it takes."""
     digest = hashlib.sha256((folder / "net.onnx").read_bytes()).hexdigest()
-    network, image = detector.manifest.network, detector.schema.image
+    network, image = detector.manifest.network, detector.schema.columns[0]
     assert network["kind"] == "image-vae-backbone"
     assert network["backbone"] == {
         "file": "net.onnx",
@@ -68,8 +68,7 @@ def test_the_artifact_says_which_backbone_is_part_of_it(folder: Path, model: Pat
         "channels": 3,
         "features": [FILTERS, SIZE // 4, SIZE // 4],
     }
-    assert image is not None
-    assert (image.height, image.width) == (SIZE, SIZE)
+    assert image.value_shape[:2] == (SIZE, SIZE)
     for document in ("MODEL_CARD.md", "report.html"):
         text = (model / document).read_text()
         assert f"net.onnx, SHA-256 {digest}" in text

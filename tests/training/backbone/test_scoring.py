@@ -8,9 +8,10 @@ import numpy.typing as npt
 import pytest
 import torch
 
+from kilter.service.detector.columns import ImageColumn
 from kilter.service.detector.networks.image import ImageVAE
 from kilter.service.detector.runtime import OUTPUTS, OnnxProgram
-from kilter.service.detector.schema import ImageColumn, Schema
+from kilter.service.detector.schema import Schema
 from kilter.training.backbone.joining import export_joined
 from kilter.training.backbone.program import DEVIATION, MEAN, Prepared, ScoredFeatures, around
 from kilter.training.backbone.reading import Backbone, read_backbone

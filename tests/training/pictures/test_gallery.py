@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from kilter.service.detector.columns import ImageColumn
 from kilter.service.detector.inputs import Table
-from kilter.service.detector.schema import ImageColumn
 from kilter.training.card import model_card
 from kilter.training.pictures.drawing import SIDE, drawn, residual
 from kilter.training.pictures.gallery import SHOWN, STRANGEST, gallery_of, spread

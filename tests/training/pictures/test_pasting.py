@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kilter.service.detector.schema import ImageColumn, Schema
+from kilter.service.detector.columns import ImageColumn
+from kilter.service.detector.schema import Schema
 from kilter.training.baselines import compare
 from kilter.training.pictures.pasting import AREA, SIDE, pasted, reduced
 from kilter.training.spoiling import kind_of

@@ -12,7 +12,7 @@ from click.testing import CliRunner
 
 from kilter.service.cli import GROUP, build, run
 from kilter.service.detector import KilterError, load
-from kilter.service.detector.schema import ImageColumn
+from kilter.service.detector.columns import ImageColumn
 from kilter.training.commands.calibrate import calibrate
 from kilter.training.commands.evaluate import evaluate
 from kilter.training.config import FitConfig, TrainConfig
@@ -72,7 +72,7 @@ def test_the_manifest_says_what_was_read(pictures: Path, models: Path) -> None:
     """The folder by one checksum, the sizes of the parts, and what the pictures were brought to."""
     detector = load(models / "digits")
     training = detector.manifest.training
-    assert detector.schema.image == ImageColumn("image", 8, 8, 1)
+    assert detector.schema.columns[0] == ImageColumn("image", 8, 8, 1)
     assert detector.reference.shares is not None
     assert detector.reference.shares[:, :-2] == pytest.approx(0.1, abs=0.02)
     (about,) = training["files"]
@@ -100,7 +100,7 @@ def test_without_labels_it_is_compared_on_pasted_parts(pictures: Path, tmp_path:
     config = msgspec.structs.replace(BRIEF, baselines=True, split="time")
     source = Source((tmp_path / "digits.npy",), image_size=(9, 12))
     detector, _, evaluation = train(source, "digits", tmp_path, config)
-    assert detector.schema.image == ImageColumn("image", 9, 12, 1)
+    assert detector.schema.columns[0] == ImageColumn("image", 9, 12, 1)
     assert detector.manifest.calibration.split == "time"
     assert detector.manifest.training["comparison"]["basis"] == "pasted parts"
     assert evaluation.labelled is None

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from kilter.service.detector.columns import ImageColumn
 from kilter.service.detector.errors import KilterError
-from kilter.service.detector.schema import ImageColumn
 from kilter.training.data import Source
 from kilter.training.pictures.reading import check_memory, holds_pictures, read_by, read_pictures
 from tests.support.pictures import encoded, scene
@@ -35,7 +35,7 @@ def folder(tmp_path: Path) -> Path:
 def test_pictures_of_all_kinds_become_rows_of_one(folder: Path) -> None:
     """In colour as some are, in the order of their paths, without the masks, with labels, and with what was decided."""
     data = read_pictures(Source((folder,), normal="good"))
-    assert data.draft.image == ImageColumn("image", 40, 50, 3)
+    assert data.draft.columns[0] == ImageColumn("image", 40, 50, 3)
     assert data.names == tuple(sorted(data.names))
     assert data.table.rows == len(data.names) == 11
     pixels = data.table.columns["image"]
@@ -53,7 +53,7 @@ def test_pictures_of_all_kinds_become_rows_of_one(folder: Path) -> None:
 def test_the_size_that_is_asked_for_is_taken(folder: Path) -> None:
     """And the picture is stretched to it."""
     data = read_pictures(Source((folder,), image_size=(8, 200)))
-    assert data.draft.image == ImageColumn("image", 8, 200, 3)
+    assert data.draft.columns[0] == ImageColumn("image", 8, 200, 3)
     assert "All pictures count as normal" in "\n".join(data.notes)
 
 
@@ -126,7 +126,7 @@ def test_numbers_of_an_array_are_taken_by_their_range(tmp_path: Path) -> None:
     """What is black and white stands in the schema."""
     np.save(tmp_path / "a.npy", np.random.default_rng(0).uniform(0, 16, (30, 8, 8)).round())
     data = read_pictures(Source((tmp_path / "a.npy",)))
-    assert data.draft.image == ImageColumn("image", 8, 8, 1, 0.0, 16.0)
+    assert data.draft.columns[0] == ImageColumn("image", 8, 8, 1, 0.0, 16.0)
     assert "black is 0 and white 16" in data.decisions[0].why
     assert data.table.columns["image"].max() == 255
 

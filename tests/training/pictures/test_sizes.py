@@ -1,6 +1,6 @@
 import numpy as np
 
-from kilter.service.detector.schema import ImageColumn
+from kilter.service.detector.columns import ImageColumn
 from kilter.training.pictures.sizes import Sizes
 
 COLUMN = ImageColumn("image", 32, 48, 1)

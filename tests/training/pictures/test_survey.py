@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from kilter.service.detector.columns import ImageColumn
 from kilter.service.detector.errors import KilterError, PictureError
-from kilter.service.detector.schema import ImageColumn
 from kilter.training.pictures.survey import SIDE, SIDES, Seen, decide, look_at
 
 

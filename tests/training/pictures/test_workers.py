@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from kilter.service.detector.errors import KilterError, PictureError
-from kilter.service.detector.pictures import read_picture
+from kilter.service.detector.pictures.pixels import read_picture
 from kilter.training.pictures.workers import CHUNK, content_of, decoded, each
 from tests.support.pictures import GREY, encoded, scene
 

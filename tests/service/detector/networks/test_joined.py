@@ -3,9 +3,9 @@
 import pytest
 import torch
 
+from kilter.service.detector.columns import Feature
 from kilter.service.detector.networks.joined import Joined
 from kilter.service.detector.networks.tabular import TabularShape, TabularVAE, known
-from kilter.service.detector.schema import Feature
 from kilter.training.geometry import read_out
 
 NAN, INF = float("nan"), float("inf")

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch.distributions import Independent, Normal, kl_divergence
 
+from kilter.service.detector.columns import Feature
 from kilter.service.detector.networks.tabular import Posterior, TabularShape, TabularVAE
-from kilter.service.detector.schema import Feature
 
 FEATURES = (
     Feature(0, "level", 3),

@@ -7,8 +7,7 @@ import numpy.typing as npt
 import pytest
 from PIL import Image
 
-from kilter.service.detector.heatmap import heatmap
-from kilter.service.detector.regions import Grid
+from kilter.service.detector.pictures.regions import Grid, heatmap
 from tests.support.pictures import scene
 
 GRID = Grid(4, 4)
@@ -56,5 +55,5 @@ def test_it_is_drawn_in_strips_without_seams(monkeypatch: pytest.MonkeyPatch) ->
     picture = scene(200, 90)
     evidence = np.random.default_rng(0).gamma(1.0, 3.0, GRID)
     whole = drawn(picture, evidence)
-    monkeypatch.setattr("kilter.service.detector.pictures.STRIP", 900)
+    monkeypatch.setattr("kilter.service.detector.pictures.pixels.STRIP", 900)
     assert np.abs(drawn(picture, evidence) - whole).max() <= 1

@@ -7,46 +7,53 @@ file, as an array and in a batch. Numbers without a range of their own (arrays, 
 by the column's `low` and `high`.
 """
 
+import re
+from base64 import b64decode
+from binascii import Error as Base64Error
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from kilter.service.detector.decoding import PIXELS, accepted, decode, library, refusing
 from kilter.service.detector.errors import PictureError
-from kilter.service.detector.schema import ImageColumn
+from kilter.service.detector.pictures.decoding import PIXELS, accepted, decode, library, refusing
+from kilter.service.detector.pictures.decoding import size_of as file_size
 
 if TYPE_CHECKING:
     from PIL import Image
 
+    from kilter.service.detector.pictures.column import ImageColumn
+
 Pixels = npt.NDArray[np.uint8]
 STRIP = 1 << 22
 """Pixels that are worked on at once where a step would need a copy of the picture."""
+_URL = re.compile(r"data:[^,]{0,200};base64,", re.IGNORECASE)
+_BLANKS = str.maketrans("", "", " \t\r\n")
 _CHANNELS = (1, 2, 3, 4)
 """Of an array: grey, grey and alpha, colour, colour and alpha."""
 
 
-def read_picture(content: bytes, column: ImageColumn, pixels: int = PIXELS) -> Pixels:
+def read_picture(content: bytes, column: "ImageColumn", pixels: int = PIXELS) -> Pixels:
     """The picture in a file as uint8 (height, width, channels). Raises PictureError, which says what is accepted."""
     picture = decode(content, pixels)
     with refusing(pixels):
         return _fitted(_flat(picture, column, column.channels), column)
 
 
-def upright(content: bytes, column: ImageColumn, pixels: int = PIXELS) -> "Image.Image":
+def upright_file(content: bytes, column: "ImageColumn", pixels: int = PIXELS) -> "Image.Image":
     """The picture in a file at its own size, in RGB. Raises PictureError."""
     picture = decode(content, pixels)
     with refusing(pixels):
         return _flat(picture, column, 3)
 
 
-def upright_array(array: npt.NDArray[Any], column: ImageColumn, pixels: int = PIXELS) -> "Image.Image":
+def upright_array(array: npt.NDArray[Any], column: "ImageColumn", pixels: int = PIXELS) -> "Image.Image":
     """One picture of numbers, (h, w) or (h, w, c), at its own size, in RGB. Raises PictureError."""
     return _flat(_of_array(array, column, pixels), column, 3)
 
 
-def from_array(array: npt.NDArray[Any], column: ImageColumn, pixels: int = PIXELS) -> Pixels:
+def from_array(array: npt.NDArray[Any], column: "ImageColumn", pixels: int = PIXELS) -> Pixels:
     """Pictures of numbers, each of any size, as uint8 (n, height, width, channels); 1 x one picture is n = 1.
 
     What is meant is told by the shape: see `several`. Raises PictureError for numbers that do not fit, too.
@@ -55,30 +62,30 @@ def from_array(array: npt.NDArray[Any], column: ImageColumn, pixels: int = PIXEL
     return np.array(found, np.uint8).reshape(-1, *column.shape)
 
 
-def several(array: npt.NDArray[Any], column: ImageColumn) -> npt.NDArray[Any]:
+def several(array: npt.NDArray[Any], column: "ImageColumn") -> npt.NDArray[Any]:
     """An array of pictures as (n, h, w) or (n, h, w, c).
 
     It is (n, height * width * channels) of the model, else (h, w); (h, w, c) where the last is up to 4, else (n, h, w);
     or (n, h, w, c). Raises PictureError for any other shape.
     """
-    if array.ndim == 2 and array.shape[1] == column.height * column.width * column.channels:
+    if array.ndim == 2 and array.shape[1] == column.size:
         array = array.reshape(-1, *column.shape)
     elif array.ndim == 2 or (array.ndim == 3 and array.shape[2] in _CHANNELS):
         array = array[None]
     if array.ndim not in (3, 4):
-        flat = column.height * column.width * column.channels
+        flat = column.size
         raise PictureError(f"pictures are an array of shape (n, h, w), (n, h, w, c) or (n, {flat}), not {array.shape}")
     return array
 
 
-def picture_of(array: npt.NDArray[Any], column: ImageColumn, pixels: int = PIXELS) -> Pixels:
+def picture_of(array: npt.NDArray[Any], column: "ImageColumn", pixels: int = PIXELS) -> Pixels:
     """One picture of numbers, (h, w) or (h, w, c), as uint8 (height, width, channels). Raises PictureError."""
-    if array.dtype == np.uint8 and _plain(column) and array.shape == column.shape:
+    if array.dtype == np.uint8 and column.eight_bits and array.shape == column.shape:
         return array
     return _fitted(_flat(_of_array(array, column, pixels), column, column.channels), column)
 
 
-def _of_array(array: npt.NDArray[Any], column: ImageColumn, pixels: int) -> "Image.Image":
+def _of_array(array: npt.NDArray[Any], column: "ImageColumn", pixels: int) -> "Image.Image":
     if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in _CHANNELS):
         raise PictureError(f"a picture is an array of shape (h, w) or (h, w, c), c from 1 to 4, not {array.shape}")
     height, width = array.shape[:2]
@@ -89,13 +96,13 @@ def _of_array(array: npt.NDArray[Any], column: ImageColumn, pixels: int) -> "Ima
     return image
 
 
-def _fitted(image: "Image.Image", column: ImageColumn) -> Pixels:
+def _fitted(image: "Image.Image", column: "ImageColumn") -> Pixels:
     if image.size != (column.width, column.height):
         image = image.resize((column.width, column.height), library().Resampling.BILINEAR)
     return np.array(image).reshape(column.shape)
 
 
-def _flat(image: "Image.Image", column: ImageColumn, channels: Literal[1, 3]) -> "Image.Image":
+def _flat(image: "Image.Image", column: "ImageColumn", channels: Literal[1, 3]) -> "Image.Image":
     """A picture in mode L or RGB, whatever it was in. Raises PictureError if that is not possible."""
     wanted = "L" if channels == 1 else "RGB"
     mode = image.mode
@@ -147,7 +154,7 @@ def _sixteen(values: npt.NDArray[Any]) -> Pixels:
     return scaled
 
 
-def _scaled(values: npt.NDArray[Any], column: ImageColumn) -> Pixels:
+def _scaled(values: npt.NDArray[Any], column: "ImageColumn") -> Pixels:
     """Numbers as 8 bits, `low` as 0 and `high` as 255. Raises PictureError for what are no such numbers."""
     if values.dtype.kind not in "fiu":
         raise PictureError(f"a picture is an array of numbers, not of dtype {values.dtype}")
@@ -157,7 +164,7 @@ def _scaled(values: npt.NDArray[Any], column: ImageColumn) -> Pixels:
     return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
-def _check_scale(values: npt.NDArray[Any], column: ImageColumn) -> None:
+def _check_scale(values: npt.NDArray[Any], column: "ImageColumn") -> None:
     """Raise PictureError for numbers that are not finite, or as far beyond black or white as these are apart."""
     low, high = float(values.min()), float(values.max())
     span = column.high - column.low
@@ -168,12 +175,46 @@ def _check_scale(values: npt.NDArray[Any], column: ImageColumn) -> None:
         )
 
 
-def _eight(values: npt.NDArray[Any], column: ImageColumn) -> Pixels:
-    if values.dtype == np.uint8 and _plain(column):
+def _eight(values: npt.NDArray[Any], column: "ImageColumn") -> Pixels:
+    if values.dtype == np.uint8 and column.eight_bits:
         return values
     part = (values.astype(np.float64) - column.low) * (255.0 / (column.high - column.low))
     return np.rint(np.clip(part, 0.0, 255.0)).astype(np.uint8)
 
 
-def _plain(column: ImageColumn) -> bool:
-    return (column.low, column.high) == (0.0, 255.0)
+def read_cell(value: Any, column: "ImageColumn", pixels: int = PIXELS) -> Pixels:
+    """The picture as the model sees it, uint8 (height, width, channels). Raises PictureError."""
+    if isinstance(value, np.ndarray):
+        return picture_of(value, column, pixels)
+    return read_picture(content_of(value), column, pixels)
+
+
+def size_of(value: Any, pixels: int = PIXELS) -> tuple[int, int]:
+    """Width and height of the picture as it came, upright; nothing is decoded. Raises PictureError."""
+    if isinstance(value, np.ndarray):
+        return value.shape[1], value.shape[0]
+    return file_size(content_of(value), pixels)
+
+
+def upright(value: Any, column: "ImageColumn", pixels: int = PIXELS) -> "Image.Image":
+    """The picture at its own size, in RGB. Raises PictureError."""
+    if isinstance(value, np.ndarray):
+        return upright_array(value, column, pixels)
+    return upright_file(content_of(value), column, pixels)
+
+
+def content_of(value: Any) -> bytes:
+    """The bytes of a picture's file; text is base64, with or without `data:image/png;base64,` before it.
+
+    Raises PictureError if it is neither.
+    """
+    if isinstance(value, bytes | bytearray | memoryview):
+        return bytes(value)
+    if not isinstance(value, str):
+        kind = {type(None): "null", dict: "an object", list: "a list", bool: "a boolean"}.get(type(value), "a number")
+        raise PictureError(f"a picture is expected as base64 text, not {kind}; {accepted()}")
+    text = _URL.sub("", value, count=1) if value[:5].lower() == "data:" else value
+    try:
+        return b64decode(text.translate(_BLANKS), validate=True)
+    except (Base64Error, ValueError):
+        raise PictureError(f"the text is no base64 of a picture's file; {accepted()}") from None

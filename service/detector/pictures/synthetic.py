@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw
 
-from kilter.service.detector.schema import ImageColumn
+from kilter.service.detector.pictures.column import ImageColumn
 
 FIELD = 4
 """A smooth field is drawn through so many random values in each direction."""

@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from kilter.service.detector.decoding import accepted, checked, decode, size_of
 from kilter.service.detector.errors import PictureError
-from kilter.service.detector.pictures import read_picture
+from kilter.service.detector.pictures.decoding import accepted, checked, decode, size_of
+from kilter.service.detector.pictures.pixels import read_picture
 from tests.support.pictures import GREY, chunk, encoded, exif, lying, png_claiming, scene, tiff_of
 
 SCENE = scene()
@@ -241,7 +241,7 @@ def test_whatever_a_decoder_raises_is_told_as_one_error(
 
 def test_a_file_may_not_be_longer_than_any_picture(monkeypatch: pytest.MonkeyPatch) -> None:
     """However little of it is the picture."""
-    monkeypatch.setattr("kilter.service.detector.decoding.BYTES", 5000)
+    monkeypatch.setattr("kilter.service.detector.pictures.decoding.BYTES", 5000)
     refused(FORMATS["PNG"] + bytes(5000), "longer than 5,000 bytes")
 
 
@@ -284,6 +284,7 @@ def test_damage_of_any_kind_gives_a_picture_or_a_picture_error(data: st.DataObje
 
 def test_without_pillow_it_is_named() -> None:
     """With the extra that brings it."""
-    code = "import sys; sys.modules['PIL'] = None; from kilter.service.detector.decoding import library; library()"
+    place = "kilter.service.detector.pictures.decoding"
+    code = f"import sys; sys.modules['PIL'] = None; from {place} import library; library()"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert "KilterError: pictures need Pillow: pip install 'kilter[images]'" in done.stderr

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kilter.training.dates import calendar_fields, text_format, unix_format
+from kilter.service.detector.columns.timestamp import calendar, calendar_fields, text_format, unix_format
 
 MOMENTS = [datetime(2023, 1, 5, 3, 4) + timedelta(days=3 * i, hours=i, minutes=7 * i) for i in range(120)]
 FORMS = (
@@ -55,7 +55,7 @@ def test_day_and_month_are_told_apart_by_the_data() -> None:
     for form in ("%d/%m/%Y", "%m/%d/%Y"):
         found = text_format([day.strftime(form) for day in days])
         assert found is not None
-        assert found.form == form
+        assert found.format == form
         assert "write ISO 8601" in found.doubt
 
 
@@ -66,10 +66,10 @@ def test_unix_times_need_a_name(seconds: list[int]) -> None:
     for name in ("timestamp", "event_time", "created_at", "Date", "ts"):
         found = unix_format(name, values)
         assert found is not None
-        assert (found.form, found.times.astype("datetime64[s]").astype(int).tolist()) == ("unix_s", seconds)
+        assert (found.format, found.times.astype("datetime64[s]").astype(int).tolist()) == ("unix_s", seconds)
         millis = unix_format(name, values * 1000)
         assert millis is not None
-        assert millis.form == "unix_ms"
+        assert millis.format == "unix_ms"
     assert unix_format("amount", values) is None
     assert unix_format("timestamp", np.append(values, 5.0)) is None
 
@@ -89,3 +89,12 @@ def test_fields_are_those_that_were_seen_often_enough(hours: int, step: int, fie
     """A field counts if times vary in it and have gone round it: nobody can say what hour is usual after one night."""
     times = np.datetime64("2023-01-01T00:30", "us") + np.arange(0, hours, step).astype("timedelta64[h]")
     assert calendar_fields(times) == fields
+
+
+@given(st.datetimes())
+def test_calendar_fields_are_those_of_the_calendar(moment: object) -> None:
+    """Hour, weekday (Monday is 0), day and month agree with the standard library."""
+    time = np.array([moment], "datetime64[us]")
+    want = {"hour": moment.hour, "weekday": moment.weekday(), "day": moment.day - 1, "month": moment.month - 1}  # type: ignore[attr-defined]
+    for field, code in want.items():
+        assert calendar(field, time)[0] == code  # type: ignore[arg-type]

@@ -8,8 +8,8 @@ import pandas as pd
 import pytest
 
 from kilter.service.detector import KilterError, RecordsError, Region
-from kilter.service.detector.picture_cells import content_of, read_cell, size_of, upright
-from kilter.service.detector.schema import ImageColumn
+from kilter.service.detector.columns import ImageColumn
+from kilter.service.detector.pictures.pixels import content_of, read_cell, size_of, upright
 from tests.support.picture_model import dark, picture_detector, spotted
 from tests.support.pictures import COLOUR, GREY, encoded
 
@@ -117,14 +117,14 @@ def test_many_pictures_are_encoded_some_at_a_time(monkeypatch: pytest.MonkeyPatc
     detector = picture_detector()
     pictures = np.stack([dark(seed=seed) for seed in range(50)] + [spotted(16, 16)])
     whole = detector.score(pictures, reasons=1)
-    monkeypatch.setattr("kilter.service.detector.scorer.FLOATS", 256 * 7)
+    monkeypatch.setattr("kilter.service.detector.pictures.modality.FLOATS", 256 * 7)
     parts = detector.score(pictures, reasons=1)
     np.testing.assert_array_equal(parts.score, whole.score)
     np.testing.assert_array_equal(parts.features, whole.features)
     np.testing.assert_array_equal(parts.evidence, whole.evidence)
     assert parts.reasons == whole.reasons
     assert parts.features.shape == (51, 3)
-    np.testing.assert_array_equal(detector.scorer.features(detector.table(pictures)), parts.features)
+    np.testing.assert_array_equal(detector.scorer.figures(detector.table(pictures)), parts.features)
     assert detector.scorer.outputs(pictures, ("expected",))[0].shape == (51, 256)
     none = detector.score([], reasons=1)
     assert none.features.shape == (0, 3)

@@ -1,4 +1,4 @@
-"""Tests of `pictures.made_up`: probes that are pictures, and replay by the ordinary path."""
+"""Tests of `detector.pictures.synthetic`: probes that are pictures, and replay by the ordinary path."""
 
 import base64
 
@@ -6,11 +6,12 @@ import msgspec
 import numpy as np
 import pytest
 
+from kilter.service.detector.columns import ImageColumn
 from kilter.service.detector.detector import Detector
 from kilter.service.detector.errors import ArtifactError
-from kilter.service.detector.pictures import read_picture
-from kilter.service.detector.schema import ImageColumn, Schema
-from kilter.training.pictures import made_up
+from kilter.service.detector.pictures import synthetic as made_up
+from kilter.service.detector.pictures.pixels import read_picture
+from kilter.service.detector.schema import Schema
 from kilter.training.probes import PLAIN, make_probes, probe_records
 from tests.support.picture_model import picture_detector
 

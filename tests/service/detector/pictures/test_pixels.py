@@ -7,9 +7,17 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from PIL import Image
 
+from kilter.service.detector.columns import ImageColumn
 from kilter.service.detector.errors import PictureError
-from kilter.service.detector.pictures import STRIP, from_array, picture_of, read_picture, strips, upright, upright_array
-from kilter.service.detector.schema import ImageColumn
+from kilter.service.detector.pictures.pixels import (
+    STRIP,
+    from_array,
+    picture_of,
+    read_picture,
+    strips,
+    upright,
+    upright_array,
+)
 from tests.support.pictures import COLOUR, GREY, Pixels, encoded, lossless, scene
 
 SIDES = st.integers(1, 40)
@@ -177,6 +185,6 @@ def test_a_large_picture_is_worked_on_in_strips(monkeypatch: pytest.MonkeyPatch)
         return [*(read_picture(content, COLOUR) for content in files), picture_of(floats, GREY)]
 
     whole = seen()
-    monkeypatch.setattr("kilter.service.detector.pictures.STRIP", 70)
+    monkeypatch.setattr("kilter.service.detector.pictures.pixels.STRIP", 70)
     for one, other in zip(whole, seen(), strict=True):
         np.testing.assert_array_equal(one, other)

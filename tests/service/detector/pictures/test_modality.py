@@ -4,15 +4,23 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFilter
 
-from kilter.service.detector.watched import watched, watched_names
+from kilter.service.detector.columns import ImageColumn
+from kilter.service.detector.pictures.modality import ImageModality
+from kilter.service.detector.schema import Schema
 from tests.support.pictures import COLOUR, GREY, Pixels, scene
+
+
+def modality(column: ImageColumn) -> ImageModality:
+    """Of pictures of a column."""
+    return ImageModality(Schema((column,), 9), (4, 4))
 
 
 def figures(picture: Pixels) -> list[float]:
     """Of one picture of 16 x 16."""
     column = GREY if picture.shape[2] == 1 else COLOUR
-    found: list[float] = watched((picture / np.float32(255)).reshape(1, -1).astype(np.float32), column)[0].tolist()
-    return found
+    x = (picture / np.float32(255)).reshape(1, -1).astype(np.float32)
+    values: list[float] = modality(column).figures(x)[0].tolist()
+    return values
 
 
 def test_each_figure_tells_its_own_change() -> None:
@@ -38,5 +46,6 @@ def test_a_picture_of_one_colour_has_no_contrast() -> None:
 
 def test_the_names_are_those_of_fields() -> None:
     """As metrics show them."""
-    assert watched_names(GREY) == ("image.brightness", "image.contrast", "image.sharpness")
-    assert watched(np.zeros((0, 256), np.float32), GREY).shape == (0, 3)
+    names = [watched.name for watched in modality(GREY).watched]
+    assert names == ["image.brightness", "image.contrast", "image.sharpness"]
+    assert modality(GREY).figures(np.zeros((0, 256), np.float32)).shape == (0, 3)

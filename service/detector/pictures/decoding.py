@@ -1,6 +1,6 @@
 """From the bytes of a picture's file, which may come from anywhere, to a picture in memory.
 
-PNG, JPEG, WebP, TIFF and BMP of one frame. What a file says of itself is checked (`detector.containers`)
+PNG, JPEG, WebP, TIFF and BMP of one frame. What a file says of itself is checked (`detector.pictures.containers`)
 before Pillow decodes it; the decoder sees no metadata, and of those only the orientation is applied. Pillow is the
 extra `images`, imported when the first picture comes.
 """
@@ -14,8 +14,8 @@ from io import BytesIO
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from kilter.service.detector import containers
 from kilter.service.detector.errors import KilterError, PictureError
+from kilter.service.detector.pictures import containers
 
 if TYPE_CHECKING:
     from PIL import Image

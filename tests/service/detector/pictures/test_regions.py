@@ -6,10 +6,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from kilter.service.detector.columns import ImageColumn
 from kilter.service.detector.errors import ArtifactError
-from kilter.service.detector.regions import Box, Grid, Region, grid_of, regions
+from kilter.service.detector.pictures.modality import ImageModality
+from kilter.service.detector.pictures.regions import Box, Grid, Region, regions
+from kilter.service.detector.schema import Schema
 
 GRID = Grid(4, 6)
+SCHEMA = Schema((ImageColumn("image", 8, 8, 1),), 9)
 
 
 def evidence(*cells: tuple[int, int, float]) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
@@ -87,5 +91,5 @@ def test_the_strongest_place_is_within_the_first_regions_box() -> None:
 def test_a_manifest_without_a_grid_is_refused(grid: object) -> None:
     """By name, when the model is loaded."""
     with pytest.raises(ArtifactError, match="has a grid of"):
-        grid_of({"kind": "image-vae", "grid": grid})
-    assert grid_of({"grid": [4, 6]}) == GRID
+        ImageModality(SCHEMA, grid).cells  # type: ignore[arg-type]  # noqa: B018
+    assert ImageModality(SCHEMA, (4, 6)).cells == GRID

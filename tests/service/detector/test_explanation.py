@@ -1,13 +1,14 @@
-"""Tests of `detector.attribution`: hiding columns one by one."""
+"""Tests of `detector.explanation`: hiding columns one by one."""
 
 from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
 
-from kilter.service.detector.attribution import CANDIDATES, attribute
+from kilter.service.detector.columns import NumericColumn, TimestampColumn
+from kilter.service.detector.explanation import CANDIDATES, attribute
 from kilter.service.detector.runtime import Matrix
-from kilter.service.detector.schema import NumericColumn, Schema, TimestampColumn
+from kilter.service.detector.schema import Schema
 
 
 class Sums:
@@ -43,7 +44,8 @@ def schema(columns: int) -> Schema:
 def attributed(program: Sums, x: Matrix, terms: npt.NDArray[np.float64]) -> tuple[npt.NDArray[np.float64], ...]:
     """Parts and expectations of records."""
     score, reconstruction, kl, expected = program.run(x, ("score", "reconstruction", "kl", "expected"))
-    return attribute(schema(terms.shape[1]), program, x, score, reconstruction + kl, terms, expected)
+    found = attribute(schema(terms.shape[1]), program, x, score, reconstruction + kl, terms, expected)
+    return found.against, found.expected
 
 
 def test_a_column_s_part_is_what_the_score_loses_without_it() -> None:

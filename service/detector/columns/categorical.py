@@ -1,0 +1,126 @@
+"""Columns of categories."""
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any, Self
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from kilter.service.detector.columns.base import Array, Column, Feature, Floats, describe_value, list_names
+from kilter.service.detector.columns.cells import Decision, TextCells, TrainingCells
+from kilter.service.detector.errors import Problem
+
+MAX_LEVELS = 512
+"""Rarer levels than these count as unseen, in training as in scoring."""
+ROWS_PER_LEVEL = 5
+FEW_LEVELS = 10
+"""A category has on average at least so many rows for each level, or no more levels than these."""
+NEARLY_UNIQUE = 0.9
+FREE_TEXT = 40
+"""Average length from which many distinct texts are prose."""
+
+
+class CategoricalColumn(Column, msgspec.Struct, frozen=True, tag="categorical", tag_field="kind"):
+    """One of the `levels` that the fitting rows held, most frequent first; anything else is unseen."""
+
+    name: str
+    levels: tuple[str, ...]
+    counts: tuple[int, ...]
+    missing: int = 0
+
+    dtype = np.dtype(object)
+    absent = None
+
+    @property
+    def levels_seen_once(self) -> int:
+        return self.counts.count(1)
+
+    def features(self, index: int) -> tuple[Feature, ...]:
+        return (Feature(index, "level", len(self.levels)),)
+
+    def read(self, value: Any) -> str:
+        if isinstance(value, str):
+            return value
+        raise ValueError(f"text is expected, not {describe_value(value)}")
+
+    def read_all(self, cells: Sequence[Any]) -> Array | None:
+        return _objects(cells) if set(map(type, cells)) <= {str, type(None)} else None
+
+    def from_texts(self, cells: TextCells, problems: list[Problem]) -> Array:
+        pairs = zip(cells.texts.to_list(), cells.stripped.to_list(), strict=True)
+        return _objects([None if stripped in cells.missing else text for text, stripped in pairs])
+
+    def encode(self, values: Array) -> Array:
+        codes = {level: code for code, level in enumerate(self.levels)}
+        unseen = len(codes)
+        coded = [np.nan if value is None else codes.get(value, unseen) for value in values]
+        return np.array(coded, np.float64).reshape(-1, 1)
+
+    def shown(self, value: Any) -> str | None:
+        return None if value is None else str(value)
+
+    def expected(self, features: Floats) -> str:
+        return self.levels[int(features[0])]
+
+    def describe(self) -> str:
+        return f"{len(self.levels):,} level{'s' * (len(self.levels) != 1)}: {list_names(self.levels)}"
+
+    def json_schema(self) -> dict[str, Any]:
+        levels = ", ".join(self.levels[:10]) + (", ..." if len(self.levels) > 10 else "")
+        return {"type": ["string", "null"], "description": f"levels in the fitting rows: {levels}"}
+
+    def group_name(self, value: Any) -> str | None:
+        return None if value is None else str(value)
+
+    def group_value(self, name: str) -> str:
+        return name
+
+    @classmethod
+    def infer(cls, cells: TrainingCells) -> Decision | None:
+        if cells.texts is None:
+            return None
+        count, levels, numbers = cells.count, len(cells.distinct_texts), len(cells.values)
+        enough = levels <= FEW_LEVELS or levels * ROWS_PER_LEVEL <= count
+        if levels <= MAX_LEVELS and enough and levels < NEARLY_UNIQUE * count:
+            why = cells.with_missing(f"{levels:,} distinct {'value' if levels == 1 else 'values'}")
+            return Decision(cls(cells.name, (), ()), why, varies=levels > 1)
+        in_rows = f"{levels:,} distinct values in {cells.rows:,} rows"
+        if numbers >= 0.5 * count:
+            return Decision(
+                None,
+                f"{numbers:,} of {count:,} values are numbers and the rest are not ({cells.not_numbers()}): clean them "
+                "to use it",
+            )
+        length = cells.distinct_texts.str.len_chars().mean()
+        if isinstance(length, float) and length >= FREE_TEXT:
+            return Decision(None, f"free text: {in_rows}, {length:.0f} characters on average")
+        if levels >= NEARLY_UNIQUE * count:
+            return Decision(None, f"an identifier: {in_rows}")
+        return Decision(None, f"{in_rows}: too many for a category")
+
+    def fit(self, values: npt.NDArray[np.object_]) -> Self:
+        counts = Counter(value for value in values if value is not None)
+        kept = sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:MAX_LEVELS]
+        return msgspec.structs.replace(
+            self,
+            levels=tuple(level for level, _ in kept),
+            counts=tuple(count for _, count in kept),
+            missing=len(values) - counts.total(),
+        )
+
+    def usual(self, rng: np.random.Generator) -> str | None:
+        if not self.levels:
+            return None
+        counts = np.array(self.counts, float)
+        return self.levels[rng.choice(len(counts), p=counts / counts.sum())]
+
+    def odd(self, rng: np.random.Generator) -> str | None:
+        return None if rng.random() < 0.3 else "a level that no training record has"
+
+
+def _objects(values: Sequence[Any]) -> npt.NDArray[np.object_]:
+    objects = np.empty(len(values), object)
+    objects[:] = values
+    return objects

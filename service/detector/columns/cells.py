@@ -1,0 +1,207 @@
+"""The cells of one column in a file, as texts or as polars types them, and what training decides by them.
+
+Nothing here imports polars before it is given something of polars.
+"""
+
+import re
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from kilter.service.detector.columns.base import FLOAT32_MAX, UNKNOWN, Column, quote
+from kilter.service.detector.errors import Problem, RecordsError
+
+if TYPE_CHECKING:
+    import polars as pl
+
+Decimal = Literal[".", ","]
+NUMBERS = {
+    ".": re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?"),
+    ",": re.compile(r"[+-]?([0-9]+,?[0-9]*|,[0-9]+)([eE][+-]?[0-9]+)?"),
+}
+INFINITE = re.compile(r"[+-]?inf(inity)?", re.IGNORECASE | re.ASCII)
+NUMERIC_SHARE = 0.99
+"""Smallest share of numbers among the values of a column of numbers; rows with anything else are errors."""
+
+
+class TextCells(NamedTuple):
+    """The cells of a column in a text table."""
+
+    texts: "pl.Series"
+    """As they stand."""
+    stripped: "pl.Series"
+    """Without blanks around them."""
+    numbers: "pl.Series | None"
+    """float64, null where a text is no finite number; None for a column that is not `written_as_number`."""
+    missing: frozenset[str]
+    """Texts that mean a missing value, compared after stripping."""
+    decimal: Decimal
+
+
+class Decision(NamedTuple):
+    """What a column of the training files is taken for, and why."""
+
+    column: Column | None
+    """None if it is left out."""
+    why: str
+    varies: bool = False
+
+
+class TrainingCells:
+    """All cells of one column of the training files."""
+
+    def __init__(self, name: str, cells: "pl.Series", missing: tuple[str, ...], decimal: Decimal) -> None:
+        """`missing` are texts that mean a missing value."""
+        self.name = name
+        self.cells = cells
+        self.missing = missing
+        self.decimal = decimal
+        self.rows = len(cells)
+
+    @cached_property
+    def texts(self) -> "pl.Series | None":
+        """The texts without blanks and without those that are missing; None if polars knows another type."""
+        import polars as pl
+
+        if not isinstance(self.cells.dtype, pl.String | pl.Categorical | pl.Enum | pl.Decimal | pl.Null):
+            return None
+        stripped = as_text(self.cells).str.strip_chars()
+        return stripped.filter(stripped.is_not_null() & (stripped != "") & ~stripped.is_in([*self.missing]))
+
+    @cached_property
+    def distinct_texts(self) -> "pl.Series":
+        """Each of the texts once, in the order in which they come."""
+        return self._texts.unique(maintain_order=True)
+
+    @cached_property
+    def numbers(self) -> "pl.Series | None":
+        """float64, null for what is no number; None for a column of times or flags by its type."""
+        import polars as pl
+
+        if self.texts is not None:
+            return parse_numbers(self.texts, self.decimal)
+        if self.cells.dtype.is_integer() or self.cells.dtype.is_float():
+            return self.cells.cast(pl.Float64).fill_nan(None).drop_nulls()
+        return None
+
+    @cached_property
+    def values(self) -> npt.NDArray[np.float64]:
+        """The numbers that a float32 can hold."""
+        if self.numbers is None:
+            return np.empty(0)
+        return self.numbers.filter(self.numbers.abs() <= FLOAT32_MAX).to_numpy()
+
+    @cached_property
+    def count(self) -> int:
+        """Number of values that are not missing."""
+        if self.texts is not None:
+            return len(self.texts)
+        return self.cells.count() if self.numbers is None else len(self.numbers)
+
+    @property
+    def are_numbers(self) -> bool:
+        """Whether the column is one of numbers, whatever these mean."""
+        if self.texts is None:
+            return self.numbers is not None
+        return self.count > 0 and len(self.values) >= NUMERIC_SHARE * self.count
+
+    @cached_property
+    def distinct_numbers(self) -> int:
+        """Number of distinct numbers."""
+        return len(np.unique(self.values))
+
+    @property
+    def are_whole(self) -> bool:
+        """Whether every number is a whole one that a float64 holds exactly."""
+        return bool((self.values == np.round(self.values)).all() and (np.abs(self.values) < 2**53).all())
+
+    @property
+    def _texts(self) -> "pl.Series":
+        if self.texts is None:
+            raise TypeError("the column has no texts")
+        return self.texts
+
+    def spelled(self, number: float) -> tuple[str, ...]:
+        """The ways in which a whole number is written."""
+        usual = {str(int(number))}
+        if self.texts is None:
+            return (str(int(number)), f"{number:.1f}")
+        texts = self.distinct_texts.to_list()
+        numbers = parse_numbers(self.distinct_texts, self.decimal).to_list()
+        return tuple(sorted(usual | {text for text, other in zip(texts, numbers, strict=True) if other == number}))
+
+    def with_missing(self, what: str) -> str:
+        """What is said of the values, and how many are missing."""
+        missing = self.rows - self.count
+        return f"{what}, {missing:,} missing" if missing else what
+
+    def not_numbers(self) -> str:
+        """Examples of values that are no numbers."""
+        if self.texts is None or self.numbers is None:
+            return "infinite or too large"
+        others = self.texts.filter(self.numbers.is_null() | (self.numbers.abs() > FLOAT32_MAX)).unique(
+            maintain_order=True
+        )
+        return ", ".join(map(repr, others.head(3).to_list())) + (", ..." if len(others) > 3 else "")
+
+
+def parse_number(text: str, decimal: Decimal) -> float:
+    """The number that a stripped text means, as `float` reads it. Raises ValueError, with the remedy, if it is none.
+
+    Infinities are numbers here, to be refused as what they are.
+    """
+    if NUMBERS[decimal].fullmatch(text):
+        return float(text.replace(",", "."))
+    if INFINITE.fullmatch(text):
+        return float(text)
+    example = "1234.5" if decimal == "." else "1234,5"
+    raise ValueError(f"a number like {example} is expected, not {quote(text)}; {UNKNOWN}")
+
+
+def parse_numbers(texts: "pl.Series", decimal: Decimal) -> "pl.Series":
+    """Stripped texts as float64, null where one is no finite number: `parse_number` of each, vectorised."""
+    import polars as pl
+
+    return texts.to_frame().select(number_expression(pl.all(), decimal)).to_series()
+
+
+def number_expression(texts: "pl.Expr", decimal: Decimal) -> "pl.Expr":
+    """`parse_numbers` as an expression."""
+    import polars as pl
+
+    if decimal == ",":
+        has_point = texts.str.contains(".", literal=True)
+        texts = pl.when(~has_point).then(texts.str.replace(",", ".", literal=True))
+    numbers = texts.cast(pl.Float64, strict=False)
+    return pl.when(numbers.is_finite()).then(numbers)
+
+
+def as_text(cells: "pl.Series") -> "pl.Series":
+    """A column as the texts that a CSV file would hold, null where missing (a float's NaN too).
+
+    Raises RecordsError for lists, structures and other types that no cell of a text table can hold.
+    """
+    import polars as pl
+    from polars.exceptions import PolarsError
+
+    dtype = cells.dtype
+    if dtype == pl.String:
+        return cells
+    if dtype.is_float():
+        whole = cells.cast(pl.Int64, strict=False)
+        other = cells.fill_nan(None).cast(pl.String)
+        return pl.select(pl.when(whole.cast(dtype) == cells).then(whole.cast(pl.String)).otherwise(other)).to_series()
+    try:
+        return cells.cast(pl.String)
+    except PolarsError:
+        message = f"the column holds {dtype}, which is neither number, flag, text nor time"
+        raise RecordsError([Problem(None, cells.name, message)]) from None
+
+
+def floats(cells: "pl.Series") -> npt.NDArray[Any]:
+    """Numbers or flags as float64, NaN where null, which is how polars hands floats to NumPy."""
+    import polars as pl
+
+    return cells.cast(pl.Float64).to_numpy()

@@ -1,0 +1,276 @@
+"""Columns of numbers."""
+
+import re
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from kilter.service.detector.columns.base import (
+    FLOAT32_MAX,
+    LIMIT,
+    Affine,
+    Array,
+    Column,
+    Feature,
+    Floats,
+    describe_value,
+    read_each,
+)
+from kilter.service.detector.columns.cells import Decision, TextCells, TrainingCells, floats, parse_number
+from kilter.service.detector.errors import Problem
+
+if TYPE_CHECKING:
+    import polars as pl
+
+HEAVY = 10.0
+"""Standard deviations from the median beyond which a column's tail is heavy."""
+HEAVY_COUNT = 5.0
+"""The same for a column of whole numbers."""
+LEAST_SPREAD = 0.2
+"""A count's standard deviation, after its transform, is taken no smaller: one rare event must not drown all else."""
+LEAST_NUMBERED = 20
+"""Rows from which on whole numbers may be an identifier."""
+ID_NAME = re.compile(
+    r"(^|[^a-z])(id|uuid|guid|index|idx|key|no|nr|number|row|serial)$|^(unnamed: \d+)?$", re.IGNORECASE
+)
+CAMEL_ID = re.compile(r"[a-z](Id|ID|Key|No|Nr|Number)$")
+
+
+class NumericColumn(Column, msgspec.Struct, frozen=True, tag="numeric", tag_field="kind"):
+    """A number, standardised as (t(value) - center) / scale in float64.
+
+    A column that is constant in the fitting rows has `constant` set, and becomes a flag: 0 when equal, 1 when changed.
+    """
+
+    name: str
+    center: float
+    scale: float
+    minimum: float
+    """Smallest and largest value in the fitting rows, as they came."""
+    maximum: float
+    transform: Literal["identity", "asinh"] = "identity"
+    """`asinh`: t(v) = asinh((v - shift) / unit), for heavy tails."""
+    shift: float = 0.0
+    unit: float = 1.0
+    constant: float | None = None
+    integer: bool = False
+    missing: int = 0
+
+    dtype = np.dtype(np.float64)
+    absent = np.nan
+    is_number = True
+    written_as_number = True
+    json_type = Annotated[float, msgspec.Meta(ge=-FLOAT32_MAX, le=FLOAT32_MAX)] | None
+    tensor_kind = "number"
+
+    @property
+    def stored_whole(self) -> bool:
+        return self.integer
+
+    @property
+    def affine(self) -> Affine | None:
+        return Affine(self.center, self.scale) if self.constant is None and self.transform == "identity" else None
+
+    def features(self, index: int) -> tuple[Feature, ...]:
+        return (Feature(index, "gaussian" if self.constant is None else "flag"),)
+
+    def read(self, value: Any) -> float:
+        if isinstance(value, bool | np.bool_) or not isinstance(value, int | float | np.integer | np.floating):
+            raise ValueError(f"a number is expected, not {describe_value(value)}")
+        try:
+            number = float(value)
+        except OverflowError:
+            number = float("inf") if value > 0 else float("-inf")
+        if abs(number) > FLOAT32_MAX:
+            raise ValueError(_out_of_range(number))
+        return number
+
+    def read_all(self, cells: Sequence[Any]) -> Array | None:
+        if not set(map(type, cells)) <= {float, int}:
+            return None
+        try:
+            numbers = np.array(cells, np.float64)
+        except OverflowError:
+            return None
+        return None if (np.abs(numbers) > FLOAT32_MAX).any() else numbers
+
+    def from_array(self, values: Array) -> Array | None:
+        return values.astype(np.float64) if values.dtype.kind in "fiu" else None
+
+    def problems(self, values: Array) -> Iterable[Problem]:
+        with np.errstate(invalid="ignore"):
+            bad = np.flatnonzero(np.abs(values) > FLOAT32_MAX)
+        return [Problem(int(row), self.name, _out_of_range(float(values[row]))) for row in bad]
+
+    def holds(self, dtype: "pl.DataType") -> bool:
+        return dtype.is_integer() or dtype.is_float()
+
+    def from_series(self, cells: "pl.Series") -> Array:
+        return floats(cells)
+
+    def from_texts(self, cells: TextCells, problems: list[Problem]) -> Array:
+        assert cells.numbers is not None  # noqa: S101 (the column is written as number)
+        values = cells.numbers.to_numpy(writable=True)
+        rows = np.flatnonzero(np.isnan(values))
+        if len(rows):
+            texts = cells.stripped.gather(rows).to_list()
+            read_each(
+                self,
+                rows.tolist(),
+                texts,
+                cells.missing,
+                lambda text: parse_number(text, cells.decimal),
+                values,
+                problems,
+            )
+        problems.extend(self.problems(values))
+        return values
+
+    def encode(self, values: Array) -> Array:
+        return self.standardise(values)[:, None]
+
+    def standardise(self, values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        """The feature of values, (n,): standardised, or 0 (equal) and 1 (changed) where the column was constant."""
+        if self.constant is not None:
+            return np.where(np.isnan(values), np.nan, values != self.constant)
+        if self.transform == "asinh":
+            values = np.arcsinh((values - self.shift) / self.unit)
+        return np.clip((values - self.center) / self.scale, -LIMIT, LIMIT)
+
+    def restore(self, feature: float) -> float:
+        """The value whose feature is `feature`: the inverse of `standardise`, within what a float can hold."""
+        if self.constant is not None:
+            return self.constant
+        value = feature * self.scale + self.center
+        if self.transform == "asinh":
+            value = float(np.sinh(np.clip(value, -80, 80))) * self.unit + self.shift
+        return value
+
+    def shown(self, value: Any) -> float | int | None:
+        return None if np.isnan(value) else self._number(float(value))
+
+    def expected(self, features: Floats) -> float | int:
+        value = min(max(self.restore(float(features[0])), self.minimum), self.maximum)
+        return self._number(float(f"{value:.4g}") if self.constant is None else value)
+
+    def _number(self, value: float) -> float | int:
+        return round(value) if self.integer and abs(value) < 2**53 else value
+
+    def to_series(self, values: Array) -> "pl.Series":
+        import polars as pl
+
+        return pl.Series(self.name, values, nan_to_null=True)
+
+    def describe(self) -> str:
+        return f"{self.minimum:.4g} to {self.maximum:.4g}" if self.constant is None else f"always {self.constant:.4g}"
+
+    def json_schema(self) -> dict[str, Any]:
+        seen = f"{self.minimum:g} to {self.maximum:g} in the fitting rows"
+        return {"type": ["number", "null"], "minimum": -FLOAT32_MAX, "maximum": FLOAT32_MAX, "description": seen}
+
+    def group_name(self, value: Any) -> str | None:
+        return None if np.isnan(value) else str(int(value)) if value == int(value) else repr(float(value))
+
+    def group_value(self, name: str) -> float:
+        return float(name)
+
+    @classmethod
+    def infer(cls, cells: TrainingCells) -> Decision | None:
+        if not cells.are_numbers or not len(cells.values):
+            return None
+        values, count = cells.values, len(cells.values)
+        whole, varies = cells.are_whole, cells.distinct_numbers > 1
+        if whole and count == cells.count and (identifier := _numbered(cells)):
+            return Decision(None, identifier)
+        others = cells.count - count
+        share = f"{count:,} of {cells.count:,} values are numbers" if others else f"all {count:,} values are numbers"
+        why = cells.with_missing(share)
+        if not varies:
+            why += f"; always {values[0]:g}, so that a change is what counts"
+        if not others and set(np.unique(values).tolist()) == {0.0, 1.0}:
+            why += (
+                f"; 1 in only {int(values.sum()):,} of them, 0 in all others, too few to know that it is a flag and no "
+                "count"
+            )
+        if others:
+            rows = "row" if others == 1 else "rows"
+            why += f"; {others:,} {rows} with anything else ({cells.not_numbers()}) cannot be read"
+        return Decision(cls(cells.name, 0.0, 1.0, 0.0, 0.0, integer=whole), why, varies)
+
+    def fit(self, values: npt.NDArray[np.float64]) -> Self:
+        present = values[~np.isnan(values)]
+        missing = len(values) - len(present)
+        if not len(present):
+            return msgspec.structs.replace(self, missing=missing, minimum=0.0, maximum=0.0)
+        low, high = float(present.min()), float(present.max())
+        column = msgspec.structs.replace(self, missing=missing, minimum=low, maximum=high)
+        # Divided before it is squared: a column of 1e300 must not overflow.
+        unit = max(abs(low), abs(high)) or 1.0
+        scale = float((present / unit).std()) * unit
+        if low == high or scale <= 1e-12 * unit:
+            return msgspec.structs.replace(column, constant=low, center=low, scale=1.0)
+        column = column._tamed(present, scale)
+        if column.transform == "asinh":
+            present = np.arcsinh((present - column.shift) / column.unit)
+            deviation = float(present.std())
+            scale = max(deviation, LEAST_SPREAD) if column.unit == 1 else deviation
+            return msgspec.structs.replace(column, center=float(present.mean()), scale=scale)
+        return msgspec.structs.replace(column, center=float((present / unit).mean()) * unit, scale=scale)
+
+    def _tamed(self, present: npt.NDArray[np.float64], deviation: float) -> Self:
+        """The column with a transform that tames its tail, if it has a heavy one: counts, amounts and durations do.
+
+        That is a column of no negative number whose largest lies many standard deviations from the median. Whole
+        numbers are taken as they are, others from the median in units of the median distance from it.
+        """
+        median = float(np.median(present))
+        whole = bool((present == np.round(present)).all())
+        if present.min() < 0 or np.abs(present - median).max() <= (HEAVY_COUNT if whole else HEAVY) * deviation:
+            return self
+        if whole:
+            return msgspec.structs.replace(self, transform="asinh")
+        distance = np.abs(present - median)
+        unit = float(np.median(distance[distance > 0]))
+        return msgspec.structs.replace(self, transform="asinh", shift=median, unit=unit)
+
+    def usual(self, rng: np.random.Generator) -> float | int:
+        return self._cell(self.restore(rng.normal()))
+
+    def central(self) -> float | int:
+        return self._cell(self.restore(0.0))
+
+    def odd(self, rng: np.random.Generator) -> float | int | None:
+        if rng.random() < 0.3:
+            return None
+        far = self.maximum + 5 * (self.maximum - self.minimum or 1.0)
+        return self._rounded(float(np.clip(far, -3e38, 3e38)))
+
+    def _cell(self, value: float) -> float | int:
+        """A number within what training saw, as a record may have it."""
+        return self._rounded(float(np.clip(value, self.minimum, self.maximum)))
+
+    def _rounded(self, value: float) -> float | int:
+        return round(value) if self.integer and abs(value) < 2**53 else float(f"{value:.6g}")
+
+
+def _out_of_range(value: float) -> str:
+    what = "infinite" if np.isinf(value) else f"{value:g}"
+    return f"the number is {what}: only finite numbers up to 3.4e38 can be scored; use null for an unknown value"
+
+
+def _numbered(cells: TrainingCells) -> str | None:
+    """Why whole numbers are an identifier, if they are one."""
+    values, count, distinct = cells.values, len(cells.values), cells.distinct_numbers
+    if count < LEAST_NUMBERED:
+        return None
+    steps = np.diff(values)
+    if distinct == count == cells.rows and (steps == 1).all():
+        return "it counts the rows"
+    if distinct == count and ((steps > 0).all() or (steps < 0).all()):
+        return f"an identifier: {distinct:,} distinct whole numbers in order"
+    if distinct >= 0.5 * count and (ID_NAME.search(cells.name) or CAMEL_ID.search(cells.name)):
+        return f"an identifier by its name: {distinct:,} distinct whole numbers in {cells.rows:,} rows"
+    return None

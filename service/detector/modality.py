@@ -1,0 +1,143 @@
+"""What a model judges: a table's records, pictures, and what may come.
+
+A modality is chosen once, when a model is loaded or trained, by the first column of its schema. It knows how what
+callers hold is read, how it is encoded, how a verdict is explained, and what is watched of it. Nothing else asks which
+one a model has. A modality is one module that subclasses `Modality`, and an entry in `MODALITIES`; what concerns
+bodies, files and reports stands in the registries of those, under its name.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from kilter.service.detector.columns import Feature
+from kilter.service.detector.errors import ArtifactError, KilterError
+from kilter.service.detector.inputs import Table, from_records
+from kilter.service.detector.runtime import Matrix, Program
+from kilter.service.detector.schema import Schema
+
+if TYPE_CHECKING:
+    from kilter.service.detector.explanation import Reason
+    from kilter.service.detector.pictures.regions import Region
+
+Floats = npt.NDArray[np.float64]
+
+MODALITIES = {
+    "table": "kilter.service.detector.tables:TableModality",
+    "image": "kilter.service.detector.pictures.modality:ImageModality",
+}
+"""Name to the class; a class itself will do as well as its place."""
+
+
+class Watched(NamedTuple):
+    """Something of a record that is compared with the fitting rows while a model serves."""
+
+    name: str
+    position: int
+    """Of its value among those that `Modality.figures` gives."""
+    feature: Feature
+    comparable: bool = True
+    """Whether its values are compared, and not only whether it is missing."""
+    missing: float = 0.0
+    """Share of the fitting rows in which it was missing."""
+    unseen: float | None = None
+    """Share of normal records that are expected to have a new level; None for what has no levels."""
+
+
+class Scores(NamedTuple):
+    """Scores of n records, and what they were read from."""
+
+    score: Floats
+    reasons: "Sequence[Sequence[Reason | Region]] | None"
+    """None where none were asked for."""
+    table: Table
+    features: Matrix
+    """`Modality.figures` of the records."""
+    evidence: Floats | None = None
+    """Of pictures, where reasons were asked for: what speaks against each place, (n, rows * columns) of the grid."""
+
+
+class Modality(ABC):
+    """See the module."""
+
+    name: ClassVar[str]
+
+    def __init__(self, schema: Schema, grid: tuple[int, int] | None = None) -> None:
+        """`grid` is that of the evidence that a score gives, if it gives evidence of places."""
+        self.schema = schema
+        self.grid = grid
+
+    @property
+    @abstractmethod
+    def watched(self) -> tuple[Watched, ...]:
+        """What is watched of a record, in a fixed order."""
+
+    @property
+    def weight(self) -> int:
+        """What a record counts as, in memory, beside an ordinary one."""
+        return 1
+
+    @abstractmethod
+    def rows_per_call(self, device: str) -> int:
+        """How many records a program takes at once on a device."""
+
+    def read(self, data: Any) -> Table:
+        """Read records (dicts, pandas rows), one record, a matrix (NumPy), or a frame (any with an Arrow C stream).
+
+        Raises KilterError if it is none of these or does not fit as a whole.
+        """
+        if isinstance(data, Table):
+            return data
+        if isinstance(data, np.ndarray):
+            return self.read_array(data)
+        if hasattr(data, "columns") or (hasattr(data, "__arrow_c_stream__") and not hasattr(data, "to_dict")):
+            return self.read_frame(data)
+        if isinstance(data, Mapping) or hasattr(data, "_asdict") or hasattr(data, "to_dict"):
+            return from_records(self.schema, [data])
+        if isinstance(data, Sequence) and not isinstance(data, str | bytes):
+            return from_records(self.schema, data)
+        raise KilterError(f"records come as a list of dicts, an array or a frame, not as {type(data).__name__}")
+
+    @abstractmethod
+    def read_array(self, data: npt.NDArray[Any]) -> Table:
+        """Read an array. Raises KilterError if its shape does not fit."""
+
+    @abstractmethod
+    def read_frame(self, data: Any) -> Table:
+        """Read a frame. Raises RecordsError if it lacks a column."""
+
+    @abstractmethod
+    def encode(self, table: Table) -> Iterator[Matrix]:
+        """The encoded records, (n, width), NaN where a value is missing, as many at a time as memory allows."""
+
+    @abstractmethod
+    def figures(self, x: Matrix) -> Matrix:
+        """What is watched of encoded records, (n, ...); see `Watched.position`."""
+
+    @abstractmethod
+    def score(self, program: Program, table: Table, reasons: int) -> Scores:
+        """Score records, with up to `reasons` reasons for each."""
+
+    def check(self, program: Program, x: Matrix) -> None:  # noqa: B027 (most have nothing to check)
+        """Raise ArtifactError if what a program gives for encoded records, x, cannot be what is explained."""
+
+    def example(self, probe: Mapping[str, Any]) -> dict[str, Any]:
+        """A record to show how to ask, given one of the model's probes."""
+        return dict(probe)
+
+
+def modality_of(schema: Schema, grid: tuple[int, int] | None = None) -> Modality:
+    """The modality of a schema; `grid` as in `Modality`. Raises ArtifactError if it is not known, or does not fit."""
+    name = schema.columns[0].modality if schema.columns else "table"
+    entry: Any = MODALITIES.get(name)
+    if entry is None:
+        raise ArtifactError(f"this version knows no modality {name!r}")
+    if isinstance(entry, str):
+        module, _, attribute = entry.partition(":")
+        entry = getattr(import_module(module), attribute)
+    kind: type[Modality] = entry
+    return kind(schema, grid)

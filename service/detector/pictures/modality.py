@@ -1,0 +1,117 @@
+"""Pictures, one a record."""
+
+from collections.abc import Iterator, Mapping
+from math import prod
+from typing import Any, cast
+
+import numpy as np
+import numpy.typing as npt
+
+from kilter.service.detector.columns import Feature
+from kilter.service.detector.errors import ArtifactError
+from kilter.service.detector.inputs import Table, cut, from_frame
+from kilter.service.detector.modality import Modality, Scores, Watched
+from kilter.service.detector.pictures.column import ImageColumn
+from kilter.service.detector.pictures.pixels import from_array
+from kilter.service.detector.pictures.regions import Grid, regions
+from kilter.service.detector.runtime import Matrix, Program
+from kilter.service.detector.schema import Schema
+
+FLOATS = 1 << 22
+"""Of the encoded pictures that are judged at once."""
+VALUES = 65_536
+"""Values per call on a CPU: the comparison with other pictures takes many times a picture's own memory."""
+GPU_VALUES = 64 * VALUES
+PIXELS = 8192
+"""Values of a picture that count as a record, where records are counted for the memory that they take."""
+FIGURES = ("brightness", "contrast", "sharpness")
+EXAMPLE = "iVBORw0KGgoAAAANSUhEUgAAABAAAAAQCAAAAAA6mKC9AAAAEUlEQVR42mNk4EAFTBwjWgAASdQIGDOfFtMAAAAASUVORK5CYII="
+"""A small picture in base64: from black to white across its corners."""
+
+
+class ImageModality(Modality):
+    """See the module. What is watched are three numbers that tell when a camera or its light changes."""
+
+    name = "image"
+
+    def __init__(self, schema: Schema, grid: tuple[int, int] | None = None) -> None:
+        """Raises ArtifactError if the schema is none of a picture."""
+        super().__init__(schema, grid)
+        column = schema.columns[0]
+        if not isinstance(column, ImageColumn) or len(schema.fields) > 1 or min(column.shape) < 1:
+            raise ArtifactError("a picture is the only field, and has pixels")
+        if not column.low < column.high:
+            raise ArtifactError(f"black is {column.low:g} and white {column.high:g}: black is below white")
+        self.column = column
+
+    @property
+    def cells(self) -> Grid:
+        """The cells over a picture in which evidence is given. Raises ArtifactError if the model does not say."""
+        match self.grid:
+            case [int(rows), int(columns)] if rows > 0 and columns > 0:
+                return Grid(rows, columns)
+        raise ArtifactError(f"the evidence against a picture has a grid of [rows, columns], not {self.grid!r}")
+
+    @property
+    def watched(self) -> tuple[Watched, ...]:
+        return tuple(
+            Watched(f"{self.column.name}.{figure}", i, Feature(0, "gaussian")) for i, figure in enumerate(FIGURES)
+        )
+
+    @property
+    def weight(self) -> int:
+        return max(1, self.column.size // PIXELS)
+
+    def rows_per_call(self, device: str) -> int:
+        return max(1, (VALUES if device == "cpu" else GPU_VALUES) // self.column.size)
+
+    def read_array(self, data: npt.NDArray[Any]) -> Table:
+        pictures = from_array(data, self.column)
+        return Table({self.column.name: pictures}, len(pictures), [])
+
+    def read_frame(self, data: Any) -> Table:
+        return from_frame(self.schema, data)
+
+    def encode(self, table: Table) -> Iterator[Matrix]:
+        step = max(1, FLOATS // self.column.size)
+        for start in range(0, max(1, table.rows), step):
+            yield self.column.encode(cut(table, start, start + step).columns[self.column.name])
+
+    def figures(self, x: Matrix) -> Matrix:
+        """Brightness, contrast and sharpness of encoded pictures: (n, 3).
+
+        Brightness is the mean, contrast the standard deviation. Sharpness is the mean second difference along rows and
+        columns over the mean first one: blur lowers it, noise raises it, and light and contrast leave it as it is.
+        """
+        grey = x.reshape(-1, *self.column.shape).mean(axis=3)
+        brightness, contrast = grey.mean(axis=(1, 2)), grey.std(axis=(1, 2))
+        first, second = _roughness(grey, 1), _roughness(grey, 2)
+        sharpness = np.divide(second, first, out=np.zeros_like(first), where=first > 1e-6)
+        return np.stack([brightness, contrast, sharpness], axis=1).astype(np.float32)
+
+    def score(self, program: Program, table: Table, reasons: int) -> Scores:
+        names = ("score", "terms") if reasons else ("score",)
+        parts = [(self.figures(x), *program.run(x, names)) for x in self.encode(table)]
+        figures, score, *terms = (np.concatenate(part) for part in zip(*parts, strict=True))
+        if not reasons:
+            return Scores(score, None, table, figures)
+        unread = {problem.row for problem in table.problems}
+        explained = [
+            [] if row in unread else regions(evidence, self.cells, self.column.width, self.column.height, reasons)
+            for row, evidence in enumerate(terms[0])
+        ]
+        return Scores(score, explained, table, figures, terms[0])
+
+    def check(self, program: Program, x: Matrix) -> None:
+        places = program.run(x, ("terms",))[0].shape[1]
+        if places != prod(self.cells):
+            raise ArtifactError(f"the grid is {list(self.cells)}, and the program gives evidence of {places} places")
+
+    def example(self, probe: Mapping[str, Any]) -> dict[str, Any]:
+        return {self.column.name: EXAMPLE}
+
+
+def _roughness(grey: npt.NDArray[np.float32], order: int) -> npt.NDArray[np.float32]:
+    """The mean difference of that order of neighbours along columns and rows, (n,)."""
+    down, across = (np.abs(np.diff(grey, order, axis=axis)).mean(axis=(1, 2)) for axis in (1, 2))
+    return cast("npt.NDArray[np.float32]", (down + across) / 2)
