@@ -21,20 +21,19 @@ from kilter.service.judging.admission import Admission
 from kilter.service.judging.engine import Engine
 from kilter.service.judging.picture_scoring import PictureScoring
 from kilter.service.judging.scoring import ScoreEndpoint, find
-from kilter.service.models.loading import Loader
+from kilter.service.models.loading import Loader, Watch, shadows_of
 from kilter.service.models.registry import Registry
-from kilter.service.models.watch import Watch, shadows_of
-from kilter.service.monitoring.ledger import Ledger
+from kilter.service.monitoring.logs import Ledger
 from kilter.service.monitoring.metrics import Metrics
 from kilter.service.monitoring.telemetry import Tracing
 from kilter.service.oip.infer import InferEndpoint
 from kilter.service.oip.routes import routes as oip_routes
+from kilter.service.problems import NOT_READY, WRONG_METHOD, RequestError, no_route, reply
 from kilter.service.protection.auth import METRICS_PATH, Guard, guard_of
 from kilter.service.protection.document import secured
 from kilter.service.settings import Settings
 from kilter.service.web import info, openapi, pages
 from kilter.service.web.edge import Edge
-from kilter.service.web.problems import NOT_READY, WRONG_METHOD, RequestError, no_route, reply
 from kilter.service.web.shortcut import Application
 
 Endpoint = Callable[..., Awaitable[Any]]

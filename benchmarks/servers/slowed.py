@@ -18,8 +18,7 @@ from kilter.service.commands.serve import SWITCH_SECONDS, listen
 from kilter.service.detector import load
 from kilter.service.detector.runtime import Matrix, Program
 from kilter.service.models.registry import Registry
-from kilter.service.monitoring.ledger import DELAY, Ledger
-from kilter.service.monitoring.logs import config
+from kilter.service.monitoring.logs import DELAY, Ledger, config
 from kilter.service.monitoring.metrics import Metrics
 from kilter.service.protection.auth import guard_of
 from kilter.service.settings import read_settings

@@ -5,15 +5,16 @@ from typing import Any
 import msgspec
 from pydantic import BaseModel
 
+from kilter.service import problems
 from kilter.service.administration.repository import INDEX, IndexEntry, IndexRequest, RepositoryRequest
 from kilter.service.administration.repository import LOAD as REPOSITORY_LOAD
 from kilter.service.administration.repository import UNLOAD as REPOSITORY_UNLOAD
 from kilter.service.administration.requests import Candidate, TargetRate, WhichVersion
 from kilter.service.administration.routes import LOAD, SHADOW, THRESHOLD, UNLOAD, Unloaded
 from kilter.service.bodies.body import JSON
-from kilter.service.models import evidence
+from kilter.service.models import comparison as evidence
 from kilter.service.models.registry import Registry
-from kilter.service.web import info, problems
+from kilter.service.web import info
 from kilter.service.web.openapi_parts import COMPONENT, Json, model_name, problem
 
 BEARER: Json = {"type": "http", "scheme": "bearer"}

@@ -12,8 +12,8 @@ from starlette.routing import Route
 from kilter.service.administration.requests import content, told
 from kilter.service.bodies.body import JSON
 from kilter.service.models.loading import Loader
+from kilter.service.problems import LOAD_FAILED, REFUSED
 from kilter.service.protection.auth import administrator
-from kilter.service.web.problems import LOAD_FAILED, REFUSED
 
 INDEX = "/v2/repository/index"
 LOAD = "/v2/repository/models/{name}/load"

@@ -10,7 +10,7 @@ from starlette.requests import ClientDisconnect, Request
 from kilter.service.bodies.body import JSON
 from kilter.service.detector import KilterError
 from kilter.service.models.registry import NotThereError, RefusedError
-from kilter.service.web.problems import (
+from kilter.service.problems import (
     BAD_BODY,
     BAD_PARAMETER,
     REFUSED,

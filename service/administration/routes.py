@@ -13,13 +13,13 @@ from starlette.routing import Route
 
 from kilter.service.administration.requests import Candidate, TargetRate, WhichVersion, content, told
 from kilter.service.bodies.body import JSON
-from kilter.service.models import evidence
+from kilter.service.models import comparison as evidence
 from kilter.service.models.loading import Loader
 from kilter.service.models.registry import Serving
-from kilter.service.monitoring.notes import notes_of
+from kilter.service.problems import LOAD_FAILED, REFUSED, UNSUPPORTED_RATE
 from kilter.service.protection.auth import administrator
+from kilter.service.request import notes_of
 from kilter.service.web import info
-from kilter.service.web.problems import LOAD_FAILED, REFUSED, UNSUPPORTED_RATE
 
 MODEL = "/v1/models/{name}"
 LOAD, UNLOAD, THRESHOLD, SHADOW = (f"{MODEL}/{what}" for what in ("load", "unload", "threshold", "shadow"))

@@ -12,7 +12,7 @@ from kilter.service.bodies.json_body import CHUNK
 from kilter.service.detector import RecordsError, Schema
 from kilter.service.detector.inputs import Table
 from kilter.service.files.cells import to_table
-from kilter.service.web.problems import BAD_BODY, BAD_RECORDS, RequestError
+from kilter.service.problems import BAD_BODY, BAD_RECORDS, RequestError
 
 
 class ArrowBody:

@@ -8,7 +8,7 @@ from starlette.types import Scope
 
 from kilter.service.detector import Problem, Schema
 from kilter.service.detector.columns import ImageColumn
-from kilter.service.web.problems import BAD_BODY, BAD_RECORDS, TOO_LARGE, WRONG_TYPE, RequestError
+from kilter.service.problems import BAD_BODY, BAD_RECORDS, TOO_LARGE, WRONG_TYPE, RequestError
 
 JSON = "application/json"
 CSV = "text/csv"
@@ -30,31 +30,12 @@ ALIASES = {
     **dict.fromkeys(("image/tif", "image/x-tiff"), "image/tiff"),
 }
 SHAPE = 'the body is {"records": [{...}, ...]}, or one bare record {...}'
-_HEADERS = "kilter.headers"
-WAITED = "kilter.waited"
-"""How many seconds a request has waited to be begun, if it has."""
-AT_HAND = "kilter.body"
-"""Where a request's body stands in its scope, if all of it came with its head."""
 COLUMNS_SHAPE = 'column by column the body is {"columns": {"field": [...], ...}}, all of the same length'
 CONTAINERS = 50_000
 """Lists and objects that a body may have beside those of its records: each takes thirty times its bytes in memory."""
 PICTURE_BYTES = 64 * 1024 * 1024
 """Of a request's pictures at the model's size, all together."""
 BOM = b"\xef\xbb\xbf"
-
-
-def header(scope: Scope, name: bytes) -> str:
-    """The value of a request's header, the first if there are several, or an empty string."""
-    value = headers(scope).get(name)
-    return "" if value is None else str(value, "latin-1").strip()
-
-
-def headers(scope: Scope) -> dict[bytes, bytes]:
-    """A request's headers by their names in lower case, of each the first."""
-    found: dict[bytes, bytes] | None = scope.get(_HEADERS)
-    if found is None:
-        found = scope[_HEADERS] = dict(reversed(scope["headers"]))
-    return found
 
 
 def content_type(scope: Scope, kinds: Sequence[str] = KINDS) -> str:

@@ -14,7 +14,7 @@ from kilter.service.files.source import Source
 from kilter.service.files.tables import Batch
 from kilter.service.files.text import TextTable
 from kilter.service.files.writers import COLUMNS, Judged, RecordWriter
-from kilter.service.web.problems import BAD_BODY, BAD_RECORDS, RequestError
+from kilter.service.problems import BAD_BODY, BAD_RECORDS, RequestError
 
 
 class CsvBody:

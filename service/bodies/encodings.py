@@ -5,7 +5,7 @@ import zlib
 from collections.abc import Sequence
 from typing import Protocol
 
-from kilter.service.web.problems import BAD_BODY, TOO_LARGE, WRONG_TYPE, RequestError
+from kilter.service.problems import BAD_BODY, TOO_LARGE, WRONG_TYPE, RequestError
 
 if sys.version_info >= (3, 14):
     from compression import zstd

@@ -8,8 +8,8 @@ from io import StringIO
 from kilter.service.bodies import picture_document
 from kilter.service.bodies.body import ARROW_FILE, ARROW_STREAM, CSV, JSON, NDJSON
 from kilter.service.detector import Detector, Schema
-from kilter.service.judging.deadline import LONGEST
 from kilter.service.models.registry import Registry
+from kilter.service.request import LONGEST_SECONDS
 from kilter.service.web import info
 from kilter.service.web.openapi_parts import COMPONENT, Json
 
@@ -17,7 +17,7 @@ TIMEOUT: Json = {
     "name": "Request-Timeout",
     "in": "header",
     "required": False,
-    "schema": {"type": "number", "exclusiveMinimum": 0, "maximum": LONGEST, "multipleOf": 0.001},
+    "schema": {"type": "number", "exclusiveMinimum": 0, "maximum": LONGEST_SECONDS, "multipleOf": 0.001},
     "description": "for how many seconds the client waits: afterwards the records are not judged any more, and the "
     "answer is a 503; X-Request-Timeout is the same",
 }

@@ -8,12 +8,11 @@ from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope
 
 from kilter.service.bodies import encodings
-from kilter.service.bodies.body import AT_HAND, header, headers
 from kilter.service.judging.admission import Hold
 from kilter.service.judging.engine import Engine
-from kilter.service.monitoring.notes import notes_of
+from kilter.service.problems import SLOW_BODY, TOO_LARGE, RequestError
+from kilter.service.request import AT_HAND, header, headers, notes_of
 from kilter.service.web.begun import rest
-from kilter.service.web.problems import SLOW_BODY, TOO_LARGE, RequestError
 
 INLINE_BYTES = 4 * 1024
 """Compressed bodies up to this size are decompressed at once, longer ones in a thread."""

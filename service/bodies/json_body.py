@@ -7,7 +7,7 @@ from kilter.service.bodies import body
 from kilter.service.bodies.rows import COLUMNS, RowReader
 from kilter.service.detector import Problem, Schema
 from kilter.service.detector.inputs import Read, Table, from_columns, from_records
-from kilter.service.web.problems import BAD_RECORDS, RequestError
+from kilter.service.problems import BAD_RECORDS, RequestError
 
 CHUNK = 1024
 """Records that are typed and judged together."""

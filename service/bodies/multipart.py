@@ -7,7 +7,7 @@ from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import parse_options_header
 
 from kilter.service.bodies.body import too_many
-from kilter.service.web.problems import BAD_BODY, RequestError
+from kilter.service.problems import BAD_BODY, RequestError
 
 LONGEST_NAME = 255
 

@@ -11,7 +11,7 @@ from kilter.service.bodies.body import too_many
 from kilter.service.detector import PictureError
 from kilter.service.detector.columns import ImageColumn
 from kilter.service.detector.pictures.pixels import several
-from kilter.service.web.problems import BAD_BODY, BAD_RECORDS, RequestError
+from kilter.service.problems import BAD_BODY, BAD_RECORDS, RequestError
 
 _HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 

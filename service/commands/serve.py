@@ -44,8 +44,7 @@ def serve(**options: str | int | Path | None) -> None:
     from kilter.service.app import create_app
     from kilter.service.models.loading import Loader
     from kilter.service.models.registry import Registry
-    from kilter.service.monitoring.ledger import DELAY, Ledger
-    from kilter.service.monitoring.logs import config
+    from kilter.service.monitoring.logs import DELAY, Ledger, config
     from kilter.service.monitoring.metrics import Metrics
     from kilter.service.monitoring.telemetry import from_environment
     from kilter.service.protection.auth import guard_of

@@ -1,10 +1,12 @@
-"""How much may be in flight at once, in records, bytes and seconds; beyond it a request is told to come back."""
+"""How much may be in flight at once, in records, bytes, seconds and pixels; beyond it a request is told to come back, or waits."""
 
 import math
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from kilter.service.monitoring.metrics import Metrics
-from kilter.service.web.problems import OVERLOADED, RequestError
+from kilter.service.problems import OVERLOADED, RequestError
 
 RETRY_SECONDS = 1
 """What `Retry-After` says: a queue that is full now is shorter, or gone, in a second."""
@@ -109,3 +111,27 @@ class Hold:
         if self._records or self.size:
             self._admission.leave(self._records, self.size)
             self._records = self.size = 0
+
+
+class Room:
+    """So many pixels in memory at once, by all threads together; whoever needs more than is left waits in a row."""
+
+    def __init__(self, pixels: int) -> None:
+        self._pixels = self._left = pixels
+        self._door = threading.Lock()
+        """Held by the one that waits: those behind it do not go before it, however little they need."""
+        self._changed = threading.Condition()
+
+    @contextmanager
+    def take(self, pixels: int) -> Iterator[None]:
+        """Have room for so many pixels, or all that there is."""
+        taken = min(pixels, self._pixels)
+        with self._door, self._changed:
+            self._changed.wait_for(lambda: self._left >= taken)
+            self._left -= taken
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._left += taken
+                self._changed.notify_all()

@@ -8,9 +8,10 @@ from urllib.parse import parse_qs
 from starlette.types import Scope
 
 from kilter.service.bodies import body
-from kilter.service.bodies.body import CSV, JSON, NDJSON, PNG, header, headers
+from kilter.service.bodies.body import CSV, JSON, NDJSON, PNG
 from kilter.service.detector import Schema
-from kilter.service.web.problems import BAD_PARAMETER, RequestError
+from kilter.service.problems import BAD_PARAMETER, RequestError
+from kilter.service.request import header, headers
 
 DEFAULT_REASONS = 5
 MAX_REASONS = 1000

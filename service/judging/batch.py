@@ -7,12 +7,11 @@ from typing import NamedTuple
 
 from kilter.service.detector import Problem, Verdicts
 from kilter.service.detector.inputs import Table, cut, join
-from kilter.service.judging.job import Job
-from kilter.service.judging.pace import Pace
+from kilter.service.judging.queue import Job, Pace
 from kilter.service.judging.verdicts import part, refusal, whole
-from kilter.service.models.serving import Serving
-from kilter.service.monitoring.notes import Notes
-from kilter.service.web.problems import BAD_RECORDS, LISTED, RequestError
+from kilter.service.models.registry import Serving
+from kilter.service.problems import BAD_RECORDS, LISTED, RequestError
+from kilter.service.request import Notes
 
 
 class Outcome(NamedTuple):

@@ -2,7 +2,7 @@
 
 Small requests that arrive in the same turn of the event loop for the same model are one batch, so that nothing ever
 waits for a batch to fill. What takes longer than `INLINE_SECONDS` is worked on in threads; what arrives meanwhile is
-the next batch. No batch is made that is expected to take longer than `judging.pace.BATCH_SECONDS`.
+the next batch. No batch is made that is expected to take longer than `judging.queue.BATCH_SECONDS`.
 """
 
 import asyncio
@@ -18,12 +18,10 @@ from kilter.service.detector import Verdicts
 from kilter.service.detector.inputs import Table
 from kilter.service.judging.admission import SURE, Admission
 from kilter.service.judging.batch import Outcome, attempt, check, judge_all
-from kilter.service.judging.job import Job
-from kilter.service.judging.lane import Lane, Taken
-from kilter.service.judging.pace import INLINE_SECONDS, Pace
-from kilter.service.models.serving import Serving
+from kilter.service.judging.queue import INLINE_SECONDS, Job, Lane, Pace, Taken
+from kilter.service.models.registry import Serving
 from kilter.service.monitoring.metrics import Metrics
-from kilter.service.monitoring.notes import Notes
+from kilter.service.request import Notes
 
 P = ParamSpec("P")
 T = TypeVar("T")

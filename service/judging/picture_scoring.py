@@ -20,16 +20,14 @@ from kilter.service.detector.columns import ImageColumn
 from kilter.service.detector.inputs import Table, from_records
 from kilter.service.detector.pictures.pixels import Pixels, content_of, read_cell, size_of, upright
 from kilter.service.detector.pictures.regions import Grid
-from kilter.service.judging.admission import Hold
+from kilter.service.judging.admission import Hold, Room
 from kilter.service.judging.asked import Asked
 from kilter.service.judging.engine import Engine
-from kilter.service.judging.job import out_of_time
-from kilter.service.judging.pace import Pace
 from kilter.service.judging.picture_verdicts import Sent, picture_answer
-from kilter.service.judging.room import Room
-from kilter.service.models.serving import Serving
-from kilter.service.monitoring.notes import Notes
-from kilter.service.web.problems import BAD_PARAMETER, RequestError
+from kilter.service.judging.queue import Pace, out_of_time
+from kilter.service.models.registry import Serving
+from kilter.service.problems import BAD_PARAMETER, RequestError
+from kilter.service.request import Notes
 
 T = TypeVar("T")
 Headers = list[tuple[bytes, bytes]]

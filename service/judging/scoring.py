@@ -11,7 +11,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
 
 from kilter.service.bodies import encodings
-from kilter.service.bodies.body import ARROW_STREAM, CSV, JSON, NDJSON, PNG, header
+from kilter.service.bodies.body import ARROW_STREAM, CSV, JSON, NDJSON, PNG
 from kilter.service.bodies.intake import Intake
 from kilter.service.bodies.json_body import CHUNK, JsonBody, LinesBody
 from kilter.service.bodies.rows import RowReader
@@ -22,8 +22,8 @@ from kilter.service.judging.engine import Engine
 from kilter.service.judging.picture_scoring import PictureScoring
 from kilter.service.judging.verdicts import AnswerWriter
 from kilter.service.models.registry import Registry, Serving
-from kilter.service.monitoring.notes import Notes, notes_of
-from kilter.service.web.problems import NOT_READY, UNKNOWN_MODEL, RequestError
+from kilter.service.problems import NOT_READY, UNKNOWN_MODEL, RequestError
+from kilter.service.request import Notes, header, notes_of
 
 INLINE_BYTES = 128 * 1024
 """Bodies up to this size are worked on at once: that takes less than a few milliseconds, and a thread costs its own."""

@@ -8,7 +8,7 @@ import msgspec
 import numpy as np
 
 from kilter.service.detector import Detector, Problem, Reason, Verdicts
-from kilter.service.web.problems import BAD_RECORDS, LISTED, RequestError
+from kilter.service.problems import BAD_RECORDS, LISTED, RequestError
 
 TAIL = msgspec.Meta(
     description="There for a record whose score lies where the tail of the calibration scores begins or beyond, which "

@@ -1,17 +1,58 @@
-"""The models that serve."""
+"""The models that serve, and what a request takes of one and uses to its end."""
 
 import logging
 import threading
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
-from kilter.service.detector import Detector, KilterError
-from kilter.service.models.serving import Override, Rate, Serving
+from kilter.service.detector import Detector, KilterError, Problem, Verdicts
+from kilter.service.detector.inputs import Table
 from kilter.service.models.shadow import Shadow, Shadowed, ShadowThread
 from kilter.service.monitoring.metrics import Metrics
 from kilter.service.monitoring.model_metrics import ModelMetrics
+
+
+class Rate(NamedTuple):
+    """The target false-positive rate that an administrator asked of a model, and since when."""
+
+    target_fpr: float
+    since: datetime
+
+
+class Override(NamedTuple):
+    """What is in force instead of the artifact's own threshold."""
+
+    own: Detector
+    rate: Rate
+
+
+@dataclass(frozen=True, eq=False)
+class Serving:
+    """A detector that serves, and its numbers: a request takes one and uses it to its end, as it never changes."""
+
+    detector: Detector
+    metrics: ModelMetrics
+    override: Override | None = None
+    """None while the artifact's own threshold is in force."""
+    shadow: Shadow | None = None
+
+    @property
+    def own(self) -> Detector:
+        """The detector with the artifact's own threshold."""
+        return self.detector if self.override is None else self.override.own
+
+    def judged(self, table: Table, verdicts: Verdicts, seconds: float) -> None:
+        """Count a batch of records that got their verdicts, none with a problem, after `seconds` in the detector."""
+        self.metrics.judged(verdicts, seconds)
+        if self.shadow is not None:
+            self.shadow.offer(table, verdicts)
+
+    def rejected(self, problems: Iterable[Problem]) -> None:
+        """Count the records that a request was refused for."""
+        self.metrics.rejected(problems)
+
 
 __all__ = ["NotThereError", "RefusedError", "Registry", "Serving"]
 

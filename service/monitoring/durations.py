@@ -1,13 +1,34 @@
-"""How long requests took, by route and status: many are counted at once, which takes a fifth of the time of each."""
+"""Histograms that take in many values at once, and how long requests took, by route and status."""
 
 import time
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
+import numpy as np
+import numpy.typing as npt
 from prometheus_client.core import Exemplar, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from kilter.service.monitoring.spread import Spread
+
+class Spread:
+    """Counts values between bounds, and adds them up."""
+
+    def __init__(self, bounds: Sequence[float]) -> None:
+        self._bounds = np.array(bounds, np.float64)
+        self._counts = np.zeros(len(bounds) + 1, np.int64)
+        self.sum = 0.0
+
+    def add(self, values: Sequence[float] | npt.NDArray[np.float64]) -> None:
+        """Take in values; one that is a bound is up to it."""
+        found = np.array(values, np.float64)
+        self._counts += np.bincount(self._bounds.searchsorted(found), minlength=len(self._counts))
+        self.sum += float(found.sum())
+
+    def cumulative(self) -> list[tuple[str, float]]:
+        """For each bound, and for infinity, the number of values up to it, as Prometheus is told."""
+        bounds = [*map(str, self._bounds.tolist()), "+Inf"]
+        return list(zip(bounds, np.cumsum(self._counts).tolist(), strict=True))
+
 
 SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 

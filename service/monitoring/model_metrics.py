@@ -12,8 +12,7 @@ from prometheus_client.registry import Collector
 
 from kilter.service.detector import Detector, Problem, Verdicts
 from kilter.service.monitoring.drift import FieldTally
-from kilter.service.monitoring.durations import SECONDS
-from kilter.service.monitoring.spread import Spread
+from kilter.service.monitoring.durations import SECONDS, Spread
 
 MODEL = ("model", "version")
 RESULTS = ("normal", "anomalous", "rejected")

@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from starlette.types import Scope
 
 from kilter import __version__
-from kilter.service.bodies.body import header, headers
-from kilter.service.monitoring.notes import notes_of
+from kilter.service.request import header, headers, notes_of
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider

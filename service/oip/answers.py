@@ -9,7 +9,7 @@ import numpy as np
 from kilter.service.detector import Detector, Reason, Schema, Verdicts
 from kilter.service.oip.requests import BINARY_SIZE, InferRequest, Parameters, RequestedOutput, refuse_shared_memory
 from kilter.service.oip.tensors import Array, to_bytes
-from kilter.service.web.problems import BAD_BODY, RequestError
+from kilter.service.problems import BAD_BODY, RequestError
 
 CONTRIBUTION = "feature_contribution"
 OUTPUTS = {"score": "FP64", "p_value": "FP64", "anomaly": "BOOL", CONTRIBUTION: "FP32"}

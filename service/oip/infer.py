@@ -13,11 +13,11 @@ from kilter.service.detector.inputs import Table
 from kilter.service.judging.engine import Engine
 from kilter.service.judging.scoring import INLINE_BYTES, find
 from kilter.service.models.registry import Registry
-from kilter.service.monitoring.notes import notes_of
 from kilter.service.oip.answers import Wanted, answer
 from kilter.service.oip.records import tables
 from kilter.service.oip.requests import HEADER, parse
-from kilter.service.web.problems import WRONG_TYPE, RequestError
+from kilter.service.problems import WRONG_TYPE, RequestError
+from kilter.service.request import header, notes_of
 
 OCTETS = "application/octet-stream"
 CODINGS = ("gzip", "deflate", "zstd")
@@ -47,7 +47,7 @@ class InferEndpoint:
         notes = notes_of(scope)
         notes.model, notes.version = detector.name, detector.version
         check_type(scope)
-        stated = body.header(scope, HEADER.lower().encode())
+        stated = header(scope, HEADER.lower().encode())
         hold = self._intake.hold()
         try:
             content = await self._intake.read(scope, receive, hold)
@@ -68,7 +68,7 @@ class InferEndpoint:
             content, json_length = made
             coding = ""
             if len(content) >= encodings.PAYS:
-                coding = encodings.chosen(body.header(scope, b"accept-encoding"), CODINGS)
+                coding = encodings.chosen(header(scope, b"accept-encoding"), CODINGS)
                 if coding:
                     content = await self._engine.run(encodings.compress, content, coding)
         except ClientDisconnect:
@@ -89,7 +89,7 @@ class InferEndpoint:
 
 def check_type(scope: Scope) -> None:
     """Raise RequestError for a content type that no client of the protocol sends; it may be left out."""
-    stated = body.header(scope, b"content-type")
+    stated = header(scope, b"content-type")
     kind = stated.partition(";")[0].strip().lower()
     if kind not in ("", body.JSON, OCTETS):
         raise RequestError(

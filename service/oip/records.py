@@ -15,7 +15,7 @@ from kilter.service.detector.inputs import Table, from_matrix, in_order, read_ar
 from kilter.service.detector.pictures.pixels import from_array, several
 from kilter.service.oip.requests import Input
 from kilter.service.oip.tensors import BOOL, BYTES, NUMBERS, Array
-from kilter.service.web.problems import BAD_BODY, BAD_RECORDS, RequestError
+from kilter.service.problems import BAD_BODY, BAD_RECORDS, RequestError
 
 CHUNK = 1024
 """Records that are typed and judged together."""

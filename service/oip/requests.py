@@ -8,7 +8,7 @@ from kilter.service.bodies import body
 from kilter.service.detector import KilterError
 from kilter.service.oip import tensors
 from kilter.service.oip.tensors import Array
-from kilter.service.web.problems import BAD_BODY, RequestError
+from kilter.service.problems import BAD_BODY, RequestError
 
 Parameters = dict[str, Any]
 Size = Annotated[int, msgspec.Meta(ge=0)]

@@ -14,7 +14,7 @@ from kilter.service.judging.scoring import find
 from kilter.service.models.registry import Registry
 from kilter.service.oip import metadata
 from kilter.service.oip.infer import InferEndpoint
-from kilter.service.web.problems import NOT_READY, RequestError
+from kilter.service.problems import NOT_READY, RequestError
 
 ROOT = "/v2"
 LIVE = "/v2/health/live"

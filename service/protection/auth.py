@@ -13,11 +13,10 @@ from pathlib import Path
 import anyio.to_thread
 from starlette import types
 
-from kilter.service.bodies.body import headers
 from kilter.service.detector import KilterError
-from kilter.service.monitoring.notes import notes_of
+from kilter.service.problems import FORBIDDEN, UNAUTHORIZED, RequestError, no_route
 from kilter.service.protection.tokens import OPEN, Scope, Tokens, read
-from kilter.service.web.problems import FORBIDDEN, UNAUTHORIZED, RequestError, no_route
+from kilter.service.request import headers, notes_of
 
 log = logging.getLogger(__name__)
 RELOAD_SECONDS = 1.0

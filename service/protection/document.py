@@ -2,10 +2,10 @@
 
 from typing import Any
 
+from kilter.service import problems
 from kilter.service.bodies.body import JSON
 from kilter.service.protection.auth import needed
 from kilter.service.protection.tokens import Tokens
-from kilter.service.web import problems
 from kilter.service.web.openapi_parts import COMPONENT, Json, problem
 
 _BEARER: Json = {"type": "http", "scheme": "bearer", "description": "A token, which `kilter token` makes."}

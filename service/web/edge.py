@@ -11,15 +11,13 @@ from typing import Any
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from kilter.service.bodies.body import WAITED, header, headers
-from kilter.service.judging.deadline import HEADERS, deadline_of
 from kilter.service.models.registry import Registry
-from kilter.service.monitoring.ledger import QUIET, Ledger, trace_fields
+from kilter.service.monitoring.logs import QUIET, Ledger, trace_fields
 from kilter.service.monitoring.metrics import Metrics
-from kilter.service.monitoring.notes import notes_of
 from kilter.service.monitoring.telemetry import Tracing
+from kilter.service.problems import INTERNAL, RequestError, reply
 from kilter.service.protection.auth import Guard
-from kilter.service.web.problems import INTERNAL, RequestError, reply
+from kilter.service.request import TIMEOUT_HEADERS, WAITED, deadline_of, header, headers, notes_of
 
 log = logging.getLogger(__name__)
 CLIENT_LEFT = 499
@@ -81,7 +79,7 @@ class Edge:
         self._metrics.flying += 1
         try:
             self._guard.check(scope)
-            if not HEADERS.isdisjoint(sent):
+            if not TIMEOUT_HEADERS.isdisjoint(sent):
                 notes.deadline = deadline_of(scope)
             await self._app(scope, receive, send_marked)
         except RequestError as refused:

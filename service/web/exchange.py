@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from starlette.types import ASGIApp, Message, Scope
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
-from kilter.service.bodies.body import AT_HAND, WAITED
+from kilter.service.request import AT_HAND, WAITED
 
 if TYPE_CHECKING:
     from kilter.service.web.protocol import Protocol

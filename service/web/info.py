@@ -8,7 +8,7 @@ from pydantic import BaseModel, Field
 
 from kilter.service.detector import Detector
 from kilter.service.detector.promise import in_words
-from kilter.service.models.serving import Serving
+from kilter.service.models.registry import Serving
 
 
 class Health(BaseModel):

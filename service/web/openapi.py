@@ -4,6 +4,7 @@ import msgspec
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
+from kilter.service import problems
 from kilter.service.administration import document as admin_document
 from kilter.service.bodies import forms_document, picture_document
 from kilter.service.bodies.body import JSON
@@ -14,7 +15,7 @@ from kilter.service.judging.picture_verdicts import PictureAnswer, Sent, picture
 from kilter.service.judging.verdicts import Answer, answer_of
 from kilter.service.models.registry import Registry
 from kilter.service.oip import document as oip
-from kilter.service.web import info, problems
+from kilter.service.web import info
 from kilter.service.web.openapi_parts import COMPONENT, Json, model_name, model_version, problem
 
 SCORE_PATH = "/v1/models/{name}/score"

@@ -2,8 +2,8 @@
 
 from typing import Any
 
+from kilter.service import problems
 from kilter.service.models.registry import Registry
-from kilter.service.web import problems
 
 Json = dict[str, Any]
 COMPONENT = "#/components/schemas/{name}"

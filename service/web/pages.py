@@ -11,9 +11,9 @@ from typing import Any
 from kilter import __version__
 from kilter.service.detector import Detector
 from kilter.service.models.registry import Registry
+from kilter.service.problems import KINDS
 from kilter.service.web import info
 from kilter.service.web.openapi import SCORE_PATH
-from kilter.service.web.problems import KINDS
 
 _PAGE = Template("""<!doctype html>
 <html lang="en">

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from kilter.service.detector.columns import NumericColumn
 from kilter.service.monitoring.logs import JsonFormatter
-from kilter.service.web.problems import LISTED
+from kilter.service.problems import LISTED
 from tests.support.serving import RECORD, SCHEMA, Broken, Client, client, detector
 
 SCORE = "/v1/models/shop/score"

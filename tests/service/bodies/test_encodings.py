@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from kilter.service.bodies import encodings
 from kilter.service.bodies.encodings import chosen, coding, compress, decompress
-from kilter.service.web.problems import BAD_BODY, TOO_LARGE, WRONG_TYPE, RequestError
+from kilter.service.problems import BAD_BODY, TOO_LARGE, WRONG_TYPE, RequestError
 from tests.support.serving import RECORD, client
 
 SCORE = "/v1/models/shop/score"

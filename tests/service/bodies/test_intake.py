@@ -11,7 +11,7 @@ from kilter.service.bodies.intake import Intake
 from kilter.service.judging.admission import Admission
 from kilter.service.judging.engine import Engine
 from kilter.service.monitoring.metrics import Metrics
-from kilter.service.web.problems import OVERLOADED, SLOW_BODY, TOO_LARGE, RequestError
+from kilter.service.problems import OVERLOADED, SLOW_BODY, TOO_LARGE, RequestError
 
 LIMIT = 100
 

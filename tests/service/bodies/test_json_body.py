@@ -14,7 +14,7 @@ from kilter.service.bodies.rows import RowReader
 from kilter.service.detector.columns import BooleanColumn, CategoricalColumn, NumericColumn, TimestampColumn
 from kilter.service.detector.inputs import Table, from_columns, from_records
 from kilter.service.detector.schema import LeftOut, Schema
-from kilter.service.web.problems import RequestError
+from kilter.service.problems import RequestError
 
 MIXED = Schema(
     columns=(

@@ -4,8 +4,8 @@ import time
 
 import pytest
 
-from kilter.service.judging.deadline import deadline_of
-from kilter.service.web.problems import RequestError
+from kilter.service.problems import RequestError
+from kilter.service.request import deadline_of
 from tests.support.serving import RECORD, Squares, client, detector
 
 SCORE = "/v1/models/shop/score"

@@ -20,13 +20,11 @@ from kilter.service.detector.runtime import Matrix
 from kilter.service.judging.admission import Admission
 from kilter.service.judging.batch import judge_all
 from kilter.service.judging.engine import ANSWERED, Engine
-from kilter.service.judging.job import Job
-from kilter.service.judging.pace import INLINE_SECONDS, Pace
-from kilter.service.models.registry import Registry
-from kilter.service.models.serving import Serving
+from kilter.service.judging.queue import INLINE_SECONDS, Job, Pace
+from kilter.service.models.registry import Registry, Serving
 from kilter.service.monitoring.metrics import Metrics
-from kilter.service.monitoring.notes import Notes
-from kilter.service.web.problems import BAD_RECORDS, OUT_OF_TIME, OVERLOADED, RequestError
+from kilter.service.problems import BAD_RECORDS, OUT_OF_TIME, OVERLOADED, RequestError
+from kilter.service.request import Notes
 from tests.support.serving import RECORD, Squares, detector
 
 Floats = npt.NDArray[np.float64]

@@ -5,7 +5,7 @@ import math
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kilter.service.judging.pace import BATCH_SECONDS, REMEMBERED, Pace
+from kilter.service.judging.queue import BATCH_SECONDS, REMEMBERED, Pace
 
 seconds = st.floats(1e-5, 0.5)
 rows = st.integers(1, 1000)

@@ -5,15 +5,14 @@ import time
 
 import pytest
 
-from kilter.service.judging.admission import Admission, Hold
+from kilter.service.judging.admission import Admission, Hold, Room
 from kilter.service.judging.asked import Asked
 from kilter.service.judging.engine import Engine
 from kilter.service.judging.picture_scoring import PictureReader, PictureScoring
-from kilter.service.judging.room import Room
 from kilter.service.models.registry import Registry
 from kilter.service.monitoring.metrics import Metrics
-from kilter.service.monitoring.notes import Notes
-from kilter.service.web.problems import RequestError
+from kilter.service.problems import RequestError
+from kilter.service.request import Notes
 from tests.support.picture_model import picture_detector, spotted
 from tests.support.pictures import GREY, encoded
 

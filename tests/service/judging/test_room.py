@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from kilter.service.judging.room import Room
+from kilter.service.judging.admission import Room
 
 
 def test_what_does_not_fit_waits() -> None:

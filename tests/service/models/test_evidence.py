@@ -6,8 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from kilter.service.models.comparison import Comparison
-from kilter.service.models.evidence import findings, flag_rates, shadow_info
+from kilter.service.models.comparison import Comparison, findings, flag_rates, shadow_info
 from kilter.service.models.shadow import Shadow, ShadowThread
 from tests.support.serving import detector
 

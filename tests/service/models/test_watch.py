@@ -8,9 +8,8 @@ from pathlib import Path
 import pytest
 
 from kilter.service.detector import store
-from kilter.service.models.loading import Loader
+from kilter.service.models.loading import Loader, Watch, shadows_of
 from kilter.service.models.registry import Registry
-from kilter.service.models.watch import Watch, shadows_of
 from kilter.service.monitoring.metrics import Metrics
 from tests.support.versions import NAME, add, damage
 

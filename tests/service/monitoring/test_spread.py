@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry, Histogram
 
-from kilter.service.monitoring.spread import Spread
+from kilter.service.monitoring.durations import Spread
 
 BOUNDS = (0.5, 1.0, 4.0)
 

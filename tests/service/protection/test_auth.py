@@ -15,11 +15,11 @@ from kilter.service.app import create_app
 from kilter.service.detector import KilterError
 from kilter.service.models.registry import Registry
 from kilter.service.monitoring.metrics import Metrics
-from kilter.service.monitoring.notes import Notes, notes_of
+from kilter.service.problems import RequestError
 from kilter.service.protection.auth import Guard, administrator, guard_of, needed
 from kilter.service.protection.tokens import Scope, Token, Tokens, generate, line
+from kilter.service.request import Notes, notes_of
 from kilter.service.settings import Settings
-from kilter.service.web.problems import RequestError
 from tests.support.logs import kept
 from tests.support.serving import RECORD, Client, client, detector
 
