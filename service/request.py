@@ -83,10 +83,8 @@ def deadline_of(scope: Scope) -> float | None:
         if name in headers(scope):
             stated = header(scope, name)
             if not _SECONDS.fullmatch(stated) or not 0 < float(stated) <= LONGEST_SECONDS:
-                raise RequestError(
-                    BAD_PARAMETER,
-                    f"{name.decode()} is a number of seconds up to {LONGEST_SECONDS:g}, such as 0.5, not {stated[:40]!r}",
-                )
+                text = f"{name.decode()} is a number of seconds up to {LONGEST_SECONDS:g}, such as 0.5"
+                raise RequestError(BAD_PARAMETER, f"{text}, not {stated[:40]!r}")
             waited: float = scope.get(WAITED, 0.0)
             return time.monotonic() - waited + float(stated)
     return None

@@ -12,7 +12,7 @@ from kilter.service.administration.repository import UNLOAD as REPOSITORY_UNLOAD
 from kilter.service.administration.requests import Candidate, TargetRate, WhichVersion
 from kilter.service.administration.routes import LOAD, SHADOW, THRESHOLD, UNLOAD, Unloaded
 from kilter.service.bodies.body import JSON
-from kilter.service.models import comparison as evidence
+from kilter.service.models import shadow as evidence
 from kilter.service.models.registry import Registry
 from kilter.service.web import info
 from kilter.service.web.openapi_parts import COMPONENT, Json, model_name, problem

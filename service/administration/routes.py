@@ -13,7 +13,7 @@ from starlette.routing import Route
 
 from kilter.service.administration.requests import Candidate, TargetRate, WhichVersion, content, told
 from kilter.service.bodies.body import JSON
-from kilter.service.models import comparison as evidence
+from kilter.service.models import shadow as evidence
 from kilter.service.models.loading import Loader
 from kilter.service.models.registry import Serving
 from kilter.service.problems import LOAD_FAILED, REFUSED, UNSUPPORTED_RATE

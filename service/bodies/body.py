@@ -9,6 +9,7 @@ from starlette.types import Scope
 from kilter.service.detector import Problem, Schema
 from kilter.service.detector.columns import ImageColumn
 from kilter.service.problems import BAD_BODY, BAD_RECORDS, TOO_LARGE, WRONG_TYPE, RequestError
+from kilter.service.request import header
 
 JSON = "application/json"
 CSV = "text/csv"

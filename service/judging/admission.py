@@ -1,4 +1,4 @@
-"""How much may be in flight at once, in records, bytes, seconds and pixels; beyond it a request is told to come back, or waits."""
+"""Bounds on what is in flight, in records, bytes, seconds and pixels; beyond them a request is refused, or waits."""
 
 import math
 import threading

@@ -2,16 +2,13 @@
 
 import math
 import threading
-from datetime import datetime
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, Field
 
-from kilter.service.detector import Detector
 from kilter.service.detector.beta import interval
-from kilter.service.models.shadow import Shadow
 
 Floats = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
@@ -22,7 +19,7 @@ BUCKETS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 LEVELS = (0.05, 0.25, 0.5, 0.75, 0.95)
 
 
-class Tally(NamedTuple):
+class ComparisonCounts(NamedTuple):
     """The counts of a comparison at one moment."""
 
     both_normal: int
@@ -97,11 +94,11 @@ class Comparison:
         with self._lock:
             self._dropped += records
 
-    def tally(self) -> Tally:
+    def tally(self) -> ComparisonCounts:
         """What was counted up to now."""
         with self._lock:
             (both_normal, only_shadow), (only_live, both_anomalous) = self._counts.tolist()
-            return Tally(
+            return ComparisonCounts(
                 both_normal,
                 both_anomalous,
                 only_live,
@@ -172,36 +169,6 @@ class Findings(BaseModel):
     evidence: str = Field(description="the same in words")
 
 
-class ShadowInfo(Findings):
-    """How the version in the shadow compares with the one that serves, on the records that both judged."""
-
-    name: str
-    live: int = Field(description="the version that serves")
-    shadow: int = Field(description="the version in its shadow")
-    since: datetime = Field(description="when the comparison began: with either of the two, or with another threshold")
-    compared: int
-    rejected: int = Field(description="records that do not fit the version in the shadow")
-    dropped: int = Field(description="records that were not compared because too many waited")
-    unfit: str | None = Field(description="why no record fits; null where they do")
-
-
-def shadow_info(live: Detector, shadow: Shadow) -> ShadowInfo:
-    """All about a comparison."""
-    found = findings(shadow.comparison, shadow.candidate.calibration.target_fpr)
-    tally = shadow.comparison.tally()
-    return ShadowInfo(
-        **found.model_dump(),
-        name=live.name,
-        live=live.version,
-        shadow=shadow.candidate.version,
-        since=shadow.since,
-        compared=tally.compared,
-        rejected=tally.rejected,
-        dropped=tally.dropped,
-        unfit=shadow.unfit,
-    )
-
-
 def findings(comparison: Comparison, target_fpr: float) -> Findings:
     """What was found up to now; `target_fpr` is the rate of the version in the shadow."""
     tally = comparison.tally()
@@ -227,7 +194,7 @@ def findings(comparison: Comparison, target_fpr: float) -> Findings:
     )
 
 
-def flag_rates(tally: Tally) -> FlagRates:
+def flag_rates(tally: ComparisonCounts) -> FlagRates:
     """Both rates, and the exact interval of their difference.
 
     Given on how many records the versions disagree, the number that the one in the shadow flags is binomial, with one
@@ -245,7 +212,7 @@ def flag_rates(tally: Tally) -> FlagRates:
     )
 
 
-def in_words(tally: Tally, rates: FlagRates, target_fpr: float) -> str:
+def in_words(tally: ComparisonCounts, rates: FlagRates, target_fpr: float) -> str:
     """The evidence in sentences."""
     n, apart = tally.compared, tally.only_live + tally.only_shadow
     sentences = [

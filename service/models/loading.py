@@ -1,4 +1,4 @@
-"""From the models folder to the registry: which version is to serve, read, verified, and put in its place; and the watch on the folder."""
+"""Loads versions from the models folder into the registry, and watches the folder for changes."""
 
 import logging
 import threading

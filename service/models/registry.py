@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from kilter.service.detector import Detector, KilterError, Problem, Verdicts
 from kilter.service.detector.inputs import Table
-from kilter.service.models.shadow import Shadow, Shadowed, ShadowThread
+from kilter.service.models.shadow import Shadow, Shadowed, ShadowTallies, ShadowThread
 from kilter.service.monitoring.metrics import Metrics
 from kilter.service.monitoring.model_metrics import ModelMetrics
 
@@ -84,6 +84,8 @@ class Registry:
         self._candidates: dict[str, Detector] = {}
         self._changing = threading.RLock()
         self.shadow_thread = ShadowThread()
+        self._shadow_tallies = ShadowTallies()
+        metrics.registry.register(self._shadow_tallies)
         self.empty = "the models are not loaded yet"
         """Why nothing serves while nothing does."""
         self.stopping = False
@@ -283,4 +285,4 @@ class Registry:
             return Serving(own, metrics)
 
     def _show_shadows(self) -> None:
-        self._metrics.shadows.shadows = {n: s.shadow for n, s in self._serving.items() if s.shadow is not None}
+        self._shadow_tallies.shadows = {n: s.shadow for n, s in self._serving.items() if s.shadow is not None}

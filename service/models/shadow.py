@@ -12,10 +12,11 @@ import numpy as np
 import numpy.typing as npt
 from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
+from pydantic import Field
 
 from kilter.service.detector import Detector, Schema, Verdicts
 from kilter.service.detector.inputs import Table, join
-from kilter.service.models.comparison import BUCKETS, Comparison
+from kilter.service.models.comparison import BUCKETS, Comparison, Findings, findings
 from kilter.service.monitoring.model_metrics import MODEL
 
 log = logging.getLogger(__name__)
@@ -162,6 +163,36 @@ class Shadowed(NamedTuple):
 
     live: Detector
     shadow: Shadow
+
+
+class ShadowInfo(Findings):
+    """How the version in the shadow compares with the one that serves, on the records that both judged."""
+
+    name: str
+    live: int = Field(description="the version that serves")
+    shadow: int = Field(description="the version in its shadow")
+    since: datetime = Field(description="when the comparison began: with either of the two, or with another threshold")
+    compared: int
+    rejected: int = Field(description="records that do not fit the version in the shadow")
+    dropped: int = Field(description="records that were not compared because too many waited")
+    unfit: str | None = Field(description="why no record fits; null where they do")
+
+
+def shadow_info(live: Detector, shadow: Shadow) -> ShadowInfo:
+    """All about a comparison."""
+    found = findings(shadow.comparison, shadow.candidate.calibration.target_fpr)
+    tally = shadow.comparison.tally()
+    return ShadowInfo(
+        **found.model_dump(),
+        name=live.name,
+        live=live.version,
+        shadow=shadow.candidate.version,
+        since=shadow.since,
+        compared=tally.compared,
+        rejected=tally.rejected,
+        dropped=tally.dropped,
+        unfit=shadow.unfit,
+    )
 
 
 def unfit(live: Schema, candidate: Schema) -> str | None:

@@ -9,7 +9,6 @@ from prometheus_client.process_collector import ProcessCollector
 from kilter import __version__
 from kilter.service.detector import ArtifactError, Detector
 from kilter.service.detector.artifact import MANIFEST
-from kilter.service.models.shadow import ShadowTallies
 from kilter.service.monitoring.durations import Durations
 from kilter.service.monitoring.model_metrics import MODEL, Families, Labels, ModelMetrics, Tallies
 
@@ -106,8 +105,6 @@ class Metrics:
         ProcessCollector(registry=registry)
         self._tallies = Tallies(self._gone)
         registry.register(self._tallies)
-        self.shadows = ShadowTallies()
-        registry.register(self.shadows)
         records = Counter(
             "kilter_records",
             "Records by result: judged normal, judged anomalous, or rejected because they do not fit the model. "

@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from kilter.service.models.comparison import Comparison, findings, flag_rates, shadow_info
-from kilter.service.models.shadow import Shadow, ShadowThread
+from kilter.service.models.comparison import Comparison, findings, flag_rates
+from kilter.service.models.shadow import Shadow, ShadowThread, shadow_info
 from tests.support.serving import detector
 
 
