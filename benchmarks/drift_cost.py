@@ -23,12 +23,12 @@ from benchmarks.machine import described
 from benchmarks.markdown import number, table
 from benchmarks.servers import NAME
 from benchmarks.servers.model import FIELDS, prepared, records, row_body
-from kilter.service.app import create_app
 from kilter.service.detector import Detector, load
 from kilter.service.models.registry import Registry
 from kilter.service.monitoring.drift import FieldTally
 from kilter.service.monitoring.metrics import Metrics
 from kilter.service.settings import Settings
+from kilter.service.web.app import create_app
 
 SIZES = (1, 100, 1000)
 ROUNDS = 5

@@ -1,13 +1,14 @@
 """What a client is told when a request cannot be answered: RFC 9457 problem details, all from here."""
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
-from starlette.responses import Response
-from starlette.types import Scope
 
 from kilter.service.detector import Problem
+
+if TYPE_CHECKING:
+    from starlette.types import Scope
 
 MEDIA_TYPE = "application/problem+json"
 LISTED = 1000
@@ -84,7 +85,7 @@ KINDS = (
 )
 
 
-class Entry(msgspec.Struct, frozen=True):
+class ProblemEntry(msgspec.Struct, frozen=True):
     """One thing that is wrong; `row` counts records from 0, and is null where it is not about one."""
 
     row: int | None
@@ -99,7 +100,7 @@ class Details(msgspec.Struct, frozen=True):
     title: str
     status: int
     detail: str
-    problems: list[Entry]
+    problems: list[ProblemEntry]
 
 
 class RequestError(Exception):
@@ -119,38 +120,7 @@ class RequestError(Exception):
         super().__init__(detail)
 
 
-def respond(problem: RequestError) -> Response:
-    """The problem as an `application/problem+json` response."""
-    kind = problem.kind
-    body = Details(
-        f"/docs#{kind.slug}",
-        kind.title,
-        kind.status,
-        problem.detail,
-        [Entry(*entry) for entry in problem.problems[:LISTED]],
-    )
-    return Response(
-        msgspec.json.encode(body),
-        kind.status,
-        dict(problem.headers) if problem.headers else None,
-        media_type=MEDIA_TYPE,
-    )
-
-
-def reply(scope: Scope, problem: RequestError) -> Response:
-    """The problem in the form that a request's path asks for: the Open Inference Protocol has one of its own."""
-    if not scope["path"].startswith("/v2"):
-        return respond(problem)
-    lines = [problem.detail, *(str(found) for found in problem.problems[:LINES])]
-    if len(problem.problems) > LINES:
-        lines.append(f"... and {len(problem.problems) - LINES} more")
-    headers = dict(problem.headers) if problem.headers else None
-    # Its clients expect a 400 where the request's content is wrong.
-    status = BAD_BODY.status if problem.kind.status == BAD_RECORDS.status else problem.kind.status
-    return Response(msgspec.json.encode({"error": "\n".join(lines)}), status, headers, media_type="application/json")
-
-
-def no_route(scope: Scope) -> RequestError:
+def no_route(scope: "Scope") -> RequestError:
     """What is told of a path that is not there."""
     place = f"{scope['method'][:20]} {scope['path'][:200]}"
     return RequestError(NOT_FOUND, f"there is nothing at {place}: /docs lists what there is")

@@ -16,8 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kilter.service.detector import Detector, Reason
-from kilter.service.files.picture_scoring import score_pictures
-from kilter.service.files.scoring import score_file
+from kilter.service.formats.scoring import score_file
 from tests.support.data import records
 from tests.support.digits import digits, spoiled, write_pictures
 from tests.support.pictures import encoded, lossless
@@ -241,7 +240,7 @@ def test_a_picture_has_one_verdict_by_every_route(
     write_pictures(tmp_path / "folder", PICTURES)
     np.save(tmp_path / "stack.npy", PICTURES)
     for source in ("folder", "stack.npy"):
-        score_pictures(digits_detector, tmp_path / source, tmp_path / "out.parquet", force=True)
+        score_file(digits_detector, tmp_path / source, tmp_path / "out.parquet", force=True)
         same(digits_detector, pl.read_parquet(tmp_path / "out.parquet")["kilter_score"].to_numpy(), judged)
 
 

@@ -42,7 +42,7 @@ def test_training_uses_only_the_detector_and_the_file_readers() -> None:
     """Training knows the contract, not the web service."""
     for path in (ROOT / "training").rglob("*.py"):
         names = [name for name in imported(path) if name.startswith("kilter.service.")]
-        other = [n for n in names if not n.startswith(("kilter.service.detector", "kilter.service.files"))]
+        other = [n for n in names if not n.startswith(("kilter.service.detector", "kilter.service.formats"))]
         assert not other, path
 
 
@@ -54,7 +54,7 @@ def test_training_uses_only_the_detector_and_the_file_readers() -> None:
             "fastapi starlette uvicorn pydantic prometheus_client pandas sklearn torch polars click matplotlib scipy "
             "PIL",
         ),
-        ("kilter.service.app", "torch pandas sklearn polars matplotlib scipy onnx PIL"),
+        ("kilter.service.web.app", "torch pandas sklearn polars matplotlib scipy onnx PIL"),
         ("kilter.service.cli", "torch pandas sklearn polars fastapi onnxruntime"),
         ("kilter.service.commands.score", "torch pandas sklearn fastapi uvicorn"),
     ],

@@ -11,7 +11,8 @@ import polars as pl
 from kilter.service.detector.errors import KilterError
 from kilter.service.detector.inputs import Table
 from kilter.service.detector.schema import Schema
-from kilter.service.files import read_frame, to_table
+from kilter.service.formats.reading import read_frame
+from kilter.service.formats.tables import to_table
 from kilter.training.grouping import grouped_by
 from kilter.training.infer import Decision, infer
 from kilter.training.labels import Labels, read_labels

@@ -11,7 +11,8 @@ from kilter.service.detector.columns import ImageColumn
 from kilter.service.detector.errors import KilterError
 from kilter.service.detector.inputs import Table, take
 from kilter.service.detector.schema import Schema
-from kilter.service.files import read_frame, to_table
+from kilter.service.formats.reading import read_frame
+from kilter.service.formats.tables import to_table
 from kilter.training.grouping import grouped_by
 from kilter.training.labels import read_labels
 from kilter.training.pictures.reading import read_by

@@ -4,7 +4,7 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
-from kilter.service.files.folder import find_pictures
+from kilter.service.formats.pictures import find_pictures
 
 
 def described(path: Path) -> dict[str, Any]:

@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 from benchmarks.servers import NAME, environments
 from benchmarks.servers.model import matrix_body, row_body
 from benchmarks.servers.process import Process, free_ports
-from kilter.service.protection.tokens import Scope, generate, line
+from kilter.service.protection.tokens import generate, line
+from kilter.service.routing import Scope
 
 OURS = "kilter"
 PEERS = ("bare", "textbook", "litserve", "mlserver")

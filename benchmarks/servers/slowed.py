@@ -13,7 +13,6 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmarks.servers import NAME
-from kilter.service.app import create_app
 from kilter.service.commands.serve import SWITCH_SECONDS, listen
 from kilter.service.detector import load
 from kilter.service.detector.runtime import Matrix, Program
@@ -21,8 +20,9 @@ from kilter.service.models.registry import Registry
 from kilter.service.monitoring.logs import DELAY, Ledger, config
 from kilter.service.monitoring.metrics import Metrics
 from kilter.service.protection.auth import guard_of
+from kilter.service.server import Server, configured
 from kilter.service.settings import read_settings
-from kilter.service.web.server import Server, configured
+from kilter.service.web.app import create_app
 
 
 class Slowed:

@@ -5,13 +5,13 @@ from typing import Literal, cast
 
 import click
 
-Wanted = Literal["anomalies", "all", "none"]
+Explained = Literal["anomalies", "all", "none"]
 
 
-def reasons_of(stated: str) -> tuple[Wanted, int]:
+def reasons_of(stated: str) -> tuple[Explained, int]:
     """Which records get reasons, and how many at most. Raises click.BadParameter."""
     if stated in ("anomalies", "all", "none"):
-        return cast(Wanted, stated), 5
+        return cast(Explained, stated), 5
     if stated.isascii() and stated.isdigit() and 0 < int(stated) <= 1000:
         return "all", int(stated)
     raise click.BadParameter(f"it is anomalies, all, none, or a number up to 1000, not {stated!r}")
@@ -58,7 +58,7 @@ def score(
     file: Path,
     out: Path,
     force: bool,
-    reasons: tuple[Wanted, int],
+    reasons: tuple[Explained, int],
     fdr: float | None,
     tail: bool,
     heatmaps: Path | None,
@@ -83,21 +83,21 @@ def score(
 
     Exit status: 0 done, 1 done with records in error, 2 not done.
     """
-    from kilter.service.detector import KilterError, load
-    from kilter.service.files.scoring import score_file
+    from kilter.service.detector import load
+    from kilter.service.formats.scoring import score_file
 
-    detector = load(model, device)
-    wanted, limit = reasons
-    if detector.modality.name == "image":
-        from kilter.service.files.picture_scoring import score_pictures
-
-        summary = score_pictures(
-            detector, file, out, reasons=wanted, limit=limit, force=force, fdr=fdr, tails=tail, heatmaps=heatmaps
-        )
-    else:
-        if heatmaps is not None:
-            raise KilterError(f"heat maps are of pictures, and the model {detector.name} judges records of fields")
-        summary = score_file(detector, file, out, reasons=wanted, limit=limit, force=force, fdr=fdr, tails=tail)
+    explained, limit = reasons
+    summary = score_file(
+        load(model, device),
+        file,
+        out,
+        reasons=explained,
+        limit=limit,
+        force=force,
+        fdr=fdr,
+        tails=tail,
+        heatmaps=heatmaps,
+    )
     for note in summary.notes:
         click.echo(f"note: {note}", err=True)
     click.echo(

@@ -41,7 +41,6 @@ def serve(**options: str | int | Path | None) -> None:
     """
     from prometheus_client import disable_created_metrics
 
-    from kilter.service.app import create_app
     from kilter.service.models.loading import Loader
     from kilter.service.models.registry import Registry
     from kilter.service.monitoring.logs import DELAY, Ledger, config
@@ -49,8 +48,9 @@ def serve(**options: str | int | Path | None) -> None:
     from kilter.service.monitoring.telemetry import from_environment
     from kilter.service.protection.auth import guard_of
     from kilter.service.protection.tls import check
+    from kilter.service.server import Server, configured
     from kilter.service.settings import read_settings
-    from kilter.service.web.server import Server, configured
+    from kilter.service.web.app import create_app
 
     settings = read_settings(**{name: value for name, value in options.items() if value is not None})
     logging.config.dictConfig(config(settings.log_level))

@@ -7,7 +7,7 @@ bodies, files and reports stands in the registries of those, under its name.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
@@ -21,6 +21,7 @@ from kilter.service.detector.runtime import Matrix, Program
 from kilter.service.detector.schema import Schema
 
 if TYPE_CHECKING:
+    from kilter.service.detector.detector import Verdicts
     from kilter.service.detector.explanation import Reason
     from kilter.service.detector.pictures.regions import Region
 
@@ -65,6 +66,10 @@ class Modality(ABC):
     """See the module."""
 
     name: ClassVar[str]
+    decodes: ClassVar[bool] = False
+    """Whether a record is a file that is decoded before it is judged, which takes time and memory."""
+    draws: ClassVar[bool] = False
+    """Whether what speaks against a record can be drawn over it."""
 
     def __init__(self, schema: Schema, grid: tuple[int, int] | None = None) -> None:
         """`grid` is that of the evidence that a score gives, if it gives evidence of places."""
@@ -80,6 +85,10 @@ class Modality(ABC):
     def weight(self) -> int:
         """What a record counts as, in memory, beside an ordinary one."""
         return 1
+
+    def most_records(self, limit: int) -> int:
+        """How many records may be held in memory at once, where `limit` ordinary ones may be."""
+        return limit
 
     @abstractmethod
     def rows_per_call(self, device: str) -> int:
@@ -122,8 +131,26 @@ class Modality(ABC):
     def score(self, program: Program, table: Table, reasons: int) -> Scores:
         """Score records, with up to `reasons` reasons for each."""
 
+    def reasons(
+        self, verdicts: "Verdicts", rows: Iterable[int], limit: int, sizes: Sequence[Any] | None = None
+    ) -> "list[Sequence[Reason | Region]]":
+        """Up to `limit` reasons for some rows of verdicts that have reasons; `sizes` are their records' own sizes."""
+        return [] if verdicts.reasons is None else [verdicts.reasons[row][:limit] for row in rows]
+
+    def size(self, cell: Any) -> tuple[int, int]:
+        """Width and height of a record that is one cell, as it came. Raises KilterError if it has none."""
+        raise KilterError(f"a record of the modality {self.name} has no size")
+
+    def draw(self, cell: Any, evidence: Floats, pixels: int | None = None) -> bytes:
+        """A PNG of a record with what speaks against it, (places,); of `pixels` pixels at most. Raises KilterError."""
+        raise KilterError(f"a record of the modality {self.name} cannot be drawn")
+
     def check(self, program: Program, x: Matrix) -> None:  # noqa: B027 (most have nothing to check)
         """Raise ArtifactError if what a program gives for encoded records, x, cannot be what is explained."""
+
+    def example_tensors(self, probe: Mapping[str, Any]) -> list[tuple[str, list[int], list[Any]]]:
+        """Name, shape and flat values of the tensors of a record to show how to ask, given one of the probes."""
+        return [(column.name, [1], [probe[column.name]]) for column in self.schema.fields]
 
     def example(self, probe: Mapping[str, Any]) -> dict[str, Any]:
         """A record to show how to ask, given one of the model's probes."""

@@ -66,7 +66,7 @@ class Engine:
         reasons: int,
         notes: Notes,
         *,
-        size: int,
+        size: int = 0,
         receive: Receive | None = None,
     ) -> list[Verdicts]:
         """Verdicts on consecutive tables, one for each that has rows: on every record, or on none.
@@ -76,42 +76,27 @@ class Engine:
         RequestError that lists every problem of the records, or that says that too much is in flight or that the time
         is over, and ClientDisconnect.
         """
-        if isinstance(tables, list) and len(tables) == 1:
+        if not isinstance(tables, list):
+            rows = 0
+        elif len(tables) == 1:
             found = self._at_once(serving, tables[0], reasons, notes)
             if found is not None:
                 return [found]
-        rows = sum([table.rows for table in tables]) if isinstance(tables, list) else None
+            rows = tables[0].rows
+        else:
+            rows = sum([table.rows for table in tables])
         pace = self._pace(serving, reasons)
-        deadline = self._enter(pace, rows or 0, size, notes)
-        try:
-            if rows is None or rows > SMALL:
-                return await self._long(
-                    serving, tables, reasons, Job([], 0, notes, deadline, receive, self._metrics), pace
-                )
-            pieces = list(tables)
-            check(serving, pieces, notes)
-            job = Job(pieces, rows, notes, deadline, receive, self._metrics)
-            if rows > pace.most:
-                return await self._long(serving, pieces, reasons, job, pace)
-            self._line_up(Key(serving, reasons), pace, job)
-            return await job.verdicts()
-        finally:
-            self._leave(pace, rows or 0, size)
-
-    async def judge_one(self, serving: Serving, table: Table, notes: Notes, size: int, receive: Receive) -> Verdicts:
-        """What `judge` gives for one table of which no reasons are asked for, with less around it."""
-        found = self._at_once(serving, table, 0, notes)
-        if found is not None:
-            return found
-        pace = self._pace(serving, 0)
-        rows = table.rows
-        if not 0 < rows <= SMALL or rows > pace.most:
-            return (await self.judge(serving, [table], 0, notes, size=size, receive=receive))[0]
         deadline = self._enter(pace, rows, size, notes)
         try:
-            job = Job([table], rows, notes, deadline, receive, self._metrics)
-            self._line_up(Key(serving, 0), pace, job)
-            return (await job.verdicts())[0]
+            if not isinstance(tables, list) or rows > SMALL:
+                job = Job([], 0, notes, deadline, receive, self._metrics)
+                return await self._long(serving, tables, reasons, job, pace)
+            check(serving, tables, notes)
+            job = Job(tables, rows, notes, deadline, receive, self._metrics)
+            if rows > pace.most:
+                return await self._long(serving, tables, reasons, job, pace)
+            self._line_up(Key(serving, reasons), pace, job)
+            return await job.verdicts()
         finally:
             self._leave(pace, rows, size)
 

@@ -1,15 +1,24 @@
-"""From records to the answer of the score route."""
+"""From verdicts to the answer of the score route, for records of every modality."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain, repeat
-from typing import Annotated, cast
+from typing import Annotated, Any
 
 import msgspec
 import numpy as np
 
-from kilter.service.detector import Detector, Problem, Reason, Verdicts
+from kilter.service.detector import Detector, Problem, Verdicts
 from kilter.service.problems import BAD_RECORDS, LISTED, RequestError
 
+REASONS = msgspec.Meta(
+    description="There where reasons are asked for: what speaks against the record, strongest first. Of a record of "
+    "fields, its fields; of a picture, regions, with boxes in pixels of the picture as it was sent, upright by its "
+    "EXIF orientation.",
+    extra_json_schema={
+        "items": {"anyOf": [{"$ref": "#/components/schemas/Reason"}, {"$ref": "#/components/schemas/Region"}]}
+    },
+)
+NAME = msgspec.Meta(description="There where several files are sent: the name of the file.")
 TAIL = msgspec.Meta(
     description="There for a record whose score lies where the tail of the calibration scores begins or beyond, which "
     "one normal record in ten does: an estimate, by a fitted distribution, of how many normal records score higher. It "
@@ -24,7 +33,8 @@ class Result(msgspec.Struct, frozen=True, gc=False):
     score: float
     p_value: float
     anomaly: bool
-    reasons: list[Reason] | msgspec.UnsetType = msgspec.UNSET
+    reasons: Annotated[list[Any] | msgspec.UnsetType, REASONS] = msgspec.UNSET
+    name: Annotated[str | msgspec.UnsetType, NAME] = msgspec.UNSET
     tail_probability: Annotated[float | msgspec.UnsetType, TAIL] = msgspec.UNSET
     threshold: Annotated[float | msgspec.UnsetType, GROUPED] = msgspec.UNSET
     target_fpr: Annotated[float | msgspec.UnsetType, GROUPED] = msgspec.UNSET
@@ -44,6 +54,20 @@ class Answer(msgspec.Struct, frozen=True):
     threshold: float
     target_fpr: float
     results: list[Result]
+
+
+class Records(msgspec.Struct):
+    """What is known of the records of a request beside their values."""
+
+    names: Sequence[str] | None = None
+    sizes: list[tuple[int, int]] | None = None
+    """Width and height of each as it came, of records that are decoded."""
+    first: Any = None
+    """The first of them as it came, of records that are decoded."""
+
+
+PLAIN = Records()
+"""Nothing is known."""
 
 
 def part(verdicts: Verdicts, start: int, stop: int) -> Verdicts:
@@ -82,47 +106,48 @@ def whole(pieces: Sequence[Verdicts]) -> Verdicts:
     )
 
 
-def answer_of(detector: Detector, judged: Iterable[Verdicts]) -> Answer:
-    """The answer that consecutive batches of verdicts make."""
-    return Answer(
-        Model(detector.name, detector.version),
-        detector.calibration.threshold,
-        detector.calibration.target_fpr,
-        [result for verdicts in judged for result in results(verdicts, detector.calibration.target_fpr)],
-    )
-
-
 class AnswerWriter:
-    """Writes answers of one detector: all but the results is the same each time."""
+    """Writes the answers of one detector: all but the results is the same each time."""
 
     def __init__(self, detector: Detector) -> None:
         encoder = msgspec.json.Encoder()
+        calibration = detector.calibration
         self._encode, self._lines = encoder.encode, encoder.encode_lines
-        self._target_fpr = detector.calibration.target_fpr
-        self._head = self._encode(answer_of(detector, [])).removesuffix(b"[]}")
+        self._target_fpr = calibration.target_fpr
+        self._modality = detector.modality
+        empty = Answer(Model(detector.name, detector.version), calibration.threshold, calibration.target_fpr, [])
+        self._head = self._encode(empty).removesuffix(b"[]}")
 
-    def write(self, judged: Sequence[Verdicts]) -> bytes:
-        """The answer that `answer_of` gives, in JSON."""
-        found = [result for verdicts in judged for result in results(verdicts, self._target_fpr)]
-        return b"%b%b}" % (self._head, self._encode(found))
+    def write(self, judged: Sequence[Verdicts], records: Records = PLAIN, limit: int = 0) -> bytes:
+        """The `Answer` that consecutive batches of verdicts make, in JSON, with up to `limit` reasons for each."""
+        return b"%b%b}" % (self._head, self._encode(self.results(judged, records, limit)))
 
-    def lines(self, judged: Sequence[Verdicts]) -> bytes:
+    def lines(self, judged: Sequence[Verdicts], records: Records = PLAIN, limit: int = 0) -> bytes:
         """The results alone, each in a line of its own."""
-        return self._lines([result for verdicts in judged for result in results(verdicts, self._target_fpr)])
+        return self._lines(self.results(judged, records, limit))
 
+    def results(self, judged: Sequence[Verdicts], records: Records = PLAIN, limit: int = 0) -> list[Result]:
+        """The verdicts as the answer holds them."""
+        listed: list[Result] = []
+        for verdicts in judged:
+            listed += self._results(verdicts, records, limit, len(listed))
+        return listed
 
-def results(verdicts: Verdicts, target_fpr: float) -> list[Result]:
-    """The verdicts as the answer holds them."""
-    columns = (verdicts.score.tolist(), verdicts.p_value.tolist(), verdicts.anomaly.tolist())
-    reasons = repeat(msgspec.UNSET) if verdicts.reasons is None else cast("list[list[Reason]]", verdicts.reasons)
-    if verdicts.threshold is None and verdicts.tail_probability is None:
-        return list(map(Result, *columns, reasons))
-    tails: Iterable[float | msgspec.UnsetType] = repeat(msgspec.UNSET)
-    if verdicts.tail_probability is not None:
-        tails = [msgspec.UNSET if value != value else value for value in verdicts.tail_probability.tolist()]
-    if verdicts.threshold is None:
-        return list(map(Result, *columns, reasons, tails))
-    return list(map(Result, *columns, reasons, tails, verdicts.threshold.tolist(), repeat(target_fpr)))
+    def _results(self, verdicts: Verdicts, records: Records, limit: int, start: int) -> Iterator[Result]:
+        unset: Iterable[Any] = repeat(msgspec.UNSET)
+        stop = start + len(verdicts.score)
+        plain = (verdicts.score.tolist(), verdicts.p_value.tolist(), verdicts.anomaly.tolist())
+        sizes = None if records.sizes is None else records.sizes[start:stop]
+        explained = verdicts.reasons is not None and limit
+        reasons = self._modality.reasons(verdicts, range(stop - start), limit, sizes) if explained else unset
+        tail = verdicts.tail_probability
+        if verdicts.threshold is None and tail is None and records.names is None:
+            return map(Result, *plain, reasons)
+        names = unset if records.names is None else records.names[start:stop]
+        tails = unset if tail is None else [msgspec.UNSET if x != x else x for x in tail.tolist()]
+        if verdicts.threshold is None:
+            return map(Result, *plain, reasons, names, tails)
+        return map(Result, *plain, reasons, names, tails, verdicts.threshold.tolist(), repeat(self._target_fpr))
 
 
 def refusal(problems: Sequence[Problem]) -> RequestError:

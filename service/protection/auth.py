@@ -1,13 +1,12 @@
-"""Who may ask what: the scope that a path needs, and the token that a request brings.
+"""Who may ask what: the scope that a route needs, and the token that a request brings.
 
-`Edge` asks the guard before a route sees the request, and the token's name then stands in the request's notes. A route
-of the administration calls `administrator(scope)` for the name of who asks; it raises unless the guard let an
-administrator in, so that a path which the guard takes for another's opens nothing.
+`Edge` asks the guard before a route sees the request, and the token's name then stands in the request's notes. What
+calls a route of the administration asks for its `administrator` first, which raises unless the guard let one in: a
+request that the guard took for another route's changes nothing.
 """
 
 import asyncio
 import logging
-import re
 from pathlib import Path
 
 import anyio.to_thread
@@ -15,35 +14,14 @@ from starlette import types
 
 from kilter.service.detector import KilterError
 from kilter.service.problems import FORBIDDEN, UNAUTHORIZED, RequestError, no_route
-from kilter.service.protection.tokens import OPEN, Scope, Tokens, read
+from kilter.service.protection.tokens import OPEN, Tokens, read
 from kilter.service.request import headers, notes_of
+from kilter.service.routing import Scope, path_of
 
 log = logging.getLogger(__name__)
 RELOAD_SECONDS = 1.0
-METRICS_PATH = "/metrics"
-_OPEN = frozenset({"/healthz", "/readyz"})
-_HEALTH = "/v2/health/"
-_REPOSITORY = "/v2/repository/"
-_ACTIONS = ("/load", "/unload", "/threshold", "/shadow")
-_ADMIN = re.compile(r"/v1/models/[^/]+/.*")
 _REALM = 'Bearer realm="kilter"'
 Stamp = tuple[int, int, int]
-
-
-def needed(path: str) -> Scope | None:
-    """The scope that a path needs; None for the platform's questions about health, which are always answered.
-
-    Pages and the OpenAPI document need that of scoring, since they tell a model's fields and levels.
-    """
-    if path.startswith("/v1/models/") and path.endswith("/score"):  # asked for most
-        return Scope.SCORE
-    if path in _OPEN or path.startswith(_HEALTH):
-        return None
-    if path == METRICS_PATH:
-        return Scope.METRICS
-    if path.startswith(_REPOSITORY) or (path.endswith(_ACTIONS) and _ADMIN.fullmatch(path)):
-        return Scope.ADMIN
-    return Scope.SCORE
 
 
 class Guard:
@@ -66,14 +44,13 @@ class Guard:
         """Whether there is an administration: a token for it."""
         return self.tokens.admin
 
-    def check(self, scope: types.Scope) -> None:
-        """Raise RequestError unless the request may pass; note the name of its token if it has one."""
-        path = scope["path"]
-        if scope.get("root_path"):
-            path = path.removeprefix(scope["root_path"])
-        if self._metrics_port is not None and (path == METRICS_PATH) != (scope["server"][1] == self._metrics_port):
+    def check(self, scope: types.Scope, wanted: Scope | None) -> None:
+        """Raise RequestError unless the request may pass, which needs a token of the scope `wanted`, or none.
+
+        Notes the name of its token if it has one.
+        """
+        if self._metrics_port is not None and (wanted is Scope.METRICS) != (scope["server"][1] == self._metrics_port):
             raise no_route(scope)
-        wanted = needed(path)
         if wanted is None:
             return
         tokens = self.tokens
@@ -95,7 +72,7 @@ class Guard:
         elif not anyone:
             raise RequestError(
                 FORBIDDEN,
-                f"the token {token.name} lacks the scope {wanted}, which {path[:200]} needs",
+                f"the token {token.name} lacks the scope {wanted}, which {path_of(scope)[:200]} needs",
                 headers={"WWW-Authenticate": f'{_REALM}, error="insufficient_scope", scope="{wanted}"'},
             )
 

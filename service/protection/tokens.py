@@ -14,29 +14,18 @@ import hmac
 import re
 import secrets
 from collections.abc import Sequence
-from enum import StrEnum
 from hashlib import sha256
 from pathlib import Path
 from typing import NamedTuple
 
 from kilter.service.detector import KilterError
+from kilter.service.routing import Scope
 
 ANYONE = "anyone"
 _PREFIX = "sha256:"
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _REMEDY = "`kilter token NAME --scope SCOPE` makes such a line"
-
-
-class Scope(StrEnum):
-    """What a token may be used for."""
-
-    # An enumeration's own runs in Python, and every request asks for it.
-    __hash__ = str.__hash__
-
-    SCORE = "score"
-    ADMIN = "admin"
-    METRICS = "metrics"
 
 
 class Token(NamedTuple):

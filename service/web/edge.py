@@ -5,19 +5,20 @@ import logging
 import re
 import secrets
 import time
-from collections.abc import Mapping
-from typing import Any
 
+from fastapi import FastAPI
+from starlette import types
 from starlette.requests import ClientDisconnect
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from kilter.service.models.registry import Registry
 from kilter.service.monitoring.logs import QUIET, Ledger, trace_fields
 from kilter.service.monitoring.metrics import Metrics
 from kilter.service.monitoring.telemetry import Tracing
-from kilter.service.problems import INTERNAL, RequestError, reply
+from kilter.service.problems import INTERNAL, WRONG_METHOD, RequestError, no_route
 from kilter.service.protection.auth import Guard
 from kilter.service.request import TIMEOUT_HEADERS, WAITED, deadline_of, header, headers, notes_of
+from kilter.service.routing import MATCH, Match, Route, RouteTable, Scope, path_of
+from kilter.service.web.handlers import reply
 
 log = logging.getLogger(__name__)
 CLIENT_LEFT = 499
@@ -30,24 +31,24 @@ _SAFE_TLS = (*_SAFE, (b"strict-transport-security", b"max-age=31536000"))
 
 
 class Edge:
-    """ASGI middleware; `routes` maps a route's endpoint to its path, so that no client can invent a label."""
+    """ASGI: finds the route of every request, asks the guard, and hands it to the endpoint or to the framework."""
 
     def __init__(
         self,
-        app: ASGIApp,
-        metrics: Metrics,
-        routes: Mapping[Any, str],
+        app: FastAPI,
+        table: RouteTable,
         guard: Guard,
         registry: Registry,
+        metrics: Metrics,
         ledger: Ledger,
         tracing: Tracing | None = None,
     ) -> None:
-        self._app = app
+        self.app = app
+        self.table = table
         self._guard = guard
         self._registry = registry
-        self._ledger = ledger
         self._metrics = metrics
-        self._routes = routes
+        self._ledger = ledger
         self._tracing = tracing
         self._ids = itertools.count(secrets.randbits(64))
 
@@ -55,9 +56,9 @@ class Edge:
         """The id that a request came with, if it is one, or the next one of ours: they begin anywhere in 64 bits."""
         return given if given and _ID.fullmatch(given) else f"{next(self._ids) & _BITS:016x}"
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: types.Scope, receive: types.Receive, send: types.Send) -> None:
         if scope["type"] != "http":
-            await self._app(scope, receive, send)
+            await self.app(scope, receive, send)
             return
         began = time.perf_counter() - scope.get(WAITED, 0.0)
         notes = notes_of(scope)
@@ -67,7 +68,7 @@ class Edge:
         safe = _SAFE_TLS if scope.get("scheme") == "https" else _SAFE
         traced = self._tracing.begin(scope) if self._tracing and scope["path"] not in QUIET else None
 
-        async def send_marked(message: Message) -> None:
+        async def send_marked(message: types.Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
@@ -77,11 +78,17 @@ class Edge:
             await send(message)
 
         self._metrics.flying += 1
+        match = scope.get(MATCH) or self.table.match(path_of(scope))
         try:
-            self._guard.check(scope)
+            self._guard.check(scope, Scope.SCORE if match is None else match.scope(scope["method"]))
             if not TIMEOUT_HEADERS.isdisjoint(sent):
                 notes.deadline = deadline_of(scope)
-            await self._app(scope, receive, send_marked)
+            route = _route(scope, match)
+            if match is not None and route.direct:
+                scope["path_params"] = match.parameters
+                await route.endpoint(scope, receive, send_marked)
+            else:
+                await self.app(scope, receive, send_marked)
         except RequestError as refused:
             await reply(scope, refused)(scope, receive, send_marked)
         except ClientDisconnect:
@@ -89,11 +96,30 @@ class Edge:
         except Exception:
             log.exception("request failed", extra={"fields": {"request_id": request_id, **trace_fields(traced, scope)}})
             if status == CLIENT_LEFT:
-                text = f"the service failed on this request; its log tells more under request id {request_id}"
-                await reply(scope, RequestError(INTERNAL, text))(scope, receive, send_marked)
+                await reply(scope, unforeseen(scope))(scope, receive, send_marked)
         finally:
             self._metrics.flying -= 1
-        route = self._routes.get(scope.get("endpoint"), "other")
-        self._ledger.add(scope, route, status, time.perf_counter() - began, notes, traced)
+        label = "other" if match is None else match.path
+        self._ledger.add(scope, label, status, time.perf_counter() - began, notes, traced)
         if self._tracing and traced:
-            self._tracing.end(traced, scope, request_id, route, status)
+            self._tracing.end(traced, scope, request_id, label, status)
+
+
+def _route(scope: types.Scope, match: Match | None) -> Route:
+    """The route of a request. Raises RequestError if there is nothing at its path, or not for its method."""
+    if match is None:
+        raise no_route(scope)
+    route = match.routes.get(scope["method"])
+    if route is None:
+        place = f"{scope['method'][:20]} {scope['path'][:200]}"
+        detail = f"{place} is not possible: the header Allow says what is"
+        raise RequestError(WRONG_METHOD, detail, headers={"Allow": ", ".join(sorted(match.routes))})
+    return route
+
+
+def unforeseen(scope: types.Scope) -> RequestError:
+    """What is told of a fault of the service."""
+    request_id = notes_of(scope).request_id
+    return RequestError(
+        INTERNAL, f"the service failed on this request; its log tells more under request id {request_id}"
+    )

@@ -1,143 +1,156 @@
-"""The OpenAPI document, made for the models that serve: FastAPI's own for the routes that it handles, and the rest."""
+"""The OpenAPI document, made from the table of routes for the models that serve just now."""
+
+from types import GenericAlias
+from typing import Any
 
 import msgspec
-from fastapi import FastAPI
-from fastapi.openapi.utils import get_openapi
+from pydantic import BaseModel
 
+from kilter import __version__
 from kilter.service import problems
-from kilter.service.administration import document as admin_document
-from kilter.service.bodies import forms_document, picture_document
-from kilter.service.bodies.body import JSON
-from kilter.service.detector.pictures.decoding import PIXELS
-from kilter.service.detector.pictures.pixels import size_of
-from kilter.service.judging import asked
-from kilter.service.judging.picture_verdicts import PictureAnswer, Sent, picture_answer
-from kilter.service.judging.verdicts import Answer, answer_of
+from kilter.service.formats import JSON
 from kilter.service.models.registry import Registry
-from kilter.service.oip import document as oip
-from kilter.service.web import info
-from kilter.service.web.openapi_parts import COMPONENT, Json, model_name, model_version, problem
+from kilter.service.problems import Kind
+from kilter.service.protection.auth import Guard
+from kilter.service.routes.context import Context
+from kilter.service.routing import COMPONENT, Content, Json, Route, RouteTable, Scope
+from kilter.service.web.handlers import is_protocol, status_of
 
-SCORE_PATH = "/v1/models/{name}/score"
-SCORE_VERSION_PATH = "/v1/models/{name}/versions/{version}/score"
 DESCRIPTION = "Calibrated verdicts on records: a score, a p-value, a flag, and which fields are off."
+_OF_A_BODY = (problems.BAD_BODY, problems.TOO_LARGE, problems.WRONG_TYPE, problems.BAD_PARAMETER)
+_PROTOCOL_ERROR: Json = {
+    "type": "object",
+    "properties": {"error": {"type": "string"}},
+    "required": ["error"],
+    "description": "Why a request was not answered.",
+}
 
 
-def document(
-    app: FastAPI, registry: Registry, max_records: int, max_pixels: int = PIXELS, *, admin: bool = False
-) -> Json:
-    """The document, with the models' own schemas, and examples that work as they stand.
+class Document:
+    """Describes routes; the schemas to which these refer are collected on the way."""
 
-    It tells of the administration only where there is one, `admin`.
-    """
-    found = get_openapi(title=app.title, version=app.version, description=DESCRIPTION, routes=app.routes)
-    schemas: Json = found.setdefault("components", {}).setdefault("schemas", {})
-    for name in ("HTTPValidationError", "ValidationError"):
-        schemas.pop(name, None)
-    answers = (Answer, problems.Details, *([PictureAnswer] if forms_document.has_pictures(registry) else []))
-    schemas |= msgspec.json.schema_components(answers, ref_template=COMPONENT)[1]
-    schemas |= {f"record.{d.name}": forms_document.record_schema(d.schema) for d in registry.detectors}
-    for path, operations in found["paths"].items():
-        _finish(path, operations["get"], registry)
-    score = _score_operation(registry, max_records, max_pixels)
-    found["paths"][SCORE_PATH] = {"post": score}
-    found["paths"][SCORE_VERSION_PATH] = {"post": _score_version(score, registry)}
-    if admin:
-        found["paths"] |= admin_document.paths(registry)
-        schemas |= admin_document.schemas()
-        found["components"].setdefault("securitySchemes", {})["bearer"] = admin_document.BEARER
-    found["paths"] |= oip.paths(registry)
-    schemas |= oip.schemas()
-    found["paths"] = dict(sorted(found["paths"].items()))
-    return found
+    def __init__(self, context: Context) -> None:
+        self._registry: Registry = context.registry
+        self._guard: Guard = context.guard
+        self._one_port = context.settings.metrics_port is None
+        self._schemas: Json = {}
+
+    def describe(self, table: RouteTable) -> Json:
+        """The document. It lists the administration only where there is one, and metrics where they are answered."""
+        self._schemas = msgspec.json.schema_components([problems.Details], ref_template=COMPONENT)[1]
+        self._schemas["ProtocolError"] = _PROTOCOL_ERROR
+        paths: Json = {}
+        for route in sorted(table.routes, key=lambda route: route.path):
+            if route.summary and self._is_here(route):
+                paths.setdefault(route.path, {})[route.method.lower()] = self._operation(route)
+        document: Json = {
+            "openapi": "3.1.0",
+            "info": {"title": "Kilter", "description": DESCRIPTION, "version": __version__},
+            "paths": paths,
+            "components": {"schemas": dict(sorted(self._schemas.items()))},
+        }
+        if self._guard.closed:
+            text = "A token, which `kilter token` makes."
+            bearer = {"type": "http", "scheme": "bearer", "description": text}
+            document["components"]["securitySchemes"] = {"bearer": bearer}
+        return document
+
+    def _is_here(self, route: Route) -> bool:
+        if route.scope is Scope.ADMIN:
+            return self._guard.admin
+        return route.scope is not Scope.METRICS or self._one_port
+
+    def _operation(self, route: Route) -> Json:
+        place = [part.strip("{}") for part in route.path.split("/") if part]
+        operation: Json = {
+            "tags": [route.tag],
+            "summary": route.summary,
+            "operationId": "_".join([route.method.lower(), *place]),
+        }
+        if route.description:
+            operation["description"] = route.description
+        parameters = [*self._path_parameters(route), *route.parameters()]
+        if parameters:
+            operation["parameters"] = parameters
+        if route.request is not None:
+            operation["requestBody"] = self._request(route)
+        answer, headers = self._content(route.response, route.response_example and route.response_example())
+        responses: Json = {"200": {"description": route.answer, "content": answer}}
+        if headers:
+            responses["200"]["headers"] = headers
+        operation["responses"] = responses | self._refusals(route)
+        if self._is_closed(route):
+            operation["security"] = [{"bearer": []}]
+        return operation
+
+    def _is_closed(self, route: Route) -> bool:
+        return route.scope is not None and self._guard.closed and route.scope not in self._guard.tokens.anyone
+
+    def _path_parameters(self, route: Route) -> list[Json]:
+        parameters: list[Json] = []
+        detectors = self._registry.detectors
+        if "{name}" in route.path:
+            schema: Json = {"type": "string", **({"enum": self._registry.names} if detectors else {})}
+            named: Json = {"name": "name", "in": "path", "required": True, "schema": schema}
+            named["description"] = "A model's name."
+            parameters.append(named | ({"example": detectors[0].name} if detectors else {}))
+        if "{version}" in route.path:
+            parameter: Json = {"name": "version", "in": "path", "required": True}
+            parameter |= {"schema": {"type": "integer", "minimum": 1}, "description": "A version's number."}
+            parameters.append(parameter | ({"example": detectors[0].version} if detectors else {}))
+        return parameters
+
+    def _request(self, route: Route) -> Json:
+        content, _ = self._content(route.request)
+        if route.request_example is not None:
+            content[JSON]["examples"] = {"example": {"value": route.request_example()}}
+        return {"required": not route.optional, "content": content}
+
+    def _content(self, kind: Any, example: Any = None) -> tuple[Json, Json]:
+        """A body by media type, and headers; its schemas are taken in."""
+        if not isinstance(kind, type | GenericAlias):
+            described: Content = kind()
+            self._schemas |= described.schemas
+            return described.by_media_type, described.headers
+        content: Json = {"schema": self._schema(kind)}
+        if example is not None:
+            content["example"] = example
+        return {JSON: content}, {}
+
+    def _schema(self, kind: Any) -> Json:
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            schema = kind.model_json_schema(mode="serialization", ref_template=COMPONENT.replace("{name}", "{model}"))
+            self._schemas |= schema.pop("$defs", {}) | {kind.__name__: schema}
+            return {"$ref": COMPONENT.format(name=kind.__name__)}
+        [schema], schemas = msgspec.json.schema_components([kind], ref_template=COMPONENT)
+        self._schemas |= schemas
+        found: Json = schema
+        return found
+
+    def _refusals(self, route: Route) -> Json:
+        """What is answered with any other status than 200."""
+        kinds: list[Kind] = list(route.problems)
+        if isinstance(route.request, type):
+            kinds += _OF_A_BODY
+        if "{name}" in route.path:
+            kinds.append(problems.UNKNOWN_MODEL)
+        if route.failure is not None:
+            kinds += [problems.REFUSED, route.failure]
+        if self._is_closed(route):
+            kinds += [problems.UNAUTHORIZED, problems.FORBIDDEN]
+        by_status: dict[int, list[Kind]] = {}
+        for kind in dict.fromkeys(kinds):
+            by_status.setdefault(status_of(kind, route.path), []).append(kind)
+        return {str(status): _refusal(route.path, some) for status, some in sorted(by_status.items())}
 
 
-def _finish(path: str, operation: Json, registry: Registry) -> None:
-    """Say of one of FastAPI's routes what it cannot know: examples, media types, problems."""
-    responses: Json = operation["responses"]
-    responses.pop("422", None)
-    if path == "/metrics":
-        text = {"schema": {"type": "string"}}
-        responses["200"]["content"] = {"text/plain": text, "application/openmetrics-text": text}
-    if path == "/readyz":
-        responses["503"] = problem("No model is loaded.", problems.NOT_READY)
-    if "{name}" in path:
-        operation["parameters"] = [model_name(registry), *([model_version(registry)] if "{version}" in path else [])]
-        responses["404"] = problem("There is no such model.", problems.UNKNOWN_MODEL)
-        responses["503"] = problem("No model is loaded.", problems.NOT_READY)
-        for serving in registry.all[:1]:
-            shown = info.details(serving, [serving.detector.version]).model_dump(by_alias=True, mode="json")
-            responses["200"]["content"][JSON]["example"] = shown
-
-
-def _score_version(score: Json, registry: Registry) -> Json:
-    """The operation that judges by a version of a model, from the one that judges by the version that serves."""
-    return score | {
-        "summary": "Judge records by a version",
-        "operationId": "score_version",
-        "parameters": [*score["parameters"], model_version(registry)],
-    }
-
-
-def _answers(registry: Registry) -> Json:
-    """What the score route answers in JSON, with the first model's verdict on its example."""
-    pictures = forms_document.has_pictures(registry)
-    tables = not registry.detectors or any(d.modality.name == "table" for d in registry.detectors)
-    names = [*(["Answer"] if tables else []), *(["PictureAnswer"] if pictures else [])]
-    references = [{"$ref": COMPONENT.format(name=name)} for name in names]
-    answer: Json = {"schema": references[0] if len(references) == 1 else {"anyOf": references}}
-    for detector in registry.detectors[:1]:
-        records = info.example(detector)["records"]
-        verdicts = detector.score(records, reasons=asked.DEFAULT_REASONS)
-        if detector.modality.name == "table":
-            answer["example"] = msgspec.to_builtins(answer_of(detector, [verdicts]))
-        else:
-            sent = Sent([size_of(record[detector.schema.names[0]]) for record in records])
-            found = picture_answer(detector, [verdicts], sent, asked.DEFAULT_REASONS)
-            answer["example"] = msgspec.to_builtins(found)
-    return answer
-
-
-def _score_operation(registry: Registry, max_records: int, max_pixels: int) -> Json:
-    reasons = {"anyOf": [{"type": "boolean"}, {"type": "integer", "minimum": 0, "maximum": asked.MAX_REASONS}]}
-    pictures = forms_document.has_pictures(registry)
-    return {
-        "tags": ["scoring"],
-        "summary": "Judge records",
-        "description": "Every record of the request is judged, or none and every problem is listed. A record has every "
-        "field of the model; null stands for an unknown value. Bodies may be compressed, with Content-Encoding gzip or "
-        "zstd, and so are long answers where Accept-Encoding names these.",
-        "operationId": "score",
-        "parameters": [
-            model_name(registry),
-            {
-                "name": "reasons",
-                "in": "query",
-                "required": False,
-                "schema": reasons,
-                "description": f"reasons for each record: how many at most, or true for {asked.DEFAULT_REASONS}",
-            },
-            *([picture_document.HEATMAP] if pictures else []),
-            forms_document.TIMEOUT,
-        ],
-        "requestBody": {
-            "required": True,
-            "content": forms_document.bodies(registry, max_records, max_pixels),
-        },
-        "responses": {
-            "200": {
-                "description": "The verdicts, in the order of the records.",
-                "headers": forms_document.HEADERS | (picture_document.HEADERS if pictures else {}),
-                "content": {JSON: _answers(registry)}
-                | forms_document.ANSWERS
-                | (picture_document.ANSWERS if pictures else {}),
-            },
-            "400": problem("The body cannot be read.", problems.BAD_BODY),
-            "404": problem("There is no such model.", problems.UNKNOWN_MODEL),
-            "408": problem("The body did not arrive in time.", problems.SLOW_BODY),
-            "413": problem("The body is too long, or has too many records.", problems.TOO_LARGE),
-            "415": problem("The content type is not supported.", problems.WRONG_TYPE),
-            "422": problem("Records do not fit the model.", problems.BAD_RECORDS),
-            "503": problem("No model is loaded, too much is in flight, or the time is over.", problems.OVERLOADED),
-        },
-    }
+def _refusal(path: str, kinds: list[Kind]) -> Json:
+    description = " ".join(f"{kind.title}." for kind in kinds)
+    if is_protocol(path):
+        content: Json = {JSON: {"schema": {"$ref": COMPONENT.format(name="ProtocolError")}}}
+        return {"description": description, "content": content}
+    [first, *_] = kinds
+    example = {"type": f"/docs#{first.slug}", "title": first.title, "status": first.status, "detail": first.meaning}
+    schema = {"$ref": COMPONENT.format(name="Details")}
+    content = {problems.MEDIA_TYPE: {"schema": schema, "example": example | {"problems": []}}}
+    return {"description": description, "content": content}

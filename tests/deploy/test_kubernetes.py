@@ -11,7 +11,7 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from kilter.service.protection.auth import METRICS_PATH
+from kilter.service.routes.platform import METRICS
 from kilter.service.settings import PREFIX, Settings
 
 ROOT = Path(__file__).parents[2]
@@ -197,7 +197,7 @@ def test_metrics_have_a_port_that_prometheus_alone_reaches() -> None:
     assert ports["metrics"] == {"name": "metrics", "port": number, "targetPort": "metrics"}
     assert ports["http"]["targetPort"] == "http"
     (endpoint,) = the("ServiceMonitor", "overlays/monitoring")["spec"]["endpoints"]
-    assert (endpoint["port"], endpoint["path"]) == ("metrics", METRICS_PATH)
+    assert (endpoint["port"], endpoint["path"]) == ("metrics", METRICS)
     let = {one["metadata"]["name"]: one["spec"]["ingress"] for one in found if one["kind"] == "NetworkPolicy"}
     assert [[port["port"] for port in rule["ports"]] for rule in let["kilter-monitoring"]] == [["metrics"]]
     assert [[port["port"] for port in rule["ports"]] for rule in let["kilter"]] == [["http"]]

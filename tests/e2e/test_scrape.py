@@ -6,7 +6,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from kilter.service.protection.tokens import Scope, generate, line
+from kilter.service.protection.tokens import generate, line
+from kilter.service.routing import Scope
 from tests.support.monitoring import DEPLOY, Service, fetch, free_port, hastened, process, wait_for
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]

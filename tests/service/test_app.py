@@ -12,10 +12,10 @@ from typing import Any
 import msgspec
 import pytest
 
-from kilter.service.app import create_app
 from kilter.service.models.registry import Registry
 from kilter.service.monitoring.metrics import Metrics
 from kilter.service.settings import Settings
+from kilter.service.web.app import create_app
 from tests.support.serving import RECORD, Client, client, detector
 
 EDGE = "kilter.service.web.edge"
@@ -61,7 +61,7 @@ def test_it_is_ready_when_a_model_serves() -> None:
     """Health is of the process, readiness of the models; without any the reason is told."""
     with client() as http:
         assert http.get("/healthz").json() == {"live": True}
-        assert http.get("/readyz").json() == {"ready": True, "models": {"shop": 3}}
+        assert http.get("/readyz").json() == {"ready": True, "models": {"shop": 3}, "fast_lane": False}
     with Client(create_app(Settings(), Registry(Metrics()))) as http:
         assert http.get("/healthz").status_code == 200
         for answer in (http.get("/readyz"), http.post("/v1/models/shop/score", json=RECORD)):
@@ -75,7 +75,7 @@ def test_the_folder_of_the_settings_is_loaded_at_start(models_folder: Path) -> N
     app = create_app(Settings(models=models_folder, device="cpu"))
 
     async def start() -> None:
-        async with app.router.lifespan_context(app):
+        async with app.app.router.lifespan_context(app.app):
             pass
 
     asyncio.run(start())

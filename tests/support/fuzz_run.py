@@ -9,12 +9,13 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from kilter.service.app import create_app
 from kilter.service.models.registry import Registry
 from kilter.service.monitoring.metrics import Metrics
 from kilter.service.protection.auth import Guard
-from kilter.service.protection.tokens import Scope, Token, Tokens
+from kilter.service.protection.tokens import Token, Tokens
+from kilter.service.routing import Scope
 from kilter.service.settings import Settings
+from kilter.service.web.app import create_app
 from tests.support.fuzzing import Case, case
 from tests.support.picture_model import picture_detector
 from tests.support.protocol_server import meter
@@ -42,13 +43,7 @@ class Target:
     @property
     def routes(self) -> list[tuple[str, str]]:
         """Method and path of every route that takes a body, those that judge several times."""
-        found = [
-            (method, str(route.path))
-            for route in self._app.routes
-            if hasattr(route, "path")
-            for method in sorted(getattr(route, "methods", None) or ())
-            if method in ("POST", "PUT")
-        ]
+        found = [(route.method, route.path) for route in self._app.table.routes if route.method in ("POST", "PUT")]
         judging = [route for route in found if route[1].endswith(("/score", "/infer"))]
         return found + judging * 5
 

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from kilter.service.bodies.encodings import compress
+from kilter.service.formats.encodings import compress
 from tests.support.pictures import encoded, scene
 from tests.support.protocol_client import binary, tensor
 from tests.support.protocol_server import METER

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import uvicorn
 
-from kilter.service.app import create_app
 from kilter.service.detector import Detector, Schema
 from kilter.service.detector.columns import BooleanColumn, NumericColumn
 from kilter.service.models.registry import Registry
 from kilter.service.monitoring.metrics import Metrics
 from kilter.service.settings import Settings
+from kilter.service.web.app import create_app
 from tests.support.serving import detector
 
 ROOT = Path(__file__).parents[2]

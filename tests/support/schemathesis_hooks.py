@@ -9,7 +9,7 @@ import polars as pl
 import schemathesis
 from hypothesis import strategies as st
 
-from kilter.service.bodies.body import NPY, PICTURES
+from kilter.service.formats import format_named
 from tests.support.pictures import encoded, scene
 from tests.support.serving import RECORD, SCHEMA
 
@@ -54,7 +54,7 @@ def arrow(*, stream: bool) -> st.SearchStrategy[str]:
 
 schemathesis.openapi.format("ndjson", lines())
 schemathesis.openapi.format("arrow-stream", arrow(stream=True))
-schemathesis.openapi.format("arrow-file", arrow(stream=False))
+schemathesis.openapi.format("arrow", arrow(stream=False))
 
 
 @schemathesis.serializer("application/vnd.apache.arrow.stream", "application/vnd.apache.arrow.file")
@@ -83,7 +83,7 @@ schemathesis.openapi.format("npy", pictures(array=True))
 schemathesis.openapi.format("heatmap", st.text())
 
 
-@schemathesis.serializer(*PICTURES, NPY)
+@schemathesis.serializer(*format_named("picture").media_types, *format_named("npy").media_types)
 def picture(_: object, value: object) -> bytes:
     """A picture as it stands; what is none, as some other bytes."""
     return str(value).encode("latin-1", "replace")

@@ -10,7 +10,6 @@ import numpy as np
 import numpy.typing as npt
 from starlette.types import ASGIApp
 
-from kilter.service.app import create_app
 from kilter.service.detector import Calibration, Detector, Schema
 from kilter.service.detector.artifact import FORMAT, Manifest, Probes, ScoreInfo
 from kilter.service.detector.columns import BooleanColumn, CategoricalColumn, NumericColumn, TimestampColumn
@@ -20,6 +19,7 @@ from kilter.service.detector.schema import LeftOut
 from kilter.service.models.registry import Registry
 from kilter.service.monitoring.metrics import Metrics
 from kilter.service.settings import Settings
+from kilter.service.web.app import create_app
 
 T = TypeVar("T")
 

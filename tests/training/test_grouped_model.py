@@ -12,7 +12,7 @@ import pytest
 
 from kilter.service.detector import ArtifactError, Detector, RecordsError, load
 from kilter.service.detector.artifact import MANIFEST
-from kilter.service.files.scoring import score_file
+from kilter.service.formats.scoring import score_file
 from kilter.training.config import FitConfig, TrainConfig
 from kilter.training.data import Source
 from kilter.training.labelled import read_labelled

@@ -11,7 +11,7 @@ import pytest
 from kilter.service.detector import KilterError
 from kilter.service.detector.columns import BooleanColumn, CategoricalColumn, NumericColumn, TimestampColumn
 from kilter.service.detector.schema import Schema
-from kilter.service.files import to_table
+from kilter.service.formats.tables import to_table
 from kilter.training.infer import Decision, Draft, infer
 
 RNG = np.random.default_rng(0)

@@ -11,7 +11,7 @@ import polars as pl
 from kilter.service.detector.columns import ImageColumn
 from kilter.service.detector.errors import KilterError, PictureError
 from kilter.service.detector.pictures.pixels import picture_of
-from kilter.service.files.stacks import LABELS, read_stack, read_stack_labels
+from kilter.service.formats.stacks import LABELS, read_stack, read_stack_labels
 from kilter.training.labels import Labels, read_labels
 from kilter.training.pictures.survey import Seen, coloured
 from kilter.training.pictures.workers import Decoded, Progress

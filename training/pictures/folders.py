@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from kilter.service.detector.columns import ImageColumn
 from kilter.service.detector.errors import KilterError, PictureError
-from kilter.service.files.folder import ACCEPTED, find_pictures
+from kilter.service.formats.pictures import ACCEPTED, find_pictures
 from kilter.training.labels import SHOWN, Labels
 from kilter.training.pictures.survey import Seen, look_at
 from kilter.training.pictures.workers import Decoded, Progress, decoded, each

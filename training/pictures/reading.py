@@ -12,8 +12,8 @@ from kilter.service.detector.columns import ImageColumn
 from kilter.service.detector.errors import KilterError, PictureError, Problem
 from kilter.service.detector.inputs import Table
 from kilter.service.detector.schema import Schema
-from kilter.service.files.folder import ACCEPTED
-from kilter.service.files.stacks import LABELS, stack_kind
+from kilter.service.formats.pictures import ACCEPTED
+from kilter.service.formats.stacks import LABELS, stack_kind
 from kilter.training.data import TOO_MANY_BAD, Data, Source
 from kilter.training.labels import Labels
 from kilter.training.pictures.arrays import ArrayPictures

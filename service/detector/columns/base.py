@@ -84,6 +84,9 @@ class Column:
         """Its tag in a manifest, and what it is called in reports."""
         return str(type(self).__struct_config__.tag)  # type: ignore[attr-defined]
 
+    value_axes: ClassVar[tuple[str, ...]] = ()
+    """What the axes of a typed value mean, where it is an array itself."""
+
     @property
     def value_shape(self) -> tuple[int, ...]:
         """Of a typed value, where it is an array itself."""
@@ -119,6 +122,10 @@ class Column:
     def from_array(self, values: Array) -> Array | None:
         """The typed values of a NumPy array whose dtype is the column's own; None for any other dtype."""
         return None
+
+    def split(self, array: Array) -> Array:
+        """The values, (n, ...), in an array of any shape, for a column whose values are arrays. Raises KilterError."""
+        raise NotImplementedError
 
     def problems(self, values: Array) -> Iterable[Problem]:
         """What is wrong with typed values, (n,), that came as an array or a typed frame."""
@@ -166,9 +173,9 @@ class Column:
         return str | None
 
     @property
-    def tensor_kind(self) -> Literal["number", "flag", "text"]:
-        """Which datatypes of the Open Inference Protocol its tensors may have."""
-        return "text"
+    def datatype(self) -> str:
+        """The datatype of the Open Inference Protocol that suits it: BYTES, BOOL, or one of numbers."""
+        return "BYTES"
 
     def differs(self, other: "Column") -> str | None:
         """How its cells are read otherwise than those of another column of the same kind; None if they are not."""

@@ -47,7 +47,7 @@ class BooleanColumn(Column, msgspec.Struct, frozen=True, tag="boolean", tag_fiel
     absent = np.nan
     is_number = True
     json_type = bool | Annotated[int, msgspec.Meta(ge=0, le=1)] | None
-    tensor_kind = "flag"
+    datatype = "BOOL"
 
     def features(self, index: int) -> tuple[Feature, ...]:
         return (Feature(index, "flag"),)

@@ -64,7 +64,7 @@ class NumericColumn(Column, msgspec.Struct, frozen=True, tag="numeric", tag_fiel
     is_number = True
     written_as_number = True
     json_type = Annotated[float, msgspec.Meta(ge=-FLOAT32_MAX, le=FLOAT32_MAX)] | None
-    tensor_kind = "number"
+    datatype = "FP64"
 
     @property
     def stored_whole(self) -> bool:

@@ -121,8 +121,8 @@ class TimestampColumn(Column, msgspec.Struct, frozen=True, tag="timestamp", tag_
         return int | float | None if self.format in UNIX else str | None
 
     @property
-    def tensor_kind(self) -> Literal["number", "text"]:
-        return "number" if self.format in UNIX else "text"
+    def datatype(self) -> str:
+        return "FP64" if self.format in UNIX else "BYTES"
 
     def differs(self, other: Column) -> str | None:
         if isinstance(other, TimestampColumn) and other.format != self.format:

@@ -37,7 +37,7 @@ class ImageColumn(Column, msgspec.Struct, frozen=True, tag="image", tag_field="k
     absent = 0
     required = True
     can_group = False
-    tensor_kind = "number"
+    value_axes = ("height", "width", "channels")
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -58,11 +58,18 @@ class ImageColumn(Column, msgspec.Struct, frozen=True, tag="image", tag_field="k
         """Whether numbers are taken as bytes are: 0 is black and 255 white."""
         return (self.low, self.high) == (0.0, 255.0)
 
+    @property
+    def datatype(self) -> str:
+        return "UINT8" if self.eight_bits else "FP32"
+
     def features(self, index: int) -> tuple[Feature, ...]:
         return (Feature(index, "pixels", size=self.size),)
 
     def read(self, value: Any) -> pixels.Pixels:
         return pixels.read_cell(value, self)
+
+    def split(self, array: Array) -> Array:
+        return pixels.several(array, self)
 
     def holds(self, dtype: "pl.DataType") -> bool:
         raise RecordsError([Problem(None, self.name, NO_PICTURES)])

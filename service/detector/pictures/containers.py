@@ -67,12 +67,17 @@ class Picture(NamedTuple):
 
 def is_known(head: bytes) -> bool:
     """Whether a file that begins so is of a known format."""
-    return any(known(head) for known, _ in _READERS)
+    return format_of(head) is not None
+
+
+def format_of(head: bytes) -> str | None:
+    """The format of a file that begins so, as Pillow calls it; None if it is not known."""
+    return next((name for name, (known, _) in _READERS.items() if known(head)), None)
 
 
 def described(content: bytes) -> Picture | None:
     """What a file says of itself; None if it is of no known format. Raises PictureError if it is damaged."""
-    for known, read in _READERS:
+    for known, read in _READERS.values():
         if known(content[:16]):
             try:
                 return read(content)
@@ -280,10 +285,10 @@ def _bmp(content: bytes) -> Picture:
     return Picture("BMP", width, abs(height), 1, content)
 
 
-_READERS: tuple[tuple[Callable[[bytes], bool], Callable[[bytes], Picture]], ...] = (
-    (lambda head: head.startswith(_PNG), _png),
-    (lambda head: head.startswith(b"\xff\xd8\xff"), _jpeg),
-    (lambda head: head[:4] in ORDERS, _tiff),
-    (lambda head: head.startswith(b"RIFF") and head[8:12] == b"WEBP", _webp),
-    (lambda head: head.startswith(b"BM"), _bmp),
-)
+_READERS: dict[str, tuple[Callable[[bytes], bool], Callable[[bytes], Picture]]] = {
+    "PNG": (lambda head: head.startswith(_PNG), _png),
+    "JPEG": (lambda head: head.startswith(b"\xff\xd8\xff"), _jpeg),
+    "TIFF": (lambda head: head[:4] in ORDERS, _tiff),
+    "WEBP": (lambda head: head.startswith(b"RIFF") and head[8:12] == b"WEBP", _webp),
+    "BMP": (lambda head: head.startswith(b"BM"), _bmp),
+}

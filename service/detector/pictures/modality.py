@@ -1,8 +1,8 @@
 """Pictures, one a record."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from math import prod
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -12,18 +12,26 @@ from kilter.service.detector.errors import ArtifactError
 from kilter.service.detector.inputs import Table, cut, from_frame
 from kilter.service.detector.modality import Modality, Scores, Watched
 from kilter.service.detector.pictures.column import ImageColumn
-from kilter.service.detector.pictures.pixels import from_array
-from kilter.service.detector.pictures.regions import Grid, regions
+from kilter.service.detector.pictures.decoding import PIXELS
+from kilter.service.detector.pictures.pixels import from_array, size_of, upright
+from kilter.service.detector.pictures.regions import Grid, heatmap, regions
 from kilter.service.detector.runtime import Matrix, Program
 from kilter.service.detector.schema import Schema
+
+if TYPE_CHECKING:
+    from kilter.service.detector.detector import Verdicts
+    from kilter.service.detector.explanation import Reason
+    from kilter.service.detector.pictures.regions import Region
 
 FLOATS = 1 << 22
 """Of the encoded pictures that are judged at once."""
 VALUES = 65_536
 """Values per call on a CPU: the comparison with other pictures takes many times a picture's own memory."""
 GPU_VALUES = 64 * VALUES
-PIXELS = 8192
+VALUES_OF_A_RECORD = 8192
 """Values of a picture that count as a record, where records are counted for the memory that they take."""
+MOST_BYTES = 64 * 1024 * 1024
+"""Of the pictures of a request at the model's size, all together."""
 FIGURES = ("brightness", "contrast", "sharpness")
 EXAMPLE = "iVBORw0KGgoAAAANSUhEUgAAABAAAAAQCAAAAAA6mKC9AAAAEUlEQVR42mNk4EAFTBwjWgAASdQIGDOfFtMAAAAASUVORK5CYII="
 """A small picture in base64: from black to white across its corners."""
@@ -33,6 +41,8 @@ class ImageModality(Modality):
     """See the module. What is watched are three numbers that tell when a camera or its light changes."""
 
     name = "image"
+    decodes = True
+    draws = True
 
     def __init__(self, schema: Schema, grid: tuple[int, int] | None = None) -> None:
         """Raises ArtifactError if the schema is none of a picture."""
@@ -60,7 +70,10 @@ class ImageModality(Modality):
 
     @property
     def weight(self) -> int:
-        return max(1, self.column.size // PIXELS)
+        return max(1, self.column.size // VALUES_OF_A_RECORD)
+
+    def most_records(self, limit: int) -> int:
+        return max(1, min(limit, MOST_BYTES // self.column.size))
 
     def rows_per_call(self, device: str) -> int:
         return max(1, (VALUES if device == "cpu" else GPU_VALUES) // self.column.size)
@@ -102,10 +115,31 @@ class ImageModality(Modality):
         ]
         return Scores(score, explained, table, figures, terms[0])
 
+    def reasons(
+        self, verdicts: "Verdicts", rows: Iterable[int], limit: int, sizes: Sequence[Any] | None = None
+    ) -> "list[Sequence[Reason | Region]]":
+        if sizes is None or verdicts.evidence is None:
+            return super().reasons(verdicts, rows, limit)
+        return [
+            regions(verdicts.evidence[row], self.cells, size[0], size[1], limit)
+            for row, size in zip(rows, sizes, strict=True)
+        ]
+
+    def size(self, cell: Any) -> tuple[int, int]:
+        return size_of(cell)
+
+    def draw(self, cell: Any, evidence: npt.NDArray[np.float64], pixels: int | None = None) -> bytes:
+        return heatmap(upright(cell, self.column, pixels or PIXELS), evidence, self.cells)
+
     def check(self, program: Program, x: Matrix) -> None:
         places = program.run(x, ("terms",))[0].shape[1]
         if places != prod(self.cells):
             raise ArtifactError(f"the grid is {list(self.cells)}, and the program gives evidence of {places} places")
+
+    def example_tensors(self, probe: Mapping[str, Any]) -> list[tuple[str, list[int], list[Any]]]:
+        column = self.column
+        shades = [column.low + (column.high - column.low) * i // 64 for i in range(64) for _ in range(column.channels)]
+        return [(column.name, [1, 8, 8, column.channels], shades)]
 
     def example(self, probe: Mapping[str, Any]) -> dict[str, Any]:
         return {self.column.name: EXAMPLE}

@@ -21,6 +21,7 @@ from kilter.service.detector import KilterError
 from kilter.service.probe import ready
 from kilter.service.protection import tokens
 from kilter.service.protection.auth import Guard
+from kilter.service.routing import Scope
 from tests.support.certificates import certificate
 from tests.support.versions import add
 
@@ -204,7 +205,7 @@ def test_it_serves_over_tls_with_metrics_elsewhere(models_folder: Path, tmp_path
     chain, key = certificate(tmp_path)
     file = tmp_path / "tokens"
     secret = tokens.generate()
-    file.write_text(tokens.line("shop", [tokens.Scope.SCORE, tokens.Scope.METRICS], secret))
+    file.write_text(tokens.line("shop", [Scope.SCORE, Scope.METRICS], secret))
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     arguments = ("--tls-cert", str(chain), "--tls-key", str(key))

@@ -5,7 +5,8 @@ from pathlib import Path
 from click.testing import CliRunner
 
 from kilter.service.commands.token import token
-from kilter.service.protection.tokens import Scope, read
+from kilter.service.protection.tokens import read
+from kilter.service.routing import Scope
 
 
 def test_the_line_goes_to_the_file_and_the_secret_to_the_person(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from kilter.service.detector import Calibration, Detector
 from kilter.service.detector.groups import Groups
 from kilter.service.detector.inputs import cut
 from kilter.service.detector.tail import Tail
-from kilter.service.judging.verdicts import part, results, whole
+from kilter.service.judging.verdicts import AnswerWriter, part, whole
 from tests.support import serving
 from tests.support.serving import RECORD, STRANGE, client
 
@@ -63,7 +63,7 @@ def test_the_document_says_when_a_field_is_there() -> None:
 def test_a_plain_model_says_no_more_than_it_has() -> None:
     """Neither tail nor thresholds."""
     verdicts = serving.detector().score([RECORD])
-    (result,) = results(verdicts, 0.05)
+    (result,) = AnswerWriter(serving.detector()).results([verdicts])
     assert (result.score, result.anomaly) == (verdicts.score[0], False)
     assert verdicts.threshold is None
 

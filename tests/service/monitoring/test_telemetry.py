@@ -18,11 +18,11 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind, StatusCode
 
-from kilter.service.app import create_app
 from kilter.service.models.registry import Registry
 from kilter.service.monitoring.metrics import Metrics
 from kilter.service.monitoring.telemetry import Tracing, from_environment, trace_id
 from kilter.service.settings import Settings
+from kilter.service.web.app import create_app
 from tests.support.serving import RECORD, STRANGE, Broken, Client, detector
 
 SCORE = "/v1/models/shop/score"
@@ -127,7 +127,7 @@ def test_the_service_stands_without_the_extra() -> None:
     """An endpoint that is named is then told of in the log; and without one nothing of the SDK is imported."""
     code = """
 import sys
-import kilter.service.app, kilter.service.commands.serve
+import kilter.service.web.app, kilter.service.commands.serve
 from kilter.service.monitoring.telemetry import from_environment
 assert from_environment({}) is None
 assert not [name for name in sys.modules if name.startswith(("opentelemetry.sdk", "opentelemetry.exporter"))]

@@ -11,15 +11,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kilter.service.app import create_app
 from kilter.service.detector import KilterError
 from kilter.service.models.registry import Registry
 from kilter.service.monitoring.metrics import Metrics
 from kilter.service.problems import RequestError
-from kilter.service.protection.auth import Guard, administrator, guard_of, needed
-from kilter.service.protection.tokens import Scope, Token, Tokens, generate, line
+from kilter.service.protection.auth import Guard, administrator, guard_of
+from kilter.service.protection.tokens import Token, Tokens, generate, line
 from kilter.service.request import Notes, notes_of
+from kilter.service.routing import Scope
 from kilter.service.settings import Settings
+from kilter.service.web.app import create_app
 from tests.support.logs import kept
 from tests.support.serving import RECORD, Client, client, detector
 
@@ -44,6 +45,12 @@ def guarded(*scopes: Scope, anyone: frozenset[Scope] = frozenset()) -> Client:
     guard = Guard(Tokens([token(scope) for scope in scopes], anyone))
     metrics = Metrics()
     return Client(create_app(Settings(), Registry(metrics, [detector()]), metrics, guard=guard))
+
+
+def needed(path: str) -> Scope | None:
+    """The scope of which a token is needed for a path, by the table of a service's routes."""
+    match = create_app(Settings(), Registry(Metrics())).table.match(path)
+    return Scope.SCORE if match is None else match.scope("POST")
 
 
 def bearer(scope: Scope) -> dict[str, Any]:
@@ -82,7 +89,7 @@ def test_without_tokens_all_but_the_administration_is_open() -> None:
         ("/v1/models/shop/unload", Scope.ADMIN),
         ("/v1/models/shop/threshold", Scope.ADMIN),
         ("/v1/models/shop/shadow", Scope.ADMIN),
-        ("/v1/models/shop/versions/3/load", Scope.ADMIN),
+        ("/v1/models/shop/versions/3/load", Scope.SCORE),
         ("/v2/repository/models/shop/load", Scope.ADMIN),
         ("/v1/models/load", Scope.SCORE),
         ("/healthz", None),
@@ -125,7 +132,8 @@ def test_every_route_of_the_administration_is_taken_for_one() -> None:
 def _status(path: str, authorization: str | None = None, **more: Any) -> int:
     """What a guard that knows a token for each scope answers; 200 if it lets the request pass."""
     try:
-        Guard(Tokens([token(scope) for scope in Scope])).check(scope_of(path, authorization, **more))
+        wanted = needed(path.removeprefix(more.get("root_path", "")))
+        Guard(Tokens([token(scope) for scope in Scope])).check(scope_of(path, authorization, **more), wanted)
     except RequestError as refused:
         return refused.kind.status
     return 200
@@ -181,11 +189,14 @@ def test_an_administrator_is_known_by_name() -> None:
     """A route of the administration learns who asks, and is closed to whom the guard let in for something else."""
     guard = Guard(Tokens([token(Scope.ADMIN), token(Scope.SCORE)]))
     asked = scope_of(LOAD, f"Bearer {SECRETS[Scope.ADMIN]}")
-    guard.check(asked)
+    guard.check(asked, Scope.ADMIN)
     assert administrator(asked) == "the-admin"
     assert notes_of(asked).fields() == {"token": "the-admin"}
-    for other in (scope_of(SCORE, f"Bearer {SECRETS[Scope.SCORE]}"), scope_of("/healthz")):
-        guard.check(other)
+    for other, scope in (
+        (scope_of(SCORE, f"Bearer {SECRETS[Scope.SCORE]}"), Scope.SCORE),
+        (scope_of("/healthz"), None),
+    ):
+        guard.check(other, scope)
         with pytest.raises(RequestError) as refused:
             administrator(other)
         assert refused.value.kind.status == 404
@@ -253,7 +264,7 @@ def test_the_service_watches_the_file(tmp_path: Path) -> None:
     app = create_app(Settings(), Registry(Metrics(), [detector()]), guard=guard)
 
     async def live() -> None:
-        async with app.router.lifespan_context(app):
+        async with app.app.router.lifespan_context(app.app):
             _replace(path, tokens_file_line(Scope.METRICS))
             while guard.tokens.names != ["the-metrics"]:
                 await asyncio.sleep(0.01)

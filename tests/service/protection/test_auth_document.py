@@ -2,12 +2,13 @@
 
 from hashlib import sha256
 
-from kilter.service.app import create_app
 from kilter.service.models.registry import Registry
 from kilter.service.monitoring.metrics import Metrics
 from kilter.service.protection.auth import Guard
-from kilter.service.protection.tokens import Scope, Token, Tokens, generate
+from kilter.service.protection.tokens import Token, Tokens, generate
+from kilter.service.routing import Scope
 from kilter.service.settings import Settings
+from kilter.service.web.app import create_app
 from tests.support.serving import Client, client, detector
 
 

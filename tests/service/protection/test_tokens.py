@@ -8,7 +8,8 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from kilter.service.detector import KilterError
-from kilter.service.protection.tokens import OPEN, Scope, generate, line, read
+from kilter.service.protection.tokens import OPEN, generate, line, read
+from kilter.service.routing import Scope
 
 SECRET = generate()
 

@@ -16,10 +16,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jsonschema_rs import Draft202012Validator, validator_for
 
-from kilter.service.app import create_app
 from kilter.service.models.registry import Registry
 from kilter.service.monitoring.metrics import Metrics
 from kilter.service.settings import Settings
+from kilter.service.web.app import create_app
 from tests.support.picture_model import picture_detector, spotted
 from tests.support.pictures import encoded
 from tests.support.serving import RECORD, client, detector
@@ -143,7 +143,7 @@ def test_answers_about_pictures_fit_the_document() -> None:
     """With reasons, with names, and without."""
     with client(picture_detector()) as http:
         found = http.get("/openapi.json").json()
-        schema = {"$ref": "#/components/schemas/PictureAnswer", "components": found["components"]}
+        schema = {"$ref": "#/components/schemas/Answer", "components": found["components"]}
         files = [("f", ("a.png", encoded(spotted()))), ("f", ("b.png", encoded(spotted(9, 9))))]
         for query in ("", "?reasons=3"):
             assert validator_for(schema).is_valid(http.post(f"/v1/models/tiles/score{query}", files=files).json())

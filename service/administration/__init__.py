@@ -1,1 +1,0 @@
-"""What an administrator may do over HTTP."""

@@ -1,1 +1,0 @@
-"""What requests carry: JSON, NDJSON, CSV and Arrow, plain or compressed."""

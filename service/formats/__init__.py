@@ -1,0 +1,219 @@
+"""The formats in which records come and go: in files, in the bodies of requests, and for training.
+
+A format is one entry in `FORMATS`: how it is recognised, what it is called, and what reads and writes it. Whoever reads
+or writes records asks here. Importing this package imports no table library and no web framework.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from kilter.service.detector.pictures.containers import is_known
+
+if TYPE_CHECKING:
+    from kilter.service.detector.schema import Schema
+    from kilter.service.formats.bodies import Body, Call
+    from kilter.service.formats.source import Source
+    from kilter.service.formats.tables import Reader
+    from kilter.service.formats.writers import Output, Writer
+
+    Opener = Callable[[Source], Reader]
+    WriterMaker = Callable[[Output, Reader, Schema, bool], Writer]
+    BodyReader = Callable[[Call], Body]
+
+ZIP = b"PK\x03\x04"
+GZIP = b"\x1f\x8b"
+NPY = b"\x93NUMPY"
+JSON = "application/json"
+NDJSON = "application/x-ndjson"
+CSV = "text/csv"
+PNG = "image/png"
+
+
+@dataclass(frozen=True)
+class Format:
+    """One format. What reads and writes it is a function, or its place as "module:name", imported when it is needed."""
+
+    name: str
+    title: str
+    """How a message says what something is: `a Parquet file`."""
+    recognises: Callable[[bytes], bool] = lambda head: False
+    """Whether a file that begins with these bytes (the first 256 kB) is of this format."""
+    endings: tuple[str, ...] = ()
+    """Of file names, in lower case, the first being the one to advise."""
+    media_types: tuple[str, ...] = ()
+    """Of bodies, the first being the one of an answer."""
+    aliases: tuple[str, ...] = ()
+    """Other media types that mean the same."""
+    modality: str | None = "table"
+    """Of the models whose records come in it; None for every modality."""
+    description: str = ""
+    """What a body of it holds, for the OpenAPI document."""
+    schema: Mapping[str, Any] | None = None
+    """The JSON Schema of such a body, where it is neither one text nor bytes."""
+    open: "Opener | str | None" = None
+    """Opens a file or a stream for reading."""
+    write: "WriterMaker | str | None" = None
+    """Opens a writer for the records of a reader with their verdicts; with tail probabilities if the flag is set."""
+    body: "BodyReader | str | None" = "kilter.service.formats.bodies:read_table_body"
+    """Reads the body of a request."""
+    packable: bool = False
+    """Whether a file of it may be compressed as a whole."""
+    answers: bool = False
+    """Whether the answer to a body of it may be the same table with the verdicts appended."""
+
+    def opener(self) -> "Opener":
+        """What opens a file. Raises TypeError if nothing does."""
+        found: Opener = _resolved(self.open)
+        return found
+
+    def writer(self) -> "WriterMaker":
+        """What opens a writer. Raises TypeError if nothing does."""
+        found: WriterMaker = _resolved(self.write)
+        return found
+
+    def body_reader(self) -> "BodyReader":
+        """What reads a body. Raises TypeError if nothing does."""
+        found: BodyReader = _resolved(self.body)
+        return found
+
+
+def _resolved(place: Any) -> Any:
+    if isinstance(place, str):
+        module, _, name = place.partition(":")
+        return getattr(import_module(module), name)
+    if place is None:
+        raise TypeError("the format does not do this")
+    return place
+
+
+def _begins(*magic: bytes) -> Callable[[bytes], bool]:
+    return lambda head: head.startswith(magic)
+
+
+_TYPED = "kilter.service.formats.typed:TypedReader"
+_ARROW_BODY = "kilter.service.formats.arrow:read_arrow_body"
+_ARROW_ENDINGS = (".arrow", ".feather", ".ipc")
+
+FORMATS: list[Format] = [
+    Format(
+        "picture",
+        "a picture",
+        lambda head: is_known(head[:16]),
+        (".png", ".jpg", ".jpeg", ".jpe", ".webp", ".tif", ".tiff", ".bmp", ".dib"),
+        (PNG, "image/jpeg", "image/webp", "image/tiff", "image/bmp", "application/octet-stream"),
+        ("image/jpg", "image/pjpeg", "image/tif", "image/x-tiff", "image/x-ms-bmp", "image/x-bmp"),
+        modality="image",
+        description="A picture's file; its content decides which format it has.",
+        body="kilter.service.formats.bodies:read_picture_body",
+    ),
+    Format(
+        "multipart",
+        "several files of a form",
+        media_types=("multipart/form-data",),
+        modality="image",
+        description="A picture's file in each part, of whatever name.",
+        schema={
+            "type": "object",
+            "properties": {"file": {"type": "array", "items": {"type": "string", "format": "binary"}, "minItems": 1}},
+            "required": ["file"],
+        },
+        body="kilter.service.formats.bodies:read_form_body",
+    ),
+    Format(
+        "json",
+        "JSON",
+        media_types=(JSON,),
+        modality=None,
+        body="kilter.service.formats.json_body:JsonBody",
+    ),
+    Format(
+        "csv",
+        "a text table",
+        endings=(".csv", ".tsv", ".txt"),
+        media_types=(CSV,),
+        description="A header with every field of the model, in any order, and a line per record; an empty cell stands "
+        "for an unknown value. Delimiter, quoting and encoding are recognised.",
+        open="kilter.service.formats.text:TextReader",
+        write="kilter.service.formats.writers:write_text",
+        packable=True,
+        answers=True,
+    ),
+    Format(
+        "ndjson",
+        "NDJSON",
+        media_types=(NDJSON,),
+        aliases=("application/ndjson", "application/jsonl", "application/x-jsonlines"),
+        modality=None,
+        description="A record as JSON in each line, with every field of the model.",
+        body="kilter.service.formats.json_body:LinesBody",
+    ),
+    Format(
+        "parquet",
+        "a Parquet file",
+        _begins(b"PAR1\x15"),  # the name alone may also begin the header of a text table
+        (".parquet", ".pq"),
+        open=_TYPED,
+        write="kilter.service.formats.writers:write_parquet",
+    ),
+    Format(
+        "arrow-stream",
+        "an Arrow stream",
+        _begins(b"\xff\xff\xff\xff"),
+        _ARROW_ENDINGS,
+        ("application/vnd.apache.arrow.stream",),
+        description="A table with a column for every field of the model, in any order, in the Arrow IPC stream format.",
+        open=_TYPED,
+        body=_ARROW_BODY,
+    ),
+    Format(
+        "arrow",
+        "an Arrow file",
+        _begins(b"ARROW1\0\0"),
+        _ARROW_ENDINGS,
+        ("application/vnd.apache.arrow.file",),
+        description="A table with a column for every field of the model, in any order, in the Arrow IPC file format.",
+        open=_TYPED,
+        write="kilter.service.formats.writers:write_arrow",
+        body=_ARROW_BODY,
+    ),
+    Format("npz", "an npz file", lambda head: head.startswith(ZIP) and b".npy" in head[:200], (".npz",), open=_TYPED),
+    Format(
+        "npy",
+        "an npy file",
+        _begins(NPY),
+        (".npy",),
+        ("application/x-npy",),
+        modality="image",
+        description="Pictures as an array in NumPy's format npy: (n, h, w), (n, h, w, c), or one of them.",
+        body="kilter.service.formats.bodies:read_array_body",
+    ),
+]
+"""The formats of tables in the order in which they are asked whether they recognise a file; text is what is left."""
+
+
+def format_named(name: str) -> Format:
+    """The format of a name. Raises KeyError if there is none."""
+    return {one.name: one for one in FORMATS}[name]
+
+
+def formats_of(modality: str) -> list[Format]:
+    """The formats in which bodies with records of a modality come."""
+    return [one for one in FORMATS if one.modality in (modality, None) and one.media_types]
+
+
+def format_of_content(head: bytes) -> Format | None:
+    """The format of tables that recognises a file by its first bytes; None for text, and for what is no table."""
+    return next((one for one in FORMATS if one.modality == "table" and one.recognises(head)), None)
+
+
+def format_of_ending(suffixes: Iterable[str]) -> Format | None:
+    """The format of tables that the last known ending of a file's name stands for; None if none is known."""
+    by_ending = {ending: one for one in FORMATS if one.modality == "table" for ending in one.endings}
+    return next((by_ending[suffix.lower()] for suffix in reversed([*suffixes]) if suffix.lower() in by_ending), None)
+
+
+def format_of_media_type(media_type: str, modality: str) -> Format | None:
+    """The format of a body with records of a modality; None if such bodies are not taken."""
+    return next((one for one in formats_of(modality) if media_type in (*one.media_types, *one.aliases)), None)

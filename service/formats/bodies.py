@@ -1,0 +1,252 @@
+"""Records in the bodies of requests: a table, a picture's file, several files of a form, an array."""
+
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from io import BytesIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from kilter.service.detector import KilterError, PictureError, Problem, RecordsError, Verdicts
+from kilter.service.detector.inputs import Read, Table, from_records
+from kilter.service.formats import Format
+from kilter.service.problems import BAD_BODY, BAD_RECORDS, TOO_LARGE, RequestError
+
+if TYPE_CHECKING:
+    from kilter.service.formats.json_body import RowReader
+    from kilter.service.formats.tables import Batch, Reader
+
+CHUNK = 1024
+"""Records that are typed and judged together."""
+LONGEST_NAME = 255
+_NPY_HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+
+
+class Call(NamedTuple):
+    """A request's body as it came, and what is needed to read it."""
+
+    content: bytes
+    form: Format
+    reader: "RowReader"
+    """Of the model's records."""
+    limit: int
+    """Records that the request may have."""
+    content_type: str = ""
+    """As the request states it, with parameters."""
+    read: Read | None = None
+    """Reads a cell, where another way than the column's own is wanted."""
+
+
+class Body:
+    """Records of a request that are being read."""
+
+    names: Sequence[str] | None = None
+    """Of each record, where the body names them; known once they are read."""
+
+    def whole(self) -> Table | None:
+        """All records as one table, if they are few and as they should be; None if `tables` is to read them."""
+        return None
+
+    def tables(self) -> Iterator[Table]:
+        """The records, some at a time. Raises RequestError if they cannot be read, or are too many."""
+        raise NotImplementedError
+
+    def check_answer(self) -> None:
+        """Raise RequestError if `answer` cannot be given."""
+
+    def answer(self, judged: Sequence[Verdicts]) -> bytes:
+        """The body with the verdicts of each of its tables appended, where its format `answers`."""
+        raise NotImplementedError
+
+
+def too_many(limit: int) -> RequestError:
+    """What a client is told that sends too many records at once."""
+    return RequestError(TOO_LARGE, f"a request may have {limit:,} records: send them in several requests")
+
+
+def read_table_body(call: Call) -> Body:
+    """A table, read as `kilter score` reads a file. Raises RequestError if it is none of its format."""
+    from kilter.service.formats.source import Source
+
+    try:
+        source = Source("-", BytesIO(call.content), "the body")
+        if source.packed or source.format is not call.form:
+            told = f"the body is compressed, or not {call.form.title}: send it as its Content-Type says"
+            raise RequestError(BAD_BODY, told)
+        return TableBody(call, source.format.opener()(source))
+    except KilterError as error:
+        raise RequestError(BAD_BODY, str(error)) from None
+
+
+class TableBody(Body):
+    """A table that is open for reading; its batches are kept for the answer."""
+
+    def __init__(self, call: Call, reader: "Reader") -> None:
+        self._call = call
+        self._reader = reader
+        self._batches: list[Batch] = []
+
+    def tables(self) -> Iterator[Table]:
+        from kilter.service.formats.tables import read_batch
+
+        rows = 0
+        try:
+            for batch in self._reader.batches():
+                rows += batch.frame.height
+                if rows > self._call.limit:
+                    raise too_many(self._call.limit)
+                if batch.frame.height:
+                    self._batches.append(batch)
+                    yield read_batch(self._call.reader.schema, batch)
+        except RecordsError as error:
+            raise RequestError(BAD_RECORDS, "the columns do not fit the model", error.problems) from None
+        except KilterError as error:
+            raise RequestError(BAD_BODY, str(error)) from None
+
+    def check_answer(self) -> None:
+        from kilter.service.formats.writers import COLUMNS
+
+        present = [
+            Problem(None, name, "the column is there already") for name in COLUMNS if name in self._reader.columns
+        ]
+        if present:
+            raise RequestError(BAD_RECORDS, "verdicts cannot be appended: send the table without them", present)
+
+    def answer(self, judged: Sequence[Verdicts]) -> bytes:
+        from kilter.service.formats.scoring import ascii_json
+        from kilter.service.formats.writers import Output, VerdictColumns
+
+        out = BytesIO()
+        writer = self._call.form.writer()(Output(out, Path()), self._reader, self._call.reader.schema, False)
+        for batch, verdicts in zip(self._batches, judged, strict=True):
+            nothing: list[str | None] = [None] * len(verdicts.score)
+            texts = nothing if verdicts.reasons is None else [ascii_json(reasons) for reasons in verdicts.reasons]
+            columns = (verdicts.score.tolist(), verdicts.p_value.tolist(), verdicts.anomaly.tolist())
+            writer.write(batch, VerdictColumns(*columns, texts, nothing))
+        writer.finish()
+        return out.getvalue()
+
+
+class CellsBody(Body):
+    """Records of one cell each."""
+
+    def __init__(self, call: Call, cells: Iterable[Any], names: Sequence[str] | None = None) -> None:
+        self._call = call
+        self._cells = cells
+        self.names = names
+
+    def tables(self) -> Iterator[Table]:
+        schema = self._call.reader.schema
+        [name] = schema.names
+        yield from_records(schema, [{name: cell} for cell in self._cells], self._call.read)
+
+
+def read_picture_body(call: Call) -> Body:
+    """A picture's file as the whole body."""
+    return CellsBody(call, [call.content])
+
+
+def read_array_body(call: Call) -> Body:
+    """An array of records in NumPy's format npy, for a model whose records are arrays.
+
+    What the header says is compared with the length of the body before anything is made of it. Raises RequestError.
+    """
+    content, source = call.content, BytesIO(call.content)
+    try:
+        shape, fortran, dtype = _NPY_HEADERS[np.lib.format.read_magic(source)](source)
+    except Exception as error:  # a header is a literal of Python's, whose reader raises what it likes
+        raise RequestError(BAD_BODY, f"the body is no npy file of version 1.0 or 2.0: {str(error)[:200]}") from None
+    if dtype.kind not in "fiu" or min(shape, default=0) < 0:
+        raise RequestError(BAD_BODY, f"the npy file holds {dtype} of shape {shape}: send numbers"[:300])
+    start = source.tell()
+    stated = math.prod(shape) * dtype.itemsize
+    if len(content) - start != stated:
+        raise RequestError(BAD_BODY, f"the npy file has {len(content) - start:,} bytes of values, and not {stated:,}")
+    array = np.frombuffer(content, dtype, offset=start).reshape(shape, order="F" if fortran else "C")
+    try:
+        records: npt.NDArray[Any] = call.reader.schema.columns[0].split(array)
+    except PictureError as error:
+        raise RequestError(BAD_RECORDS, str(error)) from None
+    if len(records) > call.limit:
+        raise too_many(call.limit)
+    return CellsBody(call, records)
+
+
+def read_form_body(call: Call) -> Body:
+    """Several files in one body, as forms and `curl -F` send them (RFC 7578).
+
+    Raises RequestError if it is damaged, or has more than it may.
+    """
+    from python_multipart import MultipartParser
+    from python_multipart.exceptions import FormParserError
+    from python_multipart.multipart import parse_options_header
+
+    form = _Form(call.limit)
+    boundary = parse_options_header(call.content_type)[1].get(b"boundary")
+    if not boundary:
+        raise RequestError(BAD_BODY, "the content type of several files has a boundary: let your client set it")
+    try:
+        parser = MultipartParser(
+            boundary,
+            {
+                "on_part_begin": form.begin,
+                "on_header_field": form.field,
+                "on_header_value": form.value,
+                "on_header_end": form.header,
+                "on_part_data": form.data,
+                "on_part_end": form.end,
+                "on_end": form.finish,
+            },
+        )
+        parser.write(call.content)
+        parser.finalize()
+    except FormParserError as error:
+        raise RequestError(BAD_BODY, f"the body is no multipart/form-data: {str(error)[:200]}") from None
+    if not form.finished:
+        raise RequestError(BAD_BODY, "the body ends before its last boundary: send the whole of it")
+    return CellsBody(call, form.contents, form.names)
+
+
+class _Form:
+    """Takes what the parser finds: the content of each file, and its name or, where it has none, the field's."""
+
+    def __init__(self, limit: int) -> None:
+        self.names: list[str] = []
+        self.contents: list[bytes] = []
+        self.finished = False
+        self._limit = limit
+        self._field = self._value = b""
+        self._name = ""
+        self._pieces: list[bytes] = []
+
+    def begin(self) -> None:
+        if len(self.contents) >= self._limit:
+            raise too_many(self._limit)
+        self._name, self._pieces, self._field, self._value = "", [], b"", b""
+
+    def field(self, data: bytes, start: int, end: int) -> None:
+        self._field += data[start:end]
+
+    def value(self, data: bytes, start: int, end: int) -> None:
+        self._value += data[start:end]
+
+    def header(self) -> None:
+        from python_multipart.multipart import parse_options_header
+
+        if self._field.lower() == b"content-disposition":
+            _, options = parse_options_header(self._value)
+            name = options.get(b"filename") or options.get(b"name") or b""
+            self._name = name.decode("utf-8", "replace")[:LONGEST_NAME]
+        self._field = self._value = b""
+
+    def data(self, data: bytes, start: int, end: int) -> None:
+        self._pieces.append(data[start:end])
+
+    def end(self) -> None:
+        self.names.append(self._name)
+        self.contents.append(b"".join(self._pieces))
+
+    def finish(self) -> None:
+        self.finished = True

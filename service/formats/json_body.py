@@ -1,0 +1,274 @@
+"""Records that come as JSON: row by row, column by column, or a record in each line.
+
+Each model has a decoder made for its schema. It is strict, and what it takes is what `detector.inputs` would take of
+the decoded values, with the same result. What it refuses is decoded once more, whatever it holds, to be read anyway
+(some things are merely rare) or to be explained.
+"""
+
+import re
+import struct
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from kilter.service.detector import Problem, Schema
+from kilter.service.detector.columns.base import read_cells
+from kilter.service.detector.inputs import Layout, NumberColumns, Table, from_columns, from_records
+from kilter.service.formats.bodies import CHUNK, Body, Call, too_many
+from kilter.service.problems import BAD_BODY, BAD_RECORDS, TOO_LARGE, RequestError
+
+RECORDS = "records"
+COLUMNS = "columns"
+SHAPE = 'the body is {"records": [{...}, ...]}, or one bare record {...}'
+COLUMNS_SHAPE = 'column by column the body is {"columns": {"field": [...], ...}}, all of the same length'
+CONTAINERS = 50_000
+"""Lists and objects that a body may have beside those of its records: each takes thirty times its bytes in memory."""
+BOM = b"\xef\xbb\xbf"
+_MANY = re.compile(rb'\s*\{\s*"records"\s*:\s*\[')
+
+
+class RowReader:
+    """Reads records of a model's schema strictly."""
+
+    def __init__(self, schema: Schema) -> None:
+        self.schema = schema
+        self._width = len(schema.fields)
+        self._extra = bool(schema.left_out)
+        self._pack = struct.Struct(f"={self._width}d").pack
+        self._layout = Layout(schema)
+        self._numbers = [i for i, name in enumerate(schema.names) if name in self._layout.places]
+        self._others = [(i, column) for i, column in enumerate(schema.fields) if column.name not in self._layout.places]
+        aside = [column.name for column in schema.left_out]
+        fields = [
+            (f"f{i}", column.json_type, msgspec.field(name=column.name)) for i, column in enumerate(schema.fields)
+        ]
+        extra = [(f"e{i}", Any, msgspec.field(name=name, default=None)) for i, name in enumerate(aside)]
+        self._many: msgspec.json.Decoder[Any] | None = None
+        self._line: msgspec.json.Decoder[Any] | None = None
+        self._one: msgspec.json.Decoder[Any] | None = None
+        if len({*schema.names, *aside}) < len(fields) + len(extra) or any(map(_unspeakable, (*schema.names, *aside))):
+            return
+        if any(column.required for column in schema.fields):  # what takes its time is the picture
+            return
+        record = msgspec.defstruct("Record", [*fields, *extra], forbid_unknown_fields=True, gc=False)
+        body = msgspec.defstruct("Body", [(RECORDS, list[record])], forbid_unknown_fields=True)  # type: ignore[valid-type]
+        self._many = msgspec.json.Decoder(body)
+        self._line = msgspec.json.Decoder(record)
+        if not {RECORDS, COLUMNS} & set(aside):  # these two are no fields to pass over where they hold records
+            self._one = self._line
+
+    def records(self, content: bytes) -> list[Any] | None:
+        """The records of `{"records": [...]}` or of one bare record, for `table`.
+
+        None if they are to be decoded whatever they hold. Raises RequestError if the body is no JSON.
+        """
+        many = _MANY.match(content)
+        decoder = self._many if many else self._one
+        if decoder is None:
+            return None
+        try:
+            decoded = decoder.decode(content)
+        except (msgspec.ValidationError, UnicodeDecodeError, RecursionError):
+            return None
+        except msgspec.DecodeError as error:
+            raise RequestError(BAD_BODY, _why(content, error)) from None
+        return decoded.records if many else [decoded]
+
+    def lines(self, lines: Sequence[bytes]) -> list[Any] | None:
+        """The record of each line, for `table`; None if they are to be decoded whatever they hold."""
+        if self._line is None:
+            return None
+        try:
+            return list(map(self._line.decode, lines))
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            return None
+
+    def table(self, records: Sequence[Any]) -> Table | None:
+        """The typed columns of records; None if they are to be looked at one by one."""
+        rows = list(map(msgspec.structs.astuple, records))
+        if self._extra:
+            rows = [row[: self._width] for row in rows]
+        if not self._others:
+            return Table(NumberColumns(self._layout, self._matrix(rows)), len(rows), [])
+        columns = list(zip(*rows, strict=True)) or [()] * self._width
+        numbers = np.array([columns[i] for i in self._numbers], np.float64).reshape(len(self._numbers), len(rows))
+        problems: list[Problem] = []
+        others = {column.name: read_cells(column, columns[i], problems) for i, column in self._others}
+        return None if problems else Table(NumberColumns(self._layout, numbers.T, others), len(rows), [])
+
+    def _matrix(self, rows: Sequence[tuple[Any, ...]]) -> npt.NDArray[np.float64]:
+        try:
+            return np.frombuffer(b"".join([self._pack(*row) for row in rows])).reshape(len(rows), self._width)
+        except struct.error:  # some value is missing, which the slower way takes for NaN
+            return np.array(rows, np.float64).reshape(len(rows), self._width)
+
+
+def _unspeakable(name: str) -> bool:
+    """Whether a name needs escapes in JSON, which the decoders cannot be made for."""
+    return msgspec.json.encode(name) != f'"{name}"'.encode("utf-8", "replace")
+
+
+class JsonBody(Body):
+    """A body of `{"records": [...]}`, `{"columns": {...}}` or one bare record."""
+
+    def __init__(self, call: Call) -> None:
+        self._call = call
+        self._content = call.content.removeprefix(BOM)
+        self._strict: list[Any] | None = None
+        self._tried = False
+
+    def whole(self) -> Table | None:
+        records = self._records()
+        if records is None or len(records) > min(CHUNK, self._call.limit):
+            return None
+        return self._call.reader.table(records)
+
+    def tables(self) -> Iterator[Table]:
+        records = self._records()
+        if records is None:
+            yield from self._lenient()
+            return
+        if len(records) > self._call.limit:
+            raise too_many(self._call.limit)
+        lenient: list[Table] | None = None
+        for start in range(0, len(records), CHUNK):
+            piece = records if len(records) <= CHUNK else records[start : start + CHUNK]
+            table = self._call.reader.table(piece)
+            if table is None:
+                lenient = lenient or list(self._lenient())
+                table = lenient[start // CHUNK]
+            yield table
+
+    def _records(self) -> list[Any] | None:
+        if not self._tried:
+            self._tried = True
+            self._strict = self._call.reader.records(self._content)
+        return self._strict
+
+    def _lenient(self) -> Iterator[Table]:
+        schema, limit, read = self._call.reader.schema, self._call.limit, self._call.read
+        value = decode(self._content, limit)
+        columns = value.get(COLUMNS) if isinstance(value, dict) else None
+        if isinstance(columns, dict):
+            yield from self._columns(value, columns)
+            return
+        records = records_of(value, schema, limit)
+        for start in range(0, len(records), CHUNK):
+            yield from_records(schema, records[start : start + CHUNK], read)
+
+    def _columns(self, value: dict[str, Any], columns: dict[str, Any]) -> Iterator[Table]:
+        if len(value) > 1:
+            _refuse_beside(value, COLUMNS)
+        wrong = [
+            Problem(None, name, "a column is a list of values, one for each record")
+            for name, values in columns.items()
+            if not isinstance(values, list)
+        ]
+        lengths = {name: len(values) for name, values in columns.items() if isinstance(values, list)}
+        if not wrong and len(set(lengths.values())) > 1:
+            longest = max(lengths.values())
+            wrong = [
+                Problem(None, name, f"the column has {count:,} values, another has {longest:,}: all have as many")
+                for name, count in lengths.items()
+                if count < longest
+            ]
+        if wrong:
+            raise RequestError(BAD_RECORDS, COLUMNS_SHAPE, wrong)
+        rows = max(lengths.values(), default=0)
+        if rows > self._call.limit:
+            raise too_many(self._call.limit)
+        for start in range(0, max(rows, 1), CHUNK):
+            piece = {name: values[start : start + CHUNK] for name, values in columns.items()}
+            yield from_columns(self._call.reader.schema, piece, self._call.read)
+
+
+class LinesBody(Body):
+    """A body with a record in each line; lines without anything are passed over."""
+
+    def __init__(self, call: Call) -> None:
+        self._call = call
+        self._lines = [line for line in call.content.removeprefix(BOM).split(b"\n") if line.strip()]
+
+    def tables(self) -> Iterator[Table]:
+        if len(self._lines) > self._call.limit:
+            raise too_many(self._call.limit)
+        for start in range(0, len(self._lines), CHUNK):
+            lines = self._lines[start : start + CHUNK]
+            records = self._call.reader.lines(lines)
+            table = None if records is None else self._call.reader.table(records)
+            yield self._lenient(lines) if table is None else table
+
+    def _lenient(self, lines: Sequence[bytes]) -> Table:
+        problems: list[Problem] = []
+        records: list[Any] = []
+        for row, line in enumerate(lines):
+            try:
+                records.append(decode(line))
+            except RequestError as error:
+                problems.append(Problem(row, None, error.detail.replace("the body", "the line")))
+                records.append(None)
+        unread = {problem.row for problem in problems}
+        table = from_records(self._call.reader.schema, records, self._call.read)
+        problems += [problem for problem in table.problems if problem.row not in unread]
+        return table._replace(problems=sorted(problems, key=lambda problem: problem.row or 0))
+
+
+def records_of(value: Any, schema: Schema, limit: int) -> list[Any]:
+    """The records of a JSON body, `{"records": [...]}` or one bare record; what each holds is not looked at.
+
+    A list under `records` is always the list of records, as no field's value is a list. Of a key that stands in an
+    object twice the last counts. Raises RequestError.
+    """
+    if not isinstance(value, dict):
+        kind = {list: "a list", str: "a text", bool: "true or false", type(None): "null"}.get(type(value), "a number")
+        raise RequestError(BAD_RECORDS, f"the body is {kind}: {SHAPE}", [Problem(None, None, SHAPE)])
+    records = value.get(RECORDS)
+    if not isinstance(records, list):
+        if RECORDS in value and RECORDS not in schema.names:
+            raise RequestError(BAD_RECORDS, SHAPE, [Problem(None, RECORDS, "a list of records is expected")])
+        return [value]
+    if len(value) > 1:
+        _refuse_beside(value, RECORDS)
+    if len(records) > limit:
+        raise too_many(limit)
+    return records
+
+
+def _refuse_beside(value: dict[str, Any], key: str) -> None:
+    """Refuse what stands in a body beside the one key that it may have. Raises RequestError."""
+    extra = [Problem(None, name, f"beside {key!r} the body holds nothing else") for name in value.keys() - {key}]
+    raise RequestError(BAD_RECORDS, SHAPE, sorted(extra))
+
+
+def decode(content: bytes, records: int = 0) -> Any:
+    """The value of a JSON text; a byte order mark before it is passed over.
+
+    Raises RequestError if it is none, or has more lists and objects than so many records need.
+    """
+    if content.count(b"[") + content.count(b"{") > records + CONTAINERS:
+        raise RequestError(TOO_LARGE, "the JSON has too many lists and objects: send its records in several requests")
+    try:
+        return msgspec.json.decode(content.removeprefix(BOM))
+    except RecursionError:
+        detail = "the JSON is nested too deeply"
+    except UnicodeDecodeError as error:
+        detail = f"JSON is UTF-8, and the byte at position {error.start} of a text is not"
+    except msgspec.ValidationError:
+        detail = "a number in the JSON is beyond what a 64-bit float can hold: use null for an unknown value"
+    except msgspec.DecodeError as error:
+        detail = _why(content, error)
+    raise RequestError(BAD_BODY, detail)
+
+
+def _why(content: bytes, error: msgspec.DecodeError) -> str:
+    if not content.strip():
+        return f"the body is empty: {SHAPE}"
+    if content.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return "the body is UTF-16: JSON is UTF-8"
+    text = f"the body is not JSON: {str(error).removeprefix('JSON is malformed: ')}"
+    if any(literal in content for literal in (b"NaN", b"Infinity")):
+        text += "; NaN and Infinity are not JSON: use null for an unknown value"
+    return text

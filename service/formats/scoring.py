@@ -1,0 +1,255 @@
+"""Scores the records of a file, of any size and of every modality, and writes them back with their verdicts."""
+
+import json
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import BinaryIO, Literal, NamedTuple, Protocol
+
+import msgspec
+import numpy as np
+
+from kilter.service.detector import Detector, KilterError, Problem, Reason, Region
+from kilter.service.detector.inputs import take
+from kilter.service.detector.schema import Schema
+from kilter.service.formats.discovery import Discoveries, PValueCounts, check_rate
+from kilter.service.formats.reading import READERS
+from kilter.service.formats.source import STDIN
+from kilter.service.formats.tables import Batch, Reader, read_batch
+from kilter.service.formats.writers import (
+    COLUMNS,
+    STDOUT,
+    TAIL,
+    VerdictColumns,
+    check_output,
+    output_format,
+    packed,
+    writing,
+)
+
+REASONS = 5
+"""Most reasons per record."""
+LISTED = 20
+"""Columns of a file that a message lists."""
+Explained = Literal["anomalies", "all", "none"]
+"""Which records get reasons."""
+
+
+class JudgedBatch(NamedTuple):
+    """A batch with its verdicts, and a drawing of each record where drawings are wanted; None for one in error."""
+
+    batch: Batch
+    verdicts: VerdictColumns
+    drawings: Sequence[bytes | None] = ()
+
+
+class Map(Protocol):
+    """Applies a function to batches, here, in threads or on other machines, and gives the results in their order."""
+
+    def __call__(self, judge: Callable[[Batch], JudgedBatch], batches: Iterable[Batch], /) -> Iterator[JudgedBatch]: ...
+
+
+class Summary(NamedTuple):
+    """What became of a file."""
+
+    records: int
+    anomalies: int
+    errors: int
+    """Records that could not be scored."""
+    first_error: str
+    seconds: float
+    notes: tuple[str, ...]
+    discoveries: Discoveries | None = None
+    """What was declared, if a false-discovery rate was asked for."""
+
+
+class Judge:
+    """Judges batches, and says what is wanted of each record."""
+
+    def __init__(
+        self,
+        detector: Detector,
+        explained: Explained = "anomalies",
+        limit: int = REASONS,
+        *,
+        cut: float | None = None,
+        tails: bool = False,
+        drawings: bool = False,
+    ) -> None:
+        """`limit` is the most reasons of a record; with `cut`, anomalies are the records with p-values up to it."""
+        self._detector = detector
+        self._explained = explained
+        self._limit = limit
+        self._cut = cut
+        self._tails = tails
+        self._drawings = drawings
+
+    def __call__(self, batch: Batch) -> JudgedBatch:
+        """The verdicts on a batch."""
+        detector, modality = self._detector, self._detector.modality
+        table = read_batch(detector.schema, batch)
+        if not table.rows:
+            return JudgedBatch(batch, VerdictColumns([], [], [], [], [], [] if self._tails else None))
+        every = self._explained == "all" or self._drawings
+        verdicts = detector.score(table, reasons=self._limit if every else 0, errors="mark")
+        flags = verdicts.anomaly if self._cut is None else verdicts.p_value <= self._cut
+        errors: list[str | None] = [None] * table.rows
+        for problem in verdicts.problems:
+            if problem.row is not None:
+                message, before = _message(problem, batch), errors[problem.row]
+                errors[problem.row] = f"{before}; {message}" if before else message
+        good = np.array([error is None for error in errors])
+        strange = good if self._explained == "all" else good & flags & (self._explained == "anomalies")
+        texts: list[str | None] = [None] * table.rows
+        if strange.any():
+            rows = np.flatnonzero(strange).tolist()
+            explained = verdicts if every else detector.score(take(table, strange), reasons=self._limit)
+            sizes = None if batch.cells is None else [modality.size(batch.cells[row]) for row in rows]
+            places = rows if every else range(len(rows))
+            for row, reasons in zip(rows, modality.reasons(explained, places, self._limit, sizes), strict=True):
+                texts[row] = ascii_json(reasons)
+        drawings: list[bytes | None] = []
+        if self._drawings and batch.cells is not None and verdicts.evidence is not None:
+            drawings = [
+                modality.draw(cell, verdicts.evidence[row]) if good[row] else None
+                for row, cell in enumerate(batch.cells)
+            ]
+        scores, p_values, anomalies = (
+            [value if error is None else None for value, error in zip(values.tolist(), errors, strict=True)]
+            for values in (verdicts.score, verdicts.p_value, flags)
+        )
+        tails: list[float | None] | None = None
+        if self._tails:
+            tail = verdicts.tail_probability
+            tails = [None] * table.rows if tail is None else [None if x != x else x for x in tail.tolist()]
+        return JudgedBatch(batch, VerdictColumns(scores, p_values, anomalies, texts, errors, tails), drawings)
+
+
+def score_file(
+    detector: Detector,
+    path: str | Path,
+    out: str | Path,
+    *,
+    reasons: Explained = "anomalies",
+    limit: int = REASONS,
+    force: bool = False,
+    fdr: float | None = None,
+    tails: bool = False,
+    heatmaps: Path | None = None,
+    stdin: BinaryIO | None = None,
+    stdout: BinaryIO | None = None,
+    mapped: Map = map,
+) -> Summary:
+    """Score the records of `path` and write them with their verdicts to `out`, whole or not at all.
+
+    `-` is a standard stream. Of a table every row gets five more columns; of pictures a row tells which one it is
+    about. `reasons` says which records get reasons, `limit` how many at most. With `fdr` the file is read twice, and
+    the anomalies are those that are declared at this false-discovery rate (`formats.discovery`). With `tails` tail
+    probabilities are a sixth column. Heat maps of all pictures go into a folder, each by its picture's path in the
+    other one. `mapped` applies the judge to the batches. Raises KilterError if the file cannot be read or lacks a
+    column, or the output cannot be written.
+    """
+    began = time.perf_counter()
+    if heatmaps is not None:
+        if not detector.modality.draws:
+            raise KilterError(f"heat maps are of pictures, and the model {detector.name} judges records of fields")
+        _check_heatmaps(heatmaps, Path(path), force=force)
+    form, packing = output_format(out)
+    check_output(out, path, force=force)
+    discoveries = None if fdr is None else discover(detector, path, out, fdr)
+    cut = None if discoveries is None else discoveries.cut
+    judge = Judge(detector, reasons, limit, cut=cut, tails=tails, drawings=heatmaps is not None)
+    records = anomalies = errors = 0
+    first_error = ""
+    with ExitStack() as stack:
+        reader = stack.enter_context(READERS[detector.modality.name](path, stdin))
+        _check_columns(reader, detector.schema, tails=tails)
+        output = stack.enter_context(writing(out, stdout))
+        file = stack.enter_context(packed(output.file, packing))
+        writer = form.writer()(output._replace(file=file), reader, detector.schema, tails)
+        for batch, verdicts, drawings in mapped(judge, reader.batches()):
+            writer.write(batch, verdicts)
+            for row, drawing in enumerate(drawings):
+                if heatmaps is not None and drawing is not None:
+                    _write_heatmap(heatmaps, batch.name(row), drawing)
+            wrong = [(row, error) for row, error in enumerate(verdicts.errors) if error is not None]
+            if wrong and not errors:
+                first_error = f"{batch.name(wrong[0][0])}: {wrong[0][1]}"
+            errors += len(wrong)
+            records += batch.frame.height
+            anomalies += sum(map(bool, verdicts.anomalies))
+        if discoveries is not None and (records - errors, anomalies) != (discoveries.judged, discoveries.declared):
+            raise KilterError(f"{path} has changed while it was read: score it again once nothing writes to it")
+        writer.finish()
+    seconds = time.perf_counter() - began
+    return Summary(records, anomalies, errors, first_error, seconds, reader.notes, discoveries)
+
+
+def discover(detector: Detector, path: str | Path, out: str | Path, fdr: float) -> Discoveries:
+    """Read a file a first time, to know what is declared at a false-discovery rate.
+
+    Raises KilterError if it cannot be read twice, or `out` is no file: nothing may be written before all is read.
+    """
+    check_rate(fdr)
+    if str(out) == STDOUT:
+        raise KilterError("a false-discovery rate needs a file to write to, not standard output: name one with -o")
+    place = Path(path)
+    if str(path) == STDIN or (place.exists() and not place.is_file() and not place.is_dir()):
+        raise KilterError("a false-discovery rate needs a file that can be read twice, not a stream: save it first")
+    calibrations = (detector.calibration, *(detector.groups.calibrations.values() if detector.groups else ()))
+    counts = PValueCounts(fdr, 1 / (max(calibration.size for calibration in calibrations) + 1))
+    with READERS[detector.modality.name](path, None) as reader:
+        _check_columns(reader, detector.schema)
+        for batch in reader.batches():
+            if batch.frame.height:
+                counts.add(detector.score(read_batch(detector.schema, batch), errors="mark").p_value)
+    return counts.discoveries()
+
+
+def ascii_json(reasons: Sequence[Reason | Region]) -> str:
+    """Reasons as compact JSON that stands in a file of any encoding."""
+    text = msgspec.json.encode(reasons).decode()
+    return text if text.isascii() else json.dumps(json.loads(text), separators=(",", ":"))
+
+
+def _message(problem: Problem, batch: Batch) -> str:
+    of_field = problem.field is not None and batch.cells is None
+    return f"field {problem.field!r}: {problem.message}" if of_field else problem.message
+
+
+def _check_columns(reader: Reader, schema: Schema, *, tails: bool = False) -> None:
+    absent = [name for name in schema.names if name not in reader.columns]
+    if absent and not schema.columns[0].value_shape:  # otherwise a record is the one cell that a reader gives
+        raise KilterError(
+            f"{reader.name} lacks {', '.join(map(repr, absent))}, which the model needs; its columns are "
+            f"{', '.join(map(repr, reader.columns[:LISTED]))}{', ...' if len(reader.columns) > LISTED else ''}"
+        )
+    appended = (*COLUMNS, TAIL) if tails else (*COLUMNS,)
+    present = [name for name in appended if name in reader.columns]
+    if present:
+        raise KilterError(
+            f"{reader.name} has a column {present[0]!r} already: score the original file, or take that column out"
+        )
+
+
+def _check_heatmaps(folder: Path, path: Path, *, force: bool) -> None:
+    """Raise KilterError if heat maps must not be written there."""
+    if folder.exists() and not folder.is_dir():
+        raise KilterError(f"{folder} is a file: name a folder for the heat maps")
+    if path.is_dir() and folder.resolve().is_relative_to(path.resolve()):
+        raise KilterError(f"{folder} lies in {path}, whose pictures are read: name another folder for the heat maps")
+    if folder.is_dir() and any(folder.iterdir()) and not force:
+        raise KilterError(f"{folder} holds files already: choose another folder, or write to it with --force")
+
+
+def _write_heatmap(folder: Path, name: str, content: bytes) -> None:
+    """Write the heat map of a picture by its path, never outside of the folder."""
+    target = folder / f"{name}.png"
+    try:
+        if not target.resolve().is_relative_to(folder.resolve()):
+            raise KilterError(f"{target} leads out of {folder}, by a link: name another folder for the heat maps")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(content)
+    except OSError as error:
+        raise KilterError(f"cannot write {target}: {error.strerror}") from None

@@ -1,0 +1,184 @@
+"""The bytes of a file or of standard input, decompressed, and what kind of table they hold.
+
+Content decides, never the ending of a name: a Parquet file called `data.csv` is read as Parquet, with a note.
+"""
+
+import bz2
+import gzip
+import lzma
+import sys
+import tempfile
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, BinaryIO, Protocol, Self
+
+from kilter.service.detector.errors import KilterError
+from kilter.service.formats import GZIP, NPY, ZIP, Format, format_named, format_of_content, format_of_ending
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
+
+STDIN = "-"
+HEAD = 1 << 18
+"""Number of bytes that decide what a file is."""
+PACKED: dict[bytes, Callable[..., Any]] = {
+    GZIP: gzip.open,
+    b"BZh": bz2.open,
+    b"\xfd7zXZ\0": lzma.open,
+    b"\x28\xb5\x2f\xfd": zstd.open,
+}
+FOREIGN = {
+    b"%PDF": "a PDF document",
+    b"\x89PNG": "an image",
+    b"\xff\xd8\xff": "an image",
+    b"SQLite format 3": "an SQLite database",
+    NPY: "a bare NumPy array: save it with numpy.savez(file, X=array)",
+    b"\xd0\xcf\x11\xe0": "an Excel workbook",
+    b"<!DOCTYPE": "a web page",
+    b"<html": "a web page",
+    b'{"': "JSON",
+    b"[{": "JSON",
+    b"[[": "JSON",
+}
+REMEDY = "Kilter reads CSV, Parquet, Arrow and npz"
+CONTROL = bytes([*range(1, 9), *range(14, 27), *range(28, 32), 127])
+
+
+class Readable(Protocol):
+    """What gives bytes until it gives none."""
+
+    def read(self, size: int, /) -> bytes: ...
+
+
+class Closable(Protocol):
+    """What is closed after use."""
+
+    def close(self) -> None: ...
+
+
+class Source:
+    """A file opened for reading: `read` gives its bytes, decompressed; `head` the first of them without taking them."""
+
+    def __init__(self, path: str | Path, stdin: BinaryIO | None = None, stdin_name: str = "standard input") -> None:
+        """Open `path`, or `stdin` for `-`. Raises KilterError if it is not there, empty, or no table at all."""
+        self.path = None if str(path) == STDIN else Path(path)
+        self.name = stdin_name if self.path is None else str(path)
+        self._files: list[Closable] = []
+        self._waiting = b""
+        self._stream: Readable = self._open(stdin)
+        try:
+            self.packed = self._unpack()
+            self.format = self._format()
+        except BaseException:
+            self.close()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close every file that was opened."""
+        for file in reversed(self._files):
+            file.close()
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a person may want to know about how the file is read."""
+        suffixes = self.path.suffixes[-2:] if self.path else []
+        stated = format_of_ending(suffixes)
+        if stated is None or any(suffix.lower() in self.format.endings for suffix in suffixes):
+            return ()
+        return (f"{self.name} is {self.format.title}, whatever its ending says, and is read as one",)
+
+    def read(self, size: int, /) -> bytes:
+        """Up to `size` bytes, none at the end. Raises KilterError if compressed data are damaged."""
+        if self._waiting:
+            taken, self._waiting = self._waiting[:size], self._waiting[size:]
+            return taken
+        return self._read(size)
+
+    def head(self, size: int = HEAD) -> bytes:
+        """The first `size` bytes, or all there are, left to be read."""
+        while len(self._waiting) < size and (more := self._read(size - len(self._waiting))):
+            self._waiting += more
+        return self._waiting[:size]
+
+    def seekable_path(self) -> Path:
+        """A path from which the decompressed bytes can be read in any order, until `close`."""
+        if self.path is not None and not self.packed and self.path.is_file():
+            return self.path
+        spool = tempfile.NamedTemporaryFile(prefix="kilter-")  # noqa: SIM115
+        self._files.append(spool)
+        while block := self.read(1 << 20):
+            spool.write(block)
+        spool.flush()
+        return Path(spool.name)
+
+    def _open(self, stdin: BinaryIO | None) -> BinaryIO:
+        if self.path is None:
+            return stdin or sys.stdin.buffer
+        try:
+            file = self.path.open("rb")
+        except FileNotFoundError:
+            raise KilterError(f"there is no file {self.name}") from None
+        except IsADirectoryError:
+            raise KilterError(f"{self.name} is a folder: name a file") from None
+        self._files.append(file)
+        return file
+
+    def _unpack(self) -> bool:
+        head = self.head(8)
+        for magic, opener in PACKED.items():
+            if head.startswith(magic):
+                unpacked = opener(_Chained(self._waiting, self._stream))
+                self._stream = unpacked
+                self._files.append(unpacked)
+                self._waiting = b""
+                return True
+        return False
+
+    def _format(self) -> Format:
+        head = self.head()
+        if not head:
+            raise KilterError(f"{self.name} is empty: a table has a header and rows")
+        known = format_of_content(head)
+        if known is not None:
+            return known
+        if head.startswith(ZIP):
+            raise KilterError(f"{self.name} is a zip archive or an Excel workbook, and no table: {REMEDY}")
+        for magic, what in FOREIGN.items():
+            if head.lstrip()[: len(magic)] == magic:
+                raise KilterError(f"{self.name} is no table but {what}; {REMEDY}")
+        if not head.startswith((b"\xff\xfe", b"\xfe\xff")):
+            odd = len(head) - len(head.translate(None, CONTROL))
+            if b"\0" in head or odd > len(head) / 200:
+                raise KilterError(f"{self.name} holds binary data that are no table: {REMEDY}")
+        return format_named("csv")
+
+    def _read(self, size: int) -> bytes:
+        try:
+            return self._stream.read(size)
+        except (EOFError, zlib.error, lzma.LZMAError, zstd.ZstdError) as error:
+            raise KilterError(f"{self.name} is damaged or cut short: {error}") from None
+        except OSError as error:
+            raise KilterError(f"{self.name} cannot be read, or is damaged: {error.strerror or error}") from None
+
+
+class _Chained:
+    """Bytes already taken from a stream, then the stream."""
+
+    def __init__(self, first: bytes, rest: Readable) -> None:
+        self._first = first
+        self._rest = rest
+
+    def read(self, size: int = -1, /) -> bytes:
+        if self._first:
+            taken, self._first = (self._first, b"") if size < 0 else (self._first[:size], self._first[size:])
+            return taken
+        return self._rest.read(size)

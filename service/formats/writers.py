@@ -1,0 +1,330 @@
+"""Writes records with their verdicts: a file that appears whole or not at all, or standard output.
+
+Text records keep their own bytes; typed tables and pictures become typed tables.
+"""
+
+import bz2
+import csv
+import gzip
+import io
+import lzma
+import os
+import re
+import secrets
+import shutil
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from pathlib import Path
+from typing import Any, BinaryIO, NamedTuple, Protocol
+
+import polars as pl
+from polars.exceptions import PolarsError
+
+from kilter.service.detector.errors import KilterError
+from kilter.service.detector.schema import Schema
+from kilter.service.formats import FORMATS, Format, format_named
+from kilter.service.formats.dialect import Dialect, decode
+from kilter.service.formats.source import STDIN
+from kilter.service.formats.tables import Batch, Reader, read_batch
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
+
+STDOUT = STDIN
+"""`-` means standard output where something is written."""
+PACKINGS = (".gz", ".bz2", ".xz", ".zst")
+COLUMNS: dict[str, pl.DataType] = {
+    "kilter_score": pl.Float64(),
+    "kilter_p_value": pl.Float64(),
+    "kilter_anomaly": pl.Boolean(),
+    "kilter_reasons": pl.String(),
+    "kilter_error": pl.String(),
+}
+TAIL = "kilter_tail_probability"
+FLAG = {True: "true", False: "false", None: ""}
+EXACT = 2**53
+"""Whole numbers up to here are exact in a float64."""
+
+
+class Output(NamedTuple):
+    """Where a writer may write."""
+
+    file: BinaryIO
+    """The output, to be filled from its start."""
+    parts: Path
+    """A folder for parts of the output, on the same disk and deleted afterwards; not there on standard output."""
+
+
+def output_format(out: str | Path) -> tuple[Format, str]:
+    """What a file's ending asks for: a format, and the ending of its compression. Raises KilterError.
+
+    Standard output and devices get CSV.
+    """
+    path = Path(out)
+    if str(out) == STDOUT or _is_device(path):
+        return format_named("csv"), ""
+    suffixes = [suffix.lower() for suffix in path.suffixes]
+    packing = suffixes.pop() if suffixes and suffixes[-1] in PACKINGS else ""
+    wanted = [one for one in FORMATS if one.write and suffixes and suffixes[-1] in one.endings]
+    if wanted and (wanted[0].packable or not packing):
+        return wanted[0], packing
+    known = [one.endings[0] + more for one in FORMATS if one.write for more in ("", *(PACKINGS * one.packable))]
+    raise KilterError(f"{out} does not say what to write: end it in {', '.join(known[:-1])} or {known[-1]}")
+
+
+def check_output(out: str | Path, source: str | Path, *, force: bool) -> None:
+    """Raise KilterError if `out` must not be written: it is the source, it exists already, or it has no folder."""
+    path = Path(out)
+    if str(out) == STDOUT or _is_device(path):
+        return
+    if path.is_dir():
+        raise KilterError(f"{path} is a folder: name a file to write to")
+    if not path.parent.is_dir():
+        raise KilterError(f"there is no folder {path.parent} to write {path.name} to: make it first")
+    if path.exists():
+        if str(source) != STDIN and Path(source).exists() and path.samefile(source):
+            raise KilterError(f"{path} is the file that is read: write the verdicts to another one")
+        if not force:
+            raise KilterError(f"{path} exists already: choose another name, or overwrite it with --force")
+
+
+@contextmanager
+def writing(out: str | Path, stdout: BinaryIO | None = None) -> Iterator[Output]:
+    """A place to write to. A file is written beside its final place and renamed once it is complete.
+
+    Raises KilterError if it cannot be written, a full disk included; then nothing is left behind.
+    """
+    if str(out) == STDOUT:
+        stream = stdout or sys.stdout.buffer
+        yield Output(stream, Path())
+        stream.flush()
+        return
+    path = Path(out).resolve()
+    try:
+        if _is_device(path):
+            with path.open("wb") as file:
+                yield Output(file, Path())
+            return
+        parts = path.parent / f".{path.name}.{secrets.token_hex(4)}.partial"
+        parts.mkdir()
+        try:
+            with (parts / path.name).open("xb") as file:
+                yield Output(file, parts)
+                file.flush()
+                os.fsync(file.fileno())
+            (parts / path.name).replace(path)
+        finally:
+            shutil.rmtree(parts, ignore_errors=True)
+    except BrokenPipeError:
+        raise
+    except (OSError, PolarsError) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error).partition("\n")[0]
+        raise KilterError(f"cannot write {out}: {reason}. Nothing half-written was left behind") from error
+
+
+def _is_device(path: Path) -> bool:
+    return path.exists() and not path.is_file() and not path.is_dir()
+
+
+class VerdictColumns(NamedTuple):
+    """The appended columns of a batch, one value per row; None where a row has no verdict, reasons or error."""
+
+    scores: Sequence[float | None]
+    p_values: Sequence[float | None]
+    anomalies: Sequence[bool | None]
+    reasons: Sequence[str | None]
+    """Compact JSON in ASCII."""
+    errors: Sequence[str | None]
+    tails: Sequence[float | None] | None = None
+    """Tail probabilities, None for a record that is not in the tail; None if they are not written."""
+
+
+class Writer(Protocol):
+    """Writes batches in their order."""
+
+    def write(self, batch: Batch, verdicts: VerdictColumns) -> None:
+        """Write the rows of a batch with their verdicts."""
+
+    def finish(self) -> None:
+        """Write what is then still missing."""
+
+
+def packed(file: BinaryIO, packing: str) -> AbstractContextManager[Any]:
+    """A file that compresses what is written to it, by the ending of its name."""
+    match packing:
+        case ".gz":
+            return gzip.GzipFile(fileobj=file, mode="wb", filename="", mtime=0, compresslevel=6)
+        case ".bz2":
+            return bz2.open(file, "wb")
+        case ".xz":
+            return lzma.open(file, "wb")
+        case ".zst":
+            opened: AbstractContextManager[Any] = zstd.open(file, "wb")
+            return opened
+        case _:
+            return nullcontext(file)
+
+
+class RecordWriter:
+    """Continues a text table: each record's own bytes, and the verdict in the same dialect after them."""
+
+    def __init__(
+        self, file: BinaryIO, dialect: Dialect, header: bytes, columns: int, decimal: str, *, tails: bool = False
+    ) -> None:
+        """Write the header. `decimal` is the sign in the appended numbers; `tails` appends tail probabilities too."""
+        self._file = file
+        self._dialect = dialect
+        self._columns = columns
+        self._point = None if decimal == "." else decimal
+        self._special = re.compile(f'["\r\n{re.escape(dialect.delimiter)}]')
+        file.write(dialect.bom)
+        self._put(self._line(header, dialect.delimiter.join(["", *COLUMNS, *([TAIL] if tails else [])])))
+
+    def write(self, batch: Batch, verdicts: VerdictColumns) -> None:
+        delimiter = self._dialect.delimiter
+        faulty = {fault.row for fault in batch.faults}
+        out: list[bytes] = []
+        for row, (raw, score, p_value, anomaly, reasons, error) in enumerate(
+            zip(batch.raw, *verdicts[:5], strict=True)
+        ):
+            fields = ("", self._number(score), self._number(p_value), FLAG[anomaly], self._quoted(reasons))
+            verdict = f"{delimiter.join(fields)}{delimiter}{self._quoted(error)}"
+            if verdicts.tails is not None:
+                verdict += f"{delimiter}{self._number(verdicts.tails[row])}"
+            out.append(self._line(raw, self._filling(raw) + verdict if row in faulty else verdict))
+        self._put(b"".join(out))
+
+    def finish(self) -> None:
+        self._file.flush()
+
+    def _put(self, data: bytes) -> None:
+        encoding = self._dialect.encoding
+        self._file.write(data if encoding == "utf-8" else data.decode().encode(encoding))
+
+    def _line(self, raw: bytes, more: str) -> bytes:
+        """A record with `more` before its line ending, in an encoding in which it reads as before."""
+        body = raw.removesuffix(b"\n").removesuffix(b"\r")
+        ending = raw[len(body) :] or self._dialect.newline
+        if more.isascii():
+            return body + more.encode() + ending
+        try:
+            body.decode()
+        except UnicodeDecodeError:
+            return body + more.encode("cp1252", "backslashreplace") + ending
+        return body + more.encode() + ending
+
+    def _number(self, value: float | None) -> str:
+        if value is None:
+            return ""
+        return repr(value) if self._point is None else self._quoted(repr(value).replace(".", self._point))
+
+    def _quoted(self, text: str | None) -> str:
+        if not text:
+            return ""
+        return '"' + text.replace('"', '""') + '"' if self._special.search(text) else text
+
+    def _filling(self, raw: bytes) -> str:
+        """What closes a quote that a record leaves open, and gives it the fields that it lacks."""
+        try:
+            fields = next(csv.reader(io.StringIO(decode(raw).rstrip("\r\n") + "\n"), delimiter=self._dialect.delimiter))
+        except csv.Error:
+            return ""
+        closing = '"' if fields and fields[-1].endswith("\n") else ""
+        return closing + self._dialect.delimiter * (self._columns - len(fields))
+
+
+class TypedRows:
+    """Makes typed frames of batches, in their order."""
+
+    def __init__(self, dialect: Dialect | None, schema: Schema) -> None:
+        """Frames of a typed table, which has no `dialect`, stay as they are."""
+        self._text = dialect is not None
+        self._schema = schema
+        whole = [column.name for column in schema.fields if column.stored_whole]
+        self.whole = set(whole) if self._text else set()
+        """Columns in which every number so far was whole, as in training."""
+
+    def frame(self, batch: Batch) -> pl.DataFrame:
+        """The rows of a batch: what the model reads as number, flag or time is one, null where it is in error.
+
+        All else stays text, null where it is empty.
+        """
+        if not self._text:
+            return batch.frame
+        table = read_batch(self._schema, batch)
+        typed: list[pl.Series] = []
+        for column in self._schema.fields:
+            values = column.to_series(table.columns[column.name])
+            if values is None:
+                continue
+            if column.name in self.whole and not ((values == values.round()) & (values.abs() < EXACT)).all():
+                self.whole.discard(column.name)
+            typed.append(values)
+        return batch.frame.with_columns(pl.all().replace("", None)).with_columns(typed)
+
+
+class TextFrameWriter:
+    """Writes a typed table as a text table."""
+
+    def __init__(self, file: BinaryIO, typed: TypedRows) -> None:
+        self._file = file
+        self._typed = typed
+        self._begun = False
+
+    def write(self, batch: Batch, verdicts: VerdictColumns) -> None:
+        frame = with_verdicts(self._typed.frame(batch), verdicts)
+        self._file.write(frame.write_csv(include_header=not self._begun).encode())
+        self._begun = True
+
+    def finish(self) -> None:
+        self._file.flush()
+
+
+class StoredFrameWriter:
+    """Writes a table in parts, which `finish` puts together in a format that stores types."""
+
+    def __init__(self, output: Output, typed: TypedRows, sink: Callable[[pl.LazyFrame, BinaryIO], None]) -> None:
+        self._output = output
+        self._typed = typed
+        self._sink = sink
+        self._count = 0
+
+    def write(self, batch: Batch, verdicts: VerdictColumns) -> None:
+        frame = with_verdicts(self._typed.frame(batch), verdicts)
+        frame.write_ipc(self._output.parts / f"{self._count:08d}.part", compression="lz4")
+        self._count += 1
+
+    def finish(self) -> None:
+        rows = pl.scan_ipc(sorted(self._output.parts.glob("*.part")), glob=False)
+        self._sink(rows.cast(dict.fromkeys(self._typed.whole, pl.Int64())), self._output.file)
+
+
+def with_verdicts(frame: pl.DataFrame, verdicts: VerdictColumns) -> pl.DataFrame:
+    """A frame with the columns of its verdicts appended."""
+    appended = list(zip(COLUMNS, verdicts[:5], COLUMNS.values(), strict=True))
+    if verdicts.tails is not None:
+        appended.append((TAIL, verdicts.tails, pl.Float64()))
+    return frame.with_columns([pl.Series(*column) for column in appended])
+
+
+def write_text(output: Output, reader: Reader, schema: Schema, tails: bool) -> Writer:
+    """A writer of a text table: in the dialect of the table that is read, or else as CSV."""
+    if reader.dialect is None:
+        return TextFrameWriter(output.file, TypedRows(None, schema))
+    decimal = "." if reader.dialect.delimiter == schema.decimal else schema.decimal
+    columns = len(reader.columns)
+    return RecordWriter(output.file, reader.dialect, reader.header, columns, decimal, tails=tails)
+
+
+def write_parquet(output: Output, reader: Reader, schema: Schema, _: bool) -> Writer:
+    """A writer of a Parquet file."""
+    return StoredFrameWriter(output, TypedRows(reader.dialect, schema), lambda rows, file: rows.sink_parquet(file))
+
+
+def write_arrow(output: Output, reader: Reader, schema: Schema, _: bool) -> Writer:
+    """A writer of an Arrow file."""
+    typed = TypedRows(reader.dialect, schema)
+    return StoredFrameWriter(output, typed, lambda rows, file: rows.sink_ipc(file, compression="lz4"))

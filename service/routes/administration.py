@@ -1,0 +1,265 @@
+"""The administration: what is loaded, at which rate it judges, what is in its shadow; and Triton's calls for the same.
+
+The guard lets a request reach it only with a token of the scope admin; without such a token it is not there.
+"""
+
+from functools import partial
+from typing import Annotated, Any, Literal
+
+import msgspec
+from anyio.to_thread import run_sync
+from pydantic import BaseModel
+from starlette.requests import Request
+
+from kilter.service.models.shadow import ShadowInfo, shadow_info
+from kilter.service.problems import LOAD_FAILED, REFUSED, UNSUPPORTED_RATE
+from kilter.service.request import notes_of
+from kilter.service.routes.context import Context
+from kilter.service.routes.models import MODEL, ModelDetails, details
+from kilter.service.routing import Route, Scope
+
+INDEX = "/v2/repository/index"
+REPOSITORY_MODEL = "/v2/repository/models/{name}"
+Version = Annotated[int, msgspec.Meta(ge=1, le=999_999_999)]
+
+
+class WhichVersion(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A version; null for the one that serves and, of those in the folder, the one that is to serve."""
+
+    version: Version | None = None
+
+
+class TargetRate(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The share of normal records that may be flagged."""
+
+    target_fpr: Annotated[float, msgspec.Meta(gt=0, le=0.5)]
+
+
+class Candidate(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A version that is to be in the shadow of the one that serves."""
+
+    version: Version
+
+
+class Unloaded(BaseModel):
+    """The versions of a model that are loaded no longer."""
+
+    name: str
+    versions: list[int]
+
+
+class IndexRequest(msgspec.Struct, frozen=True):
+    """Whether only the versions that are ready are listed."""
+
+    ready: bool = False
+
+
+class RepositoryParameters(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What may be said of loading and unloading; a model here has no dependents."""
+
+    unload_dependents: bool | msgspec.UnsetType = msgspec.UNSET
+
+
+class RepositoryRequest(msgspec.Struct, frozen=True):
+    """A model's files and configuration cannot be sent: they are in the folder."""
+
+    parameters: RepositoryParameters = RepositoryParameters()
+
+
+class IndexEntry(msgspec.Struct, frozen=True):
+    """A version of a model."""
+
+    name: str
+    version: str
+    state: Literal["READY", "UNAVAILABLE"]
+    reason: str
+
+
+class Administration:
+    """The endpoints; what takes time is done in threads."""
+
+    def __init__(self, context: Context) -> None:
+        self._loader = context.loader
+        self._registry = context.registry
+
+    async def load(self, request: Request, wanted: WhichVersion) -> ModelDetails:
+        """Load a version from the folder."""
+        serving = await run_sync(self._loader.load, request.path_params["name"], wanted.version)
+        return details(serving, self._registry.versions(serving.detector.name))
+
+    async def unload(self, request: Request, wanted: WhichVersion) -> Unloaded:
+        """Unload a model, or a version beside the one that serves."""
+        name = request.path_params["name"]
+        return Unloaded(name=name, versions=await run_sync(self._loader.unload, name, wanted.version))
+
+    async def set_rate(self, request: Request, rate: TargetRate) -> ModelDetails:
+        """Judge by another target false-positive rate."""
+        return await self._rate(request, rate.target_fpr)
+
+    def example_rate(self) -> dict[str, float]:
+        """The rate of the first model that serves."""
+        detectors = self._registry.detectors
+        return {"target_fpr": detectors[0].calibration.target_fpr if detectors else 0.05}
+
+    async def reset_rate(self, request: Request) -> ModelDetails:
+        """Judge by the artifact's own rate again."""
+        return await self._rate(request, None)
+
+    async def _rate(self, request: Request, rate: float | None) -> ModelDetails:
+        notes = notes_of(request.scope)
+        who = {"token": notes.token, "request_id": notes.request_id}
+        serving = await run_sync(self._registry.rate, request.path_params["name"], rate, who)
+        return details(serving, self._registry.versions(serving.detector.name))
+
+    async def show_shadow(self, request: Request) -> ShadowInfo:
+        """Tell how the version in the shadow compares."""
+        return await run_sync(shadow_info, *self._registry.shadowed(request.path_params["name"]))
+
+    async def put_shadow(self, request: Request, candidate: Candidate) -> ShadowInfo:
+        """Put a version in the shadow of the one that serves."""
+        shadowed = await run_sync(self._loader.cast, request.path_params["name"], candidate.version)
+        return await run_sync(shadow_info, *shadowed)
+
+    async def end_shadow(self, request: Request) -> ShadowInfo:
+        """End the shadow; its last comparison is the answer."""
+        return await run_sync(shadow_info, *await run_sync(self._registry.uncast, request.path_params["name"]))
+
+    async def index(self, _: Request, wanted: IndexRequest) -> list[IndexEntry]:
+        """Every version of the folder, and every one that is loaded."""
+        states = await run_sync(self._loader.states)
+        return [
+            IndexEntry(state.name, str(state.version), "READY" if state.loaded else "UNAVAILABLE", state.why)
+            for state in states
+            if state.loaded or not wanted.ready
+        ]
+
+    async def load_from_repository(self, request: Request, _: RepositoryRequest) -> dict[str, Any]:
+        """Let the version of the folder serve that is to."""
+        await run_sync(self._loader.load, request.path_params["name"])
+        return {}
+
+    async def unload_from_repository(self, request: Request, _: RepositoryRequest) -> dict[str, Any]:
+        """Let a model serve no longer."""
+        await run_sync(self._loader.unload, request.path_params["name"])
+        return {}
+
+
+def routes(context: Context) -> list[Route]:
+    """The family."""
+    own = Administration(context)
+    change = partial(Route, scope=Scope.ADMIN, tag="administration", failure=REFUSED)
+    place = partial(change, failure=LOAD_FAILED)
+    none: dict[str, Any] = {}
+    return [
+        place(
+            "POST",
+            f"{MODEL}/load",
+            request=WhichVersion,
+            response=ModelDetails,
+            endpoint=own.load,
+            summary="Load a version from the folder",
+            description="Without a version, the one of the folder that is to serve, which is the pinned or else the "
+            "highest: it is read, verified, and takes the place of the one that serves, while requests that have begun "
+            "end with the one that they began with. Another version is loaded beside it, to be asked for by its "
+            "number.",
+            answer="The model as it is now.",
+            optional=True,
+            request_example=lambda: none,
+        ),
+        change(
+            "POST",
+            f"{MODEL}/unload",
+            request=WhichVersion,
+            response=Unloaded,
+            endpoint=own.unload,
+            summary="Unload a model",
+            description="With a version, only that one beside the one that serves. The watch does not load it again.",
+            answer="The versions that were unloaded.",
+            optional=True,
+        ),
+        change(
+            "PUT",
+            f"{MODEL}/threshold",
+            request=TargetRate,
+            response=ModelDetails,
+            endpoint=own.set_rate,
+            summary="Judge at another target false-positive rate",
+            description="Every threshold of the model is set anew by its own calibration scores, those of groups "
+            "included; a group that has too few has the common one. It holds for versions that are loaded later as "
+            "well, as far as they can support it, until it is taken back or the process ends.",
+            answer="The model as it is now.",
+            failure=UNSUPPORTED_RATE,
+            request_example=own.example_rate,
+        ),
+        change(
+            "DELETE",
+            f"{MODEL}/threshold",
+            request=None,
+            response=ModelDetails,
+            endpoint=own.reset_rate,
+            summary="Judge at the artifact's own rate again",
+            answer="The model as it is now.",
+        ),
+        change(
+            "GET",
+            f"{MODEL}/shadow",
+            request=None,
+            response=ShadowInfo,
+            endpoint=own.show_shadow,
+            summary="How the version in the shadow compares",
+            answer="The comparison up to now.",
+        ),
+        place(
+            "PUT",
+            f"{MODEL}/shadow",
+            request=Candidate,
+            response=ShadowInfo,
+            endpoint=own.put_shadow,
+            summary="Put a version in the shadow",
+            description="It judges what the serving version judges, beside the requests, and nobody is answered from "
+            "it. p-values are compared, not scores.",
+            answer="The comparison, which begins now.",
+        ),
+        change(
+            "DELETE",
+            f"{MODEL}/shadow",
+            request=None,
+            response=ShadowInfo,
+            endpoint=own.end_shadow,
+            summary="End the shadow",
+            answer="The last comparison.",
+        ),
+        change(
+            "POST",
+            INDEX,
+            request=IndexRequest,
+            response=list[IndexEntry],
+            endpoint=own.index,
+            summary="Triton's list of the versions that there are",
+            answer="Every version of the folder, and every one that is loaded.",
+            optional=True,
+            request_example=lambda: none,
+        ),
+        place(
+            "POST",
+            f"{REPOSITORY_MODEL}/load",
+            request=RepositoryRequest,
+            response=dict[str, Any],
+            endpoint=own.load_from_repository,
+            summary="Triton's call to load a model",
+            answer="The model serves.",
+            optional=True,
+            request_example=lambda: none,
+        ),
+        change(
+            "POST",
+            f"{REPOSITORY_MODEL}/unload",
+            request=RepositoryRequest,
+            response=dict[str, Any],
+            endpoint=own.unload_from_repository,
+            summary="Triton's call to unload a model",
+            answer="The model serves no longer.",
+            optional=True,
+            request_example=lambda: none,
+        ),
+    ]

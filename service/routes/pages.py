@@ -1,0 +1,193 @@
+"""The pages for people: the front page and the documentation, each one file that needs nothing from elsewhere."""
+
+import json
+import shlex
+from base64 import b64encode
+from hashlib import sha256
+from html import escape
+from string import Template
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import HTMLResponse
+
+from kilter import __version__
+from kilter.service.detector import Detector
+from kilter.service.models.registry import Registry
+from kilter.service.problems import KINDS
+from kilter.service.routes.context import Context, example_request
+from kilter.service.routes.models import summary
+from kilter.service.routes.scoring import SCORE
+from kilter.service.routing import Route, Scope
+
+_PAGE = Template("""<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>$title</title>
+<style>
+:root { color-scheme: light dark; --line: #8884; --soft: #8881; --accent: light-dark(#0b63ce, #7db4ff); }
+body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; }
+a { color: var(--accent); }
+code, pre, textarea { font: 13px/1.45 ui-monospace, monospace; }
+pre { background: var(--soft); border: 1px solid var(--line); border-radius: 6px; padding: .7rem; overflow: auto;
+  max-height: 24rem; }
+table { border-collapse: collapse; width: 100%; }
+td:first-child { white-space: nowrap; }
+th, td { text-align: left; padding: .35rem .8rem .35rem 0; border-bottom: 1px solid var(--line); vertical-align: top; }
+details { border: 1px solid var(--line); border-radius: 6px; margin: .6rem 0; padding: .5rem .8rem; }
+summary { cursor: pointer; }
+.method { display: inline-block; width: 3.2rem; font-weight: 700; color: var(--accent); }
+textarea { width: 100%; box-sizing: border-box; }
+small { opacity: .75; }
+</style>
+</head>
+<body>
+$body
+<p><small>Kilter $version</small></p>
+</body>
+</html>
+""")
+
+_SEND = """<script>
+for (const form of document.querySelectorAll("form[data-method]")) {
+  form.addEventListener("submit", async (event) => {
+    event.preventDefault();
+    const out = form.querySelector("pre");
+    const body = form.querySelector("textarea");
+    const options = { method: form.dataset.method };
+    if (body) { options.body = body.value; options.headers = { "Content-Type": "application/json" }; }
+    try {
+      const answer = await fetch(form.querySelector("input").value, options);
+      const text = await answer.text();
+      let shown = text;
+      try { shown = JSON.stringify(JSON.parse(text), null, 2); } catch { /* not JSON: shown as it came */ }
+      out.textContent = `${answer.status} ${answer.statusText}\\n${shown}`;
+    } catch (error) { out.textContent = String(error); }
+    out.hidden = false;
+  });
+}
+</script>"""
+
+
+def _digest(text: str) -> str:
+    return f"'sha256-{b64encode(sha256(text.encode()).digest()).decode()}'"
+
+
+def _between(tag: str, page: str) -> str:
+    return page.partition(f"<{tag}>")[2].partition(f"</{tag}>")[0]
+
+
+HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; "
+    f"connect-src 'self'; style-src {_digest(_between('style', _PAGE.template))}; "
+    f"script-src {_digest(_between('script', _SEND))}",
+    "Referrer-Policy": "no-referrer",
+}
+"""With every page: only its own style and script count, nobody frames it, and it asks nobody but this service."""
+
+
+def home(registry: Registry, base: str, *, metrics: bool = True) -> str:
+    """The front page: what serves, and how to ask it; `metrics` says whether they are at the same address."""
+    rows = "".join(
+        f'<tr><td><a href="{escape(m.url)}">{escape(m.name)}</a></td><td>{m.version}</td><td>{m.columns}</td>'
+        f"<td>{m.threshold:.6g}</td><td>{m.target_fpr:g}</td></tr>"
+        for m in map(summary, registry.detectors)
+    )
+    table = f"<table><tr><th>model<th>version<th>fields<th>threshold<th>target rate</tr>{rows}</table>"
+    empty = f"<p><strong>Not ready:</strong></p><pre>{escape(registry.why_not_ready or '')}</pre>"
+    failed = "".join(f"<li>{escape(name)}</li>" for name in sorted(registry.failures))
+    parts = [
+        "<h1>Kilter</h1><p>Calibrated verdicts on records: a score, a p-value, a flag, and which fields are off.</p>",
+        table if rows else empty,
+        f"<p>Not loaded, the log says why:</p><ul>{failed}</ul>" if failed else "",
+        '<p><a href="docs">Documentation</a> · <a href="openapi.json">OpenAPI</a> · '
+        + ('<a href="metrics">Metrics</a> · ' if metrics else "")
+        + '<a href="readyz">Readiness</a></p>',
+        *(f"<h2>Ask {escape(d.name)}</h2><pre>{escape(curl(d, base))}</pre>" for d in registry.detectors),
+    ]
+    return _page("Kilter", "\n".join(parts))
+
+
+def docs(document: dict[str, Any], base: str) -> str:
+    """The documentation: every operation of an OpenAPI document with its example, which can be sent from here."""
+    operations = [
+        _operation(path, method, operation, base)
+        for path, methods in document["paths"].items()
+        for method, operation in methods.items()
+    ]
+    kinds = "".join(
+        f'<tr id="{kind.slug}"><td><code>{kind.slug}</code></td><td>{kind.status}</td><td>{escape(kind.title)}. '
+        f"{escape(kind.meaning)}</td></tr>"
+        for kind in KINDS
+    )
+    schemas = "".join(
+        f"<details><summary><code>{escape(name)}</code></summary><pre>{_json(schema)}</pre></details>"
+        for name, schema in document["components"]["schemas"].items()
+    )
+    parts = [
+        f"<h1>Kilter: the HTTP API</h1><p>{escape(document['info']['description'])} This page needs no internet; "
+        'other tools read <a href="openapi.json">the OpenAPI document</a>.</p><h2>Routes</h2>',
+        *operations,
+        "<h2>Problems</h2><p>What goes wrong is answered as <code>application/problem+json</code> (RFC 9457), every "
+        f"problem of a request at once.</p><table><tr><th>type<th>status<th>meaning</tr>{kinds}</table>",
+        f"<h2>Schemas</h2>{schemas}{_SEND}",
+    ]
+    return _page("Kilter: the HTTP API", "\n".join(parts))
+
+
+def curl(detector: Detector, base: str) -> str:
+    """A command that scores the model's example."""
+    body = shlex.quote(json.dumps(example_request(detector), ensure_ascii=False))
+    url = shlex.quote(base.rstrip("/") + SCORE.format(name=detector.name) + "?reasons=true")
+    return f"curl {url} \\\n  -H 'Content-Type: application/json' \\\n  -d {body}"
+
+
+def _operation(path: str, method: str, operation: dict[str, Any], base: str) -> str:
+    url = path
+    for parameter in operation.get("parameters", ()):
+        if parameter["in"] == "path" and "example" in parameter:
+            url = url.replace(f"{{{parameter['name']}}}", str(parameter["example"]))
+    content = operation.get("requestBody", {}).get("content", {}).get("application/json", {})
+    example = next((example["value"] for example in content.get("examples", {}).values()), None)
+    box = f'<textarea rows="10" spellcheck="false">{_json(example)}</textarea>' if example is not None else ""
+    answers = "".join(
+        f"<tr><td>{escape(status)}</td><td>{escape(answer['description'])}</td></tr>"
+        for status, answer in operation["responses"].items()
+    )
+    said = f"<p>{escape(operation['description'])}</p>" if "description" in operation else ""
+    return (
+        f'<details><summary><span class="method">{method.upper()}</span> <code>{escape(path)}</code> '
+        f"{escape(operation['summary'])}</summary>{said}"
+        f'<form data-method="{method.upper()}"><p><code>{escape(base)}</code> '
+        f'<input size="50" value="{escape(url.removeprefix("/"))}"> <button>Send</button></p>{box}'
+        f"<pre hidden></pre></form><table>{answers}</table></details>"
+    )
+
+
+def _json(value: Any) -> str:
+    return escape(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def _page(title: str, body: str) -> str:
+    return _PAGE.substitute(title=title, body=body, version=__version__)
+
+
+def routes(context: Context) -> list[Route]:
+    """The family; the OpenAPI document does not list it."""
+    same_port = context.settings.metrics_port is None
+
+    async def show_home(request: Request) -> HTMLResponse:
+        page = home(context.registry, str(request.base_url), metrics=same_port)
+        return HTMLResponse(page, headers=HEADERS)
+
+    async def show_docs(request: Request) -> HTMLResponse:
+        return HTMLResponse(docs(request.app.state.document(), str(request.base_url)), headers=HEADERS)
+
+    async def show_document(request: Request) -> Any:
+        document: dict[str, Any] = request.app.state.document()
+        return document
+
+    pages = {"/": show_home, "/docs": show_docs, "/openapi.json": show_document}
+    return [Route("GET", path, Scope.SCORE, None, None, endpoint) for path, endpoint in pages.items()]
