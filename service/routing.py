@@ -44,7 +44,8 @@ class Route:
 
     An endpoint is called with the Starlette request and, where `request` is a struct, with the body as that; it returns
     an instance of `response`, or a Starlette response. It may raise RequestError, and KilterError for what the state of
-    the service does not allow. A `direct` endpoint is an ASGI application that reads and answers by itself.
+    the service does not allow. A `direct` endpoint is an ASGI application that reads and answers by itself. What an
+    endpoint's docstring says, its first line and the rest, stands in the OpenAPI document.
     """
 
     method: str
@@ -55,20 +56,20 @@ class Route:
     response: Any
     """A pydantic model, a msgspec struct, a list of one, or what describes another content; None if it is a page."""
     endpoint: Endpoint
+    tag: str = ""
+    """Under which the OpenAPI document lists it; without one, it is not listed."""
     summary: str = ""
-    """Without it, the OpenAPI document does not list the route."""
-    tag: str = "platform"
-    description: str = ""
-    answer: str = "The answer."
-    """What a 200 says."""
-    parameters: Callable[[], list[Json]] = list
-    """Those in the query and the headers, as the OpenAPI document describes them."""
+    """In the place of the docstring's first line."""
+    answer: str = ""
+    """What a 200 says, in the place of the first line of the docstring of `response`."""
     problems: tuple[Kind, ...] = ()
     """What the client may be told beside what follows from path, scope and body."""
     failure: Kind | None = None
     """What the client is told when the endpoint raises a KilterError."""
     optional: bool = False
     """Whether the body may be left out."""
+    parameters: Callable[[], list[Json]] = list
+    """Those in the query and the headers, as the OpenAPI document describes them."""
     request_example: Callable[[], Any] | None = None
     response_example: Callable[[], Any] | None = None
     direct: bool = False

@@ -3,8 +3,8 @@
 The guard lets a request reach it only with a token of the scope admin; without such a token it is not there.
 """
 
-from functools import partial
-from typing import Annotated, Any, Literal
+from dataclasses import replace
+from typing import Annotated, Literal
 
 import msgspec
 from anyio.to_thread import run_sync
@@ -19,7 +19,7 @@ from kilter.service.routes.models import MODEL, ModelDetails, details
 from kilter.service.routing import Route, Scope
 
 INDEX = "/v2/repository/index"
-REPOSITORY_MODEL = "/v2/repository/models/{name}"
+REPOSITORY = "/v2/repository/models/{name}"
 Version = Annotated[int, msgspec.Meta(ge=1, le=999_999_999)]
 
 
@@ -75,6 +75,10 @@ class IndexEntry(msgspec.Struct, frozen=True):
     reason: str
 
 
+class Nothing(msgspec.Struct, frozen=True):
+    """It is done."""
+
+
 class Administration:
     """The endpoints; what takes time is done in threads."""
 
@@ -83,26 +87,34 @@ class Administration:
         self._registry = context.registry
 
     async def load(self, request: Request, wanted: WhichVersion) -> ModelDetails:
-        """Load a version from the folder."""
+        """Load a version from the folder.
+
+        Without a version, the one of the folder that is to serve, which is the pinned or else the highest: it is read,
+        verified, and takes the place of the one that serves, while requests that have begun end with the one that they
+        began with. Another version is loaded beside it, to be asked for by its number.
+        """
         serving = await run_sync(self._loader.load, request.path_params["name"], wanted.version)
         return details(serving, self._registry.versions(serving.detector.name))
 
     async def unload(self, request: Request, wanted: WhichVersion) -> Unloaded:
-        """Unload a model, or a version beside the one that serves."""
+        """Unload a model.
+
+        With a version, only that one beside the one that serves. The watch does not load it again.
+        """
         name = request.path_params["name"]
         return Unloaded(name=name, versions=await run_sync(self._loader.unload, name, wanted.version))
 
     async def set_rate(self, request: Request, rate: TargetRate) -> ModelDetails:
-        """Judge by another target false-positive rate."""
+        """Judge at another target false-positive rate.
+
+        Every threshold of the model is set anew by its own calibration scores, those of groups included; a group that
+        has too few has the common one. It holds for versions that are loaded later as well, as far as they can support
+        it, until it is taken back or the process ends.
+        """
         return await self._rate(request, rate.target_fpr)
 
-    def example_rate(self) -> dict[str, float]:
-        """The rate of the first model that serves."""
-        detectors = self._registry.detectors
-        return {"target_fpr": detectors[0].calibration.target_fpr if detectors else 0.05}
-
     async def reset_rate(self, request: Request) -> ModelDetails:
-        """Judge by the artifact's own rate again."""
+        """Judge at the artifact's own rate again."""
         return await self._rate(request, None)
 
     async def _rate(self, request: Request, rate: float | None) -> ModelDetails:
@@ -111,21 +123,33 @@ class Administration:
         serving = await run_sync(self._registry.rate, request.path_params["name"], rate, who)
         return details(serving, self._registry.versions(serving.detector.name))
 
+    def example_rate(self) -> dict[str, float]:
+        """The rate of the first model that serves."""
+        detectors = self._registry.detectors
+        return {"target_fpr": detectors[0].calibration.target_fpr if detectors else 0.05}
+
     async def show_shadow(self, request: Request) -> ShadowInfo:
-        """Tell how the version in the shadow compares."""
+        """How the version in the shadow compares."""
         return await run_sync(shadow_info, *self._registry.shadowed(request.path_params["name"]))
 
     async def put_shadow(self, request: Request, candidate: Candidate) -> ShadowInfo:
-        """Put a version in the shadow of the one that serves."""
+        """Put a version in the shadow.
+
+        It judges what the serving version judges, beside the requests, and nobody is answered from it. p-values are
+        compared, not scores.
+        """
         shadowed = await run_sync(self._loader.cast, request.path_params["name"], candidate.version)
         return await run_sync(shadow_info, *shadowed)
 
     async def end_shadow(self, request: Request) -> ShadowInfo:
-        """End the shadow; its last comparison is the answer."""
+        """End the shadow.
+
+        The answer is its last comparison.
+        """
         return await run_sync(shadow_info, *await run_sync(self._registry.uncast, request.path_params["name"]))
 
     async def index(self, _: Request, wanted: IndexRequest) -> list[IndexEntry]:
-        """Every version of the folder, and every one that is loaded."""
+        """Triton's list of the versions that there are."""
         states = await run_sync(self._loader.states)
         return [
             IndexEntry(state.name, str(state.version), "READY" if state.loaded else "UNAVAILABLE", state.why)
@@ -133,133 +157,42 @@ class Administration:
             if state.loaded or not wanted.ready
         ]
 
-    async def load_from_repository(self, request: Request, _: RepositoryRequest) -> dict[str, Any]:
-        """Let the version of the folder serve that is to."""
+    async def load_from_repository(self, request: Request, _: RepositoryRequest) -> Nothing:
+        """Triton's call to load a model."""
         await run_sync(self._loader.load, request.path_params["name"])
-        return {}
+        return Nothing()
 
-    async def unload_from_repository(self, request: Request, _: RepositoryRequest) -> dict[str, Any]:
-        """Let a model serve no longer."""
+    async def unload_from_repository(self, request: Request, _: RepositoryRequest) -> Nothing:
+        """Triton's call to unload a model."""
         await run_sync(self._loader.unload, request.path_params["name"])
-        return {}
+        return Nothing()
 
 
 def routes(context: Context) -> list[Route]:
     """The family."""
-    own = Administration(context)
-    change = partial(Route, scope=Scope.ADMIN, tag="administration", failure=REFUSED)
-    place = partial(change, failure=LOAD_FAILED)
-    none: dict[str, Any] = {}
-    return [
-        place(
-            "POST",
-            f"{MODEL}/load",
-            request=WhichVersion,
-            response=ModelDetails,
-            endpoint=own.load,
-            summary="Load a version from the folder",
-            description="Without a version, the one of the folder that is to serve, which is the pinned or else the "
-            "highest: it is read, verified, and takes the place of the one that serves, while requests that have begun "
-            "end with the one that they began with. Another version is loaded beside it, to be asked for by its "
-            "number.",
-            answer="The model as it is now.",
-            optional=True,
-            request_example=lambda: none,
-        ),
-        change(
-            "POST",
-            f"{MODEL}/unload",
-            request=WhichVersion,
-            response=Unloaded,
-            endpoint=own.unload,
-            summary="Unload a model",
-            description="With a version, only that one beside the one that serves. The watch does not load it again.",
-            answer="The versions that were unloaded.",
-            optional=True,
-        ),
-        change(
-            "PUT",
-            f"{MODEL}/threshold",
-            request=TargetRate,
-            response=ModelDetails,
-            endpoint=own.set_rate,
-            summary="Judge at another target false-positive rate",
-            description="Every threshold of the model is set anew by its own calibration scores, those of groups "
-            "included; a group that has too few has the common one. It holds for versions that are loaded later as "
-            "well, as far as they can support it, until it is taken back or the process ends.",
-            answer="The model as it is now.",
+    own, admin = Administration(context), Scope.ADMIN
+    threshold, shadow = f"{MODEL}/threshold", f"{MODEL}/shadow"
+    listed = [
+        Route("POST", f"{MODEL}/load", admin, WhichVersion, ModelDetails, own.load, failure=LOAD_FAILED, optional=True),
+        Route("POST", f"{MODEL}/unload", admin, WhichVersion, Unloaded, own.unload, optional=True),
+        Route(
+            *("PUT", threshold, admin, TargetRate, ModelDetails, own.set_rate),
             failure=UNSUPPORTED_RATE,
             request_example=own.example_rate,
         ),
-        change(
-            "DELETE",
-            f"{MODEL}/threshold",
-            request=None,
-            response=ModelDetails,
-            endpoint=own.reset_rate,
-            summary="Judge at the artifact's own rate again",
-            answer="The model as it is now.",
-        ),
-        change(
-            "GET",
-            f"{MODEL}/shadow",
-            request=None,
-            response=ShadowInfo,
-            endpoint=own.show_shadow,
-            summary="How the version in the shadow compares",
-            answer="The comparison up to now.",
-        ),
-        place(
-            "PUT",
-            f"{MODEL}/shadow",
-            request=Candidate,
-            response=ShadowInfo,
-            endpoint=own.put_shadow,
-            summary="Put a version in the shadow",
-            description="It judges what the serving version judges, beside the requests, and nobody is answered from "
-            "it. p-values are compared, not scores.",
-            answer="The comparison, which begins now.",
-        ),
-        change(
-            "DELETE",
-            f"{MODEL}/shadow",
-            request=None,
-            response=ShadowInfo,
-            endpoint=own.end_shadow,
-            summary="End the shadow",
-            answer="The last comparison.",
-        ),
-        change(
-            "POST",
-            INDEX,
-            request=IndexRequest,
-            response=list[IndexEntry],
-            endpoint=own.index,
-            summary="Triton's list of the versions that there are",
-            answer="Every version of the folder, and every one that is loaded.",
+        Route("DELETE", threshold, admin, None, ModelDetails, own.reset_rate),
+        Route("GET", shadow, admin, None, ShadowInfo, own.show_shadow),
+        Route("PUT", shadow, admin, Candidate, ShadowInfo, own.put_shadow, failure=LOAD_FAILED),
+        Route("DELETE", shadow, admin, None, ShadowInfo, own.end_shadow),
+        Route("POST", INDEX, admin, IndexRequest, list[IndexEntry], own.index, optional=True),
+        Route(
+            *("POST", f"{REPOSITORY}/load", admin, RepositoryRequest, Nothing, own.load_from_repository),
+            failure=LOAD_FAILED,
             optional=True,
-            request_example=lambda: none,
         ),
-        place(
-            "POST",
-            f"{REPOSITORY_MODEL}/load",
-            request=RepositoryRequest,
-            response=dict[str, Any],
-            endpoint=own.load_from_repository,
-            summary="Triton's call to load a model",
-            answer="The model serves.",
+        Route(
+            *("POST", f"{REPOSITORY}/unload", admin, RepositoryRequest, Nothing, own.unload_from_repository),
             optional=True,
-            request_example=lambda: none,
-        ),
-        change(
-            "POST",
-            f"{REPOSITORY_MODEL}/unload",
-            request=RepositoryRequest,
-            response=dict[str, Any],
-            endpoint=own.unload_from_repository,
-            summary="Triton's call to unload a model",
-            answer="The model serves no longer.",
-            optional=True,
-            request_example=lambda: none,
         ),
     ]
+    return [replace(route, tag="administration", failure=route.failure or REFUSED) for route in listed]

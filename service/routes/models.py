@@ -1,7 +1,7 @@
 """The routes that tell about the models that serve."""
 
+from dataclasses import replace
 from datetime import datetime
-from functools import partial
 from typing import Any
 
 import msgspec
@@ -166,30 +166,9 @@ class ModelRoutes:
 
 def routes(context: Context) -> list[Route]:
     """The family."""
-    endpoints = ModelRoutes(context.registry)
-    one = partial(
-        Route,
-        scope=Scope.SCORE,
-        request=None,
-        response=ModelDetails,
-        endpoint=endpoints.show,
-        tag="models",
-        answer="All about it.",
-        problems=(NOT_READY,),
-        response_example=endpoints.example,
-    )
-    return [
-        Route(
-            "GET",
-            "/v1/models",
-            Scope.SCORE,
-            None,
-            Models,
-            endpoints.list_models,
-            "The models that serve",
-            tag="models",
-            answer="The models, sorted by name.",
-        ),
-        one("GET", MODEL, summary="A model"),
-        one("GET", VERSION, summary="A version of a model"),
-    ]
+    own = ModelRoutes(context.registry)
+    listed = [Route("GET", "/v1/models", Scope.SCORE, None, Models, own.list_models, "models")]
+    for path in (MODEL, VERSION):
+        shown = Route("GET", path, Scope.SCORE, None, ModelDetails, own.show, "models", problems=(NOT_READY,))
+        listed.append(replace(shown, response_example=own.example))
+    return listed

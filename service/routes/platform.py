@@ -31,15 +31,18 @@ def routes(context: Context) -> list[Route]:
     registry = context.registry
 
     async def health(_: Request) -> Health:
+        """Whether the process answers."""
         return Health()
 
     async def ready(request: Request) -> Ready:
+        """Whether a model serves."""
         if registry.why_not_ready is not None:
             raise RequestError(NOT_READY, registry.why_not_ready)
         versions = {detector.name: detector.version for detector in registry.detectors}
         return Ready(models=versions, fast_lane=request.app.state.fast_lane)
 
     async def metrics(request: Request) -> Response:
+        """Metrics as Prometheus reads them."""
         context.ledger.settle()
         encode, media_type = choose_encoder(request.headers.get("accept", ""))
         return Response(encode(context.metrics.registry), headers={"content-type": media_type})
@@ -47,35 +50,7 @@ def routes(context: Context) -> list[Route]:
     text = {"schema": {"type": "string"}}
     exposition = Content({"text/plain": text, "application/openmetrics-text": text})
     return [
-        Route(
-            "GET",
-            "/healthz",
-            None,
-            None,
-            Health,
-            health,
-            "Whether the process answers",
-            answer="The process answers.",
-        ),
-        Route(
-            "GET",
-            "/readyz",
-            None,
-            None,
-            Ready,
-            ready,
-            "Whether a model serves",
-            answer="The models that serve, with their versions.",
-            problems=(NOT_READY,),
-        ),
-        Route(
-            "GET",
-            METRICS,
-            Scope.METRICS,
-            None,
-            lambda: exposition,
-            metrics,
-            "Metrics",
-            answer="The metrics as Prometheus reads them.",
-        ),
+        Route("GET", "/healthz", None, None, Health, health, "platform"),
+        Route("GET", "/readyz", None, None, Ready, ready, "platform", problems=(NOT_READY,)),
+        Route("GET", METRICS, Scope.METRICS, None, lambda: exposition, metrics, "platform", answer="The metrics."),
     ]

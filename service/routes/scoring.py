@@ -92,7 +92,12 @@ class Prepared:
 
 
 class ScoreEndpoint:
-    """Answers score requests; long ones in threads, so that the others need not wait for them."""
+    """Judge records.
+
+    Every record of the request is judged, or none and every problem is listed. A record has every field of the model;
+    null stands for an unknown value. Bodies may be compressed, with Content-Encoding gzip or zstd, and so are long
+    answers where Accept-Encoding names these.
+    """
 
     def __init__(self, context: Context) -> None:
         self._registry = context.registry
@@ -318,27 +323,20 @@ def reasons_wanted(values: Sequence[str]) -> int:
 
 def routes(context: Context) -> list[Route]:
     """The family."""
-    endpoint = ScoreEndpoint(context)
     document = scoring_document.ScoringDocument(context)
-
-    def route(path: str, summary: str) -> Route:
-        return Route(
-            "POST",
-            path,
-            Scope.SCORE,
-            document.request,
-            document.response,
-            endpoint,
-            summary,
-            tag="scoring",
-            description=scoring_document.DESCRIPTION,
-            answer="The verdicts, in the order of the records.",
-            parameters=partial(document.parameters, DEFAULT_REASONS, MAX_REASONS),
-            problems=(
-                *(BAD_BODY, SLOW_BODY, TOO_LARGE, WRONG_TYPE, BAD_RECORDS, BAD_PARAMETER),
-                *(NOT_READY, OVERLOADED, OUT_OF_TIME),
-            ),
-            direct=True,
-        )
-
-    return [route(SCORE, "Judge records"), route(SCORE_VERSION, "Judge records by a version")]
+    score = partial(
+        Route,
+        scope=Scope.SCORE,
+        request=document.request,
+        response=document.response,
+        endpoint=ScoreEndpoint(context),
+        tag="scoring",
+        answer="The verdicts, in the order of the records.",
+        parameters=partial(document.parameters, DEFAULT_REASONS, MAX_REASONS),
+        problems=(
+            *(BAD_BODY, SLOW_BODY, TOO_LARGE, WRONG_TYPE, BAD_RECORDS, BAD_PARAMETER),
+            *(NOT_READY, OVERLOADED, OUT_OF_TIME),
+        ),
+        direct=True,
+    )
+    return [score("POST", SCORE), score("POST", SCORE_VERSION, summary="Judge records by a version")]

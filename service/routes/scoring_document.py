@@ -16,11 +16,6 @@ from kilter.service.request import LONGEST_SECONDS
 from kilter.service.routes.context import Context, example_request
 from kilter.service.routing import COMPONENT, Content, Json
 
-DESCRIPTION = (
-    "Every record of the request is judged, or none and every problem is listed. A record has every field of the "
-    "model; null stands for an unknown value. Bodies may be compressed, with Content-Encoding gzip or zstd, and so are "
-    "long answers where Accept-Encoding names these."
-)
 TIMEOUT: Json = {
     "name": "Request-Timeout",
     "in": "header",

@@ -1,7 +1,8 @@
 """The OpenAPI document, made from the table of routes for the models that serve just now."""
 
-from types import GenericAlias
-from typing import Any
+from inspect import getdoc
+from types import FunctionType, GenericAlias, MethodType
+from typing import Any, get_args
 
 import msgspec
 from pydantic import BaseModel
@@ -41,7 +42,7 @@ class Document:
         self._schemas["ProtocolError"] = _PROTOCOL_ERROR
         paths: Json = {}
         for route in sorted(table.routes, key=lambda route: route.path):
-            if route.summary and self._is_here(route):
+            if route.tag and self._is_here(route):
                 paths.setdefault(route.path, {})[route.method.lower()] = self._operation(route)
         document: Json = {
             "openapi": "3.1.0",
@@ -62,20 +63,22 @@ class Document:
 
     def _operation(self, route: Route) -> Json:
         place = [part.strip("{}") for part in route.path.split("/") if part]
+        summary, _, description = _text_of(route.endpoint).partition("\n\n")
         operation: Json = {
             "tags": [route.tag],
-            "summary": route.summary,
+            "summary": route.summary or summary.removesuffix("."),
             "operationId": "_".join([route.method.lower(), *place]),
         }
-        if route.description:
-            operation["description"] = route.description
+        if description:
+            operation["description"] = description.replace("\n", " ")
         parameters = [*self._path_parameters(route), *route.parameters()]
         if parameters:
             operation["parameters"] = parameters
         if route.request is not None:
             operation["requestBody"] = self._request(route)
         answer, headers = self._content(route.response, route.response_example and route.response_example())
-        responses: Json = {"200": {"description": route.answer, "content": answer}}
+        said = route.answer or _text_of(*get_args(route.response) or [route.response]).partition("\n")[0]
+        responses: Json = {"200": {"description": said, "content": answer}}
         if headers:
             responses["200"]["headers"] = headers
         operation["responses"] = responses | self._refusals(route)
@@ -142,6 +145,11 @@ class Document:
         for kind in dict.fromkeys(kinds):
             by_status.setdefault(status_of(kind, route.path), []).append(kind)
         return {str(status): _refusal(route.path, some) for status, some in sorted(by_status.items())}
+
+
+def _text_of(thing: Any) -> str:
+    """What its docstring says; of an object that is called, its type's."""
+    return getdoc(thing if isinstance(thing, type | FunctionType | MethodType) else type(thing)) or ""
 
 
 def _refusal(path: str, kinds: list[Kind]) -> Json:

@@ -1,7 +1,7 @@
 """The routes of the Open Inference Protocol: about the server and its models, and `POST /v2/models/{name}/infer`."""
 
 from collections.abc import Iterable, Sequence
-from functools import partial
+from dataclasses import replace
 from typing import NamedTuple
 
 import msgspec
@@ -34,14 +34,6 @@ from kilter.service.routing import COMPONENT, Content, Json, Route, Scope
 OCTETS = "application/octet-stream"
 CODINGS = ("gzip", "deflate", "zstd")
 """Of an answer, the first that the client takes: its libraries may ask for zstd in its name, which it cannot undo."""
-DESCRIPTION = (
-    "Every record of the request is judged, or none. The inputs are a tensor per column, of shape [n] or [n, 1], or, "
-    "for a model of numbers and flags alone, one matrix of shape [n, columns], whatever its name; for a model of "
-    "pictures one tensor of shape [n, height, width, channels], of any height and width. NaN and null stand "
-    "for an unknown value, and so does a BYTES element that is empty or reads NA, None, nan or the like. Binary data "
-    f"follow the JSON, and the header {HEADER} says where. The output {CONTRIBUTION}, the share of each column in what "
-    "speaks against a record, is given only where it is asked for."
-)
 ANY = -1
 """In a shape: as many as there are records."""
 
@@ -118,7 +110,15 @@ class Work(NamedTuple):
 
 
 class InferEndpoint:
-    """Answers inference requests; long ones are read and written in a thread, so that the others need not wait."""
+    """Judge records by the Open Inference Protocol.
+
+    Every record of the request is judged, or none. The inputs are a tensor per column, of shape [n] or [n, 1], or, for
+    a model of numbers and flags alone, one matrix of shape [n, columns], whatever its name; for a model of pictures one
+    tensor of shape [n, height, width, channels], of any height and width. NaN and null stand for an unknown value, and
+    so does a BYTES element that is empty or reads NA, None, nan or the like. Binary data follow the JSON, and the
+    header Inference-Header-Content-Length says where. The output feature_contribution, the share of each column in
+    what speaks against a record, is given only where it is asked for.
+    """
 
     def __init__(self, context: Context) -> None:
         self._registry = context.registry
@@ -207,7 +207,7 @@ class ProtocolRoutes:
         return ServerMetadata()
 
     async def live(self, _: Request) -> ServerLive:
-        """The process answers."""
+        """Whether the process answers."""
         return ServerLive()
 
     async def ready(self, _: Request) -> ServerReady:
@@ -217,7 +217,7 @@ class ProtocolRoutes:
         return ServerReady()
 
     async def model(self, request: Request) -> ModelMetadata:
-        """About a model, or a version of it."""
+        """A model's inputs and outputs."""
         detector = find(self._registry, **request.path_params).detector
         return model_metadata(detector, self._registry.versions(detector.name))
 
@@ -259,68 +259,28 @@ def example(detector: Detector) -> Json:
 
 def parameters() -> list[Json]:
     """The headers of an inference request."""
-    return [
-        {
-            "name": HEADER,
-            "in": "header",
-            "required": False,
-            "schema": {"type": "integer", "minimum": 1},
-            "description": "Length of the JSON with which a body begins that has binary data after it.",
-        }
-    ]
+    schema, text = {"type": "integer", "minimum": 1}, "Length of the JSON with which a body begins that has binary data"
+    return [{"name": HEADER, "in": "header", "required": False, "schema": schema, "description": f"{text} after it."}]
 
 
 def routes(context: Context) -> list[Route]:
     """The family."""
-    own, infer = ProtocolRoutes(context), InferEndpoint(context)
-    route = partial(Route, scope=Scope.SCORE, tag="open inference protocol")
-    get = partial(route, "GET", request=None)
+    own, infer, score, missing = ProtocolRoutes(context), InferEndpoint(context), Scope.SCORE, (NOT_READY,)
     listed = [
-        get("/v2", response=ServerMetadata, endpoint=own.server, summary="About the server"),
-        get(
-            "/v2/health/live",
-            scope=None,
-            response=ServerLive,
-            endpoint=own.live,
-            summary="Whether the process answers",
-        ),
-        get(
-            "/v2/health/ready",
-            scope=None,
-            response=ServerReady,
-            endpoint=own.ready,
-            summary="Whether a model serves",
-            problems=(NOT_READY,),
-        ),
+        Route("GET", "/v2", score, None, ServerMetadata, own.server),
+        Route("GET", "/v2/health/live", None, None, ServerLive, own.live),
+        Route("GET", "/v2/health/ready", None, None, ServerReady, own.ready, problems=missing),
     ]
     for path in ("/v2/models/{name}", "/v2/models/{name}/versions/{version}"):
         listed += [
-            get(
-                path,
-                response=ModelMetadata,
-                endpoint=own.model,
-                summary="A model's inputs and outputs",
-                problems=(NOT_READY,),
-            ),
-            get(
-                f"{path}/ready",
-                response=ModelReady,
-                endpoint=own.model_ready,
-                summary="Whether a model serves",
-                problems=(NOT_READY,),
-            ),
-            route(
-                "POST",
-                f"{path}/infer",
-                request=own.request,
-                response=own.response,
-                endpoint=infer,
-                summary="Judge records",
-                description=DESCRIPTION,
+            Route("GET", path, score, None, ModelMetadata, own.model, problems=missing),
+            Route("GET", f"{path}/ready", score, None, ModelReady, own.model_ready, problems=missing),
+            Route(
+                *("POST", f"{path}/infer", score, own.request, own.response, infer),
                 answer="The verdicts, in the order of the records.",
                 parameters=parameters,
                 problems=(BAD_BODY, SLOW_BODY, TOO_LARGE, WRONG_TYPE, NOT_READY, OVERLOADED),
                 direct=True,
             ),
         ]
-    return listed
+    return [replace(route, tag="open inference protocol") for route in listed]
