@@ -85,10 +85,6 @@ class Match(NamedTuple):
     parameters: Mapping[str, str]
     """Of the path."""
 
-    def scope(self, method: str) -> Scope | None:
-        """What a request needs a token for, even if it will be told that there is no such method."""
-        return (self.routes.get(method) or next(iter(self.routes.values()))).scope
-
 
 class RouteTable:
     """Finds routes by path."""

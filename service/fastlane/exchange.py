@@ -5,7 +5,7 @@ import logging
 from asyncio.tasks import _enter_task, _leave_task
 from collections.abc import Callable, Coroutine
 from contextvars import Context, copy_context
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from starlette.types import ASGIApp, Message, Scope
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
@@ -72,7 +72,7 @@ class Exchange:
             return
         if waited:
             self._scope[WAITED] = waited
-        self._coroutine = cast("Coroutine[Any, Any, None]", self._app(self._scope, self._receive, self._send))
+        self._coroutine = self._app(self._scope, self._receive, self._send)  # type: ignore[assignment]
         self._context = copy_context()
         if self._context.run(self._step):
             self._protocol.tasks.add(self)  # type: ignore[arg-type]

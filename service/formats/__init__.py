@@ -6,6 +6,7 @@ or writes records asks here. Importing this package imports no table library and
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -79,6 +80,7 @@ class Format:
         return found
 
 
+@cache
 def _resolved(place: Any) -> Any:
     if isinstance(place, str):
         module, _, name = place.partition(":")

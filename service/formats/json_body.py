@@ -96,7 +96,10 @@ class RowReader:
         columns = list(zip(*rows, strict=True)) or [()] * self._width
         numbers = np.array([columns[i] for i in self._numbers], np.float64).reshape(len(self._numbers), len(rows))
         problems: list[Problem] = []
-        others = {column.name: read_cells(column, columns[i], problems) for i, column in self._others}
+        others = {}
+        for i, column in self._others:
+            values = column.read_all(columns[i])
+            others[column.name] = read_cells(column, columns[i], problems) if values is None else values
         return None if problems else Table(NumberColumns(self._layout, numbers.T, others), len(rows), [])
 
     def _matrix(self, rows: Sequence[tuple[Any, ...]]) -> npt.NDArray[np.float64]:
@@ -115,19 +118,20 @@ class JsonBody(Body):
     """A body of `{"records": [...]}`, `{"columns": {...}}` or one bare record."""
 
     def __init__(self, call: Call) -> None:
+        """Raises RequestError if the body is no JSON."""
         self._call = call
         self._content = call.content.removeprefix(BOM)
-        self._strict: list[Any] | None = None
-        self._tried = False
+        self._records = call.reader.records(self._content)
+        """Of a body that is as it should be."""
 
     def whole(self) -> Table | None:
-        records = self._records()
-        if records is None or len(records) > min(CHUNK, self._call.limit):
+        records = self._records
+        if records is None or len(records) > CHUNK or len(records) > self._call.limit:
             return None
         return self._call.reader.table(records)
 
     def tables(self) -> Iterator[Table]:
-        records = self._records()
+        records = self._records
         if records is None:
             yield from self._lenient()
             return
@@ -141,12 +145,6 @@ class JsonBody(Body):
                 lenient = lenient or list(self._lenient())
                 table = lenient[start // CHUNK]
             yield table
-
-    def _records(self) -> list[Any] | None:
-        if not self._tried:
-            self._tried = True
-            self._strict = self._call.reader.records(self._content)
-        return self._strict
 
     def _lenient(self) -> Iterator[Table]:
         schema, limit, read = self._call.reader.schema, self._call.limit, self._call.read

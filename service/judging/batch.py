@@ -112,16 +112,14 @@ def _pieces(serving: Serving, table: Table, reasons: int, job: Job, pace: Pace) 
         yield Piece(piece, verdicts, seconds)
 
 
-def check(serving: Serving, tables: Sequence[Table], notes: Notes) -> None:
-    """Raise RequestError, listing every problem, if some record does not fit or there is none."""
+def refuse_all(serving: Serving, tables: Sequence[Table], notes: Notes) -> None:
+    """Refuse tables of which some record does not fit, or that have none. Raises RequestError with every problem."""
     problems: list[Problem] = []
     rows = 0
     for table in tables:
-        if table.problems:
-            problems += moved(table.problems, rows)
+        problems += moved(table.problems, rows)
         rows += table.rows
-    if problems or not rows:
-        refuse(serving, problems, notes)
+    refuse(serving, problems, notes)
 
 
 def moved(problems: Iterable[Problem], rows: int) -> list[Problem]:

@@ -17,7 +17,7 @@ from starlette.types import Receive
 from kilter.service.detector import Verdicts
 from kilter.service.detector.inputs import Table
 from kilter.service.judging.admission import SURE, Admission
-from kilter.service.judging.batch import Outcome, attempt, check, judge_all
+from kilter.service.judging.batch import Outcome, attempt, judge_all, refuse_all
 from kilter.service.judging.queue import INLINE_SECONDS, Job, Lane, Pace, Taken
 from kilter.service.models.registry import Serving
 from kilter.service.monitoring.metrics import Metrics
@@ -91,7 +91,8 @@ class Engine:
             if not isinstance(tables, list) or rows > SMALL:
                 job = Job([], 0, notes, deadline, receive, self._metrics)
                 return await self._long(serving, tables, reasons, job, pace)
-            check(serving, tables, notes)
+            if not rows or [table for table in tables if table.problems]:
+                refuse_all(serving, tables, notes)
             job = Job(tables, rows, notes, deadline, receive, self._metrics)
             if rows > pace.most:
                 return await self._long(serving, tables, reasons, job, pace)

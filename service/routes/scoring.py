@@ -27,8 +27,8 @@ from kilter.service.formats import (
     format_of_media_type,
     formats_of,
 )
-from kilter.service.formats.bodies import Body, Call
-from kilter.service.formats.json_body import RowReader
+from kilter.service.formats.bodies import Call
+from kilter.service.formats.json_body import JsonBody, RowReader
 from kilter.service.judging.intake import Intake
 from kilter.service.judging.verdicts import PLAIN, AnswerWriter, Records
 from kilter.service.models.registry import Serving
@@ -83,10 +83,12 @@ _PLAIN = ScoreQuery(_JSON_FORMAT, JSON, JSON, 0)
 class Prepared:
     """What is made once for a version that serves: the reader of its records, and the writer of its answers."""
 
-    def __init__(self, serving: Serving) -> None:
+    def __init__(self, serving: Serving, limit: int) -> None:
         detector = serving.detector
         self.detector = detector
         self.name, self.version, self.modality = detector.name, detector.version, detector.modality
+        self.limit = detector.modality.most_records(limit)
+        """Records that a request may have."""
         self.reader = RowReader(detector.schema)
         self.writer = AnswerWriter(detector)
 
@@ -118,7 +120,7 @@ class ScoreEndpoint:
         extra: Sequence[tuple[bytes, bytes]] = ()
         try:
             if content is not None and len(content) <= INLINE_BYTES:
-                body = self._read(prepared, query, content)
+                body = JsonBody(Call(content, _JSON_FORMAT, prepared.reader, prepared.limit))
                 table = body.whole()
                 tables = list(body.tables()) if table is None else [table]
                 judged = await self._engine.judge(serving, tables, 0, notes, size=len(content), receive=receive)
@@ -152,7 +154,7 @@ class ScoreEndpoint:
             if not prepared.modality.decodes:
                 return await self._answer(serving, prepared, query, content, notes, receive), ()
             deadline = time.monotonic() + self._engine.seconds if notes.deadline is None else notes.deadline
-            call = self._call(prepared, query, content)
+            call = Call(content, query.form, prepared.reader, prepared.limit, query.content_type)
             tables, records = await self._decoder.read(call, hold, deadline)
             if query.answer == PNG:
                 return await self._drawn(serving, query, tables, records, notes, receive, deadline)
@@ -174,9 +176,10 @@ class ScoreEndpoint:
     ) -> bytes:
         """The answer for records that are not decoded."""
         small = len(content) <= INLINE_BYTES
-        read = partial(self._read, prepared, query, content)
+        call = Call(content, query.form, prepared.reader, prepared.limit, query.content_type)
+        read = query.form.body_reader()
         at_once = small and query.form.modality is None
-        body = read() if query.form.modality is None else await self._engine.run(read)
+        body = read(call) if at_once else await self._engine.run(read, call)
         if query.form.media_types[0] == query.answer and query.form.answers:
             body.check_answer()
             write = body.answer
@@ -208,17 +211,10 @@ class ScoreEndpoint:
         drawing = await self._decoder.draw(serving.detector, verdicts, records, deadline)
         return drawing, [(f"kilter-{name}".encode(), str(value).encode()) for name, value in values.items()]
 
-    def _call(self, prepared: Prepared, query: ScoreQuery, content: bytes) -> Call:
-        limit = prepared.modality.most_records(self._max_records)
-        return Call(content, query.form, prepared.reader, limit, query.content_type)
-
-    def _read(self, prepared: Prepared, query: ScoreQuery, content: bytes) -> Body:
-        return query.form.body_reader()(self._call(prepared, query, content))
-
     def _prepare(self, serving: Serving) -> Prepared:
         prepared = self._prepared.get(serving)
         if prepared is None:
-            prepared = self._prepared[serving] = Prepared(serving)
+            prepared = self._prepared[serving] = Prepared(serving, self._max_records)
         return prepared
 
 

@@ -17,7 +17,7 @@ from kilter.service.monitoring.telemetry import Tracing
 from kilter.service.problems import INTERNAL, WRONG_METHOD, RequestError, no_route
 from kilter.service.protection.auth import Guard
 from kilter.service.request import TIMEOUT_HEADERS, WAITED, deadline_of, header, headers, notes_of
-from kilter.service.routing import MATCH, Match, Route, RouteTable, Scope, path_of
+from kilter.service.routing import MATCH, Match, RouteTable, Scope, path_of
 from kilter.service.web.handlers import reply
 
 log = logging.getLogger(__name__)
@@ -79,12 +79,14 @@ class Edge:
 
         self._metrics.flying += 1
         match = scope.get(MATCH) or self.table.match(path_of(scope))
+        route = None if match is None else match.routes.get(scope["method"])
         try:
-            self._guard.check(scope, Scope.SCORE if match is None else match.scope(scope["method"]))
+            self._guard.check(scope, route.scope if route is not None else _scope_of(match))
             if not TIMEOUT_HEADERS.isdisjoint(sent):
                 notes.deadline = deadline_of(scope)
-            route = _route(scope, match)
-            if match is not None and route.direct:
+            if match is None or route is None:
+                raise _refusal(scope, match)  # noqa: TRY301
+            if route.direct:
                 scope["path_params"] = match.parameters
                 await route.endpoint(scope, receive, send_marked)
             else:
@@ -105,16 +107,18 @@ class Edge:
             self._tracing.end(traced, scope, request_id, label, status)
 
 
-def _route(scope: types.Scope, match: Match | None) -> Route:
-    """The route of a request. Raises RequestError if there is nothing at its path, or not for its method."""
+def _scope_of(match: Match | None) -> Scope | None:
+    """What a request needs a token for that will be told that there is no such path or method."""
+    return Scope.SCORE if match is None else next(iter(match.routes.values())).scope
+
+
+def _refusal(scope: types.Scope, match: Match | None) -> RequestError:
+    """What is told if there is nothing at a request's path, or not for its method."""
     if match is None:
-        raise no_route(scope)
-    route = match.routes.get(scope["method"])
-    if route is None:
-        place = f"{scope['method'][:20]} {scope['path'][:200]}"
-        detail = f"{place} is not possible: the header Allow says what is"
-        raise RequestError(WRONG_METHOD, detail, headers={"Allow": ", ".join(sorted(match.routes))})
-    return route
+        return no_route(scope)
+    place = f"{scope['method'][:20]} {scope['path'][:200]}"
+    allowed = {"Allow": ", ".join(sorted(match.routes))}
+    return RequestError(WRONG_METHOD, f"{place} is not possible: the header Allow says what is", headers=allowed)
 
 
 def unforeseen(scope: types.Scope) -> RequestError:

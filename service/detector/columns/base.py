@@ -260,7 +260,9 @@ def read_each(
 
 def missing_values(column: Column, rows: int) -> Array:
     """So many missing values of a column."""
-    return np.full((rows, *column.value_shape), column.absent, column.dtype)
+    values = np.empty((rows, *column.value_shape), column.dtype)
+    values[...] = column.absent  # `numpy.full` takes as long as a verdict on a record
+    return values
 
 
 def read_cells(
@@ -276,13 +278,16 @@ def read_cells(
     reader = read or column.read
     values = missing_values(column, len(cells))
     for row, cell in enumerate(cells):
-        if cell is ABSENT or (not column.required and is_missing(cell)):
+        if cell is ABSENT or (not column.required and type(cell) not in _NEVER_MISSING and is_missing(cell)):
             continue
         try:
             values[row] = reader(cell)
         except (ValueError, OverflowError, PictureError) as error:
             problems.append(Problem(row, column.name, str(error)))
     return values
+
+
+_NEVER_MISSING = frozenset({str, bool, int})
 
 
 def is_missing(cell: Any) -> bool:

@@ -46,7 +46,7 @@ class CategoricalColumn(Column, msgspec.Struct, frozen=True, tag="categorical", 
         raise ValueError(f"text is expected, not {describe_value(value)}")
 
     def read_all(self, cells: Sequence[Any]) -> Array | None:
-        return _objects(cells) if set(map(type, cells)) <= {str, type(None)} else None
+        return _objects(cells) if _TEXTS.issuperset(map(type, cells)) else None
 
     def from_texts(self, cells: TextCells, problems: list[Problem]) -> Array:
         pairs = zip(cells.texts.to_list(), cells.stripped.to_list(), strict=True)
@@ -118,6 +118,9 @@ class CategoricalColumn(Column, msgspec.Struct, frozen=True, tag="categorical", 
 
     def odd(self, rng: np.random.Generator) -> str | None:
         return None if rng.random() < 0.3 else "a level that no training record has"
+
+
+_TEXTS = frozenset({str, type(None)})
 
 
 def _objects(values: Sequence[Any]) -> npt.NDArray[np.object_]:

@@ -71,6 +71,18 @@ class TimestampColumn(Column, msgspec.Struct, frozen=True, tag="timestamp", tag_
     def read(self, value: Any) -> np.datetime64:
         return read_time(value, self.format)
 
+    def read_all(self, cells: Sequence[Any]) -> Array | None:
+        if self.format != "iso":
+            return None
+        try:
+            times = [None if cell is None else datetime.fromisoformat(cell) for cell in cells]
+        except (TypeError, ValueError):
+            return None
+        for time in times:
+            if time is not None and time.tzinfo is not None:
+                return None
+        return np.array(times, "datetime64[us]")
+
     def from_array(self, values: Array) -> Array | None:
         return values.astype("datetime64[us]") if values.dtype.kind == "M" else None
 

@@ -231,8 +231,8 @@ def test_a_body_is_parsed_once_and_once_more_if_it_is_unusual(
     for name in ("_many", "_one"):
         monkeypatch.setattr(reader, name, Counted(getattr(reader, name).decode, counts))
     monkeypatch.setattr(msgspec.json, "decode", Counted(msgspec.json.decode, counts).decode)
-    body = JsonBody(Call(text.encode(), format_named("json"), reader, LIMIT))
     try:
+        body = JsonBody(Call(text.encode(), format_named("json"), reader, LIMIT))
         if body.whole() is None:
             list(body.tables())
     except RequestError:

@@ -50,7 +50,7 @@ def guarded(*scopes: Scope, anyone: frozenset[Scope] = frozenset()) -> Client:
 def needed(path: str) -> Scope | None:
     """The scope of which a token is needed for a path, by the table of a service's routes."""
     match = create_app(Settings(), Registry(Metrics())).table.match(path)
-    return Scope.SCORE if match is None else match.scope("POST")
+    return Scope.SCORE if match is None else next(iter(match.routes.values())).scope
 
 
 def bearer(scope: Scope) -> dict[str, Any]:
