@@ -45,8 +45,8 @@ from kilter.service.problems import (
     RequestError,
 )
 from kilter.service.request import Notes, header, headers, notes_of
-from kilter.service.routes import scoring_document
 from kilter.service.routes.context import Context, find
+from kilter.service.routes.scoring_document import ScoringDocument
 from kilter.service.routing import Route, Scope
 
 MODEL = "/v1/models/{name}"
@@ -319,7 +319,7 @@ def reasons_wanted(values: Sequence[str]) -> int:
 
 def routes(context: Context) -> list[Route]:
     """The family."""
-    document = scoring_document.ScoringDocument(context)
+    document = ScoringDocument(context)
     score = partial(
         Route,
         scope=Scope.SCORE,

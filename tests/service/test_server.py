@@ -1,0 +1,49 @@
+"""The server takes the fast lane where that was tried, and serves plainly otherwise."""
+
+import logging
+import sys
+from pathlib import Path
+
+import pytest
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from kilter.service import server
+from kilter.service.models.registry import Registry
+from kilter.service.monitoring.metrics import Metrics
+from kilter.service.server import configured, find_protocol
+from kilter.service.settings import Settings
+from kilter.service.web.app import create_app
+from tests.support.serving import Client, detector
+
+
+@pytest.fixture(params=["another release", "no such folder"])
+def _no_fast_lane(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another release of uvicorn than any that was tried, or a service without the fast lane's folder."""
+    if request.param == "no such folder":
+        monkeypatch.setitem(sys.modules, "kilter.service.fastlane", None)
+        monkeypatch.delattr("kilter.service.fastlane", raising=False)
+    elif (Path(server.__file__).parent / "fastlane").is_dir():
+        monkeypatch.setattr("kilter.service.fastlane.TRIED", {})
+
+
+@pytest.mark.usefixtures("_no_fast_lane")
+def test_without_the_fast_lane_it_serves_plainly(caplog: pytest.LogCaptureFixture) -> None:
+    """With one line in the log, and a field of readiness that says so."""
+    metrics = Metrics()
+    app = create_app(Settings(), Registry(metrics, [detector()]), metrics)
+    with caplog.at_level(logging.WARNING):
+        config = configured(app, Settings())
+    config.load()
+    assert config.http_protocol_class is HttpToolsProtocol
+    assert [record.message for record in caplog.records] == ["served plainly"]
+    with Client(app) as http:
+        assert http.get("/readyz").json()["fast_lane"] is False
+
+
+def test_readiness_says_whether_there_is_a_fast_lane() -> None:
+    """As the server found when it was configured."""
+    metrics = Metrics()
+    app = create_app(Settings(), Registry(metrics, [detector()]), metrics)
+    configured(app, Settings()).load()
+    with Client(app) as http:
+        assert http.get("/readyz").json()["fast_lane"] is (find_protocol() is not None)
