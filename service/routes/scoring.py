@@ -17,7 +17,6 @@ from starlette.requests import ClientDisconnect
 from kilter.service.detector import Detector, Verdicts
 from kilter.service.detector.modality import Modality
 from kilter.service.formats import (
-    CSV,
     JSON,
     NDJSON,
     PNG,
@@ -59,7 +58,6 @@ INLINE_RESULTS = 16
 DEFAULT_REASONS = 5
 MAX_REASONS = 1000
 PARAMETERS = ("reasons", "heatmap")
-_TYPES = {kind: (b"content-type", kind.encode()) for kind in (JSON, CSV, NDJSON, PNG)}
 _JSON_FORMAT = format_named("json")
 
 
@@ -129,7 +127,7 @@ class ScoreEndpoint:
                 answer, extra = await self._long(scope, receive, serving, prepared, query)
         except ClientDisconnect:
             return
-        head = [_TYPES[query.answer], (b"content-length", b"%d" % len(answer)), *extra]
+        head = [(b"content-type", query.answer.encode()), (b"content-length", b"%d" % len(answer)), *extra]
         if query.answer in (NDJSON, PNG):
             head += described(prepared.detector)
         if len(answer) >= encodings.PAYS and query.answer != PNG:
