@@ -20,15 +20,15 @@ TERMINATED = 143
 class Commands(click.Group):
     """A group whose commands are imported when they are asked for; one that lacks its extra is not there."""
 
-    def __init__(self, found: Sequence[EntryPoint], **options: Any) -> None:
+    def __init__(self, points: Sequence[EntryPoint], **options: Any) -> None:
         super().__init__(**options)
-        self._found = {point.name: point for point in found}
+        self._points = {point.name: point for point in points}
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return sorted(name for name in self._found if self.get_command(ctx, name) is not None)
+        return sorted(name for name in self._points if self.get_command(ctx, name) is not None)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        point = self._found.get(cmd_name)
+        point = self._points.get(cmd_name)
         if point is None:
             return None
         try:
@@ -41,8 +41,8 @@ class Commands(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         name = args[0]
-        if name in self._found and self.get_command(ctx, name) is None:
-            extras = ",".join(self._found[name].extras) or "train"
+        if name in self._points and self.get_command(ctx, name) is None:
+            extras = ",".join(self._points[name].extras) or "train"
             ctx.fail(f"'kilter {name}' is not part of this install: pip install 'kilter[{extras}]'")
         return super().resolve_command(ctx, args)
 
@@ -53,9 +53,9 @@ class Commands(click.Group):
             return NOT_DONE  # Whoever read the output has enough: nothing to tell.
 
 
-def build(found: Sequence[EntryPoint]) -> click.Group:
+def build(points: Sequence[EntryPoint]) -> click.Group:
     """The command line with the subcommands of some entry points."""
-    group = Commands(found, name="kilter", help="Learn what normal looks like, and judge every new record.")
+    group = Commands(points, name="kilter", help="Learn what normal looks like, and judge every new record.")
     return click.version_option(kilter.__version__, prog_name="kilter", message="%(prog)s %(version)s")(group)
 
 

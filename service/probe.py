@@ -11,7 +11,7 @@ import sys
 SECONDS = 2.0
 
 
-def ready(host: str, port: int, seconds: float = SECONDS, *, tls: bool = False) -> bool:
+def is_ready(host: str, port: int, seconds: float = SECONDS, *, tls: bool = False) -> bool:
     """Whether `GET /readyz` is answered with 200 in time; whom the certificate names does not matter on loopback."""
     connection = http.client.HTTPConnection(host, port, timeout=seconds)
     if tls:
@@ -29,4 +29,4 @@ def ready(host: str, port: int, seconds: float = SECONDS, *, tls: bool = False) 
 
 if __name__ == "__main__":
     own = int(os.environ.get("KILTER_PORT") or "8000")
-    sys.exit(0 if ready("127.0.0.1", own, tls=bool(os.environ.get("KILTER_TLS_CERT"))) else 1)
+    sys.exit(0 if is_ready("127.0.0.1", own, tls=bool(os.environ.get("KILTER_TLS_CERT"))) else 1)

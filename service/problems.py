@@ -18,7 +18,7 @@ LINES = 20
 """The same where they are told in a text."""
 
 
-class Kind(NamedTuple):
+class ProblemKind(NamedTuple):
     """A kind of problem: it is told apart by its `slug`, and `/docs#<slug>` says what it means."""
 
     slug: str
@@ -27,39 +27,51 @@ class Kind(NamedTuple):
     meaning: str
 
 
-BAD_BODY = Kind("bad-body", 400, "The body cannot be read", "It is not what its Content-Type says, or damaged.")
-UNAUTHORIZED = Kind("unauthorized", 401, "A token is needed", "Send Authorization: Bearer TOKEN, with a known token.")
-FORBIDDEN = Kind("forbidden", 403, "The token lacks a scope", "The detail names the scope that the path needs.")
-NOT_FOUND = Kind("not-found", 404, "There is no such route", "The path is none of this service's.")
-UNKNOWN_MODEL = Kind("unknown-model", 404, "There is no such model", "The detail names the models that are loaded.")
-WRONG_METHOD = Kind("wrong-method", 405, "The route has no such method", "The header Allow names those that it has.")
-TOO_LARGE = Kind("too-large", 413, "The request is too large", "Its body or its number of records: send it in parts.")
-WRONG_TYPE = Kind("wrong-type", 415, "The content type is not supported", "The detail names those that are.")
-BAD_RECORDS = Kind(
+BAD_BODY = ProblemKind("bad-body", 400, "The body cannot be read", "It is not what its Content-Type says, or damaged.")
+UNAUTHORIZED = ProblemKind(
+    "unauthorized", 401, "A token is needed", "Send Authorization: Bearer TOKEN, with a known token."
+)
+FORBIDDEN = ProblemKind("forbidden", 403, "The token lacks a scope", "The detail names the scope that the path needs.")
+NOT_FOUND = ProblemKind("not-found", 404, "There is no such route", "The path is none of this service's.")
+UNKNOWN_MODEL = ProblemKind(
+    "unknown-model", 404, "There is no such model", "The detail names the models that are loaded."
+)
+WRONG_METHOD = ProblemKind(
+    "wrong-method", 405, "The route has no such method", "The header Allow names those that it has."
+)
+TOO_LARGE = ProblemKind(
+    "too-large", 413, "The request is too large", "Its body or its number of records: send it in parts."
+)
+WRONG_TYPE = ProblemKind("wrong-type", 415, "The content type is not supported", "The detail names those that are.")
+BAD_RECORDS = ProblemKind(
     "bad-records",
     422,
     "The records do not fit the model",
     "Every problem is listed with its record, counted from 0, and its field. No record was judged.",
 )
-REFUSED = Kind("refused", 409, "It is not possible as things stand", "The detail says why, and what to do first.")
-LOAD_FAILED = Kind("load-failed", 409, "The version cannot be loaded", "What served before goes on serving.")
-UNSUPPORTED_RATE = Kind(
+REFUSED = ProblemKind(
+    "refused", 409, "It is not possible as things stand", "The detail says why, and what to do first."
+)
+LOAD_FAILED = ProblemKind("load-failed", 409, "The version cannot be loaded", "What served before goes on serving.")
+UNSUPPORTED_RATE = ProblemKind(
     "unsupported-rate",
     422,
     "The model cannot support that false-positive rate",
     "The detail names the smallest rate that its calibration records support.",
 )
-BAD_PARAMETER = Kind(
+BAD_PARAMETER = ProblemKind(
     "bad-parameter", 422, "A parameter is wrong", "The detail says which there are, or which values it takes."
 )
-INTERNAL = Kind("internal", 500, "Something unforeseen happened", "A fault of the service: its log has the request id.")
-NOT_READY = Kind("not-ready", 503, "No model is loaded", "The detail says why.")
+INTERNAL = ProblemKind(
+    "internal", 500, "Something unforeseen happened", "A fault of the service: its log has the request id."
+)
+NOT_READY = ProblemKind("not-ready", 503, "No model is loaded", "The detail says why.")
 
-SLOW_BODY = Kind("slow-body", 408, "The body did not arrive in time", "Send it faster, or in several requests.")
-OVERLOADED = Kind(
+SLOW_BODY = ProblemKind("slow-body", 408, "The body did not arrive in time", "Send it faster, or in several requests.")
+OVERLOADED = ProblemKind(
     "overloaded", 503, "Too much is in flight", "Send the request again after the seconds that Retry-After tells."
 )
-OUT_OF_TIME = Kind(
+OUT_OF_TIME = ProblemKind(
     "out-of-time", 503, "The request's time is over", "It was not judged. Send it again, perhaps with more time."
 )
 
@@ -93,7 +105,7 @@ class ProblemEntry(msgspec.Struct, frozen=True):
     message: str
 
 
-class Details(msgspec.Struct, frozen=True):
+class ProblemDetails(msgspec.Struct, frozen=True):
     """A request that could not be answered, by RFC 9457."""
 
     type: str
@@ -108,7 +120,7 @@ class RequestError(Exception):
 
     def __init__(
         self,
-        kind: Kind,
+        kind: ProblemKind,
         detail: str,
         problems: Sequence[Problem] = (),
         headers: Mapping[str, str] | None = None,

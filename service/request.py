@@ -20,18 +20,18 @@ _NOTES = "kilter.notes"
 _SECONDS = re.compile(r"[0-9]{1,20}(\.[0-9]{1,20})?")
 
 
-def header(scope: Scope, name: bytes) -> str:
+def header_of(scope: Scope, name: bytes) -> str:
     """The value of a request's header, the first if there are several, or an empty string."""
-    value = headers(scope).get(name)
+    value = headers_of(scope).get(name)
     return "" if value is None else str(value, "latin-1").strip()
 
 
-def headers(scope: Scope) -> dict[bytes, bytes]:
+def headers_of(scope: Scope) -> dict[bytes, bytes]:
     """A request's headers by their names in lower case, of each the first."""
-    found: dict[bytes, bytes] | None = scope.get(_HEADERS)
-    if found is None:
-        found = scope[_HEADERS] = dict(reversed(scope["headers"]))
-    return found
+    by_name: dict[bytes, bytes] | None = scope.get(_HEADERS)
+    if by_name is None:
+        by_name = scope[_HEADERS] = dict(reversed(scope["headers"]))
+    return by_name
 
 
 @dataclass(slots=True)
@@ -80,8 +80,8 @@ def notes_of(scope: Scope) -> Notes:
 def deadline_of(scope: Scope) -> float | None:
     """The time, by `time.monotonic`, until which the client waits; None if it does not say. Raises RequestError."""
     for name in sorted(TIMEOUT_HEADERS):
-        if name in headers(scope):
-            stated = header(scope, name)
+        if name in headers_of(scope):
+            stated = header_of(scope, name)
             if not _SECONDS.fullmatch(stated) or not 0 < float(stated) <= LONGEST_SECONDS:
                 text = f"{name.decode()} is a number of seconds up to {LONGEST_SECONDS:g}, such as 0.5"
                 raise RequestError(BAD_PARAMETER, f"{text}, not {stated[:40]!r}")

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from starlette import types
 from starlette.routing import compile_path
 
-from kilter.service.problems import Kind
+from kilter.service.problems import ProblemKind
 
 Json = dict[str, Any]
 Endpoint = Callable[..., Awaitable[Any]]
@@ -62,9 +62,9 @@ class Route:
     """In the place of the docstring's first line."""
     answer: str = ""
     """What a 200 says, in the place of the first line of the docstring of `response`."""
-    problems: tuple[Kind, ...] = ()
+    problems: tuple[ProblemKind, ...] = ()
     """What the client may be told beside what follows from path, scope and body."""
-    failure: Kind | None = None
+    failure: ProblemKind | None = None
     """What the client is told when the endpoint raises a KilterError."""
     optional: bool = False
     """Whether the body may be left out."""

@@ -26,7 +26,7 @@ DOORS = 32
 while many requests come. A probe would wait behind all the connections of a flood."""
 
 
-def find_protocol() -> type[asyncio.Protocol] | None:
+def choose_protocol() -> type[asyncio.Protocol] | None:
     """The protocol of the fast lane; None where there is none, or not for the installed uvicorn."""
     try:
         from kilter.service import fastlane
@@ -37,7 +37,7 @@ def find_protocol() -> type[asyncio.Protocol] | None:
 
 def configured(app: Edge, settings: Settings, **options: Any) -> uvicorn.Config:
     """How uvicorn runs the service: by the fast lane, if that is there for it."""
-    protocol = find_protocol()
+    protocol = choose_protocol()
     app.app.state.fast_lane = protocol is not None
     if protocol is None:
         why = "the fast lane was not tried with this release of uvicorn, or is not installed"

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from benchmarks.servers import NAME, environments
 from benchmarks.servers.model import matrix_body, row_body
 from benchmarks.servers.process import Process, free_ports
-from kilter.service.protection.tokens import generate, line
+from kilter.service.protection.tokens import new_secret, token_line
 from kilter.service.routing import Scope
 
 OURS = "kilter"
@@ -68,9 +68,9 @@ def kilter(models: Path, scratch: Path, *command: str, **settings: str) -> Conte
 
     `command` starts another program in its place.
     """
-    secret = generate()
+    secret = new_secret()
     tokens = scratch / "tokens"
-    tokens.write_text(line("bench", list(Scope), secret))
+    tokens.write_text(token_line("bench", list(Scope), secret))
     (port,) = free_ports(1)
     environment = {
         "KILTER_MODELS": str(models),

@@ -17,7 +17,7 @@ from kilter.service.commands.serve import SWITCH_SECONDS, listen
 from kilter.service.detector import load
 from kilter.service.detector.runtime import Matrix, Program
 from kilter.service.models.registry import Registry
-from kilter.service.monitoring.logs import DELAY, Ledger, config
+from kilter.service.monitoring.logs import DELAY, Ledger, logging_config
 from kilter.service.monitoring.metrics import Metrics
 from kilter.service.protection.auth import guard_of
 from kilter.service.server import Server, configured
@@ -42,7 +42,7 @@ class Slowed:
 def main(milliseconds: float, per: Literal["batch", "record"]) -> None:
     """Serve until stopped."""
     settings = read_settings()
-    logging.config.dictConfig(config(settings.log_level))
+    logging.config.dictConfig(logging_config(settings.log_level))
     detector = load(settings.models / NAME)
     detector.scorer.program = Slowed(detector.scorer.program, milliseconds / 1000, per)
     metrics = Metrics()

@@ -105,12 +105,12 @@ def _recalibrated(training: dict[str, Any]) -> Iterator[str]:
 
 
 def _evaluated(training: dict[str, Any]) -> Iterator[str]:
-    found, when = training.get("evaluation"), "Evaluation"
-    if found is None and (done := training.get("recalibration")):
-        found, when = done.get("earlier_evaluation"), f"Evaluation of version {done.get('trained_version')}"
-    if not isinstance(found, dict):
+    evaluation, when = training.get("evaluation"), "Evaluation"
+    if evaluation is None and (done := training.get("recalibration")):
+        evaluation, when = done.get("earlier_evaluation"), f"Evaluation of version {done.get('trained_version')}"
+    if not isinstance(evaluation, dict):
         return
-    figures = found | (found.get("labelled") or {})
+    figures = evaluation | (evaluation.get("labelled") or {})
     known = [(FIGURES[key], figures[key]) for key in FIGURES if isinstance(figures.get(key), dict)]
     shown = [(name, figure) for name, figure in known if figure.get("value") is not None]
     if shown:

@@ -43,23 +43,23 @@ def serve(**options: str | int | Path | None) -> None:
 
     from kilter.service.models.loading import Loader
     from kilter.service.models.registry import Registry
-    from kilter.service.monitoring.logs import DELAY, Ledger, config
+    from kilter.service.monitoring.logs import DELAY, Ledger, logging_config
     from kilter.service.monitoring.metrics import Metrics
     from kilter.service.monitoring.telemetry import from_environment
     from kilter.service.protection.auth import guard_of
-    from kilter.service.protection.tls import check
+    from kilter.service.protection.tls import check_certificate
     from kilter.service.server import Server, configured
     from kilter.service.settings import read_settings
     from kilter.service.web.app import create_app
 
     settings = read_settings(**{name: value for name, value in options.items() if value is not None})
-    logging.config.dictConfig(config(settings.log_level))
+    logging.config.dictConfig(logging_config(settings.log_level))
     sys.setswitchinterval(SWITCH_SECONDS)
     disable_created_metrics()  # type: ignore[no-untyped-call]  # a series more for each counter, which nobody reads
     for number in (signal.SIGTERM, signal.SIGINT):
         # While it serves, uvicorn has handlers of its own, and raises the signal again when it is done.
         signal.signal(number, lambda *_: sys.exit(0))
-    scheme = "https" if check(settings.tls_cert, settings.tls_key) else "http"
+    scheme = "https" if check_certificate(settings.tls_cert, settings.tls_key) else "http"
     guard = guard_of(settings.tokens_file, settings.metrics_port)
     with ExitStack() as listening:
         sockets = [listening.enter_context(listen(settings.host, settings.port))]
@@ -114,15 +114,15 @@ def listen(host: str, port: int, names: str = "--port or KILTER_PORT") -> socket
         raise KilterError(
             f"there is no address {host!r} to listen on ({error.strerror}): choose another --host"
         ) from None
-    found = socket.socket(family, kind)
+    listening = socket.socket(family, kind)
     try:
-        found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        found.bind(address)
-        found.listen(2048)
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind(address)
+        listening.listen(2048)
     except OSError as error:
-        found.close()
+        listening.close()
         raise KilterError(_why_not(host, port, names, error)) from None
-    return found
+    return listening
 
 
 def _why_not(host: str, port: int, names: str, error: OSError) -> str:

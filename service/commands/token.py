@@ -19,9 +19,9 @@ def token(name: str, scopes: tuple[str, ...]) -> None:
     kilter token shop --scope score >> tokens; then kilter serve with KILTER_TOKENS_FILE=tokens. The file holds only the
     token's SHA-256. A server that runs takes up the change within seconds.
     """
-    from kilter.service.protection.tokens import generate, line
+    from kilter.service.protection.tokens import new_secret, token_line
     from kilter.service.routing import Scope
 
-    secret = generate()
-    click.echo(line(name, [Scope(scope) for scope in scopes], secret))
+    secret = new_secret()
+    click.echo(token_line(name, [Scope(scope) for scope in scopes], secret))
     click.echo(f"The token, which is kept nowhere:\n{secret}", err=True)

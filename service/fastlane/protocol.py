@@ -32,7 +32,7 @@ class Target(NamedTuple):
     match: Match
 
 
-class Targets:
+class TargetFinder:
     """Finds the direct routes that URLs of POST requests lead to."""
 
     def __init__(self, table: RouteTable) -> None:
@@ -57,48 +57,48 @@ class Line:
     """Begins exchanges in the order in which they came."""
 
     def __init__(self) -> None:
-        self._begun = 0
+        self._started = 0
         """In this turn, and in those before it in which there were few."""
         self._waiting: deque[tuple[float, Exchange]] = deque()
 
     def begin(self, exchange: Exchange, loop: asyncio.AbstractEventLoop) -> None:
         """Begin an exchange, now or in a later turn of the loop."""
-        if self._begun >= MOST:
+        if self._started >= MOST:
             self._waiting.append((time.perf_counter(), exchange))
             return
-        self._begun += 1
-        if self._begun == FEW:
+        self._started += 1
+        if self._started == FEW:
             loop.call_soon(self._turn, loop)
         exchange.begin()
 
     def _turn(self, loop: asyncio.AbstractEventLoop) -> None:
         """A turn of the loop is over: begin those that wait, as many as may be."""
-        self._begun = min(MOST, len(self._waiting))
-        for _ in range(self._begun):
+        self._started = min(MOST, len(self._waiting))
+        for _ in range(self._started):
             arrived, exchange = self._waiting.popleft()
             exchange.begin(time.perf_counter() - arrived)
-        if self._begun >= FEW:
+        if self._started >= FEW:
             loop.call_soon(self._turn, loop)
 
 
-class Lane(NamedTuple):
+class FastLane(NamedTuple):
     """What the connections of an application share."""
 
-    targets: Targets
+    targets: TargetFinder
     line: Line
 
 
-_LANES: WeakKeyDictionary[object, Lane] = WeakKeyDictionary()
+_LANES: WeakKeyDictionary[object, FastLane] = WeakKeyDictionary()
 
 
-def lane_of(app: object) -> Lane | None:
+def lane_of(app: object) -> FastLane | None:
     """The lane of an application; None if it has no table of routes."""
     table = getattr(app, "table", None)
     if not isinstance(table, RouteTable):
         return None
     lane = _LANES.get(app)
     if lane is None:
-        lane = _LANES[app] = Lane(Targets(table), Line())
+        lane = _LANES[app] = FastLane(TargetFinder(table), Line())
     return lane
 
 

@@ -66,18 +66,18 @@ class Format:
 
     def opener(self) -> "Opener":
         """What opens a file. Raises TypeError if nothing does."""
-        found: Opener = _resolved(self.open)
-        return found
+        resolved: Opener = _resolved(self.open)
+        return resolved
 
     def writer(self) -> "WriterMaker":
         """What opens a writer. Raises TypeError if nothing does."""
-        found: WriterMaker = _resolved(self.write)
-        return found
+        resolved: WriterMaker = _resolved(self.write)
+        return resolved
 
     def body_reader(self) -> "BodyReader":
         """What reads a body. Raises TypeError if nothing does."""
-        found: BodyReader = _resolved(self.body)
-        return found
+        resolved: BodyReader = _resolved(self.body)
+        return resolved
 
 
 @cache

@@ -73,8 +73,8 @@ def read_table_body(call: Call) -> Body:
     try:
         source = Source("-", BytesIO(call.content), "the body")
         if source.packed or source.format is not call.form:
-            told = f"the body is compressed, or not {call.form.title}: send it as its Content-Type says"
-            raise RequestError(BAD_BODY, told)
+            text = f"the body is compressed, or not {call.form.title}: send it as its Content-Type says"
+            raise RequestError(BAD_BODY, text)
         return TableBody(call, source.format.opener()(source))
     except KilterError as error:
         raise RequestError(BAD_BODY, str(error)) from None

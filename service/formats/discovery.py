@@ -57,8 +57,8 @@ class PValueCounts:
 
     def add(self, p_values: npt.NDArray[np.float64]) -> None:
         """Count p-values, (n,), but for NaN."""
-        found, counts = np.unique(p_values[~np.isnan(p_values)], return_counts=True)
-        for p_value, count in zip(found.tolist(), counts.tolist(), strict=True):
+        distinct, counts = np.unique(p_values[~np.isnan(p_values)], return_counts=True)
+        for p_value, count in zip(distinct.tolist(), counts.tolist(), strict=True):
             self._counts[p_value] += count
 
     def discoveries(self) -> Discoveries:

@@ -144,7 +144,7 @@ def _files(folder: Path) -> list[str]:
     def refuse(error: OSError) -> None:
         raise KilterError(f"the folder {error.filename} cannot be read: {error.strerror}")
 
-    found = []
+    paths = []
     seen: set[tuple[int, int]] = set()
     for place, folders, names in os.walk(folder, onerror=refuse, followlinks=True):
         status = Path(place).stat()
@@ -154,8 +154,8 @@ def _files(folder: Path) -> list[str]:
         seen.add((status.st_dev, status.st_ino))
         folders[:] = [name for name in folders if not name.startswith(".")]
         here = Path(place).relative_to(folder)
-        found += [(here / name).as_posix() for name in names if not name.startswith(".")]
-    return found
+        paths += [(here / name).as_posix() for name in names if not name.startswith(".")]
+    return paths
 
 
 def _kind(path: Path) -> str:

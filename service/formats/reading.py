@@ -129,7 +129,7 @@ def _check_same(table: Reader, expected: Sequence[str], first: str) -> None:
 
 def find_decimal(frame: pl.DataFrame) -> Decimal:
     """The decimal sign of a frame of texts: `,` if some column's numbers have one, and no column's a point."""
-    found: Decimal = "."
+    sign: Decimal = "."
     tokens = [*Schema((), 0).null_tokens]
     for column in frame.iter_columns():
         cells = column.str.strip_chars()
@@ -139,7 +139,7 @@ def find_decimal(frame: pl.DataFrame) -> Decimal:
         numbers = cells.str.contains(WHOLE)
         commas = cells.str.contains(COMMA)
         if commas.any() and (numbers | commas).sum() >= 0.9 * len(cells):
-            found = ","
+            sign = ","
         elif (points := cells.str.contains(POINT)).any() and (numbers | points).all():
             return "."
-    return found
+    return sign

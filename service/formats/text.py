@@ -195,11 +195,11 @@ def quoted_block(records: Sequence[Record], columns: Sequence[str]) -> Block:
     return Block(frame, [record.raw for record in records], [record.line for record in records], faults)
 
 
-def _ragged(line: int, found: int, expected: int) -> str:
-    fields = "1 field" if found == 1 else f"{found} fields"
+def _ragged(line: int, count: int, expected: int) -> str:
+    fields = "1 field" if count == 1 else f"{count} fields"
     remedy = (
         "put quotes around a field that holds the delimiter"
-        if found > expected
+        if count > expected
         else "give every column a field, empty where there is no value"
     )
     return f"line {line} has {fields} and the header {expected}: {remedy}"
@@ -217,14 +217,14 @@ def split_records(data: bytes, delimiter: str, line: int, *, final: bool) -> tup
     records: list[Record] = []
     first = 0
     while first < end:
-        begun = first
-        reader = csv.reader(map(text.__getitem__, range(begun, end + 1)), delimiter=delimiter)
+        start = first
+        reader = csv.reader(map(text.__getitem__, range(start, end + 1)), delimiter=delimiter)
         while first < end:
             try:
                 fields: list[str] | None = next(reader)
             except csv.Error:
                 fields = None
-            last = begun + reader.line_num
+            last = start + reader.line_num
             if fields is not None and last > end:
                 rest = b"".join(raw[first:]) + tail
                 if not final and len(rest) < LONGEST:

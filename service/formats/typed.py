@@ -76,18 +76,18 @@ def read_npz(path: Any, name: str) -> pl.DataFrame:
     """
     try:
         with np.load(path, allow_pickle=False) as arrays:
-            found = {key: arrays[key] for key in ("X", "y") if key in arrays.files}
+            named = {key: arrays[key] for key in ("X", "y") if key in arrays.files}
             keys = ", ".join(arrays.files) or "none"
     except (ValueError, OSError, zipfile.BadZipFile, EOFError) as error:
         raise KilterError(f"{name} cannot be read as an npz file: {error}") from None
-    x = found.get("X")
+    x = named.get("X")
     if x is None or x.ndim != 2 or x.dtype.kind not in "fiub":
         raise KilterError(
             f"{name} must hold an array X of numbers, shape (rows, columns), and may hold y, shape (rows,); "
             f"its arrays: {keys}" + ("" if x is None else f"; X has shape {x.shape} and type {x.dtype}")
         )
     columns = {f"x{i}": _native(x[:, i]) for i in range(x.shape[1])}
-    y = found.get("y")
+    y = named.get("y")
     if y is not None:
         if y.shape != (len(x),) or y.dtype.kind not in "fiubU":
             raise KilterError(f"{name}: y has shape {y.shape} and type {y.dtype}, and must be ({len(x)},) of labels")

@@ -272,12 +272,12 @@ class TextFrameWriter:
     def __init__(self, file: BinaryIO, typed: TypedRows) -> None:
         self._file = file
         self._typed = typed
-        self._begun = False
+        self._has_header = False
 
     def write(self, batch: Batch, verdicts: VerdictColumns) -> None:
         frame = with_verdicts(self._typed.frame(batch), verdicts)
-        self._file.write(frame.write_csv(include_header=not self._begun).encode())
-        self._begun = True
+        self._file.write(frame.write_csv(include_header=not self._has_header).encode())
+        self._has_header = True
 
     def finish(self) -> None:
         self._file.flush()

@@ -39,25 +39,25 @@ class Admission:
         """
         with self._lock:
             if records and self.records > own_records and self.records + records > self._max_records:
-                reason, told = "records", f"{self.records:,} records"
+                reason, amount = "records", f"{self.records:,} records"
             elif size and self.bytes > own_size and self.bytes + size > self._max_bytes:
-                reason, told = "bytes", f"{self.bytes:,} bytes"
+                reason, amount = "bytes", f"{self.bytes:,} bytes"
             else:
                 self.records += records
                 self.bytes += size
                 return
-        raise self._refusal(reason, told)
+        raise self._refusal(reason, amount)
 
     def check_bytes(self, size: int) -> None:
         """Raise RequestError if so many bytes more would not be let in as things stand."""
         if self.bytes and self.bytes + size > self._max_bytes:
             raise self._refusal("bytes", f"{self.bytes:,} bytes")
 
-    def _refusal(self, reason: str, told: str) -> RequestError:
+    def _refusal(self, reason: str, amount: str) -> RequestError:
         self._shed[reason].inc()
         return RequestError(
             OVERLOADED,
-            f"{told} are in flight already: send the request again after {RETRY_SECONDS} s, or to another replica",
+            f"{amount} are in flight already: send the request again after {RETRY_SECONDS} s, or to another replica",
             headers={"Retry-After": str(RETRY_SECONDS)},
         )
 

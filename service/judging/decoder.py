@@ -20,7 +20,7 @@ from kilter.service.formats.bodies import Call
 from kilter.service.judging.admission import Hold, Room
 from kilter.service.judging.engine import Engine
 from kilter.service.judging.queue import Pace, out_of_time
-from kilter.service.judging.verdicts import Records
+from kilter.service.judging.verdicts import RecordFacts
 
 T = TypeVar("T")
 INLINE_BYTES = 16 * 1024
@@ -38,7 +38,7 @@ class CellReader:
 
     def __init__(self, room: Room | None, pixels: int, hold: Hold, deadline: float) -> None:
         """Without a `room`, in the loop: small ones alone."""
-        self.records = Records(sizes=[])
+        self.records = RecordFacts(sizes=[])
         self._room = room
         self._pixels = pixels
         self._hold = hold
@@ -77,7 +77,7 @@ class Decoder:
         self._pace = Pace()
         """Of requests, while they are decoded."""
 
-    async def read(self, call: Call, hold: Hold, deadline: float) -> tuple[list[Table], Records]:
+    async def read(self, call: Call, hold: Hold, deadline: float) -> tuple[list[Table], RecordFacts]:
         """The records of a body, decoded. Raises RequestError."""
         if len(call.content) <= INLINE_BYTES:
             try:
@@ -87,11 +87,11 @@ class Decoder:
         reader = CellReader(self._room, self.max_pixels, hold, deadline)
         return await self._queued(deadline, partial(_read, call, reader))
 
-    async def draw(self, detector: Detector, verdicts: Verdicts, records: Records, deadline: float) -> bytes:
+    async def draw(self, detector: Detector, verdicts: Verdicts, records: RecordFacts, deadline: float) -> bytes:
         """What speaks against the first record, drawn over it. Raises RequestError."""
         return await self._queued(deadline, partial(self._drawn, detector, verdicts, records, deadline))
 
-    def _drawn(self, detector: Detector, verdicts: Verdicts, records: Records, deadline: float) -> bytes:
+    def _drawn(self, detector: Detector, verdicts: Verdicts, records: RecordFacts, deadline: float) -> bytes:
         """The picture is decoded again at its own size: no other picture waits in memory."""
         if verdicts.evidence is None or not records.sizes:
             raise TypeError("there is nothing to draw")
@@ -120,7 +120,7 @@ class Decoder:
             self._pace.learn(time.perf_counter() - began, 1)
 
 
-def _read(call: Call, reader: CellReader) -> tuple[list[Table], Records]:
+def _read(call: Call, reader: CellReader) -> tuple[list[Table], RecordFacts]:
     body = call.form.body_reader()(call._replace(read=reader))
     tables = list(body.tables())
     reader.records.names = body.names

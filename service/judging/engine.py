@@ -18,7 +18,7 @@ from kilter.service.detector import Verdicts
 from kilter.service.detector.inputs import Table
 from kilter.service.judging.admission import SURE, Admission
 from kilter.service.judging.batch import Outcome, attempt, judge_all, refuse_all
-from kilter.service.judging.queue import INLINE_SECONDS, Job, Lane, Pace, Taken
+from kilter.service.judging.queue import INLINE_SECONDS, Job, Lane, NextBatch, Pace
 from kilter.service.models.registry import Serving
 from kilter.service.monitoring.metrics import Metrics
 from kilter.service.request import Notes
@@ -79,9 +79,9 @@ class Engine:
         if not isinstance(tables, list):
             rows = 0
         elif len(tables) == 1:
-            found = self._at_once(serving, tables[0], reasons, notes)
-            if found is not None:
-                return [found]
+            verdicts = self._at_once(serving, tables[0], reasons, notes)
+            if verdicts is not None:
+                return [verdicts]
             rows = tables[0].rows
         else:
             rows = sum([table.rows for table in tables])
@@ -229,7 +229,7 @@ class Engine:
         else:
             del self._lanes[key]
 
-    def _work(self, loop: asyncio.AbstractEventLoop, key: Key, lane: Lane, taken: Taken) -> None:
+    def _work(self, loop: asyncio.AbstractEventLoop, key: Key, lane: Lane, taken: NextBatch) -> None:
         """In a thread, judge batch after batch of a lane: a loop that is busy with others holds up none.
 
         All of its jobs are watched, so that those which are passed over are told by their own timers.
@@ -237,7 +237,7 @@ class Engine:
         while taken.jobs:
             outcome = attempt(key.serving, key.reasons, taken.jobs)
             lane.pace.learn(outcome.seconds, taken.rows)
-            loop.call_soon_threadsafe(answer, taken.jobs, outcome)
+            loop.call_soon_threadsafe(hand_out, taken.jobs, outcome)
             del outcome  # the traceback of an error in it holds this frame: see `Job.verdicts`
             if lane.pace.inline:
                 break
@@ -255,10 +255,10 @@ class Engine:
 
     def _answer(self, pace: Pace, jobs: Sequence[Job], outcome: Outcome) -> None:
         pace.learn(outcome.seconds, sum([job.rows for job in jobs]))
-        answer(jobs, outcome)
+        hand_out(jobs, outcome)
 
 
-def answer(jobs: Sequence[Job], outcome: Outcome, start: int = 0) -> None:
+def hand_out(jobs: Sequence[Job], outcome: Outcome, start: int = 0) -> None:
     """Give jobs, from `start` on, what became of them: some in each turn of the loop, which has others to see to."""
     stop = start + ANSWERED
     for job, result in zip(jobs[start:stop], outcome.results[start:stop], strict=True):
@@ -269,4 +269,4 @@ def answer(jobs: Sequence[Job], outcome: Outcome, start: int = 0) -> None:
         else:
             job.done.set_result(result)
     if stop < len(jobs):
-        asyncio.get_running_loop().call_soon(answer, jobs, outcome, stop)
+        asyncio.get_running_loop().call_soon(hand_out, jobs, outcome, stop)

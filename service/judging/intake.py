@@ -10,7 +10,7 @@ from kilter.service.formats import encodings
 from kilter.service.judging.admission import Hold
 from kilter.service.judging.engine import Engine
 from kilter.service.problems import SLOW_BODY, TOO_LARGE, RequestError
-from kilter.service.request import AT_HAND, header, headers, notes_of
+from kilter.service.request import AT_HAND, header_of, headers_of, notes_of
 
 INLINE_BYTES = 4 * 1024
 """Compressed bodies up to this size are decompressed at once, longer ones in a thread."""
@@ -31,7 +31,7 @@ class Intake:
     def at_hand(self, scope: Scope) -> bytes | None:
         """The whole body, if it came with its head and is not compressed; it is not held. None if it is to be read."""
         body: bytes | None = scope.get(AT_HAND)
-        if body is None or len(body) > self._max_bytes or b"content-encoding" in headers(scope):
+        if body is None or len(body) > self._max_bytes or b"content-encoding" in headers_of(scope):
             return None
         self._engine.admission.check_bytes(len(body))
         return body
@@ -42,8 +42,8 @@ class Intake:
         Raises RequestError if it is too long, too slow, damaged, or too much is in flight already; and
         ClientDisconnect if it ends early.
         """
-        sent = headers(scope)
-        coding = encodings.coding(header(scope, b"content-encoding")) if b"content-encoding" in sent else ""
+        sent = headers_of(scope)
+        coding = encodings.coding(header_of(scope, b"content-encoding")) if b"content-encoding" in sent else ""
         stated = sent.get(b"content-length", b"")
         length = int(stated[:20]) if stated.isdigit() else 0
         if length > self._max_bytes:

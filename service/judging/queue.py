@@ -158,7 +158,7 @@ BATCH = 1024
 """Records that are judged together at most: more go no faster."""
 
 
-class Taken(NamedTuple):
+class NextBatch(NamedTuple):
     """Jobs that are to be a batch, the number of their records, and those that were passed over: their time is up."""
 
     jobs: list[Job]
@@ -177,7 +177,7 @@ class Lane:
         self.busy = False
         """Whether a thread works on it, which then is the one that takes from it."""
 
-    def take(self) -> Taken:
+    def take(self) -> NextBatch:
         """The next batch: as many jobs as the pace allows, and at least one, if there is one in its time."""
         jobs: list[Job] = []
         passed: list[Job] = []
@@ -190,4 +190,4 @@ class Lane:
                 rows += job.rows
             else:
                 passed.append(job)
-        return Taken(jobs, rows, passed)
+        return NextBatch(jobs, rows, passed)

@@ -40,7 +40,7 @@ class Result(msgspec.Struct, frozen=True, gc=False):
     target_fpr: Annotated[float | msgspec.UnsetType, GROUPED] = msgspec.UNSET
 
 
-class Model(msgspec.Struct, frozen=True):
+class ModelName(msgspec.Struct, frozen=True):
     """Which model judged."""
 
     name: str
@@ -50,13 +50,13 @@ class Model(msgspec.Struct, frozen=True):
 class Answer(msgspec.Struct, frozen=True):
     """The verdicts on the records of a request, in their order."""
 
-    model: Model
+    model: ModelName
     threshold: float
     target_fpr: float
     results: list[Result]
 
 
-class Records(msgspec.Struct):
+class RecordFacts(msgspec.Struct):
     """What is known of the records of a request beside their values."""
 
     names: Sequence[str] | None = None
@@ -66,7 +66,7 @@ class Records(msgspec.Struct):
     """The first of them as it came, of records that are decoded."""
 
 
-PLAIN = Records()
+PLAIN = RecordFacts()
 """Nothing is known."""
 
 
@@ -115,25 +115,25 @@ class AnswerWriter:
         self._encode, self._lines = encoder.encode, encoder.encode_lines
         self._target_fpr = calibration.target_fpr
         self._modality = detector.modality
-        empty = Answer(Model(detector.name, detector.version), calibration.threshold, calibration.target_fpr, [])
+        empty = Answer(ModelName(detector.name, detector.version), calibration.threshold, calibration.target_fpr, [])
         self._head = self._encode(empty).removesuffix(b"[]}")
 
-    def write(self, judged: Sequence[Verdicts], records: Records = PLAIN, limit: int = 0) -> bytes:
+    def write(self, judged: Sequence[Verdicts], records: RecordFacts = PLAIN, limit: int = 0) -> bytes:
         """The `Answer` that consecutive batches of verdicts make, in JSON, with up to `limit` reasons for each."""
         return b"%b%b}" % (self._head, self._encode(self.results(judged, records, limit)))
 
-    def lines(self, judged: Sequence[Verdicts], records: Records = PLAIN, limit: int = 0) -> bytes:
+    def lines(self, judged: Sequence[Verdicts], records: RecordFacts = PLAIN, limit: int = 0) -> bytes:
         """The results alone, each in a line of its own."""
         return self._lines(self.results(judged, records, limit))
 
-    def results(self, judged: Sequence[Verdicts], records: Records = PLAIN, limit: int = 0) -> list[Result]:
+    def results(self, judged: Sequence[Verdicts], records: RecordFacts = PLAIN, limit: int = 0) -> list[Result]:
         """The verdicts as the answer holds them."""
         listed: list[Result] = []
         for verdicts in judged:
             listed += self._results(verdicts, records, limit, len(listed))
         return listed
 
-    def _results(self, verdicts: Verdicts, records: Records, limit: int, start: int) -> Iterator[Result]:
+    def _results(self, verdicts: Verdicts, records: RecordFacts, limit: int, start: int) -> Iterator[Result]:
         unset: Iterable[Any] = repeat(msgspec.UNSET)
         stop = start + len(verdicts.score)
         plain = (verdicts.score.tolist(), verdicts.p_value.tolist(), verdicts.anomaly.tolist())

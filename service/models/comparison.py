@@ -169,7 +169,7 @@ class Findings(BaseModel):
     evidence: str = Field(description="the same in words")
 
 
-def findings(comparison: Comparison, target_fpr: float) -> Findings:
+def describe_comparison(comparison: Comparison, target_fpr: float) -> Findings:
     """What was found up to now; `target_fpr` is the rate of the version in the shadow."""
     tally = comparison.tally()
     agreement = Agreement(
@@ -180,7 +180,7 @@ def findings(comparison: Comparison, target_fpr: float) -> Findings:
     )
     if not tally.compared:
         return Findings(agreement=agreement, flag_rates=None, p_values=None, evidence="No record was compared yet.")
-    rates = flag_rates(tally)
+    rates = compare_flag_rates(tally)
     pairs = comparison.pairs()
     difference = pairs[:, 1] - pairs[:, 0]
     p_values = PValues(
@@ -190,11 +190,11 @@ def findings(comparison: Comparison, target_fpr: float) -> Findings:
         sampled=len(pairs),
     )
     return Findings(
-        agreement=agreement, flag_rates=rates, p_values=p_values, evidence=in_words(tally, rates, target_fpr)
+        agreement=agreement, flag_rates=rates, p_values=p_values, evidence=tell_evidence(tally, rates, target_fpr)
     )
 
 
-def flag_rates(tally: ComparisonCounts) -> FlagRates:
+def compare_flag_rates(tally: ComparisonCounts) -> FlagRates:
     """Both rates, and the exact interval of their difference.
 
     Given on how many records the versions disagree, the number that the one in the shadow flags is binomial, with one
@@ -212,7 +212,7 @@ def flag_rates(tally: ComparisonCounts) -> FlagRates:
     )
 
 
-def in_words(tally: ComparisonCounts, rates: FlagRates, target_fpr: float) -> str:
+def tell_evidence(tally: ComparisonCounts, rates: FlagRates, target_fpr: float) -> str:
     """The evidence in sentences."""
     n, apart = tally.compared, tally.only_live + tally.only_shadow
     sentences = [

@@ -9,13 +9,13 @@ from typing import NamedTuple, Self, TypeVar
 
 from kilter.service.detector import ArtifactError, Detector, KilterError, load, store
 from kilter.service.models.registry import NotThereError, RefusedError, Registry, Serving
-from kilter.service.models.shadow import Shadowed
+from kilter.service.models.shadow import ShadowPair
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 
-class Look(NamedTuple):
+class FolderState(NamedTuple):
     """What a version in a model's folder looks like, by which a change is told."""
 
     version: int | None
@@ -24,7 +24,7 @@ class Look(NamedTuple):
     """Name, inode, time of change and size of each of its files, or why there are none."""
 
 
-class State(NamedTuple):
+class VersionState(NamedTuple):
     """A version of the folder, and whether it is loaded."""
 
     name: str
@@ -40,7 +40,7 @@ class Loader:
     def __init__(self, registry: Registry, folder: Path, device: str) -> None:
         self.registry = registry
         self.folder = folder
-        self.seen: dict[str, Look | None] = {}
+        self.seen: dict[str, FolderState | None] = {}
         """How the folder of each model looked when it was last loaded, or failed to be."""
         self.unloaded: set[str] = set()
         """The models that were unloaded, and are to stay so until they are loaded by name."""
@@ -79,7 +79,7 @@ class Loader:
             log.info("model unloaded", extra={"fields": {"model": name, "versions": gone}})
             return gone
 
-    def cast(self, name: str, version: int) -> Shadowed:
+    def cast(self, name: str, version: int) -> ShadowPair:
         """Put a version in the shadow of the one that serves. Raises NotThereError, RefusedError, KilterError."""
         with self._one_at_a_time:
             self._look(name, version)
@@ -90,17 +90,17 @@ class Loader:
                 raise RefusedError(f"version {version} of {name} serves: put another in its shadow")
             return self._placed(name, version, self.registry.cast, serving=False)
 
-    def states(self) -> list[State]:
+    def states(self) -> list[VersionState]:
         """Every version of the folder, and every one that is loaded."""
-        found = []
+        entries = []
         for name in sorted({*store.models(self.folder), *self.registry.names}):
             loaded = self.registry.versions(name)
-            look = look_at(self.folder / name)
+            look = look_at_folder(self.folder / name)
             for version in sorted({*loaded, *store.versions(self.folder / name)}):
                 failed = look is not None and version == look.version
                 why = "unloaded" if name in self.unloaded else self.registry.failures.get(name, "") if failed else ""
-                found.append(State(name, version, version in loaded, "" if version in loaded else why))
-        return found
+                entries.append(VersionState(name, version, version in loaded, "" if version in loaded else why))
+        return entries
 
     def try_to(self, do: Callable[[], object]) -> None:
         """Load or cast something; that it failed is in the log already."""
@@ -109,9 +109,9 @@ class Loader:
         except KilterError as error:
             log.debug("not done", extra={"fields": {"why": str(error)}})
 
-    def _look(self, name: str, version: int | None) -> Look:
+    def _look(self, name: str, version: int | None) -> FolderState:
         """How a model's folder looks. Raises NotThereError if the folder has no such model, or it no such version."""
-        look = look_at(self.folder / name) if store.NAME.fullmatch(name) else None
+        look = look_at_folder(self.folder / name) if store.NAME.fullmatch(name) else None
         if look is None:
             there = ", ".join(store.models(self.folder)) or "none"
             raise NotThereError(f"there is no model {name[:63]!r} in {self.folder}; there is {there}")
@@ -148,7 +148,7 @@ class Loader:
         return "\n".join([f"no model in {self.folder} can be loaded", *self.registry.failures.values()])
 
 
-def look_at(model: Path, version: int | None = None) -> Look | None:
+def look_at_folder(model: Path, version: int | None = None) -> FolderState | None:
     """How the version that is to serve looks now, or another; None where there is none.
 
     Links are followed, since the kubelet swaps those.
@@ -157,12 +157,12 @@ def look_at(model: Path, version: int | None = None) -> Look | None:
         if not store.versions(model):
             return None
         version = version or store.serving(model)
-        found = sorted((path.name, path.stat()) for path in (model / str(version)).iterdir())
+        entries = sorted((path.name, path.stat()) for path in (model / str(version)).iterdir())
     except KilterError as error:
-        return Look(None, ((str(error),),))
+        return FolderState(None, ((str(error),),))
     except OSError:
         return None
-    return Look(version, tuple((name, file.st_ino, file.st_mtime_ns, file.st_size) for name, file in found))
+    return FolderState(version, tuple((name, file.st_ino, file.st_mtime_ns, file.st_size) for name, file in entries))
 
 
 def _read(model: Path, version: int | None, device: str) -> Detector:
@@ -195,8 +195,8 @@ class Watch:
         self._loader = loader
         self._seconds = seconds
         self._shadows = shadows
-        self._before: dict[str, Look | None] = {}
-        self._cast: dict[str, Look] = {}
+        self._before: dict[str, FolderState | None] = {}
+        self._cast: dict[str, FolderState] = {}
         """By model how the version looked that was last put in its shadow, or failed to be."""
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="watch", daemon=True)
@@ -227,7 +227,7 @@ class Watch:
         """
         loader = self._loader
         for name in sorted({*store.models(loader.folder), *loader.registry.names} - loader.unloaded):
-            look = look_at(loader.folder / name)
+            look = look_at_folder(loader.folder / name)
             before, self._before[name] = self._before.get(name), look
             if look == loader.seen.get(name) or look != before:
                 continue
@@ -247,7 +247,7 @@ class Watch:
                 continue
             if wished is None and version < serving.detector.version:
                 continue
-            look = look_at(folder, version)
+            look = look_at_folder(folder, version)
             if look is not None and look != self._cast.get(name):
                 self._cast[name] = look
                 self._loader.try_to(partial(self._loader.cast, name, version))

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from kilter.service.detector import Detector, KilterError, Problem, Verdicts
 from kilter.service.detector.inputs import Table
-from kilter.service.models.shadow import Shadow, Shadowed, ShadowTallies, ShadowThread
+from kilter.service.models.shadow import Shadow, ShadowCollector, ShadowPair, ShadowThread
 from kilter.service.monitoring.metrics import Metrics
 from kilter.service.monitoring.model_metrics import ModelMetrics
 
@@ -84,7 +84,7 @@ class Registry:
         self._candidates: dict[str, Detector] = {}
         self._changing = threading.RLock()
         self.shadow_thread = ShadowThread()
-        self._shadow_tallies = ShadowTallies()
+        self._shadow_tallies = ShadowCollector()
         metrics.registry.register(self._shadow_tallies)
         self.empty = "the models are not loaded yet"
         """Why nothing serves while nothing does."""
@@ -229,7 +229,7 @@ class Registry:
         log.warning("threshold changed", extra={"fields": fields})
         return now
 
-    def cast(self, candidate: Detector) -> Shadowed:
+    def cast(self, candidate: Detector) -> ShadowPair:
         """Put a version in the shadow of the one that serves. Raises NotThereError, and RefusedError if it serves."""
         with self._changing:
             serving = self._one(candidate.name)
@@ -239,7 +239,7 @@ class Registry:
             self._put(serving.own, serving.metrics)
             return self.shadowed(candidate.name)
 
-    def uncast(self, name: str) -> Shadowed:
+    def uncast(self, name: str) -> ShadowPair:
         """End the shadow of a model, and return it. Raises NotThereError if there is none."""
         with self._changing:
             ended = self.shadowed(name)
@@ -248,12 +248,12 @@ class Registry:
             self._put(serving.own, serving.metrics)
             return ended
 
-    def shadowed(self, name: str) -> Shadowed:
+    def shadowed(self, name: str) -> ShadowPair:
         """A model and the version in its shadow. Raises NotThereError if there is none."""
         serving = self._one(name)
         if serving.shadow is None:
             raise NotThereError(f"no version is in the shadow of {name}: PUT one there")
-        return Shadowed(serving.detector, serving.shadow)
+        return ShadowPair(serving.detector, serving.shadow)
 
     def _one(self, name: str) -> Serving:
         serving = self._serving.get(name)

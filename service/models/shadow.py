@@ -16,7 +16,7 @@ from pydantic import Field
 
 from kilter.service.detector import Detector, Schema, Verdicts
 from kilter.service.detector.inputs import Table, join
-from kilter.service.models.comparison import BUCKETS, Comparison, Findings, findings
+from kilter.service.models.comparison import BUCKETS, Comparison, Findings, describe_comparison
 from kilter.service.monitoring.model_metrics import MODEL
 
 log = logging.getLogger(__name__)
@@ -30,7 +30,7 @@ GATHER = 0.1
 """Seconds that records wait for others: a batch is judged in hardly more time than a record."""
 
 
-class Waiting(NamedTuple):
+class PendingRecords(NamedTuple):
     """Records that were judged, and wait to be judged in the shadow."""
 
     shadow: "Shadow"
@@ -53,14 +53,14 @@ class ShadowThread:
         self._gather = gather
         self._asleep = False
         """Whether the thread waits for the first record."""
-        self._waiting: deque[Waiting] = deque()
+        self._waiting: deque[PendingRecords] = deque()
         self._records = 0
         """That wait or are being compared."""
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
         self._stopped = False
 
-    def put(self, waiting: Waiting) -> bool:
+    def put(self, waiting: PendingRecords) -> bool:
         """Let records wait to be compared; False, without doing so, where too many do already."""
         with self._changed:
             if self._stopped or self._records + waiting.weight > self._most:
@@ -98,7 +98,7 @@ class ShadowThread:
                 self._changed.notify_all()
                 self._changed.wait_for(lambda: self._stopped, pause)
 
-    def _take(self) -> list[Waiting] | None:
+    def _take(self) -> list[PendingRecords] | None:
         """What is compared together next, all of one shadow; None once it is over."""
         with self._changed:
             self._asleep = True
@@ -135,10 +135,10 @@ class Shadow:
         """Compare records that were just judged, some time or, where too many wait, never. It takes no time itself."""
         if self.unfit is not None:
             self.comparison.reject(table.rows)
-        elif not self._thread.put(Waiting(self, table, verdicts.p_value, verdicts.anomaly)):
+        elif not self._thread.put(PendingRecords(self, table, verdicts.p_value, verdicts.anomaly)):
             self.comparison.drop(table.rows)
 
-    def compare(self, batch: list[Waiting]) -> None:
+    def compare(self, batch: list[PendingRecords]) -> None:
         """Judge records and add up what both versions said of them; a candidate that fails is told in the log."""
         table = join([waiting.table for waiting in batch])
         try:
@@ -158,7 +158,7 @@ class Shadow:
         )
 
 
-class Shadowed(NamedTuple):
+class ShadowPair(NamedTuple):
     """A detector that serves, and what is in its shadow."""
 
     live: Detector
@@ -178,12 +178,12 @@ class ShadowInfo(Findings):
     unfit: str | None = Field(description="why no record fits; null where they do")
 
 
-def shadow_info(live: Detector, shadow: Shadow) -> ShadowInfo:
+def describe_shadow(live: Detector, shadow: Shadow) -> ShadowInfo:
     """All about a comparison."""
-    found = findings(shadow.comparison, shadow.candidate.calibration.target_fpr)
+    report = describe_comparison(shadow.comparison, shadow.candidate.calibration.target_fpr)
     tally = shadow.comparison.tally()
     return ShadowInfo(
-        **found.model_dump(),
+        **report.model_dump(),
         name=live.name,
         live=live.version,
         shadow=shadow.candidate.version,
@@ -211,7 +211,7 @@ def unfit(live: Schema, candidate: Schema) -> str | None:
     return f"it has no field {extra[0]!r}, which the serving version needs" if extra else None
 
 
-class ShadowTallies(Collector):
+class ShadowCollector(Collector):
     """Exposes the comparisons that are going on; each that begins, begins at 0."""
 
     def __init__(self) -> None:

@@ -20,9 +20,9 @@ class Spread:
 
     def add(self, values: Sequence[float] | npt.NDArray[np.float64]) -> None:
         """Take in values; one that is a bound is up to it."""
-        found = np.array(values, np.float64)
-        self._counts += np.bincount(self._bounds.searchsorted(found), minlength=len(self._counts))
-        self.sum += float(found.sum())
+        array = np.array(values, np.float64)
+        self._counts += np.bincount(self._bounds.searchsorted(array), minlength=len(self._counts))
+        self.sum += float(array.sum())
 
     def cumulative(self) -> list[tuple[str, float]]:
         """For each bound, and for infinity, the number of values up to it, as Prometheus is told."""

@@ -14,8 +14,8 @@ from starlette.types import Scope
 
 from kilter.service.monitoring.durations import Series
 from kilter.service.monitoring.metrics import Metrics
-from kilter.service.monitoring.telemetry import Traced, trace_id
-from kilter.service.request import Notes, headers
+from kilter.service.monitoring.telemetry import RequestSpan, trace_id
+from kilter.service.request import Notes, headers_of
 
 _ENCODER = msgspec.json.Encoder()
 
@@ -85,7 +85,7 @@ def where(error: BaseException | None) -> str:
     return " < ".join([type(error).__qualname__, *reversed(places)])
 
 
-def config(level: str) -> dict[str, Any]:
+def logging_config(level: str) -> dict[str, Any]:
     """Configuration for `logging.config.dictConfig`, uvicorn's own loggers included."""
     return {
         "version": 1,
@@ -106,14 +106,14 @@ DELAY = 0.05
 """Seconds that a server may leave entries waiting: many at once are written in a third of the time of each alone."""
 
 
-class Entry(NamedTuple):
+class LedgerEntry(NamedTuple):
     """A request that is answered."""
 
     scope: Scope
     series: Series
     seconds: float
     notes: Notes
-    traced: Traced | None
+    traced: RequestSpan | None
     at: float
     """Unix time."""
 
@@ -124,11 +124,13 @@ class Ledger:
     def __init__(self, metrics: Metrics, delay: float = 0.0) -> None:
         self._durations = metrics.durations
         self._delay = delay
-        self._waiting: list[Entry] = []
+        self._waiting: list[LedgerEntry] = []
 
-    def add(self, scope: Scope, route: str, status: int, seconds: float, notes: Notes, traced: Traced | None) -> None:
+    def add(
+        self, scope: Scope, route: str, status: int, seconds: float, notes: Notes, traced: RequestSpan | None
+    ) -> None:
         """Take in a request that has just been answered."""
-        self._waiting.append(Entry(scope, Series(route, status), seconds, notes, traced, time.time()))
+        self._waiting.append(LedgerEntry(scope, Series(route, status), seconds, notes, traced, time.time()))
         if not self._delay:
             self.settle()
         elif len(self._waiting) == 1:
@@ -147,11 +149,11 @@ class Ledger:
             level = logging.DEBUG if entry.series.route in QUIET else logging.INFO
             if telling[level]:
                 lines[level].append(line_of(entry, level))
-        for series, found in seconds.items():
-            self._durations.add(series, found)
-        for level, told in lines.items():
-            if told:
-                log.handle(_record(level, told))
+        for series, durations in seconds.items():
+            self._durations.add(series, durations)
+        for level, written in lines.items():
+            if written:
+                log.handle(_record(level, written))
 
 
 def _record(level: int, lines: list[RequestLine]) -> logging.LogRecord:
@@ -159,7 +161,7 @@ def _record(level: int, lines: list[RequestLine]) -> logging.LogRecord:
     return log.makeRecord(log.name, level, __file__, 0, "request", (), None, extra={"lines": lines})
 
 
-def line_of(entry: Entry, level: int) -> RequestLine:
+def line_of(entry: LedgerEntry, level: int) -> RequestLine:
     """The log line of a request."""
     scope, notes, judged = entry.scope, entry.notes, entry.notes.model is not None
     line = RequestLine(
@@ -180,13 +182,13 @@ def line_of(entry: Entry, level: int) -> RequestLine:
         notes.rejected if judged else UNSET,
         round(notes.seconds * 1000, 3) if judged else UNSET,
     )
-    if entry.traced is not None or b"traceparent" in headers(scope):
+    if entry.traced is not None or b"traceparent" in headers_of(scope):
         for name, value in trace_fields(entry.traced, scope).items():
             setattr(line, name, value)
     return line
 
 
-def trace_fields(traced: Traced | None, scope: Scope) -> dict[str, str]:
+def trace_fields(traced: RequestSpan | None, scope: Scope) -> dict[str, str]:
     """The ids by which a log line is found from a trace: of the request's span, or of the trace that it came with."""
     if traced is not None:
         return {"trace_id": traced.trace_id, "span_id": traced.span_id}

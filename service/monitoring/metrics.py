@@ -10,7 +10,7 @@ from kilter import __version__
 from kilter.service.detector import ArtifactError, Detector
 from kilter.service.detector.artifact import MANIFEST
 from kilter.service.monitoring.durations import Durations
-from kilter.service.monitoring.model_metrics import MODEL, Families, Labels, ModelMetrics, Tallies
+from kilter.service.monitoring.model_metrics import MODEL, Families, Labels, ModelMetrics, VersionCollector
 
 
 class VersionGauges:
@@ -103,7 +103,7 @@ class Metrics:
     def __init__(self) -> None:
         self.registry = registry = CollectorRegistry()
         ProcessCollector(registry=registry)
-        self._tallies = Tallies(self._gone)
+        self._tallies = VersionCollector(self._gone)
         registry.register(self._tallies)
         records = Counter(
             "kilter_records",

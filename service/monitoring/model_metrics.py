@@ -89,12 +89,12 @@ class ModelMetrics:
         """Count the records that a request was refused for."""
         self._rejected.inc(len({problem.row for problem in problems if problem.row is not None}))
 
-    def tally(self) -> "Tally":
+    def tally(self) -> "VersionCounts":
         """What was counted up to now."""
         with self._lock:
             self._settle()
             self._fields.settle()
-            return Tally(
+            return VersionCounts(
                 self._p_values.cumulative(),
                 self._p_values.sum,
                 self._batch.cumulative(),
@@ -108,7 +108,7 @@ class ModelMetrics:
             )
 
 
-class Tally(NamedTuple):
+class VersionCounts(NamedTuple):
     """The counts of a model at one moment, per column where they are lists."""
 
     p_values: Cumulative
@@ -124,7 +124,7 @@ class Tally(NamedTuple):
     window: int
 
 
-class Tallies(Collector):
+class VersionCollector(Collector):
     """Exposes what `ModelMetrics` keeps in arrays, of those that somebody holds, and has it count what waits.
 
     A version's last request may end in any thread and moment, which is no place to touch Prometheus's locks; so its
@@ -151,12 +151,12 @@ class Tallies(Collector):
 
     def _living(self) -> list[ModelMetrics]:
         with self.lock:
-            found = {labels: held() for labels, held in self._models.items()}
-            for labels, model in found.items():
+            models = {labels: held() for labels, held in self._models.items()}
+            for labels, model in models.items():
                 if model is None:
                     del self._models[labels]
                     self._gone(labels)
-            return [model for model in found.values() if model is not None]
+            return [model for model in models.values() if model is not None]
 
     def collect(self) -> Iterator[Metric]:
         """The families, each with its help text."""

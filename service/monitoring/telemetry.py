@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from starlette.types import Scope
 
 from kilter import __version__
-from kilter.service.request import header, headers, notes_of
+from kilter.service.request import header_of, headers_of, notes_of
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider
@@ -26,7 +26,7 @@ SECONDS = 2.0
 _TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(-.*)?")
 
 
-class Traced(NamedTuple):
+class RequestSpan(NamedTuple):
     """The span of a request, and the ids that its log line holds."""
 
     span: "Span"
@@ -47,17 +47,17 @@ class Tracing:
         self._error = Status(StatusCode.ERROR)
         self._context = TraceContextTextMapPropagator()
 
-    def begin(self, scope: Scope) -> Traced:
+    def begin(self, scope: Scope) -> RequestSpan:
         """The span of a request, in the trace that the request came with, or in one of its own."""
-        carrier = {name: header(scope, name.encode()) for name in ("traceparent", "tracestate")}
+        carrier = {name: header_of(scope, name.encode()) for name in ("traceparent", "tracestate")}
         context = self._context.extract({name: value for name, value in carrier.items() if value})
         method = scope["method"][:20]
         attributes = {"http.request.method": method, "url.scheme": scope["scheme"], "url.path": scope["path"][:200]}
         span = self._tracer.start_span(method, context, self._server, attributes)
-        found = span.get_span_context()
-        return Traced(span, f"{found.trace_id:032x}", f"{found.span_id:016x}", found.trace_flags.sampled)
+        identity = span.get_span_context()
+        return RequestSpan(span, f"{identity.trace_id:032x}", f"{identity.span_id:016x}", identity.trace_flags.sampled)
 
-    def end(self, traced: Traced, scope: Scope, request_id: str, route: str, status: int) -> None:
+    def end(self, traced: RequestSpan, scope: Scope, request_id: str, route: str, status: int) -> None:
         """End a request's span, called by its route, with what its log line tells."""
         span = traced.span
         span.update_name(f"{scope['method'][:20]} {route}")
@@ -90,7 +90,7 @@ def from_environment(environ: Mapping[str, str]) -> Tracing | None:
 
 def trace_id(scope: Scope) -> str | None:
     """The id of the trace that a request came with, by its header `traceparent`."""
-    if b"traceparent" not in headers(scope):
+    if b"traceparent" not in headers_of(scope):
         return None
-    given = _TRACEPARENT.fullmatch(header(scope, b"traceparent"))
+    given = _TRACEPARENT.fullmatch(header_of(scope, b"traceparent"))
     return given[1] if given else None

@@ -14,8 +14,8 @@ from starlette import types
 
 from kilter.service.detector import KilterError
 from kilter.service.problems import FORBIDDEN, UNAUTHORIZED, RequestError, no_route
-from kilter.service.protection.tokens import OPEN, Tokens, read
-from kilter.service.request import headers, notes_of
+from kilter.service.protection.tokens import OPEN, Tokens, read_tokens
+from kilter.service.request import headers_of, notes_of
 from kilter.service.routing import Scope, path_of
 
 log = logging.getLogger(__name__)
@@ -59,7 +59,7 @@ class Guard:
         anyone = wanted in tokens.anyone
         if anyone and not tokens.names:
             return
-        given = headers(scope).get(b"authorization", b"").strip()
+        given = headers_of(scope).get(b"authorization", b"").strip()
         if anyone and not given:
             return
         token = tokens.find(given[7:].strip()) if given[:7].lower() == b"bearer " else None
@@ -90,7 +90,7 @@ class Guard:
         self._stamp = stamp
         place = {"file": str(self._path)}
         try:
-            self.tokens = read(self._path)
+            self.tokens = read_tokens(self._path)
         except (KilterError, OSError) as error:
             why = {**place, "why": str(error)}
             log.error("tokens not reloaded: those from before hold", extra={"fields": why})  # noqa: TRY400
@@ -104,7 +104,7 @@ def guard_of(path: Path | None, metrics_port: int | None = None) -> Guard:
     if path is None:
         return guard
     try:
-        guard.tokens = read(path)
+        guard.tokens = read_tokens(path)
     except OSError as error:
         raise KilterError(
             f"the tokens file {path} cannot be read ({error.strerror}): set KILTER_TOKENS_FILE to one that can, "
@@ -124,10 +124,10 @@ def administrator(scope: types.Scope) -> str:
 def _stamp(path: Path | None) -> Stamp | None:
     """What changes with a file, through a link that is put in place of another as well."""
     try:
-        found = path.stat() if path is not None else None
+        status = path.stat() if path is not None else None
     except OSError:
         return None
-    return (found.st_ino, found.st_mtime_ns, found.st_size) if found is not None else None
+    return (status.st_ino, status.st_mtime_ns, status.st_size) if status is not None else None
 
 
 def _unauthorized(wanted: Scope, given: bool) -> RequestError:

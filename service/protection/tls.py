@@ -6,7 +6,7 @@ from pathlib import Path
 from kilter.service.detector import KilterError
 
 
-def check(certificate: Path | None, key: Path | None) -> bool:
+def check_certificate(certificate: Path | None, key: Path | None) -> bool:
     """Whether there is TLS. Raises KilterError that names the file which a server cannot use, and the remedy."""
     if certificate is None and key is None:
         return False

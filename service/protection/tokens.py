@@ -57,12 +57,12 @@ OPEN = Tokens((), frozenset({Scope.SCORE, Scope.METRICS}))
 """What holds without a file: scoring and metrics for everyone, and no administration."""
 
 
-def generate() -> str:
+def new_secret() -> str:
     """A new secret of 256 random bits, recognisable by scanners for leaked secrets."""
     return f"kilter_{secrets.token_urlsafe(32)}"
 
 
-def line(name: str, scopes: Sequence[Scope], secret: str) -> str:
+def token_line(name: str, scopes: Sequence[Scope], secret: str) -> str:
     """A token's line in the file. Raises KilterError for a name that cannot be one."""
     _check_name(name, "")
     if name == ANYONE:
@@ -70,7 +70,7 @@ def line(name: str, scopes: Sequence[Scope], secret: str) -> str:
     return f"{name} {','.join(dict.fromkeys(scopes))} {_PREFIX}{sha256(secret.encode()).hexdigest()}"
 
 
-def read(path: Path) -> Tokens:
+def read_tokens(path: Path) -> Tokens:
     """The tokens of a file. Raises KilterError that names the line, and OSError."""
     tokens: dict[bytes, Token] = {}
     anyone: frozenset[Scope] = frozenset()

@@ -11,11 +11,11 @@ from anyio.to_thread import run_sync
 from pydantic import BaseModel
 from starlette.requests import Request
 
-from kilter.service.models.shadow import ShadowInfo, shadow_info
+from kilter.service.models.shadow import ShadowInfo, describe_shadow
 from kilter.service.problems import LOAD_FAILED, REFUSED, UNSUPPORTED_RATE
 from kilter.service.request import notes_of
 from kilter.service.routes.context import Context
-from kilter.service.routes.models import MODEL, ModelDetails, details
+from kilter.service.routes.models import MODEL, ModelDetails, details_of
 from kilter.service.routing import Route, Scope
 
 INDEX = "/v2/repository/index"
@@ -41,7 +41,7 @@ class Candidate(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     version: Version
 
 
-class Unloaded(BaseModel):
+class UnloadedVersions(BaseModel):
     """The versions of a model that are loaded no longer."""
 
     name: str
@@ -94,15 +94,15 @@ class Administration:
         began with. Another version is loaded beside it, to be asked for by its number.
         """
         serving = await run_sync(self._loader.load, request.path_params["name"], wanted.version)
-        return details(serving, self._registry.versions(serving.detector.name))
+        return details_of(serving, self._registry.versions(serving.detector.name))
 
-    async def unload(self, request: Request, wanted: WhichVersion) -> Unloaded:
+    async def unload(self, request: Request, wanted: WhichVersion) -> UnloadedVersions:
         """Unload a model.
 
         With a version, only that one beside the one that serves. The watch does not load it again.
         """
         name = request.path_params["name"]
-        return Unloaded(name=name, versions=await run_sync(self._loader.unload, name, wanted.version))
+        return UnloadedVersions(name=name, versions=await run_sync(self._loader.unload, name, wanted.version))
 
     async def set_rate(self, request: Request, rate: TargetRate) -> ModelDetails:
         """Judge at another target false-positive rate.
@@ -121,7 +121,7 @@ class Administration:
         notes = notes_of(request.scope)
         who = {"token": notes.token, "request_id": notes.request_id}
         serving = await run_sync(self._registry.rate, request.path_params["name"], rate, who)
-        return details(serving, self._registry.versions(serving.detector.name))
+        return details_of(serving, self._registry.versions(serving.detector.name))
 
     def example_rate(self) -> dict[str, float]:
         """The rate of the first model that serves."""
@@ -130,7 +130,7 @@ class Administration:
 
     async def show_shadow(self, request: Request) -> ShadowInfo:
         """How the version in the shadow compares."""
-        return await run_sync(shadow_info, *self._registry.shadowed(request.path_params["name"]))
+        return await run_sync(describe_shadow, *self._registry.shadowed(request.path_params["name"]))
 
     async def put_shadow(self, request: Request, candidate: Candidate) -> ShadowInfo:
         """Put a version in the shadow.
@@ -139,14 +139,14 @@ class Administration:
         compared, not scores.
         """
         shadowed = await run_sync(self._loader.cast, request.path_params["name"], candidate.version)
-        return await run_sync(shadow_info, *shadowed)
+        return await run_sync(describe_shadow, *shadowed)
 
     async def end_shadow(self, request: Request) -> ShadowInfo:
         """End the shadow.
 
         The answer is its last comparison.
         """
-        return await run_sync(shadow_info, *await run_sync(self._registry.uncast, request.path_params["name"]))
+        return await run_sync(describe_shadow, *await run_sync(self._registry.uncast, request.path_params["name"]))
 
     async def index(self, _: Request, wanted: IndexRequest) -> list[IndexEntry]:
         """Triton's list of the versions that there are."""
@@ -168,13 +168,13 @@ class Administration:
         return Nothing()
 
 
-def routes(context: Context) -> list[Route]:
+def administration_routes(context: Context) -> list[Route]:
     """The family."""
     own, admin = Administration(context), Scope.ADMIN
     threshold, shadow = f"{MODEL}/threshold", f"{MODEL}/shadow"
     listed = [
         Route("POST", f"{MODEL}/load", admin, WhichVersion, ModelDetails, own.load, failure=LOAD_FAILED, optional=True),
-        Route("POST", f"{MODEL}/unload", admin, WhichVersion, Unloaded, own.unload, optional=True),
+        Route("POST", f"{MODEL}/unload", admin, WhichVersion, UnloadedVersions, own.unload, optional=True),
         Route(
             *("PUT", threshold, admin, TargetRate, ModelDetails, own.set_rate),
             failure=UNSUPPORTED_RATE,

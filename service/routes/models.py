@@ -30,7 +30,7 @@ class ModelSummary(BaseModel):
     url: str = Field(description="where its details are")
 
 
-class Models(BaseModel):
+class ModelList(BaseModel):
     """The models that serve, and the names of those that could not be loaded; the service's log says why."""
 
     models: list[ModelSummary]
@@ -85,7 +85,7 @@ class ModelDetails(ModelSummary):
     example: dict[str, Any] = Field(description="a synthetic body that the score route answers")
 
 
-def summary(detector: Detector) -> ModelSummary:
+def summary_of(detector: Detector) -> ModelSummary:
     """A line about a model."""
     return ModelSummary(
         name=detector.name,
@@ -97,13 +97,13 @@ def summary(detector: Detector) -> ModelSummary:
     )
 
 
-def details(serving: Serving, versions: list[int]) -> ModelDetails:
+def details_of(serving: Serving, versions: list[int]) -> ModelDetails:
     """All about a version of a model, of which `versions` are loaded."""
     detector = serving.detector
     manifest, calibration = detector.manifest, detector.calibration
     grouped = manifest.calibration.by_group
     return ModelDetails(
-        **summary(detector).model_dump(),
+        **summary_of(detector).model_dump(),
         versions=versions,
         override=override_of(serving),
         shadow=None if serving.shadow is None else serving.shadow.candidate.version,
@@ -141,33 +141,33 @@ def override_of(serving: Serving) -> OverrideInfo | None:
     )
 
 
-class ModelRoutes:
+class ModelEndpoints:
     """The endpoints."""
 
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
 
-    async def list_models(self, _: Request) -> Models:
+    async def list_models(self, _: Request) -> ModelList:
         """The models that serve."""
         registry = self._registry
-        return Models(models=list(map(summary, registry.detectors)), failed=sorted(registry.failures))
+        return ModelList(models=list(map(summary_of, registry.detectors)), failed=sorted(registry.failures))
 
     async def show(self, request: Request) -> ModelDetails:
         """A model, or a version of it."""
         serving = find(self._registry, **request.path_params)
-        return details(serving, self._registry.versions(serving.detector.name))
+        return details_of(serving, self._registry.versions(serving.detector.name))
 
     def example(self) -> Any:
         """The details of the first model."""
         for serving in self._registry.all[:1]:
-            return details(serving, [serving.detector.version]).model_dump(by_alias=True, mode="json")
+            return details_of(serving, [serving.detector.version]).model_dump(by_alias=True, mode="json")
         return None
 
 
-def routes(context: Context) -> list[Route]:
+def model_routes(context: Context) -> list[Route]:
     """The family."""
-    own = ModelRoutes(context.registry)
-    listed = [Route("GET", "/v1/models", Scope.SCORE, None, Models, own.list_models, "models")]
+    own = ModelEndpoints(context.registry)
+    listed = [Route("GET", "/v1/models", Scope.SCORE, None, ModelList, own.list_models, "models")]
     for path in (MODEL, VERSION):
         shown = Route("GET", path, Scope.SCORE, None, ModelDetails, own.show, "models", problems=(NOT_READY,))
         listed.append(replace(shown, response_example=own.example))

@@ -16,7 +16,7 @@ from kilter.service.detector import Detector
 from kilter.service.models.registry import Registry
 from kilter.service.problems import KINDS
 from kilter.service.routes.context import Context, example_request
-from kilter.service.routes.models import summary
+from kilter.service.routes.models import summary_of
 from kilter.service.routes.scoring import SCORE
 from kilter.service.routing import Route, Scope
 
@@ -88,12 +88,12 @@ HEADERS = {
 """With every page: only its own style and script count, nobody frames it, and it asks nobody but this service."""
 
 
-def home(registry: Registry, base: str, *, metrics: bool = True) -> str:
+def render_home(registry: Registry, base: str, *, metrics: bool = True) -> str:
     """The front page: what serves, and how to ask it; `metrics` says whether they are at the same address."""
     rows = "".join(
         f'<tr><td><a href="{escape(m.url)}">{escape(m.name)}</a></td><td>{m.version}</td><td>{m.columns}</td>'
         f"<td>{m.threshold:.6g}</td><td>{m.target_fpr:g}</td></tr>"
-        for m in map(summary, registry.detectors)
+        for m in map(summary_of, registry.detectors)
     )
     table = f"<table><tr><th>model<th>version<th>fields<th>threshold<th>target rate</tr>{rows}</table>"
     empty = f"<p><strong>Not ready:</strong></p><pre>{escape(registry.why_not_ready or '')}</pre>"
@@ -110,7 +110,7 @@ def home(registry: Registry, base: str, *, metrics: bool = True) -> str:
     return _page("Kilter", "\n".join(parts))
 
 
-def docs(document: dict[str, Any], base: str) -> str:
+def render_docs(document: dict[str, Any], base: str) -> str:
     """The documentation: every operation of an OpenAPI document with its example, which can be sent from here."""
     operations = [
         _operation(path, method, operation, base)
@@ -174,16 +174,16 @@ def _page(title: str, body: str) -> str:
     return _PAGE.substitute(title=title, body=body, version=__version__)
 
 
-def routes(context: Context) -> list[Route]:
+def page_routes(context: Context) -> list[Route]:
     """The family; the OpenAPI document does not list it."""
     same_port = context.settings.metrics_port is None
 
     async def show_home(request: Request) -> HTMLResponse:
-        page = home(context.registry, str(request.base_url), metrics=same_port)
+        page = render_home(context.registry, str(request.base_url), metrics=same_port)
         return HTMLResponse(page, headers=HEADERS)
 
     async def show_docs(request: Request) -> HTMLResponse:
-        return HTMLResponse(docs(request.app.state.document(), str(request.base_url)), headers=HEADERS)
+        return HTMLResponse(render_docs(request.app.state.document(), str(request.base_url)), headers=HEADERS)
 
     async def show_document(request: Request) -> Any:
         document: dict[str, Any] = request.app.state.document()

@@ -26,7 +26,7 @@ class Ready(BaseModel):
     fast_lane: bool = Field(description="whether requests take the fast lane, which is not there for every server")
 
 
-def routes(context: Context) -> list[Route]:
+def platform_routes(context: Context) -> list[Route]:
     """The family."""
     registry = context.registry
 

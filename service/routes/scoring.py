@@ -29,7 +29,7 @@ from kilter.service.formats import (
 from kilter.service.formats.bodies import Call
 from kilter.service.formats.json_body import JsonBody, RowReader
 from kilter.service.judging.intake import Intake
-from kilter.service.judging.verdicts import PLAIN, AnswerWriter, Records
+from kilter.service.judging.verdicts import PLAIN, AnswerWriter, RecordFacts
 from kilter.service.models.registry import Serving
 from kilter.service.problems import (
     BAD_BODY,
@@ -43,7 +43,7 @@ from kilter.service.problems import (
     WRONG_TYPE,
     RequestError,
 )
-from kilter.service.request import Notes, header, headers, notes_of
+from kilter.service.request import Notes, header_of, headers_of, notes_of
 from kilter.service.routes.context import Context, find
 from kilter.service.routes.scoring_document import ScoringDocument
 from kilter.service.routing import Route, Scope
@@ -78,7 +78,7 @@ _PLAIN = ScoreQuery(_JSON_FORMAT, JSON, JSON, 0)
 """What most requests want."""
 
 
-class Prepared:
+class ModelTools:
     """What is made once for a version that serves: the reader of its records, and the writer of its answers."""
 
     def __init__(self, serving: Serving, limit: int) -> None:
@@ -105,7 +105,7 @@ class ScoreEndpoint:
         self._decoder = context.decoder
         self._intake = Intake(context.engine, context.settings.max_body_bytes)
         self._max_records = context.settings.max_records
-        self._prepared: WeakKeyDictionary[Serving, Prepared] = WeakKeyDictionary()
+        self._prepared: WeakKeyDictionary[Serving, ModelTools] = WeakKeyDictionary()
 
     async def __call__(self, scope: types.Scope, receive: types.Receive, send: types.Send) -> None:
         serving = find(self._registry, **scope["path_params"])
@@ -131,7 +131,7 @@ class ScoreEndpoint:
         if query.answer in (NDJSON, PNG):
             head += described(prepared.detector)
         if len(answer) >= encodings.PAYS and query.answer != PNG:
-            coding = encodings.chosen(header(scope, b"accept-encoding"))
+            coding = encodings.chosen(header_of(scope, b"accept-encoding"))
             if coding:
                 answer = await self._engine.run(encodings.compress, answer, coding)
                 head[1] = (b"content-length", b"%d" % len(answer))
@@ -140,7 +140,7 @@ class ScoreEndpoint:
         await send({"type": "http.response.body", "body": answer})
 
     async def _long(
-        self, scope: types.Scope, receive: types.Receive, serving: Serving, prepared: Prepared, query: ScoreQuery
+        self, scope: types.Scope, receive: types.Receive, serving: Serving, prepared: ModelTools, query: ScoreQuery
     ) -> tuple[bytes, Sequence[tuple[bytes, bytes]]]:
         """The answer to a request that is out of the ordinary, or whose body did not come at once; with headers."""
         notes = notes_of(scope)
@@ -166,7 +166,7 @@ class ScoreEndpoint:
     async def _answer(
         self,
         serving: Serving,
-        prepared: Prepared,
+        prepared: ModelTools,
         query: ScoreQuery,
         content: bytes,
         notes: Notes,
@@ -192,7 +192,7 @@ class ScoreEndpoint:
         serving: Serving,
         query: ScoreQuery,
         tables: list[Any],
-        records: Records,
+        records: RecordFacts,
         notes: Notes,
         receive: types.Receive,
         deadline: float,
@@ -209,14 +209,14 @@ class ScoreEndpoint:
         drawing = await self._decoder.draw(serving.detector, verdicts, records, deadline)
         return drawing, [(f"kilter-{name}".encode(), str(value).encode()) for name, value in values.items()]
 
-    def _prepare(self, serving: Serving) -> Prepared:
+    def _prepare(self, serving: Serving) -> ModelTools:
         prepared = self._prepared.get(serving)
         if prepared is None:
-            prepared = self._prepared[serving] = Prepared(serving, self._max_records)
+            prepared = self._prepared[serving] = ModelTools(serving, self._max_records)
         return prepared
 
 
-def _written(prepared: Prepared, query: ScoreQuery, judged: Sequence[Verdicts], records: Records) -> bytes:
+def _written(prepared: ModelTools, query: ScoreQuery, judged: Sequence[Verdicts], records: RecordFacts) -> bytes:
     """The answer in JSON, or in lines of it."""
     write = prepared.writer.lines if query.answer == NDJSON else prepared.writer.write
     return write(judged, records, query.reasons)
@@ -236,7 +236,7 @@ def described(detector: Detector) -> list[tuple[bytes, bytes]]:
 
 def query_of(scope: types.Scope, modality: Modality) -> ScoreQuery:
     """What a request wants, by its headers and query. Raises RequestError."""
-    query, sent = scope["query_string"], headers(scope)
+    query, sent = scope["query_string"], headers_of(scope)
     if (
         not query
         and sent.get(b"content-type") == b"application/json"
@@ -245,8 +245,8 @@ def query_of(scope: types.Scope, modality: Modality) -> ScoreQuery:
     ):
         return _PLAIN
     values = parse_qs(query.decode("latin-1"), keep_blank_values=True)
-    check_names(values)
-    content_type, accept = header(scope, b"content-type"), header(scope, b"accept")
+    check_parameters(values)
+    content_type, accept = header_of(scope, b"content-type"), header_of(scope, b"accept")
     form = body_format(content_type, modality)
     answer = answer_type(form, accept)
     if (modality.draws or "heatmap" in values) and heatmap_wanted(values.get("heatmap"), accept, modality):
@@ -287,7 +287,7 @@ def answer_type(form: Format, accept: str) -> str:
     return NDJSON if not named.isdisjoint((*lines.media_types, *lines.aliases)) else JSON
 
 
-def check_names(values: Iterable[str]) -> None:
+def check_parameters(values: Iterable[str]) -> None:
     """Raise RequestError for a parameter that there is not: a mistyped one would be passed over in silence."""
     for name in values:
         if name not in PARAMETERS:
@@ -315,7 +315,7 @@ def reasons_wanted(values: Sequence[str]) -> int:
     raise RequestError(BAD_PARAMETER, f"reasons is true, false or a number up to {MAX_REASONS}, given once")
 
 
-def routes(context: Context) -> list[Route]:
+def scoring_routes(context: Context) -> list[Route]:
     """The family."""
     document = ScoringDocument(context)
     score = partial(

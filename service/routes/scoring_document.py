@@ -11,7 +11,7 @@ from kilter.service.detector import Detector, Reason, Region, Schema
 from kilter.service.formats import CSV, JSON, NDJSON, PNG, format_named, formats_of
 from kilter.service.formats.bodies import Call
 from kilter.service.formats.json_body import JsonBody, RowReader
-from kilter.service.judging.verdicts import Answer, AnswerWriter, Records
+from kilter.service.judging.verdicts import Answer, AnswerWriter, RecordFacts
 from kilter.service.request import LONGEST_SECONDS
 from kilter.service.routes.context import Context, example_request
 from kilter.service.routing import COMPONENT, Content, Json
@@ -143,7 +143,7 @@ def _example_answer(detector: Detector) -> Any:
     if detector.modality.decodes:
         [record] = example_request(detector)["records"]
         sizes = [detector.modality.size(record[detector.schema.names[0]])]
-    return json.loads(AnswerWriter(detector).write(verdicts, Records(sizes=sizes), 5))
+    return json.loads(AnswerWriter(detector).write(verdicts, RecordFacts(sizes=sizes), 5))
 
 
 def _columns(detector: Detector) -> Json:

@@ -16,7 +16,7 @@ from kilter.service.monitoring.metrics import Metrics
 from kilter.service.monitoring.telemetry import Tracing
 from kilter.service.problems import INTERNAL, WRONG_METHOD, RequestError, no_route
 from kilter.service.protection.auth import Guard
-from kilter.service.request import TIMEOUT_HEADERS, WAITED, deadline_of, header, headers, notes_of
+from kilter.service.request import TIMEOUT_HEADERS, WAITED, deadline_of, header_of, headers_of, notes_of
 from kilter.service.routing import MATCH, Match, RouteTable, Scope, path_of
 from kilter.service.web.handlers import reply
 
@@ -62,8 +62,10 @@ class Edge:
             return
         began = time.perf_counter() - scope.get(WAITED, 0.0)
         notes = notes_of(scope)
-        sent = headers(scope)
-        notes.request_id = request_id = self._id_of(header(scope, b"x-request-id") if b"x-request-id" in sent else "")
+        sent = headers_of(scope)
+        notes.request_id = request_id = self._id_of(
+            header_of(scope, b"x-request-id") if b"x-request-id" in sent else ""
+        )
         status = CLIENT_LEFT
         safe = _SAFE_TLS if scope.get("scheme") == "https" else _SAFE
         traced = self._tracing.begin(scope) if self._tracing and scope["path"] not in QUIET else None

@@ -24,9 +24,9 @@ from kilter.service.problems import (
     TOO_LARGE,
     UNKNOWN_MODEL,
     WRONG_TYPE,
-    Details,
-    Kind,
+    ProblemDetails,
     ProblemEntry,
+    ProblemKind,
     RequestError,
 )
 from kilter.service.protection.auth import administrator
@@ -88,7 +88,7 @@ async def read_body(request: Request, kind: type[T]) -> T:
 
 
 @contextmanager
-def failing_as(kind: Kind | None) -> Iterator[None]:
+def failing_as(kind: ProblemKind | None) -> Iterator[None]:
     """Tell a client what is not possible; what the domain does not tell apart is a problem of that kind, if any."""
     try:
         yield
@@ -102,7 +102,7 @@ def failing_as(kind: Kind | None) -> Iterator[None]:
         raise RequestError(kind, str(error)) from None
 
 
-def status_of(kind: Kind, path: str) -> int:
+def status_of(kind: ProblemKind, path: str) -> int:
     """The status of a problem; clients of the protocol expect a 400 where the request's content is wrong."""
     return BAD_BODY.status if is_protocol(path) and kind.status == BAD_RECORDS.status else kind.status
 
@@ -122,7 +122,7 @@ def reply(scope: types.Scope, problem: RequestError) -> Response:
         body, media_type = msgspec.json.encode({"error": "\n".join(lines)}), JSON
     else:
         entries = [ProblemEntry(*entry) for entry in problem.problems[:LISTED]]
-        details = Details(f"/docs#{kind.slug}", kind.title, kind.status, problem.detail, entries)
+        details = ProblemDetails(f"/docs#{kind.slug}", kind.title, kind.status, problem.detail, entries)
         body, media_type = msgspec.json.encode(details), MEDIA_TYPE
     headers = dict(problem.headers) if problem.headers else None
     return Response(body, status_of(kind, path), headers, media_type=media_type)

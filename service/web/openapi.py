@@ -11,7 +11,7 @@ from kilter import __version__
 from kilter.service import problems
 from kilter.service.formats import JSON
 from kilter.service.models.registry import Registry
-from kilter.service.problems import Kind
+from kilter.service.problems import ProblemKind
 from kilter.service.protection.auth import Guard
 from kilter.service.routes.context import Context
 from kilter.service.routing import COMPONENT, Content, Json, Route, RouteTable, Scope
@@ -38,7 +38,7 @@ class Document:
 
     def describe(self, table: RouteTable) -> Json:
         """The document. It lists the administration only where there is one, and metrics where they are answered."""
-        self._schemas = msgspec.json.schema_components([problems.Details], ref_template=COMPONENT)[1]
+        self._schemas = msgspec.json.schema_components([problems.ProblemDetails], ref_template=COMPONENT)[1]
         self._schemas["ProtocolError"] = _PROTOCOL_ERROR
         paths: Json = {}
         for route in sorted(table.routes, key=lambda route: route.path):
@@ -127,12 +127,12 @@ class Document:
             return {"$ref": COMPONENT.format(name=kind.__name__)}
         [schema], schemas = msgspec.json.schema_components([kind], ref_template=COMPONENT)
         self._schemas |= schemas
-        found: Json = schema
-        return found
+        plain: Json = schema
+        return plain
 
     def _refusals(self, route: Route) -> Json:
         """What is answered with any other status than 200."""
-        kinds: list[Kind] = list(route.problems)
+        kinds: list[ProblemKind] = list(route.problems)
         if isinstance(route.request, type):
             kinds += _OF_A_BODY
         if "{name}" in route.path:
@@ -141,7 +141,7 @@ class Document:
             kinds += [problems.REFUSED, route.failure]
         if self._is_closed(route):
             kinds += [problems.UNAUTHORIZED, problems.FORBIDDEN]
-        by_status: dict[int, list[Kind]] = {}
+        by_status: dict[int, list[ProblemKind]] = {}
         for kind in dict.fromkeys(kinds):
             by_status.setdefault(status_of(kind, route.path), []).append(kind)
         return {str(status): _refusal(route.path, some) for status, some in sorted(by_status.items())}
@@ -152,13 +152,13 @@ def _text_of(thing: Any) -> str:
     return getdoc(thing if isinstance(thing, type | FunctionType | MethodType) else type(thing)) or ""
 
 
-def _refusal(path: str, kinds: list[Kind]) -> Json:
+def _refusal(path: str, kinds: list[ProblemKind]) -> Json:
     description = " ".join(f"{kind.title}." for kind in kinds)
     if is_protocol(path):
         content: Json = {JSON: {"schema": {"$ref": COMPONENT.format(name="ProtocolError")}}}
         return {"description": description, "content": content}
     [first, *_] = kinds
     example = {"type": f"/docs#{first.slug}", "title": first.title, "status": first.status, "detail": first.meaning}
-    schema = {"$ref": COMPONENT.format(name="Details")}
+    schema = {"$ref": COMPONENT.format(name="ProblemDetails")}
     content = {problems.MEDIA_TYPE: {"schema": schema, "example": example | {"problems": []}}}
     return {"description": description, "content": content}

@@ -6,7 +6,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from kilter.service.protection.tokens import generate, line
+from kilter.service.protection.tokens import new_secret, token_line
 from kilter.service.routing import Scope
 from tests.support.monitoring import DEPLOY, Service, fetch, free_port, hastened, process, wait_for
 
@@ -18,8 +18,8 @@ def test_prometheus_scrapes_with_a_token_of_the_scope(
     scope: Scope, answers: str, models_folder: Path, tmp_path: Path
 ) -> None:
     """From the port of metrics alone; one of another scope lets it in nowhere."""
-    secret, port, address = generate(), free_port(), f"127.0.0.1:{free_port()}"
-    (tmp_path / "tokens").write_text(line("prometheus", [scope], secret) + "\n")
+    secret, port, address = new_secret(), free_port(), f"127.0.0.1:{free_port()}"
+    (tmp_path / "tokens").write_text(token_line("prometheus", [scope], secret) + "\n")
     (tmp_path / "token").write_text(secret)
     service = Service(
         models_folder,

@@ -5,7 +5,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 
-from kilter.service.probe import ready
+from kilter.service.probe import is_ready
 
 
 @pytest.mark.parametrize(("status", "expected"), [(200, True), (503, False), (404, False)])
@@ -23,12 +23,12 @@ def test_ready_is_what_readyz_answers_with_200(status: int, expected: bool) -> N
     with HTTPServer(("127.0.0.1", 0), Answer) as server:
         thread = threading.Thread(target=server.handle_request)
         thread.start()
-        assert ready("127.0.0.1", server.server_port) is expected
+        assert is_ready("127.0.0.1", server.server_port) is expected
         thread.join()
 
 
 def test_no_answer_is_not_ready() -> None:
     """A port that nobody listens on, and one that never answers."""
     with HTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler) as server:
-        assert not ready("127.0.0.1", server.server_port, seconds=0.1)
-    assert not ready("127.0.0.1", server.server_port, seconds=0.1)
+        assert not is_ready("127.0.0.1", server.server_port, seconds=0.1)
+    assert not is_ready("127.0.0.1", server.server_port, seconds=0.1)

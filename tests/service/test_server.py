@@ -10,7 +10,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from kilter.service import server
 from kilter.service.models.registry import Registry
 from kilter.service.monitoring.metrics import Metrics
-from kilter.service.server import configured, find_protocol
+from kilter.service.server import choose_protocol, configured
 from kilter.service.settings import Settings
 from kilter.service.web.app import create_app
 from tests.support.serving import Client, detector
@@ -46,4 +46,4 @@ def test_readiness_says_whether_there_is_a_fast_lane() -> None:
     app = create_app(Settings(), Registry(metrics, [detector()]), metrics)
     configured(app, Settings()).load()
     with Client(app) as http:
-        assert http.get("/readyz").json()["fast_lane"] is (find_protocol() is not None)
+        assert http.get("/readyz").json()["fast_lane"] is (choose_protocol() is not None)

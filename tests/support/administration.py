@@ -8,13 +8,13 @@ from kilter.service.models.loading import Loader
 from kilter.service.models.registry import Registry
 from kilter.service.monitoring.metrics import Metrics
 from kilter.service.protection.auth import Guard
-from kilter.service.protection.tokens import Token, Tokens, generate
+from kilter.service.protection.tokens import Token, Tokens, new_secret
 from kilter.service.routing import Scope
 from kilter.service.settings import Settings
 from kilter.service.web.app import create_app
 from tests.support.serving import Client
 
-SECRET = generate()
+SECRET = new_secret()
 ADMINISTRATOR = {"Authorization": f"Bearer {SECRET}"}
 
 

@@ -57,7 +57,7 @@ class InferResponse(msgspec.Struct, frozen=True, omit_defaults=True):
     id: str | msgspec.UnsetType = msgspec.UNSET
 
 
-class RequestedOutputs:
+class OutputSelection:
     """The outputs that a request asks for, and which of them as bytes. Raises RequestError for what there is not."""
 
     def __init__(self, request: InferRequest, schema: Schema) -> None:
@@ -91,7 +91,7 @@ def _flag(parameters: Parameters, name: str, default: bool, place: str) -> bool:
     return value
 
 
-def answer(detector: Detector, judged: Sequence[Verdicts], wanted: RequestedOutputs) -> tuple[bytes, int | None]:
+def write_answer(detector: Detector, judged: Sequence[Verdicts], wanted: OutputSelection) -> tuple[bytes, int | None]:
     """The body of the answer, and how long its JSON is if bytes follow it."""
     described: list[OutputTensor] = []
     parts: list[bytes] = []

@@ -40,7 +40,7 @@ def datatypes(column: Column) -> tuple[str, ...]:
     return tuple(sorted(NUMBERS, key=lambda name: name != column.datatype))
 
 
-def tables(modality: Modality, inputs: Sequence[Input], limit: int) -> Iterator[Table]:
+def read_tensors(modality: Modality, inputs: Sequence[Input], limit: int) -> Iterator[Table]:
     """The records, some at a time. Raises RequestError if the tensors do not fit, or there are more than the limit."""
     schema = modality.schema
     if schema.columns[0].value_shape:

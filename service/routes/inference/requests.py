@@ -67,7 +67,7 @@ class Input(NamedTuple):
             raise RequestError(BAD_BODY, f"{self.place}: {error}") from None
 
 
-def parse(content: bytes, stated: str, rows: int) -> tuple[InferRequest, list[Input]]:
+def parse_inference(content: bytes, stated: str, rows: int) -> tuple[InferRequest, list[Input]]:
     """The request in a body whose JSON is as long as the header `stated` says, or all of it.
 
     Raises RequestError if it is none, or has more lists than `rows` of a matrix would make.

@@ -22,12 +22,12 @@ from kilter.service.problems import (
     WRONG_TYPE,
     RequestError,
 )
-from kilter.service.request import header, notes_of
+from kilter.service.request import header_of, notes_of
 from kilter.service.routes.context import Context, find
 from kilter.service.routes.inference import answers, requests, tensors
-from kilter.service.routes.inference.answers import CONTRIBUTION, RequestedOutputs, answer, outputs_of
-from kilter.service.routes.inference.records import datatypes, matrix_name, tables, takes_matrix
-from kilter.service.routes.inference.requests import HEADER, parse
+from kilter.service.routes.inference.answers import CONTRIBUTION, OutputSelection, outputs_of, write_answer
+from kilter.service.routes.inference.records import datatypes, matrix_name, read_tensors, takes_matrix
+from kilter.service.routes.inference.requests import HEADER, parse_inference
 from kilter.service.routes.scoring import INLINE_BYTES
 from kilter.service.routing import COMPONENT, Content, Json, Route, Scope
 
@@ -83,7 +83,7 @@ class ModelMetadata(msgspec.Struct, frozen=True):
     outputs: list[TensorMetadata]
 
 
-def model_metadata(detector: Detector, versions: Sequence[int]) -> ModelMetadata:
+def describe_model(detector: Detector, versions: Sequence[int]) -> ModelMetadata:
     """All about a model: the matrix first if its columns are all numbers and flags, then the columns."""
     schema = detector.schema
     width = len(schema.names)
@@ -105,7 +105,7 @@ class Work(NamedTuple):
     """A request that has been read: its records, and what is wanted of them."""
 
     tables: Iterable[Table]
-    outputs: RequestedOutputs
+    outputs: OutputSelection
     reasons: int
 
 
@@ -132,7 +132,7 @@ class InferEndpoint:
         notes = notes_of(scope)
         notes.model, notes.version = detector.name, detector.version
         check_type(scope)
-        stated = header(scope, HEADER.lower().encode())
+        stated = header_of(scope, HEADER.lower().encode())
         hold = self._intake.hold()
         try:
             content = await self._intake.read(scope, receive, hold)
@@ -147,13 +147,13 @@ class InferEndpoint:
             judged = await self._engine.judge(serving, work.tables, work.reasons, notes, receive=receive)
             made: tuple[bytes, int | None]
             if small:
-                made = answer(detector, judged, work.outputs)
+                made = write_answer(detector, judged, work.outputs)
             else:
-                made = await self._engine.run(answer, detector, judged, work.outputs)
+                made = await self._engine.run(write_answer, detector, judged, work.outputs)
             content, json_length = made
             coding = ""
             if len(content) >= encodings.PAYS:
-                coding = encodings.chosen(header(scope, b"accept-encoding"), CODINGS)
+                coding = encodings.chosen(header_of(scope, b"accept-encoding"), CODINGS)
                 if coding:
                     content = await self._engine.run(encodings.compress, content, coding)
         except ClientDisconnect:
@@ -167,15 +167,15 @@ class InferEndpoint:
         return work._replace(tables=list(work.tables))
 
     def _read(self, detector: Detector, content: bytes, stated: str) -> Work:
-        request, inputs = parse(content, stated, self._max_records)
-        outputs = RequestedOutputs(request, detector.schema)
-        records = tables(detector.modality, inputs, self._max_records)
+        request, inputs = parse_inference(content, stated, self._max_records)
+        outputs = OutputSelection(request, detector.schema)
+        records = read_tensors(detector.modality, inputs, self._max_records)
         return Work(records, outputs, outputs.reasons(detector))
 
 
 def check_type(scope: types.Scope) -> None:
     """Raise RequestError for a content type that no client of the protocol sends; it may be left out."""
-    stated = header(scope, b"content-type")
+    stated = header_of(scope, b"content-type")
     kind = stated.partition(";")[0].strip().lower()
     if kind not in ("", JSON, OCTETS):
         raise RequestError(
@@ -219,7 +219,7 @@ class ProtocolRoutes:
     async def model(self, request: Request) -> ModelMetadata:
         """A model's inputs and outputs."""
         detector = find(self._registry, **request.path_params).detector
-        return model_metadata(detector, self._registry.versions(detector.name))
+        return describe_model(detector, self._registry.versions(detector.name))
 
     async def model_ready(self, request: Request) -> ModelReady:
         """Whether a model serves, or a version of it is loaded."""
@@ -228,7 +228,9 @@ class ProtocolRoutes:
     def request(self) -> Content:
         """The bodies of an inference request."""
         body: Json = {"schema": {"$ref": COMPONENT.format(name="InferRequest")}}
-        examples = {d.name: {"summary": f"for {d.name}", "value": example(d)} for d in self._registry.detectors}
+        examples = {
+            d.name: {"summary": f"for {d.name}", "value": example_inference(d)} for d in self._registry.detectors
+        }
         if examples:
             body["examples"] = examples
         schemas: Json = msgspec.json.schema_components([requests.InferRequest], ref_template=COMPONENT)[1]
@@ -247,7 +249,7 @@ class ProtocolRoutes:
         return Content(content, {HEADER: length}, schemas)
 
 
-def example(detector: Detector) -> Json:
+def example_inference(detector: Detector) -> Json:
     """A synthetic request that the model answers, of one record."""
     columns = {column.name: column for column in detector.schema.fields}
     inputs = [
@@ -257,13 +259,13 @@ def example(detector: Detector) -> Json:
     return {"id": "1", "inputs": inputs}
 
 
-def parameters() -> list[Json]:
+def inference_parameters() -> list[Json]:
     """The headers of an inference request."""
     schema, text = {"type": "integer", "minimum": 1}, "Length of the JSON with which a body begins that has binary data"
     return [{"name": HEADER, "in": "header", "required": False, "schema": schema, "description": f"{text} after it."}]
 
 
-def routes(context: Context) -> list[Route]:
+def inference_routes(context: Context) -> list[Route]:
     """The family."""
     own, infer, score, missing = ProtocolRoutes(context), InferEndpoint(context), Scope.SCORE, (NOT_READY,)
     listed = [
@@ -278,7 +280,7 @@ def routes(context: Context) -> list[Route]:
             Route(
                 *("POST", f"{path}/infer", score, own.request, own.response, infer),
                 answer="The verdicts, in the order of the records.",
-                parameters=parameters,
+                parameters=inference_parameters,
                 problems=(BAD_BODY, SLOW_BODY, TOO_LARGE, WRONG_TYPE, NOT_READY, OVERLOADED),
                 direct=True,
             ),

@@ -116,8 +116,8 @@ def _flat(shape: Sequence[int], data: Any) -> list[Any]:
 def _expect(kinds: set[type], known: set[type], datatype: str, what: str) -> None:
     if not kinds <= known:
         names = {str: "a text", bool: "true or false", list: "a list", dict: "an object"}
-        [found, *_] = sorted(names.get(kind, "a number") for kind in kinds - known)
-        raise KilterError(f"data of datatype {datatype} are {what} and null, and there is {found}")
+        [wrong, *_] = sorted(names.get(kind, "a number") for kind in kinds - known)
+        raise KilterError(f"data of datatype {datatype} are {what} and null, and there is {wrong}")
 
 
 def _within(numbers: Array, low: float, high: float, datatype: str) -> None:

@@ -18,7 +18,7 @@ import pytest
 
 from kilter.service.commands.serve import listen, unprotected
 from kilter.service.detector import KilterError
-from kilter.service.probe import ready
+from kilter.service.probe import is_ready
 from kilter.service.protection import tokens
 from kilter.service.protection.auth import Guard
 from kilter.service.routing import Scope
@@ -148,13 +148,13 @@ def test_readiness_fails_before_anything_else_does(models_folder: Path) -> None:
         assert http.get(f"{server.url}/readyz").status_code == 200
         server.process.send_signal(signal.SIGTERM)
         for _ in range(100):
-            ready = http.get(f"{server.url}/readyz")
-            if ready.status_code == 503:
+            is_ready = http.get(f"{server.url}/readyz")
+            if is_ready.status_code == 503:
                 break
         answer = http.post(f"{server.url}/v1/models/plant/score", json=example)
         alive = http.get(f"{server.url}/healthz")
         status, logged = server.end()
-    assert "stopping" in ready.json()["detail"]
+    assert "stopping" in is_ready.json()["detail"]
     assert (answer.status_code, alive.status_code) == (200, 200)
     assert answer.headers["connection"] == "close"
     assert (status, logged) == (0, "")
@@ -204,8 +204,8 @@ def test_it_serves_over_tls_with_metrics_elsewhere(models_folder: Path, tmp_path
     """A client that trusts the certificate is answered, told to stay with TLS, and asked for a token."""
     chain, key = certificate(tmp_path)
     file = tmp_path / "tokens"
-    secret = tokens.generate()
-    file.write_text(tokens.line("shop", [Scope.SCORE, Scope.METRICS], secret))
+    secret = tokens.new_secret()
+    file.write_text(tokens.token_line("shop", [Scope.SCORE, Scope.METRICS], secret))
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     arguments = ("--tls-cert", str(chain), "--tls-key", str(key))
@@ -215,7 +215,7 @@ def test_it_serves_over_tls_with_metrics_elsewhere(models_folder: Path, tmp_path
     ):
         assert server.said[-2] == f"metrics at https://127.0.0.1:{port}/metrics\n"
         assert server.url.startswith("https://127.0.0.1:")
-        assert ready("127.0.0.1", http.base_url.port or 0, tls=True)
+        assert is_ready("127.0.0.1", http.base_url.port or 0, tls=True)
         refused = http.get("/v1/models", headers={"X-Forwarded-Proto": "http"})
         bearer = {"Authorization": f"Bearer {secret}"}
         answer = http.get("/v1/models", headers=bearer)

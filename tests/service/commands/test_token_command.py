@@ -5,7 +5,7 @@ from pathlib import Path
 from click.testing import CliRunner
 
 from kilter.service.commands.token import token
-from kilter.service.protection.tokens import read
+from kilter.service.protection.tokens import read_tokens
 from kilter.service.routing import Scope
 
 
@@ -15,7 +15,7 @@ def test_the_line_goes_to_the_file_and_the_secret_to_the_person(tmp_path: Path) 
     assert run.exit_code == 0
     (tmp_path / "tokens").write_text(run.stdout)
     secret = run.stderr.splitlines()[-1]
-    found = read(tmp_path / "tokens").find(secret.encode())
+    found = read_tokens(tmp_path / "tokens").find(secret.encode())
     assert found is not None
     assert (found.name, found.scopes) == ("shop", frozenset({Scope.SCORE, Scope.ADMIN}))
     assert secret not in run.stdout

@@ -18,7 +18,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from kilter.service.fastlane.exchange import Exchange
-from kilter.service.fastlane.protocol import FEW, MOST, REMEMBERED, FastProtocol, Line, Targets
+from kilter.service.fastlane.protocol import FEW, MOST, REMEMBERED, FastProtocol, Line, TargetFinder
 from kilter.service.routing import MATCH, Route, RouteTable, path_of
 from kilter.service.routing import Scope as TokenScope
 
@@ -488,7 +488,7 @@ async def _nothing(_: Scope, __: Receive, ___: Send) -> None: ...
 
 def test_a_url_leads_to_the_same_place_each_time() -> None:
     """Whether it is remembered or, if it is long, looked up anew; what is asked for once is not mixed with another."""
-    targets = Targets(RouteTable([direct(_nothing)]))
+    targets = TargetFinder(RouteTable([direct(_nothing)]))
     long = b"x" * REMEMBERED
     for _ in range(2):
         for url, query in ((b"/a/short", b""), (b"/a/short?q=1", b"q=1"), (b"/a/short?" + long, long)):

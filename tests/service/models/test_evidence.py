@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from kilter.service.models.comparison import Comparison, findings, flag_rates
-from kilter.service.models.shadow import Shadow, ShadowThread, shadow_info
+from kilter.service.models.comparison import Comparison, compare_flag_rates, describe_comparison
+from kilter.service.models.shadow import Shadow, ShadowThread, describe_shadow
 from tests.support.serving import detector
 
 
@@ -28,7 +28,7 @@ def test_the_interval_leaves_out_zero_exactly_when_mcnemars_test_rejects(
     both: int, only_live: int, only_shadow: int, neither: int
 ) -> None:
     """At 5 %, exactly; and it holds the difference."""
-    rates = flag_rates(compared(both, only_live, only_shadow, neither).tally())
+    rates = compare_flag_rates(compared(both, only_live, only_shadow, neither).tally())
     assert rates.low - 1e-12 <= rates.difference <= rates.high + 1e-12
     assert rates.difference == pytest.approx(rates.shadow - rates.live)
     if only_live + only_shadow:
@@ -50,18 +50,18 @@ def test_the_interval_leaves_out_zero_exactly_when_mcnemars_test_rejects(
 )
 def test_it_is_told_in_words(counts: tuple[int, int, int, int], said: str) -> None:
     """What the interval shows, and what it does not."""
-    assert said in findings(compared(*counts), 0.05).evidence
+    assert said in describe_comparison(compared(*counts), 0.05).evidence
 
 
 def test_before_the_first_record_nothing_is_claimed() -> None:
     """There are no rates to tell."""
-    found = findings(Comparison(), 0.05)
+    found = describe_comparison(Comparison(), 0.05)
     assert (found.flag_rates, found.p_values, found.evidence) == (None, None, "No record was compared yet.")
 
 
 def test_differences_of_p_values_are_told_with_their_quantiles() -> None:
     """The mean is of all records, quantiles and rank correlation are of the sample."""
-    found = findings(compared(0, 0, 500, 500), 0.05).p_values
+    found = describe_comparison(compared(0, 0, 500, 500), 0.05).p_values
     assert found is not None
     assert found.mean_difference == pytest.approx(-0.245)
     assert found.quantiles["0.05"] == pytest.approx(-0.49)
@@ -75,7 +75,7 @@ def test_records_that_were_left_out_are_told() -> None:
     shadow.comparison.add(np.array([0.5]), np.array([False]), np.array([0.4]), np.array([False]))
     shadow.comparison.reject(2)
     shadow.comparison.drop(1200)
-    told = shadow_info(detector(), shadow)
+    told = describe_shadow(detector(), shadow)
     assert (told.live, told.shadow, told.compared, told.rejected, told.dropped) == (3, 4, 1, 2, 1200)
     assert "2 records do not fit" in told.evidence
     assert "1,200 records were left out" in told.evidence

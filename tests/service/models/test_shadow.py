@@ -14,7 +14,7 @@ from kilter.service.detector.columns import CategoricalColumn, ImageColumn, Nume
 from kilter.service.detector.runtime import Matrix
 from kilter.service.detector.schema import LeftOut
 from kilter.service.models.registry import Registry, Serving
-from kilter.service.models.shadow import Shadow, ShadowThread, Waiting, unfit
+from kilter.service.models.shadow import PendingRecords, Shadow, ShadowThread, unfit
 from kilter.service.monitoring.metrics import Metrics
 from tests.support.picture_model import dark, picture_detector, spotted
 from tests.support.pictures import COLOUR
@@ -131,7 +131,7 @@ def test_after_the_end_nothing_is_taken(thread: ShadowThread) -> None:
     offered(shadow, 2)
     assert shadow.comparison.tally().dropped == 2
     table = detector().table([RECORD])
-    assert not thread.put(Waiting(shadow, table, np.zeros(1), np.zeros(1, bool)))
+    assert not thread.put(PendingRecords(shadow, table, np.zeros(1), np.zeros(1, bool)))
 
 
 def changed(**columns: Any) -> Schema:
@@ -199,5 +199,5 @@ def test_large_pictures_that_wait_count_as_several_records() -> None:
     shadow = Shadow(large, large, thread)
     assert shadow.weight == 24
     thread.stop()
-    waiting = Waiting(shadow, large.table(np.zeros((2, 9, 9))), np.ones(2), np.zeros(2, bool))
+    waiting = PendingRecords(shadow, large.table(np.zeros((2, 9, 9))), np.ones(2), np.zeros(2, bool))
     assert waiting.weight == 48

@@ -16,7 +16,7 @@ from kilter.service.models.registry import Registry
 from kilter.service.monitoring.metrics import Metrics
 from kilter.service.problems import RequestError
 from kilter.service.protection.auth import Guard, administrator, guard_of
-from kilter.service.protection.tokens import Token, Tokens, generate, line
+from kilter.service.protection.tokens import Token, Tokens, new_secret, token_line
 from kilter.service.request import Notes, notes_of
 from kilter.service.routing import Scope
 from kilter.service.settings import Settings
@@ -24,7 +24,7 @@ from kilter.service.web.app import create_app
 from tests.support.logs import kept
 from tests.support.serving import RECORD, Client, client, detector
 
-SECRETS = {scope: generate() for scope in Scope}
+SECRETS = {scope: new_secret() for scope in Scope}
 LOAD = "/v1/models/shop/load"
 SCORE = "/v1/models/shop/score"
 
@@ -37,7 +37,7 @@ def token(scope: Scope) -> Token:
 
 def tokens_file_line(scope: Scope) -> str:
     """Its line in a file."""
-    return line(f"the-{scope}", [scope], SECRETS[scope])
+    return token_line(f"the-{scope}", [scope], SECRETS[scope])
 
 
 def guarded(*scopes: Scope, anyone: frozenset[Scope] = frozenset()) -> Client:

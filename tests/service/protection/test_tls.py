@@ -6,14 +6,14 @@ from pathlib import Path
 import pytest
 
 from kilter.service.detector import KilterError
-from kilter.service.protection.tls import check
+from kilter.service.protection.tls import check_certificate
 from tests.support.certificates import certificate
 
 
 def test_a_certificate_and_its_key_will_do(tmp_path: Path) -> None:
     """Without both there is no TLS."""
-    assert check(*certificate(tmp_path)) is True
-    assert check(None, None) is False
+    assert check_certificate(*certificate(tmp_path)) is True
+    assert check_certificate(None, None) is False
 
 
 def test_what_cannot_be_used_is_named_with_the_remedy(tmp_path: Path) -> None:
@@ -38,4 +38,4 @@ def test_what_cannot_be_used_is_named_with_the_remedy(tmp_path: Path) -> None:
         ((cut, key), "cut.pem and .*key.pem cannot be used"),
     ]:
         with pytest.raises(KilterError, match=message):
-            check(*pair)
+            check_certificate(*pair)

@@ -8,10 +8,10 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from kilter.service.detector import KilterError
-from kilter.service.protection.tokens import OPEN, generate, line, read
+from kilter.service.protection.tokens import OPEN, new_secret, read_tokens, token_line
 from kilter.service.routing import Scope
 
-SECRET = generate()
+SECRET = new_secret()
 
 
 def written(folder: Path, *lines: str) -> Path:
@@ -27,9 +27,9 @@ def test_a_line_is_read_as_it_was_made(
 ) -> None:
     """Its token is found by the secret with name and scopes, and by no other; the secret is not in the file."""
     assume(name != "anyone")
-    secret = generate()
-    path = written(tmp_path_factory.mktemp("tokens"), line(name, scopes, secret))
-    tokens = read(path)
+    secret = new_secret()
+    path = written(tmp_path_factory.mktemp("tokens"), token_line(name, scopes, secret))
+    tokens = read_tokens(path)
     found = tokens.find(secret.encode())
     assert found is not None
     assert (found.name, found.scopes) == (name, frozenset(scopes))
@@ -40,7 +40,7 @@ def test_a_line_is_read_as_it_was_made(
 
 def test_secrets_cannot_be_guessed() -> None:
     """They have 256 random bits, and are recognisable."""
-    made = {generate() for _ in range(100)}
+    made = {new_secret() for _ in range(100)}
     assert len(made) == 100
     assert all(secret.startswith("kilter_") and len(secret) == 7 + 43 for secret in made)
 
@@ -48,21 +48,21 @@ def test_secrets_cannot_be_guessed() -> None:
 def test_anyone_has_no_token() -> None:
     """The name is taken."""
     with pytest.raises(KilterError, match="choose another name"):
-        line("anyone", [Scope.SCORE], SECRET)
+        token_line("anyone", [Scope.SCORE], SECRET)
 
 
 def test_comments_scopes_for_anyone_and_two_tokens_of_a_name(tmp_path: Path) -> None:
     """A token is replaced by having both for a while."""
-    other = generate()
+    other = new_secret()
     path = written(
         tmp_path,
         "# of the shop",
         "",
         "anyone metrics -",
-        f"{line('shop', [Scope.SCORE], SECRET)}  # until June",
-        line("shop", [Scope.SCORE, Scope.ADMIN], other),
+        f"{token_line('shop', [Scope.SCORE], SECRET)}  # until June",
+        token_line("shop", [Scope.SCORE, Scope.ADMIN], other),
     )
-    tokens = read(path)
+    tokens = read_tokens(path)
     assert (tokens.anyone, tokens.names, tokens.admin) == (frozenset({Scope.METRICS}), ["shop"], True)
     assert all(tokens.find(secret.encode()) for secret in (SECRET, other))
 
@@ -91,7 +91,7 @@ def test_without_a_file_nothing_but_the_administration_is_closed() -> None:
 def test_a_broken_file_is_refused_with_its_line(tmp_path: Path, content: str, message: str) -> None:
     """What is wrong, and how to make it right; what stands in the place of a SHA-256 is not repeated."""
     with pytest.raises(KilterError, match=message) as refused:
-        read(written(tmp_path, content))
+        read_tokens(written(tmp_path, content))
     assert "secret" not in str(refused.value)
 
 
@@ -99,4 +99,4 @@ def test_what_is_no_text_is_refused(tmp_path: Path) -> None:
     """By the file's name."""
     (tmp_path / "tokens").write_bytes(b"\xff\xfe")
     with pytest.raises(KilterError, match="tokens is not a text file"):
-        read(tmp_path / "tokens")
+        read_tokens(tmp_path / "tokens")

@@ -11,7 +11,7 @@ from kilter.service.models.registry import Registry
 from kilter.service.monitoring.metrics import Metrics
 from kilter.service.routes.inference.answers import OUTPUTS
 from kilter.service.routes.inference.records import matrix_name
-from kilter.service.routes.inference.routes import model_metadata
+from kilter.service.routes.inference.routes import describe_model
 from kilter.service.settings import Settings
 from kilter.service.web.app import create_app
 from tests.support.protocol_server import METER, meter
@@ -28,10 +28,10 @@ def _http() -> Iterator[Client]:
 
 def test_the_matrix_stands_before_the_columns() -> None:
     """A client that takes the first input has all that it needs; a model that takes no matrix has columns alone."""
-    numeric = model_metadata(meter(), [3])
+    numeric = describe_model(meter(), [3])
     assert [tensor.name for tensor in numeric.inputs] == ["records", *METER.names]
     assert (numeric.inputs[0].datatype, numeric.inputs[0].shape) == ("FP32", [-1, 5])
-    mixed = model_metadata(detector(), [2, 3])
+    mixed = describe_model(detector(), [2, 3])
     assert mixed.versions == ["2", "3"]
     assert [(tensor.name, tensor.datatype, tensor.shape) for tensor in mixed.inputs] == [
         ("amount", "FP64", [-1]),
@@ -46,7 +46,7 @@ def test_the_matrix_stands_before_the_columns() -> None:
 def test_a_unix_time_is_a_number() -> None:
     """It is one on the native route, too."""
     schema = Schema(columns=(TimestampColumn("at", "unix_ms", ("hour",)),), rows=10)
-    assert [tensor.datatype for tensor in model_metadata(detector("clock", schema), [3]).inputs] == ["FP64"]
+    assert [tensor.datatype for tensor in describe_model(detector("clock", schema), [3]).inputs] == ["FP64"]
 
 
 def test_the_matrix_has_a_name_of_its_own() -> None:
