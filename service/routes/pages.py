@@ -5,6 +5,7 @@ import shlex
 from base64 import b64encode
 from hashlib import sha256
 from html import escape
+from pathlib import Path
 from string import Template
 from typing import Any
 
@@ -20,69 +21,18 @@ from kilter.service.routes.models import summary_of
 from kilter.service.routes.scoring import SCORE
 from kilter.service.routing import Route, Scope
 
-_PAGE = Template("""<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>$title</title>
-<style>
-:root { color-scheme: light dark; --line: #8884; --soft: #8881; --accent: light-dark(#0b63ce, #7db4ff); }
-body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; }
-a { color: var(--accent); }
-code, pre, textarea { font: 13px/1.45 ui-monospace, monospace; }
-pre { background: var(--soft); border: 1px solid var(--line); border-radius: 6px; padding: .7rem; overflow: auto;
-  max-height: 24rem; }
-table { border-collapse: collapse; width: 100%; }
-td:first-child { white-space: nowrap; }
-th, td { text-align: left; padding: .35rem .8rem .35rem 0; border-bottom: 1px solid var(--line); vertical-align: top; }
-details { border: 1px solid var(--line); border-radius: 6px; margin: .6rem 0; padding: .5rem .8rem; }
-summary { cursor: pointer; }
-.method { display: inline-block; width: 3.2rem; font-weight: 700; color: var(--accent); }
-textarea { width: 100%; box-sizing: border-box; }
-small { opacity: .75; }
-</style>
-</head>
-<body>
-$body
-<p><small>Kilter $version</small></p>
-</body>
-</html>
-""")
-
-_SEND = """<script>
-for (const form of document.querySelectorAll("form[data-method]")) {
-  form.addEventListener("submit", async (event) => {
-    event.preventDefault();
-    const out = form.querySelector("pre");
-    const body = form.querySelector("textarea");
-    const options = { method: form.dataset.method };
-    if (body) { options.body = body.value; options.headers = { "Content-Type": "application/json" }; }
-    try {
-      const answer = await fetch(form.querySelector("input").value, options);
-      const text = await answer.text();
-      let shown = text;
-      try { shown = JSON.stringify(JSON.parse(text), null, 2); } catch { /* not JSON: shown as it came */ }
-      out.textContent = `${answer.status} ${answer.statusText}\\n${shown}`;
-    } catch (error) { out.textContent = String(error); }
-    out.hidden = false;
-  });
-}
-</script>"""
+_PAGE, _STYLE, _SEND = (
+    (Path(__file__).parent / "templates" / name).read_text() for name in ("page.html", "page.css", "send.js")
+)
 
 
 def _digest(text: str) -> str:
     return f"'sha256-{b64encode(sha256(text.encode()).digest()).decode()}'"
 
 
-def _between(tag: str, page: str) -> str:
-    return page.partition(f"<{tag}>")[2].partition(f"</{tag}>")[0]
-
-
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; "
-    f"connect-src 'self'; style-src {_digest(_between('style', _PAGE.template))}; "
-    f"script-src {_digest(_between('script', _SEND))}",
+    f"connect-src 'self'; style-src {_digest(_STYLE)}; script-src {_digest(_SEND)}",
     "Referrer-Policy": "no-referrer",
 }
 """With every page: only its own style and script count, nobody frames it, and it asks nobody but this service."""
@@ -132,7 +82,7 @@ def render_docs(document: dict[str, Any], base: str) -> str:
         *operations,
         "<h2>Problems</h2><p>What goes wrong is answered as <code>application/problem+json</code> (RFC 9457), every "
         f"problem of a request at once.</p><table><tr><th>type<th>status<th>meaning</tr>{kinds}</table>",
-        f"<h2>Schemas</h2>{schemas}{_SEND}",
+        f"<h2>Schemas</h2>{schemas}<script>{_SEND}</script>",
     ]
     return _page("Kilter: the HTTP API", "\n".join(parts))
 
@@ -171,7 +121,7 @@ def _json(value: Any) -> str:
 
 
 def _page(title: str, body: str) -> str:
-    return _PAGE.substitute(title=title, body=body, version=__version__)
+    return Template(_PAGE).substitute(title=title, style=_STYLE, body=body, version=__version__)
 
 
 def page_routes(context: Context) -> list[Route]:
