@@ -1,8 +1,57 @@
-"""Kilter: calibrated verdicts on records and pictures, by a variational autoencoder of what is normal."""
+"""Kilter: calibrated verdicts on records and pictures, by a variational autoencoder of what is normal.
+
+`load` a model and `Detector.score` records; `train` one from a file or a frame; or use `AnomalyDetector`, an estimator
+in the conventions of scikit-learn. What these need is imported when it is used.
+"""
 
 import os
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from kilter.estimator import AnomalyDetector
+    from kilter.learning import train
+    from kilter.service.detector import (
+        ArtifactError,
+        Detector,
+        KilterError,
+        PictureError,
+        Problem,
+        RecordsError,
+        Verdicts,
+        load,
+    )
 
 __version__ = "0.1.0"
+__all__ = [
+    "AnomalyDetector",
+    "ArtifactError",
+    "Detector",
+    "KilterError",
+    "PictureError",
+    "Problem",
+    "RecordsError",
+    "Verdicts",
+    "load",
+    "train",
+]
 
 # ONNX Runtime's builds report their use to its makers, unless this is set before they are imported.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+
+_TRAINING = {"AnomalyDetector": "kilter.estimator", "train": "kilter.learning"}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    try:
+        return getattr(import_module(_TRAINING.get(name, "kilter.service.detector")), name)
+    except ImportError as error:
+        if name not in _TRAINING:
+            raise
+        raise ImportError(f"kilter.{name} needs what trains models: pip install 'kilter[train]'") from error
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

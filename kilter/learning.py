@@ -1,0 +1,65 @@
+"""Training by Python: what `kilter train` does, from files or a frame."""
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from kilter.service.detector import Detector
+from kilter.training.config import TrainConfig, read_config
+from kilter.training.data.source import TrainingSource
+from kilter.training.pipeline import train as train_model
+
+PathLike = str | os.PathLike[str]
+
+
+def train(
+    data: Any,
+    name: str,
+    models: PathLike = "models",
+    *,
+    label: str | None = None,
+    normal: str | None = None,
+    exclude: Sequence[str] = (),
+    group_by: str | None = None,
+    image_size: tuple[int, int] | None = None,
+    backbone: PathLike | None = None,
+    config: PathLike | Mapping[str, Any] | None = None,
+    say: Callable[[str], None] = lambda line: None,
+    **settings: Any,
+) -> Detector:
+    """Train a model and write it as the next version of `models/name`; return it as loaded from there.
+
+    `data` is a path or several (tables, folders of pictures, arrays of pictures), or a frame: of pandas, or any with an
+    Arrow C stream, like those of polars. With `label`, a row counts as normal where that column has the value `normal`;
+    `exclude` names columns that are not looked at, and with `group_by` the values of a column have thresholds of their
+    own. `config` is a TOML file of settings or the same as a mapping; `settings` go before it: `target_fpr`, `score`,
+    `split`, `seed`, `device`, `memory_rows`, `baselines`, `fit`, `threshold`, as `docs/training.md` explains them.
+    `say` is called with what was decided about the data. Raises KilterError for whatever the caller can put right.
+    """
+    source = source_of(data, label, normal, tuple(exclude), group_by, image_size)
+    place = None if backbone is None else Path(backbone)
+    detector, _, _ = train_model(source, name, Path(models), config_of(config, settings), backbone=place, say=say)
+    return detector
+
+
+def source_of(data: Any, *columns: Any) -> TrainingSource:
+    """What to train on: a path, several, or a frame. Raises TypeError if it is none of these."""
+    if isinstance(data, str | os.PathLike):
+        return TrainingSource((Path(data),), *columns)
+    if hasattr(data, "columns") or hasattr(data, "__arrow_c_stream__"):
+        return TrainingSource((), *columns, frame=data)
+    if isinstance(data, Sequence) and data and all(isinstance(path, str | os.PathLike) for path in data):
+        return TrainingSource(tuple(map(Path, data)), *columns)
+    raise TypeError(f"train on a path, a list of paths, or a frame, not on {type(data).__name__}")
+
+
+def config_of(config: PathLike | Mapping[str, Any] | None, settings: Mapping[str, Any]) -> TrainConfig:
+    """The configuration of a file or a mapping, with settings before it. Raises TypeError for unknown ones."""
+    unknown = settings.keys() - set(TrainConfig.__struct_fields__)
+    if unknown:
+        known = ", ".join(TrainConfig.__struct_fields__)
+        raise TypeError(f"there is no setting {min(unknown)!r}: there are {known}")
+    if isinstance(config, Mapping):
+        return read_config(None, **{**config, **settings})
+    return read_config(None if config is None else Path(config), **settings)
