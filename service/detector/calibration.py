@@ -13,6 +13,12 @@ import numpy.typing as npt
 from kilter.service.detector.errors import KilterError
 from kilter.service.detector.tail import Tail
 
+DECIMALS = 6
+"""Decimal places of a score: beyond them are a float32's own."""
+DIGITS = 4
+"""Decimal places to which training rounds scores before they meet the calibration scores."""
+TOLERANCE = 1e-4
+"""By this times max(1, |score|) two devices may disagree on a score of a model that is trained."""
 LARGE = 2.0**52
 """From here on every float is a whole number."""
 

@@ -8,7 +8,6 @@ bodies, files and reports stands in the registries of those, under its name.
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from importlib import import_module
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -17,6 +16,7 @@ import numpy.typing as npt
 from kilter.service.detector.columns import Feature
 from kilter.service.detector.errors import ArtifactError, KilterError
 from kilter.service.detector.inputs import Table, from_records
+from kilter.service.detector.plugin import imported
 from kilter.service.detector.runtime import Matrix, Program
 from kilter.service.detector.schema import Schema
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 Floats = npt.NDArray[np.float64]
 
-MODALITIES = {
+MODALITIES: "dict[str, str | type[Modality]]" = {
     "table": "kilter.service.detector.tables:TableModality",
     "image": "kilter.service.detector.pictures.modality:ImageModality",
 }
@@ -133,11 +133,6 @@ class Modality(ABC):
 def modality_of(schema: Schema, grid: tuple[int, int] | None = None) -> Modality:
     """The modality of a schema; `grid` as in `Modality`. Raises ArtifactError if it is not known, or does not fit."""
     name = schema.columns[0].modality if schema.columns else "table"
-    entry: Any = MODALITIES.get(name)
-    if entry is None:
+    if name not in MODALITIES:
         raise ArtifactError(f"this version knows no modality {name!r}")
-    if isinstance(entry, str):
-        module, _, attribute = entry.partition(":")
-        entry = getattr(import_module(module), attribute)
-    kind: type[Modality] = entry
-    return kind(schema, grid)
+    return imported(MODALITIES[name])(schema, grid)

@@ -1,11 +1,16 @@
 """What a manifest says of thresholds: what they promise, and how they were chosen."""
 
+from collections.abc import Iterator
 from typing import Literal
 
 import msgspec
 
 from kilter.service.detector.tail import Tail
 
+HIGHEST_RATE = 0.5
+"""The highest target false-positive rate that may be asked for."""
+UPPER = 0.999
+"""The level of the upper quantile of the rate that is realised."""
 Way = Literal["default", "rate", "alerts-per-day", "f-beta", "cost", "recall-at-precision"]
 
 
@@ -17,7 +22,7 @@ class Estimate(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     high: float
 
 
-class Evidence(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class ChoiceEvidence(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The labelled rows by which a threshold was chosen, and what it reaches on them."""
 
     normal: int
@@ -34,18 +39,18 @@ class Evidence(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Whether the choice stands at the edge of what there is to choose from."""
 
 
-class Chosen(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class Choice(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How the target false-positive rate came about."""
 
     by: Way
     inputs: dict[str, float] = {}
     """What was asked for, by the name of the option."""
-    evidence: Evidence | None = None
+    evidence: ChoiceEvidence | None = None
     """None where no labels were looked at."""
 
 
-class GroupInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The threshold of one group of records; fields as in `CalibrationInfo`."""
+class GroupPromise(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The threshold of one group of records; fields as in `Promise`."""
 
     value: str
     """The value of the grouping column, as text."""
@@ -57,14 +62,14 @@ class GroupInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     tail: Tail | None = None
 
 
-class GroupsInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class GroupPromises(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The groups that have a threshold of their own; all other records have the common one."""
 
     column: str
-    groups: tuple[GroupInfo, ...]
+    groups: tuple[GroupPromise, ...]
 
 
-class CalibrationInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class Promise(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The threshold, and what it promises."""
 
     size: int
@@ -76,11 +81,11 @@ class CalibrationInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """99.9 % quantile of the realised false-positive rate over calibration sets: Beta(k, n + 1 - k)."""
     split: str
     """How the calibration records were set apart: `random` or `time`."""
-    chosen: Chosen = Chosen("rate")
+    chosen: Choice = Choice("rate")
     left_out: bool = False
     """Whether the memory of the score holds the calibration records, each scored with all of it but itself."""
     tail: Tail | None = None
-    by_group: GroupsInfo | None = None
+    by_group: GroupPromises | None = None
 
     @property
     def highest_upper_fpr(self) -> float:
@@ -89,58 +94,52 @@ class CalibrationInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return max([self.upper_fpr, *(group.upper_fpr for group in groups)])
 
 
-def in_words(chosen: Chosen, size: int) -> str:
+def choice_in_words(choice: Choice, size: int) -> str:
     """How the target false-positive rate came about, in sentences; `size` is that of the calibration set."""
-    asked = chosen.inputs
-    match chosen.by:
+    inputs = choice.inputs
+    match choice.by:
         case "default":
             return "The target false-positive rate is the default: of 1, 2, 5 and 10 % the lowest supported."
         case "rate":
             return "The target false-positive rate was asked for."
         case "alerts-per-day":
             return (
-                f"The target false-positive rate was chosen for {asked['alerts_per_day']:g} alerts per day at "
-                f"{asked['records_per_day']:g} records per day, all of them false ones: true ones come on top."
+                f"The target false-positive rate was chosen for {inputs['alerts_per_day']:g} alerts per day at "
+                f"{inputs['records_per_day']:g} records per day, all of them false ones: true ones come on top."
             )
         case "f-beta":
-            what, figure = f"for the best F-beta, beta {asked['f_beta']:g}", "F-beta"
+            what, figure = f"for the best F-beta, beta {inputs['f_beta']:g}", "F-beta"
         case "cost":
             what = (
-                f"for the least expected cost, with {asked['cost_false_alarm']:g} for a false alarm and "
-                f"{asked['cost_miss']:g} for a missed anomaly"
+                f"for the least expected cost, with {inputs['cost_false_alarm']:g} for a false alarm and "
+                f"{inputs['cost_miss']:g} for a missed anomaly"
             )
             figure = "expected cost per record"
         case "recall-at-precision":
-            what, figure = (
-                f"for the highest recall at a precision of at least {asked['recall_at_precision']:g}",
-                "recall",
-            )
-    found = chosen.evidence
-    if found is None:
+            what = f"for the highest recall at a precision of at least {inputs['recall_at_precision']:g}"
+            figure = "recall"
+    if choice.evidence is None:
         return f"The target false-positive rate was chosen {what}."
-    return " ".join(
-        [
-            f"The target false-positive rate was chosen {what}, on {found.normal:,} normal rows and "
-            f"{found.anomalies:,} labelled anomalies, weighted so that {100 * found.anomaly_rate:.3g} % are anomalies.",
-            f"There the {figure} is {_interval(found.figure)}, and the rate came out as {_interval(found.level)} "
-            "(95 % bootstrap intervals).",
-            *_caveats(found, size),
-        ]
+    return " ".join(_evidence_in_words(choice.evidence, what, figure, size))
+
+
+def _evidence_in_words(evidence: ChoiceEvidence, what: str, figure: str, size: int) -> Iterator[str]:
+    yield (
+        f"The target false-positive rate was chosen {what}, on {evidence.normal:,} normal rows and "
+        f"{evidence.anomalies:,} labelled anomalies, weighted so that {100 * evidence.anomaly_rate:.3g} % are "
+        "anomalies."
     )
+    yield (
+        f"There the {figure} is {_interval(evidence.figure)}, and the rate came out as {_interval(evidence.level)} "
+        "(95 % bootstrap intervals)."
+    )
+    if evidence.edge == "lowest":
+        yield f"It is the lowest rate that {size:,} calibration rows can express; more might allow a better choice."
+    if evidence.edge == "highest":
+        yield "It is the highest rate that is allowed; a higher one would have served better."
+    if not evidence.held_out:
+        yield "The normal rows were those of the calibration, so that the promise holds only nearly."
 
 
-def _caveats(found: Evidence, size: int) -> list[str]:
-    sentences = []
-    if found.edge == "lowest":
-        sentences.append(
-            f"It is the lowest rate that {size:,} calibration rows can express; more might allow a better choice."
-        )
-    if found.edge == "highest":
-        sentences.append("It is the highest rate that is allowed; a higher one would have served better.")
-    if not found.held_out:
-        sentences.append("The normal rows were those of the calibration, so that the promise holds only nearly.")
-    return sentences
-
-
-def _interval(found: Estimate) -> str:
-    return f"{found.value:.3g} ({found.low:.3g} to {found.high:.3g})"
+def _interval(estimate: Estimate) -> str:
+    return f"{estimate.value:.3g} ({estimate.low:.3g} to {estimate.high:.3g})"

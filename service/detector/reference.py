@@ -1,4 +1,4 @@
-"""How the fields of the fitting rows were spread: what traffic is compared with."""
+"""How the fields of the fitting rows are spread, which training takes down and a service compares its traffic with."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -37,6 +37,32 @@ def histogram(x: npt.NDArray[np.float32], edges: npt.NDArray[np.float32]) -> npt
     missing = reached[-1]
     steps = np.concatenate([[len(x) - missing], reached[:-1], [np.zeros_like(missing)]])
     return np.concatenate([steps[:-1] - steps[1:], [missing]]).T.astype(np.int64)
+
+
+def reference_tensors(modality: Modality, figures: npt.NDArray[np.float32]) -> dict[str, npt.NDArray[Any]]:
+    """The reference of the fitting rows as an artifact holds it, from what is watched of them, (n, ...).
+
+    What is not comparable has only two bins, there and missing: live traffic of an hour never looks like all hours.
+    """
+    edges = np.empty((len(modality.watched), BINS), np.float32)
+    for row, watched in zip(edges, modality.watched, strict=True):
+        row[:] = unseen_from(watched.feature)
+        if watched.comparable:
+            inner = _inner(watched.feature, figures[:, watched.position])
+            row[: len(inner)] = inner
+    shares = histogram(figures[:, [watched.position for watched in modality.watched]], edges) / len(figures)
+    return {EDGES: edges, SHARES: shares}
+
+
+def _inner(feature: Feature, values: npt.NDArray[np.float32]) -> npt.NDArray[Any]:
+    """At most BINS - 1 ascending edges: between the values where there are few of them, else at their deciles."""
+    present = values[~np.isnan(values)]
+    distinct = np.unique(present)
+    if feature.kind == "flag":
+        return np.array([0.5])
+    if len(distinct) <= BINS:
+        return distinct[:-1] + np.diff(distinct) / 2
+    return np.unique(np.quantile(present, np.arange(1, BINS) / BINS, method="higher"))
 
 
 def unseen_from(feature: Feature) -> float:

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from kilter.training.rule import Rule, check
+from kilter.training.config import Rule, check_rule
 
 OPTIONS: dict[str, tuple[str, str]] = {
     "alerts_per_day": ("N", "So many alerts per day, at the traffic of --records-per-day, if all are false."),
@@ -28,7 +28,7 @@ def threshold_options(command: Callable[..., Any]) -> Callable[..., Any]:
     @wraps(command)
     def wrapped(*args: Any, **kwargs: Any) -> Any:
         rule = Rule(**{name: kwargs.pop(name) for name in OPTIONS})
-        check(rule, kwargs["target_fpr"])
+        check_rule(rule, kwargs["target_fpr"])
         return command(*args, **kwargs, rule=rule if rule.inputs else None)
 
     for name, (metavar, text) in reversed(OPTIONS.items()):
