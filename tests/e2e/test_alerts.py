@@ -35,7 +35,7 @@ def running(models_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> It
 
     def copy(version: int) -> dict[str, bytes]:
         manifest = msgspec.structs.replace(known.manifest, version=version)
-        return artifact.pack(manifest, known.tensors, known.programs, known.probes)
+        return artifact.pack(manifest, known.tensors, known.programs, known.probes, {})
 
     store.add(models, "plant", copy)
     with stack(models, folder, shadow="plant=latest", max_inflight_records=str(MOST_RECORDS)) as found:

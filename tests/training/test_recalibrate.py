@@ -7,7 +7,7 @@ import pytest
 
 from kilter.service.detector import Detector, KilterError, artifact, load, store
 from kilter.service.files import read_frame, to_table
-from kilter.training.labelled import LabelledRows
+from kilter.training.data.source import LabelledRows
 from kilter.training.recalibrate import recalibrate
 from tests.support.data import write_csv
 
@@ -72,11 +72,12 @@ def test_every_document_says_what_has_changed(model: Path, source: Path, detecto
             assert text.count("with a new threshold") == 1
         assert card.startswith(f"# plant, version {version}\n")
     training = artifact.read(folder).manifest.training
-    assert "evaluation" not in training
-    assert training["recalibration"]["file"]["name"] == "new.csv"
-    assert training["recalibration"]["from_version"] == 2
-    assert training["recalibration"]["trained_version"] == 1
-    assert training["recalibration"]["earlier_evaluation"] == detector.manifest.training["evaluation"]
+    assert training.evaluation is None
+    assert training.recalibration is not None
+    assert training.recalibration.file.name == "new.csv"
+    assert training.recalibration.from_version == 2
+    assert training.recalibration.trained_version == 1
+    assert training.recalibration.earlier_evaluation == detector.manifest.training.evaluation is not None
 
 
 def test_rows_that_cannot_be_read_take_no_part(model: Path, source: Path, detector: Detector) -> None:
@@ -95,8 +96,8 @@ def test_where_rows_were_split_by_time_the_oldest_are_dropped(model: Path, sourc
 
     def files(version: int) -> dict[str, bytes]:
         manifest = msgspec.structs.replace(found.manifest, version=version, calibration=info)
-        documents = {"report__html": b"<main>\n", "MODEL_CARD__md": b"# plant\n\nIt is."}
-        return artifact.pack(manifest, found.tensors, found.programs, found.probes, **documents)
+        documents = {"report.html": b"<main>\n", "MODEL_CARD.md": b"# plant\n\nIt is."}
+        return artifact.pack(manifest, found.tensors, found.programs, found.probes, documents)
 
     store.add(model.parent, "plant", files)
     rows = typed(detector, source)

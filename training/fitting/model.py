@@ -4,7 +4,6 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -162,9 +161,9 @@ def score_around(
 def score_rows(module: ScoredNetwork, x: Matrix, own: Tensor | None = None) -> npt.NDArray[np.float64]:
     """The scores of encoded rows, (n, features), each without the memory's row that is its `own`, if any: (n,)."""
     rows = torch.split(torch.from_numpy(x), CHUNK)
-    owns: Any = [()] * len(rows) if own is None else [(part,) for part in torch.split(own, CHUNK)]
+    owns = [None] * len(rows) if own is None else torch.split(own, CHUNK)
     with torch.no_grad():
-        parts = [module(part, *others)[0] for part, others in zip(rows, owns, strict=True)]
+        parts = [module(*part)[0] for part in zip(rows, owns, strict=True)]
     return rounded(torch.cat(parts).double().numpy(), DECIMALS)
 
 

@@ -48,11 +48,15 @@ def score_kind(kind: str) -> ScoreKind:
     return SCORES[kind]
 
 
+def score_names() -> tuple[str, ...]:
+    """What users may ask for."""
+    return tuple(dict.fromkeys(entry.name for entry in SCORES.values()))
+
+
 def check_score(name: str) -> None:
     """Raise KilterError, which lists those that there are, for a name that no score has."""
-    names = dict.fromkeys(entry.name for entry in SCORES.values())
-    if name not in names:
-        raise KilterError(f"there is no score {name!r}: it is {', '.join(names)}")
+    if name not in score_names():
+        raise KilterError(f"there is no score {name!r}: there are {', '.join(score_names())}")
 
 
 def kind_of_score(name: str, modality: str) -> str:

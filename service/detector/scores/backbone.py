@@ -160,11 +160,10 @@ class BackboneNeighbours(Score):
         rows, columns = self.shape.grid
         return exact.clamp(min=FLOOR).log().reshape(-1, rows * columns)
 
-    def forward(self, network: Any, x: Tensor, view: View, *others: Tensor | None) -> tuple[Tensor, Tensor]:
-        """The first of `others` are the backbone's features of the pictures, (n, features, rows, columns)."""
-        (features,) = others
-        assert features is not None  # noqa: S101 (every program of this score is given them)
-        distances = self.distances(features)
+    def forward(self, network: Any, x: Tensor, view: View, other: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """`other` are the backbone's features of the pictures, (n, features, rows, columns)."""
+        assert other is not None  # noqa: S101 (every program of this score is given them)
+        distances = self.distances(other)
         (largest, spread), (usual, scale) = self.usual
         return (distances.amax(1) - largest) / spread, (distances - usual) / scale
 

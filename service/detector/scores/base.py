@@ -84,10 +84,10 @@ class Score(nn.Module):
     def index(self, network: Any) -> None:
         """Prepare what depends on the network's weights, once they are what they are to be."""
 
-    def forward(self, network: Any, x: Tensor, view: View, *others: Tensor | None) -> tuple[Tensor, Tensor]:
+    def forward(self, network: Any, x: Tensor, view: View, other: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """The score, (n,), and the terms, (n, columns or places), of encoded records, (n, features).
 
-        `others` is what a score needs besides: the rows of its memory that the records are, or a backbone's features.
+        `other` is what a score needs besides: the rows of its memory that the records are, or a backbone's features.
         """
         raise NotImplementedError
 
@@ -101,10 +101,10 @@ class ScoredNetwork(nn.Module):
         self.score = score
         self.register_load_state_dict_post_hook(_index)  # type: ignore[no-untyped-call]
 
-    def forward(self, x: Tensor, *others: Tensor | None) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-        """`score`, `reconstruction`, `kl`, `terms`, `expected` for x, (n, features); `others` as of `Score`."""
+    def forward(self, x: Tensor, other: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+        """`score`, `reconstruction`, `kl`, `terms`, `expected` for x, (n, features); `other` as of `Score`."""
         view = self.network.see(x)
-        score, terms = self.score(self.network, x, view, *others)
+        score, terms = self.score(self.network, x, view, other)
         return score, view.reconstruction, view.kl, terms, self.network.expected(x, view.likelihood)
 
 

@@ -35,7 +35,7 @@ class Elbo(Score):
     def grid(self) -> tuple[int, int] | None:
         return self.evidence.grid
 
-    def forward(self, network: Any, x: Tensor, view: View, *others: Tensor | None) -> tuple[Tensor, Tensor]:
+    def forward(self, network: Any, x: Tensor, view: View, other: Tensor | None = None) -> tuple[Tensor, Tensor]:
         return self.value(view), self.evidence(network, x, view)
 
     def value(self, view: View) -> Tensor:

@@ -188,10 +188,10 @@ class Neighbours(Score):
     def index(self, network: TableNetwork) -> None:
         self.geometry.index(network)
 
-    def forward(self, network: Any, x: Tensor, view: View, *others: Tensor | None) -> tuple[Tensor, Tensor]:
-        """The first of `others`, (n,), is the memory's row that each record is itself, which is left out, or -1."""
+    def forward(self, network: Any, x: Tensor, view: View, other: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """`other`, (n,), is the memory's row that each record is itself, which is left out, or -1."""
         points = self.geometry(network, x, view.posterior, view.likelihood)
-        local, core = torch.split(self.memory(points, *others), [1, 2], dim=1)
+        local, core = torch.split(self.memory(points, other), [1, 2], dim=1)
         return self._value(x, view, local, core), self.evidence(network, x, view)
 
     def _value(self, x: Tensor, view: View, local: Tensor, core: Tensor) -> Tensor:

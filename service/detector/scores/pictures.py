@@ -77,6 +77,10 @@ class PictureMemory(nn.Module):
         for name, new, old in (("shrink_rows", height, shape.height), ("shrink_columns", width, shape.width)):
             self.register_buffer(name, smoothing(new, BLUR) @ averaging(new, old), persistent=False)
 
+    def index(self) -> None:
+        """Take the squares of the rows, once those stand."""
+        self.half_square.copy_(0.5 * self.rows.square().sum(1))
+
     def see(self, standard: Tensor) -> Tensor:
         """Standardised pictures, (n, channels, height, width), as they are compared: smaller and a little blurred."""
         return resize(standard, self.shrink_rows, self.shrink_columns)
@@ -195,8 +199,8 @@ class PictureNeighbours(Score):
         standard = (strongest - self.center[:FILTERS]) / self.scale[:FILTERS]
         return torch.logsumexp(SHARPNESS * standard, dim=1, keepdim=True)
 
-    def forward(self, network: Any, x: Tensor, view: View, *others: Tensor | None) -> tuple[Tensor, Tensor]:
-        strongest, whole, cells = self.measure(network, x, view, *others)
+    def forward(self, network: Any, x: Tensor, view: View, other: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        strongest, whole, cells = self.measure(network, x, view, other)
         measures = torch.cat([self.contrasts(strongest), whole], dim=1)
         contrasts, memory, left = ((measures - self.center[FILTERS:]) / self.scale[FILTERS:]).unbind(1)
         return memory + self.contrast_weight * contrasts + NETWORK_WEIGHT * left, self.evidence.terms(cells)
@@ -218,7 +222,7 @@ def build_picture_memory(
         chosen = torch.unique(neighbours(centroids(seen, size, generator), seen, 1)[1])
     built = PictureMemory(_memory_shape(shape, len(chosen), min(CANDIDATES, len(chosen) - 1)))
     built.rows.copy_(seen[chosen])
-    built.half_square.copy_(0.5 * built.rows.square().sum(1))
+    built.index()
     return built, torch.full((len(seen),), -1).scatter(0, chosen, torch.arange(len(chosen)))
 
 

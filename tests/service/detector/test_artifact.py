@@ -12,13 +12,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from kilter.service.detector import ArtifactError, load
-from kilter.service.detector.artifact import DETAIL_PROGRAM, MANIFEST, PROBES, SCORE_PROGRAM, TENSORS, read
+from kilter.service.detector.artifact import MANIFEST, PROBES, TENSORS, read
 from kilter.service.detector.detector import Scorer
 from kilter.service.detector.modality import modality_of
 from kilter.service.detector.runtime import TorchProgram
 from kilter.service.detector.store import SUMS
 from tests.support.artifacts import rewritten
 
+SCORE_PROGRAM, DETAIL_PROGRAM = "score.onnx", "detail.onnx"
 EVERY_FILE = (MANIFEST, PROBES, SCORE_PROGRAM, DETAIL_PROGRAM, TENSORS, "report.html", "MODEL_CARD.md", SUMS)
 OLD_FORMATS = sorted((Path(__file__).parent / "artifacts").iterdir())
 
@@ -83,6 +84,9 @@ def edited(change: Callable[[dict[str, Any]], object]) -> Callable[[bytes], byte
         (lambda m: m.update(surprise=1), "unknown field `surprise`"),
         (lambda m: m["schema"].update(rows="many"), "rows"),
         (lambda m: m["network"].update(kind="oracle"), "no network of kind 'oracle'"),
+        (lambda m: m["score"].update(kind="oracle"), "no score of kind 'oracle'"),
+        (lambda m: m["programs"].pop("score"), "there is no program 'score', which every artifact has"),
+        (lambda m: m["programs"].update(detail="other.onnx"), "does not list other.onnx, which the manifest names"),
         (lambda m: m["calibration"].update(threshold=0.0), "threshold is 0.0, its scores give"),
         (lambda m: m["calibration"].update(size=3), "are not 3 ascending scores"),
         (lambda m: m["calibration"].update(target_fpr=1e-6), "needs at least 999999 calibration records"),
@@ -144,11 +148,11 @@ def test_a_folder_that_is_no_model_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("folder", OLD_FORMATS, ids=lambda path: path.name)
 def test_artifacts_of_every_format_are_rebuilt_in_torch(folder: Path) -> None:
     """On a GPU, where the network is rebuilt from its shape and tensors, an old model gives the scores it gave."""
-    found = read(folder)
-    program = TorchProgram(found.manifest.network, found.network_tensors, "cpu", 256)
-    modality = modality_of(found.manifest.schema, found.manifest.network.get("grid"))
-    scores = Scorer(modality, program).score(found.probes.records).score
-    np.testing.assert_allclose(scores, found.probes.scores, rtol=1e-4, atol=1e-4)
+    old = read(folder)
+    manifest = old.manifest
+    program = TorchProgram(manifest.network, manifest.score, old.state, "cpu", 256)
+    scores = Scorer(modality_of(manifest.schema, manifest.score.grid), program).score(old.probes.records).score
+    np.testing.assert_allclose(scores, old.probes.scores, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("folder", OLD_FORMATS, ids=lambda path: path.name)
