@@ -2,27 +2,13 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from kilter.service.detector.calibration import Calibration
+from kilter.service.detector.calibration import Calibration, Floats, Judgement
 from kilter.service.detector.columns import Column
 from kilter.service.detector.inputs import Table
-
-Floats = npt.NDArray[np.float64]
-
-
-class Judgement(NamedTuple):
-    """What calibrations say of n scores."""
-
-    p_value: Floats
-    anomaly: npt.NDArray[np.bool_]
-    threshold: Floats | None
-    """The threshold that each record was held against; None where all have the same."""
-    tail_probability: Floats | None
-    """See `detector.tail`; None where no calibration has a tail."""
 
 
 @dataclass(frozen=True)
@@ -48,15 +34,14 @@ class Groups:
 def judge(scores: Floats, table: Table, common: Calibration, groups: Groups | None) -> Judgement:
     """Judge scores, (n,), of the rows of a table, each by the calibration of its group."""
     if groups is None:
-        judged = common.judge(scores)
-        return Judgement(judged.p_value, judged.anomaly, None, judged.tail_probability)
+        return common.judge(scores)
     p_value, threshold, tail_probability = (np.full(len(scores), np.nan) for _ in range(3))
     anomaly = np.zeros(len(scores), bool)
     for rows, own in groups.members(table):
         calibration = own or common
-        p_value[rows], anomaly[rows], tail = calibration.judge(scores[rows])
+        p_value[rows], anomaly[rows], tail, _ = calibration.judge(scores[rows])
         threshold[rows] = calibration.threshold
         if tail is not None:
             tail_probability[rows] = tail
     tails = any(calibration.tail for calibration in (common, *groups.calibrations.values()))
-    return Judgement(p_value, anomaly, threshold, tail_probability if tails else None)
+    return Judgement(p_value, anomaly, tail_probability if tails else None, threshold)

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from kilter.training.demo_images import write_data
+from deploy.demo.pictures import write_data
 
 ROOT = Path(__file__).parents[2]
 
@@ -28,7 +28,7 @@ def test_only_zeros_are_trained_on_and_every_other_picture_is_new(tmp_path: Path
 @pytest.mark.e2e
 def test_the_demonstration_ends_with_a_picture_of_its_result(tmp_path: Path) -> None:
     """Trained, served over HTTP, scored with heat maps; most digits are flagged, and few zeros."""
-    command = [sys.executable, "-m", "kilter.training.demo_images", "--folder", str(tmp_path)]
+    command = [sys.executable, "-m", "deploy.demo.pictures", "--folder", str(tmp_path)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert '"anomaly": true, "reasons": [{"box": ' in done.stdout

@@ -1,11 +1,8 @@
 """How good a detector is on given rows: against labels where there are some, else against what was promised."""
 
-from typing import NamedTuple
-
 import numpy as np
 import numpy.typing as npt
 from scipy import stats
-from sklearn import metrics
 
 from kilter.service.detector.beta import CONFIDENCE, interval
 from kilter.service.detector.calibration import Calibration
@@ -13,7 +10,7 @@ from kilter.service.detector.detector import Judge, Verdicts
 from kilter.service.detector.findings import Counts, Evaluation, Figure, LabelledFigures
 from kilter.service.detector.groups import Groups
 from kilter.service.detector.inputs import Table, take
-from kilter.training.evaluation.bootstrap import Interval, intervals, percentiles, ranking
+from kilter.training.evaluation.bootstrap import intervals, percentiles, ranking
 
 DRAWS = 20_000
 """Of the flags of several groups together, whose distribution has no closed form."""
@@ -42,14 +39,15 @@ def evaluate_rows(
     usable = ~np.isnan(verdicts.score)
     is_anomaly = np.zeros(table.rows, bool) if anomalous is None else np.asarray(anomalous, bool)
     normal = usable & ~is_anomaly
-    judged = _Judged(verdicts.score[usable], verdicts.anomaly[usable], is_anomaly[usable])
     flagged, rows = int(verdicts.anomaly[normal].sum()), int(normal.sum())
     notes: list[str] = []
     if not rows:
         notes.append("No normal row could be judged, so the false-positive rate and the ELBO are not known.")
     if rows and not fresh:
         notes.append("The normal rows are not new to the model, so the false-alarm rate is not checked.")
-    labelled = None if anomalous is None else _labelled(judged, notes, seed)
+    labelled = None
+    if anomalous is not None:
+        labelled = _labelled(verdicts.score[usable], verdicts.anomaly[usable], is_anomaly[usable], notes, seed)
     calibration = detector.calibration
     normal_rows = take(table, normal)
     expected = expected_flags(normal_rows, calibration, detector.groups)
@@ -101,16 +99,8 @@ def expected_flags(table: Table, common: Calibration, groups: Groups | None) -> 
     return int(np.floor(low)), int(np.ceil(high))
 
 
-class _Judged(NamedTuple):
-    """Scores, flags and labels of the rows that could be judged, each (rows,)."""
-
-    scores: Floats
-    flags: Mask
-    anomalous: Mask
-
-
-def _labelled(judged: _Judged, notes: list[str], seed: int) -> LabelledFigures:
-    flags, anomalous = judged.flags, judged.anomalous
+def _labelled(scores: Floats, flags: Mask, anomalous: Mask, notes: list[str], seed: int) -> LabelledFigures:
+    """The figures that need labels, by scores, flags and labels of the rows that could be judged, each (rows,)."""
     positives, negatives = int(anomalous.sum()), int((~anomalous).sum())
     tp, fp = int((flags & anomalous).sum()), int((flags & ~anomalous).sum())
     counts = Counts(tp=tp, fp=fp, tn=negatives - fp, fn=positives - tp)
@@ -123,23 +113,16 @@ def _labelled(judged: _Judged, notes: list[str], seed: int) -> LabelledFigures:
         return LabelledFigures(counts, nothing, nothing, nothing, proportion(tp, positives), nothing, None)
     if not tp + fp:
         notes.append("No row was flagged, so precision is not defined.")
-    bounds = intervals(judged.scores, flags, anomalous, seed=seed)
-    precision, recall = (tp / (tp + fp) if tp + fp else None), tp / positives
+    curve, bounds = ranking(scores, anomalous), intervals(scores, flags, anomalous, seed=seed)
     return LabelledFigures(
         counts=counts,
-        roc_auc=_figure(metrics.roc_auc_score(anomalous, judged.scores), bounds["roc_auc"]),
-        average_precision=_figure(
-            metrics.average_precision_score(anomalous, judged.scores), bounds["average_precision"]
-        ),
-        precision=nothing if precision is None else _figure(precision, bounds["precision"]),
-        recall=_figure(recall, bounds["recall"]),
-        f1=_figure(metrics.f1_score(anomalous, flags, zero_division=0.0), bounds["f1"]),
-        best_f1=ranking(judged.scores, anomalous).best_f1(),
+        roc_auc=Figure(curve.roc_auc(), *bounds["roc_auc"]),
+        average_precision=Figure(curve.average_precision(), *bounds["average_precision"]),
+        precision=Figure(tp / (tp + fp), *bounds["precision"]) if tp + fp else nothing,
+        recall=Figure(tp / positives, *bounds["recall"]),
+        f1=Figure(2 * tp / (tp + fp + positives), *bounds["f1"]),
+        best_f1=curve.best_f1(),
     )
-
-
-def _figure(value: float, interval: Interval) -> Figure:
-    return Figure(float(value), interval.low, interval.high)
 
 
 def _mean(values: Floats) -> Figure:

@@ -8,7 +8,6 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from sklearn import metrics
 
 from kilter.service.detector.calibration import DIGITS, Calibration, needed
 from kilter.service.detector.columns import Column
@@ -118,20 +117,15 @@ def calibrate_groups(
     Of each group so many rows are left out at random that the rate times (n + 1) is whole.
     """
     rng = np.random.default_rng(seed)
-    names = names_of(column, table)
+    names = np.array([column.group_name(cell) for cell in table.columns[column.name].tolist()], object)
     calibrations = {}
     for name in sorted({name for name in names if name is not None}):
-        own = scores[np.array([other == name for other in names])]
+        own = scores[names == name]
         if len(own) >= needed(target_fpr):
             kept = rng.permutation(own)[: largest_size(len(own), target_fpr)]
             rounded = np.round(kept, digits).astype(np.float64)
             calibrations[name] = Calibration.of(rounded, target_fpr, digits, fit_tail(rounded))
     return Groups(column, calibrations)
-
-
-def names_of(column: Column, table: Table) -> list[str | None]:
-    """The group of each row of a table; None where it has none."""
-    return [column.group_name(cell) for cell in table.columns[column.name].tolist()]
 
 
 def check_labels(rule: Rule, anomalies: int) -> None:
@@ -150,10 +144,38 @@ class _Cases(NamedTuple):
     anomalous: Floats
     rate: float
 
-    def shares(self, level: float) -> tuple[float, float]:
-        """The shares of anomalous and of normal rows whose p-value is at most `level`."""
-        bound = level + ROUNDING
-        return float((self.anomalous <= bound).mean()), float((self.normal <= bound).mean())
+    def reached(self, rule: Rule, levels: Floats) -> tuple[Floats, Floats, Floats]:
+        """What each level reaches, (levels,) each: the figure of the rule, what it is worth, and the precision.
+
+        The figure is the F-beta, (1 + beta^2) precision * recall / (beta^2 precision + recall); or the expected cost
+        per record, rate * miss * (1 - recall) + (1 - rate) * false alarm * false-positive rate; or the recall.
+        """
+        recall, fpr = (
+            np.sort(part).searchsorted(levels + ROUNDING, side="right") / len(part)
+            for part in (self.anomalous, self.normal)
+        )
+        caught = self.rate * recall
+        precision = _over(caught, caught + (1 - self.rate) * fpr)
+        if rule.cost_miss is not None and rule.cost_false_alarm is not None:
+            cost = self.rate * rule.cost_miss * (1 - recall) + (1 - self.rate) * rule.cost_false_alarm * fpr
+            return cost, -cost, precision
+        if rule.f_beta is not None:
+            square = rule.f_beta**2
+            figure = _over((1 + square) * precision * recall, square * precision + recall)
+            return figure, figure, precision
+        enough = (precision >= (rule.recall_at_precision or 0.0) - ROUNDING) & (recall > 0)
+        return recall, np.where(enough, recall, -np.inf), precision
+
+    def best(self, rule: Rule) -> float | None:
+        """The lowest of the best levels; None if none has the precision that is asked for."""
+        levels = np.unique(np.concatenate([self.normal, self.anomalous]))
+        worth = np.round(self.reached(rule, levels)[1], 12)
+        return None if worth.max() == -np.inf else float(levels[worth.argmax()])
+
+
+def _over(above: Floats, below: Floats) -> Floats:
+    """A quotient of what is not negative; 0 where both are 0."""
+    return np.divide(above, below, out=np.zeros_like(above), where=below > 0)
 
 
 def choose_level(rule: Rule, calibration: Calibration, labelled: LabelledScores, *, seed: int) -> tuple[float, Choice]:
@@ -173,9 +195,9 @@ def choose_level(rule: Rule, calibration: Calibration, labelled: LabelledScores,
     lowest = 1 / (calibration.size + 1)
     highest = int(HIGHEST_RATE * (calibration.size + 1) + 1e-9) / (calibration.size + 1)
 
-    best = _best(rule, cases)
+    best = cases.best(rule)
     if best is None:
-        precision = _highest_precision(cases)
+        precision = cases.reached(rule, cases.anomalous)[2].max()
         raise KilterError(
             f"no threshold has a precision of {rule.recall_at_precision:g} on the labelled rows, weighted so that "
             f"{100 * rate:.3g} % are anomalies: the highest is {precision:.3g}; ask for that or less with "
@@ -188,69 +210,15 @@ def choose_level(rule: Rule, calibration: Calibration, labelled: LabelledScores,
         anomalies=len(cases.anomalous),
         anomaly_rate=rate,
         held_out=labelled.normal is not None,
-        figure=_estimate(_figure(rule, cases, level), figures),
-        level=_estimate(level, levels),
+        figure=Estimate(_figure(rule, cases, level), *percentiles(figures)),
+        level=Estimate(level, *percentiles(levels)),
         edge="lowest" if level <= lowest + ROUNDING else "highest" if best > highest + ROUNDING else "",
     )
     return level, Choice(rule.way or "rate", rule.inputs, evidence)
 
 
-def _best(rule: Rule, cases: _Cases) -> float | None:
-    """The lowest of the best levels; None if none has the precision that is asked for."""
-    ranks, labels, weights = _weighted(cases)
-    if rule.cost_miss is not None and rule.cost_false_alarm is not None:
-        fpr, tpr, cuts = metrics.roc_curve(labels, ranks, sample_weight=weights, drop_intermediate=False)
-        cost = _cost(rule, cases.rate, tpr[1:], fpr[1:])
-        return float(-cuts[1:][int(np.argmin(np.round(cost, 12)))])
-    precision, recall, cuts = metrics.precision_recall_curve(labels, ranks, sample_weight=weights)
-    precision, recall = precision[:-1], recall[:-1]
-    if rule.f_beta is not None:
-        worth = _f_beta(rule.f_beta, precision, recall)
-    else:
-        enough = precision >= (rule.recall_at_precision or 0.0) - ROUNDING
-        if not (enough & (recall > 0)).any():
-            return None
-        worth = np.where(enough, recall, -1.0)
-    worth = np.round(worth, 12)
-    return float(-cuts[np.flatnonzero(worth == worth.max())[-1]])
-
-
-def _weighted(cases: _Cases) -> tuple[Floats, npt.NDArray[np.bool_], Floats]:
-    """Strangeness, label and weight of every row; anomalies weigh `rate` together and normal rows the rest."""
-    ranks = -np.concatenate([cases.normal, cases.anomalous])
-    labels = np.arange(len(ranks)) >= len(cases.normal)
-    weights = np.where(labels, cases.rate / len(cases.anomalous), (1 - cases.rate) / len(cases.normal))
-    return ranks, labels, weights
-
-
-def _highest_precision(cases: _Cases) -> float:
-    ranks, labels, weights = _weighted(cases)
-    precision, recall, _ = metrics.precision_recall_curve(labels, ranks, sample_weight=weights)
-    return float(precision[recall > 0].max())
-
-
 def _figure(rule: Rule, cases: _Cases, level: float) -> float:
-    """What a level reaches: F-beta, expected cost per record, or recall."""
-    recall, fpr = cases.shares(level)
-    if rule.cost_miss is not None:
-        return float(_cost(rule, cases.rate, recall, fpr))
-    if rule.f_beta is not None:
-        flagged = cases.rate * recall + (1 - cases.rate) * fpr
-        return float(_f_beta(rule.f_beta, cases.rate * recall / flagged if flagged else 0.0, recall))
-    return recall
-
-
-def _cost(rule: Rule, rate: float, recall: npt.ArrayLike, fpr: npt.ArrayLike) -> Floats:
-    """Expected cost per record: rate * miss * (1 - recall) + (1 - rate) * false alarm * false-positive rate."""
-    miss, false_alarm = rule.cost_miss or 0.0, rule.cost_false_alarm or 0.0
-    return np.asarray(rate * miss * (1 - np.asarray(recall)) + (1 - rate) * false_alarm * np.asarray(fpr))
-
-
-def _f_beta(beta: float, precision: npt.ArrayLike, recall: npt.ArrayLike) -> Floats:
-    """(1 + beta^2) precision * recall / (beta^2 precision + recall); 0 where both are 0."""
-    p, r = np.asarray(precision, np.float64), np.asarray(recall, np.float64)
-    below = beta**2 * p + r
-    return np.where(below > 0, (1 + beta**2) * p * r / np.where(below > 0, below, 1.0), 0.0)
+    return float(cases.reached(rule, np.array([level]))[0][0])
 
 
 def _resampled(rule: Rule, cases: _Cases, bounds: tuple[float, float], seed: int) -> tuple[list[float], list[float]]:
@@ -259,15 +227,10 @@ def _resampled(rule: Rule, cases: _Cases, bounds: tuple[float, float], seed: int
     rows = len(cases.normal) + len(cases.anomalous)
     levels, figures = [], []
     for _ in range(int(np.clip(WORK // rows, RESAMPLES // 4, RESAMPLES))):
-        drawn = _Cases(
-            rng.choice(cases.normal, len(cases.normal)), rng.choice(cases.anomalous, len(cases.anomalous)), cases.rate
-        )
-        best = _best(rule, drawn)
+        normal, anomalous = (rng.choice(part, len(part)) for part in (cases.normal, cases.anomalous))
+        drawn = _Cases(normal, anomalous, cases.rate)
+        best = drawn.best(rule)
         level = float(np.clip(bounds[0] if best is None else best, *bounds))
         levels.append(level)
         figures.append(_figure(rule, drawn, level))
     return levels, figures
-
-
-def _estimate(value: float, drawn: list[float]) -> Estimate:
-    return Estimate(value, *percentiles(drawn))

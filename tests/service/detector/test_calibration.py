@@ -82,7 +82,8 @@ def test_p_values_of_exchangeable_scores_are_valid(levels: int) -> None:
     rng = np.random.default_rng(3)
     size, rounds = 19, 20_000
     scores = rng.integers(levels, size=(rounds, size + 1)).astype(np.float64)
-    counts = [Calibration(np.sort(row[:-1]), 0.05, 6).counts(row[-1:])[0] for row in scores]
+    p_values = [Calibration(np.sort(row[:-1]), 0.05, 6).p_values(row[-1:])[0] for row in scores]
+    counts = np.rint(np.multiply(p_values, scores.shape[1]))
     for level in range(1, size + 2):
         share, a = np.mean(np.array(counts) <= level), level / (size + 1)
         error = 4 * np.sqrt(a * (1 - a) / rounds)

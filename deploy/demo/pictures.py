@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from kilter.training.demo import fetch, run, serving
+from deploy.demo.tables import fetch, run, serving
 
 NAME = "zeros"
 NORMAL = 0
