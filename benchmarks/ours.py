@@ -50,7 +50,7 @@ def fit(train: Floats, config: TrainConfig) -> Ours:
     def run() -> tuple[Fitted, Calibration]:
         data = prepare(frame(train), TrainingSource())
         fitted = fit_model(data, config)
-        return fitted, thresholds_of_fit(data, config, fitted).common
+        return fitted, thresholds_of_fit(data, config, fitted).thresholds.common
 
     (fitted, calibration), seconds = timed(run)
     return Ours(fitted.scorer, calibration, seconds - fitted.export_cpu_s)

@@ -20,7 +20,7 @@ from kilter.service.detector.inputs import Table, take
 from kilter.service.detector.manifest import Manifest, NetworkEntry, Probes, ScoreEntry
 from kilter.service.detector.reference import reference_tensors
 from kilter.service.detector.scores import SCORES
-from kilter.service.detector.thresholds import Thresholds, promise_of, score_tensors
+from kilter.service.detector.thresholds import promise_of, score_tensors
 from kilter.training.config import TrainConfig
 from kilter.training.data.source import TrainingData
 from kilter.training.evaluation.baselines import baseline_warning
@@ -30,8 +30,7 @@ from kilter.training.evaluation.probes import make_probes
 from kilter.training.evaluation.thresholds import Calibrated
 from kilter.training.fitting.model import Fitted
 from kilter.training.modality import TrainingModality
-from kilter.training.reporting.card import model_card
-from kilter.training.reporting.report import report
+from kilter.training.reporting.report import model_card, report
 from kilter.training.reporting.run import Latent, Run, Scored
 
 LIBRARIES = ("numpy", "onnx", "onnxruntime", "onnxscript", "polars", "safetensors", "scikit-learn", "torch")
@@ -88,12 +87,7 @@ class Trained:
                 memory=score.memory_entry,
                 backbone=None if fitted.backbone is None else fitted.backbone.entry,
             ),
-            calibration=promise_of(
-                thresholds_in(self.calibrated),
-                fitted.split.how,
-                self.calibrated.chosen,
-                left_out=fitted.holds_calibration,
-            ),
+            calibration=promise_of(*self.calibrated, fitted.split.how, left_out=fitted.holds_calibration),
             training=self.training,
             libraries={"kilter": kilter.__version__, **{name: library_version(name) for name in LIBRARIES}},
             programs=artifact.program_files(fitted.programs),
@@ -105,7 +99,7 @@ def examine(
     data: TrainingData, fitted: Fitted, calibrated: Calibrated, config: TrainConfig, modality: TrainingModality
 ) -> Trained:
     """Evaluate a model on rows that neither fitting nor calibration saw, and look for what is wrong with it."""
-    judge = Judge(fitted.scorer, thresholds_in(calibrated))
+    judge = Judge(fitted.scorer, calibrated.thresholds)
     parts = fitted.split
     fresh = len(parts.held_out) > 0
     judged = parts.held_out if fresh else parts.calibration
@@ -144,7 +138,7 @@ def examine(
         pictured=modality.pictured(data, network, normal, fresh=fresh, seed=config.seed),
     )
     tensors: dict[str, npt.NDArray[Any]] = {key: tensor.numpy() for key, tensor in fitted.module.state_dict().items()}
-    tensors |= score_tensors(thresholds_in(calibrated))
+    tensors |= score_tensors(calibrated.thresholds)
     tensors |= reference_tensors(fitted.scorer.modality, fitted.scorer.figures(take(data.table, parts.fit)))
     training = _training(data, fitted, config, evaluation, checkup)
     return Trained(modality, fitted, calibrated, training, run, tensors, make_probes(judge, config.seed))
@@ -171,11 +165,6 @@ def _training(
         suspects=checkup.suspects,
         warnings=(*((first,) if first else ()), *checkup.diagnosis.notes, *checkup.suspects.notes),
     )
-
-
-def thresholds_in(calibrated: Calibrated) -> Thresholds:
-    """The thresholds without how they came about."""
-    return Thresholds(calibrated.common, calibrated.groups)
 
 
 def _as_left_out(verdicts: Verdicts, fitted: Fitted, table: Table, judge: Judge) -> Verdicts:

@@ -66,7 +66,8 @@ def learn(
     if backbone is not None:
         if config.score != "neighbours":
             raise KilterError(f"--backbone is for the score neighbours, not {config.score}: leave one of the two out")
-        modality.check_backbone(source)
+        if not modality.takes_backbone:
+            raise KilterError(f"--backbone is for pictures, and {source.name} holds a table")
         pretrained = read_backbone(backbone)
     data = modality.read(source, pretrained, reading)
     check_labels(config.threshold, int(data.labels.anomalous.sum()) if data.labels else 0)
@@ -77,7 +78,7 @@ def learn(
     fitted = fit_model(
         data,
         config,
-        dependent=modality.dependent_features,
+        remedied=modality.remedies_collapse,
         backbone=pretrained,
         checkpoint=checkpoint,
         progress=progress,

@@ -10,27 +10,20 @@ import numpy as np
 import numpy.typing as npt
 
 from kilter.service.detector import artifact, store
-from kilter.service.detector.artifact import Artifact
 from kilter.service.detector.detector import Detector, Judge, Scorer, load
 from kilter.service.detector.errors import KilterError
-from kilter.service.detector.findings import Recalibration
+from kilter.service.detector.findings import Recalibration, SourceFile
 from kilter.service.detector.groups import judge
 from kilter.service.detector.inputs import Table, take
 from kilter.service.detector.manifest import Manifest
 from kilter.service.detector.modality import modality_of
 from kilter.service.detector.promise import Choice, Promise, choice_in_words
-from kilter.service.detector.thresholds import Thresholds, promise_of, score_tensors
+from kilter.service.detector.thresholds import promise_of, score_tensors
 from kilter.training.config import Rule
 from kilter.training.data.source import LabelledRows, source_file
 from kilter.training.evaluation.evaluate import expected_flags
 from kilter.training.evaluation.probes import completed, judged_probes
-from kilter.training.evaluation.thresholds import (
-    Calibrated,
-    LabelledScores,
-    ScoredRows,
-    check_labels,
-    set_thresholds,
-)
+from kilter.training.evaluation.thresholds import LabelledScores, ScoredRows, check_labels, set_thresholds
 from kilter.training.fitting.split import fit_aside, largest_size
 from kilter.training.reporting.words import groups_in_words, percent, promise_in_words
 
@@ -68,10 +61,8 @@ def recalibrate(
     """
     folder = store.resolve(model).resolve()
     old, content = load(folder), artifact.read(folder)
-    manifest = content.manifest
-    name = _name_of(folder, manifest)
-    file = source_file(source)
-    _check_unseen(manifest, source, file.sha256)
+    manifest, file = content.manifest, source_file(source)
+    _check(folder, manifest, source, file)
     rule = rule or Rule()
     wanted = rule.rate(target_fpr)
     rate = manifest.calibration.target_fpr if wanted is None else wanted
@@ -89,7 +80,7 @@ def recalibrate(
         strange = strange[~np.isnan(strange)]
         return LabelledScores(None, strange, len(strange) / (len(strange) + len(usable)))
 
-    thresholds = set_thresholds(
+    thresholds, chosen = set_thresholds(
         ScoredRows(take(table, picked), scores[picked]),
         rate,
         manifest.score.digits,
@@ -109,32 +100,42 @@ def recalibrate(
         earlier_evaluation=manifest.training.evaluation or (earlier.earlier_evaluation if earlier else None),
     )
     scorer = Scorer(modality_of(schema, manifest.score.grid), old.scorer.program)
+    probes = judged_probes(completed(content.probes.records, schema), Judge(scorer, thresholds))
+    tensors = {name: array for name, array in content.tensors.items() if name != artifact.GROUP_SCORES}
+    tensors |= score_tensors(thresholds)
+    report, card = ((folder / name).read_text("utf-8") for name in ("report.html", "MODEL_CARD.md"))
 
     def files(version: int) -> dict[str, bytes]:
-        return _packed(folder, content, scorer, thresholds, split, recalibration, version)
+        """All as it was but for what follows from the calibration."""
+        new = msgspec.structs.replace(
+            manifest,
+            version=version,
+            created=datetime.now(UTC).isoformat(timespec="seconds"),
+            schema=schema,
+            calibration=promise_of(thresholds, chosen, split),
+            training=msgspec.structs.replace(manifest.training, evaluation=None, recalibration=recalibration),
+            tensors={name: array.shape for name, array in tensors.items()},
+        )
+        notice = _notice(version, new.calibration, recalibration)
+        documents = {
+            "report.html": report_with_notice(report, notice).encode(),
+            "MODEL_CARD.md": card_with_notice(card, f"# {manifest.name}, version {version}", notice).encode(),
+        }
+        return artifact.pack(new, tensors, content.programs, probes, documents)
 
-    added = store.add(folder.parent.parent, name, files)
-    return Recalibrated(
-        detector=load(added),
-        folder=added,
-        unread=table.rows - len(usable),
-        surplus=len(usable) - size,
-        before=_before(old, take(table, usable), scores[usable]),
-    )
+    added = store.add(folder.parent.parent, manifest.name, files)
+    unread, surplus = table.rows - len(usable), len(usable) - size
+    return Recalibrated(load(added), added, unread, surplus, _before(old, take(table, usable), scores[usable]))
 
 
-def _name_of(folder: Path, manifest: Manifest) -> str:
-    """The model's name, if the version's folder stands where the next version can be put beside it."""
+def _check(folder: Path, manifest: Manifest, source: Path, file: SourceFile) -> None:
+    """Raise KilterError if the next version cannot stand beside a version's folder, or the rows served the training."""
     if folder.parent.name != manifest.name or folder.name != str(manifest.version):
         raise KilterError(
             f"{folder} holds version {manifest.version} of the model {manifest.name!r}: the next version is written "
             f"beside it, so put it in a folder {manifest.name}/{manifest.version}"
         )
-    return manifest.name
-
-
-def _check_unseen(manifest: Manifest, source: Path, digest: str) -> None:
-    if manifest.training.was_trained_on(digest):
+    if manifest.training.was_trained_on(file.sha256):
         what = "folder" if source.is_dir() else "file"
         raise KilterError(
             f"{source} is a {what} that the model was trained on: what it was fitted to scores lower than new rows do, "
@@ -154,41 +155,14 @@ def _kept(manifest: Manifest, table: Table, size: int, seed: int) -> tuple[npt.N
     return np.sort(order[table.rows - size :]), "time"
 
 
-def _packed(
-    folder: Path,
-    old: Artifact,
-    scorer: Scorer,
-    calibrated: Calibrated,
-    split: str,
-    recalibration: Recalibration,
-    version: int,
-) -> dict[str, bytes]:
-    """The files of the next version: all as they were but for what follows from the calibration."""
-    thresholds = Thresholds(calibrated.common, calibrated.groups)
-    kept = {name: array for name, array in old.tensors.items() if name != artifact.GROUP_SCORES}
-    tensors = {**kept, **score_tensors(thresholds)}
-    schema = scorer.modality.schema
-    manifest = msgspec.structs.replace(
-        old.manifest,
-        version=version,
-        created=datetime.now(UTC).isoformat(timespec="seconds"),
-        schema=schema,
-        calibration=promise_of(thresholds, split, calibrated.chosen),
-        training=msgspec.structs.replace(old.manifest.training, evaluation=None, recalibration=recalibration),
-        tensors={name: array.shape for name, array in tensors.items()},
-    )
-    notice = _notice(version, manifest.calibration, recalibration)
-    report, card = ((folder / name).read_text("utf-8") for name in ("report.html", "MODEL_CARD.md"))
-    documents = {
-        "report.html": report_with_notice(report, notice),
-        "MODEL_CARD.md": card_with_notice(card, f"# {manifest.name}, version {version}", notice),
-    }
-    return artifact.pack(
-        manifest,
-        tensors,
-        old.programs,
-        judged_probes(completed(old.probes.records, schema), Judge(scorer, thresholds)),
-        {name: text.encode() for name, text in documents.items()},
+def _before(old: Detector, table: Table, scores: npt.NDArray[np.float64]) -> str:
+    """What the thresholds of the old version make of new normal rows; the common one alone if they lack its groups."""
+    groups = old.groups if old.groups and old.groups.column.name in table.columns else None
+    flagged = int(judge(scores, table, old.calibration, groups).anomaly.sum())
+    low, high = expected_flags(table, old.calibration, groups)
+    return (
+        f"The old threshold, {old.calibration.threshold:.6g}, flags {flagged:,} of these {len(scores):,} rows, where "
+        f"{low:,} to {high:,} were to be expected."
     )
 
 
@@ -222,14 +196,3 @@ def card_with_notice(card: str, title: str, notice: str) -> str:
     if rest.startswith(f"## {TITLE}\n\n"):
         rest = rest.split("\n\n", 2)[2]
     return f"{title}\n\n## {TITLE}\n\n{notice}\n\n{rest}"
-
-
-def _before(old: Detector, table: Table, scores: npt.NDArray[np.float64]) -> str:
-    """What the thresholds of the old version make of new normal rows; the common one alone if they lack its groups."""
-    groups = old.groups if old.groups and old.groups.column.name in table.columns else None
-    flagged = int(judge(scores, table, old.calibration, groups).anomaly.sum())
-    low, high = expected_flags(table, old.calibration, groups)
-    return (
-        f"The old threshold, {old.calibration.threshold:.6g}, flags {flagged:,} of these {len(scores):,} rows, where "
-        f"{low:,} to {high:,} were to be expected."
-    )

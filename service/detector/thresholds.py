@@ -37,7 +37,7 @@ def check_target(target_fpr: float) -> float:
     return target_fpr
 
 
-def promise_of(thresholds: Thresholds, split: str, chosen: Choice, *, left_out: bool = False) -> Promise:
+def promise_of(thresholds: Thresholds, chosen: Choice, split: str, *, left_out: bool = False) -> Promise:
     """What a manifest says of thresholds; `split` is how the calibration records were set apart: `random` or `time`.
 
     `left_out` says whether the memory of the score holds them, and each was scored with all of it but itself.
@@ -96,7 +96,7 @@ def at_rate(promise: Promise, thresholds: Thresholds, target_fpr: float) -> Rate
         enough = {value: one for value, one in groups.calibrations.items() if one.size >= needed(target_fpr)}
         own = Groups(groups.column, {value: _again(one, target_fpr) for value, one in enough.items()})
     again = Thresholds(_again(common, target_fpr), own)
-    return Rated(again, promise_of(again, promise.split, Choice("rate"), left_out=promise.left_out))
+    return Rated(again, promise_of(again, Choice("rate"), promise.split, left_out=promise.left_out))
 
 
 def _again(calibration: Calibration, target_fpr: float) -> Calibration:

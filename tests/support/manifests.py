@@ -34,7 +34,7 @@ def manifest(
     **fields: Any,
 ) -> Manifest:
     """A manifest of a made-up network, with its own upper rate or another; `fields` are those of its training."""
-    promise = promise_of(Thresholds(calibration, groups), "random", Choice("rate"))
+    promise = promise_of(Thresholds(calibration, groups), Choice("rate"), "random")
     return Manifest(
         format=FORMAT,
         name=name,

@@ -53,7 +53,7 @@ def picture_run(column: ImageColumn = DIGITS, normal: Pixels | None = None, odd:
     odd = digits(1) if odd is None else odd
     base = picture_detector(column=column)
     calibration = Calibration.of(Seeing(column).run(_encoded(normal), ("score",))[0], 0.05, 4)
-    promise = promise_of(Thresholds(calibration, None), "random", Choice("rate"))
+    promise = promise_of(Thresholds(calibration, None), Choice("rate"), "random")
     manifest = msgspec.structs.replace(base.manifest, calibration=promise)
     detector = Detector(manifest, Seeing(column), calibration, base.probes, None, base.reference)
     both = np.concatenate([normal, odd])

@@ -13,8 +13,7 @@ from kilter.training.data.source import ColumnDecision
 from kilter.training.evaluation.evaluate import evaluate_rows
 from kilter.training.evaluation.suspects import find_suspects
 from kilter.training.modality import modality_of_model
-from kilter.training.reporting.card import model_card
-from kilter.training.reporting.report import report
+from kilter.training.reporting.report import model_card, report
 from kilter.training.reporting.run import Latent, Run, Scored
 from tests.support import detectors
 

@@ -34,7 +34,7 @@ def add(folder: Path, name: str = NAME, *, target_fpr: float = 0.05, size: int =
             found.manifest,
             name=name,
             version=version,
-            calibration=promise_of(Thresholds(calibration, None), "random", Choice("rate")),
+            calibration=promise_of(Thresholds(calibration, None), Choice("rate"), "random"),
             tensors=found.manifest.tensors | {CALIBRATION_SCORES: (size,)},
         )
         told = Probes(

@@ -1,9 +1,8 @@
 """From pictures in folders or arrays to typed rows: what they are brought to, and which of them are normal."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -16,17 +15,18 @@ from kilter.service.detector.schema import Schema
 from kilter.service.files.folder import ACCEPTED
 from kilter.service.files.stacks import LABELS, stack_kind
 from kilter.training.data.arrays import ArrayPictures
-from kilter.training.data.decoding import DecodedPicture, Progress, silent
+from kilter.training.data.decoding import Progress, silent
 from kilter.training.data.folders import FolderPictures
 from kilter.training.data.source import (
     TOO_MANY_BAD,
+    ColumnDecision,
     LabelledRows,
     Labels,
     TrainingData,
     TrainingSource,
     labelled_rows,
 )
-from kilter.training.data.survey import SAMPLE, Seen, Surveyed, decide_pictures, sizes_in_words
+from kilter.training.data.survey import SAMPLE, decide_pictures, sizes_in_words
 
 MOST_BYTES = 2 << 30
 """Most memory that the pictures of a run may take at the model's size, a byte for each value; the fit takes four more
@@ -35,17 +35,8 @@ NAMED = 5
 """Broken pictures that are named."""
 
 
-class PictureSource(Protocol):
-    """Pictures of some kind, before they are decoded."""
-
-    notes: list[str]
-
-    @property
-    def names(self) -> tuple[str, ...]: ...
-    def labels(self, label: str | None, normal: str | None) -> Labels | None: ...
-    def look_at(self, rows: npt.NDArray[np.int64]) -> Iterator[Seen | PictureError]: ...
-    def decoded(self, column: ImageColumn, progress: Progress) -> Iterator[DecodedPicture | PictureError]: ...
-    def unlabelled(self) -> str | None: ...
+PictureSource = FolderPictures | ArrayPictures
+"""Pictures of some kind, before they are decoded."""
 
 
 def holds_pictures(path: Path) -> bool:
@@ -64,17 +55,15 @@ def read_pictures(source: TrainingSource, progress: Progress = silent) -> Traini
     pictures = opened(source.paths, source.exclude)
     labels = pictures.labels(source.label, source.normal)
     count = len(pictures.names)
-    surveyed = _survey(pictures, count, labels, source.image_size)
-    check_memory(count, surveyed.column)
-    table, sizes = decode_pictures(pictures, surveyed.column, progress)
+    column, decision = _survey(pictures, count, labels, source.image_size)
+    check_memory(count, column)
+    table, sizes = decode_pictures(pictures, column, progress)
     unlabelled = 0 if labels is None else int((~labels.labelled).sum())
     said = [f"{unlabelled:,} pictures without a label were left out."] if unlabelled else []
     if labels is None and (note := pictures.unlabelled()):
         said.append(note)
-    notes = (*pictures.notes, sizes_in_words(sizes, surveyed.column), *said, *broken(table, pictures.names))
-    data = TrainingData(
-        table, (surveyed.decision,), Schema((surveyed.column,), count), labels, notes, source, pictures.names
-    )
+    notes = (*pictures.notes, sizes_in_words(sizes, column), *said, *broken(table, pictures.names))
+    data = TrainingData(table, (decision,), Schema((column,), count), labels, notes, source, pictures.names)
     _check(data)
     return data
 
@@ -132,7 +121,9 @@ def broken(table: Table, names: Sequence[str]) -> list[str]:
     return [f"{len(table.problems):,} of {table.rows:,} pictures cannot be read and were left out: {listed}{more}."]
 
 
-def _survey(pictures: PictureSource, count: int, labels: Labels | None, size: tuple[int, int] | None) -> Surveyed:
+def _survey(
+    pictures: PictureSource, count: int, labels: Labels | None, size: tuple[int, int] | None
+) -> tuple[ImageColumn, ColumnDecision]:
     """What a model sees, by some of the normal pictures."""
     normal = np.arange(count) if labels is None else np.flatnonzero(labels.labelled & ~labels.anomalous)
     rows = np.unique(normal[np.linspace(0, len(normal) - 1, min(SAMPLE, len(normal))).astype(np.int64)])

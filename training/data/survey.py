@@ -47,13 +47,6 @@ class Seen(NamedTuple):
     """Whether those are whole numbers."""
 
 
-class Surveyed(NamedTuple):
-    """What pictures are to be."""
-
-    column: ImageColumn
-    decision: ColumnDecision
-
-
 def look_at_file(path: Path) -> Seen:
     """Look at a picture. Raises PictureError if it cannot be read."""
     image = decode(content_of_file(path))
@@ -81,7 +74,7 @@ def coloured(pixels: npt.NDArray[np.uint8]) -> bool:
     return bool((np.ptp(pixels, axis=2) > CHROMA).mean() > COLOURED)
 
 
-def decide_pictures(seen: Sequence[Seen], size: tuple[int, int] | None) -> Surveyed:
+def decide_pictures(seen: Sequence[Seen], size: tuple[int, int] | None) -> tuple[ImageColumn, ColumnDecision]:
     """The pictures of a model, by those that were seen; `size` is a height and width that were asked for.
 
     Raises KilterError if the size is none that a model takes, or all pictures are one shade.
@@ -100,9 +93,8 @@ def decide_pictures(seen: Sequence[Seen], size: tuple[int, int] | None) -> Surve
     ]
     if (low, high) != (0.0, 255.0):
         why.insert(2, f"black is {low:g} and white {high:g} in numbers that say neither")
-    return Surveyed(
-        ImageColumn("image", height, width, channels, low, high), ColumnDecision("image", "image", "; ".join(why))
-    )
+    column = ImageColumn("image", height, width, channels, low, high)
+    return column, ColumnDecision(column.name, column.kind, "; ".join(why))
 
 
 def check_size(size: tuple[int, int]) -> tuple[int, int]:

@@ -17,6 +17,7 @@ from kilter.service.detector.inputs import Table, take
 from kilter.service.detector.promise import HIGHEST_RATE, Choice, ChoiceEvidence, Estimate
 from kilter.service.detector.schema import Schema
 from kilter.service.detector.tail import fit_tail
+from kilter.service.detector.thresholds import Thresholds
 from kilter.training.config import Rule, TrainConfig
 from kilter.training.data.source import TrainingData
 from kilter.training.evaluation.bootstrap import percentiles
@@ -34,8 +35,7 @@ Floats = npt.NDArray[np.float64]
 class Calibrated(NamedTuple):
     """Every threshold of a model, and how the rate came about."""
 
-    common: Calibration
-    groups: Groups | None
+    thresholds: Thresholds
     chosen: Choice
 
 
@@ -84,7 +84,7 @@ def set_thresholds(
     if group_by is not None:
         column = next(column for column in schema.fields if column.name == group_by)
         groups = calibrate_groups(column, rows.table, rounded, rate, digits, seed=seed)
-    return Calibrated(common, groups, chosen)
+    return Calibrated(Thresholds(common, groups), chosen)
 
 
 def thresholds_of_fit(data: TrainingData, config: TrainConfig, fitted: Fitted) -> Calibrated:

@@ -12,7 +12,6 @@ from sklearn.ensemble import IsolationForest
 from torch import Tensor
 
 from kilter.service.detector.calibration import DECIMALS, rounded
-from kilter.service.detector.columns import Feature
 from kilter.service.detector.detector import Scorer
 from kilter.service.detector.findings import Epoch, Remedy
 from kilter.service.detector.inputs import take
@@ -77,14 +76,14 @@ def fit_model(
     data: TrainingData,
     config: TrainConfig,
     *,
-    dependent: Callable[[Schema], tuple[Feature, ...]] = Schema.features,
+    remedied: bool = True,
     backbone: Backbone | None = None,
     checkpoint: Path | None = None,
     progress: FitProgress = lambda step, steps, epoch: None,
 ) -> Fitted:
     """Split, fit and export; of pictures the score may be that of a backbone's features.
 
-    `dependent` are the features that may depend on one another; see `fit_or_remedy`.
+    A collapsed posterior is `remedied` as `fit_or_remedy` does.
     """
     parts = split(data.normal, config.target_fpr, config.seed, time_of(data.draft, data.table, config.split))
     schema = fit_schema(data.draft, data.table, parts.fit)
@@ -95,7 +94,7 @@ def fit_model(
         x,
         schema,
         config.fit,
-        features=dependent(schema),
+        remedied=remedied,
         seed=config.seed,
         device=pick_device(config.device),
         checkpoint=checkpoint,

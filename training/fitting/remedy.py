@@ -139,7 +139,7 @@ def fit_or_remedy(
     schema: Schema,
     config: FitConfig,
     *,
-    features: tuple[Feature, ...],
+    remedied: bool = True,
     seed: int,
     device: str = "cpu",
     checkpoint: Path | None = None,
@@ -147,14 +147,14 @@ def fit_or_remedy(
 ) -> Outcome:
     """`fit.fit`, and once more with free bits and a longer warm-up if the posterior collapsed.
 
-    `features` are those that may depend on one another. Where they do not a collapse is right, and nothing is done; nor
-    where there are none. The fits are compared by the ELBO of rows that each member did not see, with z drawn: at the
-    posterior mean it is no bound, and favours free bits.
+    Where columns are independent a collapse is right, and nothing is done; nor where it is not to be `remedied`. The
+    fits are compared by the ELBO of rows that each member did not see, with z drawn: at the posterior mean it is no
+    bound, and favours free bits.
     """
     network, history = fit(x, schema, config, seed=seed, device=device, checkpoint=checkpoint, progress=progress)
-    if not features or not activity(network, x).collapsed:
+    if not remedied or not activity(network, x).collapsed:
         return Outcome(network, history, None)
-    strongest = dependence(x, features)
+    strongest = dependence(x, schema.features())
     if strongest is None:
         return Outcome(network, history, Remedy(None))
     gentler = msgspec.structs.replace(

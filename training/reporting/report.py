@@ -1,4 +1,4 @@
-"""The report of a training run: one HTML file that needs nothing else."""
+"""What is told of a training run: the report, one HTML file that needs nothing else, and the model card."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -25,6 +25,7 @@ from kilter.training.reporting.words import (
     Subject,
     evaluation_in_words,
     groups_in_words,
+    inline,
     percent,
     promise_in_words,
     with_interval,
@@ -77,54 +78,75 @@ class Sections(NamedTuple):
 
 def report(manifest: Manifest, run: Run, subject: Subject, sections: Sections) -> str:
     """report.html of a run."""
-    calibration, training = manifest.calibration, manifest.training
-    evaluation, comparison, diagnosis = run.evaluation, training.comparison, training.diagnosis
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["value"] = _value
-    environment.filters["percent"] = percent
-    environment.filters["count"] = "{:,}".format
-    first = baseline_warning(comparison) if comparison else None  # nothing matters more
-    page = environment.get_template("report.html").render(
-        manifest=manifest,
-        calibration=calibration,
-        promise=promise_in_words(calibration),
-        chosen=" ".join([choice_in_words(calibration.chosen, calibration.size), *groups_in_words(calibration)]),
+    training, evaluation = manifest.training, run.evaluation
+    first = baseline_warning(training.comparison) if training.comparison else None  # nothing matters more
+    remedy = training.diagnosis.remedy if training.diagnosis else None
+    rates = ("precision", "recall", "false-positive rate")
+    page = _rendered(
+        "report.html",
+        manifest,
+        run,
+        subject,
         verdicts=[*([first] if first else []), *evaluation_in_words(evaluation)],
-        evaluation=evaluation,
-        figures=list(_figures(evaluation)),
-        comparison=comparison,
-        compared_rows=compared_rows(comparison) if comparison else "",
-        diagnosis=diagnosis,
-        remedy=remedy_in_words(diagnosis.remedy) if diagnosis and diagnosis.remedy else "",
+        figures=_figures(evaluation, *rates),
+        diagnosis=training.diagnosis,
+        remedy=remedy_in_words(remedy) if remedy else "",
         suspects=training.suspects,
-        notes=[
-            *(warning for warning in training.warnings if warning != first),
-            *run.notes,
-            *evaluation.notes,
-        ],
+        notes=[*(warning for warning in training.warnings if warning != first), *run.notes, *evaluation.notes],
         plots=_plots(manifest, run, sections.shares),
         columns=list(_columns(manifest, run)),
         strange=sections.strange,
         suspicious=sections.suspicious,
         gallery=sections.gallery,
-        subject=subject,
         settings=list(_settings(training)),
     )
     return re.sub(r"(?<=\d) %", "\N{NO-BREAK SPACE}%", page)
 
 
-def _figures(evaluation: Evaluation) -> Iterator[tuple[str, str]]:
-    """The figures of the evaluation that are known, in words."""
-    rates = ("precision", "recall", "false-positive rate")
-    for metric, figure in evaluation.figures().items():
-        if figure.value is not None:
-            yield metric, with_interval(figure, as_percent=metric in rates)
+def model_card(manifest: Manifest, run: Run, subject: Subject) -> str:
+    """MODEL_CARD.md of a run: what a model is, what it was made from, and what it must not be trusted with."""
+    verdicts = [*evaluation_in_words(run.evaluation), *run.evaluation.notes]
+    figures = _figures(run.evaluation)
+    return _rendered(
+        "MODEL_CARD.md", manifest, run, subject, verdicts=verdicts, figures=figures, memory=manifest.score.memory
+    )
+
+
+def _rendered(template: str, manifest: Manifest, run: Run, subject: Subject, **values: Any) -> str:
+    """A template with the values of its own, and what every one is given."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES),
+        autoescape=jinja2.select_autoescape(["html"]),
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters |= {"value": _value, "percent": percent, "count": "{:,}".format, "inline": inline}
+    promise, comparison = manifest.calibration, manifest.training.comparison
+    return environment.get_template(template).render(
+        manifest=manifest,
+        training=manifest.training,
+        run=run,
+        subject=subject,
+        calibration=promise,
+        promise=promise_in_words(promise),
+        chosen=choice_in_words(promise.chosen, promise.size),
+        groups=groups_in_words(promise),
+        evaluation=run.evaluation,
+        comparison=comparison,
+        compared_rows=compared_rows(comparison) if comparison else "",
+        **values,
+    )
+
+
+def _figures(evaluation: Evaluation, *rates: str) -> list[tuple[str, str]]:
+    """The figures of an evaluation that there are, in words; `rates` are told as percentages."""
+    return [
+        (metric, with_interval(figure, as_percent=metric in rates))
+        for metric, figure in evaluation.figures().items()
+        if figure.value is not None
+    ]
 
 
 def strange_rows(judge: Judge, scored: Scored | None) -> list[StrangeRow]:

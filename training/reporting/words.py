@@ -1,11 +1,11 @@
 """Figures in words, for the report, the model card and the terminal."""
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 from kilter.service.detector.calibration import needed
 from kilter.service.detector.findings import Evaluation, Figure
 from kilter.service.detector.promise import Promise
+from kilter.service.detector.schema import LeftOut
 
 SHOWN = 8
 """Groups that are named in a sentence."""
@@ -29,8 +29,8 @@ class Subject(NamedTuple):
     """What simple detectors see of a record, in a sentence."""
     held: str
     """What of the training rows an artifact and its report hold besides any memory, in sentences."""
-    left_out: str = ""
-    """Which columns were left out, in Markdown; nothing where records have none."""
+    left_out: tuple[LeftOut, ...] | None = None
+    """The columns that were left out; None where records have none."""
 
 
 def inline(text: str) -> str:
@@ -127,8 +127,3 @@ def _promise_verdict(evaluation: Evaluation) -> str:
         f"Fewer false alarms than promised: {flagged}, where {expected}. A threshold set on rows like these would "
         "find more."
     )
-
-
-def bullets(items: Sequence[str]) -> str:
-    """A list in Markdown."""
-    return "\n".join(f"- {item}" for item in items)

@@ -19,7 +19,7 @@ SITE = CategoricalColumn("site", ("a", "b"), (5, 5))
 
 def promised(common: Calibration) -> Promise:
     """What a manifest says of a calibration."""
-    return promise_of(Thresholds(common, None), "random", RATE)
+    return promise_of(Thresholds(common, None), RATE, "random")
 
 
 @given(st.integers(19, 500), st.floats(1e-4, 0.5))
@@ -61,7 +61,7 @@ def test_groups_have_the_same_rate_and_those_too_small_the_common_threshold() ->
         SITE, {"a": Calibration.of(np.arange(99.0), 0.05, 6), "b": Calibration.of(np.arange(100.0, 119.0), 0.05, 6)}
     )
     thresholds = Thresholds(common, groups)
-    (_, own), promise = at_rate(promise_of(thresholds, "random", RATE), thresholds, 0.01)
+    (_, own), promise = at_rate(promise_of(thresholds, RATE, "random"), thresholds, 0.01)
     assert own is not None
     assert own.calibrations.keys() == {"a"}
     assert own.calibrations["a"].threshold == 98.0
@@ -87,7 +87,7 @@ def test_a_detector_at_another_rate_judges_by_it() -> None:
 def test_the_manifest_gets_the_threshold_and_the_upper_rate() -> None:
     """The 99.9 % quantile of Beta(k, n + 1 - k)."""
     calibration = Calibration.of(np.arange(199.0), 0.05, 6)
-    found = promise_of(Thresholds(calibration, None), "time", RATE)
+    found = promise_of(Thresholds(calibration, None), RATE, "time")
     assert (found.size, found.rank, found.threshold, found.split) == (199, 10, 189.0, "time")
     assert (found.target_fpr, found.expected_fpr) == (0.05, 0.05)
     assert found.upper_fpr == pytest.approx(stats.beta.ppf(0.999, 10, 190))

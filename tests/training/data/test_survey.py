@@ -22,16 +22,16 @@ def grey(height: int = 20, width: int = 30) -> Seen:
 @given(st.lists(st.tuples(st.integers(1, 5000), st.integers(1, 5000)), min_size=1))
 def test_each_side_is_the_median_within_bounds(sizes: list[tuple[int, int]]) -> None:
     """Neither below what a network takes nor, unless asked for, above what is worth its time."""
-    column = decide_pictures([grey(*size) for size in sizes], None).column
-    for side, found in zip(np.median(sizes, axis=0), column.shape, strict=False):
-        assert found == np.clip(int(side), SIDES[0], SIDE)
+    column, _ = decide_pictures([grey(*size) for size in sizes], None)
+    for median, side in zip(np.median(sizes, axis=0), column.shape, strict=False):
+        assert side == np.clip(int(median), SIDES[0], SIDE)
 
 
 def test_another_size_is_taken_as_it_was_asked_for() -> None:
     """Larger than the default, not square, or larger than the pictures themselves."""
-    found = decide_pictures([grey()], (256, 8))
-    assert found.column == ImageColumn("image", 256, 8, 1)
-    assert found.decision.why.startswith("256 x 8 (height x width), as was asked for; grey, as all are")
+    column, decision = decide_pictures([grey()], (256, 8))
+    assert column == ImageColumn("image", 256, 8, 1)
+    assert decision.why.startswith("256 x 8 (height x width), as was asked for; grey, as all are")
     for size in ((7, 64), (64, 257)):
         with pytest.raises(KilterError, match=r"images are from 8 to 256 pixels high and wide, not"):
             decide_pictures([grey()], size)
@@ -39,9 +39,9 @@ def test_another_size_is_taken_as_it_was_asked_for() -> None:
 
 def test_one_coloured_picture_makes_a_model_of_colours() -> None:
     """And the decision says how many there are."""
-    found = decide_pictures([grey(), grey()._replace(coloured=True)], None)
-    assert found.column.channels == 3
-    assert "in colour, as 1 are" in found.decision.why
+    column, decision = decide_pictures([grey(), grey()._replace(coloured=True)], None)
+    assert column.channels == 3
+    assert "in colour, as 1 are" in decision.why
 
 
 @pytest.mark.parametrize(
@@ -61,8 +61,8 @@ def test_one_coloured_picture_makes_a_model_of_colours() -> None:
 def test_the_range_of_numbers_is_a_usual_one_if_they_fill_it(
     low: float, high: float, whole: bool, taken: tuple[float, float]
 ) -> None:
-    """Else it is what was found."""
-    column = decide_pictures([Seen(8, 8, False, low, high, whole)], None).column
+    """Else the range is that of the pictures themselves."""
+    column, _ = decide_pictures([Seen(8, 8, False, low, high, whole)], None)
     assert (column.low, column.high) == taken
 
 

@@ -24,8 +24,7 @@ from kilter.training.evaluation.baselines import (
     reduced,
     swapped,
 )
-from kilter.training.pictures import PictureTraining
-from kilter.training.tables import TableTraining
+from kilter.training.modality import PictureTraining, TableTraining
 
 FEATURES = (*(Feature(i, "gaussian") for i in range(4)), Feature(4, "flag"), Feature(5, "level", 3))
 SCHEMA = Schema(
