@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any, ClassVar, cast
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
+from kilter.service.detector.arrays import Mask, Pixels, Positions
 from kilter.service.detector.columns import ImageColumn
 from kilter.service.detector.errors import KilterError
 from kilter.service.detector.manifest import Manifest
@@ -50,9 +50,6 @@ LATENT_PICTURES = 500
 """Most pictures whose place in latent space is drawn, half of them anomalies."""
 SAMPLES = 12
 """Draws from the prior."""
-
-Positions = npt.NDArray[np.int64]
-Mask = npt.NDArray[np.bool_]
 
 
 class TrainingModality(ABC):
@@ -255,7 +252,7 @@ def _column(schema: Schema) -> ImageColumn:
 
 
 @torch.no_grad()
-def prior_pictures(network: PictureVAE, count: int, seed: int) -> npt.NDArray[np.uint8]:
+def prior_pictures(network: PictureVAE, count: int, seed: int) -> Pixels:
     """What a network makes of draws from its prior, as large as it sees pictures: (count, height, width, channels).
 
     They have no light of their own: each goes from black to white.
@@ -264,7 +261,7 @@ def prior_pictures(network: PictureVAE, count: int, seed: int) -> npt.NDArray[np
     pictures = network.small_pictures(network.decode(network.sample(count, generator)))
     low, high = pictures.amin((1, 2, 3), keepdim=True), pictures.amax((1, 2, 3), keepdim=True)
     shade = (pictures - low) / (high - low).clamp(min=1e-6)
-    pixels: npt.NDArray[np.uint8] = (255 * shade).round().byte().permute(0, 2, 3, 1).numpy()
+    pixels: Pixels = (255 * shade).round().byte().permute(0, 2, 3, 1).numpy()
     return pixels
 
 

@@ -7,11 +7,11 @@ from typing import Any
 
 import msgspec
 import numpy as np
-import numpy.typing as npt
 import torch
 
 import kilter
 from kilter.service.detector import artifact
+from kilter.service.detector.arrays import Array, Floats, Mask
 from kilter.service.detector.calibration import DIGITS, TOLERANCE
 from kilter.service.detector.detector import Judge, Verdicts
 from kilter.service.detector.findings import Evaluation, PartSizes, Training
@@ -45,7 +45,7 @@ class Trained:
     calibrated: Calibrated
     training: Training
     run: Run
-    tensors: dict[str, npt.NDArray[Any]]
+    tensors: dict[str, Array]
     probes: Probes
 
     @property
@@ -137,7 +137,7 @@ def examine(
         fitted=Scored(take(data.table, examined.fitted), checkup.surprise, examined.fitted),
         pictured=modality.pictured(data, network, normal, fresh=fresh, seed=config.seed),
     )
-    tensors: dict[str, npt.NDArray[Any]] = {key: tensor.numpy() for key, tensor in fitted.module.state_dict().items()}
+    tensors: dict[str, Array] = {key: tensor.numpy() for key, tensor in fitted.module.state_dict().items()}
     tensors |= score_tensors(calibrated.thresholds)
     tensors |= reference_tensors(fitted.scorer.modality, fitted.scorer.figures(take(data.table, parts.fit)))
     training = _training(data, fitted, config, evaluation, checkup)
@@ -179,8 +179,8 @@ def _latent(
     judge: Judge,
     network: Any,
     table: Table,
-    scores: npt.NDArray[np.float64],
-    anomalous: npt.NDArray[np.bool_],
+    scores: Floats,
+    anomalous: Mask,
     modality: TrainingModality,
 ) -> Latent | None:
     """The latent means of a sample of the judged rows."""

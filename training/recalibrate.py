@@ -7,9 +7,9 @@ from typing import NamedTuple
 
 import msgspec
 import numpy as np
-import numpy.typing as npt
 
 from kilter.service.detector import artifact, store
+from kilter.service.detector.arrays import Floats, Positions
 from kilter.service.detector.detector import Detector, Judge, Scorer, load
 from kilter.service.detector.errors import KilterError
 from kilter.service.detector.findings import Recalibration, SourceFile
@@ -143,7 +143,7 @@ def _check(folder: Path, manifest: Manifest, source: Path, file: SourceFile) -> 
         )
 
 
-def _kept(manifest: Manifest, table: Table, size: int, seed: int) -> tuple[npt.NDArray[np.int64], str]:
+def _kept(manifest: Manifest, table: Table, size: int, seed: int) -> tuple[Positions, str]:
     """Positions of the rows to calibrate on, and how they were picked."""
     if manifest.calibration.split != "time":
         return np.sort(np.random.default_rng(seed).permutation(table.rows)[:size]), "random"
@@ -155,7 +155,7 @@ def _kept(manifest: Manifest, table: Table, size: int, seed: int) -> tuple[npt.N
     return np.sort(order[table.rows - size :]), "time"
 
 
-def _before(old: Detector, table: Table, scores: npt.NDArray[np.float64]) -> str:
+def _before(old: Detector, table: Table, scores: Floats) -> str:
     """What the thresholds of the old version make of new normal rows; the common one alone if they lack its groups."""
     groups = old.groups if old.groups and old.groups.column.name in table.columns else None
     flagged = int(judge(scores, table, old.calibration, groups).anomaly.sum())

@@ -16,7 +16,8 @@ from benchmarks.servers import NAME
 from kilter.service.app import create_app
 from kilter.service.commands.serve import SWITCH_SECONDS, listen
 from kilter.service.detector import load
-from kilter.service.detector.runtime import Matrix, Program
+from kilter.service.detector.arrays import Matrix
+from kilter.service.detector.runtime import Program
 from kilter.service.models.registry import Registry
 from kilter.service.monitoring.ledger import DELAY, Ledger
 from kilter.service.monitoring.logs import config

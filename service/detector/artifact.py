@@ -15,10 +15,10 @@ from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
-import numpy.typing as npt
 import safetensors.numpy
 from safetensors import SafetensorError
 
+from kilter.service.detector.arrays import Array
 from kilter.service.detector.columns import decode_column
 from kilter.service.detector.errors import ArtifactError
 from kilter.service.detector.format_1 import upgrade
@@ -46,13 +46,13 @@ class Artifact(NamedTuple):
     """An artifact that passed every check that needs no network to be run."""
 
     manifest: Manifest
-    tensors: dict[str, npt.NDArray[Any]]
+    tensors: dict[str, Array]
     programs: dict[str, bytes]
     """The exported programs as ONNX, by name: see `detector.runtime`."""
     probes: Probes
 
     @property
-    def state(self) -> dict[str, npt.NDArray[Any]]:
+    def state(self) -> dict[str, Array]:
         """The state of the torch network and its score."""
         return {name: array for name, array in self.tensors.items() if name.startswith(STATE)}
 
@@ -64,7 +64,7 @@ def program_files(names: Iterable[str]) -> dict[str, str]:
 
 def pack(
     manifest: Manifest,
-    tensors: Mapping[str, npt.NDArray[Any]],
+    tensors: Mapping[str, Array],
     programs: Mapping[str, bytes],
     probes: Probes,
     documents: Mapping[str, bytes],
@@ -127,9 +127,7 @@ def _verified(folder: Path) -> dict[str, bytes]:
     return files
 
 
-def _manifest(
-    folder: Path, content: bytes, tensors: dict[str, npt.NDArray[Any]]
-) -> tuple[Manifest, dict[str, npt.NDArray[Any]]]:
+def _manifest(folder: Path, content: bytes, tensors: dict[str, Array]) -> tuple[Manifest, dict[str, Array]]:
     """The manifest, and the tensors by their names in this format."""
     path = folder / MANIFEST
     try:
@@ -152,7 +150,7 @@ def _manifest(
         raise ArtifactError(f"{path}: {error}") from None
 
 
-def _audit(folder: Path, manifest: Manifest, tensors: Mapping[str, npt.NDArray[Any]]) -> None:
+def _audit(folder: Path, manifest: Manifest, tensors: Mapping[str, Array]) -> None:
     """Hold tensors and manifest against each other, and the kinds of network and score against those that there are."""
     for what, kind, kinds in (("network", manifest.network.kind, NETWORKS), ("score", manifest.score.kind, SCORES)):
         if kind not in kinds:

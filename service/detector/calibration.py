@@ -8,12 +8,11 @@ from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
+from kilter.service.detector.arrays import Floats, Mask
 from kilter.service.detector.errors import KilterError
 from kilter.service.detector.tail import Tail
 
-Floats = npt.NDArray[np.float64]
 DECIMALS = 6
 """Decimal places of a score: beyond them are a float32's own."""
 DIGITS = 4
@@ -28,7 +27,7 @@ class Judgement(NamedTuple):
     """What calibrations say of n scores, each (n,)."""
 
     p_value: Floats
-    anomaly: npt.NDArray[np.bool_]
+    anomaly: Mask
     tail_probability: Floats | None
     """See `detector.tail`; None where no calibration has a tail."""
     threshold: Floats | None = None
@@ -89,7 +88,7 @@ class Calibration:
         """Conformal p-values, in [1 / (n + 1), 1]; NaN for a score of NaN."""
         return self.judge(scores).p_value
 
-    def anomalies(self, scores: Floats) -> npt.NDArray[np.bool_]:
+    def anomalies(self, scores: Floats) -> Mask:
         """Whether p_value <= target_fpr, decided on whole numbers; never for a score of NaN."""
         return self.judge(scores).anomaly
 

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import msgspec
 import numpy as np
-import numpy.typing as npt
 
 from kilter.service.detector import artifact
+from kilter.service.detector.arrays import Floats, Mask, Matrix
 from kilter.service.detector.calibration import DECIMALS, Calibration, rounded
 from kilter.service.detector.errors import ArtifactError, KilterError, Problem, RecordsError
 from kilter.service.detector.groups import Groups, judge
@@ -16,7 +16,7 @@ from kilter.service.detector.inputs import Table
 from kilter.service.detector.manifest import Manifest, Probes
 from kilter.service.detector.modality import Modality, Scores, modality_of
 from kilter.service.detector.reference import Reference, reference_of
-from kilter.service.detector.runtime import Matrix, OnnxProgram, Program, TorchProgram, pick_device
+from kilter.service.detector.runtime import OnnxProgram, Program, TorchProgram, pick_device
 from kilter.service.detector.schema import Schema
 from kilter.service.detector.scores import score_kind
 from kilter.service.detector.store import resolve
@@ -25,8 +25,6 @@ from kilter.service.detector.thresholds import Thresholds, at_rate, thresholds_o
 if TYPE_CHECKING:
     from kilter.service.detector.explanation import Reason
     from kilter.service.detector.pictures.regions import Region
-
-Floats = npt.NDArray[np.float64]
 
 
 class Scorer:
@@ -70,12 +68,12 @@ class Verdicts(NamedTuple):
     """Higher is stranger; in the unit of the manifest."""
     p_value: Floats
     """Conformal p-value; see `detector.calibration`."""
-    anomaly: npt.NDArray[np.bool_]
+    anomaly: Mask
     reasons: "Sequence[Sequence[Reason | Region]] | None"
     """Per record what makes it strange, strongest first; None if none were asked for. Of a picture, regions, in pixels
     of the size at which the model sees it."""
     problems: list[Problem]
-    features: npt.NDArray[np.float32]
+    features: Matrix
     """What is watched of the records, (n, ...): `Modality.figures`."""
     threshold: Floats | None = None
     """The threshold that each record was held against; None where all have the same."""

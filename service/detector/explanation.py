@@ -4,14 +4,13 @@ from itertools import accumulate
 
 import msgspec
 import numpy as np
-import numpy.typing as npt
 
+from kilter.service.detector.arrays import Floats, Matrix
 from kilter.service.detector.columns.base import Value
 from kilter.service.detector.inputs import Table
-from kilter.service.detector.runtime import Matrix, Program
+from kilter.service.detector.runtime import Program
 from kilter.service.detector.schema import Schema
 
-Floats = npt.NDArray[np.float64]
 CANDIDATES = 32
 """Columns of a record that are hidden in turn: those that surprise the network most."""
 CELLS = 1_000_000

@@ -4,9 +4,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
-from kilter.service.detector.calibration import Calibration, Floats, Judgement
+from kilter.service.detector.arrays import Floats, Positions
+from kilter.service.detector.calibration import Calibration, Judgement
 from kilter.service.detector.columns import Column
 from kilter.service.detector.inputs import Table
 
@@ -21,7 +21,7 @@ class Groups:
     column: Column
     calibrations: Mapping[str, Calibration]
 
-    def members(self, table: Table) -> Iterator[tuple[npt.NDArray[np.int64], Calibration | None]]:
+    def members(self, table: Table) -> Iterator[tuple[Positions, Calibration | None]]:
         """The positions of the rows of each group that occurs, with its calibration; None for the common one."""
         calibrations = list(self.calibrations.values())
         places = {self.column.group_value(value): place for place, value in enumerate(self.calibrations)}

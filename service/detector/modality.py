@@ -11,20 +11,19 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
+from kilter.service.detector.arrays import Array, Floats, Matrix
 from kilter.service.detector.columns import Feature
 from kilter.service.detector.errors import ArtifactError, KilterError
 from kilter.service.detector.inputs import Table, from_records
 from kilter.service.detector.plugin import imported
-from kilter.service.detector.runtime import Matrix, Program
+from kilter.service.detector.runtime import Program
 from kilter.service.detector.schema import Schema
 
 if TYPE_CHECKING:
     from kilter.service.detector.explanation import Reason
     from kilter.service.detector.pictures.regions import Region
 
-Floats = npt.NDArray[np.float64]
 
 MODALITIES: "dict[str, str | type[Modality]]" = {
     "table": "kilter.service.detector.tables:TableModality",
@@ -103,7 +102,7 @@ class Modality(ABC):
         raise KilterError(f"records come as a list of dicts, an array or a frame, not as {type(data).__name__}")
 
     @abstractmethod
-    def read_array(self, data: npt.NDArray[Any]) -> Table:
+    def read_array(self, data: Array) -> Table:
         """Read an array. Raises KilterError if its shape does not fit."""
 
     @abstractmethod

@@ -17,12 +17,12 @@ import threading
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
-import numpy.typing as npt
 import onnxruntime as ort
 
+from kilter.service.detector.arrays import Array, Floats, Matrix
 from kilter.service.detector.errors import ArtifactError, KilterError
 from kilter.service.detector.manifest import NetworkEntry, ScoreEntry
 
@@ -31,7 +31,6 @@ PROGRAMS = {"score": ("score",), "detail": ("reconstruction", "kl", "terms", "ex
 OUTPUTS = tuple(output for outputs in PROGRAMS.values() for output in outputs)
 DRIVERS = (Path("/dev/nvidiactl"), Path("/dev/dxg"), Path("/dev/kfd"))
 """Where a GPU's driver shows: without one, torch, which takes seconds to import, need not be asked."""
-Matrix = npt.NDArray[np.float32]
 
 
 class Program(Protocol):
@@ -39,7 +38,7 @@ class Program(Protocol):
 
     device: str
 
-    def run(self, x: Matrix, outputs: Sequence[str]) -> list[npt.NDArray[np.float64]]:
+    def run(self, x: Matrix, outputs: Sequence[str]) -> list[Floats]:
         """The named outputs for float32 (n, features), as float64."""
 
 
@@ -60,7 +59,7 @@ class OnnxProgram:
         }
         self._one = OneRow(self._sessions["score"], features)
 
-    def run(self, x: Matrix, outputs: Sequence[str]) -> list[npt.NDArray[np.float64]]:
+    def run(self, x: Matrix, outputs: Sequence[str]) -> list[Floats]:
         if len(x) == 0:  # a reshape in the program cannot tell the sizes of nothing
             return [out[:0] for out in self._chunk(np.zeros((1, x.shape[1]), np.float32), outputs)]
         if len(x) <= self._rows and len(outputs) == 1 and outputs[0] == "score":
@@ -73,8 +72,8 @@ class OnnxProgram:
         chunks = [self._chunk(x[i : i + self._rows], outputs) for i in range(0, len(x), self._rows)]
         return [np.concatenate(parts) for parts in zip(*chunks, strict=True)]
 
-    def _chunk(self, x: Matrix, outputs: Sequence[str]) -> list[npt.NDArray[np.float64]]:
-        values: dict[str, npt.NDArray[np.float64]] = {}
+    def _chunk(self, x: Matrix, outputs: Sequence[str]) -> list[Floats]:
+        values: dict[str, Floats] = {}
         for program, names in PROGRAMS.items():
             wanted = [name for name in names if name in outputs]
             if wanted:
@@ -140,7 +139,7 @@ class TorchProgram:
         self,
         network: NetworkEntry,
         score: ScoreEntry,
-        tensors: Mapping[str, npt.NDArray[Any]],
+        tensors: Mapping[str, Array],
         device: str,
         rows: int,
     ) -> None:
@@ -156,7 +155,7 @@ class TorchProgram:
         self._network.load_state_dict({name: torch.from_numpy(array) for name, array in tensors.items()})
         self._network.to(device).eval()
 
-    def run(self, x: Matrix, outputs: Sequence[str]) -> list[npt.NDArray[np.float64]]:
+    def run(self, x: Matrix, outputs: Sequence[str]) -> list[Floats]:
         parts = []
         with self._torch.inference_mode():
             for i in range(0, max(len(x), 1), self._rows):

@@ -7,9 +7,8 @@ from typing import NamedTuple
 
 import msgspec
 import numpy as np
-import numpy.typing as npt
 
-Floats = npt.NDArray[np.float64]
+from kilter.service.detector.arrays import Floats
 
 LOWEST = -650.0
 """Natural logarithm of the smallest survival that is told: a probability of 0 is never claimed."""
@@ -91,7 +90,7 @@ class Tail(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return None
 
 
-def fit_tail(scores: npt.NDArray[np.float64]) -> Tail | None:
+def fit_tail(scores: Floats) -> Tail | None:
     """The generalised Pareto tail of scores, (n,), by probability-weighted moments; None if it would have too little.
 
     With the mean m of the excesses and a = mean of the i-th largest times (i - 1/2) / count from the top, the shape is

@@ -4,8 +4,8 @@ import math
 from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
+from kilter.service.detector.arrays import Floats
 from kilter.service.detector.artifact import CALIBRATION_SCORES, GROUP_SCORES, MANIFEST, Artifact
 from kilter.service.detector.beta import quantile
 from kilter.service.detector.calibration import Calibration, needed
@@ -70,7 +70,7 @@ def _figures(calibration: Calibration) -> dict[str, Any]:
     }
 
 
-def score_tensors(thresholds: Thresholds) -> dict[str, npt.NDArray[np.float64]]:
+def score_tensors(thresholds: Thresholds) -> dict[str, Floats]:
     """The calibration scores as an artifact holds them."""
     common, groups = thresholds
     tensors = {CALIBRATION_SCORES: common.scores}
@@ -134,7 +134,7 @@ def thresholds_of(artifact: Artifact) -> Thresholds:
 
 
 def _checked(
-    place: str, promise: Promise | GroupPromise, scores: npt.NDArray[np.float64], target_fpr: float, digits: int
+    place: str, promise: Promise | GroupPromise, scores: Floats, target_fpr: float, digits: int
 ) -> Calibration:
     if (np.diff(scores) < 0).any():
         raise ArtifactError(f"{MANIFEST}: {place}: its scores do not ascend")

@@ -16,9 +16,10 @@ from kilter.service.bodies.body import JSON, MULTIPART, NDJSON, NPY, PNG, most_p
 from kilter.service.bodies.json_body import JsonBody, LinesBody
 from kilter.service.bodies.rows import RowReader
 from kilter.service.detector import Detector, Schema, Verdicts
+from kilter.service.detector.arrays import Pixels
 from kilter.service.detector.columns import ImageColumn
 from kilter.service.detector.inputs import Table, from_records
-from kilter.service.detector.pictures.pixels import Pixels, content_of, read_cell, size_of, upright
+from kilter.service.detector.pictures.pixels import content_of, read_cell, size_of, upright
 from kilter.service.detector.pictures.regions import Grid
 from kilter.service.judging.admission import Hold
 from kilter.service.judging.asked import Asked

@@ -8,11 +8,11 @@ import numpy.typing as npt
 from sklearn.datasets import load_digits
 
 from kilter.service.detector import Calibration, Detector
+from kilter.service.detector.arrays import Matrix
 from kilter.service.detector.columns import ImageColumn
 from kilter.service.detector.findings import Epoch
 from kilter.service.detector.inputs import Table
 from kilter.service.detector.promise import Choice
-from kilter.service.detector.runtime import Matrix
 from kilter.service.detector.thresholds import Thresholds, promise_of
 from kilter.training.data.source import ColumnDecision
 from kilter.training.evaluation.evaluate import evaluate_rows

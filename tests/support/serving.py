@@ -12,9 +12,9 @@ from starlette.types import ASGIApp
 
 from kilter.service.app import create_app
 from kilter.service.detector import Calibration, Detector, Schema
+from kilter.service.detector.arrays import Matrix
 from kilter.service.detector.columns import BooleanColumn, CategoricalColumn, NumericColumn, TimestampColumn
 from kilter.service.detector.manifest import Probes
-from kilter.service.detector.runtime import Matrix
 from kilter.service.detector.schema import LeftOut
 from kilter.service.models.registry import Registry
 from kilter.service.monitoring.metrics import Metrics

@@ -2,12 +2,11 @@
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 
+from kilter.service.detector.arrays import Array, Pixels, Positions
 from kilter.service.detector.columns import ImageColumn
 from kilter.service.detector.errors import KilterError, PictureError
 from kilter.service.detector.pictures.pixels import picture_of
@@ -70,7 +69,7 @@ class ArrayPictures:
             raise KilterError(f"--label {label}: there are {len(values):,} labels for {self._starts[-1]:,} images")
         return read_labels(pl.DataFrame({label: values.astype(str)}), label, normal)
 
-    def look_at(self, rows: npt.NDArray[np.int64]) -> Iterator[Seen | PictureError]:
+    def look_at(self, rows: Positions) -> Iterator[Seen | PictureError]:
         """What is seen of some images, by their positions."""
         for row in rows.tolist():
             image = self._at(row)
@@ -105,7 +104,7 @@ class ArrayPictures:
             f"All images count as normal, whatever their label. --label {LABELS} --normal VALUE names the normal ones."
         )
 
-    def _at(self, row: int) -> npt.NDArray[Any]:
+    def _at(self, row: int) -> Array:
         """The image at a position, (height, width, channels), in the machine's byte order."""
         place = int(np.searchsorted(self._starts, row, side="right")) - 1
         image = self._images[place][row - self._starts[place]]
@@ -113,7 +112,7 @@ class ArrayPictures:
             image = image[..., None]
         return np.asarray(image, image.dtype.newbyteorder("="))
 
-    def _channels_last(self, path: Path, images: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    def _channels_last(self, path: Path, images: Array) -> Array:
         """Images, (n, h, w) or (n, h, w, c), of an array in which channels may come first."""
         if images.ndim == 3 or images.shape[3] in CHANNELS:
             return images
@@ -125,9 +124,7 @@ class ArrayPictures:
         return np.moveaxis(images, 1, 3)
 
 
-def _eight(image: npt.NDArray[Any], low: float, high: float) -> npt.NDArray[np.uint8]:
+def _eight(image: Array, low: float, high: float) -> Pixels:
     """An image stretched to 8 bits."""
-    scaled: npt.NDArray[np.uint8] = ((image.astype(np.float64) - low) * (255 / max(high - low, 1e-300))).astype(
-        np.uint8
-    )
+    scaled: Pixels = ((image.astype(np.float64) - low) * (255 / max(high - low, 1e-300))).astype(np.uint8)
     return scaled

@@ -12,9 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
-import numpy as np
-import numpy.typing as npt
-
+from kilter.service.detector.arrays import Pixels
 from kilter.service.detector.columns import ImageColumn
 from kilter.service.detector.errors import KilterError, PictureError
 from kilter.service.detector.pictures.decoding import BYTES, size_of
@@ -39,7 +37,7 @@ def silent(done: int, total: int) -> None:
 class DecodedPicture(NamedTuple):
     """A picture as the model sees it, and its own size."""
 
-    pixels: npt.NDArray[np.uint8]
+    pixels: Pixels
     """(height, width, channels)"""
     height: int
     width: int

@@ -5,8 +5,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
 import numpy as np
-import numpy.typing as npt
 
+from kilter.service.detector.arrays import Positions
 from kilter.service.detector.columns import ImageColumn
 from kilter.service.detector.errors import KilterError, PictureError
 from kilter.service.files.folder import ACCEPTED, find_pictures
@@ -68,7 +68,7 @@ class FolderPictures:
         labelled = np.array([len(folders) > 0 for folders in around])
         return Labels(labelled & ~is_normal, labelled)
 
-    def look_at(self, rows: npt.NDArray[np.int64]) -> Iterator[Seen | PictureError]:
+    def look_at(self, rows: Positions) -> Iterator[Seen | PictureError]:
         """What is seen of some pictures, by their positions."""
         return each(look_at_file, [self.paths[row] for row in rows], silent)
 

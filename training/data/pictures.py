@@ -5,8 +5,8 @@ from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
+from kilter.service.detector.arrays import Positions
 from kilter.service.detector.columns import ImageColumn
 from kilter.service.detector.errors import KilterError, PictureError, Problem
 from kilter.service.detector.findings import Training
@@ -92,9 +92,7 @@ def check_memory(count: int, column: ImageColumn) -> None:
         )
 
 
-def decode_pictures(
-    pictures: PictureSource, column: ImageColumn, progress: Progress
-) -> tuple[Table, npt.NDArray[np.int64]]:
+def decode_pictures(pictures: PictureSource, column: ImageColumn, progress: Progress) -> tuple[Table, Positions]:
     """The pictures as rows, black where one cannot be read, with a problem for each such.
 
     And the height and width of each that can be read, (pictures, 2).

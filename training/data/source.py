@@ -6,16 +6,15 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 
+from kilter.service.detector.arrays import Mask, Positions
 from kilter.service.detector.errors import KilterError
 from kilter.service.detector.findings import SourceFile
 from kilter.service.detector.inputs import Table, take
 from kilter.service.detector.schema import Schema
 from kilter.service.files.folder import find_pictures
 
-Mask = npt.NDArray[np.bool_]
 TOO_MANY_BAD = 0.2
 """Training stops when more than this share of the rows cannot be read."""
 LISTED = 8
@@ -103,12 +102,12 @@ class TrainingData:
         return good
 
     @property
-    def normal(self) -> npt.NDArray[np.int64]:
+    def normal(self) -> Positions:
         """The positions of the readable rows that are normal, or count as such."""
         return np.flatnonzero(self.readable if self.labels is None else self.readable & ~self.labels.anomalous)
 
     @property
-    def anomalous(self) -> npt.NDArray[np.int64]:
+    def anomalous(self) -> Positions:
         """The positions of the readable rows that are labelled as anomalies."""
         return np.flatnonzero(self.readable & self.labels.anomalous) if self.labels else np.empty(0, np.int64)
 

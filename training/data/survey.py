@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
+from kilter.service.detector.arrays import Pixels, Positions
 from kilter.service.detector.columns import ImageColumn
 from kilter.service.detector.errors import KilterError, PictureError
 from kilter.service.detector.pictures.decoding import decode
@@ -69,7 +69,7 @@ def has_colour(image: "Image.Image") -> bool:
     return coloured(np.asarray(image))
 
 
-def coloured(pixels: npt.NDArray[np.uint8]) -> bool:
+def coloured(pixels: Pixels) -> bool:
     """Whether the channels of (height, width, 3) differ to speak of."""
     return bool((np.ptp(pixels, axis=2) > CHROMA).mean() > COLOURED)
 
@@ -127,7 +127,7 @@ def _range(seen: Sequence[Seen]) -> tuple[float, float]:
     return (0.0, float(white)) if white is not None and 2 * high > white else (low, high)
 
 
-def sizes_in_words(sizes: npt.NDArray[np.int64], column: ImageColumn) -> str:
+def sizes_in_words(sizes: Positions, column: ImageColumn) -> str:
     """What heights and widths, (n, 2), the pictures of a column had before they were brought to its own."""
     if not len(sizes):
         return "No picture could be read."

@@ -4,13 +4,13 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from scipy import stats
 from sklearn.decomposition import PCA
 from sklearn.ensemble import IsolationForest
 from sklearn.neighbors import NearestNeighbors
 
+from kilter.service.detector.arrays import Floats, Mask, Matrix
 from kilter.service.detector.columns import Feature, ImageColumn
 from kilter.service.detector.findings import Baseline, Basis, DetectorComparison
 from kilter.training.evaluation.bootstrap import ranking
@@ -36,9 +36,6 @@ AREA = (0.02, 0.15)
 RATIO = (0.3, 3.3)
 """Of its width to its height, by the same."""
 
-Matrix = npt.NDArray[np.float32]
-Floats = npt.NDArray[np.float64]
-Mask = npt.NDArray[np.bool_]
 RowScore = Callable[[Matrix], Floats]
 """Scores encoded rows, (n, features): (n,)."""
 

@@ -4,19 +4,16 @@ A resample is a weight for each distinct score, so that a figure is a few cumula
 """
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
+from kilter.service.detector.arrays import Array, Floats, Mask, Positions
 from kilter.service.detector.beta import CONFIDENCE
 
 RESAMPLES = 1_000
 WORK = 50_000_000
 """Rows times resamples: larger tables, whose intervals are narrow, get fewer resamples."""
-
-Floats = npt.NDArray[np.float64]
-Mask = npt.NDArray[np.bool_]
 
 
 class Interval(NamedTuple):
@@ -78,13 +75,13 @@ def intervals(scores: Floats, flags: Mask, anomalous: Mask, *, seed: int) -> dic
     return {name: _percentiles(values) for name, values in drawn.items()}
 
 
-def _groups(scores: Floats) -> tuple[npt.NDArray[np.int64], int]:
+def _groups(scores: Floats) -> tuple[Positions, int]:
     """For each row the place of its score among the distinct ones, highest first, and how many there are."""
     distinct, groups = np.unique(-scores, return_inverse=True)
     return groups, len(distinct)
 
 
-def _ranking(positive: npt.NDArray[np.int64], negative: npt.NDArray[np.int64], count: int) -> Ranking:
+def _ranking(positive: Positions, negative: Positions, count: int) -> Ranking:
     tp = np.cumsum(np.bincount(positive, minlength=count)).astype(np.float64)
     return Ranking(tp, np.cumsum(np.bincount(negative, minlength=count)).astype(np.float64))
 
@@ -93,7 +90,7 @@ def _percentiles(values: list[float]) -> Interval:
     return Interval(*percentiles(values)) if values else Interval(None, None)
 
 
-def percentiles(values: Sequence[float] | npt.NDArray[Any]) -> tuple[float, float]:
+def percentiles(values: Sequence[float] | Array) -> tuple[float, float]:
     """The percentile interval of draws, (n,)."""
     low, high = np.quantile(values, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
     return float(low), float(high)

@@ -3,8 +3,8 @@
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
+from kilter.service.detector.arrays import Floats, Matrix, Positions
 from kilter.service.detector.calibration import DIGITS, Calibration
 from kilter.service.detector.detector import Judge
 from kilter.service.detector.findings import DetectorComparison, Diagnosis, Suspects
@@ -15,8 +15,6 @@ from kilter.training.evaluation.baselines import RowScore, Simplification, compa
 from kilter.training.evaluation.suspects import find_suspects
 from kilter.training.fitting.diagnosis import Tolerance, diagnose
 from kilter.training.fitting.model import Fitted, score_around, score_rows
-
-Positions = npt.NDArray[np.int64]
 
 
 class Examined(NamedTuple):
@@ -37,7 +35,7 @@ class Checkup(NamedTuple):
     comparison: DetectorComparison | None
     """None where simple detectors were not asked for, or there is nothing to try them on."""
     suspects: Suspects
-    surprise: npt.NDArray[np.float64]
+    surprise: Floats
     """The negative ELBO, in nats, of the fitted rows that were examined: (n,)."""
 
 
@@ -65,7 +63,7 @@ def check_up(
     return Checkup(diagnosis, comparison, find_suspects(surprise, seen, calibration), surprise)
 
 
-def _own_score(fitted: Fitted, config: TrainConfig, x: npt.NDArray[np.float32]) -> RowScore:
+def _own_score(fitted: Fitted, config: TrainConfig, x: Matrix) -> RowScore:
     """The model's score of encoded rows that it did not see; x, (n, features), are those that it was fitted to.
 
     Where calibration rows stand in for such rows, the score is built anew with a memory that does not hold them.
@@ -81,7 +79,7 @@ def some(rows: Positions, most: int, seed: int) -> Positions:
     return np.sort(np.random.default_rng(seed).permutation(rows)[:most]) if len(rows) > most else rows
 
 
-def _surprise(judge: Judge, table: Table) -> npt.NDArray[np.float64]:
+def _surprise(judge: Judge, table: Table) -> Floats:
     """The negative ELBO of each row, (n,), in nats."""
     reconstruction, kl = judge.elbo_terms(table)
     return reconstruction + kl

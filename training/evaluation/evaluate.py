@@ -1,9 +1,9 @@
 """How good a detector is on given rows: against labels where there are some, else against what was promised."""
 
 import numpy as np
-import numpy.typing as npt
 from scipy import stats
 
+from kilter.service.detector.arrays import Floats, Mask
 from kilter.service.detector.beta import CONFIDENCE, interval
 from kilter.service.detector.calibration import Calibration
 from kilter.service.detector.detector import Judge, Verdicts
@@ -14,9 +14,6 @@ from kilter.training.evaluation.bootstrap import intervals, percentiles, ranking
 
 DRAWS = 20_000
 """Of the flags of several groups together, whose distribution has no closed form."""
-
-Mask = npt.NDArray[np.bool_]
-Floats = npt.NDArray[np.float64]
 
 
 def evaluate_rows(

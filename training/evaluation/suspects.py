@@ -1,9 +1,9 @@
 """Rows that were taken for normal and may not be: what contaminates a fit, and what it does to the threshold."""
 
 import numpy as np
-import numpy.typing as npt
 from scipy import stats
 
+from kilter.service.detector.arrays import Floats, Positions
 from kilter.service.detector.beta import CONFIDENCE
 from kilter.service.detector.calibration import Calibration
 from kilter.service.detector.findings import Suspect, Suspects
@@ -15,9 +15,6 @@ FAR_SHARE = 0.5 * 2.0**-FAR
 """The share of scores that lie so far out where the upper half falls off exponentially, as surprises do."""
 CERTAINTY = 1e-4
 """What has a smaller probability than this is not put down to chance."""
-
-Floats = npt.NDArray[np.float64]
-Positions = npt.NDArray[np.int64]
 
 
 def find_suspects(scores: Floats, rows: Positions, calibration: Calibration) -> Suspects:

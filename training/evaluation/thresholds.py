@@ -7,8 +7,8 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
+from kilter.service.detector.arrays import Floats
 from kilter.service.detector.calibration import DIGITS, Calibration, needed
 from kilter.service.detector.columns import Column
 from kilter.service.detector.errors import KilterError
@@ -28,8 +28,6 @@ RESAMPLES = 200
 WORK = 4_000_000
 """Rows times resamples: larger tables, whose intervals are narrow, get fewer resamples."""
 ROUNDING = 1e-12
-
-Floats = npt.NDArray[np.float64]
 
 
 class Calibrated(NamedTuple):
@@ -110,7 +108,7 @@ def thresholds_of_fit(data: TrainingData, config: TrainConfig, fitted: Fitted) -
 
 
 def calibrate_groups(
-    column: Column, table: Table, scores: npt.NDArray[np.float64], target_fpr: float, digits: int, *, seed: int
+    column: Column, table: Table, scores: Floats, target_fpr: float, digits: int, *, seed: int
 ) -> Groups:
     """The calibrations of the groups that have enough of the calibration rows, `table`, whose scores are (rows,).
 

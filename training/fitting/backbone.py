@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import numpy.typing as npt
 import onnx
 import onnx.checker
 import onnx.inliner
 import onnxruntime as ort
 
+from kilter.service.detector.arrays import Matrix
 from kilter.service.detector.errors import KilterError
 from kilter.service.detector.manifest import BackboneEntry
 from kilter.training.data.source import TrainingSource
@@ -28,8 +28,6 @@ ACCEPTED = (
     "a backbone is an ONNX file with one float32 input (batch, 3 or 1, height, width), the batch of any size, and a "
     "first float32 output (batch, channels, rows, columns)"
 )
-
-Matrix = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)

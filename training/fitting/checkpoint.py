@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 import msgspec
 import numpy as np
-import numpy.typing as npt
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
+from kilter.service.detector.arrays import Matrix
 from kilter.service.detector.errors import KilterError
 from kilter.service.detector.findings import Epoch
 from kilter.training.config import FitConfig
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 _HEAD = ("step", "best_step", "since")
 
 
-def fingerprint(x: npt.NDArray[np.float32], shape: msgspec.Struct, config: FitConfig, seed: int, device: str) -> str:
+def fingerprint(x: Matrix, shape: msgspec.Struct, config: FitConfig, seed: int, device: str) -> str:
     """A digest of all that decides a fit: only a fit with the same one is taken up again."""
     digest = hashlib.sha256(np.ascontiguousarray(x).tobytes())
     digest.update(msgspec.json.encode([shape, config, seed, device, str(torch.__version__)]))

@@ -4,17 +4,15 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
+from kilter.service.detector.arrays import Floats, Matrix
 from kilter.service.detector.findings import Diagnosis, Epoch, Remedy
 from kilter.service.detector.networks.base import Network
 from kilter.training.fitting.remedy import activity, remedy_in_words, row_sample
 
 EARLY = 0.5
 """A best step before this share of the steps made is early."""
-
-Matrix = npt.NDArray[np.float32]
 
 
 class Tolerance(NamedTuple):
@@ -80,9 +78,9 @@ def diagnose(
     )
 
 
-def _elbo(network: Network, x: Matrix) -> npt.NDArray[np.float64]:
+def _elbo(network: Network, x: Matrix) -> Floats:
     """The ELBO of a sample of rows, each (n,)."""
     with torch.no_grad():
         view = network.see(row_sample(x).to(network.device))
-    elbo: npt.NDArray[np.float64] = -(view.reconstruction + view.kl).double().cpu().numpy()
+    elbo: Floats = -(view.reconstruction + view.kl).double().cpu().numpy()
     return elbo

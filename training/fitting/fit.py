@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from kilter.service.detector.arrays import Matrix, Positions
 from kilter.service.detector.errors import KilterError
 from kilter.service.detector.findings import Epoch
 from kilter.service.detector.modality import modality_of
@@ -43,7 +43,7 @@ class FitState:
 
 
 def fit(
-    x: npt.NDArray[np.float32],
+    x: Matrix,
     schema: Schema,
     config: FitConfig,
     *,
@@ -84,7 +84,7 @@ def fit(
     return network.eval(), state.history
 
 
-def untrained(x: npt.NDArray[np.float32], schema: Schema, config: FitConfig, seed: int) -> Network:
+def untrained(x: Matrix, schema: Schema, config: FitConfig, seed: int) -> Network:
     """The network of a schema, not yet fitted to the encoded rows x, (n, width)."""
     modality = modality_of(schema).name
     kind = config.network or DEFAULTS[modality]
@@ -98,7 +98,7 @@ def untrained(x: npt.NDArray[np.float32], schema: Schema, config: FitConfig, see
     return network
 
 
-def folds(rows: int, members: int, seed: int) -> tuple[list[npt.NDArray[np.int64]], list[npt.NDArray[np.int64]]]:
+def folds(rows: int, members: int, seed: int) -> tuple[list[Positions], list[Positions]]:
     """For each member the rows that it fits and those that it is blind to."""
     order = np.random.default_rng(seed).permutation(rows)
     parts = np.array_split(order, FOLDS)
@@ -122,7 +122,7 @@ def learning_rate(step: int, config: FitConfig) -> float:
     return config.learning_rate * 0.5 * (1 + math.cos(math.pi * (step - rise) / max(config.steps - rise, 1.0)))
 
 
-def train_step(state: FitState, rows: Tensor, seen: list[npt.NDArray[np.int64]], config: FitConfig) -> None:
+def train_step(state: FitState, rows: Tensor, seen: list[Positions], config: FitConfig) -> None:
     """One step of AdamW on a batch for each member."""
     network, generator = state.network, state.generator
     size = min(config.batch_rows or network.batch_rows, min(map(len, seen)))
@@ -146,7 +146,7 @@ def train_step(state: FitState, rows: Tensor, seen: list[npt.NDArray[np.int64]],
         state.since[i] += float(term.detach().mean())
 
 
-def note_epoch(state: FitState, rows: Tensor, held_out: list[npt.NDArray[np.int64]]) -> Epoch:
+def note_epoch(state: FitState, rows: Tensor, held_out: list[Positions]) -> Epoch:
     """Take the held-out ELBO, note it in the history, and keep the network if it is the best so far."""
     network = state.network
     size = min(HELD_OUT_ROWS, min(map(len, held_out)))

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from sklearn.ensemble import IsolationForest
 from torch import Tensor
 
+from kilter.service.detector.arrays import Floats, Mask, Matrix
 from kilter.service.detector.calibration import DECIMALS, rounded
 from kilter.service.detector.detector import Scorer
 from kilter.service.detector.findings import Epoch, Remedy
@@ -36,15 +36,13 @@ SUSPECTS = 0.2
 CHUNK = 1024
 """Rows that are scored in torch at once."""
 
-Matrix = npt.NDArray[np.float32]
-
 
 @dataclass(frozen=True)
 class Fitted:
     """A fitted model that is neither calibrated nor on disk."""
 
     scorer: Scorer
-    calibration_scores: npt.NDArray[np.float64]
+    calibration_scores: Floats
     """Scores of the calibration rows, each as if the model had never seen it, (n,)."""
     holds_calibration: bool
     """Whether the calibration rows are in the memory that the score looks into."""
@@ -157,7 +155,7 @@ def score_around(
     return module.eval(), own
 
 
-def score_rows(module: ScoredNetwork, x: Matrix, own: Tensor | None = None) -> npt.NDArray[np.float64]:
+def score_rows(module: ScoredNetwork, x: Matrix, own: Tensor | None = None) -> Floats:
     """The scores of encoded rows, (n, features), each without the memory's row that is its `own`, if any: (n,)."""
     rows = torch.split(torch.from_numpy(x), CHUNK)
     owns = [None] * len(rows) if own is None else torch.split(own, CHUNK)
@@ -166,7 +164,7 @@ def score_rows(module: ScoredNetwork, x: Matrix, own: Tensor | None = None) -> n
     return rounded(torch.cat(parts).double().numpy(), DECIMALS)
 
 
-def suspicion(points: Matrix, seed: int) -> Callable[[Matrix], npt.NDArray[np.bool_]]:
+def suspicion(points: Matrix, seed: int) -> Callable[[Matrix], Mask]:
     """Whether points are suspects: as easily isolated by a forest of the given ones, (n, axes), as SUSPECTS of them.
 
     The forest is an isolation forest (Liu, Ting and Zhou, 2008).

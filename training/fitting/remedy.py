@@ -9,10 +9,10 @@ from typing import NamedTuple
 
 import msgspec
 import numpy as np
-import numpy.typing as npt
 import torch
 from scipy import stats
 
+from kilter.service.detector.arrays import Matrix, Positions
 from kilter.service.detector.columns import Feature
 from kilter.service.detector.findings import Epoch, Remedy
 from kilter.service.detector.networks.base import Network
@@ -35,8 +35,6 @@ LEAST = 0.01
 FREE_BITS = 0.1
 WARM_UP = 0.6
 DRAWS = 16
-
-Matrix = npt.NDArray[np.float32]
 
 
 class Activity(NamedTuple):
@@ -102,7 +100,7 @@ def dependence(x: Matrix, features: tuple[Feature, ...]) -> Dependence | None:
     return best
 
 
-def codes_of(values: Matrix, feature: Feature) -> npt.NDArray[np.int64]:
+def codes_of(values: Matrix, feature: Feature) -> Positions:
     """A feature's values, (n,), as few codes from 0: quantiles of numbers, the commonest levels; one for missing."""
     present = ~np.isnan(values)
     codes = np.full(len(values), BINS + 1)
@@ -115,7 +113,7 @@ def codes_of(values: Matrix, feature: Feature) -> npt.NDArray[np.int64]:
     return np.asarray(np.unique(codes, return_inverse=True)[1], np.int64)
 
 
-def mutual_information(a: npt.NDArray[np.int64], b: npt.NDArray[np.int64]) -> tuple[float, int]:
+def mutual_information(a: Positions, b: Positions) -> tuple[float, int]:
     """Mutual information of two columns of codes from 0, (n,), in nats, and its degrees of freedom."""
     counts = np.zeros((int(a.max()) + 1, int(b.max()) + 1))
     np.add.at(counts, (a, b), 1)

@@ -7,8 +7,8 @@ from typing import Literal, NamedTuple
 
 import msgspec
 import numpy as np
-import numpy.typing as npt
 
+from kilter.service.detector.arrays import Positions, Times
 from kilter.service.detector.calibration import needed
 from kilter.service.detector.errors import KilterError
 from kilter.service.detector.inputs import Table
@@ -29,8 +29,6 @@ HOLD_OUT_FROM = 10_000
 HOLD_OUT_SHARE = 0.1
 HOLD_OUT_MOST = 10_000
 
-Positions = npt.NDArray[np.int64]
-
 
 class Split(NamedTuple):
     """Positions of normal rows, each in one part; `rate` is the false-positive rate that the calibration supports."""
@@ -42,7 +40,7 @@ class Split(NamedTuple):
     rate: float
 
 
-def split(normal: Positions, target_fpr: float | None, seed: int, times: npt.NDArray[np.datetime64] | None) -> Split:
+def split(normal: Positions, target_fpr: float | None, seed: int, times: Times | None) -> Split:
     """Split normal rows at random, or by time if `times`, (rows of the table,), is given: the oldest are fitted.
 
     Raises KilterError if they are too few, or too few for `target_fpr`.
@@ -118,9 +116,7 @@ def _closest(low: int, high: int, goal: int, target_fpr: float) -> int:
     return int(sizes[np.lexsort((np.abs(sizes - goal), np.abs(shortfall)))[0]])
 
 
-def time_of(
-    schema: Schema, table: Table, wanted: Literal["auto", "random", "time"]
-) -> npt.NDArray[np.datetime64] | None:
+def time_of(schema: Schema, table: Table, wanted: Literal["auto", "random", "time"]) -> Times | None:
     """The times by which rows are split: those of the first timestamp column, or the order in the file.
 
     None if the split is to be random: where it is asked for, or no column holds times. Neighbours in time are not
@@ -129,14 +125,14 @@ def time_of(
     if wanted == "random":
         return None
     if schema.time is not None:
-        times: npt.NDArray[np.datetime64] = table.columns[schema.time.name]
+        times: Times = table.columns[schema.time.name]
         return np.where(np.isnat(times), times.min() if len(times) else times, times)
     if wanted == "time":
         return np.arange(table.rows).astype("datetime64[us]")
     return None
 
 
-def fit_schema(draft: Schema, table: Table, rows: npt.NDArray[np.int64]) -> Schema:
+def fit_schema(draft: Schema, table: Table, rows: Positions) -> Schema:
     """The schema with its statistics, from the fitting rows of a table alone.
 
     Calibration and evaluation rows must have no part in it: a level that only they hold is unseen.
@@ -145,7 +141,7 @@ def fit_schema(draft: Schema, table: Table, rows: npt.NDArray[np.int64]) -> Sche
     return fit_aside(msgspec.structs.replace(draft, columns=columns, rows=len(rows)), table, rows)
 
 
-def fit_aside(schema: Schema, table: Table, rows: npt.NDArray[np.int64]) -> Schema:
+def fit_aside(schema: Schema, table: Table, rows: Positions) -> Schema:
     """The schema with statistics of the columns that the network does not see."""
     aside = tuple(column.fit(table.columns[column.name][rows]) for column in schema.aside)
     return msgspec.structs.replace(schema, aside=aside)

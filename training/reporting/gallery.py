@@ -8,9 +8,9 @@ from base64 import b64encode
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 from PIL import Image
 
+from kilter.service.detector.arrays import Floats, Pixels, Positions
 from kilter.service.detector.columns import ImageColumn
 from kilter.service.detector.detector import Judge
 from kilter.service.detector.inputs import take
@@ -33,9 +33,6 @@ GAIN = 3
 """A third of the range of grey is as dark a difference as can be."""
 COLOURS = 128
 """Colours of a heat map."""
-
-Positions = npt.NDArray[np.int64]
-Pixels = npt.NDArray[np.uint8]
 
 
 class Shown(NamedTuple):
@@ -160,7 +157,7 @@ def drawn(pixels: Pixels, side: int = SIDE) -> str:
     return _url(_at(image_of(pixels), side))
 
 
-def drawn_heat(pixels: Pixels, evidence: npt.NDArray[np.float64], grid: Grid) -> str:
+def drawn_heat(pixels: Pixels, evidence: Floats, grid: Grid) -> str:
     """A picture with the evidence against it, (rows * columns), drawn over it, as a data URL."""
     content = heatmap(_at(image_of(pixels).convert("RGB"), SIDE), evidence, grid)
     return _url(Image.open(io.BytesIO(content)).quantize(COLOURS))

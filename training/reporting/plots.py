@@ -12,12 +12,12 @@ from typing import Any, ParamSpec
 
 import matplotlib as mpl
 import numpy as np
-import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from scipy import stats
 from sklearn import metrics
 
+from kilter.service.detector.arrays import Floats, Mask
 from kilter.service.detector.beta import CONFIDENCE
 from kilter.service.detector.calibration import Calibration
 from kilter.service.detector.findings import Epoch
@@ -25,7 +25,6 @@ from kilter.training.fitting.remedy import ACTIVE
 from kilter.training.reporting.run import Latent
 
 Parameters = ParamSpec("Parameters")
-Floats = npt.NDArray[np.float64]
 BARS = 40
 POINTS = 1_200
 """Points drawn of the latent space; more would make the page heavy and the picture no clearer."""
@@ -186,7 +185,7 @@ def p_value_histogram(p_values: Floats, calibration: Calibration) -> str:
 
 
 @styled
-def roc_curve(scores: Floats, anomalous: npt.NDArray[np.bool_], threshold: float) -> str:
+def roc_curve(scores: Floats, anomalous: Mask, threshold: float) -> str:
     """True- against false-positive rate, with the point of the threshold."""
     figure, (ax,) = canvas(3.6)
     fpr, tpr, _ = metrics.roc_curve(anomalous, scores)
@@ -200,7 +199,7 @@ def roc_curve(scores: Floats, anomalous: npt.NDArray[np.bool_], threshold: float
 
 
 @styled
-def precision_recall_curve(scores: Floats, anomalous: npt.NDArray[np.bool_], threshold: float) -> str:
+def precision_recall_curve(scores: Floats, anomalous: Mask, threshold: float) -> str:
     """Precision against recall, with the point of the threshold and the share of anomalies."""
     figure, (ax,) = canvas(3.6)
     precision, recall, _ = metrics.precision_recall_curve(anomalous, scores, drop_intermediate=True)

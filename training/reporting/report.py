@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 import jinja2
 import msgspec
 import numpy as np
-import numpy.typing as npt
 
+from kilter.service.detector.arrays import Floats
 from kilter.service.detector.detector import Judge
 from kilter.service.detector.explanation import Reason
 from kilter.service.detector.findings import Evaluation, Training
@@ -213,7 +213,7 @@ def _plots(manifest: Manifest, run: Run, shares: Sequence[tuple[str, float]]) ->
     return made
 
 
-def _finite(scored: Scored | None, digits: int) -> npt.NDArray[np.float64]:
+def _finite(scored: Scored | None, digits: int) -> Floats:
     """The scores of rows without problems, rounded as they are before they meet the threshold."""
     return np.empty(0) if scored is None else np.round(scored.scores[~np.isnan(scored.scores)], digits)
 

@@ -4,14 +4,12 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
+from kilter.service.detector.arrays import Floats, Mask, Pixels, Positions
 from kilter.service.detector.detector import Judge
 from kilter.service.detector.findings import Epoch, Evaluation
 from kilter.service.detector.inputs import Table
 from kilter.training.data.source import ColumnDecision
-
-Floats = npt.NDArray[np.float64]
 
 
 class Scored(NamedTuple):
@@ -19,13 +17,13 @@ class Scored(NamedTuple):
 
     table: Table
     scores: Floats
-    rows: npt.NDArray[np.int64] | None = None
+    rows: Positions | None = None
     """Where each row stands in the training files, from 0, if that is known."""
 
-    def strangest(self, count: int) -> npt.NDArray[np.int64]:
+    def strangest(self, count: int) -> Positions:
         """The positions of the highest scores, highest first."""
         usable = np.flatnonzero(~np.isnan(self.scores))
-        order: npt.NDArray[np.int64] = usable[np.argsort(-self.scores[usable], kind="stable")][:count]
+        order: Positions = usable[np.argsort(-self.scores[usable], kind="stable")][:count]
         return order
 
 
@@ -34,7 +32,7 @@ class Latent(NamedTuple):
 
     means: Floats
     scores: Floats
-    anomalous: npt.NDArray[np.bool_]
+    anomalous: Mask
     table: Table
     """The rows themselves."""
 
@@ -48,7 +46,7 @@ class Pictured(NamedTuple):
     """Normal pictures that the network did not see."""
     fresh: bool
     """Whether those served nothing else; they are the calibration pictures otherwise."""
-    prior: npt.NDArray[np.uint8]
+    prior: Pixels
     """Pictures that the network makes of draws from its prior, (n, height, width, channels)."""
 
 

@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Self
 
 import numpy as np
-import numpy.typing as npt
 
+from kilter.service.detector.arrays import Array, Floats
 from kilter.service.detector.errors import PictureError, Problem
 
 if TYPE_CHECKING:
@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from kilter.service.detector.columns.cells import Decision, TextCells, TrainingCells
 
 FeatureKind = Literal["gaussian", "flag", "level", "pixels"]
-Array = npt.NDArray[Any]
-Floats = npt.NDArray[np.float64]
 Value = float | int | str | bool | None
 """A cell as JSON holds it."""
 FLOAT32_MAX = float(np.finfo(np.float32).max)

@@ -5,14 +5,12 @@ from typing import TYPE_CHECKING, Annotated, Any, Self
 
 import msgspec
 import numpy as np
-import numpy.typing as npt
 
+from kilter.service.detector.arrays import Array, Floats
 from kilter.service.detector.columns.base import (
     UNKNOWN,
-    Array,
     Column,
     Feature,
-    Floats,
     describe_value,
     list_names,
     missing_values,
@@ -130,7 +128,7 @@ class BooleanColumn(Column, msgspec.Struct, frozen=True, tag="boolean", tag_fiel
                 return _decision(cells, (true,), (false,), varies=len(words) > 1)
         return None
 
-    def fit(self, values: npt.NDArray[np.float64]) -> Self:
+    def fit(self, values: Floats) -> Self:
         return msgspec.structs.replace(self, missing=int(np.isnan(values).sum()))
 
     def usual(self, rng: np.random.Generator) -> bool:

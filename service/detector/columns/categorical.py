@@ -8,7 +8,8 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from kilter.service.detector.columns.base import Array, Column, Feature, Floats, describe_value, list_names
+from kilter.service.detector.arrays import Array, Floats
+from kilter.service.detector.columns.base import Column, Feature, describe_value, list_names
 from kilter.service.detector.columns.cells import Decision, TextCells, TrainingCells
 from kilter.service.detector.errors import Problem
 

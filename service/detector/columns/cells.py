@@ -5,11 +5,11 @@ Nothing here imports polars before it is given something of polars.
 
 import re
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
+from kilter.service.detector.arrays import Array, Floats
 from kilter.service.detector.columns.base import FLOAT32_MAX, UNKNOWN, Column, quote
 from kilter.service.detector.errors import Problem, RecordsError
 
@@ -87,7 +87,7 @@ class TrainingCells:
         return None
 
     @cached_property
-    def values(self) -> npt.NDArray[np.float64]:
+    def values(self) -> Floats:
         """The numbers that a float32 can hold."""
         if self.numbers is None:
             return np.empty(0)
@@ -200,7 +200,7 @@ def as_text(cells: "pl.Series") -> "pl.Series":
         raise RecordsError([Problem(None, cells.name, message)]) from None
 
 
-def floats(cells: "pl.Series") -> npt.NDArray[Any]:
+def floats(cells: "pl.Series") -> Array:
     """Numbers or flags as float64, NaN where null, which is how polars hands floats to NumPy."""
     import polars as pl
 

@@ -5,8 +5,8 @@ from math import prod
 from typing import Any, cast
 
 import numpy as np
-import numpy.typing as npt
 
+from kilter.service.detector.arrays import Array, Matrix
 from kilter.service.detector.columns import Feature
 from kilter.service.detector.errors import ArtifactError
 from kilter.service.detector.inputs import Table, cut, from_frame
@@ -14,7 +14,7 @@ from kilter.service.detector.modality import Modality, Scores, Watched
 from kilter.service.detector.pictures.column import ImageColumn
 from kilter.service.detector.pictures.pixels import from_array
 from kilter.service.detector.pictures.regions import Grid, regions
-from kilter.service.detector.runtime import Matrix, Program
+from kilter.service.detector.runtime import Program
 from kilter.service.detector.schema import Schema
 
 FLOATS = 1 << 22
@@ -65,7 +65,7 @@ class ImageModality(Modality):
     def rows_per_call(self, device: str) -> int:
         return max(1, (VALUES if device == "cpu" else GPU_VALUES) // self.column.size)
 
-    def read_array(self, data: npt.NDArray[Any]) -> Table:
+    def read_array(self, data: Array) -> Table:
         pictures = from_array(data, self.column)
         return Table({self.column.name: pictures}, len(pictures), [])
 
@@ -111,7 +111,7 @@ class ImageModality(Modality):
         return {self.column.name: EXAMPLE}
 
 
-def _roughness(grey: npt.NDArray[np.float32], order: int) -> npt.NDArray[np.float32]:
+def _roughness(grey: Matrix, order: int) -> Matrix:
     """The mean difference of that order of neighbours along columns and rows, (n,)."""
     down, across = (np.abs(np.diff(grey, order, axis=axis)).mean(axis=(1, 2)) for axis in (1, 2))
-    return cast("npt.NDArray[np.float32]", (down + across) / 2)
+    return cast("Matrix", (down + across) / 2)

@@ -5,15 +5,14 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 import numpy as np
-import numpy.typing as npt
 
+from kilter.service.detector.arrays import Floats, Mask
 from kilter.service.detector.pictures.decoding import library
 from kilter.service.detector.pictures.pixels import strips
 
 if TYPE_CHECKING:
     from PIL import Image
 
-Floats = npt.NDArray[np.float64]
 LEVEL = 1.0
 """Evidence beyond nearly all of what is normal at a place."""
 CORE = 0.6
@@ -76,7 +75,7 @@ def regions(evidence: Floats, grid: Grid, width: int, height: int, limit: int) -
     return found
 
 
-def _connected(marked: npt.NDArray[np.bool_]) -> list[list[tuple[int, int]]]:
+def _connected(marked: Mask) -> list[list[tuple[int, int]]]:
     """The marked cells in groups of such as touch, by an edge or a corner."""
     left = {(int(row), int(column)) for row, column in np.argwhere(marked)}
     groups = []
@@ -90,7 +89,7 @@ def _connected(marked: npt.NDArray[np.bool_]) -> list[list[tuple[int, int]]]:
     return groups
 
 
-def heatmap(picture: "Image.Image", evidence: npt.NDArray[np.float64], grid: Grid) -> bytes:
+def heatmap(picture: "Image.Image", evidence: Floats, grid: Grid) -> bytes:
     """The picture, in RGB and at its own size, with the evidence, (rows * columns), over it, as a PNG.
 
     Where a place looks as usual nothing is drawn. The picture is drawn over.

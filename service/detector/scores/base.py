@@ -4,10 +4,9 @@ from collections.abc import Callable
 from typing import Any, ClassVar, NamedTuple, Protocol, Self
 
 import msgspec
-import numpy as np
-import numpy.typing as npt
 from torch import Tensor, nn
 
+from kilter.service.detector.arrays import Mask, Matrix
 from kilter.service.detector.errors import ArtifactError
 from kilter.service.detector.manifest import BackboneEntry, MemoryEntry, NetworkEntry, ScoreEntry
 from kilter.service.detector.networks import network_class
@@ -16,8 +15,7 @@ from kilter.service.detector.plugin import imported
 from kilter.service.detector.schema import Schema
 from kilter.service.detector.scores import score_kind
 
-Matrix = npt.NDArray[np.float32]
-Isolation = Callable[[Matrix, int], Callable[[Matrix], npt.NDArray[np.bool_]]]
+Isolation = Callable[[Matrix, int], Callable[[Matrix], Mask]]
 """Takes points, (n, axes), and a seed, and gives a function that tells which of others are easily isolated, (m,)."""
 
 

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from kilter.service.detector.arrays import Matrix
 from kilter.service.detector.columns import BooleanColumn, CategoricalColumn, Feature, ImageColumn, NumericColumn
 from kilter.service.detector.findings import Baseline, DetectorComparison
 from kilter.service.detector.schema import Schema
@@ -13,7 +14,6 @@ from kilter.training.evaluation.baselines import (
     AREA,
     DETECTORS,
     SIDE,
-    Matrix,
     baseline_warning,
     better_baseline,
     compare,
