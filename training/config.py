@@ -7,8 +7,8 @@ from typing import Any, Literal
 import msgspec
 
 from kilter.service.detector.errors import KilterError
+from kilter.service.detector.manifest import HIGHEST_RATE, Way
 from kilter.service.detector.networks import NETWORKS
-from kilter.service.detector.promise import HIGHEST_RATE, Way
 from kilter.service.detector.scores import check_score
 
 LABELLED: tuple[Way, ...] = ("f-beta", "cost", "recall-at-precision")

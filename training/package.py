@@ -15,10 +15,10 @@ from kilter.service.detector.arrays import Array, Floats, Mask
 from kilter.service.detector.calibration import DIGITS, TOLERANCE
 from kilter.service.detector.detector import Judge, Verdicts
 from kilter.service.detector.findings import Evaluation, PartSizes, Training
-from kilter.service.detector.groups import judge as judge_scores
 from kilter.service.detector.inputs import Table, take
 from kilter.service.detector.manifest import Manifest, NetworkEntry, Probes, ScoreEntry
 from kilter.service.detector.reference import reference_tensors
+from kilter.service.detector.schema import Schema
 from kilter.service.detector.scores import SCORES
 from kilter.service.detector.thresholds import promise_of, score_tensors
 from kilter.training.config import TrainConfig
@@ -26,7 +26,6 @@ from kilter.training.data.source import TrainingData
 from kilter.training.evaluation.baselines import baseline_warning
 from kilter.training.evaluation.checkup import Checkup, Examined, check_up
 from kilter.training.evaluation.evaluate import evaluate_rows
-from kilter.training.evaluation.probes import make_probes
 from kilter.training.evaluation.thresholds import Calibrated
 from kilter.training.fitting.model import Fitted
 from kilter.training.modality import TrainingModality
@@ -34,6 +33,10 @@ from kilter.training.reporting.report import model_card, report
 from kilter.training.reporting.run import Latent, Run, Scored
 
 LIBRARIES = ("numpy", "onnx", "onnxruntime", "onnxscript", "polars", "safetensors", "scikit-learn", "torch")
+PLAIN = 16
+"""Records drawn column by column from the schema's statistics; no training record is among them."""
+ODD = 8
+"""Records of the same kind with one cell made odd each: out of range, of an unseen level, missing, or noise."""
 
 
 @dataclass(frozen=True)
@@ -171,8 +174,7 @@ def _as_left_out(verdicts: Verdicts, fitted: Fitted, table: Table, judge: Judge)
     """The verdicts on calibration rows, which come first in the table, and others, as if the memory held none of it."""
     others = verdicts.score[len(fitted.calibration_scores) :]
     scores = np.concatenate([fitted.calibration_scores, others])
-    judged = judge_scores(scores, table, judge.calibration, judge.groups)
-    return verdicts._replace(score=scores, **judged._asdict())
+    return verdicts._replace(score=scores, **judge.thresholds.judge(scores, table)._asdict())
 
 
 def _latent(
@@ -192,3 +194,38 @@ def _latent(
     with torch.no_grad():
         means = network.posterior(x).mean[0]
     return Latent(means.double().numpy(), scores[picked], anomalous[picked], rows)
+
+
+def probe_records(schema: Schema, seed: int) -> list[dict[str, Any]]:
+    """Synthetic records, as JSON holds them: PLAIN ones, and then odd ones."""
+    rng = np.random.default_rng(seed)
+    records = [{column.name: column.usual(rng) for column in schema.fields} for _ in range(PLAIN + ODD)]
+    # Drawn column by column a record may well be strange: one has all its numbers in the middle.
+    middle = {column.name: column.central() for column in schema.fields}
+    records[0] |= {name: value for name, value in middle.items() if value is not None}
+    for record in records[PLAIN:]:
+        column = schema.columns[rng.integers(len(schema.columns))]
+        record[column.name] = column.odd(rng)
+    return records
+
+
+def make_probes(judge: Judge, seed: int) -> Probes:
+    """Probes with the verdicts that they get now; the most ordinary comes first, as the example that is shown."""
+    records = probe_records(judge.modality.schema, seed)
+    likeliest = int(np.argmax(judged_probes(records[:PLAIN], judge).p_values))
+    return judged_probes([records.pop(likeliest), *records], judge)
+
+
+def completed(records: list[dict[str, Any]], schema: Schema) -> list[dict[str, Any]]:
+    """Records with a synthetic value in every field of the schema that they lack."""
+    rng = np.random.default_rng(0)
+    return [
+        {column.name: record[column.name] if column.name in record else column.usual(rng) for column in schema.fields}
+        for record in records
+    ]
+
+
+def judged_probes(records: list[dict[str, Any]], judge: Judge) -> Probes:
+    """Records with the verdicts that they get now."""
+    verdicts = judge.score(records)
+    return Probes(records, verdicts.score.tolist(), verdicts.p_value.tolist(), verdicts.anomaly.tolist())

@@ -13,18 +13,17 @@ from kilter.service.detector.arrays import Floats, Positions
 from kilter.service.detector.detector import Detector, Judge, Scorer, load
 from kilter.service.detector.errors import KilterError
 from kilter.service.detector.findings import Recalibration, SourceFile
-from kilter.service.detector.groups import judge
+from kilter.service.detector.groups import Thresholds
 from kilter.service.detector.inputs import Table, take
-from kilter.service.detector.manifest import Manifest
+from kilter.service.detector.manifest import Choice, Manifest, Promise, choice_in_words
 from kilter.service.detector.modality import modality_of
-from kilter.service.detector.promise import Choice, Promise, choice_in_words
 from kilter.service.detector.thresholds import promise_of, score_tensors
 from kilter.training.config import Rule
 from kilter.training.data.source import LabelledRows, source_file
 from kilter.training.evaluation.evaluate import expected_flags
-from kilter.training.evaluation.probes import completed, judged_probes
 from kilter.training.evaluation.thresholds import LabelledScores, ScoredRows, check_labels, set_thresholds
 from kilter.training.fitting.split import fit_aside, largest_size
+from kilter.training.package import completed, judged_probes
 from kilter.training.reporting.words import groups_in_words, percent, promise_in_words
 
 TITLE = "Calibrated anew"
@@ -158,8 +157,9 @@ def _kept(manifest: Manifest, table: Table, size: int, seed: int) -> tuple[Posit
 def _before(old: Detector, table: Table, scores: Floats) -> str:
     """What the thresholds of the old version make of new normal rows; the common one alone if they lack its groups."""
     groups = old.groups if old.groups and old.groups.column.name in table.columns else None
-    flagged = int(judge(scores, table, old.calibration, groups).anomaly.sum())
-    low, high = expected_flags(table, old.calibration, groups)
+    thresholds = Thresholds(old.calibration, groups)
+    flagged = int(thresholds.judge(scores, table).anomaly.sum())
+    low, high = expected_flags(table, thresholds)
     return (
         f"The old threshold, {old.calibration.threshold:.6g}, flags {flagged:,} of these {len(scores):,} rows, where "
         f"{low:,} to {high:,} were to be expected."

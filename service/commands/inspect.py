@@ -11,8 +11,7 @@ from kilter.service.detector import artifact, store
 from kilter.service.detector.columns import Column
 from kilter.service.detector.columns.base import list_names
 from kilter.service.detector.findings import Training
-from kilter.service.detector.manifest import Manifest
-from kilter.service.detector.promise import Promise, choice_in_words
+from kilter.service.detector.manifest import Manifest, Promise, choice_in_words
 
 FIGURES = {
     "roc_auc": "ROC AUC",

@@ -11,7 +11,7 @@ from kilter.service.detector import artifact
 from kilter.service.detector.arrays import Floats, Mask, Matrix
 from kilter.service.detector.calibration import DECIMALS, Calibration, rounded
 from kilter.service.detector.errors import ArtifactError, KilterError, Problem, RecordsError
-from kilter.service.detector.groups import Groups, judge
+from kilter.service.detector.groups import Groups, Thresholds
 from kilter.service.detector.inputs import Table
 from kilter.service.detector.manifest import Manifest, Probes
 from kilter.service.detector.modality import Modality, Scores, modality_of
@@ -20,7 +20,7 @@ from kilter.service.detector.runtime import OnnxProgram, Program, TorchProgram, 
 from kilter.service.detector.schema import Schema
 from kilter.service.detector.scores import score_kind
 from kilter.service.detector.store import resolve
-from kilter.service.detector.thresholds import Thresholds, at_rate, thresholds_of
+from kilter.service.detector.thresholds import at_rate, thresholds_of
 
 if TYPE_CHECKING:
     from kilter.service.detector.explanation import Reason
@@ -89,6 +89,7 @@ class Judge:
 
     def __init__(self, scorer: Scorer, thresholds: Thresholds) -> None:
         self.scorer = scorer
+        self.thresholds = thresholds
         self.calibration, self.groups = thresholds
 
     @property
@@ -112,7 +113,7 @@ class Judge:
         records are marked instead, and the others judged.
         """
         scores = self.scorer.score(data, reasons=reasons, errors=errors)
-        judged = judge(scores.score, scores.table, self.calibration, self.groups)
+        judged = self.thresholds.judge(scores.score, scores.table)
         return Verdicts(
             scores.score,
             judged.p_value,
@@ -167,9 +168,8 @@ class Detector(Judge):
         A group with too few records for it has the common threshold. Raises KilterError, which names the number of
         calibration records needed, if the rate cannot be supported.
         """
-        rated = at_rate(self.manifest.calibration, Thresholds(self.calibration, self.groups), target_fpr)
-        manifest = msgspec.structs.replace(self.manifest, calibration=rated.promise)
-        common, groups = rated.thresholds
+        (common, groups), promise = at_rate(self.manifest.calibration, self.thresholds, target_fpr)
+        manifest = msgspec.structs.replace(self.manifest, calibration=promise)
         return Detector(manifest, self.scorer.program, common, self.probes, groups, self.reference)
 
     def replay(self) -> None:

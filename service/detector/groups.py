@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -31,17 +32,23 @@ class Groups:
             yield np.flatnonzero(codes == code), calibrations[code] if code >= 0 else None
 
 
-def judge(scores: Floats, table: Table, common: Calibration, groups: Groups | None) -> Judgement:
-    """Judge scores, (n,), of the rows of a table, each by the calibration of its group."""
-    if groups is None:
-        return common.judge(scores)
-    p_value, threshold, tail_probability = (np.full(len(scores), np.nan) for _ in range(3))
-    anomaly = np.zeros(len(scores), bool)
-    for rows, own in groups.members(table):
-        calibration = own or common
-        p_value[rows], anomaly[rows], tail, _ = calibration.judge(scores[rows])
-        threshold[rows] = calibration.threshold
-        if tail is not None:
-            tail_probability[rows] = tail
-    tails = any(calibration.tail for calibration in (common, *groups.calibrations.values()))
-    return Judgement(p_value, anomaly, tail_probability if tails else None, threshold)
+class Thresholds(NamedTuple):
+    """The common calibration, and those of groups if there are any: all that says what scores mean."""
+
+    common: Calibration
+    groups: Groups | None = None
+
+    def judge(self, scores: Floats, table: Table) -> Judgement:
+        """What is said of scores, (n,), of the rows of a table, each by the calibration of its group."""
+        if self.groups is None:
+            return self.common.judge(scores)
+        p_value, threshold, tail_probability = (np.full(len(scores), np.nan) for _ in range(3))
+        anomaly = np.zeros(len(scores), bool)
+        for rows, own in self.groups.members(table):
+            calibration = own or self.common
+            p_value[rows], anomaly[rows], tail, _ = calibration.judge(scores[rows])
+            threshold[rows] = calibration.threshold
+            if tail is not None:
+                tail_probability[rows] = tail
+        tails = any(calibration.tail for calibration in (self.common, *self.groups.calibrations.values()))
+        return Judgement(p_value, anomaly, tail_probability if tails else None, threshold)

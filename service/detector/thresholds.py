@@ -1,7 +1,7 @@
 """The thresholds of a model: as its manifest states them, held against their scores, and at another rate."""
 
 import math
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -10,22 +10,8 @@ from kilter.service.detector.artifact import CALIBRATION_SCORES, GROUP_SCORES, M
 from kilter.service.detector.beta import quantile
 from kilter.service.detector.calibration import Calibration, needed
 from kilter.service.detector.errors import ArtifactError, KilterError
-from kilter.service.detector.groups import Groups
-from kilter.service.detector.promise import HIGHEST_RATE, UPPER, Choice, GroupPromise, GroupPromises, Promise
-
-
-class Thresholds(NamedTuple):
-    """The common calibration, and those of groups if there are any."""
-
-    common: Calibration
-    groups: Groups | None
-
-
-class Rated(NamedTuple):
-    """Thresholds at one target false-positive rate, and what a manifest says of them."""
-
-    thresholds: Thresholds
-    promise: Promise
+from kilter.service.detector.groups import Groups, Thresholds
+from kilter.service.detector.manifest import HIGHEST_RATE, UPPER, Choice, GroupPromise, GroupPromises, Promise
 
 
 def check_target(target_fpr: float) -> float:
@@ -79,8 +65,8 @@ def score_tensors(thresholds: Thresholds) -> dict[str, Floats]:
     return tensors
 
 
-def at_rate(promise: Promise, thresholds: Thresholds, target_fpr: float) -> Rated:
-    """The same scores at another rate, that of the groups included.
+def at_rate(promise: Promise, thresholds: Thresholds, target_fpr: float) -> tuple[Thresholds, Promise]:
+    """Thresholds by the same scores at another rate, those of groups included, and what a manifest says of them.
 
     A group with too few records for the rate has the common threshold, as it would from training. Raises KilterError
     if all records together are too few, or the rate is none.
@@ -96,7 +82,7 @@ def at_rate(promise: Promise, thresholds: Thresholds, target_fpr: float) -> Rate
         enough = {value: one for value, one in groups.calibrations.items() if one.size >= needed(target_fpr)}
         own = Groups(groups.column, {value: _again(one, target_fpr) for value, one in enough.items()})
     again = Thresholds(_again(common, target_fpr), own)
-    return Rated(again, promise_of(again, Choice("rate"), promise.split, left_out=promise.left_out))
+    return again, promise_of(again, Choice("rate"), promise.split, left_out=promise.left_out)
 
 
 def _again(calibration: Calibration, target_fpr: float) -> Calibration:
@@ -114,7 +100,7 @@ def thresholds_of(artifact: Artifact) -> Thresholds:
     promise, digits = artifact.manifest.calibration, artifact.manifest.score.digits
     common = _checked("calibration", promise, artifact.tensors[CALIBRATION_SCORES], promise.target_fpr, digits)
     if promise.by_group is None:
-        return Thresholds(common, None)
+        return Thresholds(common)
     column = artifact.manifest.schema.field(promise.by_group.column)
     if column is None or not column.can_group:
         raise ArtifactError(f"{MANIFEST}: the schema has no column {promise.by_group.column!r} that can group records")

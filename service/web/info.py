@@ -7,7 +7,7 @@ import msgspec
 from pydantic import BaseModel, Field
 
 from kilter.service.detector import Detector
-from kilter.service.detector.promise import choice_in_words
+from kilter.service.detector.manifest import choice_in_words
 from kilter.service.models.serving import Serving
 
 

@@ -7,10 +7,9 @@ import msgspec
 from kilter.service.detector import Calibration, Schema
 from kilter.service.detector.artifact import CALIBRATION_SCORES, FORMAT
 from kilter.service.detector.findings import Training
-from kilter.service.detector.groups import Groups
-from kilter.service.detector.manifest import Manifest, NetworkEntry, ScoreEntry
-from kilter.service.detector.promise import Choice
-from kilter.service.detector.thresholds import Thresholds, promise_of
+from kilter.service.detector.groups import Groups, Thresholds
+from kilter.service.detector.manifest import Choice, Manifest, NetworkEntry, ScoreEntry
+from kilter.service.detector.thresholds import promise_of
 
 ELBO = ScoreEntry("elbo", "elbo", "nats", 6, 1e-5, {})
 

@@ -10,8 +10,8 @@ from kilter.service.detector.findings import Baseline, DetectorComparison, Diagn
 from kilter.service.detector.inputs import Table
 from kilter.service.detector.manifest import Manifest
 from kilter.training.data.source import ColumnDecision
+from kilter.training.evaluation.checkup import find_suspects
 from kilter.training.evaluation.evaluate import evaluate_rows
-from kilter.training.evaluation.suspects import find_suspects
 from kilter.training.modality import modality_of_model
 from kilter.training.reporting.report import model_card, report
 from kilter.training.reporting.run import Latent, Run, Scored

@@ -36,7 +36,7 @@ def calibrate(
     """
     # Imported here: `kilter --help` only wants to know what the command is called.
     from kilter.service.detector import artifact, store
-    from kilter.service.detector.promise import choice_in_words
+    from kilter.service.detector.manifest import choice_in_words
     from kilter.training.modality import modality_of_model
     from kilter.training.recalibrate import recalibrate
     from kilter.training.reporting.words import groups_in_words, promise_in_words

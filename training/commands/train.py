@@ -80,7 +80,7 @@ def train(
     or folders of pictures, nested or not, in PNG, JPEG, WebP, TIFF or BMP; or arrays of images in IDX, npy or npz.
     """
     # Imported here: torch takes seconds, and `kilter --help` only wants to know what the command is called.
-    from kilter.service.detector.promise import choice_in_words
+    from kilter.service.detector.manifest import choice_in_words
     from kilter.training.config import read_config
     from kilter.training.data.source import TrainingSource
     from kilter.training.pipeline import train as train_model

@@ -5,10 +5,9 @@ from scipy import stats
 
 from kilter.service.detector.arrays import Floats, Mask
 from kilter.service.detector.beta import CONFIDENCE, interval
-from kilter.service.detector.calibration import Calibration
 from kilter.service.detector.detector import Judge, Verdicts
 from kilter.service.detector.findings import Counts, Evaluation, Figure, LabelledFigures
-from kilter.service.detector.groups import Groups
+from kilter.service.detector.groups import Thresholds
 from kilter.service.detector.inputs import Table, take
 from kilter.training.evaluation.bootstrap import intervals, percentiles, ranking
 
@@ -47,7 +46,7 @@ def evaluate_rows(
         labelled = _labelled(verdicts.score[usable], verdicts.anomaly[usable], is_anomaly[usable], notes, seed)
     calibration = detector.calibration
     normal_rows = take(table, normal)
-    expected = expected_flags(normal_rows, calibration, detector.groups)
+    expected = expected_flags(normal_rows, detector.thresholds)
     reconstruction, kl = detector.elbo_terms(normal_rows) if rows else (np.empty(0), np.empty(0))
     return Evaluation(
         rows=int(usable.sum()),
@@ -72,7 +71,7 @@ def proportion(count: int, total: int) -> Figure:
     return Figure(count / total, *interval(count, total)) if total else Figure(None)
 
 
-def expected_flags(table: Table, common: Calibration, groups: Groups | None) -> tuple[int, int]:
+def expected_flags(table: Table, thresholds: Thresholds) -> tuple[int, int]:
     """The 95 % interval of flagged rows among the normal rows of a table.
 
     Of m rows that are judged by one calibration, BetaBinomial(m, k, n + 1 - k) are flagged. Over groups those numbers
@@ -80,6 +79,7 @@ def expected_flags(table: Table, common: Calibration, groups: Groups | None) -> 
     """
     if not table.rows:
         return (0, 0)
+    common, groups = thresholds
     if groups is None:
         low, high = stats.betabinom.interval(CONFIDENCE, table.rows, common.rank, common.size + 1 - common.rank)
         return int(low), int(high)

@@ -14,8 +14,7 @@ from kilter.service.detector.detector import Judge
 from kilter.service.detector.explanation import Reason
 from kilter.service.detector.findings import Evaluation, Training
 from kilter.service.detector.inputs import take
-from kilter.service.detector.manifest import Manifest
-from kilter.service.detector.promise import choice_in_words
+from kilter.service.detector.manifest import Manifest, choice_in_words
 from kilter.training.evaluation.baselines import baseline_warning, compared_rows
 from kilter.training.fitting.remedy import remedy_in_words
 from kilter.training.reporting import plots

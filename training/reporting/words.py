@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 from kilter.service.detector.calibration import needed
 from kilter.service.detector.findings import Evaluation, Figure
-from kilter.service.detector.promise import Promise
+from kilter.service.detector.manifest import Promise
 from kilter.service.detector.schema import LeftOut
 
 SHOWN = 8

@@ -8,9 +8,9 @@ from scipy import stats
 
 from kilter.service.detector import Calibration, Detector, KilterError
 from kilter.service.detector.columns import CategoricalColumn
-from kilter.service.detector.groups import Groups
-from kilter.service.detector.promise import Choice, Promise
-from kilter.service.detector.thresholds import Thresholds, at_rate, promise_of, smallest_rate
+from kilter.service.detector.groups import Groups, Thresholds
+from kilter.service.detector.manifest import Choice, Promise
+from kilter.service.detector.thresholds import at_rate, promise_of, smallest_rate
 from tests.support import detectors
 
 RATE = Choice("rate")

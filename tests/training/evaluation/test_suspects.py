@@ -1,10 +1,10 @@
-"""Tests of `evaluation.suspects`: what is listed, and when it is worth a note."""
+"""Tests of `evaluation.checkup`: what is listed, and when it is worth a note."""
 
 import numpy as np
 import pytest
 
 from kilter.service.detector.calibration import Calibration
-from kilter.training.evaluation.suspects import far_limit, find_suspects
+from kilter.training.evaluation.checkup import far_limit, find_suspects
 
 
 def calibration(*odd: float, size: int = 199, rate: float = 0.05) -> Calibration:

@@ -9,9 +9,9 @@ from scipy import stats
 
 from kilter.service.detector import Calibration, KilterError
 from kilter.service.detector.columns import CategoricalColumn
-from kilter.service.detector.groups import judge
+from kilter.service.detector.groups import Thresholds
 from kilter.service.detector.inputs import Table
-from kilter.service.detector.promise import ChoiceEvidence, choice_in_words
+from kilter.service.detector.manifest import ChoiceEvidence, choice_in_words
 from kilter.training.config import Rule
 from kilter.training.evaluation.evaluate import expected_flags
 from kilter.training.evaluation.thresholds import LabelledScores, calibrate_groups, check_labels, choose_level
@@ -181,7 +181,7 @@ def test_groups_that_are_too_small_have_no_calibration() -> None:
     groups = calibrate_groups(SITE, table(sites), np.arange(98.0), 0.05, 6, seed=0)
     assert {name: own.size for name, own in groups.calibrations.items()} == {"a": 39}
     common = Calibration.of(np.arange(98.0), 0.05, 6)
-    found = judge(np.full(3, 50.0), table(["a", "b", None]), common, groups)
+    found = Thresholds(common, groups).judge(np.full(3, 50.0), table(["a", "b", None]))
     assert found.p_value.tolist() == [1 / 40, *common.p_values(np.full(2, 50.0)).tolist()]
 
 
@@ -195,7 +195,7 @@ def test_the_number_of_flags_to_expect_adds_up_over_groups() -> None:
         scores = rng.normal(size=600)
         groups = calibrate_groups(SITE, rows, scores, 0.05, 6, seed=seed)
         common = Calibration.of(scores, 0.05, 6)
-        low, high = expected_flags(rows, common, groups)
+        low, high = expected_flags(rows, Thresholds(common, groups))
         # Rows of no group are judged by a calibration of all rows.
-        inside += low <= int(judge(rng.normal(size=600), rows, common, groups).anomaly.sum()) <= high
+        inside += low <= int(Thresholds(common, groups).judge(rng.normal(size=600), rows).anomaly.sum()) <= high
     assert 88 <= inside <= 100
