@@ -21,7 +21,7 @@ from kilter.service.detector.thresholds import promise_of, score_tensors
 from kilter.training.config import Rule
 from kilter.training.data.source import LabelledRows, source_file
 from kilter.training.evaluation.evaluate import expected_flags
-from kilter.training.evaluation.thresholds import LabelledScores, ScoredRows, check_labels, set_thresholds
+from kilter.training.evaluation.thresholds import LabelledScores, check_labels, set_thresholds
 from kilter.training.fitting.split import fit_aside, largest_size
 from kilter.training.package import completed, judged_probes
 from kilter.training.reporting.words import groups_in_words, percent, promise_in_words
@@ -80,7 +80,8 @@ def recalibrate(
         return LabelledScores(None, strange, len(strange) / (len(strange) + len(usable)))
 
     thresholds, chosen = set_thresholds(
-        ScoredRows(take(table, picked), scores[picked]),
+        take(table, picked),
+        scores[picked],
         rate,
         manifest.score.digits,
         chosen=manifest.calibration.chosen if wanted is None else Choice("rate"),

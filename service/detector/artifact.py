@@ -92,7 +92,10 @@ def read(folder: Path) -> Artifact:
         tensors = safetensors.numpy.load(files[TENSORS])
     except (SafetensorError, KeyError, ValueError) as error:
         raise ArtifactError(f"{folder / TENSORS}: {error}") from None
-    manifest, tensors = _manifest(folder, files[MANIFEST], tensors)
+    try:
+        manifest, tensors = _manifest(files[MANIFEST], tensors)
+    except (msgspec.DecodeError, ArtifactError) as error:
+        raise ArtifactError(f"{folder / MANIFEST}: {error}") from None
     _audit(folder, manifest, tensors)
     absent = [file for file in manifest.programs.values() if file not in files]
     if absent:
@@ -127,27 +130,17 @@ def _verified(folder: Path) -> dict[str, bytes]:
     return files
 
 
-def _manifest(folder: Path, content: bytes, tensors: dict[str, Array]) -> tuple[Manifest, dict[str, Array]]:
-    """The manifest, and the tensors by their names in this format."""
-    path = folder / MANIFEST
-    try:
-        stated = msgspec.json.decode(content, type=dict[str, Any])
-        number = stated.get("format")
-        if isinstance(number, int) and number > FORMAT:
-            raise ArtifactError(
-                f"{path}: format {number} is newer than this version of Kilter can read ({FORMAT}): upgrade Kilter"
-            )
-        if type(number) is not int or number < 1:
-            raise ArtifactError(f"{path}: there is no artifact format {number!r}")
-        if number == 1:
-            try:
-                old = upgrade(stated)
-            except ArtifactError as error:
-                raise ArtifactError(f"{path}: {error}") from None
-            stated, tensors = old.manifest, old.renamed(tensors)
-        return msgspec.convert(stated, Manifest, dec_hook=decode_column), tensors
-    except (msgspec.DecodeError, msgspec.ValidationError) as error:
-        raise ArtifactError(f"{path}: {error}") from None
+def _manifest(content: bytes, tensors: dict[str, Array]) -> tuple[Manifest, dict[str, Array]]:
+    """The manifest in a file, and the tensors by their names in this format. Raises ArtifactError or DecodeError."""
+    stated = msgspec.json.decode(content, type=dict[str, Any])
+    number = stated.get("format")
+    if isinstance(number, int) and number > FORMAT:
+        raise ArtifactError(f"format {number} is newer than this version of Kilter can read ({FORMAT}): upgrade Kilter")
+    if type(number) is not int or number < 1:
+        raise ArtifactError(f"there is no artifact format {number!r}")
+    if number == 1:
+        stated, tensors = upgrade(stated, tensors)
+    return msgspec.convert(stated, Manifest, dec_hook=decode_column), tensors
 
 
 def _audit(folder: Path, manifest: Manifest, tensors: Mapping[str, Array]) -> None:

@@ -5,7 +5,7 @@ and what training says of itself without types.
 """
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 from kilter.service.detector.errors import ArtifactError
 
@@ -23,48 +23,41 @@ PICTURE_PREFIXES = {
     "network.evidence.": "score.",
 }
 BACKBONE_PREFIXES = {"network.network.": "network.", "network.": "score."}
-"""How the names of tensors began, and how they begin now."""
+"""How the names of tensors began, and how they begin now; None for those that are of no use any more."""
 LOCAL_FEATURES = "local features of training pictures, as a pretrained network gives them"
 
 
-class Upgrade(NamedTuple):
-    """A manifest as format 2 has it, and how the names of tensors begin."""
+def upgrade(manifest: Mapping[str, Any], tensors: Mapping[str, Value]) -> tuple[dict[str, Any], dict[str, Value]]:
+    """The manifest of format 1 as one of format 2, and tensors by their names in that.
 
-    manifest: dict[str, Any]
-    prefixes: Mapping[str, str | None]
-    """None for tensors that are of no use any more."""
-
-    def renamed(self, tensors: Mapping[str, Value]) -> dict[str, Value]:
-        """What is held by the names of tensors, by their names in format 2."""
-        names = {name: self._name(name) for name in tensors}
-        return {new: tensors[old] for old, new in names.items() if new is not None}
-
-    def _name(self, name: str) -> str | None:
-        for old, new in self.prefixes.items():
-            if name.startswith(old):
-                return None if new is None else new + name.removeprefix(old)
-        return name
-
-
-def upgrade(manifest: Mapping[str, Any]) -> Upgrade:
-    """The manifest of format 1 as one of format 2. Raises ArtifactError if it lacks what every one had."""
+    Raises ArtifactError if the manifest lacks what every one had.
+    """
     try:
         network, score, prefixes = _entries(manifest["network"])
-        schema, training = manifest["schema"], manifest["training"]
-        made = Upgrade({}, prefixes)
         new = dict(manifest) | {
             "format": 2,
             "network": network,
             "score": manifest["score"] | score,
             "programs": {"score": "score.onnx", "detail": "detail.onnx"},
-            "training": _training(training, schema["rows"]),
-            "tensors": made.renamed(manifest["tensors"]),
+            "training": _training(manifest["training"], manifest["schema"]["rows"]),
+            "tensors": _renamed(manifest["tensors"], prefixes),
         }
     except KeyError as error:
         raise ArtifactError(f"missing required field `{error.args[0]}`") from None
     except (TypeError, AttributeError) as error:
         raise ArtifactError(f"a part of it is not what it must be in format 1: {error}") from None
-    return made._replace(manifest=new)
+    return new, _renamed(tensors, prefixes)
+
+
+def _renamed(values: Mapping[str, Value], prefixes: Mapping[str, str | None]) -> dict[str, Value]:
+    """What stands under the names of tensors, under their names in format 2; some are of no use any more."""
+    renamed: dict[str, Value] = {}
+    for name, value in values.items():
+        old = next((prefix for prefix in prefixes if name.startswith(prefix)), "")
+        new = prefixes.get(old, "")
+        if new is not None:
+            renamed[new + name.removeprefix(old)] = value
+    return renamed
 
 
 def _entries(entry: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any], Mapping[str, str | None]]:

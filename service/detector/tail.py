@@ -3,8 +3,6 @@
 What it is, what it says of a score, and how it is fitted.
 """
 
-from typing import NamedTuple
-
 import msgspec
 import numpy as np
 
@@ -23,14 +21,6 @@ PRIOR_SHAPE = 0.2
 PRIOR_COUNT = 20
 """What the shape is drawn towards, as if by so many excesses: that of a few excesses is mostly noise, and too short a
 tail claims too much."""
-
-
-class Fault(NamedTuple):
-    """A number that no tail of these scores can have."""
-
-    field: str
-    stated: float
-    expected: str
 
 
 class Tail(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -73,20 +63,20 @@ class Tail(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         probability: Floats = self.share * np.exp(np.maximum(log_survival, LOWEST))
         return probability
 
-    def fault(self, scores: Floats) -> Fault | None:
+    def fault(self, scores: Floats) -> str | None:
         """What is wrong with this as the tail of `scores`, (n,), ascending; None if nothing is."""
         above = int((scores > self.start).sum())
         share = (1 + above) / (len(scores) + 1)
         if self.start not in scores or not above:
-            return Fault("start", self.start, "one of the calibration scores, and not the largest")
+            return f"start of the tail is {self.start}, and must be one of the calibration scores, and not the largest"
         if self.last != scores[-1]:
-            return Fault("last", self.last, f"{scores[-1]}")
+            return f"last of the tail is {self.last}, and must be {scores[-1]}"
         if abs(self.share - share) > 1e-9:
-            return Fault("share", self.share, f"{share}")
+            return f"share of the tail is {self.share}, and must be {share}"
         if not 0 < self.scale < np.inf:
-            return Fault("scale", self.scale, "positive and finite")
+            return f"scale of the tail is {self.scale}, and must be positive and finite"
         if not -1 < self.shape <= 2 or self.scale + self.shape * (self.last - self.start) <= 0:
-            return Fault("shape", self.shape, "one under which every calibration score is possible")
+            return f"shape of the tail is {self.shape}, and must be one under which every calibration score is possible"
         return None
 
 

@@ -131,7 +131,5 @@ def _checked(
             raise ArtifactError(f"{MANIFEST}: {place}: {field} is {stated}, its scores give {right}")
     fault = promise.tail.fault(calibration.scores) if promise.tail else None
     if fault is not None:
-        raise ArtifactError(
-            f"{MANIFEST}: {place}: {fault.field} of the tail is {fault.stated}, and must be {fault.expected}"
-        )
+        raise ArtifactError(f"{MANIFEST}: {place}: {fault}")
     return calibration

@@ -42,11 +42,7 @@ def group_option(default: str) -> Callable[[Callable[..., Any]], Callable[..., A
     return click.option("--group-by", metavar="COLUMN", help=text)
 
 
-def _height_and_width(
-    context: click.Context,  # noqa: ARG001
-    parameter: click.Parameter,  # noqa: ARG001
-    value: str | None,
-) -> tuple[int, int] | None:
+def _height_and_width(_: click.Context, __: click.Parameter, value: str | None) -> tuple[int, int] | None:
     """`64` or `48x64` as a height and width."""
     if value is None:
         return None
@@ -62,8 +58,3 @@ image_size_option = click.option(
     callback=_height_and_width,
     help="Height and width of pictures.  [default: by the pictures, at most 64]",
 )
-
-
-def as_table(rule: Rule | None) -> dict[str, float] | None:
-    """A rule as the table `[threshold]` of a configuration file; None where there is none."""
-    return None if rule is None else rule.inputs

@@ -11,7 +11,7 @@ import click
 from tqdm import tqdm
 
 from kilter.service.detector.findings import Epoch
-from kilter.training.commands.options import as_table, group_option, image_size_option, threshold_options
+from kilter.training.commands.options import group_option, image_size_option, threshold_options
 from kilter.training.config import Rule
 
 if TYPE_CHECKING:
@@ -86,8 +86,9 @@ def train(
     from kilter.training.pipeline import train as train_model
     from kilter.training.reporting.words import evaluation_in_words, groups_in_words
 
+    threshold = None if rule is None else rule.inputs
     settings = read_config(
-        config, target_fpr=target_fpr, threshold=as_table(rule), score=score, split=split, seed=seed, device=device
+        config, target_fpr=target_fpr, threshold=threshold, score=score, split=split, seed=seed, device=device
     )
     detector, folder, evaluation = train_model(
         TrainingSource(sources, label, normal, exclude, group_by, image_size),

@@ -43,13 +43,6 @@ class DecodedPicture(NamedTuple):
     width: int
 
 
-def decoded(
-    paths: Sequence[Path], column: ImageColumn, progress: Progress, *, alone: int = ALONE
-) -> Iterator[DecodedPicture | PictureError]:
-    """The picture of each file in the order of the files, or why it cannot be read."""
-    return each(partial(_decode, column), paths, progress, alone=alone)
-
-
 def each(
     work: Callable[[Path], Result], paths: Sequence[Path], progress: Progress, *, alone: int = ALONE
 ) -> Iterator[Result | PictureError]:
@@ -102,7 +95,8 @@ def _weight(path: Path) -> int:
         return SMALL
 
 
-def _decode(column: ImageColumn, path: Path) -> DecodedPicture:
+def decoded_file(column: ImageColumn, path: Path) -> DecodedPicture:
+    """The picture of a file. Raises PictureError if it cannot be read."""
     content = content_of_file(path)
     width, height = size_of(content)
     return DecodedPicture(read_picture(content, column), height, width)

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -10,7 +11,7 @@ from kilter.service.detector.arrays import Positions
 from kilter.service.detector.columns import ImageColumn
 from kilter.service.detector.errors import KilterError, PictureError
 from kilter.service.files.folder import ACCEPTED, find_pictures
-from kilter.training.data.decoding import DecodedPicture, Progress, decoded, each, silent
+from kilter.training.data.decoding import DecodedPicture, Progress, decoded_file, each, silent
 from kilter.training.data.source import LISTED, Labels
 from kilter.training.data.survey import Seen, look_at_file
 
@@ -74,7 +75,7 @@ class FolderPictures:
 
     def decoded(self, column: ImageColumn, progress: Progress) -> Iterator[DecodedPicture | PictureError]:
         """Every picture as the model sees it, or why it cannot be read."""
-        return decoded(self.paths, column, progress)
+        return each(partial(decoded_file, column), self.paths, progress)
 
     def unlabelled(self) -> str | None:
         """What to know where all pictures count as normal although they lie in several folders."""

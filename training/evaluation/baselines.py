@@ -23,10 +23,7 @@ LEAST_GAIN = 0.005
 """The smallest gain in AUROC that is worth a word."""
 OWN = "Kilter"
 ROWS = 4_000
-CELLS = 4_000_000
-"""At most `ROWS` rows of a kind are used, fewer where they are so wide that they would hold more cells than this."""
-PICTURES = 500
-"""Most pictures of a label that are tried: the model takes milliseconds for each."""
+"""Most rows of a kind that are used."""
 SWAPPED = 1 / 3
 """The share of its fields that a synthetic anomaly has from another row."""
 SIDE = 32

@@ -36,13 +36,6 @@ class Calibrated(NamedTuple):
     chosen: Choice
 
 
-class ScoredRows(NamedTuple):
-    """Calibration rows and their scores, (rows,)."""
-
-    table: Table
-    scores: Floats
-
-
 class LabelledScores(NamedTuple):
     """The scores of labelled rows by which a threshold is chosen."""
 
@@ -54,7 +47,8 @@ class LabelledScores(NamedTuple):
 
 
 def set_thresholds(
-    rows: ScoredRows,
+    table: Table,
+    scores: Floats,
     rate: float,
     digits: int,
     *,
@@ -65,12 +59,12 @@ def set_thresholds(
     group_by: str | None,
     seed: int,
 ) -> Calibrated:
-    """The thresholds for calibration rows at a rate, or at the rate that a rule chooses by labelled rows.
+    """The thresholds for calibration rows, `table`, with their scores, (rows,), at a rate or as a rule chooses it.
 
     `chosen` says how the rate came about where no rule does. Raises KilterError if the rows are too few for the rate,
     or the rule cannot be followed.
     """
-    rounded = np.round(rows.scores, digits)
+    rounded = np.round(scores, digits)
     common = Calibration.of(rounded, rate, digits, fit_tail(rounded))
     if rule.way is not None:
         chosen = Choice(rule.way, rule.inputs)
@@ -80,7 +74,7 @@ def set_thresholds(
     groups = None
     if group_by is not None:
         column = next(column for column in schema.fields if column.name == group_by)
-        groups = calibrate_groups(column, rows.table, rounded, rate, digits, seed=seed)
+        groups = calibrate_groups(column, table, rounded, rate, digits, seed=seed)
     return Calibrated(Thresholds(common, groups), chosen)
 
 
@@ -94,7 +88,8 @@ def thresholds_of_fit(data: TrainingData, config: TrainConfig, fitted: Fitted) -
         return LabelledScores(held, scorer.score(take(data.table, data.anomalous)).score, rate)
 
     return set_thresholds(
-        ScoredRows(take(data.table, fitted.split.calibration), fitted.calibration_scores),
+        take(data.table, fitted.split.calibration),
+        fitted.calibration_scores,
         fitted.split.rate,
         DIGITS,
         chosen=Choice("default" if config.target_fpr is None else "rate"),

@@ -63,11 +63,7 @@ def split(normal: Positions, target_fpr: float | None, seed: int, times: Times |
 
 
 def supported_rate(rows: int) -> float:
-    """The default false-positive rate for a number of normal rows. Raises KilterError if they are too few to split."""
-    if rows < SMALLEST_TABLE:
-        raise KilterError(
-            f"there are {rows} normal rows: at least {SMALLEST_TABLE} are needed to fit, calibrate and check a detector"
-        )
+    """The default false-positive rate for a number of normal rows, `SMALLEST_TABLE` or more."""
     return next(rate for rate in RATES if rows >= MOST * needed(rate))
 
 

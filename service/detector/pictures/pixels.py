@@ -40,18 +40,6 @@ def read_picture(content: bytes, column: "ImageColumn", pixels: int = PIXELS) ->
         return _fitted(_flat(picture, column, column.channels), column)
 
 
-def upright_file(content: bytes, column: "ImageColumn", pixels: int = PIXELS) -> "Image.Image":
-    """The picture in a file at its own size, in RGB. Raises PictureError."""
-    picture = decode(content, pixels)
-    with refusing(pixels):
-        return _flat(picture, column, 3)
-
-
-def upright_array(array: Array, column: "ImageColumn", pixels: int = PIXELS) -> "Image.Image":
-    """One picture of numbers, (h, w) or (h, w, c), at its own size, in RGB. Raises PictureError."""
-    return _flat(_of_array(array, column, pixels), column, 3)
-
-
 def from_array(array: Array, column: "ImageColumn", pixels: int = PIXELS) -> Pixels:
     """Pictures of numbers, each of any size, as uint8 (n, height, width, channels); 1 x one picture is n = 1.
 
@@ -198,8 +186,10 @@ def size_of(value: Any, pixels: int = PIXELS) -> tuple[int, int]:
 def upright(value: Any, column: "ImageColumn", pixels: int = PIXELS) -> "Image.Image":
     """The picture at its own size, in RGB. Raises PictureError."""
     if isinstance(value, np.ndarray):
-        return upright_array(value, column, pixels)
-    return upright_file(content_of(value), column, pixels)
+        return _flat(_of_array(value, column, pixels), column, 3)
+    picture = decode(content_of(value), pixels)
+    with refusing(pixels):
+        return _flat(picture, column, 3)
 
 
 def content_of(value: Any) -> bytes:

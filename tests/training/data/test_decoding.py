@@ -2,6 +2,7 @@
 
 import os
 import signal
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 
 from kilter.service.detector.errors import KilterError, PictureError
 from kilter.service.detector.pictures.pixels import read_picture
-from kilter.training.data.decoding import CHUNK, content_of_file, decoded, each
+from kilter.training.data.decoding import CHUNK, content_of_file, decoded_file, each
 from tests.support.pictures import GREY, encoded, scene
 
 
@@ -28,20 +29,21 @@ def paths(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 @pytest.mark.parametrize("alone", [0, 1 << 40], ids=["processes", "one process"])
 def test_pictures_come_in_their_order_and_broken_ones_with_their_reason(paths: list[Path], alone: int) -> None:
     """Each as it is read by itself, with its own size; and progress ends with the last."""
-    told: list[tuple[int, int]] = []
-    found = list(decoded(paths, GREY, lambda done, total: told.append((done, total)), alone=alone))
-    assert len(found) == len(paths)
-    for i, (path, one) in enumerate(zip(paths, found, strict=True)):
+    reports: list[tuple[int, int]] = []
+    work = partial(decoded_file, GREY)
+    pictures = list(each(work, paths, lambda done, total: reports.append((done, total)), alone=alone))
+    assert len(pictures) == len(paths)
+    for i, (path, one) in enumerate(zip(paths, pictures, strict=True)):
         if i in (5, 7):
             assert isinstance(one, PictureError)
             continue
         assert not isinstance(one, PictureError)
         assert (one.height, one.width) == (20 + i, 30)
         np.testing.assert_array_equal(one.pixels, read_picture(path.read_bytes(), GREY))
-    assert "cut short" in str(found[5])
-    assert "No such file" in str(found[7])
-    assert told[-1] == (len(paths), len(paths))
-    assert [done for done, _ in told] == sorted({done for done, _ in told})
+    assert "cut short" in str(pictures[5])
+    assert "No such file" in str(pictures[7])
+    assert reports[-1] == (len(paths), len(paths))
+    assert [done for done, _ in reports] == sorted({done for done, _ in reports})
 
 
 def die(path: Path) -> Path:

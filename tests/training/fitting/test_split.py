@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from kilter.service.detector import Calibration, KilterError
 from kilter.service.detector.calibration import needed
-from kilter.training.fitting.split import LARGEST, RATES, choose_size, largest_size, rows_needed, supported_rate
+from kilter.training.fitting.split import LARGEST, RATES, choose_size, largest_size, rows_needed, split, supported_rate
 
 ROWS = st.integers(30, 200_000)
 
@@ -77,8 +77,9 @@ def test_rows_needed_are_just_enough(rate: float) -> None:
 
 def test_too_few_rows_for_any_rate_are_refused() -> None:
     """The number needed is named."""
-    with pytest.raises(KilterError, match="there are 29 normal rows: at least 30"):
-        supported_rate(29)
+    with pytest.raises(KilterError, match="there are 29 normal rows to train on, and at least 30 are needed"):
+        split(np.arange(29), None, 0, None)
+    assert len(split(np.arange(30), None, 0, None).fit)
 
 
 @pytest.mark.parametrize("rate", [0.0, -0.1, 0.51, 1.0, float("nan")])
