@@ -93,7 +93,7 @@ class Trained:
             calibration=promise_of(*self.calibrated, fitted.split.how, left_out=fitted.holds_calibration),
             training=self.training,
             libraries={"kilter": kilter.__version__, **{name: library_version(name) for name in LIBRARIES}},
-            programs=artifact.program_files(fitted.programs),
+            programs={name: f"{name}.onnx" for name in fitted.programs},
             tensors={key: tensor.shape for key, tensor in self.tensors.items()},
         )
 
@@ -178,12 +178,7 @@ def _as_left_out(verdicts: Verdicts, fitted: Fitted, table: Table, judge: Judge)
 
 
 def _latent(
-    judge: Judge,
-    network: Any,
-    table: Table,
-    scores: Floats,
-    anomalous: Mask,
-    modality: TrainingModality,
+    judge: Judge, network: Any, table: Table, scores: Floats, anomalous: Mask, modality: TrainingModality
 ) -> Latent | None:
     """The latent means of a sample of the judged rows."""
     if not table.rows:

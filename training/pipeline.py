@@ -76,11 +76,6 @@ def learn(
     for note in data.notes:
         say(note)
     fitted = fit_model(
-        data,
-        config,
-        remedied=modality.remedies_collapse,
-        backbone=pretrained,
-        checkpoint=checkpoint,
-        progress=progress,
+        data, config, remedied=modality.remedies_collapse, backbone=pretrained, checkpoint=checkpoint, progress=progress
     )
     return examine(data, fitted, thresholds_of_fit(data, config, fitted), config, modality)

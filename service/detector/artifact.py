@@ -9,7 +9,7 @@ Format number: raise `FORMAT` when a manifest or a file changes its meaning, tea
 
 import hashlib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -55,11 +55,6 @@ class Artifact(NamedTuple):
     def state(self) -> dict[str, Array]:
         """The state of the torch network and its score."""
         return {name: array for name, array in self.tensors.items() if name.startswith(STATE)}
-
-
-def program_files(names: Iterable[str]) -> dict[str, str]:
-    """The files of programs by their names, for a manifest."""
-    return {name: f"{name}.onnx" for name in names}
 
 
 def pack(

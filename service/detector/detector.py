@@ -183,7 +183,7 @@ class Detector(Judge):
                 raise ArtifactError(f"{place}, {artifact.MANIFEST}: {error}") from None
         got = self.score(self.probes.records)
         for i, (want, have) in enumerate(zip(self.probes.scores, got.score, strict=True)):
-            if not abs(want - have) <= self.manifest.score.tolerance * max(1.0, abs(want)):
+            if not abs(want - have) <= self._tolerance(want):
                 raise ArtifactError(
                     f"{place}, {artifact.PROBES}: probe {i} scores {have:.9g} on "
                     f"{self.device} and must score {want:.9g}"
@@ -191,13 +191,14 @@ class Detector(Judge):
         if self.device == "cpu":
             for i, (flag, have) in enumerate(zip(self.probes.anomalies, got.anomaly, strict=True)):
                 threshold = self.calibration.threshold if got.threshold is None else float(got.threshold[i])
-                if flag != have and not self._borderline(self.probes.scores[i], threshold):
+                borderline = abs(self.probes.scores[i] - threshold) <= self._tolerance(self.probes.scores[i])
+                if flag != have and not borderline:
                     raise ArtifactError(
                         f"{place}, {artifact.PROBES}: probe {i} is flagged {bool(have)} and must be flagged {flag}"
                     )
 
-    def _borderline(self, score: float, threshold: float) -> bool:
-        return abs(score - threshold) <= self.manifest.score.tolerance * max(1.0, abs(score))
+    def _tolerance(self, score: float) -> float:
+        return self.manifest.score.tolerance * max(1.0, abs(score))
 
 
 def load(path: str | Path, device: str = "cpu") -> Detector:

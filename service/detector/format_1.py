@@ -75,7 +75,7 @@ def _entries(entry: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any], 
         made, prefixes = {"kind": score, "shape": {}}, PICTURE_PREFIXES | {"network.evidence.": None}
         if score == "neighbours":
             rows = {"rows": entry["memory"]["rows"], "of": "training pictures, reduced"}
-            made = {"kind": "picture-neighbours", "shape": {"memory": entry["memory"]}, "memory": rows}
+            made = {"kind": "picture-neighbours", "shape": entry["memory"], "memory": rows}
             prefixes = PICTURE_PREFIXES
     elif kind == "image-vae-backbone":
         backbone, prefixes = entry["backbone"], BACKBONE_PREFIXES

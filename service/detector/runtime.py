@@ -62,11 +62,10 @@ class OnnxProgram:
     def run(self, x: Matrix, outputs: Sequence[str]) -> list[Floats]:
         if len(x) == 0:  # a reshape in the program cannot tell the sizes of nothing
             return [out[:0] for out in self._chunk(np.zeros((1, x.shape[1]), np.float32), outputs)]
-        if len(x) <= self._rows and len(outputs) == 1 and outputs[0] == "score":
-            score = self._one.score(x) if len(x) == 1 else None
-            if score is None:
-                score = self._sessions["score"].run(["score"], {"x": x})[0]
-            return [score.astype(np.float64)]
+        if len(x) == 1 and len(outputs) == 1 and outputs[0] == "score":
+            score = self._one.score(x)
+            if score is not None:
+                return [score.astype(np.float64)]
         if len(x) <= self._rows:
             return self._chunk(x, outputs)
         chunks = [self._chunk(x[i : i + self._rows], outputs) for i in range(0, len(x), self._rows)]
@@ -136,12 +135,7 @@ class TorchProgram:
     """The torch network itself, rebuilt from its shape and tensors; needs the extra `gpu`."""
 
     def __init__(
-        self,
-        network: NetworkEntry,
-        score: ScoreEntry,
-        tensors: Mapping[str, Array],
-        device: str,
-        rows: int,
+        self, network: NetworkEntry, score: ScoreEntry, tensors: Mapping[str, Array], device: str, rows: int
     ) -> None:
         """A network and its score, run on so many rows at a time. Raises ArtifactError if the entries do not fit."""
         import torch

@@ -61,9 +61,7 @@ def lines_of(evaluation: "Evaluation") -> list[str]:
     counts = []
     if evaluation.labelled is not None:
         c = evaluation.labelled.counts
-        counts = [
-            f"anomalies: {c.tp:,} flagged, {c.fn:,} missed; normal rows: {c.fp:,} flagged, {c.tn:,} passed",
-        ]
+        counts = [f"anomalies: {c.tp:,} flagged, {c.fn:,} missed; normal rows: {c.fp:,} flagged, {c.tn:,} passed"]
     figures = ["", *table.splitlines(), "", "low and high: 95 % interval"] if len(frame) else []
     return [*unread, *evaluation_in_words(evaluation), *evaluation.notes, *counts, *figures]
 

@@ -14,13 +14,8 @@ from kilter.service.detector.beta import CONFIDENCE
 RESAMPLES = 1_000
 WORK = 50_000_000
 """Rows times resamples: larger tables, whose intervals are narrow, get fewer resamples."""
-
-
-class Interval(NamedTuple):
-    """A percentile interval; None where no resample defined the figure."""
-
-    low: float | None
-    high: float | None
+Interval = tuple[float, float] | tuple[None, None]
+"""Of percentiles; None where no resample defined the figure."""
 
 
 class Ranking(NamedTuple):
@@ -72,7 +67,7 @@ def intervals(scores: Floats, flags: Mask, anomalous: Mask, *, seed: int) -> dic
         drawn["f1"].append(2 * tp / (tp + fp + len(positive)))
         if tp + fp:
             drawn["precision"].append(tp / (tp + fp))
-    return {name: _percentiles(values) for name, values in drawn.items()}
+    return {name: percentiles(values) if values else (None, None) for name, values in drawn.items()}
 
 
 def _groups(scores: Floats) -> tuple[Positions, int]:
@@ -84,10 +79,6 @@ def _groups(scores: Floats) -> tuple[Positions, int]:
 def _ranking(positive: Positions, negative: Positions, count: int) -> Ranking:
     tp = np.cumsum(np.bincount(positive, minlength=count)).astype(np.float64)
     return Ranking(tp, np.cumsum(np.bincount(negative, minlength=count)).astype(np.float64))
-
-
-def _percentiles(values: list[float]) -> Interval:
-    return Interval(*percentiles(values)) if values else Interval(None, None)
 
 
 def percentiles(values: Sequence[float] | Array) -> tuple[float, float]:

@@ -17,18 +17,10 @@ from kilter.service.detector.inputs import take
 from kilter.service.detector.manifest import Manifest, choice_in_words
 from kilter.training.evaluation.baselines import baseline_warning, compared_rows
 from kilter.training.fitting.remedy import remedy_in_words
-from kilter.training.reporting import plots
+from kilter.training.reporting import plots, words
 from kilter.training.reporting.gallery import Gallery
 from kilter.training.reporting.run import Run, Scored
-from kilter.training.reporting.words import (
-    Subject,
-    evaluation_in_words,
-    groups_in_words,
-    inline,
-    percent,
-    promise_in_words,
-    with_interval,
-)
+from kilter.training.reporting.words import Subject
 
 TEMPLATES = Path(__file__).parent / "templates"
 STRANGEST = 10
@@ -86,7 +78,7 @@ def report(manifest: Manifest, run: Run, subject: Subject, sections: Sections) -
         manifest,
         run,
         subject,
-        verdicts=[*([first] if first else []), *evaluation_in_words(evaluation)],
+        verdicts=[*([first] if first else []), *words.evaluation_in_words(evaluation)],
         figures=_figures(evaluation, *rates),
         diagnosis=training.diagnosis,
         remedy=remedy_in_words(remedy) if remedy else "",
@@ -104,7 +96,7 @@ def report(manifest: Manifest, run: Run, subject: Subject, sections: Sections) -
 
 def model_card(manifest: Manifest, run: Run, subject: Subject) -> str:
     """MODEL_CARD.md of a run: what a model is, what it was made from, and what it must not be trusted with."""
-    verdicts = [*evaluation_in_words(run.evaluation), *run.evaluation.notes]
+    verdicts = [*words.evaluation_in_words(run.evaluation), *run.evaluation.notes]
     figures = _figures(run.evaluation)
     return _rendered(
         "MODEL_CARD.md", manifest, run, subject, verdicts=verdicts, figures=figures, memory=manifest.score.memory
@@ -121,7 +113,7 @@ def _rendered(template: str, manifest: Manifest, run: Run, subject: Subject, **v
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters |= {"value": _value, "percent": percent, "count": "{:,}".format, "inline": inline}
+    environment.filters |= {"value": _value, "percent": words.percent, "count": "{:,}".format, "inline": words.inline}
     promise, comparison = manifest.calibration, manifest.training.comparison
     return environment.get_template(template).render(
         manifest=manifest,
@@ -129,9 +121,9 @@ def _rendered(template: str, manifest: Manifest, run: Run, subject: Subject, **v
         run=run,
         subject=subject,
         calibration=promise,
-        promise=promise_in_words(promise),
+        promise=words.promise_in_words(promise),
         chosen=choice_in_words(promise.chosen, promise.size),
-        groups=groups_in_words(promise),
+        groups=words.groups_in_words(promise),
         evaluation=run.evaluation,
         comparison=comparison,
         compared_rows=compared_rows(comparison) if comparison else "",
@@ -142,7 +134,7 @@ def _rendered(template: str, manifest: Manifest, run: Run, subject: Subject, **v
 def _figures(evaluation: Evaluation, *rates: str) -> list[tuple[str, str]]:
     """The figures of an evaluation that there are, in words; `rates` are told as percentages."""
     return [
-        (metric, with_interval(figure, as_percent=metric in rates))
+        (metric, words.with_interval(figure, as_percent=metric in rates))
         for metric, figure in evaluation.figures().items()
         if figure.value is not None
     ]
@@ -226,7 +218,7 @@ def _columns(manifest: Manifest, run: Run) -> Iterator[ColumnRow]:
         if column is None:
             yield ColumnRow(decision.name, "left out", left_out.get(decision.name, decision.why), "", "")
         else:
-            missing = percent(column.missing / schema.rows) if column.missing and schema.rows else ""
+            missing = words.percent(column.missing / schema.rows) if column.missing and schema.rows else ""
             yield ColumnRow(decision.name, decision.kind, decision.why, column.describe(), missing)
 
 

@@ -73,7 +73,9 @@ class TrainingCells:
     @cached_property
     def distinct_texts(self) -> "pl.Series":
         """Each of the texts once, in the order in which they come."""
-        return self._texts.unique(maintain_order=True)
+        if self.texts is None:
+            raise TypeError("the column has no texts")
+        return self.texts.unique(maintain_order=True)
 
     @cached_property
     def numbers(self) -> "pl.Series | None":
@@ -116,12 +118,6 @@ class TrainingCells:
     def are_whole(self) -> bool:
         """Whether every number is a whole one that a float64 holds exactly."""
         return bool((self.values == np.round(self.values)).all() and (np.abs(self.values) < 2**53).all())
-
-    @property
-    def _texts(self) -> "pl.Series":
-        if self.texts is None:
-            raise TypeError("the column has no texts")
-        return self.texts
 
     def spelled(self, number: float) -> tuple[str, ...]:
         """The ways in which a whole number is written."""

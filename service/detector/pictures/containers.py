@@ -237,12 +237,7 @@ def _tiff(content: bytes) -> Picture:
     tile = found.first(_TIFF_TILE[0]) * found.first(_TIFF_TILE[1])
     turned = found.first(ORIENTATION)
     return Picture(
-        "TIFF",
-        found.first(_TIFF_WIDTH),
-        found.first(_TIFF_HEIGHT),
-        turned if 1 <= turned <= 8 else 1,
-        anew,
-        tile,
+        "TIFF", found.first(_TIFF_WIDTH), found.first(_TIFF_HEIGHT), turned if 1 <= turned <= 8 else 1, anew, tile
     )
 
 

@@ -248,12 +248,7 @@ def build_memory(
     row = torch.full((len(points),), -1)
     row[kept] = torch.arange(len(kept))
     shape = MemoryShape(
-        core=len(core),
-        suspects=len(suspects),
-        axes=axes,
-        search=search,
-        tangents=min(TANGENTS, search),
-        parts=PARTS,
+        core=len(core), suspects=len(suspects), axes=axes, search=search, tangents=min(TANGENTS, search), parts=PARTS
     )
     memory = Memory(shape)
     memory.rows.copy_(points[kept])

@@ -13,7 +13,7 @@ from kilter.service.detector.manifest import MemoryEntry
 from kilter.service.detector.networks.base import View, clean, finite
 from kilter.service.detector.networks.points import CHUNK, robust
 from kilter.service.detector.networks.tabular import TableNetwork
-from kilter.service.detector.scores.base import Isolation, Material, Score
+from kilter.service.detector.scores.base import Material, Score
 from kilter.service.detector.scores.geometry import Geometry, GeometryShape, build_geometry
 from kilter.service.detector.scores.memory import Memory, MemoryShape, Points, build_memory
 
@@ -169,9 +169,19 @@ class Neighbours(Score):
             blind = [torch.from_numpy(np.flatnonzero(np.isin(kept, fold))) for fold in blind]
         held = blind[0][:HELD]
         geometry = build_geometry(network, x, material.schema, blind)
-        memory, own, core = _memory(network, geometry, x, calibration, held, material, material.isolation, generator)
         mixed, wide = len(network.level) > 0, not geometry.shape.means
-        marginals = None if mixed or wide else build_marginals(x[core], x[held])
+        fitted, others = (
+            torch.cat([geometry(network, part, *network.infer(part)[1:]) for part in torch.split(rows, CHUNK)])
+            for rows in (x, calibration)
+        )
+        suspicious = material.isolation(fitted[:, : geometry.plain].numpy(), material.seed)
+        old, new = (
+            Points(points, torch.from_numpy(suspicious(points[:, : geometry.plain].numpy())))
+            for points in (fitted, others)
+        )
+        relative, size = 0.0 if mixed else RELATIVE, material.memory_rows or MEMORY_ROWS
+        memory, own = build_memory(old, new, held, size, 1 - relative, relative, generator)
+        marginals = None if mixed or wide else build_marginals(x[~old.suspect], x[held])
         score = cls(
             network, NeighboursShape(geometry.shape, memory.shape, marginals.shape if marginals else None, wide=wide)
         )
@@ -208,29 +218,3 @@ class Neighbours(Score):
         excess = functional.softplus(LOCAL_SHARPNESS * (local - CORE_SHARE * strength - LOCAL_THRESHOLD))
         score: Tensor = strength + LOCAL_WEIGHT / LOCAL_SHARPNESS * excess
         return score.squeeze(1)
-
-
-def _memory(
-    network: TableNetwork,
-    geometry: Geometry,
-    x: Tensor,
-    calibration: Tensor,
-    held: Tensor,
-    material: Material,
-    isolation: Isolation,
-    generator: torch.Generator,
-) -> tuple[Memory, Tensor, Tensor]:
-    """The memory of encoded rows, the row in it of each calibration row, and which fitting rows are of the core."""
-    fitted, others = (
-        torch.cat([geometry(network, part, *network.infer(part)[1:]) for part in torch.split(rows, CHUNK)])
-        for rows in (x, calibration)
-    )
-    plain = geometry.plain
-    suspicious = isolation(fitted[:, :plain].numpy(), material.seed)
-    known, new = (
-        Points(points, torch.from_numpy(suspicious(points[:, :plain].numpy()))) for points in (fitted, others)
-    )
-    relative = 0.0 if len(network.level) else RELATIVE
-    size = material.memory_rows or MEMORY_ROWS
-    memory, own = build_memory(known, new, held, size, 1 - relative, relative, generator)
-    return memory, own, ~known.suspect

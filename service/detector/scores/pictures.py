@@ -110,12 +110,6 @@ class PictureMemory(nn.Module):
         return best.sum((2, 3)).amin(1).clamp(min=FLOOR), best.amin(1)
 
 
-class PictureNeighboursShape(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What rebuilds the score."""
-
-    memory: PictureMemoryShape
-
-
 class PictureNeighbours(Score):
     """The sum of three kinds of evidence, in robust standard units: 0 is usual, 1 is the 95 % quantile.
 
@@ -124,18 +118,18 @@ class PictureNeighbours(Score):
     reconstruction is off.
     """
 
-    shape_type = PictureNeighboursShape
-    shape: PictureNeighboursShape
+    shape_type = PictureMemoryShape
+    shape: PictureMemoryShape
     center: Tensor
     """(filters + 3,): the usual value on new pictures of each contrast, all contrasts, the memory and the network."""
     scale: Tensor
 
-    def __init__(self, network: PictureVAE, shape: PictureNeighboursShape) -> None:
+    def __init__(self, network: PictureVAE, shape: PictureMemoryShape) -> None:
         super().__init__()
         self.shape = shape
         picture = network.shape.height, network.shape.width
-        self.memory = PictureMemory(shape.memory)
-        self.evidence = PlaceEvidence(picture, network.shape.small, shape.memory.small)
+        self.memory = PictureMemory(shape)
+        self.evidence = PlaceEvidence(picture, network.shape.small, shape.small)
         self.contrast_weight = CONTRAST_WEIGHT * min(1.0, min(picture) / CONTRAST_SIDE)
         self.register_buffer("center", torch.zeros(FILTERS + 3))
         self.register_buffer("scale", torch.ones(FILTERS + 3))
@@ -153,7 +147,7 @@ class PictureNeighbours(Score):
         memory, rows = build_picture_memory(network, x[kept], material.memory_rows or MEMORY_ROWS, generator)
         own = torch.full((len(x),), -1)
         own[kept] = rows
-        score = cls(network, PictureNeighboursShape(memory.shape)).eval()
+        score = cls(network, memory.shape).eval()
         score.memory = memory
         score.evidence.contrasts.fit(network, x[held])
         parts = in_parts(x[held])
@@ -178,7 +172,7 @@ class PictureNeighbours(Score):
 
     @property
     def memory_entry(self) -> MemoryEntry:
-        return MemoryEntry(self.shape.memory.rows, "training pictures, reduced")
+        return MemoryEntry(self.shape.rows, "training pictures, reduced")
 
     def measure(
         self, network: PictureVAE, x: Tensor, view: View, own: Tensor | None = None
