@@ -41,7 +41,7 @@ class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             "cost": self.cost_false_alarm is not None or self.cost_miss is not None,
             "recall-at-precision": self.recall_at_precision is not None,
         }
-        return [way for way, asked_for in wanted.items() if asked_for]
+        return [way for way, is_wanted in wanted.items() if is_wanted]
 
     @property
     def way(self) -> Way | None:
@@ -66,9 +66,9 @@ def check_rule(rule: Rule, target_fpr: float | None) -> None:
         first, second = ("--cost-false-alarm" if way == "cost" else f"--{way}" for way in ways[:2])
         raise KilterError(f"a threshold is chosen in one way: {first} and {second} are two, so leave one out")
     for first, second in (("alerts_per_day", "records_per_day"), ("cost_false_alarm", "cost_miss")):
-        for given, absent in ((first, second), (second, first)):
-            if getattr(rule, given) is not None and getattr(rule, absent) is None:
-                raise KilterError(f"{_option(given)} says nothing without {_option(absent)}: give both")
+        for option, absent in ((first, second), (second, first)):
+            if getattr(rule, option) is not None and getattr(rule, absent) is None:
+                raise KilterError(f"{_option(option)} says nothing without {_option(absent)}: give both")
     if rule.anomaly_rate is not None and not rule.needs_labels:
         raise KilterError(
             "--anomaly-rate goes with a way that uses labels: --f-beta, --cost-miss or --recall-at-precision"
@@ -143,10 +143,10 @@ def read_config(path: Path | None, **overrides: Any) -> TrainConfig:
             values = tomllib.loads(path.read_text())
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise KilterError(f"{path}: not a TOML file: {error}") from None
-    given = {key: value for key, value in overrides.items() if value is not None}
-    if {"target_fpr", "threshold"} & given.keys():  # one way to choose a threshold replaces another
+    wanted = {key: value for key, value in overrides.items() if value is not None}
+    if {"target_fpr", "threshold"} & wanted.keys():  # one way to choose a threshold replaces another
         values = {key: value for key, value in values.items() if key not in ("target_fpr", "threshold")}
-    values |= given
+    values |= wanted
     try:
         config = msgspec.convert(values, TrainConfig)
     except msgspec.ValidationError as error:

@@ -70,8 +70,8 @@ def recalibrate(
     scores = old.scorer.score(table, errors="mark").score
     usable = np.flatnonzero(~np.isnan(scores))
     size = len(usable) if rule.needs_labels else largest_size(len(usable), rate)
-    kept, split = _kept(manifest, take(table, usable), size, seed)
-    picked = usable[kept]
+    positions, split = _kept(manifest, take(table, usable), size, seed)
+    picked = usable[positions]
     schema = fit_aside(rows.schema, table, picked)
 
     def labelled() -> LabelledScores:

@@ -127,15 +127,15 @@ def _verified(folder: Path) -> dict[str, bytes]:
 
 def _manifest(content: bytes, tensors: dict[str, Array]) -> tuple[Manifest, dict[str, Array]]:
     """The manifest in a file, and the tensors by their names in this format. Raises ArtifactError or DecodeError."""
-    stated = msgspec.json.decode(content, type=dict[str, Any])
-    number = stated.get("format")
+    values = msgspec.json.decode(content, type=dict[str, Any])
+    number = values.get("format")
     if isinstance(number, int) and number > FORMAT:
         raise ArtifactError(f"format {number} is newer than this version of Kilter can read ({FORMAT}): upgrade Kilter")
     if type(number) is not int or number < 1:
         raise ArtifactError(f"there is no artifact format {number!r}")
     if number == 1:
-        stated, tensors = upgrade(stated, tensors)
-    return msgspec.convert(stated, Manifest, dec_hook=decode_column), tensors
+        values, tensors = upgrade(values, tensors)
+    return msgspec.convert(values, Manifest, dec_hook=decode_column), tensors
 
 
 def _audit(folder: Path, manifest: Manifest, tensors: Mapping[str, Array]) -> None:
@@ -149,8 +149,8 @@ def _audit(folder: Path, manifest: Manifest, tensors: Mapping[str, Array]) -> No
     shapes = {name: array.shape for name, array in tensors.items()}
     for name in sorted(shapes.keys() | manifest.tensors.keys()):
         if shapes.get(name) != manifest.tensors.get(name):
-            stated = manifest.tensors.get(name)
-            raise ArtifactError(f"{path}: tensor {name!r} has shape {shapes.get(name)}, the manifest says {stated}")
+            shape = manifest.tensors.get(name)
+            raise ArtifactError(f"{path}: tensor {name!r} has shape {shapes.get(name)}, the manifest says {shape}")
     for name, array in tensors.items():
         if array.dtype.kind == "f" and not np.isfinite(array).all():
             raise ArtifactError(f"{path}: tensor {name!r} holds values that are not finite")

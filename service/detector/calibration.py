@@ -102,8 +102,8 @@ class Calibration:
         counts = (1 + self.size) - self.scores.searchsorted(scores, side="left")
         p_value, anomaly = counts / (self.size + 1), counts <= self.rank
         lowest = counts.min(initial=self.size + 1)
-        if lowest == 1 and not (known := scores == scores).all():  # NaN is sorted behind all numbers
-            p_value, anomaly = np.where(known, p_value, np.nan), anomaly & known
+        if lowest == 1 and not (numbers := scores == scores).all():  # NaN is sorted behind all numbers
+            p_value, anomaly = np.where(numbers, p_value, np.nan), anomaly & numbers
         if self.tail is None:
             return Judgement(p_value, anomaly, None)
         beyond = lowest <= self._tail_count
@@ -116,10 +116,10 @@ class Calibration:
 
     def _one(self, score: float) -> Judgement | None:
         """The same of one score, to the last bit, in a third of the time; None where that is not worth its while."""
-        found = whole(score * 10.0**self.digits)
-        if found is None:
+        units = whole(score * 10.0**self.digits)
+        if units is None:
             return None
-        score = found / 10.0**self.digits
+        score = units / 10.0**self.digits
         count = 1 + self.size - bisect_left(self._ascending, score)
         p_value, anomaly = np.array([count / (self.size + 1)]), np.array([count <= self.rank])
         if self.tail is None:
@@ -132,9 +132,9 @@ def rounded(scores: Floats, digits: int) -> Floats:
     """What `numpy.round` gives, in half its time for one score."""
     unit = 10.0**digits
     if len(scores) == 1:
-        found = whole(scores.item() * unit)
-        if found is not None:
-            return np.array([found / unit])
+        single = whole(scores.item() * unit)
+        if single is not None:
+            return np.array([single / unit])
     units: Floats = np.rint(scores * unit)
     return units / unit
 

@@ -51,7 +51,7 @@ def attribute(
     """
     belongs = np.array([feature.column for feature in schema.features()])
     candidates = np.argsort(-terms, axis=1, kind="stable")[:, :CANDIDATES]
-    against, given = np.zeros(terms.shape), expected.copy()
+    against, guess = np.zeros(terms.shape), expected.copy()
     step = max(1, CELLS // (candidates.shape[1] * x.shape[1]))
     for start in range(0, len(x), step):
         picked = candidates[start : start + step]
@@ -63,8 +63,8 @@ def attribute(
         relief = surprise[start : start + step, None] - (reconstruction + kl).reshape(picked.shape)
         np.put_along_axis(against[start : start + step], picked, fall + np.log1p(np.maximum(relief, 0)), axis=1)
         record, feature = np.nonzero(own)
-        given[start + record // picked.shape[1], feature] = anew[record, feature]
-    return Attribution(against, given)
+        guess[start + record // picked.shape[1], feature] = anew[record, feature]
+    return Attribution(against, guess)
 
 
 def explain(schema: Schema, table: Table, attribution: Attribution, limit: int) -> list[list[Reason]]:

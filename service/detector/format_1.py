@@ -66,21 +66,21 @@ def _entries(entry: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any], 
     network = {"kind": kind, "members": shape.get("members", 1), "latent": shape["latent"], "shape": shape}
     prefixes: Mapping[str, str | None]
     if kind == "tabular-vae":
-        made, prefixes = {"kind": score, "shape": {}}, TABLE_PREFIXES
+        fields, prefixes = {"kind": score, "shape": {}}, TABLE_PREFIXES
         if score == "neighbours":
             memory = entry["neighbours"]["memory"]
             rows = {"rows": memory["core"] + memory["suspects"], "of": "training rows"}
-            made |= {"shape": entry["neighbours"], "memory": rows}
+            fields |= {"shape": entry["neighbours"], "memory": rows}
     elif kind == "image-vae":
-        made, prefixes = {"kind": score, "shape": {}}, PICTURE_PREFIXES | {"network.evidence.": None}
+        fields, prefixes = {"kind": score, "shape": {}}, PICTURE_PREFIXES | {"network.evidence.": None}
         if score == "neighbours":
             rows = {"rows": entry["memory"]["rows"], "of": "training pictures, reduced"}
-            made = {"kind": "picture-neighbours", "shape": entry["memory"], "memory": rows}
+            fields = {"kind": "picture-neighbours", "shape": entry["memory"], "memory": rows}
             prefixes = PICTURE_PREFIXES
     elif kind == "image-vae-backbone":
         backbone, prefixes = entry["backbone"], BACKBONE_PREFIXES
         network["kind"] = "image-vae"
-        made = {
+        fields = {
             "kind": "backbone-neighbours",
             "shape": {name: backbone[name] for name in ("channels", "features")}
             | {name: entry[name] for name in ("axes", "places")},
@@ -89,7 +89,7 @@ def _entries(entry: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any], 
         }
     else:
         raise ArtifactError(f"this version knows no network of kind {kind!r}")
-    return network, made | {"grid": entry.get("grid")}, prefixes
+    return network, fields | {"grid": entry.get("grid")}, prefixes
 
 
 def _training(training: Mapping[str, Any], rows: int) -> dict[str, Any]:

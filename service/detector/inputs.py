@@ -116,7 +116,7 @@ def from_records(schema: Schema, records: Sequence[Any], read: Read | None = Non
     """
     problems: list[Problem] = []
     usable: list[Mapping[Any, Any]] = []
-    known: set[Any] = set(schema.names)
+    names: set[Any] = set(schema.names)
     ignored = schema.ignored
     for row, record in enumerate(records):
         fields: Mapping[Any, Any] | None = record if isinstance(record, Mapping) else _fields(record)
@@ -125,8 +125,8 @@ def from_records(schema: Schema, records: Sequence[Any], read: Read | None = Non
             usable.append({})
             continue
         usable.append(fields)
-        if fields.keys() != known:
-            problems.extend(_wrong_fields(row, fields, known, ignored))
+        if fields.keys() != names:
+            problems.extend(_wrong_fields(row, fields, names, ignored))
     columns = {}
     for column in schema.fields:
         cells = [record.get(column.name, ABSENT) for record in usable]
@@ -167,9 +167,9 @@ def _fields(record: Any) -> Mapping[str, Any] | None:
     return None
 
 
-def _wrong_fields(row: int, record: Mapping[Any, Any], known: set[Any], ignored: frozenset[str]) -> list[Problem]:
-    missing = sorted(known - record.keys())
-    extra = sorted(str(name) for name in record.keys() - known - ignored)
+def _wrong_fields(row: int, record: Mapping[Any, Any], names: set[Any], ignored: frozenset[str]) -> list[Problem]:
+    missing = sorted(names - record.keys())
+    extra = sorted(str(name) for name in record.keys() - names - ignored)
     return [
         *(Problem(row, name, "the field is missing: send null if its value is not known") for name in missing),
         *(Problem(row, name, "the model has no such field: leave it out") for name in extra),

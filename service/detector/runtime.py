@@ -1,6 +1,6 @@
 """Runs a network as it was exported: ONNX Runtime on a CPU, the torch network rebuilt from its tensors on a GPU.
 
-What was exported are several programs, since ONNX Runtime runs the whole of one whatever is asked of it: `score`,
+What was exported are several programs, since ONNX Runtime runs the whole of one whatever output is wanted: `score`,
 which every artifact has, and others, which it need not have. Each takes the encoded matrix, float32 (n, features), NaN
 where a value is missing and infinite where it is not to be looked at, and gives named outputs:
 
@@ -50,7 +50,7 @@ class OnnxProgram:
     def __init__(self, programs: Mapping[str, bytes], features: int, rows: int) -> None:
         """Programs by name, over so many features, run on so many rows at a time.
 
-        All that there are are opened, so that a damaged one is refused now, and not when something is asked of it:
+        All that there are are opened, so that a damaged one is refused now, and not when its outputs are wanted:
         that takes some 8 ms each. Raises ArtifactError for one that cannot be opened, or gives something else.
         """
         self._rows = rows

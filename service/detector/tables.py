@@ -64,11 +64,11 @@ class Encoder:
         self.width = schema.width
         starts = [0, *accumulate(sum(feature.size for feature in column.features(0)) for column in schema.columns)]
         affine = {i: column.affine for i, column in enumerate(schema.columns)}
-        plain = {i: found for i, found in affine.items() if found is not None}
+        plain = {i: standard for i, standard in affine.items() if standard is not None}
         self._others = [(starts[i], column) for i, column in enumerate(schema.columns) if i not in plain]
         self._positions = np.array([starts[i] for i in plain], np.int64)
-        self._center = np.array([found.center for found in plain.values()])
-        self._scale = np.array([found.scale for found in plain.values()])
+        self._center = np.array([standard.center for standard in plain.values()])
+        self._scale = np.array([standard.scale for standard in plain.values()])
         self._names = [schema.columns[i].name for i in plain]
         self._whole = self._names == [column.name for column in schema.fields]
         """Whether all that a record has are these numbers, so that the matrix of the columns is theirs."""

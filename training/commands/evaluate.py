@@ -39,14 +39,18 @@ def evaluate(
     detector = load(model)
     manifest = detector.manifest
     rows = modality_of_model(manifest).read_labelled(file, manifest, label, normal, None)
-    seen = manifest.training.was_trained_on(source_digest(file))
-    evaluation = evaluate_rows(detector, rows.table, rows.anomalous, seed=seed, fresh=not seen)
+    trained_on = manifest.training.was_trained_on(source_digest(file))
+    evaluation = evaluate_rows(detector, rows.table, rows.anomalous, seed=seed, fresh=not trained_on)
     if as_json:
-        about = {"model": {"name": detector.name, "version": detector.version}, "file": str(file), "trained_on": seen}
+        about = {
+            "model": {"name": detector.name, "version": detector.version},
+            "file": str(file),
+            "trained_on": trained_on,
+        }
         click.echo(msgspec.json.format(msgspec.json.encode(about | msgspec.to_builtins(evaluation)), indent=2))
     else:
         click.echo(f"{detector.name} version {detector.version} on {file}, {evaluation.rows:,} rows")
-        for line in (*rows.notes, *([SEEN] if seen else []), *lines_of(evaluation)):
+        for line in (*rows.notes, *([SEEN] if trained_on else []), *lines_of(evaluation)):
             click.echo(line)
     context.exit(1 if evaluation.problems else 0)
 

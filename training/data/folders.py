@@ -13,7 +13,7 @@ from kilter.service.detector.errors import KilterError, PictureError
 from kilter.service.files.folder import ACCEPTED, find_pictures
 from kilter.training.data.decoding import DecodedPicture, Progress, decoded_file, each, silent
 from kilter.training.data.source import LISTED, Labels
-from kilter.training.data.survey import Seen, look_at_file
+from kilter.training.data.survey import Look, look_at_file
 
 SHOWN_FILES = 2
 
@@ -69,7 +69,7 @@ class FolderPictures:
         labelled = np.array([len(folders) > 0 for folders in around])
         return Labels(labelled & ~is_normal, labelled)
 
-    def look_at(self, rows: Positions) -> Iterator[Seen | PictureError]:
+    def look_at(self, rows: Positions) -> Iterator[Look | PictureError]:
         """What is seen of some pictures, by their positions."""
         return each(look_at_file, [self.paths[row] for row in rows], silent)
 
@@ -94,8 +94,8 @@ class FolderPictures:
             raise KilterError(f"--exclude names {min(unknown)!r}, and no pictures lie in such a folder of {named}")
         if not self.paths:
             raise KilterError(f"there is no picture in {named}: {ACCEPTED} are read. {' '.join(self.notes)}".rstrip())
-        seen = Counter(path.resolve() for path in self.paths)
-        path, times = seen.most_common(1)[0]
+        counts = Counter(path.resolve() for path in self.paths)
+        path, times = counts.most_common(1)[0]
         if times > 1:
             raise KilterError(f"{path} would be read {times} times: name each folder once, and none within another")
 

@@ -126,13 +126,13 @@ def _survey(
     normal = np.arange(count) if labels is None else np.flatnonzero(labels.labelled & ~labels.anomalous)
     rows = np.unique(normal[np.linspace(0, len(normal) - 1, min(SAMPLE, len(normal))).astype(np.int64)])
     looks = list(pictures.look_at(rows))
-    seen = [look for look in looks if not isinstance(look, PictureError)]
-    if not seen:
+    readable = [look for look in looks if not isinstance(look, PictureError)]
+    if not readable:
         raise KilterError(
             f"none of {len(looks):,} pictures that were looked at can be read, first of all "
             f"{pictures.names[int(rows[0])]}: {looks[0]}"
         )
-    return decide_pictures(seen, size)
+    return decide_pictures(readable, size)
 
 
 def _check(data: TrainingData) -> None:

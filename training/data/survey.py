@@ -34,8 +34,8 @@ DEPTHS = (1, 255, 1023, 4095, 16383, 65535)
 """White in whole numbers of usual depths."""
 
 
-class Seen(NamedTuple):
-    """What was seen of a picture."""
+class Look(NamedTuple):
+    """What is seen of a picture at a first look."""
 
     height: int
     width: int
@@ -47,17 +47,17 @@ class Seen(NamedTuple):
     """Whether those are whole numbers."""
 
 
-def look_at_file(path: Path) -> Seen:
+def look_at_file(path: Path) -> Look:
     """Look at a picture. Raises PictureError if it cannot be read."""
     image = decode(content_of_file(path))
     width, height = image.size
     if image.mode not in ("I", "F"):
-        return Seen(height, width, has_colour(image))
+        return Look(height, width, has_colour(image))
     values = np.asarray(image)
     low, high = float(values.min()), float(values.max())
     if not np.isfinite([low, high]).all():
         raise PictureError("the picture holds numbers that are not finite")
-    return Seen(height, width, False, low, high, image.mode == "I")
+    return Look(height, width, False, low, high, image.mode == "I")
 
 
 def has_colour(image: "Image.Image") -> bool:
@@ -74,18 +74,18 @@ def coloured(pixels: Pixels) -> bool:
     return bool((np.ptp(pixels, axis=2) > CHROMA).mean() > COLOURED)
 
 
-def decide_pictures(seen: Sequence[Seen], size: tuple[int, int] | None) -> tuple[ImageColumn, ColumnDecision]:
+def decide_pictures(looks: Sequence[Look], size: tuple[int, int] | None) -> tuple[ImageColumn, ColumnDecision]:
     """The pictures of a model, by those that were seen; `size` is a height and width that were asked for.
 
     Raises KilterError if the size is none that a model takes, or all pictures are one shade.
     """
-    heights, widths = ([getattr(one, side) for one in seen] for side in ("height", "width"))
+    heights, widths = ([getattr(one, side) for one in looks] for side in ("height", "width"))
     median = int(np.median(heights)), int(np.median(widths))
     height, width = check_size(size) if size else (int(np.clip(side, SIDES[0], SIDE)) for side in median)
-    colours = sum(one.coloured for one in seen)
+    colours = sum(one.coloured for one in looks)
     channels: Literal[1, 3] = 3 if colours else 1
-    low, high = _range(seen)
-    count = f"{len(seen):,} of the pictures were looked at"
+    low, high = _range(looks)
+    count = f"{len(looks):,} of the pictures were looked at"
     why = [
         f"{height} x {width} (height x width), {'as was asked for' if size else _because(median, (height, width))}",
         f"in colour, as {colours:,} are" if colours else "grey, as all are",
@@ -104,25 +104,25 @@ def check_size(size: tuple[int, int]) -> tuple[int, int]:
     return size
 
 
-def _because(median: tuple[int, int], taken: tuple[int, int]) -> str:
-    if median == taken:
+def _because(median: tuple[int, int], size: tuple[int, int]) -> str:
+    if median == size:
         return "which is the median"
     bound = f"sides over {SIDE} are brought to {SIDE}: --image-size asks for more" if max(median) > SIDE else ""
     least = f"sides under {SIDES[0]} to {SIDES[0]}" if min(median) < SIDES[0] else ""
     return f"as the median is {median[0]} x {median[1]}, and {' and '.join(filter(None, (bound, least)))}"
 
 
-def _range(seen: Sequence[Seen]) -> tuple[float, float]:
+def _range(looks: Sequence[Look]) -> tuple[float, float]:
     """What is black and what is white where values have no range of their own."""
-    lows = [one.low for one in seen if one.low is not None]
-    highs = [one.high for one in seen if one.high is not None]
+    lows = [one.low for one in looks if one.low is not None]
+    highs = [one.high for one in looks if one.high is not None]
     if not lows or not highs:
         return 0.0, 255.0
     low, high = min(lows), max(highs)
     if low == high:
         raise KilterError(f"there is nothing to learn from: every value of every picture is {low:g}")
     if low < 0:
-        return (-1.0, 1.0) if low >= -1 and high <= 1 and not all(one.whole for one in seen) else (low, high)
+        return (-1.0, 1.0) if low >= -1 and high <= 1 and not all(one.whole for one in looks) else (low, high)
     white = next((depth for depth in DEPTHS if high <= depth), None)
     return (0.0, float(white)) if white is not None and 2 * high > white else (low, high)
 

@@ -175,10 +175,9 @@ def swapped(normal: Matrix, features: tuple[Feature, ...], rng: np.random.Genera
     order = np.argsort(rng.random((len(normal), columns)), axis=1)
     chosen = np.zeros((len(normal), columns), bool)
     np.put_along_axis(chosen, order[:, :count], True, axis=1)
-    made: Matrix = np.where(chosen[:, column], normal[donor], normal)
-    changed = ((made != normal) & ~(np.isnan(made) & np.isnan(normal))).any(axis=1)
-    kept: Matrix = made[changed]
-    return kept
+    anomalies: Matrix = np.where(chosen[:, column], normal[donor], normal)
+    changed: Mask = ((anomalies != normal) & ~(np.isnan(anomalies) & np.isnan(normal))).any(axis=1)
+    return np.compress(changed, anomalies, axis=0)
 
 
 def one_hot(x: Matrix, features: tuple[Feature, ...]) -> Matrix:
@@ -208,9 +207,9 @@ def pasted(normal: Matrix, column: ImageColumn, rng: np.random.Generator) -> Mat
     if len(normal) < 2:
         return normal[:0]
     pictures = normal.reshape(-1, *column.shape)
-    made = pictures.copy()
+    anomalies = pictures.copy()
     donors = (np.arange(len(normal)) + rng.integers(1, len(normal), len(normal))) % len(normal)
-    for picture, donor in zip(made, pictures[donors], strict=True):
+    for picture, donor in zip(anomalies, pictures[donors], strict=True):
         area = rng.uniform(*AREA) * column.height * column.width
         ratio = np.exp(rng.uniform(*np.log(RATIO)))
         height = int(np.clip(round(np.sqrt(area / ratio)), 1, column.height - 1))
@@ -220,6 +219,5 @@ def pasted(normal: Matrix, column: ImageColumn, rng: np.random.Generator) -> Mat
             for side, size in ((column.height, height), (column.width, width))
         )
         picture[top : top + height, left : left + width] = donor[here : here + height, there : there + width]
-    changed = (made != pictures).any(axis=(1, 2, 3))
-    kept: Matrix = made[changed].reshape(-1, normal.shape[1])
-    return kept
+    changed: Mask = (anomalies != pictures).any(axis=(1, 2, 3))
+    return np.compress(changed, anomalies, axis=0).reshape(-1, normal.shape[1])

@@ -114,8 +114,8 @@ def calibrate_groups(
     for name in sorted({name for name in names if name is not None}):
         own = scores[names == name]
         if len(own) >= needed(target_fpr):
-            kept = rng.permutation(own)[: largest_size(len(own), target_fpr)]
-            rounded = np.round(kept, digits).astype(np.float64)
+            drawn = rng.permutation(own)[: largest_size(len(own), target_fpr)]
+            rounded = np.round(drawn, digits).astype(np.float64)
             calibrations[name] = Calibration.of(rounded, target_fpr, digits, fit_tail(rounded))
     return Groups(column, calibrations)
 

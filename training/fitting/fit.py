@@ -88,12 +88,14 @@ def untrained(x: Matrix, schema: Schema, config: FitConfig, seed: int) -> Networ
     """The network of a schema, not yet fitted to the encoded rows x, (n, width)."""
     modality = modality_of(schema).name
     kind = config.network or DEFAULTS[modality]
-    made = network_class(kind)
-    if made.modality != modality:
-        raise KilterError(f"fit.network {kind!r} is for the modality {made.modality!r}, and the data is {modality!r}")
+    network_type = network_class(kind)
+    if network_type.modality != modality:
+        raise KilterError(
+            f"fit.network {kind!r} is for the modality {network_type.modality!r}, and the data is {modality!r}"
+        )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        network = made.untrained(schema, config)
+        network = network_type.untrained(schema, config)
     network.start(schema, torch.from_numpy(x))
     return network
 

@@ -184,24 +184,24 @@ def _plots(manifest: Manifest, run: Run, shares: Sequence[tuple[str, float]]) ->
     calibration, diagnosis = run.judge.calibration, manifest.training.diagnosis
     normal, anomalous = _finite(run.held_out, digits), _finite(run.anomalies, digits)
     others = {"held-out normal rows": normal, "anomalies": anomalous}
-    made = {"scores": plots.score_distribution(calibration.scores, threshold, unit, others)}
+    figures = {"scores": plots.score_distribution(calibration.scores, threshold, unit, others)}
     if run.history:
-        made["curves"] = plots.training_curves(run.history)
+        figures["curves"] = plots.training_curves(run.history)
     if diagnosis:
-        made["kl"] = plots.kl_bars(diagnosis.kl, diagnosis.active_units)
+        figures["kl"] = plots.kl_bars(diagnosis.kl, diagnosis.active_units)
     if len(normal):
-        made["p_values"] = plots.p_value_histogram(calibration.p_values(normal), calibration)
+        figures["p_values"] = plots.p_value_histogram(calibration.p_values(normal), calibration)
     if len(anomalous):
         ordinary = normal if len(normal) else calibration.scores
         scores = np.concatenate([ordinary, anomalous])
         labels = np.arange(len(scores)) >= len(ordinary)
-        made["roc"] = plots.roc_curve(scores, labels, threshold)
-        made["precision_recall"] = plots.precision_recall_curve(scores, labels, threshold)
+        figures["roc"] = plots.roc_curve(scores, labels, threshold)
+        figures["precision_recall"] = plots.precision_recall_curve(scores, labels, threshold)
     if shares:
-        made["columns"] = plots.column_bars([name for name, _ in shares], [share for _, share in shares])
+        figures["columns"] = plots.column_bars([name for name, _ in shares], [share for _, share in shares])
     if run.latent is not None and len(run.latent.means) > 1:
-        made["latent"] = plots.latent_plane(run.latent, threshold)
-    return made
+        figures["latent"] = plots.latent_plane(run.latent, threshold)
+    return figures
 
 
 def _finite(scored: Scored | None, digits: int) -> Floats:

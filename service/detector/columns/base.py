@@ -235,14 +235,14 @@ def read_each(
 
     Empty texts, and those in `missing`, leave `values` as they are.
     """
-    known: dict[str | None, Any] = dict.fromkeys([None, "", *missing])
+    values_of: dict[str | None, Any] = dict.fromkeys([None, "", *missing])
     for row, text in zip(rows, texts, strict=True):
-        if text not in known:
+        if text not in values_of:
             try:
-                known[text] = read(text)  # type: ignore[arg-type]  # None is known
+                values_of[text] = read(text)  # type: ignore[arg-type]  # None is there from the start
             except ValueError as error:
-                known[text] = error
-        value = known[text]
+                values_of[text] = error
+        value = values_of[text]
         if isinstance(value, ValueError):
             problems.append(Problem(row, column.name, str(value)))
         elif value is not None:

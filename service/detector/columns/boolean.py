@@ -69,13 +69,13 @@ class BooleanColumn(Column, msgspec.Struct, frozen=True, tag="boolean", tag_fiel
         return floats(cells)
 
     def from_texts(self, cells: TextCells, problems: list[Problem]) -> Array:
-        known = WORDS | dict.fromkeys(self.true, 1.0) | dict.fromkeys(self.false, 0.0)
+        flags = WORDS | dict.fromkeys(self.true, 1.0) | dict.fromkeys(self.false, 0.0)
         words = ", ".join(map(repr, self.true + self.false))
 
         def read(text: str) -> float:
-            if text.lower() not in known:
+            if text.lower() not in flags:
                 raise ValueError(f"one of {words} is expected, not {quote(text)}; {UNKNOWN}")
-            return known[text.lower()]
+            return flags[text.lower()]
 
         texts = cells.stripped.to_list()
         values = missing_values(self, len(texts))

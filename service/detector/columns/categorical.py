@@ -103,11 +103,11 @@ class CategoricalColumn(Column, msgspec.Struct, frozen=True, tag="categorical", 
 
     def fit(self, values: npt.NDArray[np.object_]) -> Self:
         counts = Counter(value for value in values if value is not None)
-        kept = sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:MAX_LEVELS]
+        commonest = sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:MAX_LEVELS]
         return msgspec.structs.replace(
             self,
-            levels=tuple(level for level, _ in kept),
-            counts=tuple(count for _, count in kept),
+            levels=tuple(level for level, _ in commonest),
+            counts=tuple(count for _, count in commonest),
             missing=len(values) - counts.total(),
         )
 

@@ -158,8 +158,8 @@ class NumericColumn(Column, msgspec.Struct, frozen=True, tag="numeric", tag_fiel
         return f"{self.minimum:.4g} to {self.maximum:.4g}" if self.constant is None else f"always {self.constant:.4g}"
 
     def json_schema(self) -> dict[str, Any]:
-        seen = f"{self.minimum:g} to {self.maximum:g} in the fitting rows"
-        return {"type": ["number", "null"], "minimum": -FLOAT32_MAX, "maximum": FLOAT32_MAX, "description": seen}
+        values = f"{self.minimum:g} to {self.maximum:g} in the fitting rows"
+        return {"type": ["number", "null"], "minimum": -FLOAT32_MAX, "maximum": FLOAT32_MAX, "description": values}
 
     def group_name(self, value: Any) -> str | None:
         return None if np.isnan(value) else str(int(value)) if value == int(value) else repr(float(value))

@@ -45,8 +45,8 @@ def from_array(array: Array, column: "ImageColumn", pixels: int = PIXELS) -> Pix
 
     What is meant is told by the shape: see `several`. Raises PictureError for numbers that do not fit, too.
     """
-    found = [picture_of(picture, column, pixels) for picture in several(array, column)]
-    return np.array(found, np.uint8).reshape(-1, *column.shape)
+    pictures = [picture_of(picture, column, pixels) for picture in several(array, column)]
+    return np.array(pictures, np.uint8).reshape(-1, *column.shape)
 
 
 def several(array: Array, column: "ImageColumn") -> Array:

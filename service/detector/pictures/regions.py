@@ -55,8 +55,8 @@ def regions(evidence: Floats, grid: Grid, width: int, height: int, limit: int) -
     """Up to `limit` regions of a picture of that size in pixels, that with the strongest evidence first.
 
     A faint one that is spread over much of the picture may have the larger share. `evidence`, (rows * columns), is in
-    units of which 1 is beyond nearly all that is normal; where no place reaches that, the strongest ones are told all
-    the same.
+    units of which 1 is beyond nearly all that is normal; where no place reaches that, the strongest ones are given
+    all the same.
     """
     cells = evidence.reshape(grid)
     peak = float(cells.max())
@@ -64,15 +64,15 @@ def regions(evidence: Floats, grid: Grid, width: int, height: int, limit: int) -
         return []
     level = min(LEVEL, peak / 2)
     total = float(cells[cells >= level].sum())
-    found = []
+    strongest = []
     parts = _connected(cells >= max(level, CORE * peak))
     for part in sorted(parts, key=lambda part: (-max(cells[cell] for cell in part), part))[:limit]:
         rows, columns = zip(*part, strict=True)
         left, top = min(columns) * width // grid.columns, min(rows) * height // grid.rows
         right, bottom = -(-(max(columns) + 1) * width // grid.columns), -(-(max(rows) + 1) * height // grid.rows)
         share = sum(float(cells[cell]) for cell in part) / total
-        found.append(Region(Box(left, top, right - left, bottom - top), round(share, 4)))
-    return found
+        strongest.append(Region(Box(left, top, right - left, bottom - top), round(share, 4)))
+    return strongest
 
 
 def _connected(marked: Mask) -> list[list[tuple[int, int]]]:
