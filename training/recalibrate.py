@@ -59,7 +59,7 @@ def recalibrate(
     rows were split by time, the oldest. Raises KilterError if the rows are too few, or served the training.
     """
     folder = store.resolve(model).resolve()
-    old, content = load(folder), artifact.read(folder)
+    old, content = load(folder), artifact.read_artifact(folder)
     manifest, file = content.manifest, source_file(source)
     _check(folder, manifest, source, file)
     rule = rule or Rule()

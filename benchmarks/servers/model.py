@@ -26,7 +26,7 @@ def prepared(folder: Path, score: str) -> Path:
     models = folder / f"models-{score}"
     detector = _fitted(folder, models, score)
     (by_hand(folder, score)).mkdir(exist_ok=True)
-    found = artifact.read(resolve(models / NAME))
+    found = artifact.read_artifact(resolve(models / NAME))
     (by_hand(folder, score) / PROGRAM).write_bytes(found.programs["score"])
     columns = [column for column in detector.schema.columns if isinstance(column, NumericColumn)]
     if len(columns) != FIELDS or any(c.transform != "identity" or c.constant is not None for c in columns):

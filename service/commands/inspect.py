@@ -34,7 +34,7 @@ def inspect(model: Path, as_json: bool) -> None:
     Every file is compared with its checksum on the way.
     """
     folder = store.resolve(model)
-    manifest = artifact.read(folder).manifest
+    manifest = artifact.read_artifact(folder).manifest
     if as_json:
         click.echo(msgspec.json.format(msgspec.json.encode(manifest), indent=2))
         return

@@ -3,8 +3,8 @@
 An artifact is untrusted input: every file's checksum is compared, the manifest is decoded into its types, shapes and
 finiteness are checked, and only then is anything built. SHA256SUMS protects against corruption, not forgery.
 
-Format number: raise `FORMAT` when a manifest or a file changes its meaning, teach `read` to read the format before it
-(`detector.format_1` shows how), and add an artifact of the old format to `tests/service/detector/artifacts/`.
+Format number: raise `FORMAT` when a manifest or a file changes its meaning, teach `read_artifact` to read the format
+before it (`detector.format_1` shows how), and add an artifact of the old format to `tests/service/detector/artifacts/`.
 """
 
 import hashlib
@@ -76,7 +76,7 @@ def pack(
     return {**files, SUMS: sums.encode()}
 
 
-def read(folder: Path) -> Artifact:
+def read_artifact(folder: Path) -> Artifact:
     """Read and audit the artifact of a version's folder. Raises ArtifactError, which names the file and the fault."""
     files = _verified(folder)
     try:

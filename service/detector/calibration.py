@@ -54,7 +54,7 @@ class Calibration:
         calibration = cls(np.sort(np.round(scores, digits)), target_fpr, digits, tail)
         if calibration.rank < 1:
             raise KilterError(
-                f"a false-positive rate of {target_fpr:g} needs at least {needed(target_fpr)} calibration records; "
+                f"a false-positive rate of {target_fpr:g} needs at least {fewest(target_fpr)} calibration records; "
                 f"there are {len(scores)}"
             )
         return calibration
@@ -116,7 +116,7 @@ class Calibration:
 
     def _one(self, score: float) -> Judgement | None:
         """The same of one score, to the last bit, in a third of the time; None where that is not worth its while."""
-        units = whole(score * 10.0**self.digits)
+        units = nearest_integer(score * 10.0**self.digits)
         if units is None:
             return None
         score = units / 10.0**self.digits
@@ -132,18 +132,18 @@ def rounded(scores: Floats, digits: int) -> Floats:
     """What `numpy.round` gives, in half its time for one score."""
     unit = 10.0**digits
     if len(scores) == 1:
-        single = whole(scores.item() * unit)
+        single = nearest_integer(scores.item() * unit)
         if single is not None:
             return np.array([single / unit])
     units: Floats = np.rint(scores * unit)
     return units / unit
 
 
-def whole(value: float) -> float | None:
+def nearest_integer(value: float) -> float | None:
     """What `numpy.rint` gives for a number; None for one that is not finite or too large to have a fraction."""
     return math.copysign(round(value), value) if -LARGE < value < LARGE else None
 
 
-def needed(target_fpr: float) -> int:
+def fewest(target_fpr: float) -> int:
     """The smallest number of calibration records that supports a false-positive rate: ceil(1 / rate) - 1."""
     return int(np.ceil(1 / target_fpr - 1e-9)) - 1

@@ -208,7 +208,7 @@ def load(path: str | Path, device: str = "cpu") -> Detector:
     ArtifactError if anything about it is wrong, and KilterError if the device is not there.
     """
     folder = resolve(Path(path))
-    content = artifact.read(folder)
+    content = artifact.read_artifact(folder)
     manifest = content.manifest
     place = _place(folder, manifest, device)
     try:

@@ -140,12 +140,12 @@ class TorchProgram:
         """A network and its score, run on so many rows at a time. Raises ArtifactError if the entries do not fit."""
         import torch
 
-        from kilter.service.detector.scores.base import build
+        from kilter.service.detector.scores.base import rebuild
 
         self._rows = rows
         self.device = device
         self._torch = torch
-        self._network = build(network, score)
+        self._network = rebuild(network, score)
         self._network.load_state_dict({name: torch.from_numpy(array) for name, array in tensors.items()})
         self._network.to(device).eval()
 

@@ -8,7 +8,7 @@ import numpy as np
 from kilter.service.detector.arrays import Floats
 from kilter.service.detector.artifact import CALIBRATION_SCORES, GROUP_SCORES, MANIFEST, Artifact
 from kilter.service.detector.beta import quantile
-from kilter.service.detector.calibration import Calibration, needed
+from kilter.service.detector.calibration import Calibration, fewest
 from kilter.service.detector.errors import ArtifactError, KilterError
 from kilter.service.detector.groups import Groups, Thresholds
 from kilter.service.detector.manifest import HIGHEST_RATE, UPPER, Choice, GroupPromise, GroupPromises, Promise
@@ -72,14 +72,14 @@ def at_rate(promise: Promise, thresholds: Thresholds, target_fpr: float) -> tupl
     if all records together are too few, or the rate is none.
     """
     common, groups = thresholds
-    if common.size < needed(check_target(target_fpr)):
+    if common.size < fewest(check_target(target_fpr)):
         raise KilterError(
-            f"a false-positive rate of {target_fpr:g} needs at least {needed(target_fpr):,} calibration records; there "
+            f"a false-positive rate of {target_fpr:g} needs at least {fewest(target_fpr):,} calibration records; there "
             f"are {common.size:,}, and the smallest rate that they support is {smallest_rate(common.size):g}"
         )
     own = None
     if groups is not None:
-        enough = {value: one for value, one in groups.calibrations.items() if one.size >= needed(target_fpr)}
+        enough = {value: one for value, one in groups.calibrations.items() if one.size >= fewest(target_fpr)}
         own = Groups(groups.column, {value: _again(one, target_fpr) for value, one in enough.items()})
     again = Thresholds(_again(common, target_fpr), own)
     return again, promise_of(again, Choice("rate"), promise.split, left_out=promise.left_out)

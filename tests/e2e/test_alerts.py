@@ -31,7 +31,7 @@ def running(models_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> It
     folder = tmp_path_factory.mktemp("stack")
     models = Path(shutil.copytree(models_folder, folder / "models"))
     store.pin(models / "plant", 1)
-    known = artifact.read(models / "plant" / "1")
+    known = artifact.read_artifact(models / "plant" / "1")
 
     def copy(version: int) -> dict[str, bytes]:
         manifest = msgspec.structs.replace(known.manifest, version=version)

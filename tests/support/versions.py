@@ -18,7 +18,7 @@ NAME = "plant"
 
 @cache
 def _source() -> Artifact:
-    return artifact.read(SOURCE)
+    return artifact.read_artifact(SOURCE)
 
 
 def add(folder: Path, name: str = NAME, *, target_fpr: float = 0.05, size: int = 199, spread: float = 1.0) -> int:

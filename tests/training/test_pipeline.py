@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from kilter.service.detector import KilterError, load
-from kilter.service.detector.artifact import read as read_artifact
+from kilter.service.detector.artifact import read_artifact
 from kilter.service.detector.columns import BooleanColumn, CategoricalColumn, NumericColumn, TimestampColumn
 from kilter.training.config import FitConfig, TrainConfig, read_config
 from kilter.training.data.source import TrainingSource

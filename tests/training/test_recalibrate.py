@@ -42,7 +42,7 @@ def test_the_next_version_has_a_new_threshold_and_the_old_network(
     old, new = detector.score(table.table), done.detector.score(table.table)
     assert (old.score == new.score).all()
     assert np.isin(done.detector.calibration.scores, np.round(new.score, detector.calibration.digits)).all()
-    probes, before = done.detector.probes, artifact.read(model / "1").probes
+    probes, before = done.detector.probes, artifact.read_artifact(model / "1").probes
     assert probes.scores == before.scores
     assert probes.p_values == done.detector.calibration.p_values(np.array(probes.scores)).tolist()
     assert load(model).version == 2
@@ -71,7 +71,7 @@ def test_every_document_says_what_has_changed(model: Path, source: Path, detecto
             assert "All figures below are those of version 1" in text
             assert text.count("with a new threshold") == 1
         assert card.startswith(f"# plant, version {version}\n")
-    training = artifact.read(folder).manifest.training
+    training = artifact.read_artifact(folder).manifest.training
     assert training.evaluation is None
     assert training.recalibration is not None
     assert training.recalibration.file.name == "new.csv"
@@ -91,7 +91,7 @@ def test_rows_that_cannot_be_read_take_no_part(model: Path, source: Path, detect
 
 def test_where_rows_were_split_by_time_the_oldest_are_dropped(model: Path, source: Path, detector: Detector) -> None:
     """The threshold is that of the newest rows; one without a time goes first."""
-    found = artifact.read(model / "1")
+    found = artifact.read_artifact(model / "1")
     info = msgspec.structs.replace(found.manifest.calibration, split="time")
 
     def files(version: int) -> dict[str, bytes]:

@@ -41,7 +41,7 @@ def calibrate(
     from kilter.training.recalibrate import recalibrate
     from kilter.training.reporting.words import groups_in_words, promise_in_words
 
-    manifest = artifact.read(store.resolve(model)).manifest
+    manifest = artifact.read_artifact(store.resolve(model)).manifest
     if group_by is None and manifest.calibration.by_group is not None:
         group_by = manifest.calibration.by_group.column
     rows = modality_of_model(manifest).read_labelled(file, manifest, label, normal, group_by)

@@ -13,7 +13,7 @@ from kilter.service.detector.pictures.pixels import picture_of
 from kilter.service.files.stacks import LABELS, read_stack, read_stack_labels
 from kilter.training.data.decoding import DecodedPicture, Progress
 from kilter.training.data.source import Labels, read_labels
-from kilter.training.data.survey import Look, coloured
+from kilter.training.data.survey import PictureTraits, coloured
 
 CHANNELS = (1, 2, 3, 4)
 """Last axis of an image with channels."""
@@ -69,7 +69,7 @@ class ArrayPictures:
             raise KilterError(f"--label {label}: there are {len(values):,} labels for {self._starts[-1]:,} images")
         return read_labels(pl.DataFrame({label: values.astype(str)}), label, normal)
 
-    def look_at(self, rows: Positions) -> Iterator[Look | PictureError]:
+    def look_at(self, rows: Positions) -> Iterator[PictureTraits | PictureError]:
         """What is seen of some images, by their positions."""
         for row in rows.tolist():
             image = self._at(row)
@@ -80,9 +80,9 @@ class ArrayPictures:
             height, width, channels = image.shape
             colour = channels >= 3 and coloured(_eight(image[..., :3], low, high))
             if image.dtype == np.uint8:
-                yield Look(height, width, colour)
+                yield PictureTraits(height, width, colour)
             else:
-                yield Look(height, width, colour, low, high, image.dtype.kind in "ui")
+                yield PictureTraits(height, width, colour, low, high, image.dtype.kind in "ui")
 
     def decoded(self, column: ImageColumn, progress: Progress) -> Iterator[DecodedPicture | PictureError]:
         """Every image as the model sees it, or why it cannot be."""

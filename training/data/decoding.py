@@ -15,7 +15,7 @@ from typing import NamedTuple, TypeVar
 from kilter.service.detector.arrays import Pixels
 from kilter.service.detector.columns import ImageColumn
 from kilter.service.detector.errors import KilterError, PictureError
-from kilter.service.detector.pictures.decoding import BYTES, size_of
+from kilter.service.detector.pictures.decoding import BYTES, file_size
 from kilter.service.detector.pictures.pixels import read_picture
 
 ALONE = 1 << 24
@@ -98,7 +98,7 @@ def _weight(path: Path) -> int:
 def decoded_file(column: ImageColumn, path: Path) -> DecodedPicture:
     """The picture of a file. Raises PictureError if it cannot be read."""
     content = content_of_file(path)
-    width, height = size_of(content)
+    width, height = file_size(content)
     return DecodedPicture(read_picture(content, column), height, width)
 
 

@@ -13,7 +13,7 @@ from kilter.service.detector.errors import KilterError, PictureError
 from kilter.service.files.folder import ACCEPTED, find_pictures
 from kilter.training.data.decoding import DecodedPicture, Progress, decoded_file, each, silent
 from kilter.training.data.source import LISTED, Labels
-from kilter.training.data.survey import Look, look_at_file
+from kilter.training.data.survey import PictureTraits, look_at_file
 
 SHOWN_FILES = 2
 
@@ -22,7 +22,7 @@ class FolderPictures:
     """The pictures of one or several folders, folder by folder, in the order of their paths."""
 
     def __init__(self, folders: Sequence[Path], exclude: Sequence[str] = ()) -> None:
-        """Look through folders, leaving out the subfolders named in `exclude`.
+        """PictureTraits through folders, leaving out the subfolders named in `exclude`.
 
         Raises KilterError if there is no picture, if one would be read twice, or if there is no such subfolder.
         """
@@ -69,7 +69,7 @@ class FolderPictures:
         labelled = np.array([len(folders) > 0 for folders in around])
         return Labels(labelled & ~is_normal, labelled)
 
-    def look_at(self, rows: Positions) -> Iterator[Look | PictureError]:
+    def look_at(self, rows: Positions) -> Iterator[PictureTraits | PictureError]:
         """What is seen of some pictures, by their positions."""
         return each(look_at_file, [self.paths[row] for row in rows], silent)
 

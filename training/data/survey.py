@@ -34,7 +34,7 @@ DEPTHS = (1, 255, 1023, 4095, 16383, 65535)
 """White in whole numbers of usual depths."""
 
 
-class Look(NamedTuple):
+class PictureTraits(NamedTuple):
     """What is seen of a picture at a first look."""
 
     height: int
@@ -47,17 +47,17 @@ class Look(NamedTuple):
     """Whether those are whole numbers."""
 
 
-def look_at_file(path: Path) -> Look:
-    """Look at a picture. Raises PictureError if it cannot be read."""
+def look_at_file(path: Path) -> PictureTraits:
+    """PictureTraits at a picture. Raises PictureError if it cannot be read."""
     image = decode(content_of_file(path))
     width, height = image.size
     if image.mode not in ("I", "F"):
-        return Look(height, width, has_colour(image))
+        return PictureTraits(height, width, has_colour(image))
     values = np.asarray(image)
     low, high = float(values.min()), float(values.max())
     if not np.isfinite([low, high]).all():
         raise PictureError("the picture holds numbers that are not finite")
-    return Look(height, width, False, low, high, image.mode == "I")
+    return PictureTraits(height, width, False, low, high, image.mode == "I")
 
 
 def has_colour(image: "Image.Image") -> bool:
@@ -74,7 +74,7 @@ def coloured(pixels: Pixels) -> bool:
     return bool((np.ptp(pixels, axis=2) > CHROMA).mean() > COLOURED)
 
 
-def decide_pictures(looks: Sequence[Look], size: tuple[int, int] | None) -> tuple[ImageColumn, ColumnDecision]:
+def decide_pictures(looks: Sequence[PictureTraits], size: tuple[int, int] | None) -> tuple[ImageColumn, ColumnDecision]:
     """The pictures of a model, by those that were seen; `size` is a height and width that were asked for.
 
     Raises KilterError if the size is none that a model takes, or all pictures are one shade.
@@ -112,7 +112,7 @@ def _because(median: tuple[int, int], size: tuple[int, int]) -> str:
     return f"as the median is {median[0]} x {median[1]}, and {' and '.join(filter(None, (bound, least)))}"
 
 
-def _range(looks: Sequence[Look]) -> tuple[float, float]:
+def _range(looks: Sequence[PictureTraits]) -> tuple[float, float]:
     """What is black and what is white where values have no range of their own."""
     lows = [one.low for one in looks if one.low is not None]
     highs = [one.high for one in looks if one.high is not None]

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from kilter.service.detector.arrays import Floats
-from kilter.service.detector.calibration import DIGITS, Calibration, needed
+from kilter.service.detector.calibration import DIGITS, Calibration, fewest
 from kilter.service.detector.columns import Column
 from kilter.service.detector.errors import KilterError
 from kilter.service.detector.groups import Groups, Thresholds
@@ -113,7 +113,7 @@ def calibrate_groups(
     calibrations = {}
     for name in sorted({name for name in names if name is not None}):
         own = scores[names == name]
-        if len(own) >= needed(target_fpr):
+        if len(own) >= fewest(target_fpr):
             drawn = rng.permutation(own)[: largest_size(len(own), target_fpr)]
             rounded = np.round(drawn, digits).astype(np.float64)
             calibrations[name] = Calibration.of(rounded, target_fpr, digits, fit_tail(rounded))

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from kilter.service.detector.errors import KilterError
 from kilter.service.detector.runtime import OUTPUTS, PROGRAMS
-from kilter.service.detector.scores.backbone import Prepared
+from kilter.service.detector.scores.backbone import BackboneInput
 from kilter.service.detector.scores.base import ScoredNetwork
 from kilter.training.fitting.backbone import STANDARD_DOMAINS, Backbone
 
@@ -29,7 +29,7 @@ def export(program: ScoredNetwork, width: int, backbone: Backbone | None = None)
     x = torch.zeros(2, width)  # two rows, since a size of one would be taken for fixed
     if backbone is None:
         return _extracted(traced(program, {"x": x}, OUTPUTS))
-    prepared = Prepared(program.network, backbone.channels)
+    prepared = BackboneInput(program.network, backbone.channels)
     with torch.no_grad():
         pictures, _ = prepared(x)
     first = traced(prepared, {"x": x}, ("pictures", "same"))

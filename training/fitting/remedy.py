@@ -124,7 +124,7 @@ def mutual_information(a: Positions, b: Positions) -> tuple[float, int]:
     return nats, (counts.shape[0] - 1) * (counts.shape[1] - 1)
 
 
-class Outcome(NamedTuple):
+class FitOutcome(NamedTuple):
     """The fit that was kept, and what was done if the first one had collapsed."""
 
     network: Network
@@ -142,7 +142,7 @@ def fit_or_remedy(
     device: str = "cpu",
     checkpoint: Path | None = None,
     progress: FitProgress = lambda step, steps, epoch: None,
-) -> Outcome:
+) -> FitOutcome:
     """`fit.fit`, and once more with free bits and a longer warm-up if the posterior collapsed.
 
     Where columns are independent a collapse is right, and nothing is done; nor where it is not to be `remedied`. The
@@ -151,10 +151,10 @@ def fit_or_remedy(
     """
     network, history = fit(x, schema, config, seed=seed, device=device, checkpoint=checkpoint, progress=progress)
     if not remedied or not activity(network, x).collapsed:
-        return Outcome(network, history, None)
+        return FitOutcome(network, history, None)
     strongest = dependence(x, schema.features())
     if strongest is None:
-        return Outcome(network, history, Remedy(None))
+        return FitOutcome(network, history, Remedy(None))
     gentler = msgspec.structs.replace(
         config, free_bits=max(config.free_bits, FREE_BITS), warm_up=max(config.warm_up, WARM_UP)
     )
@@ -167,7 +167,7 @@ def fit_or_remedy(
         held_out_elbo(network, x, seed),
         held_out_elbo(other, x, seed),
     )
-    return Outcome(other, after, remedy) if remedy.helped else Outcome(network, history, remedy)
+    return FitOutcome(other, after, remedy) if remedy.helped else FitOutcome(network, history, remedy)
 
 
 def held_out_elbo(network: Network, x: Matrix, seed: int) -> float:

@@ -9,7 +9,7 @@ import msgspec
 import numpy as np
 
 from kilter.service.detector.arrays import Positions, Times
-from kilter.service.detector.calibration import needed
+from kilter.service.detector.calibration import fewest
 from kilter.service.detector.errors import KilterError
 from kilter.service.detector.inputs import Table
 from kilter.service.detector.schema import Schema
@@ -64,12 +64,12 @@ def split(normal: Positions, target_fpr: float | None, seed: int, times: Times |
 
 def supported_rate(rows: int) -> float:
     """The default false-positive rate for a number of normal rows, `SMALLEST_TABLE` or more."""
-    return next(rate for rate in RATES if rows >= MOST * needed(rate))
+    return next(rate for rate in RATES if rows >= MOST * fewest(rate))
 
 
 def rows_needed(target_fpr: float) -> int:
     """The smallest number of normal rows, all splits together, that supports a false-positive rate."""
-    return max(SMALLEST_TABLE, 2 * needed(check_target(target_fpr)))
+    return max(SMALLEST_TABLE, 2 * fewest(check_target(target_fpr)))
 
 
 def choose_size(rows: int, target_fpr: float) -> int:
@@ -82,12 +82,12 @@ def choose_size(rows: int, target_fpr: float) -> int:
     if rows < rows_needed(target_fpr):
         raise KilterError(
             f"a false-positive rate of {target_fpr:g} needs at least {rows_needed(target_fpr)} normal rows in all, "
-            f"{needed(target_fpr)} of them for calibration alone; there are {rows}: ask for a higher rate "
+            f"{fewest(target_fpr)} of them for calibration alone; there are {rows}: ask for a higher rate "
             "with --target-fpr, or bring more rows"
         )
-    high = max(min(rows // MOST, LARGEST), needed(target_fpr))
-    goal = min(max(round(SHARE * rows), needed(target_fpr)), high)
-    return _closest(max(needed(target_fpr), goal // 2), high, goal, target_fpr)
+    high = max(min(rows // MOST, LARGEST), fewest(target_fpr))
+    goal = min(max(round(SHARE * rows), fewest(target_fpr)), high)
+    return _closest(max(fewest(target_fpr), goal // 2), high, goal, target_fpr)
 
 
 def largest_size(rows: int, target_fpr: float) -> int:
@@ -95,7 +95,7 @@ def largest_size(rows: int, target_fpr: float) -> int:
 
     Raises KilterError, which names the number of rows needed, if there are too few.
     """
-    least = needed(check_target(target_fpr))
+    least = fewest(check_target(target_fpr))
     if rows < least:
         raise KilterError(
             f"a false-positive rate of {target_fpr:g} needs at least {least} calibration rows; there are {rows}: "

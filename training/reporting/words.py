@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from kilter.service.detector.calibration import needed
+from kilter.service.detector.calibration import fewest
 from kilter.service.detector.findings import Evaluation, Figure
 from kilter.service.detector.manifest import Promise
 from kilter.service.detector.schema import LeftOut
@@ -73,7 +73,7 @@ def groups_in_words(promise: Promise) -> list[str]:
         return []
     if not by_group.groups:
         return [
-            f"No group of {by_group.column!r} has the {needed(promise.target_fpr):,} calibration rows that a threshold "
+            f"No group of {by_group.column!r} has the {fewest(promise.target_fpr):,} calibration rows that a threshold "
             "of its own takes at this rate: all records have the common one."
         ]
     count = f"{len(by_group.groups):,} group{'s' * (len(by_group.groups) != 1)}"

@@ -61,7 +61,7 @@ def refusing(pixels: int = PIXELS) -> Iterator[None]:
         raise PictureError(f"the picture cannot be decoded ({reason}); {accepted(pixels)}") from error
 
 
-def size_of(content: bytes, pixels: int = PIXELS) -> tuple[int, int]:
+def file_size(content: bytes, pixels: int = PIXELS) -> tuple[int, int]:
     """Width and height of the picture in a file, upright; nothing is decoded. Raises PictureError."""
     file = checked(content, pixels)
     return (file.height, file.width) if file.orientation >= 5 else (file.width, file.height)

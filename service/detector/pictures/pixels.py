@@ -17,8 +17,7 @@ import numpy as np
 
 from kilter.service.detector.arrays import Array, Pixels
 from kilter.service.detector.errors import PictureError
-from kilter.service.detector.pictures.decoding import PIXELS, accepted, decode, library, refusing
-from kilter.service.detector.pictures.decoding import size_of as file_size
+from kilter.service.detector.pictures.decoding import PIXELS, accepted, decode, file_size, library, refusing
 
 if TYPE_CHECKING:
     from PIL import Image

@@ -37,7 +37,7 @@ CHUNK_VALUES = 65_536
 """Values of encoded pictures whose features are taken together."""
 
 
-class Prepared(nn.Module):
+class BackboneInput(nn.Module):
     """Encoded pictures as a backbone takes them, (n, channels, height, width), and as they were given, (n, width)."""
 
     mean: Tensor
@@ -121,7 +121,7 @@ class BackboneNeighbours(Score):
         generator = torch.Generator().manual_seed(material.seed)
         channels: Literal[1, 3] = 1 if backbone.channels == 1 else 3
         features = backbone.shape(network.shape.height, network.shape.width)
-        prepared = Prepared(network, channels).eval()
+        prepared = BackboneInput(network, channels).eval()
         empty = cls(network, BackboneShape(channels, features, 1, 0))
         new = material.x[material.blind[0][:HELD]]
         drawn = _drawn(empty, backbone, prepared, material.x[material.seen[0][:MOST_PICTURES]], generator)
@@ -199,14 +199,18 @@ def around(size: int) -> Tensor:
     return ((place[:, None] - place).abs() <= 1).float() / 3
 
 
-def _features(backbone: PretrainedNetwork, prepared: Prepared, x: Tensor) -> Iterator[Tensor]:
+def _features(backbone: PretrainedNetwork, prepared: BackboneInput, x: Tensor) -> Iterator[Tensor]:
     """The features of encoded pictures, few at a time."""
     for part in in_parts(x, CHUNK_VALUES):
         yield torch.from_numpy(backbone.features(prepared(part)[0].numpy()))
 
 
 def _drawn(
-    score: BackboneNeighbours, backbone: PretrainedNetwork, prepared: Prepared, x: Tensor, generator: torch.Generator
+    score: BackboneNeighbours,
+    backbone: PretrainedNetwork,
+    prepared: BackboneInput,
+    x: Tensor,
+    generator: torch.Generator,
 ) -> Tensor:
     """Local features of random places of pictures, as many of each: (n, features)."""
     features, (rows, columns) = score.shape.features[0], score.shape.grid

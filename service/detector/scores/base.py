@@ -110,7 +110,7 @@ def _index(program: ScoredNetwork, _: object) -> None:
     program.score.index(program.network)
 
 
-def build(network: NetworkEntry, score: ScoreEntry) -> ScoredNetwork:
+def rebuild(network: NetworkEntry, score: ScoreEntry) -> ScoredNetwork:
     """The program of a manifest's entries, its tensors not yet loaded. Raises ArtifactError if they do not fit."""
     network_type, score_type = network_class(network.kind), imported(score_kind(score.kind).place)
     try:

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from kilter.service.detector import ArtifactError, load
-from kilter.service.detector.artifact import MANIFEST, PROBES, TENSORS, read
+from kilter.service.detector.artifact import MANIFEST, PROBES, TENSORS, read_artifact
 from kilter.service.detector.detector import Scorer
 from kilter.service.detector.modality import modality_of
 from kilter.service.detector.runtime import TorchProgram
@@ -48,7 +48,7 @@ def test_any_flipped_byte_of_any_file_is_refused_and_the_file_named(
     shutil.copytree(source, folder)
     (folder / name).write_bytes(content)
     with pytest.raises(ArtifactError) as caught:
-        read(folder)
+        read_artifact(folder)
     assert name in str(caught.value)
 
 
@@ -58,10 +58,10 @@ def test_a_file_that_is_cut_short_or_gone_is_named(name: str, model_folder: Path
     folder = shutil.copytree(model_folder / "1", tmp_path / "1")
     (folder / name).write_bytes((folder / name).read_bytes()[:-7])
     with pytest.raises(ArtifactError, match=name):
-        read(folder)
+        read_artifact(folder)
     (folder / name).unlink()
     with pytest.raises(ArtifactError, match=name):
-        read(folder)
+        read_artifact(folder)
 
 
 def edited(change: Callable[[dict[str, Any]], object]) -> Callable[[bytes], bytes]:
@@ -148,7 +148,7 @@ def test_a_folder_that_is_no_model_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("folder", OLD_FORMATS, ids=lambda path: path.name)
 def test_artifacts_of_every_format_are_rebuilt_in_torch(folder: Path) -> None:
     """On a GPU, where the network is rebuilt from its shape and tensors, an old model gives the scores it gave."""
-    old = read(folder)
+    old = read_artifact(folder)
     manifest = old.manifest
     program = TorchProgram(manifest.network, manifest.score, old.state, "cpu", 256)
     scores = Scorer(modality_of(manifest.schema, manifest.score.grid), program).score(old.probes.records).score

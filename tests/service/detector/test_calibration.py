@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from kilter.service.detector import Calibration, KilterError
-from kilter.service.detector.calibration import needed, rounded
+from kilter.service.detector.calibration import fewest, rounded
 from kilter.service.detector.tail import Tail
 
 SCORES = st.floats(-1e6, 1e6).map(lambda value: round(value, 1))
@@ -63,7 +63,7 @@ def test_the_order_of_calibration_scores_does_not_matter(scores: npt.NDArray[np.
 @given(st.floats(1e-4, 0.5))
 def test_needed_is_the_smallest_number_that_is_enough(target_fpr: float) -> None:
     """With `needed` records there is a threshold; with one less there is none."""
-    enough = needed(target_fpr)
+    enough = fewest(target_fpr)
     assert Calibration.of(np.arange(float(enough)), target_fpr, 6).rank == 1
     with pytest.raises(KilterError, match=f"needs at least {enough} calibration records; there are {enough - 1}"):
         Calibration.of(np.arange(enough - 1.0), target_fpr, 6)

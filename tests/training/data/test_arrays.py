@@ -10,12 +10,12 @@ import pytest
 from kilter.service.detector.columns import ImageColumn
 from kilter.service.detector.errors import KilterError, PictureError
 from kilter.training.data.arrays import ArrayPictures
-from kilter.training.data.survey import Look
+from kilter.training.data.survey import PictureTraits
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (5, 9, 8), np.uint8)
 
 
-def seen(path: Path) -> list[Look | PictureError]:
+def seen(path: Path) -> list[PictureTraits | PictureError]:
     """What is seen of all images of a file."""
     pictures = ArrayPictures([path])
     return list(pictures.look_at(np.arange(len(pictures.names))))
@@ -39,9 +39,9 @@ def test_what_numbers_mean_is_measured_unless_they_are_bytes(kind: str, tmp_path
     """In any byte order."""
     np.save(tmp_path / "a.npy", IMAGES.astype(kind) * 10)
     one = seen(tmp_path / "a.npy")[0]
-    assert one == Look(9, 8, False, float(IMAGES[0].min()) * 10, float(IMAGES[0].max()) * 10, kind != "<f4")
+    assert one == PictureTraits(9, 8, False, float(IMAGES[0].min()) * 10, float(IMAGES[0].max()) * 10, kind != "<f4")
     np.save(tmp_path / "b.npy", IMAGES)
-    assert seen(tmp_path / "b.npy")[0] == Look(9, 8, False)
+    assert seen(tmp_path / "b.npy")[0] == PictureTraits(9, 8, False)
 
 
 def test_colour_is_looked_for_in_channels(tmp_path: Path) -> None:
@@ -51,7 +51,7 @@ def test_colour_is_looked_for_in_channels(tmp_path: Path) -> None:
     coloured[..., 0] //= 2
     for name, images, expected in (("a", grey, False), ("b", coloured, True), ("c", np.moveaxis(coloured, 3, 1), True)):
         np.save(tmp_path / f"{name}.npy", images)
-        assert seen(tmp_path / f"{name}.npy")[0] == Look(9, 8, expected)
+        assert seen(tmp_path / f"{name}.npy")[0] == PictureTraits(9, 8, expected)
     assert "come before height and width" in ArrayPictures([tmp_path / "c.npy"]).notes[0]
     np.save(tmp_path / "d.npy", np.zeros((5, 7, 9, 8)))
     with pytest.raises(KilterError, match="an image has 1 to 4 channels"):

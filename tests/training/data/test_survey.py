@@ -11,12 +11,12 @@ from PIL import Image
 
 from kilter.service.detector.columns import ImageColumn
 from kilter.service.detector.errors import KilterError, PictureError
-from kilter.training.data.survey import SIDE, SIDES, Look, decide_pictures, look_at_file, sizes_in_words
+from kilter.training.data.survey import SIDE, SIDES, PictureTraits, decide_pictures, look_at_file, sizes_in_words
 
 
-def grey(height: int = 20, width: int = 30) -> Look:
+def grey(height: int = 20, width: int = 30) -> PictureTraits:
     """A grey picture of 8 bits."""
-    return Look(height, width, False)
+    return PictureTraits(height, width, False)
 
 
 @given(st.lists(st.tuples(st.integers(1, 5000), st.integers(1, 5000)), min_size=1))
@@ -62,14 +62,14 @@ def test_the_range_of_numbers_is_a_usual_one_if_they_fill_it(
     low: float, high: float, whole: bool, taken: tuple[float, float]
 ) -> None:
     """Else the range is that of the pictures themselves."""
-    column, _ = decide_pictures([Look(8, 8, False, low, high, whole)], None)
+    column, _ = decide_pictures([PictureTraits(8, 8, False, low, high, whole)], None)
     assert (column.low, column.high) == taken
 
 
 def test_pictures_of_one_shade_are_nothing_to_learn_from() -> None:
     """Numbers that say neither black nor white must differ."""
     with pytest.raises(KilterError, match="every value of every picture is 3"):
-        decide_pictures([Look(8, 8, False, 3, 3)], None)
+        decide_pictures([PictureTraits(8, 8, False, 3, 3)], None)
 
 
 def write(path: Path, image: Image.Image, **options: object) -> Path:
@@ -84,19 +84,19 @@ def test_what_is_looked_at_is_the_picture_as_it_is_shown(tmp_path: Path) -> None
     shades = Image.fromarray(rng.integers(0, 256, (40, 20), np.uint8))
     turned = Image.Exif()
     turned[0x0112] = 6
-    assert look_at_file(write(tmp_path / "a.png", shades)) == Look(40, 20, False)
-    assert look_at_file(write(tmp_path / "a.jpg", shades.convert("RGB"), exif=turned)) == Look(20, 40, False)
+    assert look_at_file(write(tmp_path / "a.png", shades)) == PictureTraits(40, 20, False)
+    assert look_at_file(write(tmp_path / "a.jpg", shades.convert("RGB"), exif=turned)) == PictureTraits(20, 40, False)
     red = Image.new("RGB", (30, 30), "grey")
     red.paste("red", (0, 0, 4, 4))
     assert look_at_file(write(tmp_path / "b.png", red)).coloured
     deep = Image.fromarray(rng.integers(0, 65536, (9, 9), np.uint16))
-    assert look_at_file(write(tmp_path / "c.png", deep)) == Look(9, 9, False)
+    assert look_at_file(write(tmp_path / "c.png", deep)) == PictureTraits(9, 9, False)
 
 
 def test_numbers_that_say_neither_black_nor_white_are_measured(tmp_path: Path) -> None:
     """In a TIFF of floats; one that holds no number is broken."""
     values = np.linspace(-2, 5, 100, dtype=np.float32).reshape(10, 10)
-    assert look_at_file(write(tmp_path / "a.tif", Image.fromarray(values))) == Look(10, 10, False, -2, 5)
+    assert look_at_file(write(tmp_path / "a.tif", Image.fromarray(values))) == PictureTraits(10, 10, False, -2, 5)
     values[0, 0] = np.nan
     with pytest.raises(PictureError, match="not finite"):
         look_at_file(write(tmp_path / "b.tif", Image.fromarray(values)))

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from kilter.service.detector.artifact import read
+from kilter.service.detector.artifact import read_artifact
 from kilter.service.detector.detector import Detector
 from kilter.training.evaluation.baselines import DETECTORS, baseline_warning
 
@@ -31,7 +31,7 @@ def test_the_report_shows_the_findings(model_folder: Path) -> None:
     """With the rows of the suspects, and every warning."""
     folder = model_folder / "1"
     page = (folder / "report.html").read_text("utf-8")
-    suspects = read(folder).manifest.training.suspects
+    suspects = read_artifact(folder).manifest.training.suspects
     assert suspects is not None
     assert "Against simple detectors" in page
     assert f'<td class="n">{suspects.rows[0].row:,}</td>' in page

@@ -13,7 +13,7 @@ from kilter.service.detector.schema import Schema
 from kilter.training.config import FitConfig
 from kilter.training.fitting.fit import fit
 from kilter.training.fitting.remedy import (
-    Outcome,
+    FitOutcome,
     activity,
     dependence,
     fit_or_remedy,
@@ -34,7 +34,7 @@ def bound(strength: float) -> npt.NDArray[np.float32]:
     return x
 
 
-def fitted(x: npt.NDArray[np.float32], config: FitConfig, checkpoint: Path | None = None) -> Outcome:
+def fitted(x: npt.NDArray[np.float32], config: FitConfig, checkpoint: Path | None = None) -> FitOutcome:
     """A fit of all columns, any of which may depend on others."""
     return fit_or_remedy(x, SCHEMA, config, seed=0, checkpoint=checkpoint)
 

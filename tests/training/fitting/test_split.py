@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kilter.service.detector import Calibration, KilterError
-from kilter.service.detector.calibration import needed
+from kilter.service.detector.calibration import fewest
 from kilter.training.fitting.split import LARGEST, RATES, choose_size, largest_size, rows_needed, split, supported_rate
 
 ROWS = st.integers(30, 200_000)
@@ -22,9 +22,9 @@ def test_the_rate_comes_out_even(rows: int, rate: float) -> None:
     size = choose_size(rows, rate)
     step = round(1 / rate)
     assert is_whole(size, rate)
-    assert needed(rate) <= size <= max(min(rows // 3, LARGEST), needed(rate))
+    assert fewest(rate) <= size <= max(min(rows // 3, LARGEST), fewest(rate))
     assert size <= rows // 2
-    assert abs(size - min(rows / 5, LARGEST)) <= max(step, needed(rate))
+    assert abs(size - min(rows / 5, LARGEST)) <= max(step, fewest(rate))
 
 
 @given(ROWS, st.sampled_from([0.03, 0.007, 0.0123, 1 / 3, 0.0999]))
@@ -35,7 +35,7 @@ def test_an_odd_rate_comes_out_as_close_as_it_can(rows: int, rate: float) -> Non
     size = choose_size(rows, rate)
     calibration = Calibration.of(np.arange(float(size)), rate, 6)
     assert rate / 2 < calibration.expected_fpr <= rate + 1e-9
-    assert needed(rate) <= size <= max(rows // 3, needed(rate))
+    assert fewest(rate) <= size <= max(rows // 3, fewest(rate))
     assert size <= rows // 2
 
 
@@ -61,16 +61,16 @@ def test_sizes_of_some_tables(rows: int, rate: float, size: int) -> None:
 def test_the_default_rate_is_the_smallest_that_the_rows_support(rows: int) -> None:
     """Any smaller one of the four would take more than a third of the rows."""
     rate = supported_rate(rows)
-    assert needed(rate) <= choose_size(rows, rate) <= rows // 3
+    assert fewest(rate) <= choose_size(rows, rate) <= rows // 3
     for smaller in RATES[: RATES.index(rate)]:
-        assert needed(smaller) > rows // 3
+        assert fewest(smaller) > rows // 3
 
 
 @given(st.floats(1e-4, 0.5))
 def test_rows_needed_are_just_enough(rate: float) -> None:
     """With one row less the error names the number that is needed."""
     enough = rows_needed(rate)
-    assert choose_size(enough, rate) >= needed(rate)
+    assert choose_size(enough, rate) >= fewest(rate)
     with pytest.raises(KilterError, match=f"at least {enough} normal rows in all"):
         choose_size(enough - 1, rate)
 
@@ -94,8 +94,8 @@ def test_a_rate_that_makes_no_sense_is_refused(rate: float) -> None:
 @given(st.integers(0, 20_000), st.sampled_from(RATES))
 def test_recalibration_uses_as_many_rows_as_come_out_even(rows: int, rate: float) -> None:
     """Fewer rows are left out than one step of n."""
-    if rows < needed(rate):
-        with pytest.raises(KilterError, match=f"needs at least {needed(rate)} calibration rows; there are {rows}"):
+    if rows < fewest(rate):
+        with pytest.raises(KilterError, match=f"needs at least {fewest(rate)} calibration rows; there are {rows}"):
             largest_size(rows, rate)
         return
     size = largest_size(rows, rate)

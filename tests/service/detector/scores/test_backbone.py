@@ -14,9 +14,9 @@ from kilter.service.detector.schema import Schema
 from kilter.service.detector.scores.backbone import (
     DEVIATION,
     MEAN,
+    BackboneInput,
     BackboneNeighbours,
     BackboneShape,
-    Prepared,
     around,
     coreset,
     standard_axes,
@@ -75,7 +75,7 @@ def test_what_is_exported_is_what_was_built(model: Built) -> None:
     """The parts that torch knows with the backbone between them, and the programs."""
     x = pictures(20, 1, model.channels)
     with torch.no_grad():
-        given, _ = Prepared(model.program.network, model.backbone.channels)(torch.from_numpy(x))
+        given, _ = BackboneInput(model.program.network, model.backbone.channels)(torch.from_numpy(x))
         features = torch.from_numpy(model.backbone.features(given.numpy()))
         want = dict(zip(OUTPUTS, model.program(torch.from_numpy(x), features), strict=True))
     for name, found in zip(OUTPUTS, model.run.run(x, OUTPUTS), strict=True):
@@ -122,7 +122,7 @@ def test_an_even_picture_has_a_score(model: Built) -> None:
 def test_pictures_are_prepared_as_published_networks_expect(model: Built) -> None:
     """By ImageNet's mean and deviation, grey repeated, colour averaged for a network of grey."""
     value = np.full((1, HEIGHT * WIDTH * model.channels), 0.5, np.float32)
-    given, same = Prepared(model.program.network, model.backbone.channels)(torch.from_numpy(value))
+    given, same = BackboneInput(model.program.network, model.backbone.channels)(torch.from_numpy(value))
     assert given.shape == (1, model.backbone.channels, HEIGHT, WIDTH)
     mean, deviation = np.array(MEAN), np.array(DEVIATION)
     want = (0.5 - mean) / deviation if model.backbone.channels == 3 else (0.5 - mean.mean(keepdims=True)) / 0.226

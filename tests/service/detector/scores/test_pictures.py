@@ -17,7 +17,7 @@ from kilter.service.detector.networks.pixels import standardise
 from kilter.service.detector.runtime import OUTPUTS, OnnxProgram
 from kilter.service.detector.schema import Schema
 from kilter.service.detector.scores import pictures as scoring
-from kilter.service.detector.scores.base import ScoredNetwork, build
+from kilter.service.detector.scores.base import ScoredNetwork, rebuild
 from kilter.service.detector.scores.pictures import (
     FLOOR,
     PATCH,
@@ -179,14 +179,14 @@ def test_the_program_is_rebuilt_from_a_manifest_or_refused() -> None:
     network = NetworkEntry("image-vae", 1, program.network.latent, msgspec.to_builtins(program.network.shape))
     shape = msgspec.to_builtins(program.score.shape)
     score = ScoreEntry("picture-neighbours", "neighbours", "robust standard units", 4, 1e-4, shape)
-    again = build(network, score)
+    again = rebuild(network, score)
     again.load_state_dict(program.state_dict())
     assert isinstance(again.score, PictureNeighbours)
     np.testing.assert_array_equal(outputs(again.eval(), x[:5])["score"], outputs(program, x[:5])["score"])
     with pytest.raises(ArtifactError, match="network of the manifest"):
-        build(network, msgspec.structs.replace(score, shape={"memory": "wide"}))
+        rebuild(network, msgspec.structs.replace(score, shape={"memory": "wide"}))
     with pytest.raises(ArtifactError, match="network of the manifest"):
-        build(msgspec.structs.replace(network, shape=program.network.latent), score)
+        rebuild(msgspec.structs.replace(network, shape=program.network.latent), score)
 
 
 def memory(candidates: int = ROWS) -> PictureMemory:
