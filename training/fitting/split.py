@@ -116,13 +116,14 @@ def time_of(schema: Schema, table: Table, wanted: Literal["auto", "random", "tim
     """The times by which rows are split: those of the first timestamp column, or the order in the file.
 
     None if the split is to be random: where it is asked for, or no column holds times. Neighbours in time are not
-    exchangeable, so a table with times is split by them unless `random` is asked for.
+    exchangeable, so a table with times is split by them unless `random` is asked for. A row without a time, which may
+    be of any age, counts as old as the oldest.
     """
     if wanted == "random":
         return None
     if schema.time is not None:
         times: Times = table.columns[schema.time.name]
-        return np.where(np.isnat(times), times.min() if len(times) else times, times)
+        return np.where(np.isnat(times), np.fmin.reduce(times) if len(times) else times, times)
     if wanted == "time":
         return np.arange(table.rows).astype("datetime64[us]")
     return None
