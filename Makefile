@@ -19,7 +19,7 @@ setup: .venv/.ready ## make .venv with everything needed to develop
 	@touch $@
 
 demo: setup ## train, serve and score on a real data set, in under three minutes; on pictures with IMAGES=1
-	@$(BIN)/python -m kilter.training.demo$(if $(IMAGES),_images)
+	@$(BIN)/python -m deploy.demo.$(if $(IMAGES),pictures,tables)
 
 test: setup ## run the tests, but for the slow end-to-end ones
 	$(BIN)/pytest -m "not e2e" -n 2

@@ -15,7 +15,7 @@ import argparse
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple, get_args
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -26,7 +26,7 @@ from benchmarks.servers import NAME
 from benchmarks.servers.model import FIELDS, prepared
 from benchmarks.speed import made_up
 from kilter.service.detector import Detector, KilterError, load
-from kilter.service.detector.networks.names import ScoreName
+from kilter.service.detector.scores import score_names
 
 SIZES = (1, 1024, 8192, 65_536, 524_288)
 BUDGET = 2.0
@@ -56,7 +56,7 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", nargs="+", type=int, default=list(SIZES), help=f"in a batch [default: {SIZES}]")
     parser.add_argument("--devices", nargs="+", default=["cpu", "cuda"], help="[default: cpu cuda]")
-    parser.add_argument("--score", choices=get_args(ScoreName), default="neighbours", help="[default: neighbours]")
+    parser.add_argument("--score", choices=score_names(), default="neighbours", help="[default: neighbours]")
     parser.add_argument("--cache", type=Path, default=Path("results/serving-cache"), metavar="FOLDER")
     parser.add_argument("--out", type=Path, default=Path("results/device"), metavar="FOLDER")
     return parser.parse_args()

@@ -11,16 +11,16 @@ from benchmarks.device import rate
 from benchmarks.markdown import number, table
 from kilter.service.detector import KilterError
 from kilter.service.detector.columns import ImageColumn
+from kilter.service.detector.findings import Epoch
 from kilter.service.detector.inputs import Table
+from kilter.service.detector.manifest import NetworkEntry, ScoreEntry
 from kilter.service.detector.modality import modality_of
-from kilter.service.detector.networks.image import ImageVAE
 from kilter.service.detector.runtime import OnnxProgram, Program, TorchProgram, pick_device
 from kilter.service.detector.schema import Schema
 from kilter.training.config import FitConfig, TrainConfig
-from kilter.training.export import export
-from kilter.training.fit import fit
-from kilter.training.history import Epoch
-from kilter.training.image_scoring import build_image_program
+from kilter.training.fitting.export import export
+from kilter.training.fitting.fit import fit
+from kilter.training.fitting.model import score_around
 
 SIDES = (64, 256)
 BATCHES = (64, 512)
@@ -75,16 +75,19 @@ def measure(x: npt.NDArray[np.float32], schema: Schema, device: str) -> Found:
     fitted = {batch: _fit_rate(x, schema, batch, device) for batch in BATCHES}
     settings = TrainConfig(fit=FitConfig(steps=WARM))
     network, _ = fit(x, schema, settings.fit, seed=0)
-    if not isinstance(network, ImageVAE):
-        raise TypeError("a network of pictures was expected")
-    module = build_image_program(network, x, settings.score, settings.memory_rows, 0)
+    module, _ = score_around(network, "picture-neighbours", x, x[:0], schema, settings)
     rows, width = modality_of(schema).rows_per_call(device), x.shape[1]
     program: Program
     if device == "cpu":
-        program = OnnxProgram(*export(module, width), width, rows)
+        program = OnnxProgram(export(module, width), width, rows)
     else:
         tensors = {name: tensor.numpy() for name, tensor in module.state_dict().items()}
-        program = TorchProgram(msgspec.to_builtins(module.shape), tensors, device, rows)
+        shapes = [msgspec.to_builtins(part.shape) for part in (network, module.score)]
+        entries = (
+            NetworkEntry("image-vae", 1, network.latent, shapes[0]),
+            ScoreEntry("picture-neighbours", "neighbours", "", 4, 1e-4, shapes[1]),
+        )
+        program = TorchProgram(*entries, tensors, device, rows)
     scored = rate(lambda: program.run(x, ("score",)), len(x))
     return Found(device, round(width**0.5), fitted, scored)
 

@@ -17,7 +17,7 @@ from benchmarks.image_peers import PEERS
 from benchmarks.image_sets import Picture, Pixels, Split, digits, one_digit, pixels, surfaces
 from kilter.service.detector.columns import ImageColumn
 from kilter.training.config import read_config
-from kilter.training.data import Source
+from kilter.training.data.source import TrainingSource
 from kilter.training.pipeline import train
 
 OURS = "kilter"
@@ -116,7 +116,7 @@ def _peer(line: Line, split: Split) -> Line:
 def _ours(line: Line, split: Split, task: Task) -> Line:
     settings = read_config(task.config, device="cpu")
     with tempfile.TemporaryDirectory(prefix="kilter-") as place:
-        source = Source((written(split.train, Path(place)),))
+        source = TrainingSource((written(split.train, Path(place)),))
         began = time.perf_counter()
         (detector, _, _), cpu = timed(lambda: train(source, "pictures", Path(place) / "models", settings))
         wall = time.perf_counter() - began

@@ -13,8 +13,10 @@ from kilter.service.detector.detector import Scorer
 from kilter.service.detector.inputs import Table
 from kilter.service.formats.tables import to_table
 from kilter.training.config import FitConfig, TrainConfig
-from kilter.training.data import Source, prepare
-from kilter.training.model import fit_model
+from kilter.training.data.source import TrainingSource
+from kilter.training.data.tables import prepare
+from kilter.training.evaluation.thresholds import thresholds_of_fit
+from kilter.training.fitting.model import Fitted, fit_model
 
 
 @dataclass(frozen=True)
@@ -44,8 +46,14 @@ class Ours:
 
 def fit(train: Floats, config: TrainConfig) -> Ours:
     """Fit and calibrate on rows (n, columns), all of them taken for normal."""
-    fitted, seconds = timed(lambda: fit_model(prepare(frame(train), Source()), config))
-    return Ours(fitted.scorer, fitted.calibration, seconds - fitted.export_cpu_s)
+
+    def run() -> tuple[Fitted, Calibration]:
+        data = prepare(frame(train), TrainingSource())
+        fitted = fit_model(data, config)
+        return fitted, thresholds_of_fit(data, config, fitted).thresholds.common
+
+    (fitted, calibration), seconds = timed(run)
+    return Ours(fitted.scorer, calibration, seconds - fitted.export_cpu_s)
 
 
 @cache

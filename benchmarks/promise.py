@@ -29,8 +29,8 @@ from benchmarks.markdown import number, table, with_error
 from benchmarks.pool import spread
 from benchmarks.sets import Sample, load, names
 from kilter.service.detector.calibration import Calibration
-from kilter.training.calibrate import rows_needed
 from kilter.training.config import TrainConfig
+from kilter.training.fitting.split import rows_needed
 
 
 class Count(msgspec.Struct, frozen=True):

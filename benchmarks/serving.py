@@ -22,7 +22,6 @@ import tempfile
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import get_args
 
 import msgspec
 import numpy as np
@@ -38,7 +37,7 @@ from benchmarks.servers.model import by_hand, expected, prepared, records
 from benchmarks.soak import soak
 from benchmarks.startup import startup
 from kilter.service.detector import load as load_model
-from kilter.service.detector.networks.names import ScoreName
+from kilter.service.detector.scores import score_names
 
 CASES = ((1, 1), (1, 16), (1, 64), (100, 1), (100, 16))
 """Records in a request, and connections."""
@@ -69,7 +68,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--peers", nargs="*", choices=PEERS, default=list(PEERS), help="[default: all]")
     parser.add_argument("--rounds", type=int, default=7, help="[default: 7]")
     parser.add_argument("--seconds", type=int, help="of each load [default: 5; 20 for --overload]")
-    parser.add_argument("--score", choices=get_args(ScoreName), default="elbo", help="of the model [default: elbo]")
+    parser.add_argument("--score", choices=score_names(), default="elbo", help="of the model [default: elbo]")
     parser.add_argument("--cache", type=Path, default=Path("results/serving-cache"), metavar="FOLDER")
     parser.add_argument("--out", type=Path, default=Path("results/serving"), metavar="FOLDER")
     other = parser.add_mutually_exclusive_group()

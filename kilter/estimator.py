@@ -23,7 +23,7 @@ Floats = npt.NDArray[np.float64]
 NAME = "model"
 
 
-class AnomalyDetector(OutlierMixin, BaseEstimator):
+class AnomalyDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
     """Learns what normal records look like, and judges others.
 
     `fit` takes normal records: a frame of pandas or polars with columns of every kind, or a matrix of numbers, NaN
@@ -62,7 +62,7 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):
         given = {name: value for name, value in settings.items() if value is not None}
         try:
             config = config_of(self.config, given)
-            self._trained: Trained = learn(source_of(frame, None, None, (), self.group_by), config)
+            self._trained: Trained = learn(source_of(frame, group_by=self.group_by), config)
             with TemporaryDirectory(prefix="kilter-") as folder:
                 self.detector_: Detector = load(self.save(folder))
         except KilterError as error:

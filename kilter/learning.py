@@ -37,20 +37,22 @@ def train(
     `split`, `seed`, `device`, `memory_rows`, `baselines`, `fit`, `threshold`, as `docs/training.md` explains them.
     `say` is called with what was decided about the data. Raises KilterError for whatever the caller can put right.
     """
-    source = source_of(data, label, normal, tuple(exclude), group_by, image_size)
+    source = source_of(
+        data, label=label, normal=normal, exclude=tuple(exclude), group_by=group_by, image_size=image_size
+    )
     place = None if backbone is None else Path(backbone)
     detector, _, _ = train_model(source, name, Path(models), config_of(config, settings), backbone=place, say=say)
     return detector
 
 
-def source_of(data: Any, *columns: Any) -> TrainingSource:
+def source_of(data: Any, **columns: Any) -> TrainingSource:
     """What to train on: a path, several, or a frame. Raises TypeError if it is none of these."""
     if isinstance(data, str | os.PathLike):
-        return TrainingSource((Path(data),), *columns)
+        return TrainingSource((Path(data),), **columns)
     if hasattr(data, "columns") or hasattr(data, "__arrow_c_stream__"):
-        return TrainingSource((), *columns, frame=data)
+        return TrainingSource(frame=data, **columns)
     if isinstance(data, Sequence) and data and all(isinstance(path, str | os.PathLike) for path in data):
-        return TrainingSource(tuple(map(Path, data)), *columns)
+        return TrainingSource(tuple(map(Path, data)), **columns)
     raise TypeError(f"train on a path, a list of paths, or a frame, not on {type(data).__name__}")
 
 

@@ -26,12 +26,12 @@ def models_folder(training_csv: Path, tmp_path_factory: pytest.TempPathFactory) 
     """A folder of models that holds `plant`, trained in earnest but briefly."""
     # Imported here, so that tests which need no model start without torch.
     from kilter.training.config import FitConfig, TrainConfig
-    from kilter.training.data import Source
+    from kilter.training.data.source import TrainingSource
     from kilter.training.pipeline import train
 
     folder = tmp_path_factory.mktemp("models")
     config = TrainConfig(target_fpr=0.05, split="random", fit=FitConfig(steps=120))
-    train(Source((training_csv,)), "plant", folder, config)
+    train(TrainingSource((training_csv,)), "plant", folder, config)
     return folder
 
 
@@ -51,13 +51,13 @@ def detector(model_folder: Path) -> Detector:
 def digits_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of models that holds `digits`, trained in earnest but briefly on a folder of pictures."""
     from kilter.training.config import FitConfig, TrainConfig
-    from kilter.training.data import Source
+    from kilter.training.data.source import TrainingSource
     from kilter.training.pipeline import train
 
     pictures = write_pictures(tmp_path_factory.mktemp("pictures"), shuffled()[:400])
     folder = tmp_path_factory.mktemp("digits-models")
     config = TrainConfig(target_fpr=0.05, split="random", fit=FitConfig(steps=120))
-    train(Source((pictures,)), "digits", folder, config)
+    train(TrainingSource((pictures,)), "digits", folder, config)
     return folder
 
 

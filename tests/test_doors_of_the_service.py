@@ -28,7 +28,7 @@ from kilter.service.routing import Route, Scope
 from kilter.service.settings import Settings
 from kilter.service.web.app import create_app
 from kilter.training.config import FitConfig, TrainConfig
-from kilter.training.data import Source as TrainingSource
+from kilter.training.data.source import TrainingSource
 from kilter.training.pipeline import train
 from tests.support.serving import Client, client, detector
 

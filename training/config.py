@@ -7,16 +7,92 @@ from typing import Any, Literal
 import msgspec
 
 from kilter.service.detector.errors import KilterError
-from kilter.service.detector.networks.names import ScoreName
-from kilter.training.rule import Rule, check
+from kilter.service.detector.manifest import HIGHEST_RATE, Way
+from kilter.service.detector.networks import NETWORKS
+from kilter.service.detector.scores import check_score
+
+LABELLED: tuple[Way, ...] = ("f-beta", "cost", "recall-at-precision")
+"""The ways that need labelled anomalies."""
+
+
+class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How the threshold is chosen: the table `[threshold]` of a configuration file. At most one way at a time."""
+
+    alerts_per_day: float | None = None
+    records_per_day: float | None = None
+    f_beta: float | None = None
+    cost_false_alarm: float | None = None
+    cost_miss: float | None = None
+    recall_at_precision: float | None = None
+    anomaly_rate: float | None = None
+    """Share of anomalies among the records to come; that of the labelled rows if not given."""
+
+    @property
+    def inputs(self) -> dict[str, float]:
+        """What was given, by name."""
+        return {name: value for name in self.__struct_fields__ if (value := getattr(self, name)) is not None}
+
+    @property
+    def ways(self) -> list[Way]:
+        """The ways that were asked for; `check_rule` sees to it that there is at most one."""
+        wanted: dict[Way, bool] = {
+            "alerts-per-day": self.alerts_per_day is not None or self.records_per_day is not None,
+            "f-beta": self.f_beta is not None,
+            "cost": self.cost_false_alarm is not None or self.cost_miss is not None,
+            "recall-at-precision": self.recall_at_precision is not None,
+        }
+        return [way for way, is_wanted in wanted.items() if is_wanted]
+
+    @property
+    def way(self) -> Way | None:
+        """The one way that was asked for."""
+        return self.ways[0] if self.ways else None
+
+    @property
+    def needs_labels(self) -> bool:
+        return self.way in LABELLED
+
+    def rate(self, target_fpr: float | None) -> float | None:
+        """The target false-positive rate before labels are looked at: N / M for alerts per day, else `target_fpr`."""
+        if self.alerts_per_day is not None and self.records_per_day is not None:
+            return self.alerts_per_day / self.records_per_day
+        return target_fpr
+
+
+def check_rule(rule: Rule, target_fpr: float | None) -> None:
+    """Raise KilterError unless a rule and a rate make one way, complete and in range."""
+    ways = [*(["target-fpr"] if target_fpr is not None else []), *rule.ways]
+    if len(ways) > 1:
+        first, second = ("--cost-false-alarm" if way == "cost" else f"--{way}" for way in ways[:2])
+        raise KilterError(f"a threshold is chosen in one way: {first} and {second} are two, so leave one out")
+    for first, second in (("alerts_per_day", "records_per_day"), ("cost_false_alarm", "cost_miss")):
+        for option, absent in ((first, second), (second, first)):
+            if getattr(rule, option) is not None and getattr(rule, absent) is None:
+                raise KilterError(f"{_option(option)} says nothing without {_option(absent)}: give both")
+    if rule.anomaly_rate is not None and not rule.needs_labels:
+        raise KilterError(
+            "--anomaly-rate goes with a way that uses labels: --f-beta, --cost-miss or --recall-at-precision"
+        )
+    for name, value in rule.inputs.items():
+        share = name in ("recall_at_precision", "anomaly_rate")
+        if not 0 < value < (1 if share else float("inf")):
+            raise KilterError(
+                f"{_option(name)} is {'between 0 and 1' if share else 'a positive number'}, not {value:g}"
+            )
+
+
+def _option(name: str) -> str:
+    return "--" + name.replace("_", "-")
 
 
 class FitConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How the network is shaped and fitted: the table `[fit]` of a configuration file."""
 
+    network: str | None = None
+    """Kind of network, by its name in `networks.NETWORKS`; that of the records' modality if not given."""
     members: int = 2
     hidden: int | None = None
-    """Units of each hidden layer: 64 of a member if not given, 128 of a network of pictures."""
+    """Units of each hidden layer; the network's own number if not given, as for all of its sizes."""
     latent: int | None = None
     """Dimensions of the latent space; chosen from the number of features if not given."""
     components: int | None = None
@@ -44,7 +120,7 @@ class TrainConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """None: the smallest of 0.01, 0.02, 0.05, 0.1 that the data can support."""
     threshold: Rule = Rule()
     """How the rate is chosen if not by `target_fpr`."""
-    score: ScoreName = "neighbours"
+    score: str = "neighbours"
     memory_rows: int | None = None
     """Most rows that the memory of the score `neighbours` holds: 4,096 of a table, fewer if it has many columns, and
     2,048 pictures or patches of them if not given."""
@@ -67,23 +143,26 @@ def read_config(path: Path | None, **overrides: Any) -> TrainConfig:
             values = tomllib.loads(path.read_text())
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise KilterError(f"{path}: not a TOML file: {error}") from None
-    given = {key: value for key, value in overrides.items() if value is not None}
-    if {"target_fpr", "threshold"} & given.keys():  # one way to choose a threshold replaces another
+    wanted = {key: value for key, value in overrides.items() if value is not None}
+    if {"target_fpr", "threshold"} & wanted.keys():  # one way to choose a threshold replaces another
         values = {key: value for key, value in values.items() if key not in ("target_fpr", "threshold")}
-    values |= given
+    values |= wanted
     try:
         config = msgspec.convert(values, TrainConfig)
     except msgspec.ValidationError as error:
         raise KilterError(f"{path or 'settings'}: {error}") from None
-    check(config.threshold, config.target_fpr)
-    return checked(msgspec.structs.replace(config, target_fpr=config.threshold.rate(config.target_fpr)))
+    check_rule(config.threshold, config.target_fpr)
+    return check_config(msgspec.structs.replace(config, target_fpr=config.threshold.rate(config.target_fpr)))
 
 
-def checked(config: TrainConfig) -> TrainConfig:
+def check_config(config: TrainConfig) -> TrainConfig:
     """The configuration, if its values make sense. Raises KilterError."""
+    check_score(config.score)
     fit = config.fit
+    if fit.network is not None and fit.network not in NETWORKS:
+        raise KilterError(f"fit.network {fit.network!r}: there are the networks {', '.join(NETWORKS)}")
     bounds: list[tuple[str, float | None, float, float]] = [
-        ("target_fpr", config.target_fpr, 1e-5, 0.5),
+        ("target_fpr", config.target_fpr, 1e-5, HIGHEST_RATE),
         ("fit.members", fit.members, 1, 16),
         ("fit.hidden", fit.hidden, 1, 4096),
         ("fit.latent", fit.latent, 1, 512),

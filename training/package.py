@@ -1,175 +1,226 @@
-"""Packages a fitted model: probes, manifest, evaluation, report and model card, as the files of an artifact."""
+"""Examines a fitted model, and packages it: manifest, probes, report and model card, as the files of an artifact."""
 
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version as library_version
 from typing import Any
 
 import msgspec
 import numpy as np
-import numpy.typing as npt
 import torch
 
 import kilter
 from kilter.service.detector import artifact
-from kilter.service.detector.detector import Detector, Verdicts
-from kilter.service.detector.groups import judge
+from kilter.service.detector.arrays import Array, Floats, Mask
+from kilter.service.detector.calibration import DIGITS, TOLERANCE
+from kilter.service.detector.detector import Judge, Verdicts
+from kilter.service.detector.findings import Evaluation, PartSizes, Training
 from kilter.service.detector.inputs import Table, take
-from kilter.service.detector.networks.image import ImageVAE
-from kilter.service.detector.networks.names import UNITS
-from kilter.training import calibrate
-from kilter.training.card import model_card
-from kilter.training.checkup import check_up
+from kilter.service.detector.manifest import Manifest, NetworkEntry, Probes, ScoreEntry
+from kilter.service.detector.reference import reference_tensors
+from kilter.service.detector.schema import Schema
+from kilter.service.detector.scores import SCORES
+from kilter.service.detector.thresholds import promise_of, score_tensors
 from kilter.training.config import TrainConfig
-from kilter.training.data import Data
-from kilter.training.evaluate import evaluate
-from kilter.training.evaluation import Evaluation
-from kilter.training.model import DIGITS, Fitted
-from kilter.training.pictures.prior import samples
-from kilter.training.probes import make_probes
-from kilter.training.provenance import described
-from kilter.training.reference import reference_tensors
-from kilter.training.report import report
-from kilter.training.run import Latent, Pictured, Run, Scored
+from kilter.training.data.source import TrainingData
+from kilter.training.evaluation.baselines import baseline_warning
+from kilter.training.evaluation.checkup import Checkup, Examined, check_up
+from kilter.training.evaluation.evaluate import evaluate_rows
+from kilter.training.evaluation.thresholds import Calibrated
+from kilter.training.fitting.model import Fitted
+from kilter.training.modality import TrainingModality
+from kilter.training.reporting.report import model_card, report
+from kilter.training.reporting.run import Latent, Run, Scored
 
-TOLERANCE = 1e-4
-LATENT_ROWS = 2_000
-LATENT_PICTURES = 500
-"""Most rows that are drawn of the latent space; of pictures, which are encoded all at once, half of them anomalies."""
-SAMPLES = 12
-"""Draws from the prior of an image model."""
 LIBRARIES = ("numpy", "onnx", "onnxruntime", "onnxscript", "polars", "safetensors", "scikit-learn", "torch")
+PLAIN = 16
+"""Records drawn column by column from the schema's statistics; no training record is among them."""
+ODD = 8
+"""Records of the same kind with one cell made odd each: out of range, of an unseen level, missing, or noise."""
 
 
-def package(
-    data: Data, fitted: Fitted, config: TrainConfig, name: str, version: int
-) -> tuple[dict[str, bytes], Evaluation]:
-    """The files of the artifact, and its evaluation on rows that neither fitting nor calibration saw."""
-    parts, scorer = fitted.split, fitted.scorer
-    calibration, groups, chosen = fitted.thresholds
-    probes = make_probes(scorer, calibration, config.seed, groups)
-    tensors: dict[str, npt.NDArray[Any]] = {
-        f"{artifact.NETWORK_PREFIX}{key}": tensor.numpy() for key, tensor in fitted.module.state_dict().items()
-    }
-    tensors |= calibrate.tensors(calibration, groups)
-    tensors |= reference_tensors(scorer.modality, scorer.figures(take(data.table, parts.fit)))
-    manifest = artifact.Manifest(
-        format=artifact.FORMAT,
-        name=name,
-        version=version,
-        created=datetime.now(UTC).isoformat(timespec="seconds"),
-        schema=scorer.modality.schema,
-        network=msgspec.to_builtins(fitted.module.shape),
-        score=artifact.ScoreInfo(config.score, UNITS[config.score], DIGITS, TOLERANCE),
-        calibration=calibrate.info(calibration, parts.how, chosen, groups, left_out=fitted.known),
-        training=provenance(data, fitted, config),
-        libraries={"kilter": kilter.__version__, **{name: library_version(name) for name in LIBRARIES}},
-        tensors={key: tensor.shape for key, tensor in tensors.items()},
-    )
-    detector = Detector(manifest, scorer.program, calibration, probes, groups)
-    run = _run(data, fitted, config, detector)
-    for key in ("evaluation", "diagnosis", "comparison", "suspects", "warnings"):
-        manifest.training[key] = msgspec.to_builtins(getattr(run, key))
-    files = artifact.pack(
-        manifest,
-        tensors,
-        fitted.programs,
-        probes,
-        report__html=report(run).encode(),
-        MODEL_CARD__md=model_card(run).encode(),
-    )
-    return files, run.evaluation
+@dataclass(frozen=True)
+class Trained:
+    """A model that is fitted, calibrated and examined: all of its artifact but a name and a version."""
+
+    modality: TrainingModality
+    fitted: Fitted
+    calibrated: Calibrated
+    training: Training
+    run: Run
+    tensors: dict[str, Array]
+    probes: Probes
+
+    @property
+    def evaluation(self) -> Evaluation:
+        """On rows that neither fitting nor calibration saw, or that stand in for such."""
+        return self.run.evaluation
+
+    def files(self, name: str, version: int) -> dict[str, bytes]:
+        """The files of the artifact under a name, as a version."""
+        manifest = self.manifest(name, version)
+        subject, sections = self.modality.subject(manifest.schema), self.modality.sections(self.run)
+        documents = {
+            "report.html": report(manifest, self.run, subject, sections).encode(),
+            "MODEL_CARD.md": model_card(manifest, self.run, subject).encode(),
+        }
+        return artifact.pack(manifest, self.tensors, self.fitted.programs, self.probes, documents)
+
+    def manifest(self, name: str, version: int) -> Manifest:
+        """The manifest of the artifact under a name, as a version."""
+        fitted, network, score = self.fitted, self.fitted.module.network, self.fitted.module.score
+        kind = SCORES[fitted.score_kind]
+        return Manifest(
+            format=artifact.FORMAT,
+            name=name,
+            version=version,
+            created=datetime.now(UTC).isoformat(timespec="seconds"),
+            schema=fitted.schema,
+            network=NetworkEntry(
+                fitted.network_kind, network.members, network.latent, msgspec.to_builtins(network.shape)
+            ),
+            score=ScoreEntry(
+                kind=fitted.score_kind,
+                name=kind.name,
+                unit=kind.unit,
+                digits=DIGITS,
+                tolerance=TOLERANCE,
+                shape=msgspec.to_builtins(score.shape),
+                grid=score.grid,
+                memory=score.memory_entry,
+                backbone=None if fitted.backbone is None else fitted.backbone.entry,
+            ),
+            calibration=promise_of(*self.calibrated, fitted.split.how, left_out=fitted.holds_calibration),
+            training=self.training,
+            libraries={"kilter": kilter.__version__, **{name: library_version(name) for name in LIBRARIES}},
+            programs={name: f"{name}.onnx" for name in fitted.programs},
+            tensors={key: tensor.shape for key, tensor in self.tensors.items()},
+        )
 
 
-def provenance(data: Data, fitted: Fitted, config: TrainConfig) -> dict[str, Any]:
-    """Where the model comes from: files with checksums, rows by use, settings, seed, and how the fit went."""
+def examine(
+    data: TrainingData, fitted: Fitted, calibrated: Calibrated, config: TrainConfig, modality: TrainingModality
+) -> Trained:
+    """Evaluate a model on rows that neither fitting nor calibration saw, and look for what is wrong with it."""
+    judge = Judge(fitted.scorer, calibrated.thresholds)
     parts = fitted.split
-    return {
-        "files": [described(path) for path in data.source.paths],
-        "rows": data.table.rows,
-        "sizes": {"fit": len(parts.fit), "calibration": len(parts.calibration), "held_out": len(parts.held_out)},
-        "label": data.source.label,
-        "normal": data.source.normal,
-        "settings": msgspec.to_builtins(config),
-        "history": msgspec.to_builtins(fitted.history[-1:]),
-        "notes": list(data.notes),
-    }
-
-
-def _run(data: Data, fitted: Fitted, config: TrainConfig, detector: Detector) -> Run:
-    """Everything that the report and the card show."""
-    parts = fitted.split
-    held = parts.held_out
-    anomalous = np.flatnonzero(data.labels.anomalous & data.readable) if data.labels else held[:0]
-    notes = list(data.notes)
-    if not len(held):
-        notes.append("There were too few rows to hold some out for the evaluation: calibration rows stand in for them.")
-    judged = held if len(held) else parts.calibration
-    rows = np.concatenate([judged, anomalous])
+    fresh = len(parts.held_out) > 0
+    judged = parts.held_out if fresh else parts.calibration
+    rows = np.concatenate([judged, data.anomalous])
     is_anomaly = np.arange(len(rows)) >= len(judged)
     table = take(data.table, rows)
-    verdicts = detector.score(table, errors="mark")
-    if fitted.met:
-        verdicts = _as_left_out(verdicts, fitted, table, detector)
-    evaluation = evaluate(
-        detector,
-        table,
-        is_anomaly if len(anomalous) else None,
-        seed=config.seed,
-        fresh=bool(len(held)),
-        verdicts=verdicts,
+    verdicts = judge.score(table, errors="mark")
+    if fitted.stands_in:
+        verdicts = _as_left_out(verdicts, fitted, table, judge)
+    evaluation = evaluate_rows(
+        judge, table, is_anomaly if is_anomaly.any() else None, seed=config.seed, fresh=fresh, verdicts=verdicts
     )
     normal, strange = (
         Scored(take(table, part), verdicts.score[part], rows[part]) for part in (~is_anomaly, is_anomaly)
     )
-    checkup = check_up(data, fitted, config, detector, judged, anomalous)
-    return Run(
-        manifest=detector.manifest,
+    examined = modality.examined(Examined(parts.fit, judged, data.anomalous), fitted.schema, config.seed)
+    checkup = check_up(
+        data, fitted, judge, config, examined, modality.simplification(fitted.schema), modality.tolerance
+    )
+    stand_in = (
+        ()
+        if fresh
+        else ("There were too few rows to hold some out for the evaluation: calibration rows stand in for them.",)
+    )
+    network = fitted.module.network
+    run = Run(
+        judge=judge,
         decisions=data.decisions,
         history=fitted.history,
-        detector=detector,
-        calibration_scores=fitted.calibration.scores,
         evaluation=evaluation,
-        held_out=normal if len(held) else None,
-        anomalies=strange if len(anomalous) else None,
-        latent=_latent(fitted, table, verdicts.score, is_anomaly),
-        notes=notes,
-        pictured=_pictured(data, fitted, config, normal, fresh=bool(len(held))),
-        **checkup._asdict(),
+        held_out=normal if fresh else None,
+        anomalies=strange if is_anomaly.any() else None,
+        latent=_latent(judge, network, table, verdicts.score, is_anomaly, modality),
+        notes=(*data.notes, *stand_in),
+        fitted=Scored(take(data.table, examined.fitted), checkup.surprise, examined.fitted),
+        pictured=modality.pictured(data, network, normal, fresh=fresh, seed=config.seed),
+    )
+    tensors: dict[str, Array] = {key: tensor.numpy() for key, tensor in fitted.module.state_dict().items()}
+    tensors |= score_tensors(calibrated.thresholds)
+    tensors |= reference_tensors(fitted.scorer.modality, fitted.scorer.figures(take(data.table, parts.fit)))
+    training = _training(data, fitted, config, evaluation, checkup)
+    return Trained(modality, fitted, calibrated, training, run, tensors, make_probes(judge, config.seed))
+
+
+def _training(
+    data: TrainingData, fitted: Fitted, config: TrainConfig, evaluation: Evaluation, checkup: Checkup
+) -> Training:
+    """Where the model comes from, how the fit went, and what to say of the result."""
+    parts, comparison = fitted.split, checkup.comparison
+    first = baseline_warning(comparison) if comparison else None
+    return Training(
+        files=data.source.files(),
+        rows=data.table.rows,
+        sizes=PartSizes(len(parts.fit), len(parts.calibration), len(parts.held_out)),
+        label=data.source.label,
+        normal=data.source.normal,
+        settings=msgspec.to_builtins(config),
+        history=tuple(fitted.history[-1:]),
+        notes=data.notes,
+        evaluation=evaluation,
+        diagnosis=checkup.diagnosis,
+        comparison=comparison,
+        suspects=checkup.suspects,
+        warnings=(*((first,) if first else ()), *checkup.diagnosis.notes, *checkup.suspects.notes),
     )
 
 
-def _as_left_out(verdicts: Verdicts, fitted: Fitted, table: Table, detector: Detector) -> Verdicts:
+def _as_left_out(verdicts: Verdicts, fitted: Fitted, table: Table, judge: Judge) -> Verdicts:
     """The verdicts on calibration rows, which come first in the table, and others, as if the memory held none of it."""
     others = verdicts.score[len(fitted.calibration_scores) :]
     scores = np.concatenate([fitted.calibration_scores, others])
-    judged = judge(scores, table, detector.calibration, detector.groups)
-    return verdicts._replace(score=scores, **judged._asdict())
+    return verdicts._replace(score=scores, **judge.thresholds.judge(scores, table)._asdict())
 
 
 def _latent(
-    fitted: Fitted, table: Table, scores: npt.NDArray[np.float64], is_anomaly: npt.NDArray[np.bool_]
+    judge: Judge, network: Any, table: Table, scores: Floats, anomalous: Mask, modality: TrainingModality
 ) -> Latent | None:
     """The latent means of a sample of the judged rows."""
     if not table.rows:
         return None
-    pictures = fitted.scorer.modality.name == "image"
-    order = np.random.default_rng(0).permutation(table.rows)
-    if not pictures:
-        picked = np.sort(order[:LATENT_ROWS])
-    else:
-        parts = (order[is_anomaly[order] == odd][: LATENT_PICTURES // 2] for odd in (False, True))
-        picked = np.sort(np.concatenate([*parts]))
-    drawn = take(table, picked)
-    x = torch.from_numpy(np.concatenate([*fitted.scorer.modality.encode(drawn)]))
-    network = fitted.module.network
+    picked = modality.latent_rows(np.random.default_rng(0).permutation(table.rows), anomalous)
+    rows = take(table, picked)
+    x = torch.from_numpy(np.concatenate([*judge.modality.encode(rows)]))
     with torch.no_grad():
         means = network.posterior(x).mean[0]
-    return Latent(means.double().numpy(), scores[picked], is_anomaly[picked], drawn if pictures else None)
+    return Latent(means.double().numpy(), scores[picked], anomalous[picked], rows)
 
 
-def _pictured(data: Data, fitted: Fitted, config: TrainConfig, normal: Scored, *, fresh: bool) -> Pictured | None:
-    """What the report of an image model shows besides."""
-    network = fitted.module.network
-    if not isinstance(network, ImageVAE):
-        return None
-    return Pictured(data.names, normal, fresh, samples(network, SAMPLES, config.seed))
+def probe_records(schema: Schema, seed: int) -> list[dict[str, Any]]:
+    """Synthetic records, as JSON holds them: PLAIN ones, and then odd ones."""
+    rng = np.random.default_rng(seed)
+    records = [{column.name: column.usual(rng) for column in schema.fields} for _ in range(PLAIN + ODD)]
+    # Drawn column by column a record may well be strange: one has all its numbers in the middle.
+    middle = {column.name: column.central() for column in schema.fields}
+    records[0] |= {name: value for name, value in middle.items() if value is not None}
+    for record in records[PLAIN:]:
+        column = schema.columns[rng.integers(len(schema.columns))]
+        record[column.name] = column.odd(rng)
+    return records
+
+
+def make_probes(judge: Judge, seed: int) -> Probes:
+    """Probes with the verdicts that they get now; the most ordinary comes first, as the example that is shown."""
+    records = probe_records(judge.modality.schema, seed)
+    likeliest = int(np.argmax(judged_probes(records[:PLAIN], judge).p_values))
+    return judged_probes([records.pop(likeliest), *records], judge)
+
+
+def completed(records: list[dict[str, Any]], schema: Schema) -> list[dict[str, Any]]:
+    """Records with a synthetic value in every field of the schema that they lack."""
+    rng = np.random.default_rng(0)
+    return [
+        {column.name: record[column.name] if column.name in record else column.usual(rng) for column in schema.fields}
+        for record in records
+    ]
+
+
+def judged_probes(records: list[dict[str, Any]], judge: Judge) -> Probes:
+    """Records with the verdicts that they get now."""
+    verdicts = judge.score(records)
+    return Probes(records, verdicts.score.tolist(), verdicts.p_value.tolist(), verdicts.anomaly.tolist())

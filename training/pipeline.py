@@ -1,79 +1,81 @@
-"""From files to a model on disk: read, infer, split, fit, calibrate, evaluate, package, and prove it by loading it."""
+"""From files, or a frame, to a model: read, infer, split, fit, calibrate, examine, package, and load it from disk."""
 
 from collections.abc import Callable
-from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from kilter.service.detector import store
-from kilter.service.detector.columns import ImageColumn
 from kilter.service.detector.detector import Detector, load
 from kilter.service.detector.errors import KilterError
-from kilter.training.backbone.reading import Backbone, read_backbone
+from kilter.service.detector.findings import Evaluation
 from kilter.training.config import TrainConfig
-from kilter.training.data import Data, Source, read
-from kilter.training.evaluation import Evaluation
-from kilter.training.history import Epoch
-from kilter.training.model import fit_model
-from kilter.training.package import package
-from kilter.training.pictures.reading import holds_pictures, read_pictures
-from kilter.training.threshold import check_labels
+from kilter.training.data.decoding import Progress, silent
+from kilter.training.data.source import TrainingSource
+from kilter.training.evaluation.thresholds import check_labels, thresholds_of_fit
+from kilter.training.fitting.backbone import read_backbone
+from kilter.training.fitting.fit import FitProgress
+from kilter.training.fitting.model import fit_model
+from kilter.training.modality import modality_of_source
+from kilter.training.package import Trained, examine
 
 
 def train(
-    source: Source,
+    source: TrainingSource,
     name: str,
     models: Path,
     config: TrainConfig,
     *,
     backbone: Path | None = None,
     say: Callable[[str], None] = lambda line: None,
-    progress: Callable[[int, int, Epoch | None], None] = lambda step, steps, epoch: None,
-    reading: Callable[[int, int], None] = lambda done, total: None,
+    progress: FitProgress = lambda step, steps, epoch: None,
+    reading: Progress = silent,
 ) -> tuple[Detector, Path, Evaluation]:
     """Train a model and write it as the next version; return it as loaded from disk, its folder and its evaluation.
 
-    `backbone` is an ONNX file with a pretrained network, by whose local features pictures are judged. `progress` is
-    called after each step of the fit, and `reading` with the number of pictures decoded and of all. Raises KilterError
-    for whatever the user can put right. Nothing is written unless all of it succeeds, but for a checkpoint that an
-    interrupted run leaves behind and the next one takes up.
+    As `learn`, but that nothing is written unless all of it succeeds, save for a checkpoint that an interrupted run
+    leaves behind and the next one takes up.
     """
     store.check_name(name)
-    given = None if backbone is None else _backbone(backbone, source, config)
-    data = _read(source, given, reading)
+    checkpoint = models / name / ".fit.safetensors"
+    trained = learn(
+        source, config, backbone=backbone, checkpoint=checkpoint, say=say, progress=progress, reading=reading
+    )
+    folder = store.add(models, name, partial(trained.files, name))
+    return load(folder), folder, trained.evaluation
+
+
+def learn(
+    source: TrainingSource,
+    config: TrainConfig,
+    *,
+    backbone: Path | None = None,
+    checkpoint: Path | None = None,
+    say: Callable[[str], None] = lambda line: None,
+    progress: FitProgress = lambda step, steps, epoch: None,
+    reading: Progress = silent,
+) -> Trained:
+    """Train a model in memory, which gives the files of its artifact under any name and version.
+
+    `backbone` is an ONNX file with a pretrained network, by whose local features pictures are judged, and `checkpoint`
+    the file by which an interrupted fit is taken up. `say` is called with what was decided about the data, `progress`
+    after each step of the fit, and `reading` with the number of pictures decoded and of all. Raises KilterError for
+    whatever the user can put right.
+    """
+    modality = modality_of_source(source)
+    pretrained = None
+    if backbone is not None:
+        if config.score != "neighbours":
+            raise KilterError(f"--backbone is for the score neighbours, not {config.score}: leave one of the two out")
+        if not modality.takes_backbone:
+            raise KilterError(f"--backbone is for pictures, and {source.name} holds a table")
+        pretrained = read_backbone(backbone)
+    data = modality.read(source, pretrained, reading)
     check_labels(config.threshold, int(data.labels.anomalous.sum()) if data.labels else 0)
     for decision in data.decisions:
         say(f"  {decision.name}: {decision.kind} ({decision.why})")
     for note in data.notes:
         say(note)
-    fitted = fit_model(data, config, backbone=given, checkpoint=models / name / ".fit.safetensors", progress=progress)
-    packed: list[Evaluation] = []
-
-    def files(version: int) -> dict[str, bytes]:
-        content, evaluation = package(data, fitted, config, name, version)
-        packed.append(evaluation)
-        return content
-
-    folder = store.add(models, name, files)
-    return load(folder), folder, packed[-1]
-
-
-def _backbone(path: Path, source: Source, config: TrainConfig) -> Backbone:
-    """The backbone of a file. Raises KilterError if it is none, or what is trained has no use for one."""
-    if config.score != "neighbours":
-        raise KilterError(f"--backbone is for the score neighbours, not {config.score}: leave one of the two out")
-    if not any(map(holds_pictures, source.paths)):
-        raise KilterError(f"--backbone is for pictures, and {source.paths[0]} holds a table")
-    return read_backbone(path)
-
-
-def _read(source: Source, backbone: Backbone | None, reading: Callable[[int, int], None]) -> Data:
-    """The training data; pictures at the size that the backbone takes, which is tried before anything is fitted."""
-    if not any(map(holds_pictures, source.paths)):
-        return read(source)
-    if backbone is None:
-        return read_pictures(source, reading)
-    data = read_pictures(backbone.sized(source), reading)
-    column = data.draft.columns[0]
-    if isinstance(column, ImageColumn):
-        backbone.shape(column.height, column.width)
-    return replace(data, notes=(*data.notes, backbone.note))
+    fitted = fit_model(
+        data, config, remedied=modality.remedies_collapse, backbone=pretrained, checkpoint=checkpoint, progress=progress
+    )
+    return examine(data, fitted, thresholds_of_fit(data, config, fitted), config, modality)

@@ -1,32 +1,32 @@
 """Sets the threshold of a model anew on new normal rows, without refitting it: the next version."""
 
 from datetime import UTC, datetime
+from html import escape
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 import numpy as np
-import numpy.typing as npt
 
 from kilter.service.detector import artifact, store
-from kilter.service.detector.artifact import Artifact, Manifest
-from kilter.service.detector.detector import Detector, Scorer, load
+from kilter.service.detector.arrays import Floats, Positions
+from kilter.service.detector.detector import Detector, Judge, Scorer, load
 from kilter.service.detector.errors import KilterError
-from kilter.service.detector.groups import judge
+from kilter.service.detector.findings import Recalibration, SourceFile
+from kilter.service.detector.groups import Thresholds
 from kilter.service.detector.inputs import Table, take
+from kilter.service.detector.manifest import Choice, Manifest, Promise, choice_in_words
 from kilter.service.detector.modality import modality_of
-from kilter.service.detector.promise import in_words
-from kilter.training import calibrate
-from kilter.training.expected import expected_flags
-from kilter.training.labelled import LabelledRows
-from kilter.training.notice import card_with_notice, report_with_notice
-from kilter.training.probes import completed, judged
-from kilter.training.provenance import described, was_trained_on
-from kilter.training.rule import Rule
-from kilter.training.statistics import fit_aside
-from kilter.training.threshold import Labelled, check_labels
-from kilter.training.thresholds import Calibrated, Rows, set_thresholds
-from kilter.training.words import by_group, percent, promise
+from kilter.service.detector.thresholds import promise_of, score_tensors
+from kilter.training.config import Rule
+from kilter.training.data.source import LabelledRows, source_file
+from kilter.training.evaluation.evaluate import expected_flags
+from kilter.training.evaluation.thresholds import LabelledScores, check_labels, set_thresholds
+from kilter.training.fitting.split import fit_aside, largest_size
+from kilter.training.package import completed, judged_probes
+from kilter.training.reporting.words import groups_in_words, percent, promise_in_words
+
+TITLE = "Calibrated anew"
 
 
 class Recalibrated(NamedTuple):
@@ -59,73 +59,83 @@ def recalibrate(
     rows were split by time, the oldest. Raises KilterError if the rows are too few, or served the training.
     """
     folder = store.resolve(model).resolve()
-    old, found = load(folder), artifact.read(folder)
-    name = _name_of(folder, found.manifest)
-    about = described(source)
-    _check_unseen(found.manifest, source, about["sha256"])
+    old, content = load(folder), artifact.read_artifact(folder)
+    manifest, file = content.manifest, source_file(source)
+    _check(folder, manifest, source, file)
     rule = rule or Rule()
-    asked = rule.rate(target_fpr)
-    rate = found.manifest.calibration.target_fpr if asked is None else asked
+    wanted = rule.rate(target_fpr)
+    rate = manifest.calibration.target_fpr if wanted is None else wanted
     table, anomalies = rows.normal(), rows.anomalies()
     check_labels(rule, anomalies.rows)
     scores = old.scorer.score(table, errors="mark").score
     usable = np.flatnonzero(~np.isnan(scores))
-    size = len(usable) if rule.needs_labels else calibrate.largest_size(len(usable), rate)
-    kept, split = _kept(found.manifest, take(table, usable), size, seed)
-    picked = usable[kept]
+    size = len(usable) if rule.needs_labels else largest_size(len(usable), rate)
+    positions, split = _kept(manifest, take(table, usable), size, seed)
+    picked = usable[positions]
     schema = fit_aside(rows.schema, table, picked)
 
-    def labelled() -> Labelled:
+    def labelled() -> LabelledScores:
         strange = old.scorer.score(anomalies, errors="mark").score
         strange = strange[~np.isnan(strange)]
-        return Labelled(None, strange, len(strange) / (len(strange) + len(usable)))
+        return LabelledScores(None, strange, len(strange) / (len(strange) + len(usable)))
 
-    thresholds = set_thresholds(
-        Rows(take(table, picked), scores[picked]),
+    thresholds, chosen = set_thresholds(
+        take(table, picked),
+        scores[picked],
         rate,
-        found.manifest.score.digits,
-        chosen=found.manifest.calibration.chosen if asked is None else calibrate.ASKED,
+        manifest.score.digits,
+        chosen=manifest.calibration.chosen if wanted is None else Choice("rate"),
         rule=rule,
         labelled=labelled,
         schema=schema,
         group_by=group_by,
         seed=seed,
     )
-    before = found.manifest.training.get("recalibration", {})
-    provenance = {
-        "from_version": found.manifest.version,
-        "trained_version": before.get("trained_version", found.manifest.version),
-        "file": about,
-        "rows": table.rows,
-        "earlier_evaluation": found.manifest.training.get("evaluation", before.get("earlier_evaluation")),
-    }
-    scorer = Scorer(modality_of(schema, old.modality.grid), old.scorer.program)
+    earlier = manifest.training.recalibration
+    recalibration = Recalibration(
+        from_version=manifest.version,
+        trained_version=earlier.trained_version if earlier else manifest.version,
+        file=file,
+        rows=table.rows,
+        earlier_evaluation=manifest.training.evaluation or (earlier.earlier_evaluation if earlier else None),
+    )
+    scorer = Scorer(modality_of(schema, manifest.score.grid), old.scorer.program)
+    probes = judged_probes(completed(content.probes.records, schema), Judge(scorer, thresholds))
+    tensors = {name: array for name, array in content.tensors.items() if name != artifact.GROUP_SCORES}
+    tensors |= score_tensors(thresholds)
+    report, card = ((folder / name).read_text("utf-8") for name in ("report.html", "MODEL_CARD.md"))
 
     def files(version: int) -> dict[str, bytes]:
-        return _packed(folder, found, scorer, thresholds, split, provenance, version)
+        """All as it was but for what follows from the calibration."""
+        new = msgspec.structs.replace(
+            manifest,
+            version=version,
+            created=datetime.now(UTC).isoformat(timespec="seconds"),
+            schema=schema,
+            calibration=promise_of(thresholds, chosen, split),
+            training=msgspec.structs.replace(manifest.training, evaluation=None, recalibration=recalibration),
+            tensors={name: array.shape for name, array in tensors.items()},
+        )
+        notice = _notice(version, new.calibration, recalibration)
+        documents = {
+            "report.html": report_with_notice(report, notice).encode(),
+            "MODEL_CARD.md": card_with_notice(card, f"# {manifest.name}, version {version}", notice).encode(),
+        }
+        return artifact.pack(new, tensors, content.programs, probes, documents)
 
-    added = store.add(folder.parent.parent, name, files)
-    return Recalibrated(
-        detector=load(added),
-        folder=added,
-        unread=table.rows - len(usable),
-        surplus=len(usable) - size,
-        before=_before(old, take(table, usable), scores[usable]),
-    )
+    added = store.add(folder.parent.parent, manifest.name, files)
+    unread, surplus = table.rows - len(usable), len(usable) - size
+    return Recalibrated(load(added), added, unread, surplus, _before(old, take(table, usable), scores[usable]))
 
 
-def _name_of(folder: Path, manifest: Manifest) -> str:
-    """The model's name, if the version's folder stands where the next version can be put beside it."""
+def _check(folder: Path, manifest: Manifest, source: Path, file: SourceFile) -> None:
+    """Raise KilterError if the next version cannot stand beside a version's folder, or the rows served the training."""
     if folder.parent.name != manifest.name or folder.name != str(manifest.version):
         raise KilterError(
             f"{folder} holds version {manifest.version} of the model {manifest.name!r}: the next version is written "
             f"beside it, so put it in a folder {manifest.name}/{manifest.version}"
         )
-    return manifest.name
-
-
-def _check_unseen(manifest: Manifest, source: Path, digest: str) -> None:
-    if was_trained_on(manifest.training, digest):
+    if manifest.training.was_trained_on(file.sha256):
         what = "folder" if source.is_dir() else "file"
         raise KilterError(
             f"{source} is a {what} that the model was trained on: what it was fitted to scores lower than new rows do, "
@@ -133,7 +143,7 @@ def _check_unseen(manifest: Manifest, source: Path, digest: str) -> None:
         )
 
 
-def _kept(manifest: Manifest, table: Table, size: int, seed: int) -> tuple[npt.NDArray[np.int64], str]:
+def _kept(manifest: Manifest, table: Table, size: int, seed: int) -> tuple[Positions, str]:
     """Positions of the rows to calibrate on, and how they were picked."""
     if manifest.calibration.split != "time":
         return np.sort(np.random.default_rng(seed).permutation(table.rows)[:size]), "random"
@@ -145,59 +155,45 @@ def _kept(manifest: Manifest, table: Table, size: int, seed: int) -> tuple[npt.N
     return np.sort(order[table.rows - size :]), "time"
 
 
-def _packed(
-    folder: Path,
-    found: Artifact,
-    scorer: Scorer,
-    thresholds: Calibrated,
-    split: str,
-    provenance: dict[str, Any],
-    version: int,
-) -> dict[str, bytes]:
-    """The files of the next version: all as they were but for what follows from the calibration."""
-    calibration, groups, chosen = thresholds
-    training = {key: value for key, value in found.manifest.training.items() if key != "evaluation"}
-    kept = {name: array for name, array in found.tensors.items() if name != artifact.GROUP_SCORES}
-    tensors = {**kept, **calibrate.tensors(calibration, groups)}
-    manifest = msgspec.structs.replace(
-        found.manifest,
-        version=version,
-        created=datetime.now(UTC).isoformat(timespec="seconds"),
-        schema=scorer.modality.schema,
-        calibration=calibrate.info(calibration, split, chosen, groups),
-        training={**training, "recalibration": provenance},
-        tensors={name: array.shape for name, array in tensors.items()},
-    )
-    probes = judged(completed(found.probes.records, scorer.modality.schema), scorer, calibration, groups)
-    notice = (
-        f"This is version {version}: version {found.manifest.version} with a new threshold, "
-        f"{manifest.calibration.threshold:.6g}, for a target false-positive rate of {percent(calibration.target_fpr)}, "
-        f"set on {calibration.size:,} rows of {provenance['file']['name']}. The network is the same. "
-        f"{promise(manifest.calibration)} {in_words(chosen, calibration.size)} "
-        f"{' '.join([*by_group(manifest.calibration), ''])}All figures below are those of version "
-        f"{provenance['trained_version']}, with the threshold that it had."
-    )
-    documents = {
-        "report.html": report_with_notice((folder / "report.html").read_text("utf-8"), notice),
-        "MODEL_CARD.md": card_with_notice(
-            (folder / "MODEL_CARD.md").read_text("utf-8"), f"# {manifest.name}, version {version}", notice
-        ),
-    }
-    return artifact.pack(
-        manifest,
-        tensors,
-        found.programs,
-        probes,
-        **{file.replace(".", "__"): text.encode() for file, text in documents.items()},
-    )
-
-
-def _before(old: Detector, table: Table, scores: npt.NDArray[np.float64]) -> str:
+def _before(old: Detector, table: Table, scores: Floats) -> str:
     """What the thresholds of the old version make of new normal rows; the common one alone if they lack its groups."""
     groups = old.groups if old.groups and old.groups.column.name in table.columns else None
-    flagged = int(judge(scores, table, old.calibration, groups).anomaly.sum())
-    low, high = expected_flags(table, old.calibration, groups)
+    thresholds = Thresholds(old.calibration, groups)
+    flagged = int(thresholds.judge(scores, table).anomaly.sum())
+    low, high = expected_flags(table, thresholds)
     return (
         f"The old threshold, {old.calibration.threshold:.6g}, flags {flagged:,} of these {len(scores):,} rows, where "
         f"{low:,} to {high:,} were to be expected."
     )
+
+
+def _notice(version: int, promise: Promise, recalibration: Recalibration) -> str:
+    """What has changed since the report and the card were written."""
+    return " ".join(
+        [
+            f"This is version {version}: version {recalibration.from_version} with a new threshold, "
+            f"{promise.threshold:.6g}, for a target false-positive rate of {percent(promise.target_fpr)}, set on "
+            f"{promise.size:,} rows of {recalibration.file.name}. The network is the same.",
+            promise_in_words(promise),
+            choice_in_words(promise.chosen, promise.size),
+            *groups_in_words(promise),
+            f"All figures below are those of version {recalibration.trained_version}, with the threshold that it had.",
+        ]
+    )
+
+
+def report_with_notice(page: str, notice: str) -> str:
+    """A report with the notice before its first heading, and no earlier notice."""
+    before, main, after = page.partition("<main>\n")
+    opened, closed = '<p class="notes" id="notice">', "</p>\n"
+    if after.startswith(opened):
+        after = after.partition(closed)[2]
+    return f"{before}{main}{opened}{escape(notice)}{closed}{after}"
+
+
+def card_with_notice(card: str, title: str, notice: str) -> str:
+    """A model card with a new title and the notice below it, in place of any earlier notice."""
+    rest = card.partition("\n\n")[2]
+    if rest.startswith(f"## {TITLE}\n\n"):
+        rest = rest.split("\n\n", 2)[2]
+    return f"{title}\n\n## {TITLE}\n\n{notice}\n\n{rest}"

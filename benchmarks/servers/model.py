@@ -12,23 +12,22 @@ from benchmarks.servers.verdict import NUMBERS, PROGRAM
 from benchmarks.speed import made_up
 from kilter.service.detector import ArtifactError, Detector, artifact, load
 from kilter.service.detector.columns import NumericColumn
-from kilter.service.detector.networks.names import ScoreName
 from kilter.service.detector.store import resolve
 from kilter.training.config import TrainConfig
-from kilter.training.data import Source
+from kilter.training.data.source import TrainingSource
 from kilter.training.pipeline import train
 
 FIELDS = 30
 ROWS = 4000
 
 
-def prepared(folder: Path, score: ScoreName) -> Path:
+def prepared(folder: Path, score: str) -> Path:
     """The folder of models with `bench` in it, fitted unless it is there, and beside it what `Judge` reads."""
     models = folder / f"models-{score}"
     detector = _fitted(folder, models, score)
     (by_hand(folder, score)).mkdir(exist_ok=True)
-    found = artifact.read(resolve(models / NAME))
-    (by_hand(folder, score) / PROGRAM).write_bytes(found.programs.score)
+    found = artifact.read_artifact(resolve(models / NAME))
+    (by_hand(folder, score) / PROGRAM).write_bytes(found.programs["score"])
     columns = [column for column in detector.schema.columns if isinstance(column, NumericColumn)]
     if len(columns) != FIELDS or any(c.transform != "identity" or c.constant is not None for c in columns):
         raise RuntimeError("the made-up columns are not all plain numbers: the servers by hand cannot encode them")
@@ -44,7 +43,7 @@ def prepared(folder: Path, score: ScoreName) -> Path:
     return models
 
 
-def _fitted(folder: Path, models: Path, score: ScoreName) -> Detector:
+def _fitted(folder: Path, models: Path, score: str) -> Detector:
     if (models / NAME).exists():
         try:
             return load(models / NAME)
@@ -57,10 +56,10 @@ def _fitted(folder: Path, models: Path, score: ScoreName) -> Detector:
         writer.writerow([f"x{i}" for i in range(FIELDS)])
         writer.writerows(made_up(ROWS, FIELDS).round(6).tolist())
     config = TrainConfig(score=score, split="random", device="cpu", baselines=False)
-    return train(Source((table,)), NAME, models, config)[0]
+    return train(TrainingSource((table,)), NAME, models, config)[0]
 
 
-def by_hand(folder: Path, score: ScoreName) -> Path:
+def by_hand(folder: Path, score: str) -> Path:
     """Where the parts for servers without Kilter are."""
     return folder / f"by-hand-{score}"
 

@@ -15,7 +15,8 @@ import numpy.typing as npt
 from benchmarks.servers import NAME
 from kilter.service.commands.serve import SWITCH_SECONDS, listen
 from kilter.service.detector import load
-from kilter.service.detector.runtime import Matrix, Program
+from kilter.service.detector.arrays import Matrix
+from kilter.service.detector.runtime import Program
 from kilter.service.models.registry import Registry
 from kilter.service.monitoring.logs import DELAY, Ledger, logging_config
 from kilter.service.monitoring.metrics import Metrics

@@ -13,7 +13,7 @@ from pydantic import BaseModel, create_model
 
 from benchmarks.servers.verdict import Judge
 from kilter.service.detector import artifact
-from kilter.service.detector.networks import build
+from kilter.service.detector.scores.base import rebuild
 from kilter.service.detector.store import resolve
 
 
@@ -33,11 +33,11 @@ class Answer(BaseModel):
 
 def application(folder: Path, model: Path) -> FastAPI:
     """The service of one model, its numbers from `folder` and its network from the artifact."""
-    found = artifact.read(resolve(model))
-    network = build(found.manifest.network)
-    network.load_state_dict({name: torch.from_numpy(array) for name, array in found.network_tensors.items()})
+    found = artifact.read_artifact(resolve(model))
+    network = rebuild(found.manifest.network, found.manifest.score)
+    network.load_state_dict({name: torch.from_numpy(array) for name, array in found.state.items()})
     network.eval()
-    network.network.expected = lambda p: p  # type: ignore[union-attr]  # the score needs none of it
+    network.network.expected = lambda x, likelihood: x  # type: ignore[method-assign]  # the score needs none of it
 
     def score(x: object) -> object:
         with torch.inference_mode():

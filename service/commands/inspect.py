@@ -3,16 +3,15 @@
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import click
 import msgspec
 
 from kilter.service.detector import artifact, store
-from kilter.service.detector.artifact import Manifest
 from kilter.service.detector.columns import Column
 from kilter.service.detector.columns.base import list_names
-from kilter.service.detector.promise import CalibrationInfo, in_words
+from kilter.service.detector.findings import Training
+from kilter.service.detector.manifest import Manifest, Promise, choice_in_words
 
 FIGURES = {
     "roc_auc": "ROC AUC",
@@ -35,7 +34,7 @@ def inspect(model: Path, as_json: bool) -> None:
     Every file is compared with its checksum on the way.
     """
     folder = store.resolve(model)
-    manifest = artifact.read(folder).manifest
+    manifest = artifact.read_artifact(folder).manifest
     if as_json:
         click.echo(msgspec.json.format(msgspec.json.encode(manifest), indent=2))
         return
@@ -51,14 +50,13 @@ def described(manifest: Manifest, sizes: dict[str, int]) -> Iterator[str]:
     yield f"{manifest.name} version {manifest.version}, made on {manifest.created} by Kilter {_kilter(manifest)}"
     yield ""
     yield from _trained(manifest.training, manifest.schema.rows)
-    kind = manifest.network.get("kind", "unknown")
-    yield f"Network: {kind}. Score: {score.name}, in {score.unit}; higher is stranger."
+    yield f"Network: {manifest.network.kind}. Score: {score.name}, in {score.unit}; higher is stranger."
     yield (
         f"Flags scores above {info.threshold:.6g}, for a target false-positive rate of {_percent(info.target_fpr)}: "
         f"{_percent(info.expected_fpr)} on average, and with 99.9 % certainty at most {_percent(info.upper_fpr)} of "
         f"normal records, as long as they are like the {info.size:,} that it was calibrated on (split: {info.split})."
     )
-    yield in_words(info.chosen, info.size)
+    yield choice_in_words(info.chosen, info.size)
     yield from _grouped(info)
     yield from _recalibrated(manifest.training)
     yield from _evaluated(manifest.training)
@@ -76,17 +74,17 @@ def _kilter(manifest: Manifest) -> str:
     return manifest.libraries.get("kilter", "of an unknown version")
 
 
-def _trained(training: dict[str, Any], rows: int) -> Iterator[str]:
-    files = [str(file.get("name", file)) if isinstance(file, dict) else str(file) for file in training.get("files", [])]
+def _trained(training: Training, rows: int) -> Iterator[str]:
+    files = [file.name for file in training.files]
     yield f"Fitted on {rows:,} rows{f' of {list_names(files, longest=200)}' if files else ''}."
-    sizes = training.get("sizes")
-    if isinstance(sizes, dict):
-        yield "Rows by use: " + ", ".join(f"{use.replace('_', ' ')} {size:,}" for use, size in sizes.items()) + "."
-    if training.get("label") is not None:
-        yield f"Rows whose {training['label']!r} is {training.get('normal')!r} counted as normal."
+    if training.sizes:
+        parts = msgspec.to_builtins(training.sizes).items()
+        yield "Rows by use: " + ", ".join(f"{use.replace('_', ' ')} {size:,}" for use, size in parts) + "."
+    if training.label is not None:
+        yield f"Rows whose {training.label!r} is {training.normal!r} counted as normal."
 
 
-def _grouped(info: CalibrationInfo) -> Iterator[str]:
+def _grouped(info: Promise) -> Iterator[str]:
     if info.by_group is not None:
         groups = info.by_group.groups
         yield f"Records are grouped by {info.by_group.column!r}; groups not named here have the threshold above."
@@ -97,28 +95,31 @@ def _grouped(info: CalibrationInfo) -> Iterator[str]:
             )
 
 
-def _recalibrated(training: dict[str, Any]) -> Iterator[str]:
-    done = training.get("recalibration")
-    if isinstance(done, dict):
-        name = done.get("file", {}).get("name", "another file")
-        yield f"This is version {done.get('from_version')}, calibrated anew on {name}."
+def _recalibrated(training: Training) -> Iterator[str]:
+    done = training.recalibration
+    if done is not None:
+        yield f"This is version {done.from_version}, calibrated anew on {done.file.name}."
 
 
-def _evaluated(training: dict[str, Any]) -> Iterator[str]:
-    evaluation, when = training.get("evaluation"), "Evaluation"
-    if evaluation is None and (done := training.get("recalibration")):
-        evaluation, when = done.get("earlier_evaluation"), f"Evaluation of version {done.get('trained_version')}"
-    if not isinstance(evaluation, dict):
+def _evaluated(training: Training) -> Iterator[str]:
+    evaluation, done, when = training.evaluation, training.recalibration, "Evaluation"
+    if evaluation is None and done is not None:
+        evaluation, when = done.earlier_evaluation, f"Evaluation of version {done.trained_version}"
+    if evaluation is None:
         return
-    figures = evaluation | (evaluation.get("labelled") or {})
-    known = [(FIGURES[key], figures[key]) for key in FIGURES if isinstance(figures.get(key), dict)]
-    shown = [(name, figure) for name, figure in known if figure.get("value") is not None]
+    figures = [
+        (name, getattr(part, key))
+        for key, name in FIGURES.items()
+        for part in (evaluation, evaluation.labelled)
+        if hasattr(part, key)
+    ]
+    shown = [(name, figure) for name, figure in figures if figure.value is not None]
     if shown:
         yield f"{when}, with 95 % intervals:"
         for name, figure in shown:
-            low, high = figure.get("low"), figure.get("high")
-            interval = f"  ({low:.3f} to {high:.3f})" if low is not None and high is not None else ""
-            yield f"  {name:<22}{figure['value']:>9.3f}{interval}"
+            known = figure.low is not None and figure.high is not None
+            interval = f"  ({figure.low:.3f} to {figure.high:.3f})" if known else ""
+            yield f"  {name:<22}{figure.value:>9.3f}{interval}"
 
 
 def _columns(columns: Sequence[Column], rows: int) -> Iterator[str]:

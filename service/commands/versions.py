@@ -66,7 +66,7 @@ def prune(model: Path, keep: int) -> None:
 
 def _described(folder: Path) -> str:
     try:
-        manifest = artifact.read(folder).manifest
+        manifest = artifact.read_artifact(folder).manifest
     except ArtifactError as error:
         return f"damaged: {error}"
     info = manifest.calibration

@@ -8,22 +8,30 @@ from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
+from kilter.service.detector.arrays import Floats, Mask
 from kilter.service.detector.errors import KilterError
 from kilter.service.detector.tail import Tail
 
+DECIMALS = 6
+"""Decimal places of a score: beyond them are a float32's own."""
+DIGITS = 4
+"""Decimal places to which training rounds scores before they meet the calibration scores."""
+TOLERANCE = 1e-4
+"""By this times max(1, |score|) two devices may disagree on a score of a model that is trained."""
 LARGE = 2.0**52
 """From here on every float is a whole number."""
 
 
-class Judged(NamedTuple):
-    """What a calibration says of n scores, each (n,)."""
+class Judgement(NamedTuple):
+    """What calibrations say of n scores, each (n,)."""
 
-    p_value: npt.NDArray[np.float64]
-    anomaly: npt.NDArray[np.bool_]
-    tail_probability: npt.NDArray[np.float64] | None
-    """None without a tail."""
+    p_value: Floats
+    anomaly: Mask
+    tail_probability: Floats | None
+    """See `detector.tail`; None where no calibration has a tail."""
+    threshold: Floats | None = None
+    """The threshold that each record was held against; None where all have the same."""
 
 
 @dataclass(frozen=True)
@@ -34,21 +42,19 @@ class Calibration:
     larger (Vovk, Gammerman and Shafer, Algorithmic Learning in a Random World, 2005, proposition 2.8).
     """
 
-    scores: npt.NDArray[np.float64]
+    scores: Floats
     """Shape (n,), ascending, rounded to `digits`."""
     target_fpr: float
     digits: int
     tail: Tail | None = None
 
     @classmethod
-    def of(
-        cls, scores: npt.NDArray[np.float64], target_fpr: float, digits: int, tail: Tail | None = None
-    ) -> "Calibration":
+    def of(cls, scores: Floats, target_fpr: float, digits: int, tail: Tail | None = None) -> "Calibration":
         """Calibrate on `scores`, in any order. Raises KilterError if they are too few for `target_fpr`."""
         calibration = cls(np.sort(np.round(scores, digits)), target_fpr, digits, tail)
         if calibration.rank < 1:
             raise KilterError(
-                f"a false-positive rate of {target_fpr:g} needs at least {needed(target_fpr)} calibration records; "
+                f"a false-positive rate of {target_fpr:g} needs at least {fewest(target_fpr)} calibration records; "
                 f"there are {len(scores)}"
             )
         return calibration
@@ -78,79 +84,66 @@ class Calibration:
         """The count of a score just beyond the start of the tail; where all counts are larger, none is beyond."""
         return 0 if self.tail is None else 1 + self.size - int(self.scores.searchsorted(self.tail.start, side="right"))
 
-    def counts(self, scores: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
-        """For each score, 1 + the number of calibration scores that reach it: the numerator of the p-value."""
-        return self._counts(rounded(scores, self.digits))
-
-    def _counts(self, scores: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
-        return (1 + self.size) - self.scores.searchsorted(scores, side="left")
-
-    def p_values(self, scores: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    def p_values(self, scores: Floats) -> Floats:
         """Conformal p-values, in [1 / (n + 1), 1]; NaN for a score of NaN."""
         return self.judge(scores).p_value
 
-    def anomalies(self, scores: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
+    def anomalies(self, scores: Floats) -> Mask:
         """Whether p_value <= target_fpr, decided on whole numbers; never for a score of NaN."""
         return self.judge(scores).anomaly
 
-    def judge(self, scores: npt.NDArray[np.float64]) -> "Judged":
-        """`p_values`, `anomalies` and `tail_probabilities` of the scores."""
+    def judge(self, scores: Floats) -> Judgement:
+        """p-values, flags, and the estimates of the tail beyond its start, NaN up to there."""
         if len(scores) == 1:
             one = self._one(scores.item())
             if one is not None:
                 return one
         scores = rounded(scores, self.digits)
-        counts = self._counts(scores)
+        counts = (1 + self.size) - self.scores.searchsorted(scores, side="left")
         p_value, anomaly = counts / (self.size + 1), counts <= self.rank
         lowest = counts.min(initial=self.size + 1)
-        if lowest == 1 and not (known := scores == scores).all():  # NaN is sorted behind all numbers
-            p_value, anomaly = np.where(known, p_value, np.nan), anomaly & known
+        if lowest == 1 and not (numbers := scores == scores).all():  # NaN is sorted behind all numbers
+            p_value, anomaly = np.where(numbers, p_value, np.nan), anomaly & numbers
         if self.tail is None:
-            return Judged(p_value, anomaly, None)
+            return Judgement(p_value, anomaly, None)
         beyond = lowest <= self._tail_count
-        return Judged(p_value, anomaly, self.tail.probabilities(scores) if beyond else np.full(len(scores), np.nan))
+        return Judgement(p_value, anomaly, self.tail.probabilities(scores) if beyond else np.full(len(scores), np.nan))
 
     @cached_property
     def _ascending(self) -> "array[float]":
         """The calibration scores as Python looks them up fastest."""
         return array("d", self.scores.tobytes())
 
-    def _one(self, score: float) -> Judged | None:
+    def _one(self, score: float) -> Judgement | None:
         """The same of one score, to the last bit, in a third of the time; None where that is not worth its while."""
-        found = whole(score * 10.0**self.digits)
-        if found is None:
+        units = nearest_integer(score * 10.0**self.digits)
+        if units is None:
             return None
-        score = found / 10.0**self.digits
+        score = units / 10.0**self.digits
         count = 1 + self.size - bisect_left(self._ascending, score)
         p_value, anomaly = np.array([count / (self.size + 1)]), np.array([count <= self.rank])
         if self.tail is None:
-            return Judged(p_value, anomaly, None)
+            return Judgement(p_value, anomaly, None)
         beyond = count <= self._tail_count
-        return Judged(p_value, anomaly, self.tail.probabilities(np.array([score])) if beyond else np.array([np.nan]))
-
-    def tail_probabilities(self, scores: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-        """The estimates of `detector.tail` beyond its start; NaN up to there, and where there is no tail."""
-        if self.tail is None:
-            return np.full(len(scores), np.nan)
-        return self.tail.probabilities(rounded(scores, self.digits))
+        return Judgement(p_value, anomaly, self.tail.probabilities(np.array([score])) if beyond else np.array([np.nan]))
 
 
-def rounded(scores: npt.NDArray[np.float64], digits: int) -> npt.NDArray[np.float64]:
+def rounded(scores: Floats, digits: int) -> Floats:
     """What `numpy.round` gives, in half its time for one score."""
     unit = 10.0**digits
     if len(scores) == 1:
-        found = whole(scores.item() * unit)
-        if found is not None:
-            return np.array([found / unit])
-    units: npt.NDArray[np.float64] = np.rint(scores * unit)
+        single = nearest_integer(scores.item() * unit)
+        if single is not None:
+            return np.array([single / unit])
+    units: Floats = np.rint(scores * unit)
     return units / unit
 
 
-def whole(value: float) -> float | None:
+def nearest_integer(value: float) -> float | None:
     """What `numpy.rint` gives for a number; None for one that is not finite or too large to have a fraction."""
     return math.copysign(round(value), value) if -LARGE < value < LARGE else None
 
 
-def needed(target_fpr: float) -> int:
+def fewest(target_fpr: float) -> int:
     """The smallest number of calibration records that supports a false-positive rate: ceil(1 / rate) - 1."""
     return int(np.ceil(1 / target_fpr - 1e-9)) - 1

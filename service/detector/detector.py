@@ -6,29 +6,25 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import msgspec
 import numpy as np
-import numpy.typing as npt
 
 from kilter.service.detector import artifact
-from kilter.service.detector.calibration import Calibration, rounded
+from kilter.service.detector.arrays import Floats, Mask, Matrix
+from kilter.service.detector.calibration import DECIMALS, Calibration, rounded
 from kilter.service.detector.errors import ArtifactError, KilterError, Problem, RecordsError
-from kilter.service.detector.groups import Groups, judge
+from kilter.service.detector.groups import Groups, Thresholds
 from kilter.service.detector.inputs import Table
+from kilter.service.detector.manifest import Manifest, Probes
 from kilter.service.detector.modality import Modality, Scores, modality_of
-from kilter.service.detector.networks import EXPORTED
-from kilter.service.detector.rates import at_rate
 from kilter.service.detector.reference import Reference, reference_of
-from kilter.service.detector.runtime import Matrix, OnnxProgram, Program, TorchProgram, pick_device
+from kilter.service.detector.runtime import OnnxProgram, Program, TorchProgram, pick_device
 from kilter.service.detector.schema import Schema
+from kilter.service.detector.scores import score_kind
 from kilter.service.detector.store import resolve
-from kilter.service.detector.thresholds import thresholds_of
+from kilter.service.detector.thresholds import at_rate, thresholds_of
 
 if TYPE_CHECKING:
     from kilter.service.detector.explanation import Reason
     from kilter.service.detector.pictures.regions import Region
-
-Floats = npt.NDArray[np.float64]
-DECIMALS = 6
-"""Decimal places of a score: beyond them are a float32's own."""
 
 
 class Scorer:
@@ -72,12 +68,12 @@ class Verdicts(NamedTuple):
     """Higher is stranger; in the unit of the manifest."""
     p_value: Floats
     """Conformal p-value; see `detector.calibration`."""
-    anomaly: npt.NDArray[np.bool_]
+    anomaly: Mask
     reasons: "Sequence[Sequence[Reason | Region]] | None"
     """Per record what makes it strange, strongest first; None if none were asked for. Of a picture, regions, in pixels
     of the size at which the model sees it."""
     problems: list[Problem]
-    features: npt.NDArray[np.float32]
+    features: Matrix
     """What is watched of the records, (n, ...): `Modality.figures`."""
     threshold: Floats | None = None
     """The threshold that each record was held against; None where all have the same."""
@@ -88,37 +84,18 @@ class Verdicts(NamedTuple):
     """Of pictures, where reasons were asked for: what speaks against each place, (n, rows * columns) of `grid`."""
 
 
-class Detector:
-    """A trained and calibrated model. It never changes; `load` makes one from an artifact."""
+class Judge:
+    """A scorer with the calibrations that say what its scores mean: all that a verdict needs."""
 
-    def __init__(
-        self,
-        manifest: artifact.Manifest,
-        program: Program,
-        calibration: Calibration,
-        probes: artifact.Probes,
-        groups: Groups | None = None,
-        reference: Reference | None = None,
-    ) -> None:
-        self.manifest = manifest
-        self.modality = modality_of(manifest.schema, manifest.network.get("grid"))
-        self.scorer = Scorer(self.modality, program)
-        self.calibration = calibration
-        self.groups = groups
-        self.probes = probes
-        self.reference = reference or reference_of(self.modality, {})
+    def __init__(self, scorer: Scorer, thresholds: Thresholds) -> None:
+        self.scorer = scorer
+        self.thresholds = thresholds
+        self.calibration, self.groups = thresholds
 
     @property
-    def name(self) -> str:
-        return self.manifest.name
-
-    @property
-    def version(self) -> int:
-        return self.manifest.version
-
-    @property
-    def schema(self) -> Schema:
-        return self.manifest.schema
+    def modality(self) -> Modality:
+        """What it judges."""
+        return self.scorer.modality
 
     @property
     def device(self) -> str:
@@ -136,7 +113,7 @@ class Detector:
         records are marked instead, and the others judged.
         """
         scores = self.scorer.score(data, reasons=reasons, errors=errors)
-        judged = judge(scores.score, scores.table, self.calibration, self.groups)
+        judged = self.thresholds.judge(scores.score, scores.table)
         return Verdicts(
             scores.score,
             judged.p_value,
@@ -154,41 +131,74 @@ class Detector:
         reconstruction, kl = self.scorer.outputs(data, ("reconstruction", "kl"))
         return reconstruction, kl
 
+
+class Detector(Judge):
+    """A trained and calibrated model. It never changes; `load` makes one from an artifact."""
+
+    def __init__(
+        self,
+        manifest: Manifest,
+        program: Program,
+        calibration: Calibration,
+        probes: Probes,
+        groups: Groups | None = None,
+        reference: Reference | None = None,
+    ) -> None:
+        scorer = Scorer(modality_of(manifest.schema, manifest.score.grid), program)
+        super().__init__(scorer, Thresholds(calibration, groups))
+        self.manifest = manifest
+        self.probes = probes
+        self.reference = reference or reference_of(self.modality, {})
+
+    @property
+    def name(self) -> str:
+        return self.manifest.name
+
+    @property
+    def version(self) -> int:
+        return self.manifest.version
+
+    @property
+    def schema(self) -> Schema:
+        return self.manifest.schema
+
     def at_rate(self, target_fpr: float) -> "Detector":
         """This detector at another target false-positive rate: the same program, thresholds by the same scores.
 
         A group with too few records for it has the common threshold. Raises KilterError, which names the number of
         calibration records needed, if the rate cannot be supported.
         """
-        rated = at_rate(self.manifest.calibration, self.calibration, self.groups, target_fpr)
-        manifest = msgspec.structs.replace(self.manifest, calibration=rated.info)
-        return Detector(manifest, self.scorer.program, rated.common, self.probes, rated.groups, self.reference)
+        (common, groups), promise = at_rate(self.manifest.calibration, self.thresholds, target_fpr)
+        manifest = msgspec.structs.replace(self.manifest, calibration=promise)
+        return Detector(manifest, self.scorer.program, common, self.probes, groups, self.reference)
 
     def replay(self) -> None:
         """Score the probes and compare. Raises ArtifactError that names the first that differs, and both values."""
-        first = next(self.modality.encode(self.modality.read(self.probes.records[:1])))
-        try:
-            self.modality.check(self.scorer.program, first)
-        except ArtifactError as error:
-            raise ArtifactError(f"model {self.name} version {self.version}, {artifact.MANIFEST}: {error}") from None
+        place = f"model {self.name} version {self.version}"
+        if "detail" in self.manifest.programs:
+            first = next(self.modality.encode(self.modality.read(self.probes.records[:1])))
+            try:
+                self.modality.check(self.scorer.program, first)
+            except ArtifactError as error:
+                raise ArtifactError(f"{place}, {artifact.MANIFEST}: {error}") from None
         got = self.score(self.probes.records)
         for i, (want, have) in enumerate(zip(self.probes.scores, got.score, strict=True)):
-            if not abs(want - have) <= self.manifest.score.tolerance * max(1.0, abs(want)):
+            if not abs(want - have) <= self._tolerance(want):
                 raise ArtifactError(
-                    f"model {self.name} version {self.version}, {artifact.PROBES}: probe {i} scores {have:.9g} on "
+                    f"{place}, {artifact.PROBES}: probe {i} scores {have:.9g} on "
                     f"{self.device} and must score {want:.9g}"
                 )
         if self.device == "cpu":
             for i, (flag, have) in enumerate(zip(self.probes.anomalies, got.anomaly, strict=True)):
                 threshold = self.calibration.threshold if got.threshold is None else float(got.threshold[i])
-                if flag != have and not self._borderline(self.probes.scores[i], threshold):
+                borderline = abs(self.probes.scores[i] - threshold) <= self._tolerance(self.probes.scores[i])
+                if flag != have and not borderline:
                     raise ArtifactError(
-                        f"model {self.name} version {self.version}, {artifact.PROBES}: probe {i} is flagged "
-                        f"{bool(have)} and must be flagged {flag}"
+                        f"{place}, {artifact.PROBES}: probe {i} is flagged {bool(have)} and must be flagged {flag}"
                     )
 
-    def _borderline(self, score: float, threshold: float) -> bool:
-        return abs(score - threshold) <= self.manifest.score.tolerance * max(1.0, abs(score))
+    def _tolerance(self, score: float) -> float:
+        return self.manifest.score.tolerance * max(1.0, abs(score))
 
 
 def load(path: str | Path, device: str = "cpu") -> Detector:
@@ -198,16 +208,16 @@ def load(path: str | Path, device: str = "cpu") -> Detector:
     ArtifactError if anything about it is wrong, and KilterError if the device is not there.
     """
     folder = resolve(Path(path))
-    content = artifact.read(folder)
+    content = artifact.read_artifact(folder)
     manifest = content.manifest
     place = _place(folder, manifest, device)
     try:
-        modality = modality_of(manifest.schema, manifest.network.get("grid"))
+        modality = modality_of(manifest.schema, manifest.score.grid)
         rows = modality.rows_per_call(place)
         program: Program = (
-            OnnxProgram(*content.programs, manifest.schema.width, rows)
+            OnnxProgram(content.programs, manifest.schema.width, rows)
             if place == "cpu"
-            else TorchProgram(manifest.network, content.network_tensors, place, rows)
+            else TorchProgram(manifest.network, manifest.score, content.state, place, rows)
         )
         common, groups = thresholds_of(content)
         reference = reference_of(modality, content.tensors)
@@ -218,9 +228,9 @@ def load(path: str | Path, device: str = "cpu") -> Detector:
     return detector
 
 
-def _place(folder: Path, manifest: artifact.Manifest, device: str) -> str:
+def _place(folder: Path, manifest: Manifest, device: str) -> str:
     """The device that a model runs on. Raises KilterError if it is not there, or the model cannot run on it."""
-    if manifest.network["kind"] not in EXPORTED:
+    if not score_kind(manifest.score.kind).exported:
         return pick_device(device)
     if device not in ("auto", "cpu"):
         raise KilterError(

@@ -4,14 +4,13 @@ from itertools import accumulate
 
 import msgspec
 import numpy as np
-import numpy.typing as npt
 
+from kilter.service.detector.arrays import Floats, Matrix
 from kilter.service.detector.columns.base import Value
 from kilter.service.detector.inputs import Table
-from kilter.service.detector.runtime import Matrix, Program
+from kilter.service.detector.runtime import Program
 from kilter.service.detector.schema import Schema
 
-Floats = npt.NDArray[np.float64]
 CANDIDATES = 32
 """Columns of a record that are hidden in turn: those that surprise the network most."""
 CELLS = 1_000_000
@@ -52,7 +51,7 @@ def attribute(
     """
     belongs = np.array([feature.column for feature in schema.features()])
     candidates = np.argsort(-terms, axis=1, kind="stable")[:, :CANDIDATES]
-    against, given = np.zeros(terms.shape), expected.copy()
+    against, guess = np.zeros(terms.shape), expected.copy()
     step = max(1, CELLS // (candidates.shape[1] * x.shape[1]))
     for start in range(0, len(x), step):
         picked = candidates[start : start + step]
@@ -64,8 +63,8 @@ def attribute(
         relief = surprise[start : start + step, None] - (reconstruction + kl).reshape(picked.shape)
         np.put_along_axis(against[start : start + step], picked, fall + np.log1p(np.maximum(relief, 0)), axis=1)
         record, feature = np.nonzero(own)
-        given[start + record // picked.shape[1], feature] = anew[record, feature]
-    return Attribution(against, given)
+        guess[start + record // picked.shape[1], feature] = anew[record, feature]
+    return Attribution(against, guess)
 
 
 def explain(schema: Schema, table: Table, attribution: Attribution, limit: int) -> list[list[Reason]]:

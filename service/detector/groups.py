@@ -5,24 +5,11 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
-from kilter.service.detector.calibration import Calibration
+from kilter.service.detector.arrays import Floats, Positions
+from kilter.service.detector.calibration import Calibration, Judgement
 from kilter.service.detector.columns import Column
 from kilter.service.detector.inputs import Table
-
-Floats = npt.NDArray[np.float64]
-
-
-class Judgement(NamedTuple):
-    """What calibrations say of n scores."""
-
-    p_value: Floats
-    anomaly: npt.NDArray[np.bool_]
-    threshold: Floats | None
-    """The threshold that each record was held against; None where all have the same."""
-    tail_probability: Floats | None
-    """See `detector.tail`; None where no calibration has a tail."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +22,7 @@ class Groups:
     column: Column
     calibrations: Mapping[str, Calibration]
 
-    def members(self, table: Table) -> Iterator[tuple[npt.NDArray[np.int64], Calibration | None]]:
+    def members(self, table: Table) -> Iterator[tuple[Positions, Calibration | None]]:
         """The positions of the rows of each group that occurs, with its calibration; None for the common one."""
         calibrations = list(self.calibrations.values())
         places = {self.column.group_value(value): place for place, value in enumerate(self.calibrations)}
@@ -45,18 +32,23 @@ class Groups:
             yield np.flatnonzero(codes == code), calibrations[code] if code >= 0 else None
 
 
-def judge(scores: Floats, table: Table, common: Calibration, groups: Groups | None) -> Judgement:
-    """Judge scores, (n,), of the rows of a table, each by the calibration of its group."""
-    if groups is None:
-        judged = common.judge(scores)
-        return Judgement(judged.p_value, judged.anomaly, None, judged.tail_probability)
-    p_value, threshold, tail_probability = (np.full(len(scores), np.nan) for _ in range(3))
-    anomaly = np.zeros(len(scores), bool)
-    for rows, own in groups.members(table):
-        calibration = own or common
-        p_value[rows], anomaly[rows], tail = calibration.judge(scores[rows])
-        threshold[rows] = calibration.threshold
-        if tail is not None:
-            tail_probability[rows] = tail
-    tails = any(calibration.tail for calibration in (common, *groups.calibrations.values()))
-    return Judgement(p_value, anomaly, threshold, tail_probability if tails else None)
+class Thresholds(NamedTuple):
+    """The common calibration, and those of groups if there are any: all that says what scores mean."""
+
+    common: Calibration
+    groups: Groups | None = None
+
+    def judge(self, scores: Floats, table: Table) -> Judgement:
+        """What is said of scores, (n,), of the rows of a table, each by the calibration of its group."""
+        if self.groups is None:
+            return self.common.judge(scores)
+        p_value, threshold, tail_probability = (np.full(len(scores), np.nan) for _ in range(3))
+        anomaly = np.zeros(len(scores), bool)
+        for rows, own in self.groups.members(table):
+            calibration = own or self.common
+            p_value[rows], anomaly[rows], tail, _ = calibration.judge(scores[rows])
+            threshold[rows] = calibration.threshold
+            if tail is not None:
+                tail_probability[rows] = tail
+        tails = any(calibration.tail for calibration in (self.common, *self.groups.calibrations.values()))
+        return Judgement(p_value, anomaly, tail_probability if tails else None, threshold)

@@ -8,8 +8,8 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
+from kilter.service.detector.arrays import Array, Floats
 from kilter.service.detector.columns.base import ABSENT, Column, describe_value, read_cells
 from kilter.service.detector.errors import KilterError, Problem, RecordsError
 from kilter.service.detector.schema import Schema
@@ -21,7 +21,7 @@ Read = Callable[[Column, Any], Any]
 class Table(NamedTuple):
     """Typed columns of n records, and what is wrong with some of them."""
 
-    columns: Mapping[str, npt.NDArray[Any]]
+    columns: Mapping[str, Array]
     rows: int
     problems: list[Problem]
 
@@ -35,7 +35,7 @@ class Layout:
         self.others = tuple(name for name in schema.names if name not in self.places)
 
 
-class NumberColumns(Mapping[str, npt.NDArray[Any]]):
+class NumberColumns(Mapping[str, Array]):
     """The columns of a table by name, those of numbers side by side in one matrix, so that they are encoded at once.
 
     The matrix is float64 (n, numbers), NaN where a value is missing.
@@ -43,14 +43,12 @@ class NumberColumns(Mapping[str, npt.NDArray[Any]]):
 
     __slots__ = ("layout", "matrix", "others")
 
-    def __init__(
-        self, layout: Layout, matrix: npt.NDArray[np.float64], others: Mapping[str, npt.NDArray[Any]] | None = None
-    ) -> None:
+    def __init__(self, layout: Layout, matrix: Floats, others: Mapping[str, Array] | None = None) -> None:
         self.layout = layout
         self.matrix = matrix
         self.others = others or {}
 
-    def __getitem__(self, name: str) -> npt.NDArray[Any]:
+    def __getitem__(self, name: str) -> Array:
         place = self.layout.places.get(name)
         return self.others[name] if place is None else self.matrix[:, place]
 
@@ -88,7 +86,7 @@ def cut(table: Table, start: int, stop: int) -> Table:
     return Table({name: values[rows] for name, values in columns.items()}, count, [])
 
 
-def take(table: Table, rows: npt.NDArray[Any]) -> Table:
+def take(table: Table, rows: Array) -> Table:
     """The rows of a mask, (rows,), or of positions, in their order, with those of their problems that name a row."""
     positions = np.flatnonzero(rows) if rows.dtype == np.bool_ else rows
     problems: list[Problem] = []
@@ -118,7 +116,7 @@ def from_records(schema: Schema, records: Sequence[Any], read: Read | None = Non
     """
     problems: list[Problem] = []
     usable: list[Mapping[Any, Any]] = []
-    known: set[Any] = set(schema.names)
+    names: set[Any] = set(schema.names)
     ignored = schema.ignored
     for row, record in enumerate(records):
         fields: Mapping[Any, Any] | None = record if isinstance(record, Mapping) else _fields(record)
@@ -127,8 +125,8 @@ def from_records(schema: Schema, records: Sequence[Any], read: Read | None = Non
             usable.append({})
             continue
         usable.append(fields)
-        if fields.keys() != known:
-            problems.extend(_wrong_fields(row, fields, known, ignored))
+        if fields.keys() != names:
+            problems.extend(_wrong_fields(row, fields, names, ignored))
     columns = {}
     for column in schema.fields:
         cells = [record.get(column.name, ABSENT) for record in usable]
@@ -169,16 +167,16 @@ def _fields(record: Any) -> Mapping[str, Any] | None:
     return None
 
 
-def _wrong_fields(row: int, record: Mapping[Any, Any], known: set[Any], ignored: frozenset[str]) -> list[Problem]:
-    missing = sorted(known - record.keys())
-    extra = sorted(str(name) for name in record.keys() - known - ignored)
+def _wrong_fields(row: int, record: Mapping[Any, Any], names: set[Any], ignored: frozenset[str]) -> list[Problem]:
+    missing = sorted(names - record.keys())
+    extra = sorted(str(name) for name in record.keys() - names - ignored)
     return [
         *(Problem(row, name, "the field is missing: send null if its value is not known") for name in missing),
         *(Problem(row, name, "the model has no such field: leave it out") for name in extra),
     ]
 
 
-def from_matrix(schema: Schema, matrix: npt.NDArray[Any]) -> Table:
+def from_matrix(schema: Schema, matrix: Array) -> Table:
     """Read an (n, columns) matrix of numbers, its columns in the schema's order; NaN is a missing value.
 
     Raises KilterError if the shape does not fit, or the schema has columns that are not numbers or flags.
@@ -217,7 +215,7 @@ def from_frame(schema: Schema, frame: Any) -> Table:
     return Table(columns, len(frame), in_order(problems))
 
 
-def read_array(column: Column, values: npt.NDArray[Any], problems: list[Problem]) -> npt.NDArray[Any]:
+def read_array(column: Column, values: Array, problems: list[Problem]) -> Array:
     """The typed values of one column of a frame, from a NumPy array of any dtype; what does not fit is a problem."""
     typed = column.from_array(values)
     if typed is None:

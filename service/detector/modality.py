@@ -8,16 +8,16 @@ bodies, files and reports stands in the registries of those, under its name.
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from importlib import import_module
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
+from kilter.service.detector.arrays import Array, Floats, Matrix
 from kilter.service.detector.columns import Feature
 from kilter.service.detector.errors import ArtifactError, KilterError
 from kilter.service.detector.inputs import Table, from_records
-from kilter.service.detector.runtime import Matrix, Program
+from kilter.service.detector.plugin import imported
+from kilter.service.detector.runtime import Program
 from kilter.service.detector.schema import Schema
 
 if TYPE_CHECKING:
@@ -25,9 +25,8 @@ if TYPE_CHECKING:
     from kilter.service.detector.explanation import Reason
     from kilter.service.detector.pictures.regions import Region
 
-Floats = npt.NDArray[np.float64]
 
-MODALITIES = {
+MODALITIES: "dict[str, str | type[Modality]]" = {
     "table": "kilter.service.detector.tables:TableModality",
     "image": "kilter.service.detector.pictures.modality:ImageModality",
 }
@@ -112,7 +111,7 @@ class Modality(ABC):
         raise KilterError(f"records come as a list of dicts, an array or a frame, not as {type(data).__name__}")
 
     @abstractmethod
-    def read_array(self, data: npt.NDArray[Any]) -> Table:
+    def read_array(self, data: Array) -> Table:
         """Read an array. Raises KilterError if its shape does not fit."""
 
     @abstractmethod
@@ -160,11 +159,6 @@ class Modality(ABC):
 def modality_of(schema: Schema, grid: tuple[int, int] | None = None) -> Modality:
     """The modality of a schema; `grid` as in `Modality`. Raises ArtifactError if it is not known, or does not fit."""
     name = schema.columns[0].modality if schema.columns else "table"
-    entry: Any = MODALITIES.get(name)
-    if entry is None:
+    if name not in MODALITIES:
         raise ArtifactError(f"this version knows no modality {name!r}")
-    if isinstance(entry, str):
-        module, _, attribute = entry.partition(":")
-        entry = getattr(import_module(module), attribute)
-    kind: type[Modality] = entry
-    return kind(schema, grid)
+    return imported(MODALITIES[name])(schema, grid)

@@ -1,11 +1,11 @@
-"""How the fields of the fitting rows were spread: what traffic is compared with."""
+"""How the fields of the fitting rows are spread, which training takes down and a service compares its traffic with."""
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
+from kilter.service.detector.arrays import Array, Floats, Matrix, Positions
 from kilter.service.detector.columns import Feature
 from kilter.service.detector.errors import ArtifactError
 from kilter.service.detector.modality import Modality
@@ -21,15 +21,15 @@ UNREACHED = float(np.finfo(np.float32).max)
 class Reference(NamedTuple):
     """A histogram per field that is watched; a value falls into the bin that is the number of edges <= it."""
 
-    edges: npt.NDArray[np.float32]
+    edges: Matrix
     """(fields, BINS), ascending. Bin BINS holds levels that training never saw."""
-    shares: npt.NDArray[np.float64] | None
+    shares: Floats | None
     """(fields, BINS + 2): share of the fitting rows in each bin, the last being that of missing values."""
     rows: int
     """Number of fitting rows."""
 
 
-def histogram(x: npt.NDArray[np.float32], edges: npt.NDArray[np.float32]) -> npt.NDArray[np.int64]:
+def histogram(x: Matrix, edges: Matrix) -> Positions:
     """How many values of x, (n, columns), fall into each bin: (columns, BINS + 2), the last being the missing."""
     ones = np.ones(len(x), np.float32)  # a product with ones adds up a mask four times as fast as its own sum does
     masks = [*(x >= edge for edge in np.ascontiguousarray(edges.T)), np.isnan(x)]
@@ -39,12 +39,38 @@ def histogram(x: npt.NDArray[np.float32], edges: npt.NDArray[np.float32]) -> npt
     return np.concatenate([steps[:-1] - steps[1:], [missing]]).T.astype(np.int64)
 
 
+def reference_tensors(modality: Modality, figures: Matrix) -> dict[str, Array]:
+    """The reference of the fitting rows as an artifact holds it, from what is watched of them, (n, ...).
+
+    What is not comparable has only two bins, there and missing: live traffic of an hour never looks like all hours.
+    """
+    edges = np.empty((len(modality.watched), BINS), np.float32)
+    for row, watched in zip(edges, modality.watched, strict=True):
+        row[:] = unseen_from(watched.feature)
+        if watched.comparable:
+            inner = _inner(watched.feature, figures[:, watched.position])
+            row[: len(inner)] = inner
+    shares = histogram(figures[:, [watched.position for watched in modality.watched]], edges) / len(figures)
+    return {EDGES: edges, SHARES: shares}
+
+
+def _inner(feature: Feature, values: Matrix) -> Array:
+    """At most BINS - 1 ascending edges: between the values where there are few of them, else at their deciles."""
+    present = values[~np.isnan(values)]
+    distinct = np.unique(present)
+    if feature.kind == "flag":
+        return np.array([0.5])
+    if len(distinct) <= BINS:
+        return distinct[:-1] + np.diff(distinct) / 2
+    return np.unique(np.quantile(present, np.arange(1, BINS) / BINS, method="higher"))
+
+
 def unseen_from(feature: Feature) -> float:
     """The edge above which a feature's value is a level that training never saw."""
     return feature.levels - 0.5 if feature.kind == "level" else UNREACHED
 
 
-def reference_of(modality: Modality, tensors: Mapping[str, npt.NDArray[Any]]) -> Reference:
+def reference_of(modality: Modality, tensors: Mapping[str, Array]) -> Reference:
     """The reference that an artifact's tensors hold; without them, one that tells only missing and unseen values.
 
     Raises ArtifactError if the tensors do not fit what is watched.

@@ -1,12 +1,13 @@
 """Runs a network as it was exported: ONNX Runtime on a CPU, the torch network rebuilt from its tensors on a GPU.
 
-What was exported are two programs, since ONNX Runtime runs the whole of one whatever is asked of it: one for the score,
-and one for the rest. Each takes the encoded matrix, float32 (n, features), NaN where a value is missing and infinite
-where it is not to be looked at, and gives named outputs:
+What was exported are several programs, since ONNX Runtime runs the whole of one whatever output is wanted: `score`,
+which every artifact has, and others, which it need not have. Each takes the encoded matrix, float32 (n, features), NaN
+where a value is missing and infinite where it is not to be looked at, and gives named outputs:
 
 - `score`, (n,): higher is stranger, in the unit that the manifest states.
 - `reconstruction` and `kl`, (n,): the two terms of the negative ELBO, in nats.
-- `terms`, (n, columns): the surprise of each column under the network in nats, above what is usual for it.
+- `terms`, (n, columns or places): what speaks against each column of a table or place of a picture, above what is
+  usual for it; of a table in nats.
 - `expected`, (n, features): what the network expects of each feature given the record: a standardised number, the
   probability of a flag, the code of the likeliest level.
 """
@@ -16,21 +17,20 @@ import threading
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
-import numpy.typing as npt
 import onnxruntime as ort
 
+from kilter.service.detector.arrays import Array, Floats, Matrix
 from kilter.service.detector.errors import ArtifactError, KilterError
-from kilter.service.detector.networks import build
+from kilter.service.detector.manifest import NetworkEntry, ScoreEntry
 
-SCORE = ("score",)
-DETAIL = ("reconstruction", "kl", "terms", "expected")
-OUTPUTS = SCORE + DETAIL
+PROGRAMS = {"score": ("score",), "detail": ("reconstruction", "kl", "terms", "expected")}
+"""The outputs of each program. Another program is an entry here, and a file that an artifact's manifest names."""
+OUTPUTS = tuple(output for outputs in PROGRAMS.values() for output in outputs)
 DRIVERS = (Path("/dev/nvidiactl"), Path("/dev/dxg"), Path("/dev/kfd"))
 """Where a GPU's driver shows: without one, torch, which takes seconds to import, need not be asked."""
-Matrix = npt.NDArray[np.float32]
 
 
 class Program(Protocol):
@@ -38,7 +38,7 @@ class Program(Protocol):
 
     device: str
 
-    def run(self, x: Matrix, outputs: Sequence[str]) -> list[npt.NDArray[np.float64]]:
+    def run(self, x: Matrix, outputs: Sequence[str]) -> list[Floats]:
         """The named outputs for float32 (n, features), as float64."""
 
 
@@ -47,38 +47,46 @@ class OnnxProgram:
 
     device = "cpu"
 
-    def __init__(self, score: bytes, detail: bytes, features: int, rows: int) -> None:
-        """Programs over so many features, run on so many rows at a time."""
+    def __init__(self, programs: Mapping[str, bytes], features: int, rows: int) -> None:
+        """Programs by name, over so many features, run on so many rows at a time.
+
+        All that there are are opened, so that a damaged one is refused now, and not when its outputs are wanted:
+        that takes some 8 ms each. Raises ArtifactError for one that cannot be opened, or gives something else.
+        """
         self._rows = rows
         self._sessions = {
-            name: session
-            for content, names in ((score, SCORE), (detail, DETAIL))
-            for session in [_session(content, features, names)]
-            for name in names
+            name: _session(programs[name], features, outputs) for name, outputs in PROGRAMS.items() if name in programs
         }
         self._one = OneRow(self._sessions["score"], features)
 
-    def run(self, x: Matrix, outputs: Sequence[str]) -> list[npt.NDArray[np.float64]]:
+    def run(self, x: Matrix, outputs: Sequence[str]) -> list[Floats]:
         if len(x) == 0:  # a reshape in the program cannot tell the sizes of nothing
             return [out[:0] for out in self._chunk(np.zeros((1, x.shape[1]), np.float32), outputs)]
-        if len(x) <= self._rows and len(outputs) == 1 and outputs[0] == "score":
-            score = self._one.score(x) if len(x) == 1 else None
-            if score is None:
-                score = self._sessions["score"].run(SCORE, {"x": x})[0]
-            return [score.astype(np.float64)]
+        if len(x) == 1 and len(outputs) == 1 and outputs[0] == "score":
+            score = self._one.score(x)
+            if score is not None:
+                return [score.astype(np.float64)]
         if len(x) <= self._rows:
             return self._chunk(x, outputs)
         chunks = [self._chunk(x[i : i + self._rows], outputs) for i in range(0, len(x), self._rows)]
         return [np.concatenate(parts) for parts in zip(*chunks, strict=True)]
 
-    def _chunk(self, x: Matrix, outputs: Sequence[str]) -> list[npt.NDArray[np.float64]]:
-        given: dict[str, npt.NDArray[np.float64]] = {}
-        for names in (SCORE, DETAIL):
+    def _chunk(self, x: Matrix, outputs: Sequence[str]) -> list[Floats]:
+        values: dict[str, Floats] = {}
+        for program, names in PROGRAMS.items():
             wanted = [name for name in names if name in outputs]
             if wanted:
-                found = self._sessions[wanted[0]].run(wanted, {"x": x})
-                given |= {name: out.astype(np.float64) for name, out in zip(wanted, found, strict=True)}
-        return [given[name] for name in outputs]
+                results = self._session(program).run(wanted, {"x": x})
+                values |= {name: out.astype(np.float64) for name, out in zip(wanted, results, strict=True)}
+        return [values[name] for name in outputs]
+
+    def _session(self, program: str) -> ort.InferenceSession:
+        if program not in self._sessions:
+            raise KilterError(
+                f"the model holds no program {program!r}, which gives {', '.join(PROGRAMS[program])}: it gives scores, "
+                "and can neither explain them nor tell the terms of the ELBO"
+            )
+        return self._sessions[program]
 
 
 class OneRow:
@@ -127,19 +135,21 @@ class TorchProgram:
     """The torch network itself, rebuilt from its shape and tensors; needs the extra `gpu`."""
 
     def __init__(
-        self, network: Mapping[str, Any], tensors: Mapping[str, npt.NDArray[Any]], device: str, rows: int
+        self, network: NetworkEntry, score: ScoreEntry, tensors: Mapping[str, Array], device: str, rows: int
     ) -> None:
-        """A network that is run on so many rows at a time."""
+        """A network and its score, run on so many rows at a time. Raises ArtifactError if the entries do not fit."""
         import torch
+
+        from kilter.service.detector.scores.base import rebuild
 
         self._rows = rows
         self.device = device
         self._torch = torch
-        self._network = build(network)
+        self._network = rebuild(network, score)
         self._network.load_state_dict({name: torch.from_numpy(array) for name, array in tensors.items()})
         self._network.to(device).eval()
 
-    def run(self, x: Matrix, outputs: Sequence[str]) -> list[npt.NDArray[np.float64]]:
+    def run(self, x: Matrix, outputs: Sequence[str]) -> list[Floats]:
         parts = []
         with self._torch.inference_mode():
             for i in range(0, max(len(x), 1), self._rows):

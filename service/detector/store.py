@@ -53,10 +53,10 @@ def pinned(model: Path) -> int | None:
 
 def serving(model: Path) -> int:
     """The version that serves: the pinned one, else the highest. Raises ArtifactError if there is none."""
-    found = versions(model)
-    if not found:
+    complete = versions(model)
+    if not complete:
         raise ArtifactError(f"no model at {model}: a model's folder holds versions, like {model / '1'}")
-    return pinned(model) or found[-1]
+    return pinned(model) or complete[-1]
 
 
 def resolve(path: Path) -> Path:

@@ -5,13 +5,13 @@ from itertools import accumulate
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from kilter.service.detector.arrays import Array, Floats, Matrix
 from kilter.service.detector.columns.base import LIMIT
 from kilter.service.detector.explanation import attribute, explain
 from kilter.service.detector.inputs import NumberColumns, Table, from_frame, from_matrix
 from kilter.service.detector.modality import Modality, Scores, Watched
-from kilter.service.detector.runtime import OUTPUTS, Matrix, Program
+from kilter.service.detector.runtime import OUTPUTS, Program
 from kilter.service.detector.schema import Schema
 
 CHUNK = 256
@@ -36,7 +36,7 @@ class TableModality(Modality):
     def rows_per_call(self, device: str) -> int:
         return CHUNK if device == "cpu" else GPU_ROWS
 
-    def read_array(self, data: npt.NDArray[Any]) -> Table:
+    def read_array(self, data: Array) -> Table:
         return from_matrix(self.schema, data)
 
     def read_frame(self, data: Any) -> Table:
@@ -64,11 +64,11 @@ class Encoder:
         self.width = schema.width
         starts = [0, *accumulate(sum(feature.size for feature in column.features(0)) for column in schema.columns)]
         affine = {i: column.affine for i, column in enumerate(schema.columns)}
-        plain = {i: found for i, found in affine.items() if found is not None}
+        plain = {i: standard for i, standard in affine.items() if standard is not None}
         self._others = [(starts[i], column) for i, column in enumerate(schema.columns) if i not in plain]
         self._positions = np.array([starts[i] for i in plain], np.int64)
-        self._center = np.array([found.center for found in plain.values()])
-        self._scale = np.array([found.scale for found in plain.values()])
+        self._center = np.array([standard.center for standard in plain.values()])
+        self._scale = np.array([standard.scale for standard in plain.values()])
         self._names = [schema.columns[i].name for i in plain]
         self._whole = self._names == [column.name for column in schema.fields]
         """Whether all that a record has are these numbers, so that the matrix of the columns is theirs."""
@@ -90,9 +90,9 @@ class Encoder:
             x[:, position : position + features.shape[1]] = features
         return x
 
-    def _standardised(self, values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    def _standardised(self, values: Floats) -> Floats:
         """The numbers of (n, numeric) as features; `numpy.clip` takes as long as all the rest for one record."""
-        held: npt.NDArray[np.float64] = (values - self._center) / self._scale
+        held: Floats = (values - self._center) / self._scale
         np.maximum(held, -LIMIT, out=held)
         np.minimum(held, LIMIT, out=held)
         return held

@@ -14,8 +14,9 @@ from typing import Any, TypeVar
 import numpy as np
 
 from kilter.service.detector import Detector, Verdicts
+from kilter.service.detector.arrays import Pixels
 from kilter.service.detector.inputs import Table
-from kilter.service.detector.pictures.pixels import Pixels, content_of, read_cell, size_of
+from kilter.service.detector.pictures.pixels import content_of, read_cell, size_of
 from kilter.service.formats.bodies import Call
 from kilter.service.judging.admission import Hold, Room
 from kilter.service.judging.engine import Engine

@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field
 from starlette.requests import Request
 
 from kilter.service.detector import Detector
-from kilter.service.detector.promise import in_words
+from kilter.service.detector.manifest import choice_in_words
 from kilter.service.models.registry import Registry, Serving
 from kilter.service.problems import NOT_READY
 from kilter.service.routes.context import Context, example_request, find
@@ -116,13 +116,13 @@ def details_of(serving: Serving, versions: list[int]) -> ModelDetails:
             expected_fpr=calibration.expected_fpr,
             upper_fpr=manifest.calibration.upper_fpr,
             split=manifest.calibration.split,
-            chosen=in_words(manifest.calibration.chosen, calibration.size),
+            chosen=choice_in_words(manifest.calibration.chosen, calibration.size),
             group_by=None if grouped is None else grouped.column,
             groups={} if grouped is None else {group.value: group.threshold for group in grouped.groups},
         ),
         schema=[msgspec.to_builtins(column) for column in detector.schema.fields],
         left_out={column.name: column.reason for column in detector.schema.left_out},
-        training=manifest.training,
+        training=msgspec.to_builtins(manifest.training),
         libraries=manifest.libraries,
         example=example_request(detector),
     )

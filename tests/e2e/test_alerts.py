@@ -31,11 +31,11 @@ def running(models_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> It
     folder = tmp_path_factory.mktemp("stack")
     models = Path(shutil.copytree(models_folder, folder / "models"))
     store.pin(models / "plant", 1)
-    known = artifact.read(models / "plant" / "1")
+    known = artifact.read_artifact(models / "plant" / "1")
 
     def copy(version: int) -> dict[str, bytes]:
         manifest = msgspec.structs.replace(known.manifest, version=version)
-        return artifact.pack(manifest, known.tensors, known.programs, known.probes)
+        return artifact.pack(manifest, known.tensors, known.programs, known.probes, {})
 
     store.add(models, "plant", copy)
     with stack(models, folder, shadow="plant=latest", max_inflight_records=str(MOST_RECORDS)) as found:

@@ -54,7 +54,7 @@ def test_a_model_tells_all_about_itself_with_an_example_that_works() -> None:
     assert told["left_out"].keys() == {"id"}
     assert told["calibration"]["size"] == 199
     assert told["calibration"]["upper_fpr"] == 0.11
-    assert told["training"] == {"rows": 100}
+    assert told["training"]["rows"] == 100
 
 
 def test_it_is_ready_when_a_model_serves() -> None:

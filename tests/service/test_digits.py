@@ -156,10 +156,10 @@ def test_its_probes_are_pictures(digits_detector: Detector) -> None:
     ("change", "told"),
     [
         (
-            lambda m: m["network"].update(grid=[2, 2]),
+            lambda m: m["score"].update(grid=[2, 2]),
             r"the grid is \[2, 2\], and the program gives evidence of 64 places",
         ),
-        (lambda m: m["network"].pop("grid"), "has a grid of"),
+        (lambda m: m["score"].pop("grid"), "has a grid of"),
         (lambda m: m["schema"]["columns"][0].update(height=9), r"and gives|takes x"),
         (lambda m: m["schema"]["columns"][0].update(height=0), "has pixels"),
         (lambda m: m["schema"]["columns"][0].update(low=255.0), "black is below white"),

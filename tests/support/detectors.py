@@ -7,15 +7,15 @@ import numpy as np
 import numpy.typing as npt
 
 from kilter.service.detector import Calibration, Detector, Schema
-from kilter.service.detector.artifact import CALIBRATION_SCORES, FORMAT, Manifest, Probes, ScoreInfo
+from kilter.service.detector.arrays import Matrix
 from kilter.service.detector.columns import CategoricalColumn, NumericColumn
 from kilter.service.detector.detector import Scorer
 from kilter.service.detector.inputs import Table
+from kilter.service.detector.manifest import Probes
 from kilter.service.detector.modality import modality_of
-from kilter.service.detector.runtime import Matrix
 from kilter.service.detector.schema import LeftOut
-from kilter.training.calibrate import info
-from kilter.training.tail import fit_tail
+from kilter.service.detector.tail import fit_tail
+from tests.support.manifests import manifest
 
 Floats = npt.NDArray[np.float64]
 
@@ -86,17 +86,4 @@ def calibrated(
 ) -> Detector:
     """A detector of `Squares` with given calibration scores, and their fitted tail if it is to have one."""
     calibration = Calibration.of(scores, target_fpr, 6, fit_tail(np.round(scores, 6)) if tail else None)
-    manifest = Manifest(
-        format=FORMAT,
-        name="toy",
-        version=1,
-        created="2024-05-31T08:15:00Z",
-        schema=schema,
-        network={"kind": "squares"},
-        score=ScoreInfo("elbo", "nats", 6, 1e-5),
-        calibration=info(calibration, "random"),
-        training=training,
-        libraries={"kilter": "0.1.0"},
-        tensors={CALIBRATION_SCORES: calibration.scores.shape},
-    )
-    return Detector(manifest, Squares(), calibration, Probes([], [], [], []))
+    return Detector(manifest(schema, calibration, **training), Squares(), calibration, Probes([], [], [], []))

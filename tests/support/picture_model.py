@@ -9,11 +9,11 @@ import numpy as np
 import numpy.typing as npt
 
 from kilter.service.detector import Calibration, Detector, Schema
-from kilter.service.detector.artifact import FORMAT, Manifest, Probes, ScoreInfo
+from kilter.service.detector.arrays import Matrix
 from kilter.service.detector.columns import ImageColumn
-from kilter.service.detector.promise import CalibrationInfo
+from kilter.service.detector.manifest import Probes, ScoreEntry
 from kilter.service.detector.reference import BINS, Reference
-from kilter.service.detector.runtime import Matrix
+from tests.support.manifests import manifest
 from tests.support.pictures import GREY, Pixels, encoded
 
 GRID = (4, 4)
@@ -44,34 +44,16 @@ def picture_detector(
 ) -> Detector:
     """A detector of `Cells`: scores above about 4.6 are anomalies, at a rate of 0.05, by 199 calibration scores."""
     calibration = Calibration.of(np.linspace(-4.9, 5.1, 199), 0.05, 6)
-    info = CalibrationInfo(
-        size=calibration.size,
-        target_fpr=calibration.target_fpr,
-        rank=calibration.rank,
-        threshold=calibration.threshold,
-        expected_fpr=calibration.expected_fpr,
-        upper_fpr=0.11,
-        split="random",
-    )
-    manifest = Manifest(
-        format=FORMAT,
-        name=name,
-        version=version,
-        created="2024-05-31T08:15:00Z",
-        schema=Schema(columns=(column,), rows=100),
-        network={"kind": "cells", "grid": list(GRID)},
-        score=ScoreInfo("neighbours", "robust standard units", 6, 1e-5),
-        calibration=info,
-        training={"rows": 100},
-        libraries={"kilter": "0.1.0"},
-        tensors={},
+    score = ScoreEntry("picture-neighbours", "neighbours", "robust standard units", 6, 1e-5, {}, GRID)
+    described = manifest(
+        Schema((column,), rows=100), calibration, name=name, version=version, score=score, upper_fpr=0.11
     )
     edges = np.tile(np.linspace(0.1, 1.0, BINS, dtype=np.float32), (3, 1))
     shares = np.full((3, BINS + 2), 1 / BINS)
     shares[:, BINS:] = 0.0
     record = {column.name: b64encode(encoded(dark(column))).decode()}
     probes = Probes([record], [], [], [])
-    return Detector(manifest, Cells(column, seconds), calibration, probes, None, Reference(edges, shares, 100))
+    return Detector(described, Cells(column, seconds), calibration, probes, None, Reference(edges, shares, 100))
 
 
 def dark(column: ImageColumn = GREY, seed: int = 0) -> Pixels:

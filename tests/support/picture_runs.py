@@ -8,17 +8,20 @@ import numpy.typing as npt
 from sklearn.datasets import load_digits
 
 from kilter.service.detector import Calibration, Detector
+from kilter.service.detector.arrays import Matrix
 from kilter.service.detector.columns import ImageColumn
+from kilter.service.detector.findings import Epoch
+from kilter.service.detector.groups import Thresholds
 from kilter.service.detector.inputs import Table
-from kilter.service.detector.runtime import Matrix
-from kilter.training.calibrate import info
-from kilter.training.evaluate import evaluate
-from kilter.training.history import Epoch
-from kilter.training.infer import Decision
-from kilter.training.run import Latent, Pictured, Run, Scored
-from kilter.training.suspects import find_suspects
+from kilter.service.detector.manifest import Choice
+from kilter.service.detector.thresholds import promise_of
+from kilter.training.data.source import ColumnDecision
+from kilter.training.evaluation.checkup import find_suspects
+from kilter.training.evaluation.evaluate import evaluate_rows
+from kilter.training.reporting.run import Latent, Pictured, Run, Scored
 from tests.support.picture_model import Cells, picture_detector
 from tests.support.pictures import Pixels
+from tests.support.runs import Made
 
 DIGITS = ImageColumn("image", 8, 8, 1)
 
@@ -45,13 +48,14 @@ class Seeing(Cells):
         return [made[name] for name in outputs]
 
 
-def picture_run(column: ImageColumn = DIGITS, normal: Pixels | None = None, odd: Pixels | None = None) -> Run:
+def picture_run(column: ImageColumn = DIGITS, normal: Pixels | None = None, odd: Pixels | None = None) -> Made:
     """A run whose normal pictures are zeros, and whose anomalies are ones, unless others are given."""
     normal = digits(0) if normal is None else normal
     odd = digits(1) if odd is None else odd
     base = picture_detector(column=column)
     calibration = Calibration.of(Seeing(column).run(_encoded(normal), ("score",))[0], 0.05, 4)
-    manifest = msgspec.structs.replace(base.manifest, calibration=info(calibration, "random"))
+    promise = promise_of(Thresholds(calibration, None), Choice("rate"), "random")
+    manifest = msgspec.structs.replace(base.manifest, calibration=promise)
     detector = Detector(manifest, Seeing(column), calibration, base.probes, None, base.reference)
     both = np.concatenate([normal, odd])
     names = tuple(f"{'good' if i < len(normal) else 'bad'}/{i:03d}.png" for i in range(len(both)))
@@ -64,20 +68,19 @@ def picture_run(column: ImageColumn = DIGITS, normal: Pixels | None = None, odd:
     everything = scored(np.arange(len(both)))
     seen, held_out = scored(np.arange(len(normal))[::2]), scored(np.arange(len(normal))[1::2])
     means = np.random.default_rng(0).normal(size=(len(both), 4)) + 2.0 * anomalous[:, None]
-    return Run(
-        manifest=detector.manifest,
-        decisions=(Decision("image", "image", "8 x 8, which is the median; grey, as all are"),),
+    run = Run(
+        judge=detector,
+        decisions=(ColumnDecision("image", "image", "8 x 8, which is the median; grey, as all are"),),
         history=[Epoch(50 * i, 20 - i, 15 - i, 0.5 * i, i - 25.0) for i in range(1, 10)],
-        detector=detector,
-        calibration_scores=calibration.scores,
-        evaluation=evaluate(detector, everything.table, anomalous, seed=0),
+        evaluation=evaluate_rows(detector, everything.table, anomalous, seed=0),
         held_out=None,
         anomalies=scored(np.flatnonzero(anomalous)),
         latent=Latent(means, everything.scores, anomalous, everything.table),
-        suspects=find_suspects(seen.scores, np.arange(seen.table.rows), calibration),
         fitted=seen,
         pictured=Pictured(names, held_out, fresh=False, prior=normal[:10]),
     )
+    suspects = find_suspects(seen.scores, np.arange(seen.table.rows), calibration)
+    return Made(detector.manifest, run).but(evaluation=run.evaluation, suspects=suspects)
 
 
 def _encoded(pixels: Pixels) -> Matrix:

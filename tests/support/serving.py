@@ -11,15 +11,15 @@ import numpy.typing as npt
 from starlette.types import ASGIApp
 
 from kilter.service.detector import Calibration, Detector, Schema
-from kilter.service.detector.artifact import FORMAT, Manifest, Probes, ScoreInfo
+from kilter.service.detector.arrays import Matrix
 from kilter.service.detector.columns import BooleanColumn, CategoricalColumn, NumericColumn, TimestampColumn
-from kilter.service.detector.promise import CalibrationInfo
-from kilter.service.detector.runtime import Matrix
+from kilter.service.detector.manifest import Probes
 from kilter.service.detector.schema import LeftOut
 from kilter.service.models.registry import Registry
 from kilter.service.monitoring.metrics import Metrics
 from kilter.service.settings import Settings
 from kilter.service.web.app import create_app
+from tests.support.manifests import manifest
 
 T = TypeVar("T")
 
@@ -74,29 +74,8 @@ def detector(
 ) -> Detector:
     """A detector of `Squares`: scores above 500 are anomalies, at a rate of 0.05, by `size` calibration scores."""
     calibration = Calibration.of(np.linspace(10.0, 510.0, size), 0.05, 6)
-    info = CalibrationInfo(
-        size=calibration.size,
-        target_fpr=calibration.target_fpr,
-        rank=calibration.rank,
-        threshold=calibration.threshold,
-        expected_fpr=calibration.expected_fpr,
-        upper_fpr=0.11,
-        split="random",
-    )
-    manifest = Manifest(
-        format=FORMAT,
-        name=name,
-        version=version,
-        created="2024-05-31T08:15:00Z",
-        schema=schema,
-        network={"kind": "squares"},
-        score=ScoreInfo("elbo", "nats", 6, 1e-5),
-        calibration=info,
-        training={"rows": 100},
-        libraries={"kilter": "0.1.0"},
-        tensors={},
-    )
-    return Detector(manifest, program or Squares(), calibration, Probes([RECORD], [], [], []))
+    described = manifest(schema, calibration, name=name, version=version, upper_fpr=0.11)
+    return Detector(described, program or Squares(), calibration, Probes([RECORD], [], [], []))
 
 
 class Client:

@@ -7,8 +7,10 @@ import msgspec
 import numpy as np
 
 from kilter.service.detector import Calibration, artifact, store
-from kilter.service.detector.artifact import CALIBRATION_SCORES, Artifact, Probes
-from kilter.training.calibrate import info
+from kilter.service.detector.artifact import CALIBRATION_SCORES, Artifact
+from kilter.service.detector.groups import Thresholds
+from kilter.service.detector.manifest import Choice, Probes
+from kilter.service.detector.thresholds import promise_of
 
 SOURCE = Path(__file__).parents[1] / "service" / "detector" / "artifacts" / "format-1"
 NAME = "plant"
@@ -16,7 +18,7 @@ NAME = "plant"
 
 @cache
 def _source() -> Artifact:
-    return artifact.read(SOURCE)
+    return artifact.read_artifact(SOURCE)
 
 
 def add(folder: Path, name: str = NAME, *, target_fpr: float = 0.05, size: int = 199, spread: float = 1.0) -> int:
@@ -32,7 +34,7 @@ def add(folder: Path, name: str = NAME, *, target_fpr: float = 0.05, size: int =
             found.manifest,
             name=name,
             version=version,
-            calibration=info(calibration, "random"),
+            calibration=promise_of(Thresholds(calibration, None), Choice("rate"), "random"),
             tensors=found.manifest.tensors | {CALIBRATION_SCORES: (size,)},
         )
         told = Probes(
@@ -42,14 +44,14 @@ def add(folder: Path, name: str = NAME, *, target_fpr: float = 0.05, size: int =
             calibration.anomalies(probes).tolist(),
         )
         tensors = found.tensors | {CALIBRATION_SCORES: calibration.scores}
-        return artifact.pack(manifest, tensors, found.programs, told)
+        return artifact.pack(manifest, tensors, found.programs, told, {})
 
     return int(store.add(folder, name, files).name)
 
 
 def damage(folder: Path, version: int, name: str = NAME) -> None:
     """Change a byte of a version's program."""
-    program = folder / name / str(version) / artifact.SCORE_PROGRAM
+    program = folder / name / str(version) / "score.onnx"
     content = bytearray(program.read_bytes())
     content[-1] ^= 1
     program.write_bytes(content)

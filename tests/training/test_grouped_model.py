@@ -13,12 +13,11 @@ import pytest
 from kilter.service.detector import ArtifactError, Detector, RecordsError, load
 from kilter.service.detector.artifact import MANIFEST
 from kilter.service.formats.scoring import score_file
-from kilter.training.config import FitConfig, TrainConfig
-from kilter.training.data import Source
-from kilter.training.labelled import read_labelled
+from kilter.training.config import FitConfig, Rule, TrainConfig
+from kilter.training.data.source import TrainingSource
+from kilter.training.modality import modality_of_model
 from kilter.training.pipeline import train
 from kilter.training.recalibrate import recalibrate
-from kilter.training.rule import Rule
 from tests.support.artifacts import rewritten
 from tests.support.data import records
 from tests.support.serving import client
@@ -44,7 +43,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a model, grouped by a column that it does not see, with the threshold of the best F1."""
     place = tmp_path_factory.mktemp("grouped")
     config = TrainConfig(score="elbo", split="random", threshold=Rule(f_beta=2.0), fit=FitConfig(steps=60, hidden=32))
-    source = Source((write(place / "train.csv", 900, 40, 0),), "fault", "0", ("site",), "site")
+    source = TrainingSource((write(place / "train.csv", 900, 40, 0),), "fault", "0", ("site",), "site")
     train(source, "plant", place / "models", config)
     return place / "models" / "plant"
 
@@ -116,7 +115,7 @@ def test_a_model_is_grouped_anew_without_a_fit(folder: Path, model: Detector, tm
     """`recalibrate` by another column: the records have that field then, and the network stays."""
     path = write(tmp_path / "new.csv", 400, 10, 5)
     manifest = model.manifest
-    rows = read_labelled(path, manifest.schema, manifest.training, None, None, "product")
+    rows = modality_of_model(manifest).read_labelled(path, manifest, None, None, "product")
     done = recalibrate(folder, rows, path, rule=Rule(alerts_per_day=50, records_per_day=1_000), group_by="product")
     info = done.detector.manifest.calibration
     assert (info.target_fpr, info.chosen.by) == (0.05, "alerts-per-day")

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from kilter.service.detector import KilterError, load
-from kilter.service.detector.artifact import read as read_artifact
+from kilter.service.detector.artifact import read_artifact
 from kilter.service.detector.columns import BooleanColumn, CategoricalColumn, NumericColumn, TimestampColumn
 from kilter.training.config import FitConfig, TrainConfig, read_config
-from kilter.training.data import Source
+from kilter.training.data.source import TrainingSource
 from kilter.training.pipeline import train
 from tests.support.data import records, write_csv
 
@@ -38,7 +38,7 @@ def labelled(path: Path, rows: int, odd: int) -> Path:
 
 def test_two_trainings_with_one_seed_give_the_same_weights(training_csv: Path, tmp_path: Path) -> None:
     """The tensors' checksum, calibration scores included, is the same; another seed's is not."""
-    source = Source((training_csv,))
+    source = TrainingSource((training_csv,))
     first, again, other = (
         train(source, name, tmp_path, msgspec.structs.replace(BRIEF, seed=seed))[1]
         for name, seed in (("a", 1), ("b", 1), ("c", 2))
@@ -51,7 +51,7 @@ def test_two_trainings_with_one_seed_give_the_same_weights(training_csv: Path, t
 def test_each_training_writes_the_next_version_and_leaves_nothing_else(training_csv: Path, tmp_path: Path) -> None:
     """Versions count up, and no checkpoint or half-written version stays behind."""
     for version in (1, 2):
-        detector, folder, _ = train(Source((training_csv,)), "plant", tmp_path, BRIEF)
+        detector, folder, _ = train(TrainingSource((training_csv,)), "plant", tmp_path, BRIEF)
         assert folder == tmp_path / "plant" / str(version)
         assert (detector.name, detector.version) == ("plant", version)
     assert sorted(path.name for path in (tmp_path / "plant").iterdir()) == ["1", "2"]
@@ -77,20 +77,22 @@ def test_the_schema_is_what_a_person_would_say(model_folder: Path) -> None:
 def test_the_parts_of_the_rows_do_not_overlap_and_calibration_is_exact(model_folder: Path) -> None:
     """The rate times n + 1 is whole, and no row is used twice."""
     manifest = read_artifact(model_folder / "1").manifest
-    sizes = manifest.training["sizes"]
-    assert sum(sizes.values()) == 600
+    sizes = manifest.training.sizes
+    assert sizes is not None
+    assert sum(msgspec.structs.astuple(sizes)) == 600
     assert manifest.calibration.rank / (manifest.calibration.size + 1) == pytest.approx(0.05)
-    assert sizes["calibration"] == manifest.calibration.size
-    assert manifest.schema.rows == sizes["fit"]
+    assert sizes.calibration == manifest.calibration.size
+    assert manifest.schema.rows == sizes.fit
 
 
 def test_labels_only_evaluate(tmp_path: Path) -> None:
     """Anomalous rows take no part in fitting or calibration, and the evaluation finds them."""
     path = labelled(tmp_path / "labelled.csv", 300, 20)
     config = msgspec.structs.replace(BRIEF, fit=FitConfig(steps=150))
-    detector, folder, evaluation = train(Source((path,), "fault", "0"), "plant", tmp_path, config)
-    sizes = detector.manifest.training["sizes"]
-    assert sum(sizes.values()) == 300
+    detector, folder, evaluation = train(TrainingSource((path,), "fault", "0"), "plant", tmp_path, config)
+    sizes = detector.manifest.training.sizes
+    assert sizes is not None
+    assert sum(msgspec.structs.astuple(sizes)) == 300
     assert evaluation.labelled is not None
     assert evaluation.labelled.roc_auc.value is not None
     assert evaluation.labelled.roc_auc.value > 0.95
@@ -101,7 +103,7 @@ def test_labels_only_evaluate(tmp_path: Path) -> None:
 def test_data_in_time_order_is_split_by_time(training_csv: Path, tmp_path: Path) -> None:
     """With a timestamp column the calibration rows are the latest ones."""
     config = msgspec.structs.replace(BRIEF, split="auto")
-    detector, _, _ = train(Source((training_csv,)), "plant", tmp_path, config)
+    detector, _, _ = train(TrainingSource((training_csv,)), "plant", tmp_path, config)
     assert detector.manifest.calibration.split == "time"
 
 
@@ -121,7 +123,7 @@ def test_what_cannot_be_trained_is_refused_before_anything_is_written(
     """The message names the value and the remedy, and the folder of models stays as it was."""
     path = labelled(tmp_path / "labelled.csv", 100, 5)
     with pytest.raises(KilterError, match=message):
-        train(Source((path,), **source), "plant", tmp_path / "models", msgspec.structs.replace(BRIEF, **config))  # type: ignore[arg-type]
+        train(TrainingSource((path,), **source), "plant", tmp_path / "models", msgspec.structs.replace(BRIEF, **config))  # type: ignore[arg-type]
     assert not (tmp_path / "models").exists()
 
 
@@ -129,13 +131,13 @@ def test_fewer_rows_than_can_be_split_are_refused(tmp_path: Path) -> None:
     """Thirty rows are the least, and the message says so."""
     path = write_csv(tmp_path / "few.csv", np.random.default_rng(0), 29)
     with pytest.raises(KilterError, match=r"29 normal rows.*at least 30 are needed"):
-        train(Source((path,)), "plant", tmp_path, BRIEF)
+        train(TrainingSource((path,)), "plant", tmp_path, BRIEF)
 
 
 def test_thirty_rows_are_enough(tmp_path: Path) -> None:
     """The smallest table trains, at a rate that it can support."""
     path = write_csv(tmp_path / "few.csv", np.random.default_rng(0), 30)
-    detector, _, _ = train(Source((path,)), "plant", tmp_path, msgspec.structs.replace(BRIEF, target_fpr=None))
+    detector, _, _ = train(TrainingSource((path,)), "plant", tmp_path, msgspec.structs.replace(BRIEF, target_fpr=None))
     assert detector.calibration.expected_fpr == pytest.approx(0.1)
 
 

@@ -8,7 +8,7 @@ import pytest
 from kilter.service.detector import Detector, KilterError, artifact, load, store
 from kilter.service.formats.reading import read_frame
 from kilter.service.formats.tables import to_table
-from kilter.training.labelled import LabelledRows
+from kilter.training.data.source import LabelledRows
 from kilter.training.recalibrate import recalibrate
 from tests.support.data import write_csv
 
@@ -43,7 +43,7 @@ def test_the_next_version_has_a_new_threshold_and_the_old_network(
     old, new = detector.score(table.table), done.detector.score(table.table)
     assert (old.score == new.score).all()
     assert np.isin(done.detector.calibration.scores, np.round(new.score, detector.calibration.digits)).all()
-    probes, before = done.detector.probes, artifact.read(model / "1").probes
+    probes, before = done.detector.probes, artifact.read_artifact(model / "1").probes
     assert probes.scores == before.scores
     assert probes.p_values == done.detector.calibration.p_values(np.array(probes.scores)).tolist()
     assert load(model).version == 2
@@ -72,12 +72,13 @@ def test_every_document_says_what_has_changed(model: Path, source: Path, detecto
             assert "All figures below are those of version 1" in text
             assert text.count("with a new threshold") == 1
         assert card.startswith(f"# plant, version {version}\n")
-    training = artifact.read(folder).manifest.training
-    assert "evaluation" not in training
-    assert training["recalibration"]["file"]["name"] == "new.csv"
-    assert training["recalibration"]["from_version"] == 2
-    assert training["recalibration"]["trained_version"] == 1
-    assert training["recalibration"]["earlier_evaluation"] == detector.manifest.training["evaluation"]
+    training = artifact.read_artifact(folder).manifest.training
+    assert training.evaluation is None
+    assert training.recalibration is not None
+    assert training.recalibration.file.name == "new.csv"
+    assert training.recalibration.from_version == 2
+    assert training.recalibration.trained_version == 1
+    assert training.recalibration.earlier_evaluation == detector.manifest.training.evaluation is not None
 
 
 def test_rows_that_cannot_be_read_take_no_part(model: Path, source: Path, detector: Detector) -> None:
@@ -91,13 +92,13 @@ def test_rows_that_cannot_be_read_take_no_part(model: Path, source: Path, detect
 
 def test_where_rows_were_split_by_time_the_oldest_are_dropped(model: Path, source: Path, detector: Detector) -> None:
     """The threshold is that of the newest rows; one without a time goes first."""
-    found = artifact.read(model / "1")
+    found = artifact.read_artifact(model / "1")
     info = msgspec.structs.replace(found.manifest.calibration, split="time")
 
     def files(version: int) -> dict[str, bytes]:
         manifest = msgspec.structs.replace(found.manifest, version=version, calibration=info)
-        documents = {"report__html": b"<main>\n", "MODEL_CARD__md": b"# plant\n\nIt is."}
-        return artifact.pack(manifest, found.tensors, found.programs, found.probes, **documents)
+        documents = {"report.html": b"<main>\n", "MODEL_CARD.md": b"# plant\n\nIt is."}
+        return artifact.pack(manifest, found.tensors, found.programs, found.probes, documents)
 
     store.add(model.parent, "plant", files)
     rows = typed(detector, source)

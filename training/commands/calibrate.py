@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from kilter.training.commands.options import group_option, threshold_options
-from kilter.training.rule import Rule
+from kilter.training.config import Rule
 
 
 @click.command()
@@ -36,15 +36,15 @@ def calibrate(
     """
     # Imported here: `kilter --help` only wants to know what the command is called.
     from kilter.service.detector import artifact, store
-    from kilter.service.detector.promise import in_words
-    from kilter.training.labelled import read_labelled
+    from kilter.service.detector.manifest import choice_in_words
+    from kilter.training.modality import modality_of_model
     from kilter.training.recalibrate import recalibrate
-    from kilter.training.words import by_group, promise
+    from kilter.training.reporting.words import groups_in_words, promise_in_words
 
-    manifest = artifact.read(store.resolve(model)).manifest
+    manifest = artifact.read_artifact(store.resolve(model)).manifest
     if group_by is None and manifest.calibration.by_group is not None:
         group_by = manifest.calibration.by_group.column
-    rows = read_labelled(file, manifest.schema, manifest.training, label, normal, group_by)
+    rows = modality_of_model(manifest).read_labelled(file, manifest, label, normal, group_by)
     for note in rows.notes:
         click.echo(note)
     done = recalibrate(model, rows, file, target_fpr=target_fpr, rule=rule, group_by=group_by, seed=seed)
@@ -52,10 +52,10 @@ def calibrate(
         click.echo(f"Rows left out, since they cannot be read: {done.unread:,}.")
     if done.surplus:
         click.echo(f"Rows left out so that the rate comes out even: {done.surplus:,}.")
-    info = done.detector.manifest.calibration
+    promise = done.detector.manifest.calibration
     click.echo(done.before)
-    click.echo(f"The new one is {info.threshold:.6g}. {promise(info)}")
-    for line in (in_words(info.chosen, info.size), *by_group(info)):
+    click.echo(f"The new one is {promise.threshold:.6g}. {promise_in_words(promise)}")
+    for line in (choice_in_words(promise.chosen, promise.size), *groups_in_words(promise)):
         click.echo(line)
     click.echo(f"Wrote {done.folder}; its probes replay.")
     pinned = store.pinned(done.folder.parent)

@@ -7,8 +7,9 @@ import click
 import msgspec
 
 if TYPE_CHECKING:
-    from kilter.training.evaluation import Evaluation
+    import pandas as pd
 
+    from kilter.service.detector.findings import Evaluation
 
 SEEN = "The model was trained on this file or folder, so the figures are better than they will be on new rows."
 
@@ -31,36 +32,48 @@ def evaluate(
     """
     # Imported here: `kilter --help` only wants to know what the command is called.
     from kilter.service.detector import load
-    from kilter.training.evaluate import evaluate as evaluate_rows
-    from kilter.training.labelled import read_labelled
-    from kilter.training.provenance import source_digest, was_trained_on
+    from kilter.training.data.source import source_digest
+    from kilter.training.evaluation.evaluate import evaluate_rows
+    from kilter.training.modality import modality_of_model
 
     detector = load(model)
-    rows = read_labelled(file, detector.schema, detector.manifest.training, label, normal)
-    seen = was_trained_on(detector.manifest.training, source_digest(file))
-    found = evaluate_rows(detector, rows.table, rows.anomalous, seed=seed, fresh=not seen)
+    manifest = detector.manifest
+    rows = modality_of_model(manifest).read_labelled(file, manifest, label, normal, None)
+    trained_on = manifest.training.was_trained_on(source_digest(file))
+    evaluation = evaluate_rows(detector, rows.table, rows.anomalous, seed=seed, fresh=not trained_on)
     if as_json:
-        about = {"model": {"name": detector.name, "version": detector.version}, "file": str(file), "trained_on": seen}
-        click.echo(msgspec.json.format(msgspec.json.encode(about | msgspec.to_builtins(found)), indent=2))
+        about = {
+            "model": {"name": detector.name, "version": detector.version},
+            "file": str(file),
+            "trained_on": trained_on,
+        }
+        click.echo(msgspec.json.format(msgspec.json.encode(about | msgspec.to_builtins(evaluation)), indent=2))
     else:
-        click.echo(f"{detector.name} version {detector.version} on {file}, {found.rows:,} rows")
-        for line in (*rows.notes, *([SEEN] if seen else []), *described(found)):
+        click.echo(f"{detector.name} version {detector.version} on {file}, {evaluation.rows:,} rows")
+        for line in (*rows.notes, *([SEEN] if trained_on else []), *lines_of(evaluation)):
             click.echo(line)
-    context.exit(1 if found.problems else 0)
+    context.exit(1 if evaluation.problems else 0)
 
 
-def described(evaluation: "Evaluation") -> list[str]:
+def lines_of(evaluation: "Evaluation") -> list[str]:
     """An evaluation as lines of text: verdicts first, then the table of figures."""
-    from kilter.training.words import verdicts
+    from kilter.training.reporting.words import evaluation_in_words
 
-    frame = evaluation.frame().dropna(subset="value")
+    frame = frame_of(evaluation).dropna(subset="value")
     table = frame.to_string(index=False, na_rep="", float_format=lambda value: f"{value:.4f}", justify="right")
     unread = [f"Rows left out, since they cannot be read: {evaluation.problems:,}."] if evaluation.problems else []
     counts = []
     if evaluation.labelled is not None:
         c = evaluation.labelled.counts
-        counts = [
-            f"anomalies: {c.tp:,} flagged, {c.fn:,} missed; normal rows: {c.fp:,} flagged, {c.tn:,} passed",
-        ]
+        counts = [f"anomalies: {c.tp:,} flagged, {c.fn:,} missed; normal rows: {c.fp:,} flagged, {c.tn:,} passed"]
     figures = ["", *table.splitlines(), "", "low and high: 95 % interval"] if len(frame) else []
-    return [*unread, *verdicts(evaluation), *evaluation.notes, *counts, *figures]
+    return [*unread, *evaluation_in_words(evaluation), *evaluation.notes, *counts, *figures]
+
+
+def frame_of(evaluation: "Evaluation") -> "pd.DataFrame":
+    """The figures as a table with the columns metric, value, low, high; NaN where one cannot be told."""
+    import pandas as pd
+
+    rows = [(metric, figure.value, figure.low, figure.high) for metric, figure in evaluation.figures().items()]
+    frame = pd.DataFrame(rows, columns=["metric", "value", "low", "high"])
+    return frame.astype({"value": float, "low": float, "high": float})

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from kilter.training.rule import Rule, check
+from kilter.training.config import Rule, check_rule
 
 OPTIONS: dict[str, tuple[str, str]] = {
     "alerts_per_day": ("N", "So many alerts per day, at the traffic of --records-per-day, if all are false."),
@@ -28,7 +28,7 @@ def threshold_options(command: Callable[..., Any]) -> Callable[..., Any]:
     @wraps(command)
     def wrapped(*args: Any, **kwargs: Any) -> Any:
         rule = Rule(**{name: kwargs.pop(name) for name in OPTIONS})
-        check(rule, kwargs["target_fpr"])
+        check_rule(rule, kwargs["target_fpr"])
         return command(*args, **kwargs, rule=rule if rule.inputs else None)
 
     for name, (metavar, text) in reversed(OPTIONS.items()):
@@ -42,11 +42,7 @@ def group_option(default: str) -> Callable[[Callable[..., Any]], Callable[..., A
     return click.option("--group-by", metavar="COLUMN", help=text)
 
 
-def _height_and_width(
-    context: click.Context,  # noqa: ARG001
-    parameter: click.Parameter,  # noqa: ARG001
-    value: str | None,
-) -> tuple[int, int] | None:
+def _height_and_width(_: click.Context, __: click.Parameter, value: str | None) -> tuple[int, int] | None:
     """`64` or `48x64` as a height and width."""
     if value is None:
         return None
@@ -62,8 +58,3 @@ image_size_option = click.option(
     callback=_height_and_width,
     help="Height and width of pictures.  [default: by the pictures, at most 64]",
 )
-
-
-def as_table(rule: Rule | None) -> dict[str, float] | None:
-    """A rule as the table `[threshold]` of a configuration file; None where there is none."""
-    return None if rule is None else rule.inputs

@@ -5,17 +5,19 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
+from typing import TYPE_CHECKING
 
 import click
 from tqdm import tqdm
 
-from kilter.service.detector.promise import in_words
-from kilter.training.commands.options import as_table, group_option, image_size_option, threshold_options
-from kilter.training.history import Epoch
-from kilter.training.rule import Rule
+from kilter.service.detector.findings import Epoch
+from kilter.training.commands.options import group_option, image_size_option, threshold_options
+from kilter.training.config import Rule
+
+if TYPE_CHECKING:
+    from kilter.training.fitting.fit import FitProgress
 
 QUARTERS = 4
-Progress = Callable[[int, int, Epoch | None], None]
 
 
 @click.command()
@@ -78,16 +80,18 @@ def train(
     or folders of pictures, nested or not, in PNG, JPEG, WebP, TIFF or BMP; or arrays of images in IDX, npy or npz.
     """
     # Imported here: torch takes seconds, and `kilter --help` only wants to know what the command is called.
+    from kilter.service.detector.manifest import choice_in_words
     from kilter.training.config import read_config
-    from kilter.training.data import Source
+    from kilter.training.data.source import TrainingSource
     from kilter.training.pipeline import train as train_model
-    from kilter.training.words import by_group, verdicts
+    from kilter.training.reporting.words import evaluation_in_words, groups_in_words
 
+    threshold = None if rule is None else rule.inputs
     settings = read_config(
-        config, target_fpr=target_fpr, threshold=as_table(rule), score=score, split=split, seed=seed, device=device
+        config, target_fpr=target_fpr, threshold=threshold, score=score, split=split, seed=seed, device=device
     )
     detector, folder, evaluation = train_model(
-        Source(sources, label, normal, exclude, group_by, image_size),
+        TrainingSource(sources, label, normal, exclude, group_by, image_size),
         name,
         models,
         settings,
@@ -96,15 +100,15 @@ def train(
         progress=interruptible(progress_bar()),
         reading=reading_bar(),
     )
-    info = detector.manifest.calibration
+    promise = detector.manifest.calibration
     click.echo(
-        f"Flags scores above {info.threshold:.6g} {detector.manifest.score.unit}: a false-positive rate of "
-        f"{info.expected_fpr:.4g}, calibrated on {info.size:,} rows that the fit did not see."
+        f"Flags scores above {promise.threshold:.6g} {detector.manifest.score.unit}: a false-positive rate of "
+        f"{promise.expected_fpr:.4g}, calibrated on {promise.size:,} rows that the fit did not see."
     )
-    chosen = [] if info.chosen.by == "rate" else [in_words(info.chosen, info.size)]
-    for line in (*chosen, *by_group(info), *verdicts(evaluation)):
+    chosen = [] if promise.chosen.by == "rate" else [choice_in_words(promise.chosen, promise.size)]
+    for line in (*chosen, *groups_in_words(promise), *evaluation_in_words(evaluation)):
         click.echo(line)
-    for line in detector.manifest.training["warnings"]:
+    for line in detector.manifest.training.warnings:
         click.echo(f"Attention: {line}")
     click.echo(f"Wrote {folder}; its probes replay. See {folder / 'report.html'}.")
 
@@ -112,21 +116,21 @@ def train(
 def reading_bar() -> Callable[[int, int], None]:
     """Report the decoding of pictures: a bar on a terminal, a plain line at every quarter elsewhere."""
     bar = tqdm(desc="Reading", unit="picture", leave=True) if sys.stderr.isatty() else None
-    told = 0
+    last = 0
 
     def report(done: int, total: int) -> None:
-        nonlocal told
+        nonlocal last
         if bar is not None:
             bar.total = total
             bar.update(done - bar.n)
-        elif QUARTERS * done // total > told:
-            told = QUARTERS * done // total
+        elif QUARTERS * done // total > last:
+            last = QUARTERS * done // total
             click.echo(f"read {done:,} of {total:,} pictures")
 
     return report
 
 
-def interruptible(progress: Progress) -> Progress:
+def interruptible(progress: "FitProgress") -> "FitProgress":
     """A `progress` that ends the training at the next step after Ctrl-C, if nothing did before.
 
     The exception that Ctrl-C raises may come while Python runs in a callback of native code, which drops it.
@@ -147,16 +151,16 @@ def interruptible(progress: Progress) -> Progress:
     return report
 
 
-def progress_bar() -> Progress:
+def progress_bar() -> "FitProgress":
     """Report the fit: a bar on a terminal, a plain line at every evaluation elsewhere."""
     bar = tqdm(desc="Fitting", unit="step", leave=True) if sys.stderr.isatty() else None
-    begun = False
+    first = True
 
     def report(step: int, steps: int, epoch: Epoch | None) -> None:
-        nonlocal begun
-        if not begun and step > 1:
+        nonlocal first
+        if first and step > 1:
             click.echo(f"The training that was interrupted is taken up after step {step - 1} of {steps}.")
-        begun = True
+        first = False
         if bar is not None:
             bar.total = steps
             bar.update(step - bar.n)

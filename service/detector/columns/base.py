@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Self
 
 import numpy as np
-import numpy.typing as npt
 
+from kilter.service.detector.arrays import Array, Floats
 from kilter.service.detector.errors import PictureError, Problem
 
 if TYPE_CHECKING:
@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from kilter.service.detector.columns.cells import Decision, TextCells, TrainingCells
 
 FeatureKind = Literal["gaussian", "flag", "level", "pixels"]
-Array = npt.NDArray[Any]
-Floats = npt.NDArray[np.float64]
 Value = float | int | str | bool | None
 """A cell as JSON holds it."""
 FLOAT32_MAX = float(np.finfo(np.float32).max)
@@ -244,14 +242,14 @@ def read_each(
 
     Empty texts, and those in `missing`, leave `values` as they are.
     """
-    known: dict[str | None, Any] = dict.fromkeys([None, "", *missing])
+    values_of: dict[str | None, Any] = dict.fromkeys([None, "", *missing])
     for row, text in zip(rows, texts, strict=True):
-        if text not in known:
+        if text not in values_of:
             try:
-                known[text] = read(text)  # type: ignore[arg-type]  # None is known
+                values_of[text] = read(text)  # type: ignore[arg-type]  # None is there from the start
             except ValueError as error:
-                known[text] = error
-        value = known[text]
+                values_of[text] = error
+        value = values_of[text]
         if isinstance(value, ValueError):
             problems.append(Problem(row, column.name, str(value)))
         elif value is not None:

@@ -5,14 +5,12 @@ from typing import TYPE_CHECKING, Annotated, Any, Self
 
 import msgspec
 import numpy as np
-import numpy.typing as npt
 
+from kilter.service.detector.arrays import Array, Floats
 from kilter.service.detector.columns.base import (
     UNKNOWN,
-    Array,
     Column,
     Feature,
-    Floats,
     describe_value,
     list_names,
     missing_values,
@@ -71,13 +69,13 @@ class BooleanColumn(Column, msgspec.Struct, frozen=True, tag="boolean", tag_fiel
         return floats(cells)
 
     def from_texts(self, cells: TextCells, problems: list[Problem]) -> Array:
-        known = WORDS | dict.fromkeys(self.true, 1.0) | dict.fromkeys(self.false, 0.0)
+        flags = WORDS | dict.fromkeys(self.true, 1.0) | dict.fromkeys(self.false, 0.0)
         words = ", ".join(map(repr, self.true + self.false))
 
         def read(text: str) -> float:
-            if text.lower() not in known:
+            if text.lower() not in flags:
                 raise ValueError(f"one of {words} is expected, not {quote(text)}; {UNKNOWN}")
-            return known[text.lower()]
+            return flags[text.lower()]
 
         texts = cells.stripped.to_list()
         values = missing_values(self, len(texts))
@@ -130,7 +128,7 @@ class BooleanColumn(Column, msgspec.Struct, frozen=True, tag="boolean", tag_fiel
                 return _decision(cells, (true,), (false,), varies=len(words) > 1)
         return None
 
-    def fit(self, values: npt.NDArray[np.float64]) -> Self:
+    def fit(self, values: Floats) -> Self:
         return msgspec.structs.replace(self, missing=int(np.isnan(values).sum()))
 
     def usual(self, rng: np.random.Generator) -> bool:

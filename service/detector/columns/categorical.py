@@ -8,7 +8,8 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from kilter.service.detector.columns.base import Array, Column, Feature, Floats, describe_value, list_names
+from kilter.service.detector.arrays import Array, Floats
+from kilter.service.detector.columns.base import Column, Feature, describe_value, list_names
 from kilter.service.detector.columns.cells import Decision, TextCells, TrainingCells
 from kilter.service.detector.errors import Problem
 
@@ -102,11 +103,11 @@ class CategoricalColumn(Column, msgspec.Struct, frozen=True, tag="categorical", 
 
     def fit(self, values: npt.NDArray[np.object_]) -> Self:
         counts = Counter(value for value in values if value is not None)
-        kept = sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:MAX_LEVELS]
+        commonest = sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:MAX_LEVELS]
         return msgspec.structs.replace(
             self,
-            levels=tuple(level for level, _ in kept),
-            counts=tuple(count for _, count in kept),
+            levels=tuple(level for level, _ in commonest),
+            counts=tuple(count for _, count in commonest),
             missing=len(values) - counts.total(),
         )
 

@@ -5,11 +5,11 @@ Nothing here imports polars before it is given something of polars.
 
 import re
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
+from kilter.service.detector.arrays import Array, Floats
 from kilter.service.detector.columns.base import FLOAT32_MAX, UNKNOWN, Column, quote
 from kilter.service.detector.errors import Problem, RecordsError
 
@@ -73,7 +73,9 @@ class TrainingCells:
     @cached_property
     def distinct_texts(self) -> "pl.Series":
         """Each of the texts once, in the order in which they come."""
-        return self._texts.unique(maintain_order=True)
+        if self.texts is None:
+            raise TypeError("the column has no texts")
+        return self.texts.unique(maintain_order=True)
 
     @cached_property
     def numbers(self) -> "pl.Series | None":
@@ -87,7 +89,7 @@ class TrainingCells:
         return None
 
     @cached_property
-    def values(self) -> npt.NDArray[np.float64]:
+    def values(self) -> Floats:
         """The numbers that a float32 can hold."""
         if self.numbers is None:
             return np.empty(0)
@@ -116,12 +118,6 @@ class TrainingCells:
     def are_whole(self) -> bool:
         """Whether every number is a whole one that a float64 holds exactly."""
         return bool((self.values == np.round(self.values)).all() and (np.abs(self.values) < 2**53).all())
-
-    @property
-    def _texts(self) -> "pl.Series":
-        if self.texts is None:
-            raise TypeError("the column has no texts")
-        return self.texts
 
     def spelled(self, number: float) -> tuple[str, ...]:
         """The ways in which a whole number is written."""
@@ -200,7 +196,7 @@ def as_text(cells: "pl.Series") -> "pl.Series":
         raise RecordsError([Problem(None, cells.name, message)]) from None
 
 
-def floats(cells: "pl.Series") -> npt.NDArray[Any]:
+def floats(cells: "pl.Series") -> Array:
     """Numbers or flags as float64, NaN where null, which is how polars hands floats to NumPy."""
     import polars as pl
 

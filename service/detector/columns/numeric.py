@@ -6,19 +6,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 import msgspec
 import numpy as np
-import numpy.typing as npt
 
-from kilter.service.detector.columns.base import (
-    FLOAT32_MAX,
-    LIMIT,
-    Affine,
-    Array,
-    Column,
-    Feature,
-    Floats,
-    describe_value,
-    read_each,
-)
+from kilter.service.detector.arrays import Array, Floats
+from kilter.service.detector.columns.base import FLOAT32_MAX, LIMIT, Affine, Column, Feature, describe_value, read_each
 from kilter.service.detector.columns.cells import Decision, TextCells, TrainingCells, floats, parse_number
 from kilter.service.detector.errors import Problem
 
@@ -132,7 +122,7 @@ class NumericColumn(Column, msgspec.Struct, frozen=True, tag="numeric", tag_fiel
     def encode(self, values: Array) -> Array:
         return self.standardise(values)[:, None]
 
-    def standardise(self, values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    def standardise(self, values: Floats) -> Floats:
         """The feature of values, (n,): standardised, or 0 (equal) and 1 (changed) where the column was constant."""
         if self.constant is not None:
             return np.where(np.isnan(values), np.nan, values != self.constant)
@@ -168,8 +158,8 @@ class NumericColumn(Column, msgspec.Struct, frozen=True, tag="numeric", tag_fiel
         return f"{self.minimum:.4g} to {self.maximum:.4g}" if self.constant is None else f"always {self.constant:.4g}"
 
     def json_schema(self) -> dict[str, Any]:
-        seen = f"{self.minimum:g} to {self.maximum:g} in the fitting rows"
-        return {"type": ["number", "null"], "minimum": -FLOAT32_MAX, "maximum": FLOAT32_MAX, "description": seen}
+        values = f"{self.minimum:g} to {self.maximum:g} in the fitting rows"
+        return {"type": ["number", "null"], "minimum": -FLOAT32_MAX, "maximum": FLOAT32_MAX, "description": values}
 
     def group_name(self, value: Any) -> str | None:
         return None if np.isnan(value) else str(int(value)) if value == int(value) else repr(float(value))
@@ -200,7 +190,7 @@ class NumericColumn(Column, msgspec.Struct, frozen=True, tag="numeric", tag_fiel
             why += f"; {others:,} {rows} with anything else ({cells.not_numbers()}) cannot be read"
         return Decision(cls(cells.name, 0.0, 1.0, 0.0, 0.0, integer=whole), why, varies)
 
-    def fit(self, values: npt.NDArray[np.float64]) -> Self:
+    def fit(self, values: Floats) -> Self:
         present = values[~np.isnan(values)]
         missing = len(values) - len(present)
         if not len(present):
@@ -220,7 +210,7 @@ class NumericColumn(Column, msgspec.Struct, frozen=True, tag="numeric", tag_fiel
             return msgspec.structs.replace(column, center=float(present.mean()), scale=scale)
         return msgspec.structs.replace(column, center=float((present / unit).mean()) * unit, scale=scale)
 
-    def _tamed(self, present: npt.NDArray[np.float64], deviation: float) -> Self:
+    def _tamed(self, present: Floats, deviation: float) -> Self:
         """The column with a transform that tames its tail, if it has a heavy one: counts, amounts and durations do.
 
         That is a column of no negative number whose largest lies many standard deviations from the median. Whole

@@ -8,17 +8,9 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self
 
 import msgspec
 import numpy as np
-import numpy.typing as npt
 
-from kilter.service.detector.columns.base import (
-    Array,
-    Column,
-    Feature,
-    Floats,
-    describe_value,
-    missing_values,
-    read_each,
-)
+from kilter.service.detector.arrays import Array, Floats, Times
+from kilter.service.detector.columns.base import Column, Feature, describe_value, missing_values, read_each
 from kilter.service.detector.columns.cells import Decision, TextCells, TrainingCells, parse_number
 from kilter.service.detector.errors import Problem
 
@@ -26,7 +18,6 @@ if TYPE_CHECKING:
     import polars as pl
 
 CalendarField = Literal["hour", "weekday", "day", "month"]
-Times = npt.NDArray[np.datetime64]
 CALENDAR_SIZES: dict[CalendarField, int] = {"hour": 24, "weekday": 7, "day": 31, "month": 12}
 """Number of levels of each calendar field; codes run from 0."""
 WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
@@ -200,7 +191,7 @@ def _times_of(cells: "pl.Series") -> Times:
     return cells.cast(pl.Datetime("us")).to_numpy().astype("datetime64[us]")
 
 
-def calendar(field: CalendarField, times: Times) -> npt.NDArray[np.float64]:
+def calendar(field: CalendarField, times: Times) -> Floats:
     """The code of a calendar field, from 0; Monday is weekday 0. NaN where the time is missing."""
     days = times.astype("datetime64[D]")
     months = times.astype("datetime64[M]")
@@ -271,7 +262,7 @@ def text_format(texts: Sequence[str]) -> TimeFormat | None:
     return best._replace(doubt=f"{texts[0]!r} may also be read as {other}: write ISO 8601 if that is meant")
 
 
-def unix_format(name: str, values: npt.NDArray[np.float64]) -> TimeFormat | None:
+def unix_format(name: str, values: Floats) -> TimeFormat | None:
     """The format of whole numbers if they are Unix times: the column's name says time, and all are plausible."""
     if not TIME_NAME.search(name):
         return None

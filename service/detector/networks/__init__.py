@@ -1,30 +1,24 @@
-"""The kinds of network that an artifact can hold.
+"""The kinds of network: a module each, and an entry in `NETWORKS`. Importing this package imports no torch."""
 
-A kind is a torch module that is rebuilt from the `network` entry of a manifest and gives the outputs of a program
-(`detector.runtime`). Another kind plugs in as a module here and a line in `KINDS`. Importing this package
-imports no torch; building a network does.
-"""
+from typing import TYPE_CHECKING
 
-from collections.abc import Mapping
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from kilter.service.detector.errors import ArtifactError
+from kilter.service.detector.plugin import imported
 
 if TYPE_CHECKING:
-    from torch import nn
+    from kilter.service.detector.networks.base import Network
 
-KINDS = {
-    "tabular-vae": "kilter.service.detector.networks.scored",
-    "image-vae": "kilter.service.detector.networks.scored_image",
+NETWORKS: "dict[str, str | type[Network]]" = {
+    "tabular-vae": "kilter.service.detector.networks.tabular:TabularVAE",
+    "image-vae": "kilter.service.detector.networks.pictures:PictureVAE",
 }
-"""Kind to the module whose `from_manifest(network)` builds it."""
-EXPORTED = frozenset({"image-vae-backbone"})
-"""Kinds that run on a CPU alone, as they were exported: a part of them, given by the user, is known as ONNX only."""
+"""Kind, as a manifest names it, to the class or its place."""
+DEFAULTS = {"table": "tabular-vae", "image": "image-vae"}
+"""Modality to the kind that is trained unless another is asked for."""
 
 
-def build(network: Mapping[str, Any]) -> "nn.Module":
-    """The torch module of a manifest's `network` entry, its tensors not yet loaded.
-
-    Raises KeyError if the kind is unknown, ArtifactError if the entry does not fit it.
-    """
-    module: nn.Module = import_module(KINDS[network["kind"]]).from_manifest(network)
-    return module
+def network_class(kind: str) -> "type[Network]":
+    """The class of a kind of network. Imports torch. Raises ArtifactError if there is no such kind."""
+    if kind not in NETWORKS:
+        raise ArtifactError(f"this version knows no network of kind {kind!r}")
+    return imported(NETWORKS[kind])

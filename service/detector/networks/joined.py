@@ -1,11 +1,18 @@
 """The members of a network as one, and what they expect, for a score that has to be fast."""
 
 from itertools import pairwise
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
-from kilter.service.detector.networks.tabular import Layers, TabularShape, TabularVAE
+from kilter.service.detector.networks.base import observed
+
+if TYPE_CHECKING:
+    from kilter.service.detector.networks.tabular import Layers, TabularVAE
+
+RIDGE = 1e-3
+CHUNK = 4096
 
 
 class Joined(nn.Module):
@@ -18,20 +25,21 @@ class Joined(nn.Module):
     readout: Tensor
     """(members hidden + 1, dense): the last row is a bias."""
 
-    def __init__(self, shape: TabularShape, dense: int) -> None:
+    def __init__(self, network: "TabularVAE") -> None:
         super().__init__()
-        features, hidden, latent = len(shape.features), shape.members * shape.hidden, shape.members * shape.latent
+        shape, dense = network.shape, len(network.dense_feature)
+        hidden, latent = shape.members * shape.hidden, shape.members * shape.latent
         self.register_buffer("readout", torch.zeros(hidden + 1, dense))
-        sizes = {"encoder": (dense + features, hidden, hidden, latent), "decoder": (latent, hidden, hidden)}
+        sizes = {"encoder": (dense + len(shape.features), hidden, hidden, latent), "decoder": (latent, hidden, hidden)}
         self._sizes = {name: len(widths) - 1 for name, widths in sizes.items()}
         for name, widths in sizes.items():
             for i, (inputs, outputs) in enumerate(pairwise(widths)):
                 self.register_buffer(f"{name}_weight_{i}", torch.zeros(inputs, outputs), persistent=False)
                 self.register_buffer(f"{name}_bias_{i}", torch.zeros(outputs), persistent=False)
 
-    def index(self, network: TabularVAE) -> None:
-        """Take over the weights of the network."""
-        latent, dense = network.shape.latent, self.readout.shape[1]
+    def index(self, network: Any) -> None:
+        """Take over the weights of the network, a `TabularVAE`."""
+        latent, dense = network.latent, self.readout.shape[1]
         for name, layers in (("encoder", network.encoder), ("decoder", network.decoder)):
             for i in range(self._sizes[name]):
                 weight, bias = _part(layers, i, latent if name == "encoder" else None)
@@ -39,7 +47,7 @@ class Joined(nn.Module):
                 joined = torch.cat([*weight], dim=1) if name == "encoder" and i == 0 else torch.block_diag(*weight)  # type: ignore[no-untyped-call]
                 bias = bias.flatten()
                 if name == "encoder" and i == 0:
-                    # What may not be looked at is 1 in the network's mask, and 0 in what is known.
+                    # What may not be looked at is 1 in the network's mask, and 0 in what is observed.
                     bias = bias + joined[dense:].sum(0)
                     joined = torch.cat([joined[:dense], -joined[dense:]])
                 getattr(self, f"{name}_weight_{i}").copy_(joined)
@@ -54,21 +62,36 @@ class Joined(nn.Module):
                 h = h * torch.sigmoid(h)
         return h
 
-    def hidden(self, dense: Tensor, observed: Tensor) -> tuple[Tensor, Tensor]:
+    def hidden(self, dense: Tensor, seen: Tensor) -> tuple[Tensor, Tensor]:
         """Posterior means, (n, members latent), and the decoders' last hidden layers, (n, members hidden)."""
-        means = self._run("encoder", torch.cat([dense, observed], dim=-1), last=False)
+        means = self._run("encoder", torch.cat([dense, seen], dim=-1), last=False)
         return means, self._run("decoder", means, last=True)
 
-    def forward(self, dense: Tensor, observed: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, dense: Tensor, seen: Tensor) -> tuple[Tensor, Tensor]:
         """Posterior means, and what is expected of each dense feature, (n, dense).
 
-        For dense features, (n, dense), 0 where they are not `observed`, (n, features).
+        For dense features, (n, dense), 0 where they are not `seen`, (n, features).
         """
-        means, hidden = self.hidden(dense, observed)
+        means, hidden = self.hidden(dense, seen)
         return means, torch.addmm(self.readout[-1], hidden, self.readout[:-1])
 
+    def fit(self, network: Any, rows: Tensor) -> None:
+        """Fit the readout to what the network expects of encoded rows, (n, features): ridge regression."""
+        self.index(network)
+        parts = [
+            (self.hidden(network.dense(part), observed(part))[1], network.expected_dense(network.infer(part)[2]))
+            for part in torch.split(rows, CHUNK)
+        ]
+        hidden, expected = (torch.cat(values).double() for values in zip(*parts, strict=True))
+        center, spread = hidden.mean(0), hidden.std(0).clamp(min=1e-4)
+        mean = expected.mean(0)
+        standard = (hidden - center) / spread
+        ridge = RIDGE * len(rows) * torch.eye(standard.shape[1], dtype=torch.float64)
+        slope = torch.linalg.solve(standard.T @ standard + ridge, standard.T @ (expected - mean)) / spread[:, None]
+        self.readout.copy_(torch.cat([slope, (mean - center @ slope)[None]]))
 
-def _part(layers: Layers, i: int, outputs: int | None) -> tuple[Tensor, Tensor]:
+
+def _part(layers: "Layers", i: int, outputs: int | None) -> tuple[Tensor, Tensor]:
     """Weights, (members, inputs, outputs), and biases, (members, 1, outputs), of a layer; of the encoder's last layer
     those of the means alone."""
     weight, bias = layers.weights[i].detach(), layers.biases[i].detach()

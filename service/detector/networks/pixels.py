@@ -10,6 +10,15 @@ LEAST_CONTRAST = 0.02
 """Added to a picture's standard deviation, of pixels from 0 to 1: an even one has no contrast to make standard."""
 REACH = 4.0
 """A Gaussian's kernel ends at so many standard deviations."""
+BLUR = 0.7
+"""Standard deviation in pixels by which pictures are blurred before they are compared."""
+CHUNK_VALUES = 262_144
+"""Values of encoded pictures that are looked at together."""
+
+
+def in_parts(x: Tensor, values: int = CHUNK_VALUES) -> tuple[Tensor, ...]:
+    """Encoded pictures, (n, width), in consecutive parts of so many values, or of one picture."""
+    return torch.split(x, max(1, values // x.shape[1]))
 
 
 def standardise(pixels: Tensor) -> Tensor:

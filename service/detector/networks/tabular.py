@@ -1,92 +1,42 @@
-"""A variational autoencoder of tables, trained on masked records, with a likelihood per kind of feature."""
+"""Networks of tables: what all have in common, and a variational autoencoder that is trained on masked records."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple, Self
 
 import msgspec
 import torch
 from torch import Tensor, nn
 
 from kilter.service.detector.columns import Feature
+from kilter.service.detector.networks.base import (
+    HALF_LOG_TWO_PI,
+    LOG_POSTERIOR_VARIANCE,
+    Evidence,
+    Network,
+    Posterior,
+    Sizes,
+    View,
+    clean,
+    latent_size,
+    observed,
+)
+from kilter.service.detector.networks.joined import Joined
+from kilter.service.detector.schema import Schema
 
 LOG_SIGMA = (-2.0, 2.0)
 """Bounds of a Gaussian component's log standard deviation, in standardised units."""
-LOG_POSTERIOR_VARIANCE = (-8.0, 4.0)
 LOGIT = 15.0
 """Bound of a logit, so that a sum of exponentials needs no maximum taken out first."""
-LARGEST = 3.4e38
-"""Beyond all finite values of a float32 that the encoder gives."""
-HALF_LOG_TWO_PI = 0.9189385332046727
-
-
-class TabularShape(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What rebuilds the network: its features and sizes."""
-
-    features: tuple[Feature, ...]
-    columns: int
-    members: int
-    """Networks trained side by side, each blind to another part of the fitting rows; their outputs are averaged."""
-    hidden: int
-    latent: int
-    components: int
-    """Gaussians in the mixture of each numeric feature."""
-
-    def where(self, kind: str) -> list[int]:
-        """Positions of the features of a kind."""
-        return [i for i, feature in enumerate(self.features) if feature.kind == kind]
-
-
-class Posterior(NamedTuple):
-    """q(z | x) = N(mean, diag(exp(log_variance))), each (members, n, latent)."""
-
-    mean: Tensor
-    log_variance: Tensor
-
-    def kl_by_dimension(self) -> Tensor:
-        """KL(q(z | x) || N(0, I)) of each dimension in nats, (members, n, latent): Kingma and Welling, 2014."""
-        return 0.5 * (self.mean.square() + self.log_variance.exp() - 1 - self.log_variance)
-
-    def kl(self) -> Tensor:
-        """KL(q(z | x) || N(0, I)) in nats, (members, n)."""
-        return self.kl_by_dimension().sum(-1)
-
-    def joined(self) -> Tensor:
-        """The means of all members side by side, (n, members latent)."""
-        return self.mean.transpose(0, 1).flatten(1)
-
-
-class Likelihood(NamedTuple):
-    """p(x | z): the parameters of every feature's distribution."""
-
-    components: int
-    weight: Tensor
-    """(members, n, components gaussians), one component after the other: weights before they are made to sum to 1, then
-    means, then log standard deviations."""
-    mean: Tensor
-    log_sigma: Tensor
-    flag: Tensor
-    """(members, n, flags): probability of 1."""
-    level: Tensor
-    """(members, n, slots): log probability of each level of each feature, one after the other."""
-
-    def expected_number(self) -> Tensor:
-        """The mean of each numeric feature's mixture, (members, n, gaussians)."""
-        return total(self.weight * self.mean, self.components) / total(self.weight, self.components)
-
-
-def finite(x: Tensor) -> Tensor:
-    """Where an encoded feature has a value; in two operations, which isfinite is not once it is exported."""
-    return x.abs() <= LARGEST
-
-
-def known(x: Tensor) -> Tensor:
-    """1 where an encoded feature has a value, 0 where it is missing (NaN) or hidden (infinite)."""
-    return finite(x).to(x.dtype)
-
-
-def clean(x: Tensor) -> Tensor:
-    """Encoded features with 0 where they are missing or hidden."""
-    return torch.where(finite(x), x, 0.0)
+HIDDEN = 64
+"""Units of each hidden layer of a member, if they are not asked for."""
+COMPONENTS = 3
+MIXTURE_FEATURES = 200
+"""More features than these have one Gaussian each: a mixture would take too long."""
+UNMASKED = 0.3
+"""Share of the records of a batch that are shown whole; of each other one a share drawn from U(0, MASKED) is hidden."""
+MASKED = 0.8
+USUAL_ROWS = 2_000
+"""Fitting rows over which the usual terms are taken."""
 
 
 def total(x: Tensor, components: int) -> Tensor:
@@ -104,6 +54,154 @@ def log_sum_exp(x: Tensor, components: int) -> Tensor:
     for part in parts[1:]:
         most = torch.maximum(most, part)
     return total(torch.cat([(part - most).exp() for part in parts], dim=-1), components).log() + most
+
+
+class ColumnEvidence(Evidence):
+    """The surprise of each column under the network in nats, less what is usual for it."""
+
+    usual: Tensor
+    """(columns,): each column's median term over fitting rows."""
+
+    def __init__(self, columns: int) -> None:
+        super().__init__()
+        self.register_buffer("usual", torch.zeros(columns))
+
+    def forward(self, network: Network, x: Tensor, view: View) -> Tensor:
+        return view.terms - self.usual
+
+    def fit(self, network: Network, x: Tensor, held: Tensor) -> None:
+        self.usual.copy_(network.see(x[:USUAL_ROWS]).terms.median(0).values)
+
+
+class TableNetwork(Network):
+    """Features as a network takes them, and the likelihood of a value's being missing.
+
+    A feature that is missing (NaN), or hidden (infinite), is 0 among the dense features: numbers, flags as -1 and 1,
+    and one-hot levels.
+    """
+
+    gaussian: Tensor
+    flag: Tensor
+    level: Tensor
+    slot_feature: Tensor
+    slot_code: Tensor
+    slot_group: Tensor
+    dense_feature: Tensor
+    order: Tensor
+    """Positions of the features among those of the three kinds, one kind after the other."""
+    to_columns: Tensor
+    missing: Tensor
+    """(columns,): the probability that a value is missing."""
+
+    def __init__(self, features: tuple[Feature, ...], columns: int) -> None:
+        super().__init__()
+        self.features = features
+        self.values = len(features)
+        self.columns = columns
+        gaussian, flag, level = (
+            [i for i, feature in enumerate(features) if feature.kind == kind] for kind in ("gaussian", "flag", "level")
+        )
+        slots = [(i, code) for i in level for code in range(features[i].levels)]
+        positions = {
+            "gaussian": gaussian,
+            "flag": flag,
+            "level": level,
+            "slot_feature": [i for i, _ in slots],
+            "dense_feature": gaussian + flag + [i for i, _ in slots],
+            "order": sorted(range(len(features)), key=lambda i: (gaussian + flag + level)[i]),
+        }
+        for name, places in positions.items():
+            self.register_buffer(name, torch.tensor(places, dtype=torch.int64), persistent=False)
+        self._levels = level
+        self._all = {name for name, places in positions.items() if places == list(range(len(features)))}
+        group = torch.zeros(len(slots), len(level))
+        for slot, (i, _) in enumerate(slots):
+            group[slot, level.index(i)] = 1
+        to_columns = torch.zeros(len(features), columns)
+        for i, feature in enumerate(features):
+            to_columns[i, feature.column] = 1
+        self.register_buffer("slot_code", torch.tensor([code for _, code in slots]).float(), persistent=False)
+        self.register_buffer("slot_group", group, persistent=False)
+        self.register_buffer("to_columns", to_columns, persistent=False)
+        self.register_buffer("missing", torch.full((columns,), 1e-6))
+
+    def pick(self, x: Tensor, name: str) -> Tensor:
+        """The features at the positions of a name, in their order; an index would be exported as something slower."""
+        return x if name in self._all else torch.index_select(x, -1, getattr(self, name))
+
+    def missing_columns(self, x: Tensor) -> Tensor:
+        """1 where a column is missing, (..., columns)."""
+        absent = torch.isnan(x).to(x.dtype)
+        if self.columns == self.values:
+            return absent
+        return (absent @ self.to_columns).clamp(max=1)
+
+    def dense(self, x: Tensor) -> Tensor:
+        """The dense features, (..., dense); 0 where missing, hidden or of an unseen level."""
+        parts = []
+        if len(self.gaussian):
+            parts.append(self.pick(clean(x), "gaussian"))
+        if len(self.flag):
+            parts.append(self.pick((2 * clean(x) - 1) * observed(x), "flag"))
+        if len(self.level):
+            parts.append(self.hits(x))
+        return torch.cat(parts, dim=-1)
+
+    def hits(self, x: Tensor) -> Tensor:
+        """Whether each level of each feature is the observed one, (..., slots)."""
+        return (self.pick(x, "slot_feature") == self.slot_code).to(x.dtype)
+
+    def column_terms(self, inputs: Tensor, surprise: Tensor) -> Tensor:
+        """Surprise per column with that of its being missing or not: (members, n, columns)."""
+        absent = self.missing_columns(inputs)
+        return surprise @ self.to_columns - absent * self.missing.log() - (1 - absent) * torch.log1p(-self.missing)
+
+    def expected_dense(self, likelihood: Any) -> Tensor:
+        """What is expected of each dense feature, averaged over members: (n, dense)."""
+        raise NotImplementedError
+
+    def joined(self) -> Joined | None:
+        """Its members as one, which need not be as exact, if that can be had."""
+        return None
+
+    def evidence(self) -> ColumnEvidence:
+        return ColumnEvidence(self.columns)
+
+    def start(self, schema: Schema, x: Tensor) -> None:
+        """A missing value has the probability (m + 1) / (n + 2): Laplace's rule of succession."""
+        chances = [(column.missing + 1) / (schema.rows + 2) for column in schema.columns]
+        self.missing.copy_(torch.tensor(chances))
+
+
+class TabularShape(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What rebuilds a `TabularVAE`: its features and sizes."""
+
+    features: tuple[Feature, ...]
+    columns: int
+    members: int
+    hidden: int
+    latent: int
+    components: int
+    """Gaussians in the mixture of each numeric feature."""
+
+
+class TabularLikelihood(NamedTuple):
+    """p(x | z): the parameters of every feature's distribution."""
+
+    components: int
+    weight: Tensor
+    """(members, n, components gaussians), one component after the other: weights before they are made to sum to 1, then
+    means, then log standard deviations."""
+    mean: Tensor
+    log_sigma: Tensor
+    flag: Tensor
+    """(members, n, flags): probability of 1."""
+    level: Tensor
+    """(members, n, slots): log probability of each level of each feature, one after the other."""
+
+    def expected_number(self) -> Tensor:
+        """The mean of each numeric feature's mixture, (members, n, gaussians)."""
+        return total(self.weight * self.mean, self.components) / total(self.weight, self.components)
 
 
 def _linear(members: int, inputs: int, outputs: int) -> nn.Parameter:
@@ -128,122 +226,103 @@ class Layers(nn.Module):
         return [h @ weight + bias for weight, bias in parts]
 
 
-class TabularVAE(nn.Module):
+class TabularVAE(TableNetwork):
     """Encoder, decoder and per-feature likelihood.
 
     A feature that is missing, or masked in training, enters the encoder as 0 with its mask bit set, as in Ivanov et
     al., Variational Autoencoder with Arbitrary Conditioning, 2019.
     """
 
-    gaussian: Tensor
-    flag: Tensor
-    level: Tensor
-    slot_feature: Tensor
-    slot_code: Tensor
-    slot_group: Tensor
-    dense_feature: Tensor
-    order: Tensor
-    """Positions of the features among those of the three kinds, one kind after the other."""
-    to_columns: Tensor
+    shape_type = TabularShape
+    batch_rows = 128
+    shape: TabularShape
     flag_floor: Tensor
+    """(flags,): how far the probability of a flag stays from 0 and 1."""
     unseen: Tensor
-    missing: Tensor
+    """(levels,): the probability of a level that training never saw."""
 
     def __init__(self, shape: TabularShape) -> None:
-        super().__init__()
+        super().__init__(shape.features, shape.columns)
         self.shape = shape
-        gaussian, flag, level = (shape.where(kind) for kind in ("gaussian", "flag", "level"))
-        slots = [(i, code) for i in level for code in range(shape.features[i].levels)]
-        dense = gaussian + flag + [i for i, _ in slots]
-        positions = {
-            "gaussian": gaussian,
-            "flag": flag,
-            "level": level,
-            "slot_feature": [i for i, _ in slots],
-            "dense_feature": dense,
-            "order": sorted(range(len(shape.features)), key=lambda i: (gaussian + flag + level)[i]),
-        }
-        for name, values in positions.items():
-            self.register_buffer(name, torch.tensor(values, dtype=torch.int64), persistent=False)
-        self._all = {name for name, values in positions.items() if values == list(range(len(shape.features)))}
-        group = torch.zeros(len(slots), len(level))
-        for slot, (i, _) in enumerate(slots):
-            group[slot, level.index(i)] = 1
-        to_columns = torch.zeros(len(shape.features), shape.columns)
-        for i, feature in enumerate(shape.features):
-            to_columns[i, feature.column] = 1
-        self.register_buffer("slot_code", torch.tensor([code for _, code in slots]).float(), persistent=False)
-        self.register_buffer("slot_group", group, persistent=False)
-        self.register_buffer("to_columns", to_columns, persistent=False)
-        self.register_buffer("flag_floor", torch.full((len(flag),), 1e-6))
-        self.register_buffer("unseen", torch.full((len(level),), 1e-6))
-        self.register_buffer("missing", torch.full((shape.columns,), 1e-6))
-        self.encoder = Layers(shape.members, len(dense) + len(shape.features), shape.hidden, 2 * shape.latent)
-        outputs = 3 * shape.components * len(gaussian) + len(flag) + len(slots)
+        self.members, self.latent = shape.members, shape.latent
+        self.register_buffer("flag_floor", torch.full((len(self.flag),), 1e-6))
+        self.register_buffer("unseen", torch.full((len(self.level),), 1e-6))
+        dense, numbers = len(self.dense_feature), shape.components * len(self.gaussian)
+        self.encoder = Layers(shape.members, dense + self.values, shape.hidden, 2 * shape.latent)
+        outputs = 3 * numbers + len(self.flag) + len(self.slot_code)
         self.decoder = Layers(shape.members, shape.latent, shape.hidden, outputs)
-        self._spread_components()
-
-    def _spread_components(self) -> None:
-        """Start the components of each mixture apart, or they would stay one."""
-        numbers = len(self.gaussian) * self.shape.components
-        if self.shape.components > 1:
-            start = torch.linspace(-1, 1, self.shape.components).repeat_interleave(len(self.gaussian))
+        if shape.components > 1:  # components of a mixture that start together would stay together
+            apart = torch.linspace(-1, 1, shape.components).repeat_interleave(len(self.gaussian))
             with torch.no_grad():
-                self.decoder.biases[-1][..., numbers : 2 * numbers] += start
+                self.decoder.biases[-1][..., numbers : 2 * numbers] += apart
 
-    def start_at(self, flags: Tensor, levels: Tensor) -> None:
-        """Let every record expect flags, (flags,), and levels, (slots,), with these probabilities, untrained."""
+    @classmethod
+    def untrained(cls, schema: Schema, sizes: Sizes) -> Self:
+        features = schema.features()
+        shape = TabularShape(
+            features,
+            len(schema.columns),
+            sizes.members,
+            sizes.hidden or HIDDEN,
+            sizes.latent or latent_size(len(features)),
+            sizes.components or (COMPONENTS if len(features) <= MIXTURE_FEATURES else 1),
+        )
+        return cls(shape)
+
+    def start(self, schema: Schema, x: Tensor) -> None:
+        """Set the probabilities of what training rarely or never saw, and expect each flag and level as often as it is.
+
+        A flag's probability stays 1 / (n + 2) away from 0 and 1: Laplace's rule of succession. An unseen level has the
+        Good-Turing estimate, the share of levels seen once.
+        """
+        super().start(schema, x)
+        rows = schema.rows + 2
+        self.flag_floor.fill_(1 / rows)
+        once = [schema.columns[self.features[i].column].levels_seen_once for i in self._levels]
+        unseen = [1e-6 if count is None else min((count + 1) / rows, 0.5) for count in once]
+        self.unseen.copy_(torch.tensor(unseen))
+        dense = self.dense(x)
+        flags, slots = len(self.flag), len(self.slot_code)
+        first = dense.shape[1] - flags - slots
+        counts = torch.cat([(dense[:, first : first + flags] + 1) / 2, dense[:, first + flags :]], 1).sum(0)
+        share = (counts + 1) / (len(x) + 2)
         bias = self.decoder.biases[-1]
-        first = bias.shape[-1] - len(flags) - len(levels)
+        place = bias.shape[-1] - flags - slots
         with torch.no_grad():
-            bias[..., first : first + len(flags)] = flags.logit()
-            bias[..., first + len(flags) :] = levels.log()
+            bias[..., place : place + flags] = share[:flags].logit()
+            bias[..., place + flags :] = share[flags:].log()
 
-    def pick(self, x: Tensor, name: str) -> Tensor:
-        """The features at the positions of a name, in their order; an index would be exported as something slower."""
-        return x if name in self._all else torch.index_select(x, -1, getattr(self, name))
+    def joined(self) -> Joined | None:
+        return None if self._levels else Joined(self)
 
-    def missing_columns(self, x: Tensor) -> Tensor:
-        """1 where a column is missing, (..., columns)."""
-        absent = torch.isnan(x).to(x.dtype)
-        if self.shape.columns == len(self.shape.features):
-            return absent
-        return (absent @ self.to_columns).clamp(max=1)
+    def encode(self, inputs: Tensor) -> Posterior:
+        return self.encode_masked(self.dense(inputs), observed(inputs))
 
-    def dense(self, x: Tensor) -> Tensor:
-        """Numbers, flags as -1 and 1, and one-hot levels, (..., dense); 0 where missing, hidden or unseen."""
-        parts = []
-        if len(self.gaussian):
-            parts.append(self.pick(clean(x), "gaussian"))
-        if len(self.flag):
-            parts.append(self.pick((2 * clean(x) - 1) * known(x), "flag"))
-        if len(self.level):
-            parts.append(self.hits(x))
-        return torch.cat(parts, dim=-1)
+    def shown(self, inputs: Tensor, generator: torch.Generator) -> Posterior:
+        """With a random part of each record masked; a column is hidden with all its features."""
+        size, device = inputs.shape[:2], generator.device
+        rate = MASKED * torch.rand((*size, 1), generator=generator, device=device)
+        whole = torch.rand((*size, 1), generator=generator, device=device) < UNMASKED
+        drawn = torch.rand((*size, self.columns), generator=generator, device=device)
+        mask = (whole | (drawn >= rate)).float()
+        seen = observed(inputs) * mask[..., [feature.column for feature in self.features]]
+        return self.encode_masked(self.dense(inputs) * self.pick(seen, "dense_feature"), seen)
 
-    def hits(self, x: Tensor) -> Tensor:
-        """Whether each level of each feature is the observed one, (..., slots)."""
-        return (self.pick(x, "slot_feature") == self.slot_code).to(x.dtype)
-
-    def encode(self, dense: Tensor, observed: Tensor) -> Posterior:
-        """The posterior from (..., n, dense) and the mask (..., n, features) of what may be looked at."""
-        return self._posterior(dense * self.pick(observed, "dense_feature"), observed)
-
-    def _posterior(self, shown: Tensor, observed: Tensor) -> Posterior:
-        inputs = torch.cat([shown, 1 - observed], dim=-1)
+    def encode_masked(self, dense: Tensor, seen: Tensor) -> Posterior:
+        """The posterior of dense features, (..., n, dense), 0 where they are not `seen`, (..., n, features)."""
+        inputs = torch.cat([dense, 1 - seen], dim=-1)
         if inputs.dim() == 2:
             inputs = inputs.unsqueeze(0)
-        mean, log_variance = self.encoder(inputs, [self.shape.latent] * 2)
+        mean, log_variance = self.encoder(inputs, [self.latent] * 2)
         return Posterior(mean, log_variance.clamp(*LOG_POSTERIOR_VARIANCE))
 
-    def decode(self, z: Tensor) -> Likelihood:
-        """The likelihood given z, (members, n, latent)."""
+    def decode(self, z: Tensor) -> TabularLikelihood:
         numbers = len(self.gaussian) * self.shape.components
         sizes = [numbers, numbers, numbers, len(self.flag), len(self.slot_code)]
         weight, mean, log_sigma, flag, level = self.decoder(z, sizes)
         level = LOGIT * torch.tanh(level / LOGIT)
         seen = (level.exp() @ self.slot_group).log() - torch.log1p(-self.unseen)
-        return Likelihood(
+        return TabularLikelihood(
             self.shape.components,
             weight.clamp(-LOGIT, LOGIT).exp(),
             mean,
@@ -252,46 +331,38 @@ class TabularVAE(nn.Module):
             level - seen @ self.slot_group.T,
         )
 
-    def surprise(self, x: Tensor, p: Likelihood) -> Tensor:
-        """-log p(x_j | z) of every feature in nats, 0 where missing or hidden: (members, n, features)."""
-        observed = clean(x)
+    def surprise(self, inputs: Tensor, likelihood: TabularLikelihood) -> Tensor:
+        x, p = clean(inputs), likelihood
         parts = []
         if len(self.gaussian):
-            numbers = torch.cat([self.pick(observed, "gaussian")] * p.components, dim=-1)
+            numbers = torch.cat([self.pick(x, "gaussian")] * p.components, dim=-1)
             standard = (numbers - p.mean) * (-p.log_sigma).exp()
             density = p.weight.log() - p.log_sigma - 0.5 * standard.square() - HALF_LOG_TWO_PI
             parts.append(total(p.weight, p.components).log() - log_sum_exp(density, p.components))
         if len(self.flag):
-            parts.append(-torch.where(self.pick(observed, "flag") > 0.5, p.flag, 1 - p.flag).log())
+            parts.append(-torch.where(self.pick(x, "flag") > 0.5, p.flag, 1 - p.flag).log())
         if len(self.level):
-            hit = self.hits(x)
+            hit = self.hits(inputs)
             unseen = 1 - hit @ self.slot_group
             parts.append(-((p.level * hit) @ self.slot_group) - unseen * self.unseen.log())
-        return self.pick(torch.cat(parts, dim=-1), "order") * known(x)
+        return self.pick(torch.cat(parts, dim=-1), "order") * observed(inputs)
 
-    def column_terms(self, x: Tensor, surprise: Tensor) -> Tensor:
-        """Surprise per column with that of its being missing or not: (members, n, columns)."""
-        absent = self.missing_columns(x)
-        return surprise @ self.to_columns - absent * self.missing.log() - (1 - absent) * torch.log1p(-self.missing)
-
-    def expected(self, p: Likelihood) -> Tensor:
-        """What is expected of each feature, averaged over members: (n, features); see `detector.runtime`."""
-        parts = []
+    def expected(self, x: Tensor, likelihood: TabularLikelihood) -> Tensor:
+        p, parts = likelihood, []
         if len(self.gaussian):
             parts.append(p.expected_number().mean(0))
         if len(self.flag):
             parts.append(p.flag.mean(0))
         start = 0
-        for i in self.shape.where("level"):
-            size = self.shape.features[i].levels
+        for i in self._levels:
+            size = self.features[i].levels
             code = p.level.mean(0)[:, start : start + size].argmax(-1, keepdim=True)
             parts.append(code.to(p.level.dtype))
             start += size
         return self.pick(torch.cat(parts, dim=-1), "order")
 
-    def expected_dense(self, p: Likelihood) -> Tensor:
-        """What is expected of each dense feature, averaged over members: (n, dense)."""
-        parts = []
+    def expected_dense(self, likelihood: TabularLikelihood) -> Tensor:
+        p, parts = likelihood, []
         if len(self.gaussian):
             parts.append(p.expected_number())
         if len(self.flag):
@@ -299,21 +370,3 @@ class TabularVAE(nn.Module):
         if len(self.level):
             parts.append(p.level.exp())
         return torch.cat(parts, dim=-1).mean(0)
-
-    def posterior(self, x: Tensor) -> Posterior:
-        """The posterior of encoded records, (..., n, features)."""
-        return self._posterior(self.dense(x), known(x))
-
-    def infer(self, x: Tensor) -> tuple[Posterior, Likelihood]:
-        """The posterior of records, (n, features), and the likelihood at its mean, with no sampling noise."""
-        posterior = self.posterior(x)
-        return posterior, self.decode(posterior.mean)
-
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Reconstruction (n,) and KL (n,) in nats, column terms (n, columns) and expected (n, features).
-
-        The ELBO is taken at the posterior mean, z = E[q(z | x)]: a plug-in value.
-        """
-        posterior, p = self.infer(x)
-        terms = self.column_terms(x, self.surprise(x, p)).mean(0)
-        return terms.sum(-1), posterior.kl().mean(0), terms, self.expected(p)

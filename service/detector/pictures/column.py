@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 import msgspec
 import numpy as np
 
-from kilter.service.detector.columns.base import Array, Column, Feature
+from kilter.service.detector.arrays import Array, Pixels
+from kilter.service.detector.columns.base import Column, Feature
 from kilter.service.detector.columns.cells import Decision, TextCells, TrainingCells
 from kilter.service.detector.errors import Problem, RecordsError
 from kilter.service.detector.pictures import pixels
@@ -65,7 +66,7 @@ class ImageColumn(Column, msgspec.Struct, frozen=True, tag="image", tag_field="k
     def features(self, index: int) -> tuple[Feature, ...]:
         return (Feature(index, "pixels", size=self.size),)
 
-    def read(self, value: Any) -> pixels.Pixels:
+    def read(self, value: Any) -> Pixels:
         return pixels.read_cell(value, self)
 
     def split(self, array: Array) -> Array:

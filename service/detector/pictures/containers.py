@@ -75,7 +75,7 @@ def format_of(head: bytes) -> str | None:
     return next((name for name, (known, _) in _READERS.items() if known(head)), None)
 
 
-def described(content: bytes) -> Picture | None:
+def describe(content: bytes) -> Picture | None:
     """What a file says of itself; None if it is of no known format. Raises PictureError if it is damaged."""
     for known, read in _READERS.values():
         if known(content[:16]):
@@ -88,7 +88,7 @@ def described(content: bytes) -> Picture | None:
     return None
 
 
-class Entry(NamedTuple):
+class TiffTag(NamedTuple):
     """A tag of a directory, as it stands there."""
 
     tag: int
@@ -107,7 +107,7 @@ class Entry(NamedTuple):
 class Directory(NamedTuple):
     """Entries, and where the next directory begins, 0 for nowhere."""
 
-    entries: list[Entry]
+    entries: list[TiffTag]
     following: int
 
     def first(self, tag: int) -> int:
@@ -127,7 +127,7 @@ def directory(content: bytes, order: str, at: int) -> Directory:
         size = _SIZES.get(kind, 1) * values
         first = int(struct.unpack_from(order + short, content, place + 8)[0]) if short and 0 < size <= 4 else 0
         offset = int(struct.unpack_from(f"{order}I", content, place + 8)[0]) if size > 4 else 0
-        entries.append(Entry(tag, content[place : place + 12], values, size, first, offset))
+        entries.append(TiffTag(tag, content[place : place + 12], values, size, first, offset))
     return Directory(entries, *struct.unpack_from(f"{order}I", content, at + 2 + 12 * count))
 
 
@@ -138,10 +138,10 @@ def orientation(exif: bytes) -> int:
     if order is None:
         return 1
     try:
-        found = directory(exif, order, struct.unpack_from(f"{order}I", exif, 4)[0]).first(ORIENTATION)
+        turn = directory(exif, order, struct.unpack_from(f"{order}I", exif, 4)[0]).first(ORIENTATION)
     except (struct.error, ValueError):
         return 1
-    return found if 1 <= found <= 8 else 1
+    return turn if 1 <= turn <= 8 else 1
 
 
 def _png(content: bytes) -> Picture:
@@ -207,8 +207,8 @@ def _jpeg(content: bytes) -> Picture:
 
 def _tiff(content: bytes) -> Picture:
     order = ORDERS[content[:4]]
-    found = directory(content, order, struct.unpack_from(f"{order}I", content, 4)[0])
-    following = found.following
+    tags = directory(content, order, struct.unpack_from(f"{order}I", content, 4)[0])
+    following = tags.following
     for _ in range(_TIFF_PAGES):
         if not 0 < following < len(content):
             break
@@ -218,9 +218,9 @@ def _tiff(content: bytes) -> Picture:
         following = other.following
     else:
         raise PictureError(SEVERAL)
-    if found.first(_TIFF_COMPRESSION) not in _TIFF_COMPRESSIONS | {0}:
+    if tags.first(_TIFF_COMPRESSION) not in _TIFF_COMPRESSIONS | {0}:
         raise ValueError("its compression is not supported: write it with LZW, Deflate, or none")
-    kept = [entry for entry in found.entries if entry.tag in _TIFF_KEPT]
+    kept = [entry for entry in tags.entries if entry.tag in _TIFF_KEPT]
     if sum(entry.size for entry in kept) > _TIFF_BYTES:
         raise ValueError("its tags are longer than those of any picture")
     for entry in kept:
@@ -239,16 +239,9 @@ def _tiff(content: bytes) -> Picture:
             b"\0\0\0\0",
         )
     )
-    tile = found.first(_TIFF_TILE[0]) * found.first(_TIFF_TILE[1])
-    turned = found.first(ORIENTATION)
-    return Picture(
-        "TIFF",
-        found.first(_TIFF_WIDTH),
-        found.first(_TIFF_HEIGHT),
-        turned if 1 <= turned <= 8 else 1,
-        anew,
-        tile,
-    )
+    tile = tags.first(_TIFF_TILE[0]) * tags.first(_TIFF_TILE[1])
+    turn = tags.first(ORIENTATION)
+    return Picture("TIFF", tags.first(_TIFF_WIDTH), tags.first(_TIFF_HEIGHT), turn if 1 <= turn <= 8 else 1, anew, tile)
 
 
 def _webp(content: bytes) -> Picture:

@@ -37,13 +37,13 @@ def accepted(pixels: int = PIXELS) -> str:
 
 def decode(content: bytes, pixels: int = PIXELS) -> "Image.Image":
     """The picture in a file, upright, in whatever mode it has. Raises PictureError if it is none that is accepted."""
-    found = checked(content, pixels)
+    file = checked(content, pixels)
     with refusing(pixels):
-        picture: Image.Image = library().open(BytesIO(found.content), formats=[found.format])
-        if picture.size != (found.width, found.height) or getattr(picture, "n_frames", 1) != 1:
+        picture: Image.Image = library().open(BytesIO(file.content), formats=[file.format])
+        if picture.size != (file.width, file.height) or getattr(picture, "n_frames", 1) != 1:
             raise ValueError("it contradicts itself")
         picture.load()
-        method = _TURNS.get(found.orientation)
+        method = _TURNS.get(file.orientation)
         return picture if method is None else picture.transpose(library().Transpose(method))
 
 
@@ -61,10 +61,10 @@ def refusing(pixels: int = PIXELS) -> Iterator[None]:
         raise PictureError(f"the picture cannot be decoded ({reason}); {accepted(pixels)}") from error
 
 
-def size_of(content: bytes, pixels: int = PIXELS) -> tuple[int, int]:
+def file_size(content: bytes, pixels: int = PIXELS) -> tuple[int, int]:
     """Width and height of the picture in a file, upright; nothing is decoded. Raises PictureError."""
-    found = checked(content, pixels)
-    return (found.height, found.width) if found.orientation >= 5 else (found.width, found.height)
+    file = checked(content, pixels)
+    return (file.height, file.width) if file.orientation >= 5 else (file.width, file.height)
 
 
 def checked(content: bytes, pixels: int = PIXELS) -> containers.Picture:
@@ -74,17 +74,17 @@ def checked(content: bytes, pixels: int = PIXELS) -> containers.Picture:
     if len(content) > BYTES:
         raise PictureError(f"the picture's file is longer than {BYTES:,} bytes; {accepted(pixels)}")
     try:
-        found = containers.described(content)
+        file = containers.describe(content)
     except PictureError as error:
         raise PictureError(f"{error}; {accepted(pixels)}") from None
-    if found is None:
+    if file is None:
         raise PictureError(f"it is no picture; {accepted(pixels)}")
-    width, height = found.width, found.height
+    width, height = file.width, file.height
     if width < 1 or height < 1:
         raise PictureError(f"the picture is {width} x {height} pixels, and has none; {accepted(pixels)}")
-    if max(width * height, found.tile) > pixels or max(width, height) > SIDE:
+    if max(width * height, file.tile) > pixels or max(width, height) > SIDE:
         raise PictureError(f"the picture is {width:,} x {height:,} pixels, which is too large; {accepted(pixels)}")
-    return found
+    return file
 
 
 _TURNS = {2: 0, 3: 3, 4: 1, 5: 5, 6: 4, 7: 6, 8: 2}
@@ -99,6 +99,6 @@ def library() -> ModuleType:
             import_module(f"PIL.{name}ImagePlugin")
     except ImportError:
         raise KilterError("pictures need Pillow: pip install 'kilter[images]'") from None
-    found = import_module("PIL.Image")
-    warnings.filterwarnings("error", category=found.DecompressionBombWarning)
-    return found
+    image = import_module("PIL.Image")
+    warnings.filterwarnings("error", category=image.DecompressionBombWarning)
+    return image

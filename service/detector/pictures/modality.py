@@ -5,8 +5,8 @@ from math import prod
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
-import numpy.typing as npt
 
+from kilter.service.detector.arrays import Array, Floats, Matrix
 from kilter.service.detector.columns import Feature
 from kilter.service.detector.errors import ArtifactError
 from kilter.service.detector.inputs import Table, cut, from_frame
@@ -15,7 +15,7 @@ from kilter.service.detector.pictures.column import ImageColumn
 from kilter.service.detector.pictures.decoding import PIXELS
 from kilter.service.detector.pictures.pixels import from_array, size_of, upright
 from kilter.service.detector.pictures.regions import Grid, heatmap, regions
-from kilter.service.detector.runtime import Matrix, Program
+from kilter.service.detector.runtime import Program
 from kilter.service.detector.schema import Schema
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ class ImageModality(Modality):
     def rows_per_call(self, device: str) -> int:
         return max(1, (VALUES if device == "cpu" else GPU_VALUES) // self.column.size)
 
-    def read_array(self, data: npt.NDArray[Any]) -> Table:
+    def read_array(self, data: Array) -> Table:
         pictures = from_array(data, self.column)
         return Table({self.column.name: pictures}, len(pictures), [])
 
@@ -128,7 +128,7 @@ class ImageModality(Modality):
     def size(self, cell: Any) -> tuple[int, int]:
         return size_of(cell)
 
-    def draw(self, cell: Any, evidence: npt.NDArray[np.float64], pixels: int | None = None) -> bytes:
+    def draw(self, cell: Any, evidence: Floats, pixels: int | None = None) -> bytes:
         return heatmap(upright(cell, self.column, pixels or PIXELS), evidence, self.cells)
 
     def check(self, program: Program, x: Matrix) -> None:
@@ -145,7 +145,7 @@ class ImageModality(Modality):
         return {self.column.name: EXAMPLE}
 
 
-def _roughness(grey: npt.NDArray[np.float32], order: int) -> npt.NDArray[np.float32]:
+def _roughness(grey: Matrix, order: int) -> Matrix:
     """The mean difference of that order of neighbours along columns and rows, (n,)."""
     down, across = (np.abs(np.diff(grey, order, axis=axis)).mean(axis=(1, 2)) for axis in (1, 2))
-    return cast("npt.NDArray[np.float32]", (down + across) / 2)
+    return cast("Matrix", (down + across) / 2)

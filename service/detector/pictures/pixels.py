@@ -14,18 +14,16 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-import numpy.typing as npt
 
+from kilter.service.detector.arrays import Array, Pixels
 from kilter.service.detector.errors import PictureError
-from kilter.service.detector.pictures.decoding import PIXELS, accepted, decode, library, refusing
-from kilter.service.detector.pictures.decoding import size_of as file_size
+from kilter.service.detector.pictures.decoding import PIXELS, accepted, decode, file_size, library, refusing
 
 if TYPE_CHECKING:
     from PIL import Image
 
     from kilter.service.detector.pictures.column import ImageColumn
 
-Pixels = npt.NDArray[np.uint8]
 STRIP = 1 << 22
 """Pixels that are worked on at once where a step would need a copy of the picture."""
 _URL = re.compile(r"data:[^,]{0,200};base64,", re.IGNORECASE)
@@ -41,28 +39,16 @@ def read_picture(content: bytes, column: "ImageColumn", pixels: int = PIXELS) ->
         return _fitted(_flat(picture, column, column.channels), column)
 
 
-def upright_file(content: bytes, column: "ImageColumn", pixels: int = PIXELS) -> "Image.Image":
-    """The picture in a file at its own size, in RGB. Raises PictureError."""
-    picture = decode(content, pixels)
-    with refusing(pixels):
-        return _flat(picture, column, 3)
-
-
-def upright_array(array: npt.NDArray[Any], column: "ImageColumn", pixels: int = PIXELS) -> "Image.Image":
-    """One picture of numbers, (h, w) or (h, w, c), at its own size, in RGB. Raises PictureError."""
-    return _flat(_of_array(array, column, pixels), column, 3)
-
-
-def from_array(array: npt.NDArray[Any], column: "ImageColumn", pixels: int = PIXELS) -> Pixels:
+def from_array(array: Array, column: "ImageColumn", pixels: int = PIXELS) -> Pixels:
     """Pictures of numbers, each of any size, as uint8 (n, height, width, channels); 1 x one picture is n = 1.
 
     What is meant is told by the shape: see `several`. Raises PictureError for numbers that do not fit, too.
     """
-    found = [picture_of(picture, column, pixels) for picture in several(array, column)]
-    return np.array(found, np.uint8).reshape(-1, *column.shape)
+    pictures = [picture_of(picture, column, pixels) for picture in several(array, column)]
+    return np.array(pictures, np.uint8).reshape(-1, *column.shape)
 
 
-def several(array: npt.NDArray[Any], column: "ImageColumn") -> npt.NDArray[Any]:
+def several(array: Array, column: "ImageColumn") -> Array:
     """An array of pictures as (n, h, w) or (n, h, w, c).
 
     It is (n, height * width * channels) of the model, else (h, w); (h, w, c) where the last is up to 4, else (n, h, w);
@@ -78,14 +64,14 @@ def several(array: npt.NDArray[Any], column: "ImageColumn") -> npt.NDArray[Any]:
     return array
 
 
-def picture_of(array: npt.NDArray[Any], column: "ImageColumn", pixels: int = PIXELS) -> Pixels:
+def picture_of(array: Array, column: "ImageColumn", pixels: int = PIXELS) -> Pixels:
     """One picture of numbers, (h, w) or (h, w, c), as uint8 (height, width, channels). Raises PictureError."""
     if array.dtype == np.uint8 and column.eight_bits and array.shape == column.shape:
         return array
     return _fitted(_flat(_of_array(array, column, pixels), column, column.channels), column)
 
 
-def _of_array(array: npt.NDArray[Any], column: "ImageColumn", pixels: int) -> "Image.Image":
+def _of_array(array: Array, column: "ImageColumn", pixels: int) -> "Image.Image":
     if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in _CHANNELS):
         raise PictureError(f"a picture is an array of shape (h, w) or (h, w, c), c from 1 to 4, not {array.shape}")
     height, width = array.shape[:2]
@@ -143,18 +129,18 @@ def strips(width: int, height: int) -> list[tuple[int, int, int, int]]:
     return [(0, top, width, min(top + rows, height)) for top in range(0, height, rows)]
 
 
-def _parts(image: "Image.Image") -> Iterator[npt.NDArray[Any]]:
+def _parts(image: "Image.Image") -> Iterator[Array]:
     """The numbers of a picture of one channel, some rows at a time."""
     return (np.asarray(image.crop(box)) for box in strips(*image.size))
 
 
-def _sixteen(values: npt.NDArray[Any]) -> Pixels:
+def _sixteen(values: Array) -> Pixels:
     """16 bits as 8: 65,535 is 257 times 255."""
     scaled: Pixels = ((values.astype(np.uint32) + 128) // 257).astype(np.uint8)
     return scaled
 
 
-def _scaled(values: npt.NDArray[Any], column: "ImageColumn") -> Pixels:
+def _scaled(values: Array, column: "ImageColumn") -> Pixels:
     """Numbers as 8 bits, `low` as 0 and `high` as 255. Raises PictureError for what are no such numbers."""
     if values.dtype.kind not in "fiu":
         raise PictureError(f"a picture is an array of numbers, not of dtype {values.dtype}")
@@ -164,7 +150,7 @@ def _scaled(values: npt.NDArray[Any], column: "ImageColumn") -> Pixels:
     return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
-def _check_scale(values: npt.NDArray[Any], column: "ImageColumn") -> None:
+def _check_scale(values: Array, column: "ImageColumn") -> None:
     """Raise PictureError for numbers that are not finite, or as far beyond black or white as these are apart."""
     low, high = float(values.min()), float(values.max())
     span = column.high - column.low
@@ -175,7 +161,7 @@ def _check_scale(values: npt.NDArray[Any], column: "ImageColumn") -> None:
         )
 
 
-def _eight(values: npt.NDArray[Any], column: "ImageColumn") -> Pixels:
+def _eight(values: Array, column: "ImageColumn") -> Pixels:
     if values.dtype == np.uint8 and column.eight_bits:
         return values
     part = (values.astype(np.float64) - column.low) * (255.0 / (column.high - column.low))
@@ -199,8 +185,10 @@ def size_of(value: Any, pixels: int = PIXELS) -> tuple[int, int]:
 def upright(value: Any, column: "ImageColumn", pixels: int = PIXELS) -> "Image.Image":
     """The picture at its own size, in RGB. Raises PictureError."""
     if isinstance(value, np.ndarray):
-        return upright_array(value, column, pixels)
-    return upright_file(content_of(value), column, pixels)
+        return _flat(_of_array(value, column, pixels), column, 3)
+    picture = decode(content_of(value), pixels)
+    with refusing(pixels):
+        return _flat(picture, column, 3)
 
 
 def content_of(value: Any) -> bytes:

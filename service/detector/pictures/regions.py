@@ -5,15 +5,14 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 import numpy as np
-import numpy.typing as npt
 
+from kilter.service.detector.arrays import Floats, Mask
 from kilter.service.detector.pictures.decoding import library
 from kilter.service.detector.pictures.pixels import strips
 
 if TYPE_CHECKING:
     from PIL import Image
 
-Floats = npt.NDArray[np.float64]
 LEVEL = 1.0
 """Evidence beyond nearly all of what is normal at a place."""
 CORE = 0.6
@@ -56,8 +55,8 @@ def regions(evidence: Floats, grid: Grid, width: int, height: int, limit: int) -
     """Up to `limit` regions of a picture of that size in pixels, that with the strongest evidence first.
 
     A faint one that is spread over much of the picture may have the larger share. `evidence`, (rows * columns), is in
-    units of which 1 is beyond nearly all that is normal; where no place reaches that, the strongest ones are told all
-    the same.
+    units of which 1 is beyond nearly all that is normal; where no place reaches that, the strongest ones are given
+    all the same.
     """
     cells = evidence.reshape(grid)
     peak = float(cells.max())
@@ -65,18 +64,18 @@ def regions(evidence: Floats, grid: Grid, width: int, height: int, limit: int) -
         return []
     level = min(LEVEL, peak / 2)
     total = float(cells[cells >= level].sum())
-    found = []
+    strongest = []
     parts = _connected(cells >= max(level, CORE * peak))
     for part in sorted(parts, key=lambda part: (-max(cells[cell] for cell in part), part))[:limit]:
         rows, columns = zip(*part, strict=True)
         left, top = min(columns) * width // grid.columns, min(rows) * height // grid.rows
         right, bottom = -(-(max(columns) + 1) * width // grid.columns), -(-(max(rows) + 1) * height // grid.rows)
         share = sum(float(cells[cell]) for cell in part) / total
-        found.append(Region(Box(left, top, right - left, bottom - top), round(share, 4)))
-    return found
+        strongest.append(Region(Box(left, top, right - left, bottom - top), round(share, 4)))
+    return strongest
 
 
-def _connected(marked: npt.NDArray[np.bool_]) -> list[list[tuple[int, int]]]:
+def _connected(marked: Mask) -> list[list[tuple[int, int]]]:
     """The marked cells in groups of such as touch, by an edge or a corner."""
     left = {(int(row), int(column)) for row, column in np.argwhere(marked)}
     groups = []
@@ -90,7 +89,7 @@ def _connected(marked: npt.NDArray[np.bool_]) -> list[list[tuple[int, int]]]:
     return groups
 
 
-def heatmap(picture: "Image.Image", evidence: npt.NDArray[np.float64], grid: Grid) -> bytes:
+def heatmap(picture: "Image.Image", evidence: Floats, grid: Grid) -> bytes:
     """The picture, in RGB and at its own size, with the evidence, (rows * columns), over it, as a PNG.
 
     Where a place looks as usual nothing is drawn. The picture is drawn over.

@@ -4,17 +4,15 @@ import io
 from base64 import b64encode
 
 import numpy as np
-import numpy.typing as npt
 from PIL import Image, ImageDraw
 
+from kilter.service.detector.arrays import Pixels
 from kilter.service.detector.pictures.column import ImageColumn
 
 FIELD = 4
 """A smooth field is drawn through so many random values in each direction."""
 BLOCKS = 8
 """Coarse noise has so many blocks in each direction."""
-
-Pixels = npt.NDArray[np.uint8]
 
 
 def usual(column: ImageColumn, rng: np.random.Generator) -> str:

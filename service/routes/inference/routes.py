@@ -92,7 +92,7 @@ def describe_model(detector: Detector, versions: Sequence[int]) -> ModelMetadata
     return ModelMetadata(
         detector.name,
         [str(version) for version in versions],
-        f"kilter_{detector.manifest.network['kind']}",
+        f"kilter_{detector.manifest.network.kind}",
         matrix + [TensorMetadata(column.name, datatypes(column)[0], each) for column in schema.fields],
         [
             TensorMetadata(name, datatype, [ANY, width] if name == CONTRIBUTION else [ANY])

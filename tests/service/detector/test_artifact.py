@@ -12,15 +12,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from kilter.service.detector import ArtifactError, load
-from kilter.service.detector.artifact import DETAIL_PROGRAM, MANIFEST, PROBES, SCORE_PROGRAM, TENSORS, read
-from kilter.service.detector.detector import Scorer
-from kilter.service.detector.modality import modality_of
-from kilter.service.detector.runtime import TorchProgram
+from kilter.service.detector.artifact import FORMAT, MANIFEST, PROBES, TENSORS, read_artifact
 from kilter.service.detector.store import SUMS
-from tests.support.artifacts import rewritten
+from tests.support.artifacts import ARTIFACTS, rebuilt, rewritten, stored
 
+SCORE_PROGRAM, DETAIL_PROGRAM = "score.onnx", "detail.onnx"
 EVERY_FILE = (MANIFEST, PROBES, SCORE_PROGRAM, DETAIL_PROGRAM, TENSORS, "report.html", "MODEL_CARD.md", SUMS)
-OLD_FORMATS = sorted((Path(__file__).parent / "artifacts").iterdir())
+STORED = sorted(path.name for path in ARTIFACTS.iterdir() if path.is_dir())
 
 
 def test_an_artifact_holds_the_files_of_the_design(model_folder: Path) -> None:
@@ -47,7 +45,7 @@ def test_any_flipped_byte_of_any_file_is_refused_and_the_file_named(
     shutil.copytree(source, folder)
     (folder / name).write_bytes(content)
     with pytest.raises(ArtifactError) as caught:
-        read(folder)
+        read_artifact(folder)
     assert name in str(caught.value)
 
 
@@ -57,10 +55,10 @@ def test_a_file_that_is_cut_short_or_gone_is_named(name: str, model_folder: Path
     folder = shutil.copytree(model_folder / "1", tmp_path / "1")
     (folder / name).write_bytes((folder / name).read_bytes()[:-7])
     with pytest.raises(ArtifactError, match=name):
-        read(folder)
+        read_artifact(folder)
     (folder / name).unlink()
     with pytest.raises(ArtifactError, match=name):
-        read(folder)
+        read_artifact(folder)
 
 
 def edited(change: Callable[[dict[str, Any]], object]) -> Callable[[bytes], bytes]:
@@ -83,6 +81,9 @@ def edited(change: Callable[[dict[str, Any]], object]) -> Callable[[bytes], byte
         (lambda m: m.update(surprise=1), "unknown field `surprise`"),
         (lambda m: m["schema"].update(rows="many"), "rows"),
         (lambda m: m["network"].update(kind="oracle"), "no network of kind 'oracle'"),
+        (lambda m: m["score"].update(kind="oracle"), "no score of kind 'oracle'"),
+        (lambda m: m["programs"].pop("score"), "there is no program 'score', which every artifact has"),
+        (lambda m: m["programs"].update(detail="other.onnx"), "does not list other.onnx, which the manifest names"),
         (lambda m: m["calibration"].update(threshold=0.0), "threshold is 0.0, its scores give"),
         (lambda m: m["calibration"].update(size=3), "are not 3 ascending scores"),
         (lambda m: m["calibration"].update(target_fpr=1e-6), "needs at least 999999 calibration records"),
@@ -141,17 +142,43 @@ def test_a_folder_that_is_no_model_is_refused(tmp_path: Path) -> None:
         load(tmp_path / "file")
 
 
-@pytest.mark.parametrize("folder", OLD_FORMATS, ids=lambda path: path.name)
-def test_artifacts_of_every_format_are_rebuilt_in_torch(folder: Path) -> None:
-    """On a GPU, where the network is rebuilt from its shape and tensors, an old model gives the scores it gave."""
-    found = read(folder)
-    program = TorchProgram(found.manifest.network, found.network_tensors, "cpu", 256)
-    modality = modality_of(found.manifest.schema, found.manifest.network.get("grid"))
-    scores = Scorer(modality, program).score(found.probes.records).score
-    np.testing.assert_allclose(scores, found.probes.scores, rtol=1e-4, atol=1e-4)
+@pytest.mark.parametrize("name", STORED)
+def test_artifacts_of_every_format_give_the_verdicts_that_they_gave(name: str) -> None:
+    """Scores to the four digits in which calibration scores are held; p-values, flags and reasons exactly."""
+    detector, content = load(ARTIFACTS / name), stored(name)
+    verdicts = detector.score(content["records"], reasons=3)
+    reconstruction, kl = detector.elbo_terms(content["records"])
+    assert verdicts.reasons is not None
+    for i, old in enumerate(content["verdicts"]):
+        assert round(float(verdicts.score[i]), 4) == round(old["score"], 4)
+        assert verdicts.p_value[i] == old["p_value"]
+        assert verdicts.anomaly[i] == old["anomaly"]
+        threshold = detector.calibration.threshold if verdicts.threshold is None else verdicts.threshold[i]
+        assert threshold == old["threshold"]
+        assert verdicts.tail_probability is None or np.isnan(verdicts.tail_probability[i])
+        assert msgspec.to_builtins(verdicts.reasons[i]) == old["reasons"]
+        assert reconstruction[i] == pytest.approx(old["reconstruction"], abs=2e-4)
+        assert kl[i] == pytest.approx(old["kl"], abs=2e-4)
 
 
-@pytest.mark.parametrize("folder", OLD_FORMATS, ids=lambda path: path.name)
-def test_artifacts_of_every_format_load(folder: Path) -> None:
-    """A model that was trained by an older version still serves, its probes replayed."""
-    load(folder).replay()
+@pytest.mark.parametrize("name", STORED)
+def test_artifacts_of_every_format_are_rebuilt_in_torch(name: str) -> None:
+    """On a GPU, where the network is rebuilt from its shape and tensors, within the tolerance of the manifest."""
+    detector, content = rebuilt(ARTIFACTS / name), stored(name)
+    detector.replay()
+    verdicts = detector.score(content["records"], reasons=3)
+    assert verdicts.reasons is not None
+    for i, old in enumerate(content["verdicts"]):
+        assert verdicts.score[i] == pytest.approx(old["score"], rel=1e-4, abs=1e-4)
+        if abs(old["score"] - old["threshold"]) > 1e-3:
+            assert verdicts.anomaly[i] == old["anomaly"]
+        reasons = msgspec.to_builtins(verdicts.reasons[i])
+        assert [reason.get("feature") for reason in reasons] == [reason.get("feature") for reason in old["reasons"]]
+        shares = [reason["share"] for reason in old["reasons"]]
+        assert [reason["share"] for reason in reasons] == pytest.approx(shares, abs=2e-3)
+
+
+def test_an_artifact_of_each_format_is_stored() -> None:
+    """Whoever raises the format number adds one of the format before it."""
+    formats = {msgspec.json.decode((ARTIFACTS / name / MANIFEST).read_bytes())["format"] for name in STORED}
+    assert formats == set(range(1, FORMAT + 1))

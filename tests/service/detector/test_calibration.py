@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from kilter.service.detector import Calibration, KilterError
-from kilter.service.detector.calibration import needed, rounded
+from kilter.service.detector.calibration import fewest, rounded
 from kilter.service.detector.tail import Tail
 
 SCORES = st.floats(-1e6, 1e6).map(lambda value: round(value, 1))
@@ -63,7 +63,7 @@ def test_the_order_of_calibration_scores_does_not_matter(scores: npt.NDArray[np.
 @given(st.floats(1e-4, 0.5))
 def test_needed_is_the_smallest_number_that_is_enough(target_fpr: float) -> None:
     """With `needed` records there is a threshold; with one less there is none."""
-    enough = needed(target_fpr)
+    enough = fewest(target_fpr)
     assert Calibration.of(np.arange(float(enough)), target_fpr, 6).rank == 1
     with pytest.raises(KilterError, match=f"needs at least {enough} calibration records; there are {enough - 1}"):
         Calibration.of(np.arange(enough - 1.0), target_fpr, 6)
@@ -82,7 +82,8 @@ def test_p_values_of_exchangeable_scores_are_valid(levels: int) -> None:
     rng = np.random.default_rng(3)
     size, rounds = 19, 20_000
     scores = rng.integers(levels, size=(rounds, size + 1)).astype(np.float64)
-    counts = [Calibration(np.sort(row[:-1]), 0.05, 6).counts(row[-1:])[0] for row in scores]
+    p_values = [Calibration(np.sort(row[:-1]), 0.05, 6).p_values(row[-1:])[0] for row in scores]
+    counts = np.rint(np.multiply(p_values, scores.shape[1]))
     for level in range(1, size + 2):
         share, a = np.mean(np.array(counts) <= level), level / (size + 1)
         error = 4 * np.sqrt(a * (1 - a) / rounds)

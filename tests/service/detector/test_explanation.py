@@ -5,9 +5,9 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from kilter.service.detector.arrays import Matrix
 from kilter.service.detector.columns import NumericColumn, TimestampColumn
 from kilter.service.detector.explanation import CANDIDATES, attribute
-from kilter.service.detector.runtime import Matrix
 from kilter.service.detector.schema import Schema
 
 

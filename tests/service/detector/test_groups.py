@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from kilter.service.detector import Calibration
 from kilter.service.detector.columns import BooleanColumn, CategoricalColumn, Column, NumericColumn
-from kilter.service.detector.groups import Groups, judge
+from kilter.service.detector.groups import Groups, Thresholds
 from kilter.service.detector.inputs import Table
 from kilter.service.detector.tail import Tail
 
@@ -32,7 +32,7 @@ RECORDS = st.lists(
 def test_a_record_is_judged_by_the_calibration_of_its_group_alone(records: list[tuple[str | None, float]]) -> None:
     """p-value, flag and threshold are those of a calibration of that group's scores; others have the common one."""
     sites, scores = [site for site, _ in records], np.array([score for _, score in records])
-    found = judge(scores, table(sites), COMMON, GROUPS)
+    found = Thresholds(COMMON, GROUPS).judge(scores, table(sites))
     assert found.threshold is not None
     for i, site in enumerate(sites):
         own = GROUPS.calibrations.get(site or "", COMMON)
@@ -43,7 +43,7 @@ def test_a_record_is_judged_by_the_calibration_of_its_group_alone(records: list[
 
 def test_without_groups_nothing_is_said_record_by_record() -> None:
     """All have the common threshold."""
-    found = judge(np.zeros(3), table([None] * 3), COMMON, None)
+    found = Thresholds(COMMON).judge(np.zeros(3), table([None] * 3))
     assert found.threshold is None
     assert found.tail_probability is None
 
@@ -53,7 +53,7 @@ def test_each_group_has_its_own_tail_or_none() -> None:
     scores = np.arange(99.0)
     tail = Tail(89.0, 98.0, 0.1, 3.0, 0.1)
     groups = Groups(SITE, {"a": Calibration.of(scores, 0.05, 2, tail), "b": Calibration.of(scores, 0.05, 2)})
-    found = judge(np.full(2, 95.0), table(["a", "b"]), COMMON, groups).tail_probability
+    found = Thresholds(COMMON, groups).judge(np.full(2, 95.0), table(["a", "b"])).tail_probability
     assert found is not None
     assert found[0] == tail.probabilities(np.array([95.0]))[0]
     assert np.isnan(found[1])

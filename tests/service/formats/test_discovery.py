@@ -109,7 +109,8 @@ def test_tail_probabilities_are_a_sixth_column(table: Path, tmp_path: Path) -> N
         score_file(model, table, out, tails=True)
         scored = read_frame([out]).frame.with_columns(pl.col("^kilter_(score|tail.*)$").cast(pl.Float64, strict=False))
         assert scored.columns[-1] == "kilter_tail_probability"
-        expected = model.calibration.tail_probabilities(scored["kilter_score"].to_numpy())
+        expected = model.calibration.judge(scored["kilter_score"].to_numpy()).tail_probability
+        assert expected is not None
         found = scored["kilter_tail_probability"].fill_null(float("nan")).to_numpy()
         assert np.array_equal(found, expected, equal_nan=True)
         assert 40 <= np.isfinite(found).sum() < 120

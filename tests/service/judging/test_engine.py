@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from starlette.requests import ClientDisconnect
 
 from kilter.service.detector import Detector, Verdicts
+from kilter.service.detector.arrays import Matrix
 from kilter.service.detector.inputs import Table
-from kilter.service.detector.runtime import Matrix
 from kilter.service.judging.admission import Admission
 from kilter.service.judging.batch import judge_all
 from kilter.service.judging.engine import ANSWERED, Engine

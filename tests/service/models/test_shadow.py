@@ -10,8 +10,8 @@ import numpy.typing as npt
 import pytest
 
 from kilter.service.detector import Schema
+from kilter.service.detector.arrays import Matrix
 from kilter.service.detector.columns import CategoricalColumn, ImageColumn, NumericColumn, TimestampColumn
-from kilter.service.detector.runtime import Matrix
 from kilter.service.detector.schema import LeftOut
 from kilter.service.models.registry import Registry, Serving
 from kilter.service.models.shadow import PendingRecords, Shadow, ShadowThread, unfit

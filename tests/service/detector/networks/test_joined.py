@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from kilter.service.detector.columns import Feature
+from kilter.service.detector.networks.base import observed
 from kilter.service.detector.networks.joined import Joined
-from kilter.service.detector.networks.tabular import TabularShape, TabularVAE, known
-from kilter.training.geometry import read_out
+from kilter.service.detector.networks.tabular import TabularShape, TabularVAE
 
 NAN, INF = float("nan"), float("inf")
 
@@ -32,21 +32,21 @@ def records(count: int) -> torch.Tensor:
 def test_posterior_means_are_those_of_the_members(members: int) -> None:
     """One pass through block-diagonal layers gives what the members give."""
     each, x = network(members), records(20)
-    joined = Joined(each.shape, 4)
+    joined = Joined(each)
     joined.index(each)
     with torch.no_grad():
-        means, _ = joined(each.dense(x), known(x))
+        means, _ = joined(each.dense(x), observed(x))
         torch.testing.assert_close(means, each.posterior(x).joined(), rtol=1e-4, atol=1e-5)
 
 
 def test_what_is_expected_is_read_off_as_well_as_a_line_can() -> None:
     """On the rows to which the readout was fitted it is close to the mixtures' expectation, and of no bias."""
     each, x = network(2), records(2_000)
-    joined = Joined(each.shape, 4)
+    joined = Joined(each)
     with torch.no_grad():
-        read_out(joined, each, x)
-        _, expected = joined(each.dense(x), known(x))
-        want = each.expected_dense(each.infer(x)[1])
+        joined.fit(each, x)
+        _, expected = joined(each.dense(x), observed(x))
+        want = each.expected_dense(each.infer(x)[2])
     left = (expected - want).square().sum() / (want - want.mean(0)).square().sum()
     assert left < 0.05
     torch.testing.assert_close(expected.mean(0), want.mean(0), rtol=1e-2, atol=1e-2)

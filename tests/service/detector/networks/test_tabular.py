@@ -7,7 +7,8 @@ import torch
 from torch.distributions import Independent, Normal, kl_divergence
 
 from kilter.service.detector.columns import Feature
-from kilter.service.detector.networks.tabular import Posterior, TabularShape, TabularVAE
+from kilter.service.detector.networks.base import Posterior
+from kilter.service.detector.networks.tabular import TabularShape, TabularVAE
 
 FEATURES = (
     Feature(0, "level", 3),
@@ -88,7 +89,8 @@ def test_what_is_masked_does_not_reach_the_posterior(network: TabularVAE) -> Non
     x = row(1, 0.5, 1, -0.2, 0, 3)
     other = row(1, 9.0, 0, -0.2, 0, 3)
     shown = torch.tensor([[1.0, 0, 0, 1, 1, 1]])
-    first, second = (network.encode(network.dense(v), shown).mean for v in (x, other))
+    seen = network.pick(shown, "dense_feature")
+    first, second = (network.encode_masked(network.dense(v) * seen, shown).mean for v in (x, other))
     torch.testing.assert_close(first, second)
 
 
@@ -98,12 +100,13 @@ def test_the_forward_pass_adds_up(network: TabularVAE) -> None:
     x = torch.cat([x, torch.zeros(4, 2)], 1)
     x = torch.cat([x, torch.full((1, 6), NAN), row(0, 1e6, 1, -1e6, 0, 0)])
     with torch.no_grad():
-        reconstruction, kl, terms, expected = network(x)
-    torch.testing.assert_close(terms.sum(-1), reconstruction)
-    for output in (reconstruction, kl, terms, expected):
+        view = network.see(x)
+        expected = network.expected(x, view.likelihood)
+    torch.testing.assert_close(view.terms.sum(-1), view.reconstruction)
+    for output in (view.reconstruction, view.kl, view.terms, expected):
         assert torch.isfinite(output).all()
     assert expected.shape == (6, 6)
-    assert (kl >= 0).all()
+    assert (view.kl >= 0).all()
 
 
 @pytest.mark.parametrize("kinds", [k for n in (1, 2) for k in itertools.combinations(("gaussian", "flag", "level"), n)])
@@ -112,5 +115,5 @@ def test_a_network_may_lack_any_kind_of_feature(kinds: tuple[str, ...]) -> None:
     features = tuple(Feature(i, kind, 2 if kind == "level" else 0) for i, kind in enumerate(kinds))  # type: ignore[arg-type]
     network = TabularVAE(TabularShape(features, len(features), 1, 8, 2, 2)).eval()
     with torch.no_grad():
-        outputs = network(torch.zeros(3, len(features)))
-    assert all(torch.isfinite(output).all() for output in outputs)
+        view = network.see(torch.zeros(3, len(features)))
+    assert all(torch.isfinite(output).all() for output in (view.reconstruction, view.kl, view.terms))

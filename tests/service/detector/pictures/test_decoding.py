@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from kilter.service.detector.errors import PictureError
-from kilter.service.detector.pictures.decoding import accepted, checked, decode, size_of
+from kilter.service.detector.pictures.decoding import accepted, checked, decode, file_size
 from kilter.service.detector.pictures.pixels import read_picture
 from tests.support.pictures import GREY, chunk, encoded, exif, lying, png_claiming, scene, tiff_of
 
@@ -43,7 +43,7 @@ def refused(content: bytes, reason: str) -> None:
 @pytest.mark.parametrize("form", FORMATS)
 def test_every_format_is_read(form: str) -> None:
     """Size and content are those of the picture."""
-    assert size_of(FORMATS[form]) == (56, 40)
+    assert file_size(FORMATS[form]) == (56, 40)
     seen = np.asarray(decode(FORMATS[form]).convert("L")).astype(int)
     if form != "16-bit PNG":
         assert np.abs(seen - np.asarray(Image.fromarray(SCENE).convert("L"))).mean() < 6
@@ -152,7 +152,7 @@ def test_the_orientation_is_applied(form: str, orientation: int) -> None:
     options = {"quality": 95} if form == "JPEG" else {"lossless": True} if form == "WEBP" else {}
     data = exif(orientation, "<" if orientation % 2 else ">")
     content = encoded(stored, form, exif=data[6:] if form == "TIFF" else data, **options)
-    assert size_of(content) == (56, 40)
+    assert file_size(content) == (56, 40)
     seen = np.asarray(decode(content)).astype(int)
     assert np.abs(seen - SCENE).mean() < (4 if form == "JPEG" else 1e-9)
 

@@ -16,7 +16,6 @@ from kilter.service.detector.pictures.pixels import (
     read_picture,
     strips,
     upright,
-    upright_array,
 )
 from tests.support.pictures import COLOUR, GREY, Pixels, encoded, lossless, scene
 
@@ -169,8 +168,8 @@ def test_a_picture_at_its_own_size() -> None:
     picture = scene(33, 21)
     assert upright(encoded(picture), GREY).size == (21, 33)
     np.testing.assert_array_equal(np.asarray(upright(encoded(picture), GREY)), picture)
-    np.testing.assert_array_equal(np.asarray(upright_array(picture, GREY)), picture)
-    assert upright_array(picture[:, :, 0], GREY).mode == "RGB"
+    np.testing.assert_array_equal(np.asarray(upright(picture, GREY)), picture)
+    assert upright(picture[:, :, 0], GREY).mode == "RGB"
 
 
 def test_a_large_picture_is_worked_on_in_strips(monkeypatch: pytest.MonkeyPatch) -> None:

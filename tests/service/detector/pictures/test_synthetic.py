@@ -12,7 +12,7 @@ from kilter.service.detector.errors import ArtifactError
 from kilter.service.detector.pictures import synthetic as made_up
 from kilter.service.detector.pictures.pixels import read_picture
 from kilter.service.detector.schema import Schema
-from kilter.training.probes import PLAIN, make_probes, probe_records
+from kilter.training.package import PLAIN, make_probes, probe_records
 from tests.support.picture_model import picture_detector
 
 COLUMNS = [ImageColumn("image", 8, 8, 1), ImageColumn("image", 64, 40, 3), ImageColumn("image", 200, 256, 1)]
@@ -39,7 +39,7 @@ def test_a_picture_s_text_gives_its_pixels_back() -> None:
 def test_probes_of_pictures_replay() -> None:
     """And a detector that scores otherwise is found out."""
     detector = picture_detector()
-    probes = make_probes(detector.scorer, detector.calibration, 0)
+    probes = make_probes(detector, 0)
     assert probes.p_values[0] == max(probes.p_values[:PLAIN])
     program, calibration = detector.scorer.program, detector.calibration
     Detector(detector.manifest, program, calibration, probes, None, detector.reference).replay()

@@ -1,0 +1,206 @@
+"""What every network has: a posterior, a decoder, the terms of its loss, and its start before the first step.
+
+A kind of network is one module with a subclass of `Network`, and an entry in `NETWORKS` of this package. What a batch
+looks like in training, where the network starts, and how large it is belong to it: nothing else asks which kind it is.
+
+Shapes: n records; *members*, networks that are trained side by side, each blind to another part of the fitting rows,
+whose outputs are averaged; *latent*, the dimensions of z; *values* of a record, whose likelihood the network knows; and
+*columns*, into which the values are summed up (those of a table, or the pixels of a picture).
+"""
+
+import math
+from typing import Any, ClassVar, NamedTuple, Protocol, Self
+
+import msgspec
+import torch
+from torch import Tensor, nn
+
+from kilter.service.detector.schema import Schema
+
+LOG_POSTERIOR_VARIANCE = (-8.0, 4.0)
+HALF_LOG_TWO_PI = 0.9189385332046727
+LARGEST = 3.4e38
+"""Beyond all finite values of a float32 that encoding gives."""
+
+
+class Sizes(Protocol):
+    """What may be asked for of a network's size; it chooses by the schema what is None."""
+
+    @property
+    def members(self) -> int: ...
+    @property
+    def hidden(self) -> int | None: ...
+    @property
+    def latent(self) -> int | None: ...
+    @property
+    def components(self) -> int | None: ...
+
+
+class Posterior(NamedTuple):
+    """q(z | x) = N(mean, diag(exp(log_variance))), each (members, n, latent)."""
+
+    mean: Tensor
+    log_variance: Tensor
+
+    def draw(self, generator: torch.Generator) -> Tensor:
+        """z = mean + noise * standard deviation, (members, n, latent): Kingma and Welling, 2014."""
+        noise = torch.randn(self.mean.shape, generator=generator, device=self.mean.device)
+        return self.mean + noise * (0.5 * self.log_variance).exp()
+
+    def kl_by_dimension(self) -> Tensor:
+        """KL(q(z | x) || N(0, I)) of each dimension in nats, (members, n, latent): Kingma and Welling, 2014."""
+        return 0.5 * (self.mean.square() + self.log_variance.exp() - 1 - self.log_variance)
+
+    def kl(self) -> Tensor:
+        """KL(q(z | x) || N(0, I)) in nats, (members, n)."""
+        return self.kl_by_dimension().sum(-1)
+
+    def joined(self) -> Tensor:
+        """The means of all members side by side, (n, members latent)."""
+        return self.mean.transpose(0, 1).flatten(1)
+
+
+class View(NamedTuple):
+    """What a network makes of n records at the posterior mean, z = E[q(z | x)], without sampling noise."""
+
+    inputs: Tensor
+    """The records as the network sees them; see `Network.inputs`."""
+    posterior: Posterior
+    likelihood: Any
+    terms: Tensor
+    """(n, columns), in nats, averaged over members: they sum to the reconstruction."""
+    reconstruction: Tensor
+    """(n,), in nats."""
+    kl: Tensor
+    """(n,), in nats."""
+
+
+class Network(nn.Module):
+    """See the module. Abstract: every method that raises NotImplementedError is to be given."""
+
+    modality: ClassVar[str] = "table"
+    """Name of the modality whose records it takes."""
+    shape_type: ClassVar[type[msgspec.Struct]]
+    """What rebuilds it, as a manifest holds it: `cls(shape)` is a network that was not fitted."""
+    batch_rows: ClassVar[int]
+    """Rows of a training step, unless another number is asked for."""
+    shape: msgspec.Struct
+    members: int
+    latent: int
+    values: int
+    columns: int
+
+    @classmethod
+    def untrained(cls, schema: Schema, sizes: Sizes) -> Self:
+        """A network for a schema, of the sizes that are asked for or that become it; torch's own seed decides it."""
+        raise NotImplementedError
+
+    def start(self, schema: Schema, x: Tensor) -> None:
+        """Set what is known before the first step, by a schema and the encoded fitting rows, (n, features)."""
+
+    def inputs(self, x: Tensor) -> Tensor:
+        """Encoded records, (..., features), as the network sees them: by default as they are."""
+        return x
+
+    def encode(self, inputs: Tensor) -> Posterior:
+        """The posterior of what `inputs` gives."""
+        raise NotImplementedError
+
+    def decode(self, z: Tensor) -> Any:
+        """p(x | z): the parameters of the likelihood given z, (members, n, latent)."""
+        raise NotImplementedError
+
+    def surprise(self, inputs: Tensor, likelihood: Any) -> Tensor:
+        """-log p(x_j | z) of every value, (members, n, values), in nats; 0 where one is missing or hidden."""
+        raise NotImplementedError
+
+    def column_terms(self, inputs: Tensor, surprise: Tensor) -> Tensor:
+        """The surprise of every column, (members, n, columns), in nats: by default each value is one."""
+        return surprise
+
+    def expected(self, x: Tensor, likelihood: Any) -> Tensor:
+        """What is expected of each feature of encoded records, (n, features): see `detector.runtime`."""
+        raise NotImplementedError
+
+    def evidence(self) -> "Evidence":
+        """What tells, for a score that has nothing better, what speaks against a record."""
+        raise NotImplementedError
+
+    def shown(self, inputs: Tensor, generator: torch.Generator) -> Posterior:
+        """The posterior of a batch, (members, n, ...), as training shows it: by default whole."""
+        return self.encode(inputs)
+
+    @property
+    def device(self) -> torch.device:
+        """Where it is."""
+        return next(self.parameters()).device
+
+    def posterior(self, x: Tensor) -> Posterior:
+        """The posterior of encoded records, (..., n, features)."""
+        return self.encode(self.inputs(x))
+
+    def sample(self, count: int, generator: torch.Generator) -> Tensor:
+        """z of so many draws from the prior N(0, I), (members, count, latent)."""
+        return torch.randn(self.members, count, self.latent, generator=generator, device=self.device)
+
+    def infer(self, x: Tensor) -> tuple[Tensor, Posterior, Any]:
+        """Of encoded records, (n, features), the inputs, the posterior, and the likelihood at its mean."""
+        inputs = self.inputs(x)
+        posterior = self.encode(inputs)
+        return inputs, posterior, self.decode(posterior.mean)
+
+    def see(self, x: Tensor) -> View:
+        """What it makes of encoded records, (n, features)."""
+        inputs, posterior, likelihood = self.infer(x)
+        terms = self.column_terms(inputs, self.surprise(inputs, likelihood)).mean(0)
+        return View(inputs, posterior, likelihood, terms, terms.sum(-1), posterior.kl().mean(0))
+
+    def negative_elbo(self, inputs: Tensor, posterior: Posterior, z: Tensor) -> Tensor:
+        """-ELBO of records, each member's own, with the reconstruction at z: (members, n), in nats."""
+        terms = self.column_terms(inputs, self.surprise(inputs, self.decode(z)))
+        return terms.sum(-1) + posterior.kl()
+
+    def loss_terms(self, x: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """The terms of the loss of a batch, (members, n, features), as training shows it, z being drawn.
+
+        The reconstruction of each record, (members, n), and the KL by dimension, (members, n, latent), in nats.
+        """
+        inputs = self.inputs(x)
+        posterior = self.shown(inputs, generator)
+        likelihood = self.decode(posterior.draw(generator))
+        return self.surprise(inputs, likelihood).sum(-1), posterior.kl_by_dimension()
+
+
+class Evidence(nn.Module):
+    """What speaks against each column or place of a record, above what is usual: the `terms` of a program."""
+
+    grid: tuple[int, int] | None = None
+    """Rows and columns of the places, if it is places that it tells of."""
+
+    def forward(self, network: Any, x: Tensor, view: View) -> Tensor:
+        """(n, columns or places), of encoded records, (n, features), and what the network makes of them."""
+        raise NotImplementedError
+
+    def fit(self, network: Any, x: Tensor, held: Tensor) -> None:
+        """Learn what is usual from encoded fitting rows, (n, features); `held`, (m,), are such as no member saw."""
+        raise NotImplementedError
+
+
+def finite(x: Tensor) -> Tensor:
+    """Where an encoded feature has a value; in two operations, which isfinite is not once it is exported."""
+    return x.abs() <= LARGEST
+
+
+def observed(x: Tensor) -> Tensor:
+    """1 where an encoded feature has a value, 0 where it is missing (NaN) or hidden (infinite)."""
+    return finite(x).to(x.dtype)
+
+
+def clean(x: Tensor) -> Tensor:
+    """Encoded features with 0 where they are missing or hidden."""
+    return torch.where(finite(x), x, 0.0)
+
+
+def latent_size(values: int) -> int:
+    """Dimensions of the latent space for records of so many values."""
+    return min(max(2 * round(math.sqrt(values)) + 2, 3), 32)

@@ -1,0 +1,330 @@
+"""A bounded memory of normal records: how far a point is from them, by several measures, and which it holds."""
+
+import math
+from typing import NamedTuple
+
+import msgspec
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from kilter.service.detector.networks.points import CHUNK, neighbours, principal_axes, robust
+
+FLOOR = 1e-6
+"""Least squared distance before a logarithm, in units of the typical one between neighbours."""
+MEASURES = 5
+EVIDENCE = 3
+SPARSITY = 0.65
+"""Power of the neighbour's radius by which a distance is made relative to how sparse its surroundings are."""
+ABSENT = 1e15
+"""The distance to a row that is left out."""
+SEARCH = 48
+"""Most principal axes in which nearest rows are looked for."""
+PRODUCTS = 160 * 1024
+"""Most multiplications that the search for a record's neighbours takes."""
+FLOATS = 1024 * 1024
+"""Most numbers that the rows of a memory hold."""
+TANGENTS = 4
+PARTS = 4
+LEAST_ROWS = 4 * PARTS
+SUSPECTS_WEIGHT = 2
+"""Suspects lie far apart: each is so many times as likely to be kept as a row of the core."""
+LOCAL_ROWS = 100
+"""Rows from which tangents and radii count in full."""
+RADIUS_RANK = 10
+TANGENT_RANK = 20
+
+
+class MemoryShape(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What rebuilds a memory."""
+
+    core: int
+    """Rows that nothing speaks against, a multiple of the parts; they come first."""
+    suspects: int
+    """Rows that may be anomalies among the training data."""
+    axes: int
+    search: int
+    """Principal axes in which the nearest rows are looked for, and in which tangents lie."""
+    tangents: int
+    parts: int
+    """Random parts of the core, of the same size, in each of which the nearest row is looked for."""
+
+
+def _index(memory: "Memory", _: object) -> None:
+    memory.index()
+
+
+class Memory(nn.Module):
+    """Memory rows with their tangent planes and radii.
+
+    Rows are looked for in principal axes; the nearest of the core and the nearest suspect are then compared in all
+    axes, by direct difference. Five measures of a point, each a logarithm:
+
+    - nearest: the distance to the nearest row;
+    - core: the distance to the farthest of the nearest core rows, one from each part: a few odd rows cannot lower it
+      (like that to the k-th neighbour of Ramaswamy, Rastogi and Shim, 2000, but faster to look up);
+    - middle: the distance to the mean of these rows;
+    - plane: the distance to the tangent plane of the nearest row, along which its neighbours vary (Simard, LeCun and
+      Denker, 1993);
+    - relative: the distance to the nearest row, over a power of that row's distance to its own neighbours (after
+      Breunig et al., LOF, 2000).
+
+    Evidence is linear in them: `weight` and `bias` hold what makes each robustly standard on records that the memory
+    did not see, and how much each counts.
+    """
+
+    rows: Tensor
+    origin: Tensor
+    principal: Tensor
+    """(axes, search): orthonormal."""
+    tangent: Tensor
+    """(rows, tangents, search), in half precision: they are most of a memory."""
+    radius: Tensor
+    """(rows,): how far each row's own neighbours are from it."""
+    weight: Tensor
+    bias: Tensor
+    project: Tensor
+    shift: Tensor
+    core_keys: Tensor
+    suspect_keys: Tensor
+    """(search + 1, rows): what a point's coordinates and 1 are multiplied with for its squared distances, but for a
+    constant."""
+    surroundings: Tensor
+    """(rows, tangents (search + 1) + 1): what coordinates and 1 are multiplied with for a step along each tangent; and
+    the row's radius."""
+    mix: Tensor
+    first: Tensor
+    """(parts,): the first row of each part."""
+
+    def __init__(self, shape: MemoryShape) -> None:
+        super().__init__()
+        self.shape = shape
+        rows, flat = shape.core + shape.suspects, shape.tangents * (shape.search + 1)
+        self.register_buffer("rows", torch.zeros(rows, shape.axes))
+        self.register_buffer("origin", torch.zeros(shape.axes))
+        self.register_buffer("principal", torch.zeros(shape.axes, shape.search))
+        self.register_buffer("tangent", torch.zeros(rows, shape.tangents, shape.search, dtype=torch.float16))
+        self.register_buffer("radius", torch.ones(rows))
+        self.register_buffer("weight", torch.zeros(MEASURES, EVIDENCE))
+        self.register_buffer("bias", torch.zeros(EVIDENCE))
+        for name, size in (
+            ("project", (shape.axes, shape.search + 1)),
+            ("shift", (shape.search + 1,)),
+            ("core_keys", (shape.search + 1, shape.core)),
+            ("suspect_keys", (shape.search + 1, shape.suspects)),
+            ("surroundings", (rows, flat + 1)),
+        ):
+            self.register_buffer(name, torch.zeros(size), persistent=False)
+        self.register_buffer("mix", _mix(), persistent=False)
+        first = torch.arange(shape.parts) * (shape.core // shape.parts)
+        self.register_buffer("first", first, persistent=False)
+        self.register_load_state_dict_post_hook(_index)  # type: ignore[no-untyped-call]
+
+    def index(self) -> None:
+        """Prepare the search, once rows, axes, tangents and radii are what they are to be."""
+        search = self.shape.search
+        reduced = (self.rows - self.origin) @ self.principal
+        self.project[:, :search] = self.principal
+        self.shift[:search] = -self.origin @ self.principal
+        self.shift[search] = 1
+        keys = torch.cat([-2 * reduced.T, reduced.square().sum(1)[None]])
+        self.core_keys.copy_(keys[:, : self.shape.core])
+        self.suspect_keys.copy_(keys[:, self.shape.core :])
+        tangent = self.tangent.float()
+        offset = -(tangent @ reduced.unsqueeze(2))
+        self.surroundings[:, :-1] = torch.cat([tangent, offset], dim=2).flatten(1)
+        self.surroundings[:, -1] = self.radius
+
+    def count(self, center: Tensor, scale: Tensor, share: Tensor) -> None:
+        """Set evidence to (measures - center) / scale, (5,), times each measure's share of it, (5, 3)."""
+        self.weight.copy_(_measures() @ (share / scale[:, None]))
+        self.bias.copy_(-(center / scale) @ share)
+
+    def measures(self, points: Tensor, own: Tensor | None = None) -> Tensor:
+        """The measures of points, (n, axes): (n, 5); `own`, (n,), is the row that each is itself, or -1."""
+        return self.logs(points, own) @ _measures()
+
+    def forward(self, points: Tensor, own: Tensor | None = None) -> Tensor:
+        """The evidence against points, (n, axes), in robust standard units, (n, 3): local, core and middle.
+
+        `own`, (n,), is the row that each of them is itself, which is left out, or -1.
+        """
+        return self.logs(points, own) @ self.weight + self.bias
+
+    def logs(self, points: Tensor, own: Tensor | None) -> Tensor:
+        """The logarithms, (n, 5), of the squares of: nearest, core, middle, plane, and the nearest row's radius."""
+        parts = self.shape.parts
+        reduced = torch.addmm(self.shift, points, self.project)
+        near = self.candidates(reduced, own)
+        step = points.unsqueeze(1) - functional.embedding(near, self.rows)
+        distance = torch.linalg.vector_norm(step, dim=-1)
+        if own is not None:
+            distance = torch.where(near == own.unsqueeze(1), ABSENT, distance)
+        nearest = distance.argmin(1, keepdim=True)
+        surroundings = functional.embedding(near.gather(1, nearest).squeeze(1), self.surroundings)
+        tangent, radius = torch.split(surroundings, [surroundings.shape[1] - 1, 1], dim=1)
+        tangent = tangent.reshape(-1, self.shape.tangents, self.shape.search + 1)
+        lengths = [
+            distance.amin(1, keepdim=True),
+            distance[:, :parts].amax(1, keepdim=True),
+            torch.linalg.vector_norm(step[:, :parts].mean(1), dim=1, keepdim=True),
+            torch.linalg.vector_norm((tangent * reduced.unsqueeze(1)).sum(-1), dim=1, keepdim=True),
+            radius,
+        ]
+        return (torch.cat(lengths, dim=1).square() @ self.mix).clamp(min=FLOOR).log()
+
+    def candidates(self, reduced: Tensor, own: Tensor | None) -> Tensor:
+        """Positions of the nearest row of each part of the core and, if there are any, of suspects: (n, parts + 1)."""
+        core, parts = self.shape.core, self.shape.parts
+        rough = _rough(reduced, self.core_keys, own).reshape(-1, parts, core // parts)
+        near = rough.argmin(2) + self.first
+        if not self.shape.suspects:
+            return near
+        own = own - core if own is not None else None
+        suspect = _rough(reduced, self.suspect_keys, own).argmin(1, keepdim=True) + core
+        return torch.cat([near, suspect], dim=1)
+
+
+def _rough(reduced: Tensor, keys: Tensor, own: Tensor | None) -> Tensor:
+    """Squared distances, but for a constant of each point, to the rows of these keys: (n, rows)."""
+    rough = reduced @ keys
+    if own is not None:
+        mine = torch.where((own >= 0) & (own < keys.shape[1]))[0]
+        rough[mine, own[mine]] = ABSENT
+    return rough
+
+
+def _mix() -> Tensor:
+    """Of the squares of nearest, core, middle, along and radius those of nearest, core, middle, off and radius."""
+    mix = torch.eye(MEASURES)
+    mix[0, 3], mix[3, 3] = 1, -1
+    return mix
+
+
+def _measures() -> Tensor:
+    """Of logarithms of squares the measures."""
+    mix = torch.eye(MEASURES) / 2
+    mix[0, 4], mix[4, 4] = 0.5, -SPARSITY / 2
+    return mix
+
+
+class Points(NamedTuple):
+    """Points that a memory may hold."""
+
+    points: Tensor
+    """(n, axes)"""
+    suspect: Tensor
+    """(n,): whether a point is set apart from the core."""
+
+
+def build_memory(
+    fitted: Points,
+    calibration: Points,
+    held: Tensor,
+    size: int,
+    plane: float,
+    relative: float,
+    generator: torch.Generator,
+) -> tuple[Memory, Tensor]:
+    """A memory of at most `size` rows of points, fewer where they are very wide, and the row of each calibration point.
+
+    Where there is no room for all, a random sample is kept: centroids would hide how densely points lie. The points at
+    the positions `held` of the fitted ones make the measures standard, left out of the memory if they are in it.
+
+    Calibration points are in the memory like any others, and nothing else depends on them: tangents and radii are taken
+    among fitted points alone. So each can be judged as a new record is, by leaving out its row, which is -1 where it
+    was not kept. `plane` and `relative` are the shares of these measures in local evidence.
+    """
+    axes, search = fitted.points.shape[1], min(SEARCH, fitted.points.shape[1])
+    size = max(LEAST_ROWS, min(size, PRODUCTS // search, FLOATS // axes))
+    rows = len(fitted.points) + len(calibration.points)
+    used = torch.ones(len(fitted.points), dtype=torch.bool)
+    if rows > size:
+        used[held] = False
+    around = fitted.points[used]
+    points = torch.cat([around, calibration.points])
+    core, suspects = sample_rows(torch.cat([fitted.suspect[used], calibration.suspect]), size, generator)
+    kept = torch.cat([core, suspects])
+    row = torch.full((len(points),), -1)
+    row[kept] = torch.arange(len(kept))
+    shape = MemoryShape(
+        core=len(core), suspects=len(suspects), axes=axes, search=search, tangents=min(TANGENTS, search), parts=PARTS
+    )
+    memory = Memory(shape)
+    memory.rows.copy_(points[kept])
+    memory.origin.copy_(memory.rows.mean(0))
+    memory.principal.copy_(principal_axes(memory.rows, search))
+    itself = torch.where(kept < len(around), kept, -1)
+    memory.radius.copy_(radii(memory.rows, around, itself))
+    reduced, others = ((part - memory.origin) @ memory.principal for part in (memory.rows, around))
+    memory.tangent.copy_(tangents(reduced, others, itself, shape.tangents))
+    memory.index()
+    own = torch.full((len(fitted.points),), -1)
+    own[used] = row[: len(around)]
+    center, scale = _standard(memory, fitted.points[held], own[held])
+    memory.count(center, scale, shares(min(1.0, rows / LOCAL_ROWS), plane, relative))
+    return memory, row[len(around) :]
+
+
+def sample_rows(suspect: Tensor, size: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Positions of at most `size` points in all: of the core, in random order, and of suspects, who are half at most.
+
+    Those of the core are a multiple of PARTS.
+    """
+    core, suspects = (
+        part[torch.randperm(len(part), generator=generator)]
+        for part in (torch.where(~suspect)[0], torch.where(suspect)[0])
+    )
+    room = len(suspects)
+    if len(suspect) > size:
+        room = min(room, round(size * min(0.5, SUSPECTS_WEIGHT * room / len(suspect))))
+    kept = min(len(core), size - room)
+    return core[: kept - kept % PARTS], suspects[:room]
+
+
+def shares(local: float, plane: float, relative: float) -> Tensor:
+    """How much each measure counts as each evidence, (5, 3): `local` of the local evidence is not the nearest row's."""
+    share = torch.zeros(MEASURES, EVIDENCE)
+    share[0, 0] = 1 - local * (plane + relative)
+    share[3, 0], share[4, 0] = local * plane, local * relative
+    share[1, 1] = share[2, 2] = 1
+    return share
+
+
+def radii(memory: Tensor, around: Tensor, own: Tensor) -> Tensor:
+    """Root mean square distance of each memory row to its nearest fitting points, with a floor: (rows,)."""
+    distances, _ = neighbours(memory, around, min(RADIUS_RANK, max(1, len(around) // 3)), own)
+    radius = distances.square().mean(1).sqrt()
+    return torch.maximum(radius, 0.1 * radius.median() + 0.015 * math.sqrt(memory.shape[1]))
+
+
+def tangents(memory: Tensor, around: Tensor, own: Tensor, count: int) -> Tensor:
+    """Directions in which a row's neighbours vary most, (rows, count, axes).
+
+    Each is scaled by the root of a / (a + noise), a its variance, so that a step along it counts only as far as noise
+    would explain it.
+    """
+    axes = memory.shape[1]
+    _, positions = neighbours(memory, around, min(TANGENT_RANK, max(1, len(around) // 3)), own)
+    parts = []
+    for start in range(0, len(memory), 512):
+        steps = around[positions[start : start + 512]] - memory[start : start + 512, None]
+        # In float64: of near-duplicates, whose products are all but singular, LAPACK gives NaN in float32.
+        values, vectors = (part.float() for part in torch.linalg.eigh((steps @ steps.mT).double()))
+        kept = min(count, values.shape[1])
+        variance = values[:, -kept:].clamp(min=0) / steps.shape[1]
+        direction = vectors[:, :, -kept:].mT @ steps
+        direction = direction / direction.norm(dim=-1, keepdim=True).clamp(min=1e-4)
+        total = steps.square().sum((1, 2))[:, None] / steps.shape[1]
+        rest = (total - variance.sum(1, keepdim=True)).clamp(min=0) / max(1, axes - kept)
+        noise = rest + 0.02 * total / axes + 1e-9
+        scaled = direction * (variance / (variance + noise)).sqrt()[..., None]
+        parts.append(functional.pad(scaled, (0, 0, 0, count - kept)))
+    return torch.cat(parts)
+
+
+def _standard(memory: Memory, held: Tensor, own: Tensor) -> tuple[Tensor, Tensor]:
+    """Centre and scale of the memory's measures, (5,) each, by points that are left out: `own` as in `Memory`."""
+    measured = map(memory.measures, torch.split(held, CHUNK), torch.split(own, CHUNK))
+    centers, scales = zip(*map(robust, torch.cat(list(measured)).unbind(1)), strict=True)
+    return torch.stack(centers), torch.stack(scales)

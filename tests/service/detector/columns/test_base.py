@@ -1,0 +1,162 @@
+"""Tests of `columns.base`: how cells are read, whatever the kind of column, and how they are named in messages."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kilter.service.detector.columns import KINDS, BooleanColumn, CategoricalColumn, ImageColumn, NumericColumn
+from kilter.service.detector.columns.base import (
+    ABSENT,
+    Column,
+    describe_value,
+    is_missing,
+    list_names,
+    missing_values,
+    quote,
+    read_cells,
+    read_each,
+)
+from kilter.service.detector.errors import PictureError, Problem
+
+NUMBER, FLAG = NumericColumn("x", 0.0, 1.0, 0.0, 1.0), BooleanColumn("ok", ("yes",), ("no",))
+KIND, PICTURE = CategoricalColumn("kind", ("a",), (1,)), ImageColumn("image", 8, 8, 1)
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        ("a", "the text 'a'"),
+        ("x" * 38, f"the text '{'x' * 38}'"),
+        ("x" * 39, f"the text '{'x' * 36}..."),
+        (True, "the boolean true"),
+        (3, "the number 3"),
+        (1.5, "the number 1.5"),
+        ({"a": 1}, "an object"),
+        ([1], "a list"),
+        (None, "null"),
+        (np.float64(1), "float64"),
+    ],
+)
+def test_a_value_is_named_by_its_type_and_itself(value: Any, words: str) -> None:
+    """If that is short."""
+    assert describe_value(value) == words
+
+
+def test_a_text_of_a_file_is_quoted_and_cut() -> None:
+    """At 40 characters."""
+    assert quote("abc") == "the text 'abc'"
+    assert quote("x" * 40) == f"the text '{'x' * 40}'"
+    assert quote("x" * 41) == f"the text '{'x' * 37}...'"
+
+
+@pytest.mark.parametrize(
+    ("names", "words"),
+    [
+        ([], ""),
+        (["a", "b", "c", "d"], "a, b, c, d"),
+        (["a", "b", "c", "d", "e"], "a, b, c, d and 1 more"),
+        (["x" * 20, "y" * 21], f"{'x' * 20}, {'y' * 19}…"),
+    ],
+)
+def test_the_first_of_many_names_are_listed(names: list[str], words: str) -> None:
+    """And the others counted; long ones are cut."""
+    assert list_names(names) == words
+
+
+@pytest.mark.parametrize(
+    "cell", [None, float("nan"), np.float64("nan"), np.float32("nan"), pd.NA, pd.NaT, np.datetime64("NaT")]
+)
+def test_missing_is_missing_in_every_library(cell: Any) -> None:
+    """Whatever stands for it."""
+    assert is_missing(cell) is True
+
+
+@pytest.mark.parametrize("cell", [0, 0.0, "", "nan", False, np.datetime64("2024-01-01"), [], {}, ABSENT, float("inf")])
+def test_anything_else_is_a_value(cell: Any) -> None:
+    """Empty texts and zeros, too."""
+    assert is_missing(cell) is False
+
+
+@pytest.mark.parametrize("column", [NUMBER, FLAG, KIND, PICTURE])
+def test_missing_values_have_the_dtype_of_the_column(column: Column) -> None:
+    """And its shape, where a value is an array."""
+    values = missing_values(column, 3)
+    assert values.dtype == column.dtype
+    assert values.shape == (3, *column.value_shape)
+
+
+@given(st.lists(st.sampled_from([1.0, 2, None, float("nan"), "x", True, ABSENT, 10**400])))
+def test_cells_are_read_one_by_one_or_all_at_once_with_the_same_result(cells: list[Any]) -> None:
+    """A cell that is refused is a problem and missing; one that is not there is missing and no problem of its own."""
+    problems: list[Problem] = []
+    values = read_cells(NUMBER, cells, problems)
+    assert len(values) == len(cells)
+    bad = [row for row, cell in enumerate(cells) if cell in ("x", 10**400) or cell is True]
+    assert [problem.row for problem in problems] == bad
+    for row, (cell, value) in enumerate(zip(cells, values.tolist(), strict=True)):
+        if row in bad or cell is ABSENT or is_missing(cell):
+            assert np.isnan(value)
+        else:
+            assert value == cell
+
+
+def test_a_picture_must_be_there() -> None:
+    """Of other columns a missing cell is no problem."""
+    problems: list[Problem] = []
+    read_cells(PICTURE, [None], problems)
+    assert next(str(problem) for problem in problems).startswith("record 0, field 'image': a picture is expected")
+    read_cells(KIND, [None], problems)
+    assert len(problems) == 1
+
+
+def test_cells_may_be_read_in_another_way_than_the_columns_own() -> None:
+    """By a function that a caller gives; what it refuses is a problem."""
+
+    def read(cell: Any) -> float:
+        if cell == "far":
+            raise PictureError("too far")
+        return float(cell) + 1
+
+    problems: list[Problem] = []
+    assert read_cells(NUMBER, [1.0, "2", "far"], problems, read).tolist()[:2] == [2.0, 3.0]
+    assert problems == [Problem(2, "x", "too far")]
+
+
+@given(st.lists(st.sampled_from(["1", "2", "bad", "worse", "", None, "n/a"])))
+def test_each_distinct_text_is_read_once(texts: list[str | None]) -> None:
+    """The rows of one that is refused each have a problem; empty and missing ones leave the values as they are."""
+    calls: list[str] = []
+
+    def read(text: str) -> float:
+        calls.append(text)
+        return float(text)
+
+    values, problems = np.full(len(texts), -1.0), list[Problem]()
+    read_each(NUMBER, range(len(texts)), texts, ["n/a"], read, values, problems)
+    assert len(calls) == len(set(calls))
+    assert set(calls) == set(texts) - {"", None, "n/a"}
+    assert [problem.row for problem in problems] == [i for i, text in enumerate(texts) if text in ("bad", "worse")]
+    assert values.tolist() == [float(text) if text in ("1", "2") else -1.0 for text in texts]
+
+
+def test_every_kind_of_column_has_a_tag_of_its_own() -> None:
+    """By which it is known in a manifest."""
+    tags = [kind.__struct_config__.tag for kind in KINDS]  # type: ignore[attr-defined]
+    assert len(set(tags)) == len(tags) == 5
+    assert [column.kind for column in (NUMBER, FLAG, KIND, PICTURE)] == ["numeric", "boolean", "categorical", "image"]
+
+
+def test_what_a_kind_does_not_say_is_the_usual() -> None:
+    """A column stands in tables, can group, need not be there, and is text to protocols."""
+    plain = Column()
+    assert (plain.modality, plain.can_group, plain.required, plain.is_time) == ("table", True, False, False)
+    assert (plain.json_type, plain.datatype, plain.value_shape) == (str | None, "BYTES", ())
+    nothing: list[Any] = [plain.affine, plain.levels_seen_once, plain.differs(NUMBER), plain.central()]
+    assert nothing == [None] * 4
+    for call in (lambda: plain.read(1), lambda: plain.features(0), plain.describe, plain.json_schema):
+        with pytest.raises(NotImplementedError):
+            call()

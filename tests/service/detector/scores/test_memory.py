@@ -1,0 +1,140 @@
+"""Tests of `detector.scores.memory`: measures against brute force."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from kilter.service.detector.scores.memory import (
+    FLOOR,
+    MEASURES,
+    SPARSITY,
+    Memory,
+    MemoryShape,
+    sample_rows,
+    tangents,
+)
+
+CORE = 16
+PARTS = 4
+
+
+@pytest.fixture
+def memory() -> Memory:
+    """Twenty rows, sixteen of them core, with two orthonormal tangents each in all axes, nothing made standard."""
+    torch.manual_seed(0)
+    return filled(Memory(MemoryShape(core=CORE, suspects=4, axes=4, search=4, tangents=2, parts=PARTS)))
+
+
+def filled(memory: Memory) -> Memory:
+    """A memory with random rows, tangents and radii."""
+    shape = memory.shape
+    rows = shape.core + shape.suspects
+    memory.rows.copy_(torch.randn(rows, shape.axes))
+    memory.origin.copy_(torch.randn(shape.axes))
+    memory.principal.copy_(torch.linalg.qr(torch.randn(shape.axes, shape.axes)).Q[:, : shape.search])
+    memory.tangent.copy_(torch.linalg.qr(torch.randn(rows, shape.search, shape.tangents)).Q.mT)
+    memory.radius.copy_(torch.rand(rows) + 0.1)
+    memory.index()
+    return memory
+
+
+def the_long_way(memory: Memory, point: Tensor, without: int = -1) -> list[float]:
+    """The measures of one point as they are defined."""
+    steps = point - memory.rows
+    distance = steps.norm(dim=1)
+    if without >= 0:
+        distance[without] = torch.inf
+    near = int(distance.argmin())
+    around = torch.stack([part.argmin() for part in distance[:CORE].chunk(PARTS)])
+    around = around + torch.arange(PARTS) * (CORE // PARTS)
+    along = memory.tangent[near].float() @ memory.principal.T @ steps[near]
+    off = (distance[near].square() - along.square().sum()).sqrt()
+    values = [
+        distance[near],
+        distance[around].max(),
+        steps[around].mean(0).norm(),
+        off,
+        distance[near] / memory.radius[near] ** SPARSITY,
+    ]
+    return [float(value.log()) for value in values]
+
+
+def test_measures_are_those_of_the_definition(memory: Memory) -> None:
+    """Nearest, core, middle, off the tangent plane and relative, each taken the long way."""
+    points = torch.randn(50, 4)
+    with torch.no_grad():
+        found = memory.measures(points)
+    for point, have in zip(points, found, strict=True):
+        assert have.tolist() == pytest.approx(the_long_way(memory, point), abs=5e-3)
+
+
+def test_a_row_that_is_left_out_is_as_if_it_were_not_there(memory: Memory) -> None:
+    """Every measure of a remembered point is that of the others; with itself it is at no distance."""
+    with torch.no_grad():
+        alone = memory.measures(memory.rows, torch.arange(20))
+        with_itself = memory.measures(memory.rows)
+    for i, (point, have) in enumerate(zip(memory.rows, alone, strict=True)):
+        assert have.tolist() == pytest.approx(the_long_way(memory, point, without=i), abs=5e-3)
+    assert with_itself[:, 0].max() == pytest.approx(0.5 * torch.log(torch.tensor(FLOOR)).item(), abs=1e-3)
+
+
+def test_points_that_are_no_row_are_judged_as_ever(memory: Memory) -> None:
+    """-1 stands for no row, beside points that are one."""
+    points = torch.cat([torch.randn(5, 4), memory.rows[:3]])
+    own = torch.tensor([-1] * 5 + [0, 1, 2])
+    with torch.no_grad():
+        torch.testing.assert_close(memory.measures(points, own)[:5], memory.measures(points[:5]))
+
+
+def test_neighbours_are_looked_for_in_some_axes_and_compared_in_all() -> None:
+    """What is found is the nearest in the principal axes; how far it is is measured in full."""
+    torch.manual_seed(1)
+    memory = filled(Memory(MemoryShape(core=CORE, suspects=0, axes=9, search=3, tangents=2, parts=PARTS)))
+    points = torch.randn(20, 9)
+    reduced = torch.cdist((points - memory.origin) @ memory.principal, (memory.rows - memory.origin) @ memory.principal)
+    found = torch.stack([part.argmin(1) for part in reduced.chunk(PARTS, dim=1)], dim=1)
+    found = found + torch.arange(PARTS) * (CORE // PARTS)
+    want = torch.cdist(points, memory.rows).gather(1, found)
+    with torch.no_grad():
+        measures = memory.measures(points)
+    torch.testing.assert_close(measures[:, 0], want.amin(1).log(), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(measures[:, 1], want.amax(1).log(), rtol=1e-4, atol=1e-4)
+
+
+def test_a_memory_is_whole_again_once_its_tensors_are_loaded(memory: Memory) -> None:
+    """What speeds up the search is derived, and not stored."""
+    again = Memory(memory.shape)
+    again.load_state_dict(memory.state_dict())
+    points = torch.randn(5, 4)
+    torch.testing.assert_close(again.measures(points), memory.measures(points))
+    assert not {"core_keys", "suspect_keys", "surroundings"} & memory.state_dict().keys()
+
+
+def test_evidence_counts_each_standard_measure_by_its_share(memory: Memory) -> None:
+    """The centre and the scale of every measure, and its share of each evidence, are folded into one product."""
+    points, share = torch.randn(6, 4), torch.rand(MEASURES, 3)
+    center, scale = torch.randn(MEASURES), torch.rand(MEASURES) + 0.5
+    memory.count(center, scale, share)
+    want = (memory.measures(points) - center) / scale @ share
+    torch.testing.assert_close(memory(points), want, rtol=1e-4, atol=1e-4)
+
+
+def test_a_sample_keeps_suspects_rather_than_the_core() -> None:
+    """They are half of it at most, and those of the core a multiple of the parts; without need none is left out."""
+    generator = torch.Generator().manual_seed(0)
+    suspect = torch.arange(1_000) % 5 == 0
+    for size, expected in ((2_000, 200), (500, 200), (100, 40)):
+        core, suspects = sample_rows(suspect, size, generator)
+        assert len(suspects) == expected
+        assert len(core) == min(800, size - expected) // PARTS * PARTS
+        assert suspect[suspects].all()
+        assert not suspect[core].any()
+        assert len(set(core.tolist())) == len(core)
+
+
+def test_tangents_shorten_no_step_beyond_nothing() -> None:
+    """Each tangent is at most of unit length, also where all neighbours are the same."""
+    points = torch.cat([torch.randn(60, 5), torch.zeros(40, 5)])
+    found = tangents(points, points, torch.arange(100), 4)
+    assert torch.isfinite(found).all()
+    assert found.norm(dim=-1).max() <= 1 + 1e-5

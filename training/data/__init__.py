@@ -1,0 +1,1 @@
+"""The training data: where it is, how it is typed, and which records of it are normal."""

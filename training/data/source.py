@@ -1,0 +1,169 @@
+"""What to train on: files, folders or a frame, which records of them are normal, and what a manifest says of them."""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import polars as pl
+
+from kilter.service.detector.arrays import Mask, Positions
+from kilter.service.detector.errors import KilterError
+from kilter.service.detector.findings import SourceFile
+from kilter.service.detector.inputs import Table, take
+from kilter.service.detector.schema import Schema
+from kilter.service.formats.pictures import find_pictures
+
+TOO_MANY_BAD = 0.2
+"""Training stops when more than this share of the rows cannot be read."""
+LISTED = 8
+"""Values of a label that are listed."""
+
+
+@dataclass(frozen=True)
+class TrainingSource:
+    """What to train on, and which of its columns play a part of their own."""
+
+    paths: tuple[Path, ...] = ()
+    label: str | None = None
+    normal: str | None = None
+    exclude: tuple[str, ...] = ()
+    group_by: str | None = None
+    """Column whose values have thresholds of their own."""
+    image_size: tuple[int, int] | None = None
+    """Height and width that pictures are brought to; chosen by the pictures if not given."""
+    frame: Any = None
+    """A table in memory instead of paths: of pandas, or any with an Arrow C stream, like those of polars."""
+
+    @property
+    def name(self) -> str:
+        """What an error message calls it."""
+        return str(self.paths[0]) if self.paths else "the frame"
+
+    def files(self) -> tuple[SourceFile, ...]:
+        """What a manifest says of the files."""
+        return tuple(source_file(path) for path in self.paths)
+
+
+class Labels(NamedTuple):
+    """Which rows are anomalous and which have a label at all, (rows,) each."""
+
+    anomalous: Mask
+    labelled: Mask
+
+
+def read_labels(frame: pl.DataFrame, column: str, normal: str | None) -> Labels:
+    """Read the labels of a frame: a row is normal where its label, as text, is `normal`, unlabelled where it is empty.
+
+    Raises KilterError if the column or the value is not there.
+    """
+    if column not in frame.columns:
+        raise KilterError(f"there is no column {column!r} to take labels from: {', '.join(frame.columns)}")
+    values = frame[column].cast(pl.String).str.strip_chars().fill_null("")
+    counts = values.value_counts(sort=True)
+    listed = ", ".join(f"{value!r} ({count:,})" for value, count in counts.head(LISTED).iter_rows())
+    if normal is None:
+        raise KilterError(f"say which value of {column!r} is normal, with --normal; it has {listed}")
+    is_normal = values.is_in([normal, f"{normal}.0", normal.removesuffix(".0")]).to_numpy()
+    if not is_normal.any():
+        raise KilterError(f"no row has {normal!r} in {column!r}; it has {listed}")
+    labelled = (values != "").to_numpy() | is_normal
+    return Labels(~is_normal & labelled, labelled)
+
+
+class ColumnDecision(NamedTuple):
+    """What a column of the training files was taken for, and why."""
+
+    name: str
+    kind: str
+    """That of a column, or `left out`."""
+    why: str
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """The rows of the training files, typed, and what was decided about their columns."""
+
+    table: Table
+    decisions: tuple[ColumnDecision, ...]
+    draft: Schema
+    labels: Labels | None
+    notes: tuple[str, ...]
+    source: TrainingSource
+    names: tuple[str, ...] = ()
+    """What each row is called, if rows have names: the path of a picture in its folder."""
+
+    @property
+    def readable(self) -> Mask:
+        """(rows,): whether a row has no problem and, where there are labels, a label."""
+        good = np.ones(self.table.rows, bool) if self.labels is None else self.labels.labelled.copy()
+        good[[problem.row for problem in self.table.problems if problem.row is not None]] = False
+        return good
+
+    @property
+    def normal(self) -> Positions:
+        """The positions of the readable rows that are normal, or count as such."""
+        return np.flatnonzero(self.readable if self.labels is None else self.readable & ~self.labels.anomalous)
+
+    @property
+    def anomalous(self) -> Positions:
+        """The positions of the readable rows that are labelled as anomalies."""
+        return np.flatnonzero(self.readable & self.labels.anomalous) if self.labels else np.empty(0, np.int64)
+
+
+class LabelledRows(NamedTuple):
+    """Rows of a file, read by the schema of a model, and which are anomalous, (rows,), None where nothing is labelled.
+
+    Rows without a label, where others have one, are left out.
+    """
+
+    table: Table
+    schema: Schema
+    """By which the rows were read."""
+    anomalous: Mask | None
+    notes: tuple[str, ...]
+    """How the file was read and what its labels are taken to mean, in sentences."""
+
+    def anomalies(self) -> Table:
+        """The rows that are labelled as anomalies."""
+        return take(self.table, np.zeros(self.table.rows, bool) if self.anomalous is None else self.anomalous)
+
+    def normal(self) -> Table:
+        """The rows that count as normal."""
+        return self.table if self.anomalous is None else take(self.table, ~self.anomalous)
+
+
+def labelled_rows(
+    table: Table, schema: Schema, labels: Labels | None, notes: tuple[str, ...], what: str, which: str
+) -> LabelledRows:
+    """The rows of a table that have a label, with notes; `what` they are, `which` of them count as normal, in words."""
+    if labels is None:
+        return LabelledRows(table, schema, None, (*notes, f"No labels: every {what} counts as normal."))
+    empty = int((~labels.labelled).sum())
+    left_out = [f"{what.capitalize()}s left out, since they have no label: {empty:,}."] if empty else []
+    notes = (*notes, f"{which} count as normal, all others as anomalies.", *left_out)
+    return LabelledRows(take(table, labels.labelled), schema, labels.anomalous[labels.labelled], notes)
+
+
+def source_file(path: Path) -> SourceFile:
+    """What a manifest says of a training file, or of a folder of pictures."""
+    name, size, digest = path.resolve().name, path.stat().st_size, source_digest(path)
+    if not path.is_dir():
+        return SourceFile(name, size, digest)
+    pictures = find_pictures(path).pictures
+    return SourceFile(name, sum((path / name).stat().st_size for name in pictures), digest, len(pictures))
+
+
+def source_digest(path: Path) -> str:
+    """The SHA-256 of a file; of a folder that of its pictures' names and SHA-256 sums, in the order of the names."""
+    if not path.is_dir():
+        return _file_digest(path)
+    names = find_pictures(path).pictures
+    sums = "".join(f"{_file_digest(path / name)}  {name}\n" for name in names)
+    return hashlib.sha256(sums.encode(errors="surrogateescape")).hexdigest()
+
+
+def _file_digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,223 @@
+"""Simple detectors on the same rows, which a model has to beat, and anomalies made of normal rows to try them on."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from scipy import stats
+from sklearn.decomposition import PCA
+from sklearn.ensemble import IsolationForest
+from sklearn.neighbors import NearestNeighbors
+
+from kilter.service.detector.arrays import Floats, Mask, Matrix
+from kilter.service.detector.columns import Feature, ImageColumn
+from kilter.service.detector.findings import Baseline, Basis, DetectorComparison
+from kilter.training.evaluation.bootstrap import ranking
+
+LEAST_ANOMALIES = 10
+"""With fewer labelled anomalies a comparison says nothing: fields are swapped instead."""
+NOISE = 2.5
+"""A detector is better if it is so by more than this many standard errors; there are three that could be by chance."""
+LEAST_GAIN = 0.005
+"""The smallest gain in AUROC that is worth a word."""
+OWN = "Kilter"
+ROWS = 4_000
+"""Most rows of a kind that are used."""
+SWAPPED = 1 / 3
+"""The share of its fields that a synthetic anomaly has from another row."""
+SIDE = 32
+"""Simple detectors see pictures reduced to at most this many pixels in each direction."""
+AREA = (0.02, 0.15)
+"""Share of the picture that is pasted (Li et al., CutPaste, 2021)."""
+RATIO = (0.3, 3.3)
+"""Of its width to its height, by the same."""
+
+RowScore = Callable[[Matrix], Floats]
+"""Scores encoded rows, (n, features): (n,)."""
+
+
+class Simplification(NamedTuple):
+    """What encoded rows are to simple detectors, and how anomalies are made of them."""
+
+    fitted: int
+    """Most rows that simple detectors are fitted to."""
+    tried: int
+    """Most rows of each label on which all are tried."""
+    design: Callable[[Matrix], Matrix]
+    """Encoded rows as numbers alone."""
+    spoilt: Callable[[Matrix, np.random.Generator], Matrix]
+    """Anomalies made of normal rows."""
+    basis: Basis
+
+
+def compare(
+    own: RowScore, fitted: Matrix, normal: Matrix, anomalous: Matrix, kind: Simplification, seed: int
+) -> DetectorComparison | None:
+    """Fit simple detectors to `fitted` and try them, and the model's `own` score, on rows that none has seen.
+
+    All rows are encoded as for the network, (n, features); for the simple detectors a missing value is 0 (the mean),
+    levels are one-hot, and pictures reduced. With too few labelled anomalies synthetic ones are made of normal rows.
+    None if there are no rows to try them on, or nothing in a row can be swapped.
+    """
+    rng = np.random.default_rng(seed)
+    parts = ((fitted, kind.fitted), (normal, kind.tried), (anomalous, kind.tried))
+    fitted, normal, anomalous = (_sample(x, most, rng) for x, most in parts)
+    basis: Basis = "labels"
+    if len(anomalous) < LEAST_ANOMALIES:
+        anomalous, basis = kind.spoilt(normal, rng), kind.basis
+    if len(normal) < LEAST_ANOMALIES or len(anomalous) < LEAST_ANOMALIES:
+        return None
+    tried = np.concatenate([normal, anomalous])
+    odd = np.arange(len(tried)) >= len(normal)
+    train, test = kind.design(fitted), kind.design(tried)
+    ours = own(tried)
+    others = {name: fit(train, seed)(test) for name, fit in DETECTORS.items()}
+    detectors = (_judged(OWN, ours, ours, odd), *(_judged(name, s, ours, odd) for name, s in others.items()))
+    return DetectorComparison(detectors, basis, len(normal), len(anomalous))
+
+
+def gain(scores: Floats, own: Floats, anomalous: Mask) -> tuple[float, float]:
+    """By how much the AUROC of scores exceeds that of `own` on the same rows, (n,), and its standard error."""
+    above, below = (a - b for a, b in zip(_placements(scores, anomalous), _placements(own, anomalous), strict=True))
+    error = np.sqrt(above.var(ddof=1) / len(above) + below.var(ddof=1) / len(below))
+    return float(above.mean()), float(error)
+
+
+def _placements(scores: Floats, anomalous: Mask) -> tuple[Floats, Floats]:
+    """For each anomaly the share of normal rows below it; for each normal row that of anomalies above it."""
+    ranks = stats.rankdata(scores)
+    odd, normal = ranks[anomalous], ranks[~anomalous]
+    above = (odd - stats.rankdata(scores[anomalous])) / len(normal)
+    return above, 1 - (normal - stats.rankdata(scores[~anomalous])) / len(odd)
+
+
+def _judged(name: str, scores: Floats, own: Floats, anomalous: Mask) -> Baseline:
+    curve = ranking(scores, anomalous)
+    return Baseline(name, curve.roc_auc(), curve.average_precision(), *gain(scores, own, anomalous))
+
+
+def _nearest(train: Matrix, seed: int) -> RowScore:  # noqa: ARG001
+    model = NearestNeighbors(n_neighbors=1, algorithm="brute").fit(train)
+    return lambda x: np.asarray(model.kneighbors(x)[0][:, 0], np.float64)
+
+
+def _principal_components(train: Matrix, seed: int) -> RowScore:  # noqa: ARG001
+    centre = train.mean(axis=0)
+    if not (train - centre).any():
+        return lambda x: np.square(x - centre, dtype=np.float64).sum(axis=1)
+    model = PCA(n_components=0.95, svd_solver="full").fit(train)
+    return lambda x: np.square(x - model.inverse_transform(model.transform(x)), dtype=np.float64).sum(axis=1)
+
+
+def _isolation_forest(train: Matrix, seed: int) -> RowScore:
+    model = IsolationForest(random_state=seed % 2**32).fit(train)
+    return lambda x: -np.asarray(model.score_samples(x), np.float64)
+
+
+DETECTORS: dict[str, Callable[[Matrix, int], RowScore]] = {
+    "nearest neighbour": _nearest,
+    "PCA reconstruction": _principal_components,
+    "isolation forest": _isolation_forest,
+}
+"""The simple detectors: each fits rows of numbers, (n, width), and returns a function that scores others."""
+
+
+def _sample(x: Matrix, most: int, rng: np.random.Generator) -> Matrix:
+    return x[np.sort(rng.permutation(len(x))[:most])]
+
+
+def better_baseline(comparison: DetectorComparison) -> Baseline | None:
+    """The best of the simple detectors that are better than the model by more than noise."""
+    better = [other for other in comparison.detectors[1:] if other.gain > max(LEAST_GAIN, NOISE * other.error)]
+    return max(better, key=lambda other: other.auroc, default=None)
+
+
+def compared_rows(comparison: DetectorComparison) -> str:
+    """What the detectors were tried on, in words."""
+    normal, anomalous = f"{comparison.normal:,} normal", f"{comparison.anomalous:,}"
+    return {
+        "labels": f"{normal} rows and {anomalous} labelled anomalies",
+        "swapped fields": f"{normal} rows and {anomalous} made from them by swapping fields between rows",
+        "pasted parts": f"{normal} pictures and {anomalous} with a part of another one pasted in",
+    }[comparison.basis]
+
+
+def baseline_warning(comparison: DetectorComparison) -> str | None:
+    """What to say where a simple detector is better, and what to do."""
+    best = better_baseline(comparison)
+    if best is None:
+        return None
+    alike = {
+        "labels": "Prefer it for anomalies like these",
+        "swapped fields": "If anomalies that break the relation between fields matter to you, prefer it",
+        "pasted parts": "If anomalies that are a wrong part of a picture matter to you, prefer it",
+    }
+    own = comparison.detectors[0].auroc
+    return (
+        f"A simple detector does better: {best.name} has a ROC AUC of {best.auroc:.3f} on {compared_rows(comparison)}, "
+        f"this model {own:.3f} (difference {best.gain:.3f}, standard error {best.error:.3f}). "
+        f"{alike[comparison.basis]}, or bring more normal rows and more fit.steps."
+    )
+
+
+def swapped(normal: Matrix, features: tuple[Feature, ...], rng: np.random.Generator) -> Matrix:
+    """Each row with a random third of its columns, at least one, taken from another row; without those still the same.
+
+    Every column keeps its distribution, and what binds columns together is broken.
+    """
+    if len(normal) < 2:
+        return normal[:0]
+    column = np.array([feature.column for feature in features])
+    columns = int(column.max()) + 1
+    count = max(1, round(SWAPPED * columns))
+    donor = (np.arange(len(normal)) + rng.integers(1, len(normal), len(normal))) % len(normal)
+    order = np.argsort(rng.random((len(normal), columns)), axis=1)
+    chosen = np.zeros((len(normal), columns), bool)
+    np.put_along_axis(chosen, order[:, :count], True, axis=1)
+    anomalies: Matrix = np.where(chosen[:, column], normal[donor], normal)
+    changed: Mask = ((anomalies != normal) & ~(np.isnan(anomalies) & np.isnan(normal))).any(axis=1)
+    return np.compress(changed, anomalies, axis=0)
+
+
+def one_hot(x: Matrix, features: tuple[Feature, ...]) -> Matrix:
+    """Encoded rows, (n, features), as numbers alone: missing values as 0, levels one-hot and 0 where unseen."""
+    parts = [
+        x[:, i, None] == np.arange(feature.levels) if feature.kind == "level" else np.nan_to_num(x[:, i, None])
+        for i, feature in enumerate(features)
+    ]
+    return np.concatenate(parts, axis=1).astype(np.float32)
+
+
+def reduced(x: Matrix, column: ImageColumn) -> Matrix:
+    """Encoded pictures, (n, height width channels), each averaged to at most `SIDE` x `SIDE`: (n, fewer)."""
+    side = min(column.height, SIDE), min(column.width, SIDE)
+    if side == (column.height, column.width):
+        return x
+    pictures = torch.from_numpy(x).reshape(-1, *column.shape).permute(0, 3, 1, 2)
+    means: Matrix = torch.nn.functional.adaptive_avg_pool2d(pictures, side).flatten(1).numpy()
+    return means
+
+
+def pasted(normal: Matrix, column: ImageColumn, rng: np.random.Generator) -> Matrix:
+    """Encoded pictures, (n, height width channels), each with a rectangle of another one, from another place of it.
+
+    Those that look the same after it are left out.
+    """
+    if len(normal) < 2:
+        return normal[:0]
+    pictures = normal.reshape(-1, *column.shape)
+    anomalies = pictures.copy()
+    donors = (np.arange(len(normal)) + rng.integers(1, len(normal), len(normal))) % len(normal)
+    for picture, donor in zip(anomalies, pictures[donors], strict=True):
+        area = rng.uniform(*AREA) * column.height * column.width
+        ratio = np.exp(rng.uniform(*np.log(RATIO)))
+        height = int(np.clip(round(np.sqrt(area / ratio)), 1, column.height - 1))
+        width = int(np.clip(round(np.sqrt(area * ratio)), 1, column.width - 1))
+        (top, here), (left, there) = (
+            rng.choice(side - size + 1, 2, replace=False)
+            for side, size in ((column.height, height), (column.width, width))
+        )
+        picture[top : top + height, left : left + width] = donor[here : here + height, there : there + width]
+    changed: Mask = (anomalies != pictures).any(axis=(1, 2, 3))
+    return np.compress(changed, anomalies, axis=0).reshape(-1, normal.shape[1])

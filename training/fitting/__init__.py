@@ -1,0 +1,1 @@
+"""From typed rows to a fitted, exported and calibrated model in memory."""

@@ -1,0 +1,206 @@
+"""Reads a pretrained network, a backbone, from an ONNX file, and refuses what cannot be one."""
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import onnx
+import onnx.checker
+import onnx.inliner
+import onnxruntime as ort
+
+from kilter.service.detector.arrays import Matrix
+from kilter.service.detector.errors import KilterError
+from kilter.service.detector.manifest import BackboneEntry
+from kilter.training.data.source import TrainingSource
+from kilter.training.data.survey import SIDES
+
+MOST_BYTES = 256 << 20
+TRIED = 3
+"""Pictures of noise on which a backbone is tried."""
+SAME = 1e-3
+"""Features of a picture alone and among others may differ by this, in units of the largest."""
+STANDARD_DOMAINS = ("", "ai.onnx")
+ACCEPTED = (
+    "a backbone is an ONNX file with one float32 input (batch, 3 or 1, height, width), the batch of any size, and a "
+    "first float32 output (batch, channels, rows, columns)"
+)
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """A frozen network that gives a map of local features of pictures."""
+
+    file: str
+    """The name of its file."""
+    sha256: str
+    model: onnx.ModelProto
+    session: ort.InferenceSession
+    channels: Literal[1, 3]
+    size: tuple[int, int] | None
+    """Height and width of the pictures that it takes; None if it takes any."""
+
+    @property
+    def entry(self) -> BackboneEntry:
+        """What a manifest says of it."""
+        return BackboneEntry(self.file, self.sha256)
+
+    @property
+    def note(self) -> str:
+        """What to know of a model that it is part of."""
+        return (
+            f"A pretrained network is part of this model, as it was given: {self.file}, SHA-256 {self.sha256}. Whether "
+            "its licence allows what the model is to be used for is for its user to know."
+        )
+
+    def sized(self, source: TrainingSource) -> TrainingSource:
+        """The source with the pictures' size that it takes. Raises KilterError if another was asked for."""
+        if self.size is None:
+            return source
+        if source.image_size is not None and source.image_size != self.size:
+            wanted, takes = (f"{height}x{width}" for height, width in (source.image_size, self.size))
+            raise KilterError(
+                f"--image-size {wanted}: {self.file} takes pictures of {takes} only: leave the option out"
+            )
+        return replace(source, image_size=self.size)
+
+    def features(self, pictures: Matrix) -> Matrix:
+        """The features of pictures (n, channels, height, width): (n, features, rows, columns).
+
+        Raises KilterError if there are none, or they are not what is accepted.
+        """
+        takes, gives = self.model.graph.input[0].name, self.model.graph.output[0].name
+        try:
+            output: Any = self.session.run([gives], {takes: pictures})[0]
+        except Exception as error:  # ONNX Runtime's own exceptions have no common base that it exports
+            shape = " x ".join(map(str, pictures.shape))
+            raise KilterError(f"{self.file} cannot be run on pictures {shape}: {error}; {ACCEPTED}") from None
+        if output.dtype != np.float32 or output.ndim != 4 or len(output) != len(pictures) or min(output.shape[2:]) < 2:
+            raise KilterError(
+                f"the first output of {self.file} is {output.dtype} {output.shape} for {len(pictures)} pictures: "
+                f"{ACCEPTED}, of at least 2 rows and columns; take the output of a layer before the last pooling"
+            )
+        if not np.isfinite(output).all():
+            raise KilterError(f"{self.file} gives values that are not finite")
+        features: Matrix = output
+        return features
+
+    def shape(self, height: int, width: int) -> tuple[int, int, int]:
+        """Features, rows and columns of a picture of a size, as tried on noise.
+
+        Raises KilterError if a picture's features depend on the other pictures, or are not what is accepted.
+        """
+        noise = np.random.default_rng(0).standard_normal((TRIED, self.channels, height, width)).astype(np.float32)
+        together = self.features(noise)
+        alone = np.concatenate([self.features(noise[i : i + 1]) for i in range(TRIED)])
+        if np.abs(together - alone).max() > SAME * max(float(np.abs(alone).max()), 1e-6):
+            raise KilterError(
+                f"{self.file} gives a picture other features among others than alone: export it in evaluation mode"
+            )
+        return together.shape[1], together.shape[2], together.shape[3]
+
+
+def read_backbone(path: Path) -> Backbone:
+    """The backbone of a file. Raises KilterError that says what is wrong with it, and what is accepted."""
+    try:
+        if path.stat().st_size > MOST_BYTES:
+            raise KilterError(
+                f"{path} is of {path.stat().st_size / 2**20:,.0f} MB, and a backbone of at most "
+                f"{MOST_BYTES >> 20} MB is taken: leave out the layers after the one whose features are wanted"
+            )
+        content = path.read_bytes()
+    except OSError as error:
+        raise KilterError(f"{path} cannot be read: {error.strerror}; {ACCEPTED}") from None
+    model = _model(path, content)
+    channels, size = _input(path, model)
+    return Backbone(path.name, hashlib.sha256(content).hexdigest(), model, _session(path, model), channels, size)
+
+
+def _model(path: Path, content: bytes) -> onnx.ModelProto:
+    """The checked model, all of it in operators that every ONNX Runtime has."""
+    try:
+        model = onnx.load_model_from_string(content)
+    except Exception:  # protobuf's own exceptions differ with its implementation
+        raise KilterError(f"{path} is no ONNX file: {ACCEPTED}") from None
+    if any(tensor.data_location == onnx.TensorProto.EXTERNAL for tensor in _tensors(model.graph)):
+        raise KilterError(
+            f"{path} keeps its weights in another file: put them into it, as onnx.save(onnx.load(path), other) or "
+            "torch.onnx.export(..., external_data=False) do"
+        )
+    try:
+        onnx.checker.check_model(model)
+        model = onnx.inliner.inline_local_functions(model)
+    except (onnx.checker.ValidationError, RuntimeError, ValueError) as error:
+        raise KilterError(f"{path} is no valid ONNX model: {error}; {ACCEPTED}") from None
+    custom = sorted({node.domain for node in _nodes(model.graph)} - set(STANDARD_DOMAINS))
+    if custom:
+        raise KilterError(
+            f"{path} uses operators of {custom[0]}: only the standard ones of ONNX are taken, so that the model runs "
+            "wherever Kilter does"
+        )
+    weights = {tensor.name for tensor in model.graph.initializer}
+    inputs = [value for value in model.graph.input if value.name not in weights]  # old files list both
+    del model.graph.input[:]
+    model.graph.input.extend(inputs)
+    standard = [item for item in model.opset_import if item.domain in STANDARD_DOMAINS]
+    del model.opset_import[:]
+    model.opset_import.extend(standard)
+    return model
+
+
+def _input(path: Path, model: onnx.ModelProto) -> tuple[Literal[1, 3], tuple[int, int] | None]:
+    """Channels, and height and width where they are fixed, of the pictures that a model takes."""
+    if len(model.graph.input) != 1 or not model.graph.output:
+        raise KilterError(f"{path} has {len(model.graph.input)} inputs: {ACCEPTED}")
+    tensor = model.graph.input[0].type.tensor_type
+    dims = [dim.dim_value if dim.HasField("dim_value") else None for dim in tensor.shape.dim]
+    shown = ", ".join("any" if dim is None else str(dim) for dim in dims)
+    if tensor.elem_type != onnx.TensorProto.FLOAT or len(dims) != 4 or dims[1] not in (1, 3):
+        kind = onnx.TensorProto.DataType.Name(tensor.elem_type).lower()
+        raise KilterError(f"{path} takes {kind} ({shown}): {ACCEPTED}")
+    batch, channels, height, width = dims
+    if batch is not None:
+        raise KilterError(
+            f"{path} takes {batch} pictures at a time, and a model judges any number: export it with a dynamic batch, "
+            "as torch.onnx.export(..., dynamic_axes={name: {0: 'batch'}}) or dynamic_shapes do"
+        )
+    if (height is None) != (width is None):
+        raise KilterError(f"{path} takes ({shown}): height and width are both fixed, or neither is")
+    size = None if height is None or width is None else (height, width)
+    if size is not None and not all(SIDES[0] <= side <= SIDES[1] for side in size):
+        raise KilterError(
+            f"{path} takes pictures of {height} x {width}, and those of a model are from {SIDES[0]} to {SIDES[1]} "
+            "pixels high and wide: export it for such, or for any size"
+        )
+    return 1 if channels == 1 else 3, size
+
+
+def _session(path: Path, model: onnx.ModelProto) -> ort.InferenceSession:
+    options = ort.SessionOptions()
+    options.log_severity_level = 4
+    try:
+        return ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # as above
+        raise KilterError(f"ONNX Runtime cannot load {path}: {error}; {ACCEPTED}") from None
+
+
+def _nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
+    """The nodes of a graph and of those within it."""
+    for node in graph.node:
+        yield node
+        for attribute in node.attribute:
+            for inner in (attribute.g, *attribute.graphs):
+                yield from _nodes(inner)
+
+
+def _tensors(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
+    """The weights and constants of a graph and of those within it."""
+    yield from graph.initializer
+    for node in _nodes(graph):
+        for attribute in node.attribute:
+            yield attribute.t
+            for inner in (attribute.g, *attribute.graphs):
+                yield from inner.initializer

@@ -1,0 +1,169 @@
+"""Fits a network: KL warm-up, one cycle of the learning rate, early stopping on the held-out ELBO."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from kilter.service.detector.arrays import Matrix, Positions
+from kilter.service.detector.errors import KilterError
+from kilter.service.detector.findings import Epoch
+from kilter.service.detector.modality import modality_of
+from kilter.service.detector.networks import DEFAULTS, network_class
+from kilter.service.detector.networks.base import Network
+from kilter.service.detector.schema import Schema
+from kilter.training.config import FitConfig
+from kilter.training.fitting.checkpoint import Checkpoint, fingerprint
+
+FitProgress = Callable[[int, int, Epoch | None], None]
+"""Called after each step with its number, the most steps that there may be, and an `Epoch` at each evaluation."""
+FOLDS = 5
+"""Each member of the network is blind to one fold of this many."""
+HELD_OUT_ROWS = 1024
+"""Most rows of a fold on which the held-out ELBO is taken."""
+
+
+@dataclass
+class FitState:
+    """All of a fit that changes; what a checkpoint holds."""
+
+    network: Network
+    optimiser: torch.optim.AdamW
+    generator: torch.Generator
+    step: int = 0
+    best_step: int = 0
+    history: list[Epoch] = field(default_factory=list)
+    best: dict[str, Tensor] = field(default_factory=dict)
+    since: list[float] = field(default_factory=lambda: [0.0, 0.0, 0.0])
+    """Sums of loss, reconstruction and KL since the last evaluation."""
+
+
+def fit(
+    x: Matrix,
+    schema: Schema,
+    config: FitConfig,
+    *,
+    seed: int,
+    device: str = "cpu",
+    checkpoint: Path | None = None,
+    progress: FitProgress = lambda step, steps, epoch: None,
+) -> tuple[Network, list[Epoch]]:
+    """Fit a network to the encoded rows x, float32 (n, features), and return it with its history.
+
+    The same seed, data, device and number of threads give the same weights; so does a fit that was interrupted and
+    taken up again from `checkpoint`. Raises KilterError if the network is not for such rows, or the fit diverges.
+    """
+    torch.set_num_threads(config.threads)
+    network = untrained(x, schema, config, seed).to(device)
+    rows = torch.from_numpy(x).to(device)
+    generator = torch.Generator(device).manual_seed(seed)
+    decayed = [p for p in network.parameters() if p.dim() > 1 and p.shape[1] > 1]
+    plain = [p for p in network.parameters() if not (p.dim() > 1 and p.shape[1] > 1)]
+    groups = [{"params": decayed, "weight_decay": config.weight_decay}, {"params": plain, "weight_decay": 0.0}]
+    state = FitState(
+        network, torch.optim.AdamW(groups, lr=config.learning_rate, betas=(0.9, 0.99), fused=True), generator
+    )
+    seen, held_out = folds(len(x), config.members, seed)
+    saved = Checkpoint(checkpoint, fingerprint(x, network.shape, config, seed, device)) if checkpoint else None
+    if saved:
+        saved.restore(state)
+    every = max(config.steps // 30, 10)
+    while state.step < config.steps and not stopped(state, config):
+        train_step(state, rows, seen, config)
+        epoch = note_epoch(state, rows, held_out) if state.step % every == 0 or state.step == config.steps else None
+        progress(state.step, config.steps, epoch)
+        if saved and epoch:
+            saved.save(state)
+    network.load_state_dict(state.best)
+    if saved:
+        saved.delete()
+    return network.eval(), state.history
+
+
+def untrained(x: Matrix, schema: Schema, config: FitConfig, seed: int) -> Network:
+    """The network of a schema, not yet fitted to the encoded rows x, (n, width)."""
+    modality = modality_of(schema).name
+    kind = config.network or DEFAULTS[modality]
+    network_type = network_class(kind)
+    if network_type.modality != modality:
+        raise KilterError(
+            f"fit.network {kind!r} is for the modality {network_type.modality!r}, and the data is {modality!r}"
+        )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        network = network_type.untrained(schema, config)
+    network.start(schema, torch.from_numpy(x))
+    return network
+
+
+def folds(rows: int, members: int, seed: int) -> tuple[list[Positions], list[Positions]]:
+    """For each member the rows that it fits and those that it is blind to."""
+    order = np.random.default_rng(seed).permutation(rows)
+    parts = np.array_split(order, FOLDS)
+    held_out = [parts[member % FOLDS] for member in range(members)]
+    seen = [np.concatenate([part for i, part in enumerate(parts) if i != member % FOLDS]) for member in range(members)]
+    return seen, held_out
+
+
+def stopped(state: FitState, config: FitConfig) -> bool:
+    """Whether the held-out ELBO has not improved for as long as is allowed, once the warm-up is over."""
+    warm = int(config.warm_up * config.steps)
+    late = [epoch for epoch in state.history if epoch.step > max(warm, state.best_step)]
+    return state.step > warm and len(late) >= config.patience
+
+
+def learning_rate(step: int, config: FitConfig) -> float:
+    """One cycle: a cosine up over the warm-up, and one down to 0 over the rest (Smith and Topin, 2018)."""
+    rise = max(config.warm_up * config.steps, 1.0)
+    if step < rise:
+        return config.learning_rate * (0.04 + 0.96 * 0.5 * (1 - math.cos(math.pi * step / rise)))
+    return config.learning_rate * 0.5 * (1 + math.cos(math.pi * (step - rise) / max(config.steps - rise, 1.0)))
+
+
+def train_step(state: FitState, rows: Tensor, seen: list[Positions], config: FitConfig) -> None:
+    """One step of AdamW on a batch for each member."""
+    network, generator = state.network, state.generator
+    size = min(config.batch_rows or network.batch_rows, min(map(len, seen)))
+    picked = [
+        torch.from_numpy(part)[torch.randint(len(part), (size,), generator=generator, device=rows.device).cpu()]
+        for part in seen
+    ]
+    beta = min(1.0, (state.step + 1) / max(config.warm_up * config.steps, 1.0))
+    surprise, kl_by_record = network.loss_terms(rows[torch.stack(picked).to(rows.device)], generator)
+    reconstruction, kl = surprise.mean(-1), kl_by_record.mean(1)
+    # A dimension's first nats are free, so that it is used before it has to pay (Kingma et al., 2016).
+    loss = reconstruction + beta * kl.clamp(min=config.free_bits).sum(-1)
+    state.optimiser.zero_grad(set_to_none=True)
+    (loss.sum() / math.sqrt(network.values)).backward()  # type: ignore[no-untyped-call]
+    torch.nn.utils.clip_grad_norm_(network.parameters(), config.clip_norm)
+    for group in state.optimiser.param_groups:
+        group["lr"] = learning_rate(state.step, config)
+    state.optimiser.step()
+    state.step += 1
+    for i, term in enumerate((loss, reconstruction, kl.sum(-1))):
+        state.since[i] += float(term.detach().mean())
+
+
+def note_epoch(state: FitState, rows: Tensor, held_out: list[Positions]) -> Epoch:
+    """Take the held-out ELBO, note it in the history, and keep the network if it is the best so far."""
+    network = state.network
+    size = min(HELD_OUT_ROWS, min(map(len, held_out)))
+    with torch.no_grad():
+        inputs = network.inputs(rows[torch.from_numpy(np.stack([part[:size] for part in held_out])).to(rows.device)])
+        posterior = network.encode(inputs)
+        elbo = -network.negative_elbo(inputs, posterior, posterior.mean).mean()
+    steps = state.step - (state.history[-1].step if state.history else 0)
+    loss, reconstruction, kl = (total / steps for total in state.since)
+    epoch = Epoch(state.step, loss, reconstruction, kl, float(elbo))
+    if not math.isfinite(epoch.held_out_elbo):
+        raise KilterError(f"the fit diverged at step {state.step}: try a smaller fit.learning_rate")
+    if not state.best or epoch.held_out_elbo > max(e.held_out_elbo for e in state.history):
+        state.best = {name: tensor.detach().clone() for name, tensor in network.state_dict().items()}
+        state.best_step = state.step
+    state.history.append(epoch)
+    state.since = [0.0, 0.0, 0.0]
+    return epoch

@@ -1,0 +1,174 @@
+"""A model in memory: rows set apart, a network fitted to some of them, its score fitted around it, and exported."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from sklearn.ensemble import IsolationForest
+from torch import Tensor
+
+from kilter.service.detector.arrays import Floats, Mask, Matrix
+from kilter.service.detector.calibration import DECIMALS, rounded
+from kilter.service.detector.detector import Scorer
+from kilter.service.detector.findings import Epoch, Remedy
+from kilter.service.detector.inputs import take
+from kilter.service.detector.modality import modality_of
+from kilter.service.detector.networks import DEFAULTS
+from kilter.service.detector.networks.base import Network
+from kilter.service.detector.plugin import imported
+from kilter.service.detector.runtime import OnnxProgram, pick_device
+from kilter.service.detector.schema import Schema
+from kilter.service.detector.scores import SCORES, kind_of_score
+from kilter.service.detector.scores.base import Material, ScoredNetwork
+from kilter.training.config import TrainConfig
+from kilter.training.data.source import TrainingData
+from kilter.training.fitting.backbone import Backbone
+from kilter.training.fitting.export import export
+from kilter.training.fitting.fit import FitProgress, folds
+from kilter.training.fitting.remedy import fit_or_remedy
+from kilter.training.fitting.split import Split, fit_schema, split, time_of
+
+SUSPECTS = 0.2
+"""Share of the fitting rows set apart as suspects: those that an isolation forest isolates most easily."""
+CHUNK = 1024
+"""Rows that are scored in torch at once."""
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A fitted model that is neither calibrated nor on disk."""
+
+    scorer: Scorer
+    calibration_scores: Floats
+    """Scores of the calibration rows, each as if the model had never seen it, (n,)."""
+    holds_calibration: bool
+    """Whether the calibration rows are in the memory that the score looks into."""
+    network_kind: str
+    score_kind: str
+    """Their names in `networks.NETWORKS` and in `scores.SCORES`."""
+    module: ScoredNetwork
+    programs: dict[str, bytes]
+    history: list[Epoch]
+    remedy: Remedy | None
+    """What was done if the posterior collapsed."""
+    split: Split
+    backbone: Backbone | None
+    export_cpu_s: float
+    """CPU seconds that the export took, which is no part of a comparison of fits."""
+
+    @property
+    def schema(self) -> Schema:
+        """With the statistics of the fitting rows."""
+        return self.scorer.modality.schema
+
+    @property
+    def stands_in(self) -> bool:
+        """Whether calibration rows stand in for held-out ones, of which there are none, and the memory holds them."""
+        return self.holds_calibration and not len(self.split.held_out)
+
+
+def fit_model(
+    data: TrainingData,
+    config: TrainConfig,
+    *,
+    remedied: bool = True,
+    backbone: Backbone | None = None,
+    checkpoint: Path | None = None,
+    progress: FitProgress = lambda step, steps, epoch: None,
+) -> Fitted:
+    """Split, fit and export; of pictures the score may be that of a backbone's features.
+
+    A collapsed posterior is `remedied` as `fit_or_remedy` does.
+    """
+    parts = split(data.normal, config.target_fpr, config.seed, time_of(data.draft, data.table, config.split))
+    schema = fit_schema(data.draft, data.table, parts.fit)
+    modality = modality_of(schema)
+    kind = kind_of_score(config.score, modality.name) if backbone is None else "backbone-neighbours"
+    x = np.concatenate([*modality.encode(take(data.table, parts.fit))])
+    network, history, remedy = fit_or_remedy(
+        x,
+        schema,
+        config.fit,
+        remedied=remedied,
+        seed=config.seed,
+        device=pick_device(config.device),
+        checkpoint=checkpoint,
+        progress=progress,
+    )
+    table = take(data.table, parts.calibration)
+    # Of rows split by time the newest calibrate: they are close to each other as rows to come will not be.
+    held = parts.how == "random" and imported(SCORES[kind].place).holds_calibration
+    calibration = np.concatenate([*modality.encode(table)]) if held else x[:0]
+    module, own = score_around(network.cpu(), kind, x, calibration, schema, config, backbone)
+    began = time.process_time()
+    programs = export(module, x.shape[1], backbone)
+    export_cpu_s = time.process_time() - began
+    modality = modality_of(schema, module.score.grid)
+    scorer = Scorer(modality, OnnxProgram(programs, x.shape[1], modality.rows_per_call("cpu")))
+    scores = scorer.score(table).score if own is None else score_rows(module, calibration, own)
+    return Fitted(
+        scorer=scorer,
+        calibration_scores=scores,
+        holds_calibration=own is not None,
+        network_kind=config.fit.network or DEFAULTS[modality.name],
+        score_kind=kind,
+        module=module,
+        programs=programs,
+        history=history,
+        remedy=remedy,
+        split=parts,
+        backbone=backbone,
+        export_cpu_s=export_cpu_s,
+    )
+
+
+def score_around(
+    network: Network,
+    kind: str,
+    x: Matrix,
+    calibration: Matrix,
+    schema: Schema,
+    config: TrainConfig,
+    backbone: Backbone | None = None,
+) -> tuple[ScoredNetwork, Tensor | None]:
+    """The program of a network fitted to the encoded rows x, (n, features), with a score of a kind in `SCORES`.
+
+    And the row of the score's memory that each of the `calibration` rows, (m, features), is; see `Score.fit`.
+    """
+    seen, blind = ([torch.from_numpy(part) for part in parts] for parts in folds(len(x), network.members, config.seed))
+    material = Material(
+        schema=schema,
+        x=torch.from_numpy(x),
+        seen=seen,
+        blind=blind,
+        calibration=torch.from_numpy(calibration),
+        seed=config.seed,
+        memory_rows=config.memory_rows,
+        isolation=suspicion,
+        backbone=backbone,
+    )
+    score, own = imported(SCORES[kind].place).fit(network, material)
+    module = ScoredNetwork(network, score)
+    return module.eval(), own
+
+
+def score_rows(module: ScoredNetwork, x: Matrix, own: Tensor | None = None) -> Floats:
+    """The scores of encoded rows, (n, features), each without the memory's row that is its `own`, if any: (n,)."""
+    rows = torch.split(torch.from_numpy(x), CHUNK)
+    owns = [None] * len(rows) if own is None else torch.split(own, CHUNK)
+    with torch.no_grad():
+        parts = [module(*part)[0] for part in zip(rows, owns, strict=True)]
+    return rounded(torch.cat(parts).double().numpy(), DECIMALS)
+
+
+def suspicion(points: Matrix, seed: int) -> Callable[[Matrix], Mask]:
+    """Whether points are suspects: as easily isolated by a forest of the given ones, (n, axes), as SUSPECTS of them.
+
+    The forest is an isolation forest (Liu, Ting and Zhou, 2008).
+    """
+    forest = IsolationForest(n_estimators=100, random_state=seed % 2**32).fit(points)
+    limit = np.quantile(-forest.score_samples(points), 1 - SUSPECTS)
+    return lambda x: -forest.score_samples(x) > limit if len(x) else np.zeros(0, bool)

@@ -1,0 +1,144 @@
+"""Sets rows apart: for fitting, for calibration, and for an evaluation that nothing else has touched.
+
+And takes the statistics of columns, from the fitting rows alone.
+"""
+
+from typing import Literal, NamedTuple
+
+import msgspec
+import numpy as np
+
+from kilter.service.detector.arrays import Positions, Times
+from kilter.service.detector.calibration import fewest
+from kilter.service.detector.errors import KilterError
+from kilter.service.detector.inputs import Table
+from kilter.service.detector.schema import Schema
+from kilter.service.detector.thresholds import check_target
+
+RATES = (0.01, 0.02, 0.05, 0.1)
+"""The default false-positive rate is the first of these that the data can support."""
+SHARE = 0.2
+"""The part of the normal rows that calibration aims at."""
+MOST = 3
+"""It takes at most one in so many by default, and at most half of them for a rate that was asked for."""
+LARGEST = 9_999
+"""More calibration records than this add nothing that a fit would not use better."""
+SMALLEST_TABLE = 30
+HOLD_OUT_FROM = 10_000
+"""Normal rows from which on some are held out for evaluation alone; below, every row is worth more in the fit."""
+HOLD_OUT_SHARE = 0.1
+HOLD_OUT_MOST = 10_000
+
+
+class Split(NamedTuple):
+    """Positions of normal rows, each in one part; `rate` is the false-positive rate that the calibration supports."""
+
+    fit: Positions
+    calibration: Positions
+    held_out: Positions
+    how: Literal["random", "time"]
+    rate: float
+
+
+def split(normal: Positions, target_fpr: float | None, seed: int, times: Times | None) -> Split:
+    """Split normal rows at random, or by time if `times`, (rows of the table,), is given: the oldest are fitted.
+
+    Raises KilterError if they are too few, or too few for `target_fpr`.
+    """
+    if len(normal) < SMALLEST_TABLE:
+        raise KilterError(
+            f"there are {len(normal)} normal rows to train on, and at least {SMALLEST_TABLE} are needed: give more rows"
+        )
+    if times is None:
+        order = np.random.default_rng(seed).permutation(normal)
+    else:
+        order = normal[np.argsort(times[normal], kind="stable")]
+    rate = supported_rate(len(normal)) if target_fpr is None else target_fpr
+    size = choose_size(len(normal), rate)
+    held = min(int(HOLD_OUT_SHARE * len(normal)), HOLD_OUT_MOST) if len(normal) >= HOLD_OUT_FROM else 0
+    fitted = len(order) - size - held
+    fit, calibration, held_out = np.split(order, [fitted, fitted + size])
+    how: Literal["random", "time"] = "random" if times is None else "time"
+    return Split(np.sort(fit), np.sort(calibration), np.sort(held_out), how, rate)
+
+
+def supported_rate(rows: int) -> float:
+    """The default false-positive rate for a number of normal rows, `SMALLEST_TABLE` or more."""
+    return next(rate for rate in RATES if rows >= MOST * fewest(rate))
+
+
+def rows_needed(target_fpr: float) -> int:
+    """The smallest number of normal rows, all splits together, that supports a false-positive rate."""
+    return max(SMALLEST_TABLE, 2 * fewest(check_target(target_fpr)))
+
+
+def choose_size(rows: int, target_fpr: float) -> int:
+    """How many of `rows` normal rows to calibrate on: about a fifth, with rate x (n + 1) whole.
+
+    Where no n does that, the one whose floor(rate x (n + 1)) / (n + 1) is closest to the rate. At most a third of the
+    rows, or as few as the rate needs if that is more, which may be half of them. Raises KilterError, which names the
+    number of rows needed, if the rate cannot be supported.
+    """
+    if rows < rows_needed(target_fpr):
+        raise KilterError(
+            f"a false-positive rate of {target_fpr:g} needs at least {rows_needed(target_fpr)} normal rows in all, "
+            f"{fewest(target_fpr)} of them for calibration alone; there are {rows}: ask for a higher rate "
+            "with --target-fpr, or bring more rows"
+        )
+    high = max(min(rows // MOST, LARGEST), fewest(target_fpr))
+    goal = min(max(round(SHARE * rows), fewest(target_fpr)), high)
+    return _closest(max(fewest(target_fpr), goal // 2), high, goal, target_fpr)
+
+
+def largest_size(rows: int, target_fpr: float) -> int:
+    """The largest n <= rows with rate x (n + 1) whole or, where no n is, as close to the rate as can be.
+
+    Raises KilterError, which names the number of rows needed, if there are too few.
+    """
+    least = fewest(check_target(target_fpr))
+    if rows < least:
+        raise KilterError(
+            f"a false-positive rate of {target_fpr:g} needs at least {least} calibration rows; there are {rows}: "
+            "ask for a higher rate with --target-fpr, or bring more rows"
+        )
+    return _closest(max(least, rows // 2), rows, rows, target_fpr)
+
+
+def _closest(low: int, high: int, goal: int, target_fpr: float) -> int:
+    """The n in low..high whose k / (n + 1) falls least short of the rate and, among those, is nearest to the goal."""
+    sizes = np.arange(low, high + 1)
+    ranks = np.floor(target_fpr * (sizes + 1) + 1e-9)
+    shortfall = np.round(target_fpr - ranks / (sizes + 1), 12)
+    return int(sizes[np.lexsort((np.abs(sizes - goal), np.abs(shortfall)))[0]])
+
+
+def time_of(schema: Schema, table: Table, wanted: Literal["auto", "random", "time"]) -> Times | None:
+    """The times by which rows are split: those of the first timestamp column, or the order in the file.
+
+    None if the split is to be random: where it is asked for, or no column holds times. Neighbours in time are not
+    exchangeable, so a table with times is split by them unless `random` is asked for. A row without a time, which may
+    be of any age, counts as old as the oldest.
+    """
+    if wanted == "random":
+        return None
+    if schema.time is not None:
+        times: Times = table.columns[schema.time.name]
+        return np.where(np.isnat(times), np.fmin.reduce(times) if len(times) else times, times)
+    if wanted == "time":
+        return np.arange(table.rows).astype("datetime64[us]")
+    return None
+
+
+def fit_schema(draft: Schema, table: Table, rows: Positions) -> Schema:
+    """The schema with its statistics, from the fitting rows of a table alone.
+
+    Calibration and evaluation rows must have no part in it: a level that only they hold is unseen.
+    """
+    columns = tuple(column.fit(table.columns[column.name][rows]) for column in draft.columns)
+    return fit_aside(msgspec.structs.replace(draft, columns=columns, rows=len(rows)), table, rows)
+
+
+def fit_aside(schema: Schema, table: Table, rows: Positions) -> Schema:
+    """The schema with statistics of the columns that the network does not see."""
+    aside = tuple(column.fit(table.columns[column.name][rows]) for column in schema.aside)
+    return msgspec.structs.replace(schema, aside=aside)

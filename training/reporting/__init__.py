@@ -1,0 +1,1 @@
+"""What is told of a training run: the report, the model card, and their words and figures."""
