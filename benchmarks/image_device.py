@@ -10,11 +10,11 @@ import numpy.typing as npt
 from benchmarks.device import rate
 from benchmarks.markdown import number, table
 from kilter.service.detector import KilterError
-from kilter.service.detector.columns import ImageColumn
 from kilter.service.detector.findings import Epoch
 from kilter.service.detector.inputs import Table
 from kilter.service.detector.manifest import NetworkEntry, ScoreEntry
-from kilter.service.detector.modality import modality_of
+from kilter.service.detector.modalities import modality_of
+from kilter.service.detector.pictures.column import ImageColumn
 from kilter.service.detector.runtime import OnnxProgram, Program, TorchProgram, pick_device
 from kilter.service.detector.schema import Schema
 from kilter.training.config import FitConfig, TrainConfig

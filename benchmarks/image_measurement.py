@@ -15,7 +15,7 @@ from benchmarks.clock import timed
 from benchmarks.image_location import located
 from benchmarks.image_peers import PEERS
 from benchmarks.image_sets import Picture, Pixels, Split, digits, one_digit, pixels, surfaces
-from kilter.service.detector.columns import ImageColumn
+from kilter.service.detector.pictures.column import ImageColumn
 from kilter.training.config import read_config
 from kilter.training.data.source import TrainingSource
 from kilter.training.pipeline import train

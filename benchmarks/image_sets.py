@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.sparse.csgraph import connected_components
 
-from kilter.service.detector.columns import ImageColumn
+from kilter.service.detector.pictures.column import ImageColumn
 from kilter.service.detector.pictures.pixels import picture_of, read_picture
 from kilter.service.formats.pictures import find_pictures
 from kilter.service.formats.stacks import read_stack, read_stack_labels

@@ -219,14 +219,14 @@ def duration(seconds: float) -> str:
 
 
 @pytest.fixture
-def kinds() -> Iterator[list[type[Column]]]:
+def kinds() -> Iterator[list[str | type[Column]]]:
     """The kinds of column, which are afterwards what they were."""
     before = [*KINDS]
     yield KINDS
     KINDS[:] = before
 
 
-def test_a_kind_of_column(kinds: list[type[Column]], tmp_path: Path) -> None:
+def test_a_kind_of_column(kinds: list[str | type[Column]], tmp_path: Path) -> None:
     """A subclass of `Column`, and an entry in `KINDS`, before the kinds that would take its cells for theirs."""
     kinds.insert(0, DurationColumn)
     lengths = np.random.default_rng(0).normal(100, 10, 300)

@@ -1,6 +1,6 @@
 """What a training is about: tables, pictures, and what may come, chosen once by the source or by the model.
 
-It mirrors the detector's modalities (`detector.modality`): a subclass of `TrainingModality`, and an entry in
+It mirrors the detector's modalities (`detector.modalities.base`): a subclass of `TrainingModality`, and an entry in
 `TRAINING_MODALITIES`. Nothing else in training asks which one it has.
 """
 
@@ -13,11 +13,11 @@ import numpy as np
 import torch
 
 from kilter.service.detector.arrays import Mask, Pixels, Positions
-from kilter.service.detector.columns import ImageColumn
 from kilter.service.detector.errors import KilterError
 from kilter.service.detector.manifest import Manifest
-from kilter.service.detector.modality import modality_of
+from kilter.service.detector.modalities import modality_of
 from kilter.service.detector.networks.pictures import PictureVAE
+from kilter.service.detector.pictures.column import ImageColumn
 from kilter.service.detector.plugin import imported
 from kilter.service.detector.schema import Schema
 from kilter.training.data.decoding import Progress
@@ -266,7 +266,7 @@ def prior_pictures(network: PictureVAE, count: int, seed: int) -> Pixels:
 
 
 TRAINING_MODALITIES: dict[str, str | type[TrainingModality]] = {"image": PictureTraining, "table": TableTraining}
-"""Name, as in `detector.modality`, to the class or its place; the first that accepts a source is taken."""
+"""Name, as in `detector.modalities.base`, to the class or its place; the first that accepts a source is taken."""
 
 
 def modality_of_source(source: TrainingSource) -> TrainingModality:

@@ -16,7 +16,7 @@ from kilter.service.detector.findings import Recalibration, SourceFile
 from kilter.service.detector.groups import Thresholds
 from kilter.service.detector.inputs import Table, take
 from kilter.service.detector.manifest import Choice, Manifest, Promise, choice_in_words
-from kilter.service.detector.modality import modality_of
+from kilter.service.detector.modalities import modality_of
 from kilter.service.detector.thresholds import promise_of, score_tensors
 from kilter.training.config import Rule
 from kilter.training.data.source import LabelledRows, source_file

@@ -14,7 +14,8 @@ from kilter.service.detector.errors import ArtifactError, KilterError, Problem, 
 from kilter.service.detector.groups import Groups, Thresholds
 from kilter.service.detector.inputs import Table
 from kilter.service.detector.manifest import Manifest, Probes
-from kilter.service.detector.modality import Modality, Scores, modality_of
+from kilter.service.detector.modalities import modality_of
+from kilter.service.detector.modalities.base import Modality, Scores
 from kilter.service.detector.reference import Reference, reference_of
 from kilter.service.detector.runtime import OnnxProgram, Program, TorchProgram, pick_device
 from kilter.service.detector.schema import Schema

@@ -8,7 +8,7 @@ import numpy as np
 from kilter.service.detector.arrays import Array, Floats, Matrix, Positions
 from kilter.service.detector.columns import Feature
 from kilter.service.detector.errors import ArtifactError
-from kilter.service.detector.modality import Modality
+from kilter.service.detector.modalities.base import Modality
 
 EDGES = "reference.edges"
 SHARES = "reference.shares"

@@ -11,6 +11,7 @@ from anyio.to_thread import run_sync
 from pydantic import BaseModel
 from starlette.requests import Request
 
+from kilter.service.detector.manifest import HIGHEST_RATE
 from kilter.service.models.shadow import ShadowInfo, describe_shadow
 from kilter.service.problems import LOAD_FAILED, REFUSED, UNSUPPORTED_RATE
 from kilter.service.request import notes_of
@@ -32,7 +33,7 @@ class WhichVersion(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class TargetRate(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The share of normal records that may be flagged."""
 
-    target_fpr: Annotated[float, msgspec.Meta(gt=0, le=0.5)]
+    target_fpr: Annotated[float, msgspec.Meta(gt=0, le=HIGHEST_RATE)]
 
 
 class Candidate(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -15,7 +15,7 @@ from starlette import types
 from starlette.requests import ClientDisconnect
 
 from kilter.service.detector import Detector, Verdicts
-from kilter.service.detector.modality import Modality
+from kilter.service.detector.modalities.base import Modality
 from kilter.service.formats import (
     JSON,
     NDJSON,

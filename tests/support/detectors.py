@@ -12,7 +12,7 @@ from kilter.service.detector.columns import CategoricalColumn, NumericColumn
 from kilter.service.detector.detector import Scorer
 from kilter.service.detector.inputs import Table
 from kilter.service.detector.manifest import Probes
-from kilter.service.detector.modality import modality_of
+from kilter.service.detector.modalities import modality_of
 from kilter.service.detector.schema import LeftOut
 from kilter.service.detector.tail import fit_tail
 from tests.support.manifests import manifest

@@ -10,8 +10,8 @@ import numpy.typing as npt
 
 from kilter.service.detector import Calibration, Detector, Schema
 from kilter.service.detector.arrays import Matrix
-from kilter.service.detector.columns import ImageColumn
 from kilter.service.detector.manifest import Probes, ScoreEntry
+from kilter.service.detector.pictures.column import ImageColumn
 from kilter.service.detector.reference import BINS, Reference
 from tests.support.manifests import manifest
 from tests.support.pictures import GREY, Pixels, encoded

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from kilter.service.detector.columns import ImageColumn
+from kilter.service.detector.pictures.column import ImageColumn
 
 GREY = ImageColumn("image", 16, 16, 1)
 COLOUR = ImageColumn("image", 16, 16, 3)

@@ -13,8 +13,8 @@ from click.testing import CliRunner
 
 from kilter.service.cli import GROUP, build, run
 from kilter.service.detector import KilterError, load
-from kilter.service.detector.columns import ImageColumn
 from kilter.service.detector.findings import Epoch
+from kilter.service.detector.pictures.column import ImageColumn
 from kilter.training.commands.calibrate import calibrate
 from kilter.training.commands.evaluate import evaluate
 from kilter.training.config import FitConfig, TrainConfig

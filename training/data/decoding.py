@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 from kilter.service.detector.arrays import Pixels
-from kilter.service.detector.columns import ImageColumn
 from kilter.service.detector.errors import KilterError, PictureError
+from kilter.service.detector.pictures.column import ImageColumn
 from kilter.service.detector.pictures.decoding import BYTES, file_size
 from kilter.service.detector.pictures.pixels import read_picture
 

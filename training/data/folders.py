@@ -8,8 +8,8 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from kilter.service.detector.arrays import Positions
-from kilter.service.detector.columns import ImageColumn
 from kilter.service.detector.errors import KilterError, PictureError
+from kilter.service.detector.pictures.column import ImageColumn
 from kilter.service.formats.pictures import ACCEPTED, find_pictures
 from kilter.training.data.decoding import DecodedPicture, Progress, decoded_file, each, silent
 from kilter.training.data.source import LISTED, Labels

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import msgspec
 import polars as pl
 
-from kilter.service.detector.columns import KINDS, BooleanColumn, CategoricalColumn, Column, NumericColumn
+from kilter.service.detector.columns import BooleanColumn, CategoricalColumn, Column, NumericColumn, kinds
 from kilter.service.detector.columns.cells import (
     NUMERIC_SHARE,
     Decimal,
@@ -68,7 +68,7 @@ def decide_column(cells: TrainingCells) -> Decision:
     """What one column is: the first kind decides that knows."""
     if not cells.count:
         return Decision(None, f"all {cells.rows:,} values are missing")
-    for kind in KINDS:
+    for kind in kinds():
         decision = kind.infer(cells)
         if decision is not None:
             return decision

@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 
 from kilter.service.detector.arrays import Positions
-from kilter.service.detector.columns import ImageColumn
 from kilter.service.detector.errors import KilterError, PictureError, Problem
 from kilter.service.detector.findings import Training
 from kilter.service.detector.inputs import Table
+from kilter.service.detector.pictures.column import ImageColumn
 from kilter.service.detector.schema import Schema
 from kilter.service.formats.pictures import ACCEPTED
 from kilter.service.formats.stacks import LABELS, stack_kind

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 import numpy as np
 
 from kilter.service.detector.arrays import Pixels, Positions
-from kilter.service.detector.columns import ImageColumn
 from kilter.service.detector.errors import KilterError, PictureError
+from kilter.service.detector.pictures.column import ImageColumn
 from kilter.service.detector.pictures.decoding import decode
 from kilter.training.data.decoding import content_of_file
 from kilter.training.data.source import ColumnDecision

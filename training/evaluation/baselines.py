@@ -11,8 +11,9 @@ from sklearn.ensemble import IsolationForest
 from sklearn.neighbors import NearestNeighbors
 
 from kilter.service.detector.arrays import Floats, Mask, Matrix
-from kilter.service.detector.columns import Feature, ImageColumn
+from kilter.service.detector.columns import Feature
 from kilter.service.detector.findings import Baseline, Basis, DetectorComparison
+from kilter.service.detector.pictures.column import ImageColumn
 from kilter.training.evaluation.bootstrap import ranking
 
 LEAST_ANOMALIES = 10

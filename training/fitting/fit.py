@@ -12,7 +12,7 @@ from torch import Tensor
 from kilter.service.detector.arrays import Matrix, Positions
 from kilter.service.detector.errors import KilterError
 from kilter.service.detector.findings import Epoch
-from kilter.service.detector.modality import modality_of
+from kilter.service.detector.modalities import modality_of
 from kilter.service.detector.networks import DEFAULTS, network_class
 from kilter.service.detector.networks.base import Network
 from kilter.service.detector.schema import Schema

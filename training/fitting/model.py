@@ -15,7 +15,7 @@ from kilter.service.detector.calibration import DECIMALS, rounded
 from kilter.service.detector.detector import Scorer
 from kilter.service.detector.findings import Epoch, Remedy
 from kilter.service.detector.inputs import take
-from kilter.service.detector.modality import modality_of
+from kilter.service.detector.modalities import modality_of
 from kilter.service.detector.networks import DEFAULTS
 from kilter.service.detector.networks.base import Network
 from kilter.service.detector.plugin import imported

@@ -6,7 +6,6 @@ import msgspec
 import torch
 from torch import Tensor, nn
 
-from kilter.service.detector.columns import ImageColumn
 from kilter.service.detector.networks.base import (
     HALF_LOG_TWO_PI,
     LOG_POSTERIOR_VARIANCE,
@@ -17,6 +16,7 @@ from kilter.service.detector.networks.base import (
 )
 from kilter.service.detector.networks.pixels import averaging, resize, spreading, standardise
 from kilter.service.detector.networks.places import PlaceEvidence
+from kilter.service.detector.pictures.column import ImageColumn
 from kilter.service.detector.schema import Schema
 
 MOST_SIDE = 32

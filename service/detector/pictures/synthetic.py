@@ -2,12 +2,15 @@
 
 import io
 from base64 import b64encode
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image, ImageDraw
 
 from kilter.service.detector.arrays import Pixels
-from kilter.service.detector.pictures.column import ImageColumn
+
+if TYPE_CHECKING:
+    from kilter.service.detector.pictures.column import ImageColumn
 
 FIELD = 4
 """A smooth field is drawn through so many random values in each direction."""
@@ -15,12 +18,12 @@ BLOCKS = 8
 """Coarse noise has so many blocks in each direction."""
 
 
-def usual(column: ImageColumn, rng: np.random.Generator) -> str:
+def usual(column: "ImageColumn", rng: np.random.Generator) -> str:
     """A shape before an even background, or a smooth field, as the text of a record."""
     return text(_shape(column, rng) if rng.random() < 0.5 else _field(column, rng))
 
 
-def odd(column: ImageColumn, rng: np.random.Generator) -> str:
+def odd(column: "ImageColumn", rng: np.random.Generator) -> str:
     """Coarse noise of full contrast, as the text of a record."""
     blocks = rng.integers(0, 2, (BLOCKS, BLOCKS, column.channels)).astype(np.uint8) * 255
     return text(_resized(blocks, column, Image.Resampling.NEAREST))
@@ -38,7 +41,7 @@ def image_of(pixels: Pixels) -> Image.Image:
     return Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
 
 
-def _shape(column: ImageColumn, rng: np.random.Generator) -> Pixels:
+def _shape(column: "ImageColumn", rng: np.random.Generator) -> Pixels:
     background, ink = rng.integers(0, 256, (2, column.channels)).tolist()
     mode = "L" if column.channels == 1 else "RGB"
     image = Image.new(mode, (column.width, column.height), tuple(background))
@@ -50,11 +53,11 @@ def _shape(column: ImageColumn, rng: np.random.Generator) -> Pixels:
     return np.asarray(image).reshape(column.shape)
 
 
-def _field(column: ImageColumn, rng: np.random.Generator) -> Pixels:
+def _field(column: "ImageColumn", rng: np.random.Generator) -> Pixels:
     values = rng.integers(0, 256, (FIELD, FIELD, column.channels)).astype(np.uint8)
     return _resized(values, column, Image.Resampling.BICUBIC)
 
 
-def _resized(pixels: Pixels, column: ImageColumn, how: Image.Resampling) -> Pixels:
+def _resized(pixels: Pixels, column: "ImageColumn", how: Image.Resampling) -> Pixels:
     image = image_of(pixels).resize((column.width, column.height), how)
     return np.asarray(image).reshape(column.shape)

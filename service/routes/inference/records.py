@@ -11,7 +11,7 @@ import numpy as np
 from kilter.service.detector import PictureError, Problem, Schema
 from kilter.service.detector.columns import Column
 from kilter.service.detector.inputs import Table, from_matrix, in_order, read_array
-from kilter.service.detector.modality import Modality
+from kilter.service.detector.modalities.base import Modality
 from kilter.service.formats.bodies import CHUNK, too_many
 from kilter.service.problems import BAD_BODY, BAD_RECORDS, RequestError
 from kilter.service.routes.inference.requests import Input

@@ -14,7 +14,7 @@ from kilter.service.detector.artifact import MANIFEST, PROBES
 from kilter.service.detector.detector import Judge, Scorer
 from kilter.service.detector.groups import Groups, Thresholds
 from kilter.service.detector.manifest import Probes
-from kilter.service.detector.modality import modality_of
+from kilter.service.detector.modalities import modality_of
 from tests.support import detectors
 from tests.support.artifacts import ARTIFACTS, rewritten
 from tests.support.detectors import SCHEMA, Squares
@@ -40,7 +40,8 @@ def test_a_verdict_is_a_score_held_against_the_calibration(detector: Detector) -
     assert np.array_equal(verdicts.p_value, detector.calibration.p_values(verdicts.score))
     assert verdicts.anomaly.tolist() == [False, True]
     assert verdicts.features.shape == (2, 3)
-    assert verdicts.reasons is verdicts.threshold is verdicts.tail_probability is None
+    nothing: list[Any] = [verdicts.reasons, verdicts.threshold, verdicts.tail_probability]
+    assert nothing == [None] * 3
     assert verdicts.problems == []
 
 

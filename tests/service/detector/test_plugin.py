@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from kilter.service.detector.columns.base import Column
-from kilter.service.detector.modality import MODALITIES, Modality
+from kilter.service.detector.modalities import MODALITIES
+from kilter.service.detector.modalities.base import Modality
 from kilter.service.detector.networks import DEFAULTS, NETWORKS
 from kilter.service.detector.networks.base import Network
 from kilter.service.detector.plugin import imported

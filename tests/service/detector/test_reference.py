@@ -11,10 +11,10 @@ from kilter.service.detector import ArtifactError, Detector, load
 from kilter.service.detector.artifact import TENSORS
 from kilter.service.detector.columns import NumericColumn
 from kilter.service.detector.inputs import from_records
-from kilter.service.detector.modality import modality_of
+from kilter.service.detector.modalities import modality_of
+from kilter.service.detector.modalities.tables import Encoder
 from kilter.service.detector.reference import BINS, EDGES, SHARES, histogram, reference_of, reference_tensors
 from kilter.service.detector.schema import Schema
-from kilter.service.detector.tables import Encoder
 from tests.support.artifacts import rewritten
 from tests.support.data import records
 

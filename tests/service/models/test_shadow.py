@@ -11,7 +11,8 @@ import pytest
 
 from kilter.service.detector import Schema
 from kilter.service.detector.arrays import Matrix
-from kilter.service.detector.columns import CategoricalColumn, ImageColumn, NumericColumn, TimestampColumn
+from kilter.service.detector.columns import CategoricalColumn, NumericColumn, TimestampColumn
+from kilter.service.detector.pictures.column import ImageColumn
 from kilter.service.detector.schema import LeftOut
 from kilter.service.models.registry import Registry, Serving
 from kilter.service.models.shadow import PendingRecords, Shadow, ShadowThread, unfit

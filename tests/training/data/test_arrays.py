@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from kilter.service.detector.columns import ImageColumn
 from kilter.service.detector.errors import KilterError, PictureError
+from kilter.service.detector.pictures.column import ImageColumn
 from kilter.training.data.arrays import ArrayPictures
 from kilter.training.data.survey import PictureTraits
 

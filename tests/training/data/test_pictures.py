@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from kilter.service.detector.columns import ImageColumn
 from kilter.service.detector.errors import KilterError
 from kilter.service.detector.findings import Training
+from kilter.service.detector.pictures.column import ImageColumn
 from kilter.service.detector.schema import Schema
 from kilter.training.data.pictures import check_memory, holds_pictures, read_labelled_pictures, read_pictures
 from kilter.training.data.source import TrainingSource

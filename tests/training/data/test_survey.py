@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from kilter.service.detector.columns import ImageColumn
 from kilter.service.detector.errors import KilterError, PictureError
+from kilter.service.detector.pictures.column import ImageColumn
 from kilter.training.data.survey import SIDE, SIDES, PictureTraits, decide_pictures, look_at_file, sizes_in_words
 
 

@@ -7,8 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kilter.service.detector.arrays import Matrix
-from kilter.service.detector.columns import BooleanColumn, CategoricalColumn, Feature, ImageColumn, NumericColumn
+from kilter.service.detector.columns import BooleanColumn, CategoricalColumn, Feature, NumericColumn
 from kilter.service.detector.findings import Baseline, DetectorComparison
+from kilter.service.detector.pictures.column import ImageColumn
 from kilter.service.detector.schema import Schema
 from kilter.training.evaluation.baselines import (
     AREA,

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from kilter.service.detector.columns import ImageColumn
 from kilter.service.detector.inputs import Table
 from kilter.service.detector.manifest import MemoryEntry
+from kilter.service.detector.pictures.column import ImageColumn
 from kilter.training.reporting.gallery import SHOWN, SIDE, STRANGEST, drawn, gallery_of, residual, spread
 from kilter.training.reporting.run import Scored
 from tests.support.picture_runs import picture_run

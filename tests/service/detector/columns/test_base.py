@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kilter.service.detector.columns import KINDS, BooleanColumn, CategoricalColumn, ImageColumn, NumericColumn
+from kilter.service.detector.columns import BooleanColumn, CategoricalColumn, NumericColumn, kinds
 from kilter.service.detector.columns.base import (
     ABSENT,
     Column,
@@ -21,6 +21,7 @@ from kilter.service.detector.columns.base import (
     read_each,
 )
 from kilter.service.detector.errors import PictureError, Problem
+from kilter.service.detector.pictures.column import ImageColumn
 
 NUMBER, FLAG = NumericColumn("x", 0.0, 1.0, 0.0, 1.0), BooleanColumn("ok", ("yes",), ("no",))
 KIND, PICTURE = CategoricalColumn("kind", ("a",), (1,)), ImageColumn("image", 8, 8, 1)
@@ -145,7 +146,7 @@ def test_each_distinct_text_is_read_once(texts: list[str | None]) -> None:
 
 def test_every_kind_of_column_has_a_tag_of_its_own() -> None:
     """By which it is known in a manifest."""
-    tags = [kind.__struct_config__.tag for kind in KINDS]  # type: ignore[attr-defined]
+    tags = [kind.__struct_config__.tag for kind in kinds()]  # type: ignore[attr-defined]
     assert len(set(tags)) == len(tags) == 5
     assert [column.kind for column in (NUMBER, FLAG, KIND, PICTURE)] == ["numeric", "boolean", "categorical", "image"]
 

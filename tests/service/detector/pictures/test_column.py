@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from kilter.service.detector import KilterError, RecordsError, Region
-from kilter.service.detector.columns import ImageColumn
+from kilter.service.detector.pictures.column import ImageColumn
 from kilter.service.detector.pictures.pixels import content_of, read_cell, size_of, upright
 from tests.support.picture_model import dark, picture_detector, spotted
 from tests.support.pictures import COLOUR, GREY, encoded
@@ -117,7 +117,7 @@ def test_many_pictures_are_encoded_some_at_a_time(monkeypatch: pytest.MonkeyPatc
     detector = picture_detector()
     pictures = np.stack([dark(seed=seed) for seed in range(50)] + [spotted(16, 16)])
     whole = detector.score(pictures, reasons=1)
-    monkeypatch.setattr("kilter.service.detector.pictures.modality.FLOATS", 256 * 7)
+    monkeypatch.setattr("kilter.service.detector.modalities.pictures.FLOATS", 256 * 7)
     parts = detector.score(pictures, reasons=1)
     np.testing.assert_array_equal(parts.score, whole.score)
     np.testing.assert_array_equal(parts.features, whole.features)

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from PIL import Image
 
-from kilter.service.detector.columns import ImageColumn
 from kilter.service.detector.errors import PictureError
+from kilter.service.detector.pictures.column import ImageColumn
 from kilter.service.detector.pictures.pixels import (
     STRIP,
     from_array,

@@ -6,9 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from kilter.service.detector.columns import ImageColumn
 from kilter.service.detector.errors import ArtifactError
-from kilter.service.detector.pictures.modality import ImageModality
+from kilter.service.detector.modalities.pictures import ImageModality
+from kilter.service.detector.pictures.column import ImageColumn
 from kilter.service.detector.pictures.regions import Box, Grid, Region, regions
 from kilter.service.detector.schema import Schema
 

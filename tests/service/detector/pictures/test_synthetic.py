@@ -6,10 +6,10 @@ import msgspec
 import numpy as np
 import pytest
 
-from kilter.service.detector.columns import ImageColumn
 from kilter.service.detector.detector import Detector
 from kilter.service.detector.errors import ArtifactError
 from kilter.service.detector.pictures import synthetic as made_up
+from kilter.service.detector.pictures.column import ImageColumn
 from kilter.service.detector.pictures.pixels import read_picture
 from kilter.service.detector.schema import Schema
 from kilter.training.package import PLAIN, make_probes, probe_records

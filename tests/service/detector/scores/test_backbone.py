@@ -8,7 +8,7 @@ import numpy.typing as npt
 import pytest
 import torch
 
-from kilter.service.detector.columns import ImageColumn
+from kilter.service.detector.pictures.column import ImageColumn
 from kilter.service.detector.runtime import OUTPUTS, OnnxProgram
 from kilter.service.detector.schema import Schema
 from kilter.service.detector.scores.backbone import (

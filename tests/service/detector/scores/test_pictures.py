@@ -9,11 +9,11 @@ import pytest
 import torch
 from scipy import ndimage
 
-from kilter.service.detector.columns import ImageColumn
 from kilter.service.detector.errors import ArtifactError
 from kilter.service.detector.manifest import NetworkEntry, ScoreEntry
 from kilter.service.detector.networks.pictures import PictureVAE
 from kilter.service.detector.networks.pixels import standardise
+from kilter.service.detector.pictures.column import ImageColumn
 from kilter.service.detector.runtime import OUTPUTS, OnnxProgram
 from kilter.service.detector.schema import Schema
 from kilter.service.detector.scores import pictures as scoring

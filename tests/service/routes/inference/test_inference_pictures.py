@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from kilter.service.detector.columns import ImageColumn
+from kilter.service.detector.pictures.column import ImageColumn
 from tests.support.picture_model import dark, picture_detector, spotted
 from tests.support.pictures import COLOUR
 from tests.support.protocol_client import binary, outputs, tensor

@@ -1,10 +1,4 @@
-"""What a model judges: a table's records, pictures, and what may come.
-
-A modality is chosen once, when a model is loaded or trained, by the first column of its schema. It knows how what
-callers hold is read, how it is encoded, how a verdict is explained, and what is watched of it. Nothing else asks which
-one a model has. A modality is one module that subclasses `Modality`, and an entry in `MODALITIES`; what concerns
-bodies, files and reports stands in the registries of those, under its name.
-"""
+"""What every modality has: how records are read and encoded, how a verdict is explained, what is watched."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -14,9 +8,8 @@ import numpy as np
 
 from kilter.service.detector.arrays import Array, Floats, Matrix
 from kilter.service.detector.columns import Feature
-from kilter.service.detector.errors import ArtifactError, KilterError
+from kilter.service.detector.errors import KilterError
 from kilter.service.detector.inputs import Table, from_records
-from kilter.service.detector.plugin import imported
 from kilter.service.detector.runtime import Program
 from kilter.service.detector.schema import Schema
 
@@ -24,13 +17,6 @@ if TYPE_CHECKING:
     from kilter.service.detector.detector import Verdicts
     from kilter.service.detector.explanation import Reason
     from kilter.service.detector.pictures.regions import Region
-
-
-MODALITIES: "dict[str, str | type[Modality]]" = {
-    "table": "kilter.service.detector.tables:TableModality",
-    "image": "kilter.service.detector.pictures.modality:ImageModality",
-}
-"""Name to the class; a class itself will do as well as its place."""
 
 
 class Watched(NamedTuple):
@@ -62,7 +48,7 @@ class Scores(NamedTuple):
 
 
 class Modality(ABC):
-    """See the module."""
+    """See `detector.modalities`."""
 
     name: ClassVar[str]
     decodes: ClassVar[bool] = False
@@ -154,11 +140,3 @@ class Modality(ABC):
     def example(self, probe: Mapping[str, Any]) -> dict[str, Any]:
         """A record to show how to ask, given one of the model's probes."""
         return dict(probe)
-
-
-def modality_of(schema: Schema, grid: tuple[int, int] | None = None) -> Modality:
-    """The modality of a schema; `grid` as in `Modality`. Raises ArtifactError if it is not known, or does not fit."""
-    name = schema.columns[0].modality if schema.columns else "table"
-    if name not in MODALITIES:
-        raise ArtifactError(f"this version knows no modality {name!r}")
-    return imported(MODALITIES[name])(schema, grid)

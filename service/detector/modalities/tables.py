@@ -10,7 +10,7 @@ from kilter.service.detector.arrays import Array, Floats, Matrix
 from kilter.service.detector.columns.base import LIMIT
 from kilter.service.detector.explanation import attribute, explain
 from kilter.service.detector.inputs import NumberColumns, Table, from_frame, from_matrix
-from kilter.service.detector.modality import Modality, Scores, Watched
+from kilter.service.detector.modalities.base import Modality, Scores, Watched
 from kilter.service.detector.runtime import OUTPUTS, Program
 from kilter.service.detector.schema import Schema
 

@@ -4,8 +4,8 @@ import numpy as np
 
 from kilter.service.detector.columns import CategoricalColumn, TimestampColumn
 from kilter.service.detector.inputs import from_records
+from kilter.service.detector.modalities.tables import Encoder
 from kilter.service.detector.schema import Schema
-from kilter.service.detector.tables import Encoder
 
 
 def test_levels_become_codes_and_unseen_ones_the_next() -> None:

@@ -1,4 +1,4 @@
-"""Tests of `detector.modality`: which one a schema has, and what it takes for records."""
+"""Tests of `detector.modalities.base`: which one a schema has, and what it takes for records."""
 
 from collections import namedtuple
 from collections.abc import Callable
@@ -10,13 +10,14 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
-from kilter.service.detector.columns import CategoricalColumn, ImageColumn, NumericColumn
+from kilter.service.detector.columns import CategoricalColumn, NumericColumn
 from kilter.service.detector.errors import ArtifactError, KilterError
 from kilter.service.detector.inputs import Table
-from kilter.service.detector.modality import MODALITIES, modality_of
-from kilter.service.detector.pictures.modality import ImageModality
+from kilter.service.detector.modalities import MODALITIES, modality_of
+from kilter.service.detector.modalities.pictures import ImageModality
+from kilter.service.detector.modalities.tables import TableModality
+from kilter.service.detector.pictures.column import ImageColumn
 from kilter.service.detector.schema import Schema
-from kilter.service.detector.tables import TableModality
 
 SCHEMA = Schema((NumericColumn("u", 0.0, 1.0, 0.0, 1.0), NumericColumn("v", 0.0, 1.0, 0.0, 1.0)), 9)
 Pair = namedtuple("Pair", ["Index", "u", "v"])  # as `itertuples` of pandas makes them

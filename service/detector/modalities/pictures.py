@@ -10,7 +10,7 @@ from kilter.service.detector.arrays import Array, Floats, Matrix
 from kilter.service.detector.columns import Feature
 from kilter.service.detector.errors import ArtifactError
 from kilter.service.detector.inputs import Table, cut, from_frame
-from kilter.service.detector.modality import Modality, Scores, Watched
+from kilter.service.detector.modalities.base import Modality, Scores, Watched
 from kilter.service.detector.pictures.column import ImageColumn
 from kilter.service.detector.pictures.decoding import PIXELS
 from kilter.service.detector.pictures.pixels import from_array, size_of, upright

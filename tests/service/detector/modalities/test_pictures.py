@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFilter
 
-from kilter.service.detector.columns import ImageColumn
-from kilter.service.detector.pictures.modality import ImageModality
+from kilter.service.detector.modalities.pictures import ImageModality
+from kilter.service.detector.pictures.column import ImageColumn
 from kilter.service.detector.schema import Schema
 from tests.support.pictures import COLOUR, GREY, Pixels, scene
 
