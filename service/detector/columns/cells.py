@@ -190,10 +190,12 @@ def as_text(cells: "pl.Series") -> "pl.Series":
         other = cells.fill_nan(None).cast(pl.String)
         return pl.select(pl.when(whole.cast(dtype) == cells).then(whole.cast(pl.String)).otherwise(other)).to_series()
     try:
-        return cells.cast(pl.String)
+        if not dtype.is_nested():
+            return cells.cast(pl.String)
     except PolarsError:
-        message = f"the column holds {dtype}, which is neither number, flag, text nor time"
-        raise RecordsError([Problem(None, cells.name, message)]) from None
+        pass
+    message = f"the column holds {dtype}, which is neither number, flag, text nor time"
+    raise RecordsError([Problem(None, cells.name, message)])
 
 
 def floats(cells: "pl.Series") -> Array:
