@@ -4,6 +4,9 @@ PYTHON ?= python3
 TORCH_INDEX_URL ?=
 BIN := .venv/bin
 MODELS ?= models
+ifdef FUZZ
+SEED ?= $(shell $(PYTHON) -c 'import secrets; print(secrets.randbelow(2**32))')
+endif
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test e2e lint serve bench soak clean
@@ -21,8 +24,8 @@ setup: .venv/.ready ## make .venv with everything needed to develop
 demo: setup ## train, serve and score on a real data set, in under three minutes; on pictures with IMAGES=1
 	@$(BIN)/python -m deploy.demo.$(if $(IMAGES),pictures,tables)
 
-test: setup ## run the tests, but for the slow end-to-end ones
-	$(BIN)/pytest -m "not e2e" -n 2
+test: setup ## run the tests, but for the slow end-to-end ones; FUZZ=1 draws new examples by a SEED, which it prints
+	$(BIN)/pytest -m "not e2e" -n 2 $(if $(FUZZ),--hypothesis-profile=fuzz --hypothesis-seed=$(SEED))
 
 e2e: setup build/kserve/.ready build/grafana/.ready ## run the slow end-to-end tests with real components
 	$(BIN)/pytest -m e2e

@@ -28,7 +28,7 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
 
     `fit` takes normal records: a frame of pandas or polars with columns of every kind, or a matrix of numbers, NaN
     where a value is missing. Of records like those, at most the share `target_fpr` is flagged; without it, the lowest
-    of 1, 2, 5 and 10 % that so many records support. `score` is `neighbours`, `elbo` or `reconstruction`; with
+    of 1, 2, 5 and 10 % that so many records support. `score_kind` is `neighbours`, `elbo` or `reconstruction`; with
     `group_by`, the values of that column have thresholds of their own; `split` is `auto`, `random` or `time`, by which
     the calibration records are set apart. `config` is a TOML file of further settings, or the same as a mapping
     (`docs/training.md`).
@@ -41,14 +41,14 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         self,
         *,
         target_fpr: float | None = None,
-        score: str = "neighbours",
+        score_kind: str = "neighbours",
         group_by: str | None = None,
         split: str = "auto",
         config: str | os.PathLike[str] | Mapping[str, Any] | None = None,
         random_state: int | None = None,
     ) -> None:
         self.target_fpr = target_fpr
-        self.score = score
+        self.score_kind = score_kind
         self.group_by = group_by
         self.split = split
         self.config = config
@@ -57,7 +57,7 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
     def fit(self, X: Any, y: Any = None) -> Self:
         """Learn from normal records, (n, columns); `y` is not looked at. Raises ValueError if they do not suffice."""
         frame = self._frame(X, reset=True)
-        settings = {"target_fpr": self.target_fpr, "score": self.score, "split": self.split}
+        settings = {"target_fpr": self.target_fpr, "score": self.score_kind, "split": self.split}
         settings["seed"] = None if self.random_state is None else int(self.random_state)
         given = {name: value for name, value in settings.items() if value is not None}
         try:
@@ -102,7 +102,9 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         if hasattr(X, "columns") or hasattr(X, "__arrow_c_stream__"):
             validate_data(self, X, reset=reset, skip_check_array=True)
             return X
-        matrix = validate_data(self, X, reset=reset, dtype=np.float64, ensure_all_finite="allow-nan")
+        matrix = validate_data(
+            self, X, reset=reset, dtype=np.float64, ensure_all_finite="allow-nan", ensure_min_samples=1 + reset
+        )
         return pl.DataFrame({f"x{i}": values for i, values in enumerate(matrix.T)})
 
     def __sklearn_tags__(self) -> Tags:

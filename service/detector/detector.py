@@ -24,6 +24,9 @@ from kilter.service.detector.store import resolve
 from kilter.service.detector.thresholds import at_rate, thresholds_of
 
 if TYPE_CHECKING:
+    import pandas as pd
+    import polars as pl
+
     from kilter.service.detector.explanation import Reason
     from kilter.service.detector.pictures.regions import Region
 
@@ -83,6 +86,31 @@ class Verdicts(NamedTuple):
     and never a p-value; None for a model without one. See `detector.tail`."""
     evidence: Floats | None = None
     """Of pictures, where reasons were asked for: what speaks against each place, (n, rows * columns) of `grid`."""
+
+    def to_polars(self) -> "pl.DataFrame":
+        """A row per record: score, p_value, anomaly, and threshold, tail_probability and reasons (JSON) if any.
+
+        The last column is error; a record with a problem has null in all others.
+        """
+        import polars as pl
+
+        errors: dict[int | None, str] = {}
+        for row, field, message in self.problems:
+            before = f"{errors[row]}; " if row in errors else ""
+            errors[row] = f"{before}field {field!r}: {message}" if field is not None else before + message
+        columns: dict[str, Any] = {"score": self.score, "p_value": self.p_value, "anomaly": self.anomaly}
+        columns |= {"threshold": self.threshold, "tail_probability": self.tail_probability}
+        if self.reasons is not None:
+            columns["reasons"] = [msgspec.json.encode(reasons).decode() for reasons in self.reasons]
+        frame = pl.DataFrame({name: values for name, values in columns.items() if values is not None}, nan_to_null=True)
+        error = pl.Series([errors.get(row) for row in range(len(self.score))], dtype=pl.String)
+        return frame.select(pl.when(error.is_null()).then(pl.all())).with_columns(error=error)
+
+    def to_pandas(self, index: Any = None) -> "pd.DataFrame":
+        """The same as a frame of pandas, with the index of the records' own frame if it is given."""
+        import pandas as pd
+
+        return pd.DataFrame(self.to_polars().to_dict(as_series=False), index=index)
 
 
 class Judge:

@@ -211,7 +211,10 @@ def from_frame(schema: Schema, frame: Any) -> Table:
     if twice:
         raise RecordsError([Problem(None, name, "the column stands in the table twice") for name in twice])
     problems: list[Problem] = []
-    columns = {column.name: read_array(column, frame[column.name].to_numpy(), problems) for column in schema.fields}
+    keys = dict(zip(present, frame.columns, strict=True))  # those of pandas need not be texts
+    columns = {
+        column.name: read_array(column, frame[keys[column.name]].to_numpy(), problems) for column in schema.fields
+    }
     return Table(columns, len(frame), in_order(problems))
 
 

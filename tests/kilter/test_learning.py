@@ -1,0 +1,116 @@
+"""Tests of `kilter.train`, and of the names that `kilter` has."""
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import pytest
+
+import kilter
+from tests.support.data import records
+
+ROOT = Path(__file__).parents[2]
+BRIEF: dict[str, Any] = {"target_fpr": 0.1, "fit": {"steps": 20}, "baselines": False}
+
+
+@pytest.fixture(scope="module")
+def normal() -> pd.DataFrame:
+    """Rows with columns of every kind."""
+    return pd.DataFrame(records(np.random.default_rng(0), 120))
+
+
+@pytest.fixture(scope="module")
+def trained(normal: pd.DataFrame, tmp_path_factory: pytest.TempPathFactory) -> kilter.Detector:
+    """A model of a pandas frame."""
+    return kilter.train(normal, "plant", tmp_path_factory.mktemp("models"), **BRIEF)
+
+
+def test_every_public_name_is_there() -> None:
+    """And nothing else is to be had."""
+    assert set(kilter.__all__) < set(dir(kilter))
+    for name in kilter.__all__:
+        assert getattr(kilter, name) is not None
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        kilter.nothing  # noqa: B018
+
+
+def test_importing_kilter_imports_nothing_heavy() -> None:
+    """What the names need is imported when they are used."""
+    code = "import sys, kilter; print(*sorted({'numpy', 'torch', 'polars', 'pandas', 'sklearn'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
+    assert done.stdout.split() == []
+
+
+@pytest.mark.parametrize("package", ["service", "training"])
+def test_a_package_is_not_imported_twice(package: str) -> None:
+    """From the repository's root it could be, and every class would be there twice."""
+    code = f"import {package}"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=False)
+    assert done.returncode == 1
+    assert f"this package is kilter.{package}" in done.stderr
+
+
+def test_what_is_trained_is_what_is_loaded(trained: kilter.Detector, normal: pd.DataFrame, tmp_path: Path) -> None:
+    """A frame of pandas, one of polars, a file and several give the same model, which judges records in every form."""
+    data: list[Any] = [pl.DataFrame(normal.to_dict("list")), tmp_path / "one.csv"]
+    normal.to_csv(data[1], index=False)
+    halves = [tmp_path / "first.csv", str(tmp_path / "second.csv")]
+    normal[:60].to_csv(halves[0], index=False)
+    normal[60:].to_csv(halves[1], index=False)
+    want = trained.score(normal).score
+    for i, source in enumerate([*data, halves]):
+        detector = kilter.train(source, f"model-{i}", tmp_path, **BRIEF)
+        np.testing.assert_array_equal(detector.score(normal).score, want)
+        np.testing.assert_array_equal(kilter.load(tmp_path / f"model-{i}").score(normal).score, want)
+
+
+def test_a_record_comes_in_every_form(trained: kilter.Detector, normal: pd.DataFrame) -> None:
+    """A dict with NaN, a pandas row, a named tuple, a list of these."""
+    row = normal.iloc[3].copy()
+    row["temperature"] = float("nan")
+    as_dict = row.to_dict()
+    forms = [as_dict, row, {**as_dict, "temperature": None}, [as_dict], [row], row.to_frame().T]
+    forms.append(next(row.to_frame().T.itertuples(index=False)))
+    scores = [trained.score(form).score.tolist() for form in forms]
+    assert scores == [scores[0]] * len(forms)
+    assert len(scores[0]) == 1
+
+
+def test_settings_go_before_a_configuration(normal: pd.DataFrame, tmp_path: Path) -> None:
+    """Which is a mapping or a file."""
+    (tmp_path / "settings.toml").write_text("target_fpr = 0.2\nbaselines = false\n[fit]\nsteps = 10\n")
+    for config in (tmp_path / "settings.toml", {"target_fpr": 0.2, "baselines": False, "fit": {"steps": 10}}):
+        detector = kilter.train(normal, "plant", tmp_path / "models", config=config, target_fpr=0.25)
+        assert detector.calibration.target_fpr == 0.25
+    assert detector.version == 2
+
+
+def test_what_was_decided_is_said(normal: pd.DataFrame, tmp_path: Path) -> None:
+    """To whom wants to hear it."""
+    lines: list[str] = []
+    kilter.train(normal, "plant", tmp_path, say=lines.append, exclude=["line"], **BRIEF)
+    assert any("temperature: numeric" in line for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("data", "settings", "error", "message"),
+    [
+        (3, {}, TypeError, "train on a path, a list of paths, or a frame, not on int"),
+        ([], {}, TypeError, "not on list"),
+        ("nowhere.csv", {}, kilter.KilterError, "nowhere.csv"),
+        ("nowhere.csv", {"stepz": 3}, TypeError, "there is no setting 'stepz': there are target_fpr, "),
+        ("nowhere.csv", {"target_fpr": 0.9}, kilter.KilterError, "target_fpr must be from 1e-05 to 0.5, not 0.9"),
+        ("nowhere.csv", {"fit": {"step": 3}}, kilter.KilterError, "step"),
+    ],
+)
+def test_what_cannot_be_trained_is_refused(
+    data: Any, settings: dict[str, Any], error: type[Exception], message: str, tmp_path: Path
+) -> None:
+    """With what would do instead."""
+    with pytest.raises(error, match=message):
+        kilter.train(data, "plant", tmp_path, **settings)
+    assert not list(tmp_path.iterdir())
