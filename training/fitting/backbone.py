@@ -45,12 +45,12 @@ class Backbone:
 
     @property
     def entry(self) -> BackboneEntry:
-        """What a manifest says of it."""
+        """Its entry in a manifest."""
         return BackboneEntry(self.file, self.sha256)
 
     @property
     def note(self) -> str:
-        """What to know of a model that it is part of."""
+        """A note on a model that it is part of."""
         return (
             f"A pretrained network is part of this model, as it was given: {self.file}, SHA-256 {self.sha256}. Whether "
             "its licence allows what the model is to be used for is for its user to know."
@@ -125,7 +125,9 @@ def _model(path: Path, content: bytes) -> onnx.ModelProto:
         model = onnx.load_model_from_string(content)
     except Exception:  # protobuf's own exceptions differ with its implementation
         raise KilterError(f"{path} is no ONNX file: {ACCEPTED}") from None
-    if any(tensor.data_location == onnx.TensorProto.EXTERNAL for tensor in _tensors(model.graph)):
+    weights = [tensor for graph in _graphs(model.graph) for tensor in graph.initializer]
+    constants = [attribute.t for graph in _graphs(model.graph) for node in graph.node for attribute in node.attribute]
+    if any(tensor.data_location == onnx.TensorProto.EXTERNAL for tensor in (*weights, *constants)):
         raise KilterError(
             f"{path} keeps its weights in another file: put them into it, as onnx.save(onnx.load(path), other) or "
             "torch.onnx.export(..., external_data=False) do"
@@ -135,14 +137,14 @@ def _model(path: Path, content: bytes) -> onnx.ModelProto:
         model = onnx.inliner.inline_local_functions(model)
     except (onnx.checker.ValidationError, RuntimeError, ValueError) as error:
         raise KilterError(f"{path} is no valid ONNX model: {error}; {ACCEPTED}") from None
-    custom = sorted({node.domain for node in _nodes(model.graph)} - set(STANDARD_DOMAINS))
+    custom = sorted({node.domain for graph in _graphs(model.graph) for node in graph.node} - set(STANDARD_DOMAINS))
     if custom:
         raise KilterError(
             f"{path} uses operators of {custom[0]}: only the standard ones of ONNX are taken, so that the model runs "
             "wherever Kilter does"
         )
-    weights = {tensor.name for tensor in model.graph.initializer}
-    inputs = [value for value in model.graph.input if value.name not in weights]  # old files list both
+    names = {tensor.name for tensor in model.graph.initializer}
+    inputs = [value for value in model.graph.input if value.name not in names]  # old files list weights, too
     del model.graph.input[:]
     model.graph.input.extend(inputs)
     standard = [item for item in model.opset_import if item.domain in STANDARD_DOMAINS]
@@ -187,20 +189,10 @@ def _session(path: Path, model: onnx.ModelProto) -> ort.InferenceSession:
         raise KilterError(f"ONNX Runtime cannot load {path}: {error}; {ACCEPTED}") from None
 
 
-def _nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
-    """The nodes of a graph and of those within it."""
+def _graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
+    """A graph and those within it."""
+    yield graph
     for node in graph.node:
-        yield node
         for attribute in node.attribute:
             for inner in (attribute.g, *attribute.graphs):
-                yield from _nodes(inner)
-
-
-def _tensors(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
-    """The weights and constants of a graph and of those within it."""
-    yield from graph.initializer
-    for node in _nodes(graph):
-        for attribute in node.attribute:
-            yield attribute.t
-            for inner in (attribute.g, *attribute.graphs):
-                yield from inner.initializer
+                yield from _graphs(inner)

@@ -26,10 +26,10 @@ from kilter.service.detector.scores.base import Material, ScoredNetwork
 from kilter.training.config import TrainConfig
 from kilter.training.data.source import TrainingData
 from kilter.training.fitting.backbone import Backbone
+from kilter.training.fitting.diagnosis import fit_or_remedy
 from kilter.training.fitting.export import export
 from kilter.training.fitting.fit import FitProgress, folds
-from kilter.training.fitting.remedy import fit_or_remedy
-from kilter.training.fitting.split import Split, fit_schema, split, time_of
+from kilter.training.fitting.split import Split, fit_schema, split_rows, time_of
 
 SUSPECTS = 0.2
 """Share of the fitting rows set apart as suspects: those that an isolation forest isolates most easily."""
@@ -83,7 +83,7 @@ def fit_model(
 
     A collapsed posterior is `remedied` as `fit_or_remedy` does.
     """
-    parts = split(data.normal, config.target_fpr, config.seed, time_of(data.draft, data.table, config.split))
+    parts = split_rows(data.normal, config.target_fpr, config.seed, time_of(data.draft, data.table, config.split))
     schema = fit_schema(data.draft, data.table, parts.fit)
     modality = modality_of(schema)
     kind = kind_of_score(config.score, modality.name) if backbone is None else "backbone-neighbours"

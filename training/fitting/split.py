@@ -1,7 +1,4 @@
-"""Sets rows apart: for fitting, for calibration, and for an evaluation that nothing else has touched.
-
-And takes the statistics of columns, from the fitting rows alone.
-"""
+"""Splits rows into those for fitting, for calibration, and for evaluation; fits schemas to the first alone."""
 
 from typing import Literal, NamedTuple
 
@@ -40,7 +37,7 @@ class Split(NamedTuple):
     rate: float
 
 
-def split(normal: Positions, target_fpr: float | None, seed: int, times: Times | None) -> Split:
+def split_rows(normal: Positions, target_fpr: float | None, seed: int, times: Times | None) -> Split:
     """Split normal rows at random, or by time if `times`, (rows of the table,), is given: the oldest are fitted.
 
     Raises KilterError if they are too few, or too few for `target_fpr`.
@@ -73,7 +70,7 @@ def rows_needed(target_fpr: float) -> int:
 
 
 def choose_size(rows: int, target_fpr: float) -> int:
-    """How many of `rows` normal rows to calibrate on: about a fifth, with rate x (n + 1) whole.
+    """The number of `rows` normal rows to calibrate on: about a fifth, with rate x (n + 1) whole.
 
     Where no n does that, the one whose floor(rate x (n + 1)) / (n + 1) is closest to the rate. At most a third of the
     rows, or as few as the rate needs if that is more, which may be half of them. Raises KilterError, which names the

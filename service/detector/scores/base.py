@@ -13,7 +13,7 @@ from kilter.service.detector.networks import network_class
 from kilter.service.detector.networks.base import Network, View
 from kilter.service.detector.plugin import imported
 from kilter.service.detector.schema import Schema
-from kilter.service.detector.scores import score_kind
+from kilter.service.detector.scores import find_score_kind
 
 Isolation = Callable[[Matrix, int], Callable[[Matrix], Mask]]
 """Takes points, (n, axes), and a seed, and gives a function that tells which of others are easily isolated, (m,)."""
@@ -34,7 +34,7 @@ class PretrainedNetwork(Protocol):
 
 
 class Material(NamedTuple):
-    """What a score is fitted to."""
+    """The input to the fit of a score."""
 
     schema: Schema
     x: Tensor
@@ -52,14 +52,18 @@ class Material(NamedTuple):
     backbone: PretrainedNetwork | None = None
 
 
-class Score(nn.Module):
-    """What tells how strange a record is, from it and from what a network makes of it. See `Score.forward`."""
+class AnomalyScore(nn.Module):
+    """How strange a record is, by the record and a network's view of it. See `AnomalyScore.forward`."""
 
     shape_type: ClassVar[type[msgspec.Struct]]
-    """What rebuilds it, as a manifest holds it: `cls(network, shape)` is a score that was not fitted."""
+    """The part of a manifest that rebuilds it: `cls(network, shape)` is a score that was not fitted."""
     holds_calibration: ClassVar[bool] = False
     """Whether its memory may hold calibration rows, each of which is then scored with all of it but itself."""
     shape: msgspec.Struct
+    grid: tuple[int, int] | None = None
+    """Rows and columns of the places of its terms, if they are of places."""
+    memory_entry: MemoryEntry | None = None
+    """The records of the training that it remembers."""
 
     @classmethod
     def fit(cls, network: Any, material: Material) -> tuple[Self, Tensor | None]:
@@ -69,23 +73,13 @@ class Score(nn.Module):
         """
         raise NotImplementedError
 
-    @property
-    def grid(self) -> tuple[int, int] | None:
-        """Rows and columns of the places of its terms, if they are of places."""
-        return None
-
-    @property
-    def memory_entry(self) -> MemoryEntry | None:
-        """What records of the training it remembers."""
-        return None
-
     def index(self, network: Any) -> None:
-        """Prepare what depends on the network's weights, once they are what they are to be."""
+        """Prepare what depends on the network's weights, once they are final."""
 
     def forward(self, network: Any, x: Tensor, view: View, other: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """The score, (n,), and the terms, (n, columns or places), of encoded records, (n, features).
 
-        `other` is what a score needs besides: the rows of its memory that the records are, or a backbone's features.
+        `other` is a further input of some scores: the memory's rows that the records are, or a backbone's features.
         """
         raise NotImplementedError
 
@@ -93,30 +87,25 @@ class Score(nn.Module):
 class ScoredNetwork(nn.Module):
     """Gives the outputs of the programs (`detector.runtime`) for encoded records."""
 
-    def __init__(self, network: Network, score: Score) -> None:
+    def __init__(self, network: Network, score: AnomalyScore) -> None:
         super().__init__()
         self.network = network
         self.score = score
-        self.register_load_state_dict_post_hook(_index)  # type: ignore[no-untyped-call]
+        index = lambda program, _: program.score.index(program.network)  # noqa: E731
+        self.register_load_state_dict_post_hook(index)  # type: ignore[no-untyped-call]
 
     def forward(self, x: Tensor, other: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-        """`score`, `reconstruction`, `kl`, `terms`, `expected` for x, (n, features); `other` as of `Score`."""
+        """`score`, `reconstruction`, `kl`, `terms`, `expected` for x, (n, features); `other` as of `AnomalyScore`."""
         view = self.network.see(x)
         score, terms = self.score(self.network, x, view, other)
         return score, view.reconstruction, view.kl, terms, self.network.expected(x, view.likelihood)
 
 
-def _index(program: ScoredNetwork, _: object) -> None:
-    program.score.index(program.network)
-
-
 def rebuild(network: NetworkEntry, score: ScoreEntry) -> ScoredNetwork:
     """The program of a manifest's entries, its tensors not yet loaded. Raises ArtifactError if they do not fit."""
-    network_type, score_type = network_class(network.kind), imported(score_kind(score.kind).place)
+    network_type, score_type = network_class(network.kind), imported(find_score_kind(score.kind).place)
     try:
-        built: Any = network_type
-        part = built(msgspec.convert(network.shape, network_type.shape_type))
-        built = score_type
-        return ScoredNetwork(part, built(part, msgspec.convert(score.shape, score_type.shape_type)))
+        built = network_type(msgspec.convert(network.shape, network_type.shape_type))
+        return ScoredNetwork(built, score_type(built, msgspec.convert(score.shape, score_type.shape_type)))
     except msgspec.ValidationError as error:
         raise ArtifactError(f"the network of the manifest: {error}") from None

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from kilter.service.detector.networks.base import Posterior, finite, observed
-from kilter.service.detector.networks.points import neighbours
 from kilter.service.detector.networks.tabular import TableNetwork
 from kilter.service.detector.schema import Schema
+from kilter.service.detector.scores.memory import nearest_rows
 
 LEAST_SPREAD = 0.2
 """An indicator's standard deviation is taken no smaller: one rare flag must not drown all else."""
@@ -42,16 +42,6 @@ class Geometry(nn.Module):
     missing or hidden feature lies where it is expected, with a residual of 0.
     """
 
-    scale: Tensor
-    missing_weight: Tensor
-    unseen_weight: Tensor
-    absent_weight: Tensor
-    means_weight: Tensor
-    whitening: Tensor
-    seen_missing: Tensor
-    never_missing: Tensor
-    """(columns, 1): 1 for a column that no fitting row lacked."""
-
     def __init__(self, shape: GeometryShape, network: TableNetwork) -> None:
         super().__init__()
         self.shape = shape
@@ -59,14 +49,14 @@ class Geometry(nn.Module):
         never[list(shape.missing)] = 0
         size = {"full": (shape.dense,) * 2, "diagonal": (shape.dense,), "none": ()}[shape.whitening]
         self.joined = network.joined()
-        self.register_buffer("seen_missing", torch.tensor(shape.missing, dtype=torch.int64), persistent=False)
-        self.register_buffer("never_missing", never, persistent=False)
-        self.register_buffer("scale", torch.ones(shape.dense))
-        self.register_buffer("missing_weight", torch.ones(len(shape.missing)))
-        self.register_buffer("unseen_weight", torch.ones(len(network.level)))
-        self.register_buffer("absent_weight", torch.ones(()))
-        self.register_buffer("means_weight", torch.ones(()))
-        self.register_buffer("whitening", torch.zeros(size))
+        self.seen_missing = nn.Buffer(torch.tensor(shape.missing, dtype=torch.int64), persistent=False)
+        self.never_missing = nn.Buffer(never, persistent=False)  # 1 for a column that no fitting row lacked
+        self.scale = nn.Buffer(torch.ones(shape.dense))
+        self.missing_weight = nn.Buffer(torch.ones(len(shape.missing)))
+        self.unseen_weight = nn.Buffer(torch.ones(len(network.level)))
+        self.absent_weight = nn.Buffer(torch.ones(()))
+        self.means_weight = nn.Buffer(torch.ones(()))
+        self.whitening = nn.Buffer(torch.zeros(size))
 
     @property
     def plain(self) -> int:
@@ -74,9 +64,9 @@ class Geometry(nn.Module):
         return self.shape.dense + len(self.shape.missing) + 1
 
     def look(self, network: TableNetwork, x: Tensor, posterior: Posterior, likelihood: Any) -> tuple[Tensor, Tensor]:
-        """What the network makes of records: posterior means of all members, and expected dense features."""
+        """Posterior means of all members, (n, members latent), and expected dense features, (n, dense), of records."""
         if self.joined is None:
-            return posterior.joined(), network.expected_dense(likelihood)
+            return posterior.mean.transpose(0, 1).flatten(1), network.expected_dense(likelihood)
         means, expected = self.joined(network.dense(x), observed(x))
         return means, expected
 
@@ -102,8 +92,7 @@ class Geometry(nn.Module):
         if self.shape.means:
             parts.append(means * self.means_weight)
         if self.shape.whitening != "none":
-            full = self.shape.whitening == "full"
-            parts.append(residual @ self.whitening if full else residual * self.whitening)
+            parts.append(whiten(residual, self.whitening))
         return torch.cat(parts, dim=-1)
 
     def weigh(self, network: TableNetwork, rows: Tensor, schema: Schema) -> None:
@@ -127,11 +116,6 @@ class Geometry(nn.Module):
         if self.joined is not None:
             self.joined.index(network)
 
-    def rescale(self, unit: Tensor) -> None:
-        """Make `unit` the unit of the coordinates of what was observed."""
-        for weight in (self.scale, self.missing_weight, self.unseen_weight, self.absent_weight):
-            weight.div_(unit)
-
 
 def build_geometry(network: TableNetwork, rows: Tensor, schema: Schema, blind: list[Tensor]) -> Geometry:
     """The space of a network fitted to encoded rows, (n, features), and blind, member by member, to some of them.
@@ -152,16 +136,18 @@ def build_geometry(network: TableNetwork, rows: Tensor, schema: Schema, blind: l
     means, expected = (torch.cat(parts) for parts in zip(*looked, strict=True))
     coordinates, residual = plain.coordinates(network, rows, expected)
     weight = plain.scale.clone()
-    plain.rescale(typical(torch.cat(coordinates, dim=1), blind[0][:HELD]))
+    unit = typical_distance(torch.cat(coordinates, dim=1), blind[0][:HELD])
+    for scale in (plain.scale, plain.missing_weight, plain.unseen_weight, plain.absent_weight):
+        scale.div_(unit)
     if wide:
         return plain
     parts = [means / math.sqrt(network.members)]
     whitening = torch.zeros(())
     if not mixed:
-        whitening = whitened((residual * weight)[any_blind])
+        whitening = whitening_of((residual * weight)[any_blind])
         whitening = weight[:, None] * whitening if whitening.dim() == 2 else weight * whitening
-        parts.append(residual @ whitening if whitening.dim() == 2 else residual * whitening)
-    unit = typical(torch.cat(parts, dim=1), any_blind[:HELD])
+        parts.append(whiten(residual, whitening))
+    unit = typical_distance(torch.cat(parts, dim=1), any_blind[:HELD])
     kind = GeometryShape(dense, missing, means=True, whitening=("none", "diagonal", "full")[whitening.dim()])
     geometry = Geometry(kind, network)
     geometry.load_state_dict(plain.state_dict() | {"whitening": whitening / unit})
@@ -170,8 +156,13 @@ def build_geometry(network: TableNetwork, rows: Tensor, schema: Schema, blind: l
     return geometry
 
 
-def whitened(residual: Tensor) -> Tensor:
-    """What makes residuals, (n, dense), of unit covariance: a matrix, or a diagonal where rows are too few for one.
+def whiten(residual: Tensor, whitening: Tensor) -> Tensor:
+    """Residuals, (n, dense), by a matrix or a diagonal."""
+    return residual @ whitening if whitening.dim() == 2 else residual * whitening
+
+
+def whitening_of(residual: Tensor) -> Tensor:
+    """The matrix that makes residuals, (n, dense), of unit covariance, or a diagonal where rows are too few for one.
 
     The covariance is shrunk to its diagonal by 10 dense / n.
     """
@@ -187,9 +178,9 @@ def whitened(residual: Tensor) -> Tensor:
     return whitening
 
 
-def typical(points: Tensor, held: Tensor) -> Tensor:
-    """The typical distance of a point to its nearest neighbour, with a floor."""
-    distances, _ = neighbours(points[held], points, 1, held)
+def typical_distance(points: Tensor, held: Tensor) -> Tensor:
+    """The typical distance to its nearest neighbour of the points at the positions `held`, with a floor."""
+    distances, _ = nearest_rows(points[held], points, 1, held)
     unit: Tensor = distances.median() + 0.02 * math.sqrt(points.shape[1])
     return unit
 

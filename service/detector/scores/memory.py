@@ -1,4 +1,7 @@
-"""A bounded memory of normal records: how far a point is from them, by several measures, and which it holds."""
+"""A bounded memory of normal records: how far a point is from them, by several measures, and which it holds.
+
+And statistics of points in a Euclidean space: their nearest neighbours and their principal axes.
+"""
 
 import math
 from typing import NamedTuple
@@ -8,8 +11,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from kilter.service.detector.networks.points import CHUNK, neighbours, principal_axes, robust
+from kilter.service.detector.networks.base import robust
 
+CHUNK = 1024
+"""Points whose neighbours are looked for together."""
 FLOOR = 1e-6
 """Least squared distance before a logarithm, in units of the typical one between neighbours."""
 MEASURES = 5
@@ -35,8 +40,39 @@ RADIUS_RANK = 10
 TANGENT_RANK = 20
 
 
+def nearest_rows(points: Tensor, of: Tensor, k: int, own: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """Distances, by direct difference, and positions in `of` of the k nearest rows of each point: (n, k) each.
+
+    `own`, (n,), is the position in `of` of the row that a point is itself, which is left out, or -1.
+    """
+    shift = of.mean(0)
+    points, of = points - shift, of - shift
+    square = of.square().sum(1)
+    k = max(1, min(k, len(of) - (own is not None)))
+    distances, positions = [], []
+    for start in range(0, len(points), CHUNK):
+        part = points[start : start + CHUNK]
+        rough = square - 2 * part @ of.T
+        if own is not None:
+            mine = own[start : start + CHUNK]
+            inside = mine >= 0
+            rough[torch.arange(len(part))[inside], mine[inside]] = torch.inf
+        nearest = rough.topk(k, dim=1, largest=False).indices
+        exact, order = (part.unsqueeze(1) - of[nearest]).square().sum(-1).sqrt().sort(1)
+        distances.append(exact)
+        positions.append(nearest.gather(1, order))
+    return torch.cat(distances), torch.cat(positions)
+
+
+def principal_axes(points: Tensor, count: int) -> Tensor:
+    """The directions in which points, (n, axes), vary most, (axes, count): orthonormal."""
+    centred = (points - points.mean(0)).double()
+    vectors: Tensor = torch.linalg.eigh(centred.T @ centred)[1]
+    return vectors[:, -count:].float()
+
+
 class MemoryShape(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What rebuilds a memory."""
+    """The sizes of a memory."""
 
     core: int
     """Rows that nothing speaks against, a multiple of the parts; they come first."""
@@ -48,10 +84,6 @@ class MemoryShape(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     tangents: int
     parts: int
     """Random parts of the core, of the same size, in each of which the nearest row is looked for."""
-
-
-def _index(memory: "Memory", _: object) -> None:
-    memory.index()
 
 
 class Memory(nn.Module):
@@ -73,55 +105,35 @@ class Memory(nn.Module):
     did not see, and how much each counts.
     """
 
-    rows: Tensor
-    origin: Tensor
-    principal: Tensor
-    """(axes, search): orthonormal."""
-    tangent: Tensor
-    """(rows, tangents, search), in half precision: they are most of a memory."""
-    radius: Tensor
-    """(rows,): how far each row's own neighbours are from it."""
-    weight: Tensor
-    bias: Tensor
-    project: Tensor
-    shift: Tensor
-    core_keys: Tensor
-    suspect_keys: Tensor
-    """(search + 1, rows): what a point's coordinates and 1 are multiplied with for its squared distances, but for a
-    constant."""
-    surroundings: Tensor
-    """(rows, tangents (search + 1) + 1): what coordinates and 1 are multiplied with for a step along each tangent; and
-    the row's radius."""
-    mix: Tensor
-    first: Tensor
-    """(parts,): the first row of each part."""
-
     def __init__(self, shape: MemoryShape) -> None:
         super().__init__()
         self.shape = shape
-        rows, flat = shape.core + shape.suspects, shape.tangents * (shape.search + 1)
-        self.register_buffer("rows", torch.zeros(rows, shape.axes))
-        self.register_buffer("origin", torch.zeros(shape.axes))
-        self.register_buffer("principal", torch.zeros(shape.axes, shape.search))
-        self.register_buffer("tangent", torch.zeros(rows, shape.tangents, shape.search, dtype=torch.float16))
-        self.register_buffer("radius", torch.ones(rows))
-        self.register_buffer("weight", torch.zeros(MEASURES, EVIDENCE))
-        self.register_buffer("bias", torch.zeros(EVIDENCE))
-        for name, size in (
-            ("project", (shape.axes, shape.search + 1)),
-            ("shift", (shape.search + 1,)),
-            ("core_keys", (shape.search + 1, shape.core)),
-            ("suspect_keys", (shape.search + 1, shape.suspects)),
-            ("surroundings", (rows, flat + 1)),
-        ):
-            self.register_buffer(name, torch.zeros(size), persistent=False)
-        self.register_buffer("mix", _mix(), persistent=False)
-        first = torch.arange(shape.parts) * (shape.core // shape.parts)
-        self.register_buffer("first", first, persistent=False)
-        self.register_load_state_dict_post_hook(_index)  # type: ignore[no-untyped-call]
+        rows, keys, flat = shape.core + shape.suspects, shape.search + 1, shape.tangents * (shape.search + 1)
+        self.rows = nn.Buffer(torch.zeros(rows, shape.axes))
+        self.origin = nn.Buffer(torch.zeros(shape.axes))
+        self.principal = nn.Buffer(torch.zeros(shape.axes, shape.search))  # orthonormal
+        # In half precision, since tangents are most of a memory.
+        self.tangent = nn.Buffer(torch.zeros(rows, shape.tangents, shape.search, dtype=torch.float16))
+        self.radius = nn.Buffer(torch.ones(rows))  # how far each row's own neighbours are from it
+        self.weight = nn.Buffer(torch.zeros(MEASURES, EVIDENCE))
+        self.bias = nn.Buffer(torch.zeros(EVIDENCE))
+        self.project = nn.Buffer(torch.zeros(shape.axes, keys), persistent=False)
+        self.shift = nn.Buffer(torch.zeros(keys), persistent=False)
+        # A point's coordinates and 1 times these are its squared distances, but for a constant.
+        self.core_keys = nn.Buffer(torch.zeros(keys, shape.core), persistent=False)
+        self.suspect_keys = nn.Buffer(torch.zeros(keys, shape.suspects), persistent=False)
+        # Coordinates and 1 times these are a step along each tangent; the last column is the row's radius.
+        self.surroundings = nn.Buffer(torch.zeros(rows, flat + 1), persistent=False)
+        # Of squares of nearest, core, middle, along and radius those of nearest, core, middle, plane and radius.
+        mix = torch.eye(MEASURES)
+        mix[0, 3], mix[3, 3] = 1, -1
+        self.mix = nn.Buffer(mix, persistent=False)
+        self.first = nn.Buffer(torch.arange(shape.parts) * (shape.core // shape.parts), persistent=False)
+        index = lambda memory, _: memory.index()  # noqa: E731
+        self.register_load_state_dict_post_hook(index)  # type: ignore[no-untyped-call]
 
     def index(self) -> None:
-        """Prepare the search, once rows, axes, tangents and radii are what they are to be."""
+        """Prepare the search, once rows, axes, tangents and radii are final."""
         search = self.shape.search
         reduced = (self.rows - self.origin) @ self.principal
         self.project[:, :search] = self.principal
@@ -194,15 +206,8 @@ def _rough(reduced: Tensor, keys: Tensor, own: Tensor | None) -> Tensor:
     return rough
 
 
-def _mix() -> Tensor:
-    """Of the squares of nearest, core, middle, along and radius those of nearest, core, middle, off and radius."""
-    mix = torch.eye(MEASURES)
-    mix[0, 3], mix[3, 3] = 1, -1
-    return mix
-
-
 def _measures() -> Tensor:
-    """Of logarithms of squares the measures."""
+    """The matrix (5, 5) that makes measures of the logarithms of squares."""
     mix = torch.eye(MEASURES) / 2
     mix[0, 4], mix[4, 4] = 0.5, -SPARSITY / 2
     return mix
@@ -247,22 +252,24 @@ def build_memory(
     kept = torch.cat([core, suspects])
     row = torch.full((len(points),), -1)
     row[kept] = torch.arange(len(kept))
-    shape = MemoryShape(
-        core=len(core), suspects=len(suspects), axes=axes, search=search, tangents=min(TANGENTS, search), parts=PARTS
-    )
-    memory = Memory(shape)
+    memory = Memory(MemoryShape(len(core), len(suspects), axes, search, min(TANGENTS, search), PARTS))
     memory.rows.copy_(points[kept])
     memory.origin.copy_(memory.rows.mean(0))
     memory.principal.copy_(principal_axes(memory.rows, search))
     itself = torch.where(kept < len(around), kept, -1)
     memory.radius.copy_(radii(memory.rows, around, itself))
     reduced, others = ((part - memory.origin) @ memory.principal for part in (memory.rows, around))
-    memory.tangent.copy_(tangents(reduced, others, itself, shape.tangents))
+    memory.tangent.copy_(tangents(reduced, others, itself, memory.shape.tangents))
     memory.index()
     own = torch.full((len(fitted.points),), -1)
     own[used] = row[: len(around)]
-    center, scale = _standard(memory, fitted.points[held], own[held])
-    memory.count(center, scale, shares(min(1.0, rows / LOCAL_ROWS), plane, relative))
+    measures = [
+        memory.measures(*part)
+        for part in zip(torch.split(fitted.points[held], CHUNK), torch.split(own[held], CHUNK), strict=True)
+    ]
+    centers, scales = zip(*map(robust, torch.cat(measures).unbind(1)), strict=True)
+    share = shares(min(1.0, rows / LOCAL_ROWS), plane, relative)
+    memory.count(torch.stack(centers), torch.stack(scales), share)
     return memory, row[len(around) :]
 
 
@@ -293,7 +300,7 @@ def shares(local: float, plane: float, relative: float) -> Tensor:
 
 def radii(memory: Tensor, around: Tensor, own: Tensor) -> Tensor:
     """Root mean square distance of each memory row to its nearest fitting points, with a floor: (rows,)."""
-    distances, _ = neighbours(memory, around, min(RADIUS_RANK, max(1, len(around) // 3)), own)
+    distances, _ = nearest_rows(memory, around, min(RADIUS_RANK, max(1, len(around) // 3)), own)
     radius = distances.square().mean(1).sqrt()
     return torch.maximum(radius, 0.1 * radius.median() + 0.015 * math.sqrt(memory.shape[1]))
 
@@ -305,7 +312,7 @@ def tangents(memory: Tensor, around: Tensor, own: Tensor, count: int) -> Tensor:
     would explain it.
     """
     axes = memory.shape[1]
-    _, positions = neighbours(memory, around, min(TANGENT_RANK, max(1, len(around) // 3)), own)
+    _, positions = nearest_rows(memory, around, min(TANGENT_RANK, max(1, len(around) // 3)), own)
     parts = []
     for start in range(0, len(memory), 512):
         steps = around[positions[start : start + 512]] - memory[start : start + 512, None]
@@ -321,10 +328,3 @@ def tangents(memory: Tensor, around: Tensor, own: Tensor, count: int) -> Tensor:
         scaled = direction * (variance / (variance + noise)).sqrt()[..., None]
         parts.append(functional.pad(scaled, (0, 0, 0, count - kept)))
     return torch.cat(parts)
-
-
-def _standard(memory: Memory, held: Tensor, own: Tensor) -> tuple[Tensor, Tensor]:
-    """Centre and scale of the memory's measures, (5,) each, by points that are left out: `own` as in `Memory`."""
-    measured = map(memory.measures, torch.split(held, CHUNK), torch.split(own, CHUNK))
-    centers, scales = zip(*map(robust, torch.cat(list(measured)).unbind(1)), strict=True)
-    return torch.stack(centers), torch.stack(scales)

@@ -10,12 +10,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from kilter.service.detector.manifest import MemoryEntry
-from kilter.service.detector.networks.base import View, clean, finite
-from kilter.service.detector.networks.points import CHUNK, robust
+from kilter.service.detector.networks.base import View, clean, finite, robust
 from kilter.service.detector.networks.tabular import TableNetwork
-from kilter.service.detector.scores.base import Material, Score
+from kilter.service.detector.scores.base import AnomalyScore, Material
 from kilter.service.detector.scores.geometry import Geometry, GeometryShape, build_geometry
-from kilter.service.detector.scores.memory import Memory, MemoryShape, Points, build_memory
+from kilter.service.detector.scores.memory import CHUNK, Memory, MemoryShape, Points, build_memory
 
 LOCAL_WEIGHT = 8.0
 LOCAL_THRESHOLD = 0.97
@@ -38,7 +37,7 @@ BINS = (5, 30)
 
 
 class MarginalsShape(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What rebuilds the histograms."""
+    """The sizes of the histograms."""
 
     features: int
     bins: int
@@ -51,24 +50,18 @@ class Marginals(nn.Module):
     The sum over features of -log of the bin's share is the histogram-based outlier score of Goldstein and Dengel, 2012.
     """
 
-    start: Tensor
-    per_unit: Tensor
-    """(features,): a value v lies in bin floor((v - start) per_unit), the one below the range being bin 0."""
-    table: Tensor
-    """(features, bins + 4): evidence of each bin: below, within, above, for a feature that is hidden, for one missing;
-    the bins of a feature with fewer than `bins` are followed by what is above."""
-    offset: Tensor
-
     def __init__(self, shape: MarginalsShape) -> None:
         super().__init__()
         self.shape = shape
-        self.register_buffer("start", torch.zeros(shape.features))
-        self.register_buffer("per_unit", torch.ones(shape.features))
-        self.register_buffer("table", torch.zeros(shape.features, shape.bins + 4))
-        self.register_buffer("offset", torch.arange(shape.features) * (shape.bins + 4), persistent=False)
+        # A value v lies in bin floor((v - start) per_unit), the one below the range being bin 0.
+        self.start = nn.Buffer(torch.zeros(shape.features))
+        self.per_unit = nn.Buffer(torch.ones(shape.features))
+        # The evidence of each bin: below, within, above, for a feature that is hidden, for one missing.
+        self.table = nn.Buffer(torch.zeros(shape.features, shape.bins + 4))
+        self.offset = nn.Buffer(torch.arange(shape.features) * (shape.bins + 4), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Evidence against records, (n, 1): the sum of what the table has of their features."""
+        """The evidence against records, (n, 1), summed over their features."""
         above = self.shape.bins + 1
         place = ((clean(x) - self.start) * self.per_unit).clamp(0, above)
         absent = torch.isnan(x).to(x.dtype) + (above + 1)
@@ -108,7 +101,7 @@ def build_marginals(core: Tensor, held: Tensor) -> Marginals:
 
 
 class NeighboursShape(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What rebuilds the score."""
+    """The sizes of the score, and which parts it has."""
 
     geometry: GeometryShape
     memory: MemoryShape
@@ -120,7 +113,7 @@ class NeighboursShape(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     as far from each other."""
 
 
-class Neighbours(Score):
+class Neighbours(AnomalyScore):
     """How far records are from normal ones, in a space of their values, their posterior means and their residuals.
 
     Core C: how far a point is from the rows that nothing speaks against, and how rare its values are, as the logarithm
@@ -137,8 +130,6 @@ class Neighbours(Score):
     shape_type = NeighboursShape
     holds_calibration = True
     shape: NeighboursShape
-    elbo_center: Tensor
-    elbo_scale: Tensor
 
     def __init__(self, network: TableNetwork, shape: NeighboursShape) -> None:
         super().__init__()
@@ -147,8 +138,9 @@ class Neighbours(Score):
         self.geometry = Geometry(shape.geometry, network)
         self.memory = Memory(shape.memory)
         self.marginals = Marginals(shape.marginals) if shape.marginals else None
-        self.register_buffer("elbo_center", torch.zeros(()))
-        self.register_buffer("elbo_scale", torch.ones(()))
+        self.memory_entry = MemoryEntry(shape.memory.core + shape.memory.suspects, "training rows")
+        self.elbo_center = nn.Buffer(torch.zeros(()))
+        self.elbo_scale = nn.Buffer(torch.ones(()))
 
     @classmethod
     @torch.no_grad()
@@ -182,18 +174,15 @@ class Neighbours(Score):
         relative, size = 0.0 if mixed else RELATIVE, material.memory_rows or MEMORY_ROWS
         memory, own = build_memory(old, new, held, size, 1 - relative, relative, generator)
         marginals = None if mixed or wide else build_marginals(x[~old.suspect], x[held])
-        score = cls(
-            network, NeighboursShape(geometry.shape, memory.shape, marginals.shape if marginals else None, wide=wide)
-        )
+        bins = marginals.shape if marginals else None
+        score = cls(network, NeighboursShape(geometry.shape, memory.shape, bins, wide=wide))
         score.geometry, score.memory, score.marginals = geometry, memory, marginals
         view = network.see(x[held])
-        score.elbo_center, score.elbo_scale = robust(view.reconstruction + view.kl)
+        center, scale = robust(view.reconstruction + view.kl)
+        score.elbo_center.copy_(center)
+        score.elbo_scale.copy_(scale)
         score.evidence.fit(network, material.x, held)
         return score, own if len(own) else None
-
-    @property
-    def memory_entry(self) -> MemoryEntry:
-        return MemoryEntry(self.shape.memory.core + self.shape.memory.suspects, "training rows")
 
     def index(self, network: TableNetwork) -> None:
         self.geometry.index(network)

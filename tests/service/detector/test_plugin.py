@@ -14,7 +14,7 @@ from kilter.service.detector.networks import DEFAULTS, NETWORKS
 from kilter.service.detector.networks.base import Network
 from kilter.service.detector.plugin import imported
 from kilter.service.detector.scores import SCORES
-from kilter.service.detector.scores.base import Score
+from kilter.service.detector.scores.base import AnomalyScore
 from kilter.training.modality import TRAINING_MODALITIES, TrainingModality
 
 ROOT = Path(__file__).parents[3]
@@ -40,7 +40,7 @@ def test_a_place_where_nothing_is_is_an_error_when_it_is_used(place: str, error:
     [
         (MODALITIES.values(), Modality),
         (NETWORKS.values(), Network),
-        ([entry.place for entry in SCORES.values()], Score),
+        ([entry.place for entry in SCORES.values()], AnomalyScore),
         (TRAINING_MODALITIES.values(), TrainingModality),
     ],
     ids=["modalities", "networks", "scores", "training"],
@@ -58,7 +58,7 @@ def test_modalities_have_a_network_and_a_training_each() -> None:
         assert imported(NETWORKS[kind]).modality == name
 
 
-@pytest.mark.parametrize("module", ["networks", "scores", "modality"])
+@pytest.mark.parametrize("module", ["networks", "scores", "modalities"])
 def test_a_registry_is_read_without_torch(module: str) -> None:
     """A service on a CPU never imports it."""
     code = f"import sys, kilter.service.detector.{module}; print('torch' in sys.modules)"

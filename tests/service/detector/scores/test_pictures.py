@@ -11,8 +11,7 @@ from scipy import ndimage
 
 from kilter.service.detector.errors import ArtifactError
 from kilter.service.detector.manifest import NetworkEntry, ScoreEntry
-from kilter.service.detector.networks.pictures import PictureVAE
-from kilter.service.detector.networks.pixels import standardise
+from kilter.service.detector.networks.pictures import PictureVAE, standardise
 from kilter.service.detector.pictures.column import ImageColumn
 from kilter.service.detector.runtime import OUTPUTS, OnnxProgram
 from kilter.service.detector.schema import Schema
