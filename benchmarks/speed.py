@@ -28,7 +28,7 @@ from benchmarks.markdown import number, table
 from benchmarks.pool import spread
 from benchmarks.servers.verdict import onnx_score
 from kilter.training.config import read_config
-from kilter.training.fitting.export import traced
+from kilter.training.fitting.programs import traced
 
 RECORDS = 200
 HIDDEN, LATENT = 64, 8

@@ -22,14 +22,10 @@ from kilter.service.detector.schema import Schema
 from kilter.training.config import FitConfig
 from kilter.training.fitting.fit import HELD_OUT_ROWS, FitProgress, fit, folds
 
-ROWS = 4_000
-"""Most rows on which a figure is taken."""
-ACTIVE = 0.01
-"""A unit is active if the variance of its posterior mean over rows is above this (Burda et al., 2016)."""
-LEAST_KL = 0.05
-"""Nats per record below which the latent space as a whole says next to nothing."""
-FEATURES = 100
-"""Most features that are held against one another; of more, a random sample."""
+ROWS = 4_000  # most rows on which a figure is taken
+ACTIVE = 0.01  # a unit is active if the variance of its posterior mean over rows is above this (Burda et al., 2016)
+LEAST_KL = 0.05  # nats per record below which the latent space as a whole says next to nothing
+FEATURES = 100  # most features that are held against one another; of more, a random sample
 BINS = 5
 SIGNIFICANCE = 0.01
 LEAST = 0.01
@@ -37,17 +33,14 @@ LEAST = 0.01
 FREE_BITS = 0.1
 WARM_UP = 0.6
 DRAWS = 16
-EARLY = 0.5
-"""A best step before this share of the steps made is early."""
+EARLY = 0.5  # a best step before this share of the steps made is early
 
 
 class Activity(NamedTuple):
     """How much of its latent space a network uses."""
 
-    active: tuple[int, ...]
-    """Active units of each member."""
-    kl: tuple[float, ...]
-    """Mean KL of each dimension in nats, a member's largest first, averaged over members."""
+    active: tuple[int, ...]  # active units of each member
+    kl: tuple[float, ...]  # mean KL of each dimension in nats, a member's largest first, averaged over members
 
     @property
     def collapsed(self) -> bool:
@@ -135,12 +128,12 @@ def fit_or_remedy(
     x: Matrix,
     schema: Schema,
     config: FitConfig,
-    *,
-    remedied: bool = True,
     seed: int,
     device: str = "cpu",
     checkpoint: Path | None = None,
     progress: FitProgress = lambda step, steps, epoch: None,
+    *,
+    remedied: bool = True,
 ) -> FitOutcome:
     """`fit.fit`, and once more with free bits and a longer warm-up if the posterior collapsed.
 
@@ -148,17 +141,16 @@ def fit_or_remedy(
     fits are compared by the ELBO of rows that each member did not see, with z drawn: at the posterior mean it is no
     bound, and favours free bits.
     """
-    network, history = fit(x, schema, config, seed=seed, device=device, checkpoint=checkpoint, progress=progress)
+    network, history = fit(x, schema, config, seed, device, checkpoint, progress)
     if not remedied or not measure_activity(network, x).collapsed:
         return FitOutcome(network, history, None)
     strongest = find_dependence(x, schema.features())
     if strongest is None:
         return FitOutcome(network, history, Remedy(None))
-    gentler = msgspec.structs.replace(
-        config, free_bits=max(config.free_bits, FREE_BITS), warm_up=max(config.warm_up, WARM_UP)
-    )
+    free_bits, warm_up = max(config.free_bits, FREE_BITS), max(config.warm_up, WARM_UP)
+    gentler = msgspec.structs.replace(config, free_bits=free_bits, warm_up=warm_up)
     second = checkpoint.with_stem(f"{checkpoint.stem}-remedy") if checkpoint else None
-    other, after = fit(x, schema, gentler, seed=seed, device=device, checkpoint=second, progress=progress)
+    other, after = fit(x, schema, gentler, seed, device, second, progress)
     first, last = strongest.columns
     elbos = (held_out_elbo(fitted, x, seed) for fitted in (network, other))
     remedy = Remedy((schema.names[first], schema.names[last]), strongest.nats, *elbos)
@@ -199,10 +191,8 @@ def remedy_in_words(remedy: Remedy) -> str:
 class Tolerance(NamedTuple):
     """Figures up to which a fit is no cause for concern, in nats for each column of a table or pixel of a picture."""
 
-    gap: float
-    """By so much fitting rows may be described better than new ones."""
-    rise: float
-    """By so much the held-out ELBO may still rise over the last fifth of the steps."""
+    gap: float  # by so much fitting rows may be described better than new ones
+    rise: float  # by so much the held-out ELBO may still rise over the last fifth of the steps
 
 
 def diagnose(

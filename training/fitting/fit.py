@@ -29,10 +29,8 @@ from kilter.training.config import FitConfig
 
 FitProgress = Callable[[int, int, Epoch | None], None]
 """Called after each step with its number, the most steps that there may be, and an `Epoch` at each evaluation."""
-FOLDS = 5
-"""Each member of the network is blind to one fold of this many."""
-HELD_OUT_ROWS = 1024
-"""Most rows of a fold on which the held-out ELBO is taken."""
+FOLDS = 5  # each member of the network is blind to one fold of this many
+HELD_OUT_ROWS = 1024  # most rows of a fold on which the held-out ELBO is taken
 _HEAD = ("step", "best_step", "since")
 
 
@@ -55,7 +53,6 @@ def fit(
     x: Matrix,
     schema: Schema,
     config: FitConfig,
-    *,
     seed: int,
     device: str = "cpu",
     checkpoint: Path | None = None,

@@ -12,14 +12,10 @@ from kilter.service.detector.inputs import Table
 from kilter.service.detector.schema import Schema
 from kilter.service.detector.thresholds import check_target
 
-RATES = (0.01, 0.02, 0.05, 0.1)
-"""The default false-positive rate is the first of these that the data can support."""
-SHARE = 0.2
-"""The part of the normal rows that calibration aims at."""
-MOST = 3
-"""It takes at most one in so many by default, and at most half of them for a rate that was asked for."""
-LARGEST = 9_999
-"""More calibration records than this add nothing that a fit would not use better."""
+RATES = (0.01, 0.02, 0.05, 0.1)  # the default false-positive rate is the first of these that the data can support
+SHARE = 0.2  # the part of the normal rows that calibration aims at
+MOST = 3  # it takes at most one in so many by default, and at most half of them for a rate that was asked for
+LARGEST = 9_999  # more calibration records than this add nothing that a fit would not use better
 SMALLEST_TABLE = 30
 HOLD_OUT_FROM = 10_000
 """Normal rows from which on some are held out for evaluation alone; below, every row is worth more in the fit."""

@@ -19,8 +19,7 @@ from kilter.service.detector.schema import Schema
 
 LOG_POSTERIOR_VARIANCE = (-8.0, 4.0)
 HALF_LOG_TWO_PI = 0.9189385332046727
-LARGEST = 3.4e38
-"""Beyond all finite values of a float32 that encoding gives."""
+LARGEST = 3.4e38  # beyond all finite values of a float32 that encoding gives
 
 
 class Sizes(Protocol):
@@ -59,27 +58,21 @@ class Posterior(NamedTuple):
 class View(NamedTuple):
     """What a network makes of n records at the posterior mean, z = E[q(z | x)], without sampling noise."""
 
-    inputs: Tensor
-    """The records as the network sees them; see `Network.inputs`."""
+    inputs: Tensor  # the records as the network sees them; see `Network.inputs`
     posterior: Posterior
     likelihood: Any
-    terms: Tensor
-    """(n, columns), in nats, averaged over members: they sum to the reconstruction."""
-    reconstruction: Tensor
-    """(n,), in nats."""
-    kl: Tensor
-    """(n,), in nats."""
+    terms: Tensor  # (n, columns), in nats, averaged over members: they sum to the reconstruction
+    reconstruction: Tensor  # (n,), in nats
+    kl: Tensor  # (n,), in nats
 
 
 class Network(nn.Module):
     """A variational autoencoder; a subclass gives every method that raises NotImplementedError."""
 
-    modality: ClassVar[str] = "table"
-    """Name of the modality whose records it takes."""
+    modality: ClassVar[str] = "table"  # name of the modality whose records it takes
     shape_type: ClassVar[type[msgspec.Struct]]
     """The part of a manifest that rebuilds it: `cls(shape)` is a network that was not fitted."""
-    batch_rows: ClassVar[int]
-    """Rows of a training step, unless another number is asked for."""
+    batch_rows: ClassVar[int]  # rows of a training step, unless another number is asked for
     shape: msgspec.Struct
     members: int
     latent: int
@@ -169,8 +162,7 @@ class Network(nn.Module):
 class Evidence(nn.Module):
     """The evidence against each column or place of a record, above what is usual: the `terms` of a program."""
 
-    grid: tuple[int, int] | None = None
-    """Rows and columns of the places; None if the evidence is against columns."""
+    grid: tuple[int, int] | None = None  # rows and columns of the places; None if the evidence is against columns
 
     def forward(self, network: Any, x: Tensor, view: View) -> Tensor:
         """(n, columns or places), of encoded records, (n, features), and a network's view of them."""

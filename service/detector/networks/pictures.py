@@ -27,36 +27,26 @@ from kilter.service.detector.schema import Schema
 
 LEAST_CONTRAST = 0.02
 """Added to a picture's standard deviation, of pixels from 0 to 1: an even one has no contrast to make standard."""
-REACH = 4.0
-"""A Gaussian's kernel ends at so many standard deviations."""
-BLUR = 0.7
-"""Standard deviation in pixels by which pictures are blurred before they are compared."""
-CHUNK_VALUES = 262_144
-"""Values of encoded pictures that are looked at together."""
-SCALES = (0.7, 1.0, 1.5, 2.0)
-"""Standard deviations in pixels of what stands in the middle of a filter."""
+REACH = 4.0  # a Gaussian's kernel ends at so many standard deviations
+BLUR = 0.7  # standard deviation in pixels by which pictures are blurred before they are compared
+CHUNK_VALUES = 262_144  # values of encoded pictures that are looked at together
+SCALES = (0.7, 1.0, 1.5, 2.0)  # standard deviations in pixels of what stands in the middle of a filter
 AROUND = ((2.0, 2.0), (4.0, 1.0), (1.0, 4.0))
 """The surroundings that it is held against: all round, along the rows' direction, along the columns'."""
 FILTERS = len(SCALES) * len(AROUND)
 STRONGEST = 2
 LEAST = 1e-3
-PLACE_SIGMA = 2.0
-"""What is usual for a place is smoothed over its surroundings: so many pixels."""
-PLACE_FLOOR = 0.05
-"""Least share of a filter's overall contrast that is usual in any place."""
+PLACE_SIGMA = 2.0  # what is usual for a place is smoothed over its surroundings: so many pixels
+PLACE_FLOOR = 0.05  # least share of a filter's overall contrast that is usual in any place
 CELL_BLUR = 1.0
-MOST_SIDE_CELLS = 32
-"""Most cells a side of the grid on which evidence is given."""
+MOST_SIDE_CELLS = 32  # most cells a side of the grid on which evidence is given
 LEAST_DISTANCE = 1e-4
-HELD = 400
-"""Most new pictures on which measures are made standard."""
-MOST_CELLS = 1_000_000
-"""Cells by which their evidence is made standard."""
+HELD = 400  # most new pictures on which measures are made standard
+MOST_CELLS = 1_000_000  # cells by which their evidence is made standard
 MOST_SIDE = 32
 """The network sees a picture at no more than so many pixels a side: detail is for the memory and the filters."""
 CHANNELS = 16
-HIDDEN = 128
-"""Units of each hidden layer, if they are not asked for."""
+HIDDEN = 128  # units of each hidden layer, if they are not asked for
 LOG_SIGMA = (-3.0, 2.0)
 SIGMA_PACE = 10.0
 """The one variance of all pixels learns so many times faster than a weight: everything else waits for it."""
@@ -229,10 +219,8 @@ class PictureShape(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class PictureLikelihood(NamedTuple):
     """p(x | z): independent Gaussians, of the standardised picture."""
 
-    mean: Tensor
-    """(1, n, values)."""
-    log_sigma: Tensor
-    """(): one for all pixels."""
+    mean: Tensor  # (1, n, values)
+    log_sigma: Tensor  # (): one for all pixels
 
 
 def _conv(inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:

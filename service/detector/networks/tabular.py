@@ -23,20 +23,15 @@ from kilter.service.detector.networks.base import (
 from kilter.service.detector.networks.joined import Joined
 from kilter.service.detector.schema import Schema
 
-LOG_SIGMA = (-2.0, 2.0)
-"""Bounds of a Gaussian component's log standard deviation, in standardised units."""
-LOGIT = 15.0
-"""Bound of a logit, so that a sum of exponentials needs no maximum taken out first."""
-HIDDEN = 64
-"""Units of each hidden layer of a member, if they are not asked for."""
+LOG_SIGMA = (-2.0, 2.0)  # bounds of a Gaussian component's log standard deviation, in standardised units
+LOGIT = 15.0  # bound of a logit, so that a sum of exponentials needs no maximum taken out first
+HIDDEN = 64  # units of each hidden layer of a member, if they are not asked for
 COMPONENTS = 3
-MIXTURE_FEATURES = 200
-"""More features than these have one Gaussian each: a mixture would take too long."""
+MIXTURE_FEATURES = 200  # more features than these have one Gaussian each: a mixture would take too long
 UNMASKED = 0.3
 """Share of the records of a batch that are shown whole; of each other one a share drawn from U(0, MASKED) is hidden."""
 MASKED = 0.8
-USUAL_ROWS = 2_000
-"""Fitting rows over which the usual terms are taken."""
+USUAL_ROWS = 2_000  # fitting rows over which the usual terms are taken
 
 
 def total(x: Tensor, components: int) -> Tensor:
@@ -82,8 +77,7 @@ class TableNetwork(Network):
     level: Tensor
     slot_feature: Tensor
     dense_feature: Tensor
-    order: Tensor
-    """Positions of the features among those of the three kinds, one kind after the other."""
+    order: Tensor  # positions of the features among those of the three kinds, one kind after the other
 
     def __init__(self, features: tuple[Feature, ...], columns: int) -> None:
         super().__init__()
@@ -167,8 +161,7 @@ class TabularShape(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     members: int
     hidden: int
     latent: int
-    components: int
-    """Gaussians in the mixture of each numeric feature."""
+    components: int  # Gaussians in the mixture of each numeric feature
 
 
 class TabularLikelihood(NamedTuple):
@@ -180,10 +173,8 @@ class TabularLikelihood(NamedTuple):
     means, then log standard deviations."""
     mean: Tensor
     log_sigma: Tensor
-    flag: Tensor
-    """(members, n, flags): probability of 1."""
-    level: Tensor
-    """(members, n, slots): log probability of each level of each feature, one after the other."""
+    flag: Tensor  # (members, n, flags): probability of 1
+    level: Tensor  # (members, n, slots): log probability of each level of each feature, one after the other
 
     def expected_number(self) -> Tensor:
         """The mean of each numeric feature's mixture, (members, n, gaussians)."""

@@ -16,13 +16,10 @@ ROBUST = "robust standard units"
 class ScoreKind(NamedTuple):
     """A kind of score, as far as it is known without torch."""
 
-    place: "str | type[AnomalyScore]"
-    """The class, or its place."""
-    name: str
-    """The name that users ask for."""
+    place: "str | type[AnomalyScore]"  # the class, or its place
+    name: str  # the name that users ask for
     unit: str
-    modality: str | None = None
-    """Name of the modality that it is for; None if it is for any."""
+    modality: str | None = None  # name of the modality that it is for; None if it is for any
     exported: bool = False
     """Whether only its exported program can run: a part of it, given by the user, is known as ONNX alone."""
 

@@ -16,23 +16,15 @@ from kilter.service.detector.scores.memory import principal_axes
 
 MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """Of the red, green and blue of ImageNet's pictures, from 0 to 1, by which published networks standardise theirs."""
-NEAR = 4
-"""Nearest memory rows, to the digits of a float32, whose distance is taken by direct difference."""
-FLOOR = 1e-6
-"""Least squared distance before a logarithm; the variance of local features is 1."""
-MEMORY_ROWS = 2048
-"""Most local features that a memory holds, if it is not said."""
+NEAR = 4  # nearest memory rows, to the digits of a float32, whose distance is taken by direct difference
+FLOOR = 1e-6  # least squared distance before a logarithm; the variance of local features is 1
+MEMORY_ROWS = 2048  # most local features that a memory holds, if it is not said
 MOST_AXES = 64
-FLOATS = 512 * 1024
-"""Most numbers that a memory of local features holds."""
-MOST_PLACES = 65_536
-"""Local features from which the memory is chosen."""
-MOST_DRAWN = 64 * 1024 * 1024
-"""Most numbers of them."""
-MOST_PICTURES = 10_000
-"""Pictures from which those are drawn."""
-CHUNK_VALUES = 65_536
-"""Values of encoded pictures whose features are taken together."""
+FLOATS = 512 * 1024  # most numbers that a memory of local features holds
+MOST_PLACES = 65_536  # local features from which the memory is chosen
+MOST_DRAWN = 64 * 1024 * 1024  # most numbers of them
+MOST_PICTURES = 10_000  # pictures from which those are drawn
+CHUNK_VALUES = 65_536  # values of encoded pictures whose features are taken together
 
 
 class BackboneInput(nn.Module):
@@ -62,12 +54,9 @@ class BackboneShape(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The sizes of the score and of what its backbone gives."""
 
     channels: Literal[1, 3]
-    features: tuple[int, int, int]
-    """Features, rows and columns of what the backbone gives for a picture."""
-    axes: int
-    """Directions that are kept of the space of local features."""
-    places: int
-    """Local features in the memory."""
+    features: tuple[int, int, int]  # features, rows and columns of what the backbone gives for a picture
+    axes: int  # directions that are kept of the space of local features
+    places: int  # local features in the memory
 
     @property
     def grid(self) -> tuple[int, int]:

@@ -37,17 +37,12 @@ class Material(NamedTuple):
     """The input to the fit of a score."""
 
     schema: Schema
-    x: Tensor
-    """Encoded fitting rows, (n, features)."""
-    seen: list[Tensor]
-    """For each member of the network the positions of the rows that it was fitted to."""
-    blind: list[Tensor]
-    """And of those that it did not see."""
-    calibration: Tensor
-    """Encoded calibration rows that a memory may hold, (m, features)."""
+    x: Tensor  # encoded fitting rows, (n, features)
+    seen: list[Tensor]  # for each member of the network the positions of the rows that it was fitted to
+    blind: list[Tensor]  # and of those that it did not see
+    calibration: Tensor  # encoded calibration rows that a memory may hold, (m, features)
     seed: int
-    memory_rows: int | None = None
-    """Most rows of a memory, if that is asked for."""
+    memory_rows: int | None = None  # most rows of a memory, if that is asked for
     isolation: Isolation | None = None
     backbone: PretrainedNetwork | None = None
 
@@ -60,10 +55,8 @@ class AnomalyScore(nn.Module):
     holds_calibration: ClassVar[bool] = False
     """Whether its memory may hold calibration rows, each of which is then scored with all of it but itself."""
     shape: msgspec.Struct
-    grid: tuple[int, int] | None = None
-    """Rows and columns of the places of its terms, if they are of places."""
-    memory_entry: MemoryEntry | None = None
-    """The records of the training that it remembers."""
+    grid: tuple[int, int] | None = None  # rows and columns of the places of its terms, if they are of places
+    memory_entry: MemoryEntry | None = None  # the records of the training that it remembers
 
     @classmethod
     def fit(cls, network: Any, material: Material) -> tuple[Self, Tensor | None]:

@@ -4,7 +4,6 @@ And statistics of points in a Euclidean space: their nearest neighbours and thei
 """
 
 import math
-from typing import NamedTuple
 
 import msgspec
 import torch
@@ -13,29 +12,21 @@ from torch.nn import functional
 
 from kilter.service.detector.networks.base import robust
 
-CHUNK = 1024
-"""Points whose neighbours are looked for together."""
-FLOOR = 1e-6
-"""Least squared distance before a logarithm, in units of the typical one between neighbours."""
+CHUNK = 1024  # points whose neighbours are looked for together
+FLOOR = 1e-6  # least squared distance before a logarithm, in units of the typical one between neighbours
 MEASURES = 5
 EVIDENCE = 3
 SPARSITY = 0.65
 """Power of the neighbour's radius by which a distance is made relative to how sparse its surroundings are."""
-ABSENT = 1e15
-"""The distance to a row that is left out."""
-SEARCH = 48
-"""Most principal axes in which nearest rows are looked for."""
-PRODUCTS = 160 * 1024
-"""Most multiplications that the search for a record's neighbours takes."""
-FLOATS = 1024 * 1024
-"""Most numbers that the rows of a memory hold."""
+ABSENT = 1e15  # the distance to a row that is left out
+SEARCH = 48  # most principal axes in which nearest rows are looked for
+PRODUCTS = 160 * 1024  # most multiplications that the search for a record's neighbours takes
+FLOATS = 1024 * 1024  # most numbers that the rows of a memory hold
 TANGENTS = 4
 PARTS = 4
 LEAST_ROWS = 4 * PARTS
-SUSPECTS_WEIGHT = 2
-"""Suspects lie far apart: each is so many times as likely to be kept as a row of the core."""
-LOCAL_ROWS = 100
-"""Rows from which tangents and radii count in full."""
+SUSPECTS_WEIGHT = 2  # suspects lie far apart: each is so many times as likely to be kept as a row of the core
+LOCAL_ROWS = 100  # rows from which tangents and radii count in full
 RADIUS_RANK = 10
 TANGENT_RANK = 20
 
@@ -74,16 +65,12 @@ def principal_axes(points: Tensor, count: int) -> Tensor:
 class MemoryShape(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The sizes of a memory."""
 
-    core: int
-    """Rows that nothing speaks against, a multiple of the parts; they come first."""
-    suspects: int
-    """Rows that may be anomalies among the training data."""
+    core: int  # rows that nothing speaks against, a multiple of the parts; they come first
+    suspects: int  # rows that may be anomalies among the training data
     axes: int
-    search: int
-    """Principal axes in which the nearest rows are looked for, and in which tangents lie."""
+    search: int  # principal axes in which the nearest rows are looked for, and in which tangents lie
     tangents: int
-    parts: int
-    """Random parts of the core, of the same size, in each of which the nearest row is looked for."""
+    parts: int  # random parts of the core, of the same size, in each of which the nearest row is looked for
 
 
 class Memory(nn.Module):
@@ -213,47 +200,30 @@ def _measures() -> Tensor:
     return mix
 
 
-class Points(NamedTuple):
-    """Points that a memory may hold."""
-
-    points: Tensor
-    """(n, axes)"""
-    suspect: Tensor
-    """(n,): whether a point is set apart from the core."""
-
-
 def build_memory(
-    fitted: Points,
-    calibration: Points,
-    held: Tensor,
-    size: int,
-    plane: float,
-    relative: float,
-    generator: torch.Generator,
+    points: Tensor, suspect: Tensor, fitted: int, held: Tensor, size: int, relative: float, generator: torch.Generator
 ) -> tuple[Memory, Tensor]:
-    """A memory of at most `size` rows of points, fewer where they are very wide, and the row of each calibration point.
+    """A memory of at most `size` of the points (n, axes), fewer where they are very wide, and the row of each, or -1.
 
-    Where there is no room for all, a random sample is kept: centroids would hide how densely points lie. The points at
-    the positions `held` of the fitted ones make the measures standard, left out of the memory if they are in it.
+    The first `fitted` of them are fitted, the others those of calibration rows; a `suspect`, (n,), is set apart from
+    the core. Where there is no room for all, a random sample is kept: centroids would hide how densely points lie. The
+    points at `held` make the measures standard, left out of the memory if they are in it.
 
     Calibration points are in the memory like any others, and nothing else depends on them: tangents and radii are taken
-    among fitted points alone. So each can be judged as a new record is, by leaving out its row, which is -1 where it
-    was not kept. `plane` and `relative` are the shares of these measures in local evidence.
+    among fitted points alone. So each can be judged as a new record is, by leaving out its row. `relative` is the share
+    of that measure in local evidence, beside the distance to the tangent plane.
     """
-    axes, search = fitted.points.shape[1], min(SEARCH, fitted.points.shape[1])
+    rows, axes = points.shape
+    search = min(SEARCH, axes)
     size = max(LEAST_ROWS, min(size, PRODUCTS // search, FLOATS // axes))
-    rows = len(fitted.points) + len(calibration.points)
-    used = torch.ones(len(fitted.points), dtype=torch.bool)
+    used = torch.ones(rows, dtype=torch.bool)
     if rows > size:
         used[held] = False
-    around = fitted.points[used]
-    points = torch.cat([around, calibration.points])
-    core, suspects = sample_rows(torch.cat([fitted.suspect[used], calibration.suspect]), size, generator)
+    around = points[:fitted][used[:fitted]]
+    core, suspects = sample_rows(suspect[used], size, generator)
     kept = torch.cat([core, suspects])
-    row = torch.full((len(points),), -1)
-    row[kept] = torch.arange(len(kept))
     memory = Memory(MemoryShape(len(core), len(suspects), axes, search, min(TANGENTS, search), PARTS))
-    memory.rows.copy_(points[kept])
+    memory.rows.copy_(points[used][kept])
     memory.origin.copy_(memory.rows.mean(0))
     memory.principal.copy_(principal_axes(memory.rows, search))
     itself = torch.where(kept < len(around), kept, -1)
@@ -261,16 +231,17 @@ def build_memory(
     reduced, others = ((part - memory.origin) @ memory.principal for part in (memory.rows, around))
     memory.tangent.copy_(tangents(reduced, others, itself, memory.shape.tangents))
     memory.index()
-    own = torch.full((len(fitted.points),), -1)
-    own[used] = row[: len(around)]
-    measures = [
-        memory.measures(*part)
-        for part in zip(torch.split(fitted.points[held], CHUNK), torch.split(own[held], CHUNK), strict=True)
-    ]
-    centers, scales = zip(*map(robust, torch.cat(measures).unbind(1)), strict=True)
-    share = shares(min(1.0, rows / LOCAL_ROWS), plane, relative)
+    own = torch.full((rows,), -1)
+    own[torch.where(used)[0][kept]] = torch.arange(len(kept))
+    parts = (torch.split(of_all[held], CHUNK) for of_all in (points, own))
+    measures = torch.cat([memory.measures(*part) for part in zip(*parts, strict=True)])
+    centers, scales = zip(*map(robust, measures.unbind(1)), strict=True)
+    local = min(1.0, rows / LOCAL_ROWS)
+    share = torch.zeros(MEASURES, EVIDENCE)
+    share[0, 0], share[3, 0], share[4, 0] = 1 - local, local * (1 - relative), local * relative
+    share[1, 1] = share[2, 2] = 1
     memory.count(torch.stack(centers), torch.stack(scales), share)
-    return memory, row[len(around) :]
+    return memory, own
 
 
 def sample_rows(suspect: Tensor, size: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -287,15 +258,6 @@ def sample_rows(suspect: Tensor, size: int, generator: torch.Generator) -> tuple
         room = min(room, round(size * min(0.5, SUSPECTS_WEIGHT * room / len(suspect))))
     kept = min(len(core), size - room)
     return core[: kept - kept % PARTS], suspects[:room]
-
-
-def shares(local: float, plane: float, relative: float) -> Tensor:
-    """How much each measure counts as each evidence, (5, 3): `local` of the local evidence is not the nearest row's."""
-    share = torch.zeros(MEASURES, EVIDENCE)
-    share[0, 0] = 1 - local * (plane + relative)
-    share[3, 0], share[4, 0] = local * plane, local * relative
-    share[1, 1] = share[2, 2] = 1
-    return share
 
 
 def radii(memory: Tensor, around: Tensor, own: Tensor) -> Tensor:

@@ -27,12 +27,9 @@ from kilter.service.detector.networks.pictures import (
 from kilter.service.detector.scores.base import AnomalyScore, Material
 from kilter.service.detector.scores.memory import nearest_rows
 
-MOST_SIDE = 64
-"""Pictures are compared at no more than so many pixels a side."""
-SHIFT = 1
-"""Every part of a picture may move by so many pixels."""
-PATCH = 5
-"""Parts that move as one are so many pixels wide."""
+MOST_SIDE = 64  # pictures are compared at no more than so many pixels a side
+SHIFT = 1  # every part of a picture may move by so many pixels
+PATCH = 5  # parts that move as one are so many pixels wide
 FLOOR = 1e-6
 SHARPNESS = 3.0
 CONTRAST_WEIGHT = 0.5
@@ -40,13 +37,10 @@ CONTRAST_SIDE = 64
 """Pixels of the shorter side from which contrasts count in full: in a smaller picture they are no longer local."""
 NETWORK_WEIGHT = 0.2
 LEAST_RESIDUAL = 1e-9
-MEMORY_ROWS = 2048
-"""Most pictures that a memory holds, if it is not said."""
-FLOATS = 2 * 1024 * 1024
-"""Most numbers that a memory of pictures holds."""
+MEMORY_ROWS = 2048  # most pictures that a memory holds, if it is not said
+FLOATS = 2 * 1024 * 1024  # most numbers that a memory of pictures holds
 CANDIDATES = 15
-MOST_ROWS = 10_000
-"""Fitting pictures from which the memory is chosen."""
+MOST_ROWS = 10_000  # fitting pictures from which the memory is chosen
 ITERATIONS = 7
 NEAREST_CHUNK = 4096
 
@@ -58,8 +52,7 @@ class PictureMemoryShape(msgspec.Struct, frozen=True, forbid_unknown_fields=True
     width: int
     channels: int
     rows: int
-    candidates: int
-    """Pictures nearest without any move, that are looked at with moves."""
+    candidates: int  # pictures nearest without any move, that are looked at with moves
 
     @property
     def small(self) -> tuple[int, int]:
@@ -145,9 +138,7 @@ class PictureNeighbours(AnomalyScore):
         """What is usual is learned on pictures that the network did not see, each left out of the memory."""
         x = material.x
         generator = torch.Generator().manual_seed(material.seed)
-        kept = torch.arange(len(x))
-        if len(x) > MOST_ROWS:
-            kept = torch.from_numpy(np.sort(np.random.default_rng(material.seed).permutation(len(x))[:MOST_ROWS]))
+        kept = torch.from_numpy(np.sort(np.random.default_rng(material.seed).permutation(len(x))[:MOST_ROWS]))
         held = material.blind[0][:HELD]
         memory, rows = build_picture_memory(network, x[kept], material.memory_rows or MEMORY_ROWS, generator)
         own = torch.full((len(x),), -1)

@@ -23,10 +23,9 @@ from kilter.service.detector.scores.backbone import (
 )
 from kilter.service.detector.scores.base import ScoredNetwork
 from kilter.training.config import FitConfig, TrainConfig
-from kilter.training.fitting.backbone import Backbone, read_backbone
-from kilter.training.fitting.export import export
 from kilter.training.fitting.fit import fit
 from kilter.training.fitting.model import score_around
+from kilter.training.fitting.programs import Backbone, export, read_backbone
 from tests.support.backbones import write_backbone, write_graph
 
 HEIGHT, WIDTH = 24, 32

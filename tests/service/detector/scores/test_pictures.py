@@ -26,9 +26,9 @@ from kilter.service.detector.scores.pictures import (
     centroids,
 )
 from kilter.training.config import FitConfig, TrainConfig
-from kilter.training.fitting.export import export
 from kilter.training.fitting.fit import fit
 from kilter.training.fitting.model import score_around
+from kilter.training.fitting.programs import export
 
 HEIGHT, WIDTH = 18, 14
 SMALL_HEIGHT, SMALL_WIDTH, CHANNELS, ROWS = 12, 10, 2, 7

@@ -9,8 +9,8 @@ import pytest
 
 from kilter.service.detector.errors import KilterError
 from kilter.training.data.source import TrainingSource
-from kilter.training.fitting import backbone as reading
-from kilter.training.fitting.backbone import read_backbone
+from kilter.training.fitting import programs as reading
+from kilter.training.fitting.programs import read_backbone
 from tests.support.backbones import FILTERS, write_backbone, write_graph
 
 IDENTITY = "g (float[N,3,H,W] x) => (float[N,3,P,Q] y) { y = Relu(x) }"
