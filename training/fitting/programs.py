@@ -209,22 +209,22 @@ def export(program: ScoredNetwork, width: int, backbone: Backbone | None = None)
     """
     x = torch.zeros(2, width)  # two rows, since a size of one would be taken for fixed
     if backbone is None:
-        return _extracted(traced(program, {"x": x}, OUTPUTS))
+        return _extract(trace(program, {"x": x}, OUTPUTS))
     prepared = BackboneInput(program.network, backbone.channels)
     with torch.no_grad():
         pictures, _ = prepared(x)
-    first = traced(prepared, {"x": x}, ("pictures", "same"))
+    first = trace(prepared, {"x": x}, ("pictures", "same"))
     features = torch.from_numpy(backbone.features(pictures.numpy()))
-    last = traced(program, {"given": x, "features": torch.zeros_like(features)}, OUTPUTS)
-    first, middle, last = _of_one_version([first, backbone.model, last], backbone.file)
+    last = trace(program, {"given": x, "features": torch.zeros_like(features)}, OUTPUTS)
+    first, middle, last = _unify_versions([first, backbone.model, last], backbone.file)
     first = onnx.compose.add_prefix(first, "before/", rename_inputs=False)
     middle = onnx.compose.add_prefix(middle, "backbone/")
     takes, gives = middle.graph.input[0].name, middle.graph.output[0].name
     joined = onnx.compose.merge_models(first, middle, [("before/pictures", takes)], outputs=["before/same", gives])
-    return _extracted(onnx.compose.merge_models(joined, last, [("before/same", "given"), (gives, "features")]))
+    return _extract(onnx.compose.merge_models(joined, last, [("before/same", "given"), (gives, "features")]))
 
 
-def traced(module: nn.Module, example: Mapping[str, Tensor], outputs: Sequence[str]) -> onnx.ModelProto:
+def trace(module: nn.Module, example: Mapping[str, Tensor], outputs: Sequence[str]) -> onnx.ModelProto:
     """A module as ONNX, of inputs by name, whose first size is any, and with outputs of those names."""
     with warnings.catch_warnings(), redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore")
@@ -250,13 +250,13 @@ def traced(module: nn.Module, example: Mapping[str, Tensor], outputs: Sequence[s
     return model
 
 
-def _extracted(model: onnx.ModelProto) -> dict[str, bytes]:
+def _extract(model: onnx.ModelProto) -> dict[str, bytes]:
     """The programs of a model that gives all outputs."""
     extract = onnx.utils.Extractor(model).extract_model
     return {name: extract(["x"], list(outputs)).SerializeToString() for name, outputs in PROGRAMS.items()}
 
 
-def _of_one_version(models: list[onnx.ModelProto], file: str) -> list[onnx.ModelProto]:
+def _unify_versions(models: list[onnx.ModelProto], file: str) -> list[onnx.ModelProto]:
     """The models, all in the newest version of the operators that one of them is in."""
     newest = max(map(_version, models))
     try:

@@ -51,8 +51,7 @@ def split_rows(normal: Positions, target_fpr: float | None, seed: int, times: Ti
     held = min(int(HOLD_OUT_SHARE * len(normal)), HOLD_OUT_MOST) if len(normal) >= HOLD_OUT_FROM else 0
     fitted = len(order) - size - held
     fit, calibration, held_out = np.split(order, [fitted, fitted + size])
-    how: Literal["random", "time"] = "random" if times is None else "time"
-    return Split(np.sort(fit), np.sort(calibration), np.sort(held_out), how, rate)
+    return Split(np.sort(fit), np.sort(calibration), np.sort(held_out), "random" if times is None else "time", rate)
 
 
 def supported_rate(rows: int) -> float:

@@ -58,11 +58,6 @@ class BackboneShape(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     axes: int  # directions that are kept of the space of local features
     places: int  # local features in the memory
 
-    @property
-    def grid(self) -> tuple[int, int]:
-        """Rows and columns of the places that are told apart."""
-        return min(self.features[1], MOST_SIDE_CELLS), min(self.features[2], MOST_SIDE_CELLS)
-
 
 class BackboneNeighbours(AnomalyScore):
     """The logarithm of the largest squared distance of a local feature to the nearest in a memory.
@@ -72,15 +67,16 @@ class BackboneNeighbours(AnomalyScore):
 
     shape_type = BackboneShape
     shape: BackboneShape
+    grid: tuple[int, int]
 
     def __init__(self, network: PictureVAE, shape: BackboneShape) -> None:
         super().__init__()
         self.shape = shape
-        rows, columns = self.grid = shape.grid
         self.memory_entry = MemoryEntry(
             shape.places, "local features of training pictures, as a pretrained network gives them"
         )
         features, height, width = shape.features
+        rows, columns = self.grid = min(height, MOST_SIDE_CELLS), min(width, MOST_SIDE_CELLS)
         self.rows_near = nn.Buffer(around(rows) @ averaging(rows, height), persistent=False)
         self.columns_near = nn.Buffer(around(columns) @ averaging(columns, width), persistent=False)
         self.center = nn.Buffer(torch.zeros(features))
@@ -105,7 +101,7 @@ class BackboneNeighbours(AnomalyScore):
         prepared = BackboneInput(network, channels).eval()
         empty = cls(network, BackboneShape(channels, features, 1, 0))
         new, seen = material.x[material.blind[0][:HELD]], material.x[material.seen[0][:MOST_PICTURES]]
-        places = empty.shape.grid[0] * empty.shape.grid[1]
+        places = empty.grid[0] * empty.grid[1]
         each = max(1, min(places, min(MOST_PLACES, MOST_DRAWN // features[0]) // len(seen)))
         drawn = torch.cat(
             [
@@ -138,8 +134,7 @@ class BackboneNeighbours(AnomalyScore):
         rough = 0.5 * self.memory.square().sum(1) - points @ self.memory.T
         nearest = rough.topk(min(NEAR, self.shape.places), dim=1, largest=False).indices
         exact = (points.unsqueeze(1) - functional.embedding(nearest, self.memory)).square().sum(2).amin(1)
-        rows, columns = self.shape.grid
-        return exact.clamp(min=FLOOR).log().reshape(-1, rows * columns)
+        return exact.clamp(min=FLOOR).log().reshape(-1, self.grid[0] * self.grid[1])
 
     def forward(self, network: Any, x: Tensor, view: View, other: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """`other` are the backbone's features of the pictures, (n, features, rows, columns)."""

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from kilter.service.detector.arrays import Mask, Matrix
 from kilter.service.detector.errors import ArtifactError
-from kilter.service.detector.manifest import BackboneEntry, MemoryEntry, NetworkEntry, ScoreEntry
+from kilter.service.detector.manifest import MemoryEntry, NetworkEntry, ScoreEntry
 from kilter.service.detector.networks import network_class
 from kilter.service.detector.networks.base import Network, View
 from kilter.service.detector.plugin import imported
@@ -22,8 +22,6 @@ Isolation = Callable[[Matrix, int], Callable[[Matrix], Mask]]
 class PretrainedNetwork(Protocol):
     """A frozen network that gives a map of local features of pictures."""
 
-    @property
-    def entry(self) -> BackboneEntry: ...
     @property
     def channels(self) -> int: ...
     def shape(self, height: int, width: int) -> tuple[int, int, int]:
@@ -84,8 +82,9 @@ class ScoredNetwork(nn.Module):
         super().__init__()
         self.network = network
         self.score = score
-        index = lambda program, _: program.score.index(program.network)  # noqa: E731
-        self.register_load_state_dict_post_hook(index)  # type: ignore[no-untyped-call]
+        self.register_load_state_dict_post_hook(  # type: ignore[no-untyped-call]
+            lambda program, _: program.score.index(program.network)
+        )
 
     def forward(self, x: Tensor, other: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
         """`score`, `reconstruction`, `kl`, `terms`, `expected` for x, (n, features); `other` as of `AnomalyScore`."""

@@ -116,8 +116,7 @@ class Memory(nn.Module):
         mix[0, 3], mix[3, 3] = 1, -1
         self.mix = nn.Buffer(mix, persistent=False)
         self.first = nn.Buffer(torch.arange(shape.parts) * (shape.core // shape.parts), persistent=False)
-        index = lambda memory, _: memory.index()  # noqa: E731
-        self.register_load_state_dict_post_hook(index)  # type: ignore[no-untyped-call]
+        self.register_load_state_dict_post_hook(lambda memory, _: memory.index())  # type: ignore[no-untyped-call]
 
     def index(self) -> None:
         """Prepare the search, once rows, axes, tangents and radii are final."""
@@ -233,8 +232,8 @@ def build_memory(
     memory.index()
     own = torch.full((rows,), -1)
     own[torch.where(used)[0][kept]] = torch.arange(len(kept))
-    parts = (torch.split(of_all[held], CHUNK) for of_all in (points, own))
-    measures = torch.cat([memory.measures(*part) for part in zip(*parts, strict=True)])
+    parts = zip(torch.split(points[held], CHUNK), torch.split(own[held], CHUNK), strict=True)
+    measures = torch.cat([memory.measures(*part) for part in parts])
     centers, scales = zip(*map(robust, measures.unbind(1)), strict=True)
     local = min(1.0, rows / LOCAL_ROWS)
     share = torch.zeros(MEASURES, EVIDENCE)
