@@ -30,7 +30,7 @@ PROGRAMS = {"score": ("score",), "detail": ("reconstruction", "kl", "terms", "ex
 """The outputs of each program. Another program is an entry here, and a file that an artifact's manifest names."""
 OUTPUTS = tuple(output for outputs in PROGRAMS.values() for output in outputs)
 DRIVERS = (Path("/dev/nvidiactl"), Path("/dev/dxg"), Path("/dev/kfd"))
-"""Where a GPU's driver shows: without one, torch, which takes seconds to import, need not be asked."""
+"""Files of a GPU's driver: where there is none, torch, which takes seconds to import, is not imported."""
 
 
 class Program(Protocol):

@@ -1,4 +1,4 @@
-"""How healthy a fit is, and what is done about a posterior that collapsed.
+"""The health of a fit, and the remedy of a posterior that collapsed.
 
 A network whose posterior collapsed is fitted anew with free bits, and the better fit is kept. Where columns do not
 depend on one another a collapse is right, since there is nothing for a latent space to learn.
@@ -170,7 +170,7 @@ def held_out_elbo(network: Network, x: Matrix, seed: int) -> float:
 
 
 def remedy_in_words(remedy: Remedy) -> str:
-    """What happened, and what to do where the remedy did not help."""
+    """What happened, and what to do if the remedy did not help, in sentences."""
     if remedy.columns is None or remedy.elbo is None or remedy.remedied_elbo is None:
         return (
             "The latent space stays as good as empty, and rightly so: no column tells anything about another that "

@@ -46,7 +46,7 @@ class Fitted:
     module: ScoredNetwork
     programs: dict[str, bytes]
     history: list[Epoch]
-    remedy: Remedy | None  # what was done if the posterior collapsed
+    remedy: Remedy | None  # of a posterior that collapsed
     split: Split
     backbone: Backbone | None
     export_cpu_s: float  # CPU seconds that the export took, which is no part of a comparison of fits

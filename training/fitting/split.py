@@ -14,11 +14,10 @@ from kilter.service.detector.thresholds import check_target
 
 RATES = (0.01, 0.02, 0.05, 0.1)  # the default false-positive rate is the first of these that the data can support
 SHARE = 0.2  # the part of the normal rows that calibration aims at
-MOST = 3  # it takes at most one in so many by default, and at most half of them for a rate that was asked for
+MOST = 3  # calibration takes at most one row in so many, and half of them for a rate that was asked for
 LARGEST = 9_999  # more calibration records than this add nothing that a fit would not use better
 SMALLEST_TABLE = 30
-HOLD_OUT_FROM = 10_000
-"""Normal rows from which on some are held out for evaluation alone; below, every row is worth more in the fit."""
+HOLD_OUT_FROM = 10_000  # normal rows from which on some are held out for evaluation; fewer are worth more in the fit
 HOLD_OUT_SHARE = 0.1
 HOLD_OUT_MOST = 10_000
 
@@ -77,9 +76,10 @@ def choose_size(rows: int, target_fpr: float) -> int:
             f"{fewest(target_fpr)} of them for calibration alone; there are {rows}: ask for a higher rate "
             "with --target-fpr, or bring more rows"
         )
-    high = max(min(rows // MOST, LARGEST), fewest(target_fpr))
-    goal = min(max(round(SHARE * rows), fewest(target_fpr)), high)
-    return _closest(max(fewest(target_fpr), goal // 2), high, goal, target_fpr)
+    least = fewest(target_fpr)
+    high = max(min(rows // MOST, LARGEST), least)
+    goal = min(max(round(SHARE * rows), least), high)
+    return _closest(max(least, goal // 2), high, goal, target_fpr)
 
 
 def largest_size(rows: int, target_fpr: float) -> int:

@@ -1,4 +1,4 @@
-"""What every network has: a posterior, a decoder, the terms of its loss, and its start before the first step.
+"""The interface of a network: a posterior, a decoder, the terms of its loss, and its start before the first step.
 
 A kind of network is one module with a subclass of `Network`, and an entry in `NETWORKS` of this package. What a batch
 looks like in training, where the network starts, and how large it is belong to it: nothing else asks which kind it is.
@@ -56,7 +56,7 @@ class Posterior(NamedTuple):
 
 
 class View(NamedTuple):
-    """What a network makes of n records at the posterior mean, z = E[q(z | x)], without sampling noise."""
+    """A network's view of n records at the posterior mean, z = E[q(z | x)], without sampling noise."""
 
     inputs: Tensor  # the records as the network sees them; see `Network.inputs`
     posterior: Posterior
@@ -132,7 +132,7 @@ class Network(nn.Module):
         return torch.randn(self.members, count, self.latent, generator=generator, device=self.device)
 
     def infer(self, x: Tensor) -> tuple[Tensor, Posterior, Any]:
-        """Of encoded records, (n, features), the inputs, the posterior, and the likelihood at its mean."""
+        """The inputs of encoded records, (n, features), their posterior, and the likelihood at its mean."""
         inputs = self.inputs(x)
         posterior = self.encode(inputs)
         return inputs, posterior, self.decode(posterior.mean)

@@ -40,7 +40,7 @@ class Joined(nn.Module):
         for name, layers in (("encoder", network.encoder), ("decoder", network.decoder)):
             for i in range(self._sizes[name]):
                 weight, bias = layers.weights[i].detach(), layers.biases[i].detach()
-                if (name, i) == ("encoder", 2):  # of the posterior the means alone
+                if (name, i) == ("encoder", 2):  # the means of the posterior alone
                     weight, bias = weight[..., : network.latent], bias[..., : network.latent]
                 bias = bias.flatten()
                 if (name, i) == ("encoder", 0):  # each member sees the same record, and later what it made of that

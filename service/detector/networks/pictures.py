@@ -36,7 +36,7 @@ AROUND = ((2.0, 2.0), (4.0, 1.0), (1.0, 4.0))
 FILTERS = len(SCALES) * len(AROUND)
 STRONGEST = 2
 LEAST = 1e-3
-PLACE_SIGMA = 2.0  # what is usual for a place is smoothed over its surroundings: so many pixels
+PLACE_SIGMA = 2.0  # pixels over which the usual contrast of a place is smoothed
 PLACE_FLOOR = 0.05  # least share of a filter's overall contrast that is usual in any place
 CELL_BLUR = 1.0
 MOST_SIDE_CELLS = 32  # most cells a side of the grid on which evidence is given
@@ -152,7 +152,7 @@ class PlaceEvidence(Evidence):
         self.cell = tuple(math.ceil(side / MOST_SIDE_CELLS) for side in picture)
         rows, columns = self.grid = math.ceil(picture[0] / self.cell[0]), math.ceil(picture[1] / self.cell[1])
         self.contrasts = Contrasts(*picture)
-        self.cell_center = nn.Buffer(torch.zeros(2, 1))  # of a cell's distance and contrast on new pictures
+        self.cell_center = nn.Buffer(torch.zeros(2, 1))  # a cell's usual distance and contrast on new pictures
         self.cell_scale = nn.Buffer(torch.ones(2, 1))
         self.cell_rows = nn.Buffer(smoothing(rows, CELL_BLUR) @ averaging(rows, places[0]), persistent=False)
         self.cell_columns = nn.Buffer(smoothing(columns, CELL_BLUR) @ averaging(columns, places[1]), persistent=False)
@@ -160,7 +160,7 @@ class PlaceEvidence(Evidence):
         self.blur_columns = nn.Buffer(smoothing(small[1], BLUR), persistent=False)
 
     def residual(self, network: "PictureVAE", view: View) -> Tensor:
-        """What the reconstruction leaves of each place, a little blurred, squared: (n, height, width)."""
+        """The residual of the reconstruction in each place, a little blurred, squared: (n, height, width)."""
         left = view.inputs - network.small_pictures(view.likelihood)
         return resize(left, self.blur_rows, self.blur_columns).square().sum(1)
 
@@ -198,7 +198,7 @@ class PlaceEvidence(Evidence):
 
 
 class PictureShape(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What rebuilds the network: the picture's size and its own."""
+    """The sizes of a picture and of its network."""
 
     height: int
     width: int

@@ -137,7 +137,7 @@ class TableNetwork(Network):
         return surprise @ self.to_columns - absent * self.missing.log() - (1 - absent) * torch.log1p(-self.missing)
 
     def expected_dense(self, likelihood: Any) -> Tensor:
-        """What is expected of each dense feature, averaged over members: (n, dense)."""
+        """The expectation of each dense feature, averaged over members: (n, dense)."""
         raise NotImplementedError
 
     def joined(self) -> Joined | None:
@@ -154,7 +154,7 @@ class TableNetwork(Network):
 
 
 class TabularShape(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What rebuilds a `TabularVAE`: its features and sizes."""
+    """The features and sizes of a `TabularVAE`."""
 
     features: tuple[Feature, ...]
     columns: int
@@ -260,7 +260,7 @@ class TabularVAE(TableNetwork):
         return self.encode_masked(self.dense(inputs), observed(inputs))
 
     def shown(self, inputs: Tensor, generator: torch.Generator) -> Posterior:
-        """With a random part of each record masked; a column is hidden with all its features."""
+        """The posterior with a random part of each record masked; a column is hidden with all its features."""
         size, device = inputs.shape[:2], generator.device
         rate = MASKED * torch.rand((*size, 1), generator=generator, device=device)
         whole = torch.rand((*size, 1), generator=generator, device=device) < UNMASKED

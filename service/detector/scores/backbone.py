@@ -15,7 +15,7 @@ from kilter.service.detector.scores.base import AnomalyScore, Material, Pretrain
 from kilter.service.detector.scores.memory import principal_axes
 
 MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-"""Of the red, green and blue of ImageNet's pictures, from 0 to 1, by which published networks standardise theirs."""
+"""Those of red, green and blue in ImageNet, from 0 to 1, by which published networks standardise their pictures."""
 NEAR = 4  # nearest memory rows, to the digits of a float32, whose distance is taken by direct difference
 FLOOR = 1e-6  # least squared distance before a logarithm; the variance of local features is 1
 MEMORY_ROWS = 2048  # most local features that a memory holds, if it is not said
@@ -88,7 +88,7 @@ class BackboneNeighbours(AnomalyScore):
     @classmethod
     @torch.no_grad()
     def fit(cls, network: PictureVAE, material: Material) -> tuple[Self, None]:
-        """What is usual is learned on pictures that the memory does not know.
+        """Fit the memory, and learn what is usual on pictures that it does not know.
 
         Raises KilterError if the backbone cannot be run on them, and TypeError if there is none.
         """
@@ -124,7 +124,7 @@ class BackboneNeighbours(AnomalyScore):
         return score.eval(), None
 
     def local(self, features: Tensor) -> Tensor:
-        """What a backbone gives, (n, features, ...), averaged over the places around each: (n, places, features)."""
+        """A backbone's features, (n, features, ...), averaged over the places around each: (n, places, features)."""
         return resize(features, self.rows_near, self.columns_near).flatten(2).transpose(1, 2)
 
     def distances(self, features: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""What every score has, and the program that is exported, calibrated and served: a network together with its score."""
+"""The interface of a score, and the program that is exported and served: a network together with its score."""
 
 from collections.abc import Callable
 from typing import Any, ClassVar, NamedTuple, Protocol, Self
@@ -28,7 +28,7 @@ class PretrainedNetwork(Protocol):
         """Features, rows and columns of what it gives for a picture of a size."""
 
     def features(self, pictures: Matrix) -> Matrix:
-        """Of pictures, (n, channels, height, width): (n, features, rows, columns)."""
+        """The features, (n, features, rows, columns), of pictures, (n, channels, height, width)."""
 
 
 class Material(NamedTuple):
@@ -36,8 +36,8 @@ class Material(NamedTuple):
 
     schema: Schema
     x: Tensor  # encoded fitting rows, (n, features)
-    seen: list[Tensor]  # for each member of the network the positions of the rows that it was fitted to
-    blind: list[Tensor]  # and of those that it did not see
+    seen: list[Tensor]  # positions of the rows that each member of the network was fitted to
+    blind: list[Tensor]  # positions of the rows that each member did not see
     calibration: Tensor  # encoded calibration rows that a memory may hold, (m, features)
     seed: int
     memory_rows: int | None = None  # most rows of a memory, if that is asked for

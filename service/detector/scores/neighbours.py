@@ -22,7 +22,7 @@ from kilter.service.detector.scores.memory import CHUNK, Memory, MemoryShape, bu
 LOCAL_WEIGHT = 8.0
 LOCAL_THRESHOLD = 0.97
 LOCAL_SHARPNESS = 3.0
-CORE_SHARE = 0.3  # what the core says counts so much towards the threshold of the local evidence
+CORE_SHARE = 0.3  # weight of the core in the threshold of the local evidence
 MIXED_MARGIN = 0.35  # in a mixed table the local evidence may exceed the core by no more than this
 MEMORY_ROWS = 4096  # most rows that the memory holds, if it is not said
 MOST_ROWS = 30_000  # fitting rows from which the memory is chosen
@@ -37,13 +37,13 @@ BINS = (5, 30)
 
 
 class GeometryShape(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What rebuilds a geometry."""
+    """The sizes of a geometry, and which parts it has."""
 
     dense: int
     missing: tuple[int, ...]  # columns that were missing in some fitting rows: each has an axis of its own that says so
     means: bool  # whether posterior means are coordinates; not in a wide table
     whitening: Literal["full", "diagonal", "none"]
-    """How residuals become coordinates; not at all in a mixed table, nor in a wide one."""
+    """How residuals become coordinates: not at all in a mixed table, nor in a wide one."""
 
 
 class Geometry(nn.Module):
@@ -271,11 +271,9 @@ class NeighboursShape(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     geometry: GeometryShape
     memory: MemoryShape
     marginals: MarginalsShape | None
-    """None where columns are categorical: how far two levels lie apart is then a convention, and the ELBO serves
-    instead; and in a wide table."""
+    """None in a wide table, and where columns are categorical: the ELBO knows better how rare their levels are."""
     wide: bool
-    """Whether there are no more rows than features: a network then knows little of how records vary, and all are about
-    as far from each other."""
+    """Whether there are no more rows than features: all records are then about as far from each other."""
 
 
 class Neighbours(AnomalyScore):

@@ -77,7 +77,7 @@ class PictureMemory(nn.Module):
         self.shrink_columns = nn.Buffer(smoothing(width, BLUR) @ averaging(width, shape.width), persistent=False)
 
     def index(self) -> None:
-        """Take the squares of the rows, once those stand."""
+        """Take the squares of the rows, once these are final."""
         self.half_square.copy_(0.5 * self.rows.square().sum(1))
 
     def see(self, standard: Tensor) -> Tensor:
@@ -135,7 +135,7 @@ class PictureNeighbours(AnomalyScore):
     @classmethod
     @torch.no_grad()
     def fit(cls, network: PictureVAE, material: Material) -> tuple[Self, None]:
-        """What is usual is learned on pictures that the network did not see, each left out of the memory."""
+        """Fit the memory, and learn what is usual on pictures that the network did not see, each left out of the memory."""
         x = material.x
         generator = torch.Generator().manual_seed(material.seed)
         kept = torch.from_numpy(np.sort(np.random.default_rng(material.seed).permutation(len(x))[:MOST_ROWS]))
@@ -165,7 +165,7 @@ class PictureNeighbours(AnomalyScore):
     def measure(
         self, network: PictureVAE, x: Tensor, view: View, own: Tensor | None = None
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """What is measured of encoded pictures; `own` as in `PictureMemory`.
+        """The measures of encoded pictures; `own` as in `PictureMemory`.
 
         Logarithms of: the strongest of each contrast, (n, filters); the squared distance to the memory and what the
         network leaves over, (n, 2); each cell's distance and strongest contrast, as `PlaceEvidence.cells` gives them.
