@@ -135,7 +135,7 @@ class PictureNeighbours(AnomalyScore):
     @classmethod
     @torch.no_grad()
     def fit(cls, network: PictureVAE, material: Material) -> tuple[Self, None]:
-        """Fit the memory, and learn what is usual on pictures that the network did not see, each left out of the memory."""
+        """Fit the memory; learn what is usual on pictures that the network did not see, each left out of the memory."""
         x = material.x
         generator = torch.Generator().manual_seed(material.seed)
         kept = torch.from_numpy(np.sort(np.random.default_rng(material.seed).permutation(len(x))[:MOST_ROWS]))
