@@ -66,13 +66,11 @@ def fit(
     torch.set_num_threads(config.threads)
     network = untrained(x, schema, config, seed).to(device)
     rows = torch.from_numpy(x).to(device)
-    generator = torch.Generator(device).manual_seed(seed)
     decayed = [p for p in network.parameters() if p.dim() > 1 and p.shape[1] > 1]
     plain = [p for p in network.parameters() if not (p.dim() > 1 and p.shape[1] > 1)]
     groups = [{"params": decayed, "weight_decay": config.weight_decay}, {"params": plain, "weight_decay": 0.0}]
-    state = FitState(
-        network, torch.optim.AdamW(groups, lr=config.learning_rate, betas=(0.9, 0.99), fused=True), generator
-    )
+    optimiser = torch.optim.AdamW(groups, lr=config.learning_rate, betas=(0.9, 0.99), fused=True)
+    state = FitState(network, optimiser, torch.Generator(device).manual_seed(seed))
     seen, held_out = folds(len(x), config.members, seed)
     digest = fingerprint(x, network.shape, config, seed, device) if checkpoint else ""
     if checkpoint:

@@ -116,9 +116,7 @@ def time_of(schema: Schema, table: Table, wanted: Literal["auto", "random", "tim
     if schema.time is not None:
         times: Times = table.columns[schema.time.name]
         return np.where(np.isnat(times), np.fmin.reduce(times) if len(times) else times, times)
-    if wanted == "time":
-        return np.arange(table.rows).astype("datetime64[us]")
-    return None
+    return np.arange(table.rows).astype("datetime64[us]") if wanted == "time" else None
 
 
 def fit_schema(draft: Schema, table: Table, rows: Positions) -> Schema:
