@@ -18,9 +18,9 @@ from kilter.service.detector.pictures.column import ImageColumn
 from kilter.service.detector.runtime import OnnxProgram, Program, TorchProgram, pick_device
 from kilter.service.detector.schema import Schema
 from kilter.training.config import FitConfig, TrainConfig
-from kilter.training.fitting.export import export
 from kilter.training.fitting.fit import fit
 from kilter.training.fitting.model import score_around
+from kilter.training.fitting.programs import export
 
 SIDES = (64, 256)
 BATCHES = (64, 512)

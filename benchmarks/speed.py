@@ -28,7 +28,7 @@ from benchmarks.markdown import number, table
 from benchmarks.pool import spread
 from benchmarks.servers.verdict import onnx_score
 from kilter.training.config import read_config
-from kilter.training.fitting.export import traced
+from kilter.training.fitting.programs import trace
 
 RECORDS = 200
 HIDDEN, LATENT = 64, 8
@@ -73,7 +73,7 @@ class PlainVAE(nn.Module):
 
 def plain(x: npt.NDArray[np.float32]) -> Speed:
     """How fast a plain small VAE of these columns is, under ONNX Runtime on one thread."""
-    model = traced(PlainVAE(x.shape[1]), {"x": torch.zeros(2, x.shape[1])}, ("score",))
+    model = trace(PlainVAE(x.shape[1]), {"x": torch.zeros(2, x.shape[1])}, ("score",))
     return speed(onnx_score(model.SerializeToString()), x)
 
 

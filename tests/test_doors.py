@@ -26,7 +26,7 @@ from kilter.service.detector.networks.base import HALF_LOG_TWO_PI, Posterior, Si
 from kilter.service.detector.networks.tabular import TableNetwork
 from kilter.service.detector.schema import Schema
 from kilter.service.detector.scores import SCORES, ScoreKind
-from kilter.service.detector.scores.base import Material, Score
+from kilter.service.detector.scores.base import AnomalyScore, Material
 from kilter.training.config import FitConfig, TrainConfig
 from kilter.training.data.source import TrainingSource
 from kilter.training.pipeline import train
@@ -114,7 +114,7 @@ class CenterShape(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     values: int
 
 
-class Distance(Score):
+class Distance(AnomalyScore):
     """How far a record is from the mean of the fitting rows, in standard deviations."""
 
     shape_type = CenterShape
@@ -137,7 +137,7 @@ class Distance(Score):
 
 
 def test_a_score(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A subclass of `Score`, with its fitting beside it, and an entry in `SCORES`."""
+    """A subclass of `AnomalyScore`, with its fitting beside it, and an entry in `SCORES`."""
     monkeypatch.setitem(SCORES, "distance", ScoreKind(Distance, "distance", "standard deviations", "table"))
     detector = trained(tmp_path, TrainConfig(score="distance", fit=FitConfig(steps=50)), numbers())
     assert detector.manifest.score.name == "distance"

@@ -26,8 +26,8 @@ from kilter.training.data.source import LabelledRows, TrainingData, TrainingSour
 from kilter.training.data.tables import read_labelled_table, read_tables
 from kilter.training.evaluation.baselines import ROWS, SIDE, Simplification, one_hot, pasted, reduced, swapped
 from kilter.training.evaluation.checkup import Examined, some
-from kilter.training.fitting.backbone import Backbone
 from kilter.training.fitting.diagnosis import Tolerance
+from kilter.training.fitting.programs import Backbone
 from kilter.training.reporting.gallery import gallery_of
 from kilter.training.reporting.report import Sections, column_shares, strange_rows
 from kilter.training.reporting.run import Pictured, Run, Scored

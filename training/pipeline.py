@@ -12,9 +12,9 @@ from kilter.training.config import TrainConfig
 from kilter.training.data.decoding import Progress, silent
 from kilter.training.data.source import TrainingSource
 from kilter.training.evaluation.thresholds import check_labels, thresholds_of_fit
-from kilter.training.fitting.backbone import read_backbone
 from kilter.training.fitting.fit import FitProgress
 from kilter.training.fitting.model import fit_model
+from kilter.training.fitting.programs import read_backbone
 from kilter.training.modality import modality_of_source
 from kilter.training.package import Trained, examine
 

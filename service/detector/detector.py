@@ -19,7 +19,7 @@ from kilter.service.detector.modalities.base import Modality, Scores
 from kilter.service.detector.reference import Reference, reference_of
 from kilter.service.detector.runtime import OnnxProgram, Program, TorchProgram, pick_device
 from kilter.service.detector.schema import Schema
-from kilter.service.detector.scores import score_kind
+from kilter.service.detector.scores import find_score_kind
 from kilter.service.detector.store import resolve
 from kilter.service.detector.thresholds import at_rate, thresholds_of
 
@@ -259,7 +259,7 @@ def load(path: str | Path, device: str = "cpu") -> Detector:
 
 def _place(folder: Path, manifest: Manifest, device: str) -> str:
     """The device that a model runs on. Raises KilterError if it is not there, or the model cannot run on it."""
-    if not score_kind(manifest.score.kind).exported:
+    if not find_score_kind(manifest.score.kind).exported:
         return pick_device(device)
     if device not in ("auto", "cpu"):
         raise KilterError(

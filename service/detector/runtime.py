@@ -30,7 +30,7 @@ PROGRAMS = {"score": ("score",), "detail": ("reconstruction", "kl", "terms", "ex
 """The outputs of each program. Another program is an entry here, and a file that an artifact's manifest names."""
 OUTPUTS = tuple(output for outputs in PROGRAMS.values() for output in outputs)
 DRIVERS = (Path("/dev/nvidiactl"), Path("/dev/dxg"), Path("/dev/kfd"))
-"""Where a GPU's driver shows: without one, torch, which takes seconds to import, need not be asked."""
+"""Files of a GPU's driver: where there is none, torch, which takes seconds to import, is not imported."""
 
 
 class Program(Protocol):
@@ -48,10 +48,10 @@ class OnnxProgram:
     device = "cpu"
 
     def __init__(self, programs: Mapping[str, bytes], features: int, rows: int) -> None:
-        """Programs by name, over so many features, run on so many rows at a time.
+        """Open programs by name, over so many features, to be run on so many rows at a time.
 
-        All that there are are opened, so that a damaged one is refused now, and not when its outputs are wanted:
-        that takes some 8 ms each. Raises ArtifactError for one that cannot be opened, or gives something else.
+        All are opened now, at some 8 ms each, so that a damaged one is refused before its outputs are wanted. Raises
+        ArtifactError for one that cannot be opened, or gives something else.
         """
         self._rows = rows
         self._sessions = {
@@ -75,22 +75,19 @@ class OnnxProgram:
         values: dict[str, Floats] = {}
         for program, names in PROGRAMS.items():
             wanted = [name for name in names if name in outputs]
+            if wanted and program not in self._sessions:
+                raise KilterError(
+                    f"the model holds no program {program!r}, which gives {', '.join(names)}: it gives scores, and can "
+                    "neither explain them nor tell the terms of the ELBO"
+                )
             if wanted:
-                results = self._session(program).run(wanted, {"x": x})
+                results = self._sessions[program].run(wanted, {"x": x})
                 values |= {name: out.astype(np.float64) for name, out in zip(wanted, results, strict=True)}
         return [values[name] for name in outputs]
 
-    def _session(self, program: str) -> ort.InferenceSession:
-        if program not in self._sessions:
-            raise KilterError(
-                f"the model holds no program {program!r}, which gives {', '.join(PROGRAMS[program])}: it gives scores, "
-                "and can neither explain them nor tell the terms of the ELBO"
-            )
-        return self._sessions[program]
-
 
 class OneRow:
-    """Memory for one row and its score that a session is bound to: making it takes a seventh of a row's time."""
+    """Memory for one row and its score that a session is bound to: to make it takes a seventh of a row's time."""
 
     def __init__(self, session: ort.InferenceSession, features: int) -> None:
         self._x = np.zeros((1, features), np.float32)
@@ -102,7 +99,7 @@ class OneRow:
         self._taken = threading.Lock()
 
     def score(self, x: Matrix) -> Matrix | None:
-        """The score of a row, (1, features); None while another thread has one judged."""
+        """The score of a row, (1, features); None while another thread uses the memory."""
         if not self._taken.acquire(blocking=False):
             return None
         try:
@@ -142,9 +139,7 @@ class TorchProgram:
 
         from kilter.service.detector.scores.base import rebuild
 
-        self._rows = rows
-        self.device = device
-        self._torch = torch
+        self._rows, self.device, self._torch = rows, device, torch
         self._network = rebuild(network, score)
         self._network.load_state_dict({name: torch.from_numpy(array) for name, array in tensors.items()})
         self._network.to(device).eval()

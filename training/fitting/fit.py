@@ -1,12 +1,21 @@
-"""Fits a network: KL warm-up, one cycle of the learning rate, early stopping on the held-out ELBO."""
+"""Fits a network: KL warm-up, one cycle of the learning rate, early stopping on the held-out ELBO.
 
+The state of a fit is saved as it goes, so that one that was interrupted is taken up where it was.
+"""
+
+import hashlib
+import json
 import math
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
 from torch import Tensor
 
 from kilter.service.detector.arrays import Matrix, Positions
@@ -17,19 +26,17 @@ from kilter.service.detector.networks import DEFAULTS, network_class
 from kilter.service.detector.networks.base import Network
 from kilter.service.detector.schema import Schema
 from kilter.training.config import FitConfig
-from kilter.training.fitting.checkpoint import Checkpoint, fingerprint
 
 FitProgress = Callable[[int, int, Epoch | None], None]
 """Called after each step with its number, the most steps that there may be, and an `Epoch` at each evaluation."""
-FOLDS = 5
-"""Each member of the network is blind to one fold of this many."""
-HELD_OUT_ROWS = 1024
-"""Most rows of a fold on which the held-out ELBO is taken."""
+FOLDS = 5  # each member of the network is blind to one fold of this many
+HELD_OUT_ROWS = 1024  # most rows of a fold on which the held-out ELBO is taken
+_HEAD = ("step", "best_step", "since")
 
 
 @dataclass
 class FitState:
-    """All of a fit that changes; what a checkpoint holds."""
+    """All of a fit that changes, and that a checkpoint holds."""
 
     network: Network
     optimiser: torch.optim.AdamW
@@ -46,7 +53,6 @@ def fit(
     x: Matrix,
     schema: Schema,
     config: FitConfig,
-    *,
     seed: int,
     device: str = "cpu",
     checkpoint: Path | None = None,
@@ -60,27 +66,25 @@ def fit(
     torch.set_num_threads(config.threads)
     network = untrained(x, schema, config, seed).to(device)
     rows = torch.from_numpy(x).to(device)
-    generator = torch.Generator(device).manual_seed(seed)
     decayed = [p for p in network.parameters() if p.dim() > 1 and p.shape[1] > 1]
     plain = [p for p in network.parameters() if not (p.dim() > 1 and p.shape[1] > 1)]
     groups = [{"params": decayed, "weight_decay": config.weight_decay}, {"params": plain, "weight_decay": 0.0}]
-    state = FitState(
-        network, torch.optim.AdamW(groups, lr=config.learning_rate, betas=(0.9, 0.99), fused=True), generator
-    )
+    optimiser = torch.optim.AdamW(groups, lr=config.learning_rate, betas=(0.9, 0.99), fused=True)
+    state = FitState(network, optimiser, torch.Generator(device).manual_seed(seed))
     seen, held_out = folds(len(x), config.members, seed)
-    saved = Checkpoint(checkpoint, fingerprint(x, network.shape, config, seed, device)) if checkpoint else None
-    if saved:
-        saved.restore(state)
+    digest = fingerprint(x, network.shape, config, seed, device) if checkpoint else ""
+    if checkpoint:
+        restore_checkpoint(checkpoint, state, digest)
     every = max(config.steps // 30, 10)
     while state.step < config.steps and not stopped(state, config):
         train_step(state, rows, seen, config)
         epoch = note_epoch(state, rows, held_out) if state.step % every == 0 or state.step == config.steps else None
         progress(state.step, config.steps, epoch)
-        if saved and epoch:
-            saved.save(state)
+        if checkpoint and epoch:
+            save_checkpoint(checkpoint, state, digest)
     network.load_state_dict(state.best)
-    if saved:
-        saved.delete()
+    if checkpoint:
+        checkpoint.unlink(missing_ok=True)
     return network.eval(), state.history
 
 
@@ -101,7 +105,7 @@ def untrained(x: Matrix, schema: Schema, config: FitConfig, seed: int) -> Networ
 
 
 def folds(rows: int, members: int, seed: int) -> tuple[list[Positions], list[Positions]]:
-    """For each member the rows that it fits and those that it is blind to."""
+    """For each member the positions of the rows that it fits, and of those that it is blind to."""
     order = np.random.default_rng(seed).permutation(rows)
     parts = np.array_split(order, FOLDS)
     held_out = [parts[member % FOLDS] for member in range(members)]
@@ -167,3 +171,61 @@ def note_epoch(state: FitState, rows: Tensor, held_out: list[Positions]) -> Epoc
     state.history.append(epoch)
     state.since = [0.0, 0.0, 0.0]
     return epoch
+
+
+def fingerprint(x: Matrix, shape: msgspec.Struct, config: FitConfig, seed: int, device: str) -> str:
+    """A digest of all that decides a fit: only a fit with the same one is taken up again."""
+    digest = hashlib.sha256(np.ascontiguousarray(x).tobytes())
+    digest.update(msgspec.json.encode([shape, config, seed, device, str(torch.__version__)]))
+    return digest.hexdigest()
+
+
+def save_checkpoint(path: Path, state: FitState, digest: str) -> None:
+    """Write the state, whole or not at all: tensors, and a JSON header in safetensors' metadata.
+
+    Raises KilterError if it cannot be written.
+    """
+    tensors = {"generator": state.generator.get_state()}
+    tensors |= {f"network.{name}": tensor for name, tensor in state.network.state_dict().items()}
+    tensors |= {f"best.{name}": tensor for name, tensor in state.best.items()}
+    for number, values in state.optimiser.state_dict()["state"].items():
+        tensors |= {f"optimiser.{number}.{name}": tensor for name, tensor in values.items()}
+    head = {name: getattr(state, name) for name in _HEAD}
+    head |= {"history": msgspec.to_builtins(state.history), "fingerprint": digest}
+    partial = path.with_suffix(f".{os.getpid()}")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    content = save({name: t.contiguous().clone() for name, t in tensors.items()}, {"head": json.dumps(head)})
+    try:
+        partial.write_bytes(content)
+        partial.replace(path)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise KilterError(f"cannot write the checkpoint {path}: {error.strerror or error}") from error
+
+
+def restore_checkpoint(path: Path, state: FitState, digest: str) -> None:
+    """Take up the saved state if there is one, undamaged and of this very fit."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            head = json.loads(file.metadata()["head"])
+            if head["fingerprint"] != digest:
+                return
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError):
+        return
+    parts: dict[str, dict[str, Tensor]] = {"network": {}, "best": {}}
+    saved = state.optimiser.state_dict()
+    saved["state"] = {}
+    state.generator.set_state(tensors.pop("generator"))
+    for name, tensor in tensors.items():
+        part, key = name.split(".", 1)
+        if part == "optimiser":
+            number, key = key.split(".", 1)
+            saved["state"].setdefault(int(number), {})[key] = tensor
+        else:
+            parts[part][key] = tensor
+    state.network.load_state_dict(parts["network"])
+    state.optimiser.load_state_dict(saved)
+    state.best, state.history = parts["best"], msgspec.convert(head["history"], list[Epoch])
+    for name in _HEAD:
+        setattr(state, name, head[name])

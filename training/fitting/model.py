@@ -25,16 +25,13 @@ from kilter.service.detector.scores import SCORES, kind_of_score
 from kilter.service.detector.scores.base import Material, ScoredNetwork
 from kilter.training.config import TrainConfig
 from kilter.training.data.source import TrainingData
-from kilter.training.fitting.backbone import Backbone
-from kilter.training.fitting.export import export
+from kilter.training.fitting.diagnosis import fit_or_remedy
 from kilter.training.fitting.fit import FitProgress, folds
-from kilter.training.fitting.remedy import fit_or_remedy
-from kilter.training.fitting.split import Split, fit_schema, split, time_of
+from kilter.training.fitting.programs import Backbone, export
+from kilter.training.fitting.split import Split, fit_schema, split_rows, time_of
 
-SUSPECTS = 0.2
-"""Share of the fitting rows set apart as suspects: those that an isolation forest isolates most easily."""
-CHUNK = 1024
-"""Rows that are scored in torch at once."""
+SUSPECTS = 0.2  # share of the fitting rows set apart as suspects: those that an isolation forest isolates most easily
+CHUNK = 1024  # rows that are scored in torch at once
 
 
 @dataclass(frozen=True)
@@ -42,26 +39,21 @@ class Fitted:
     """A fitted model that is neither calibrated nor on disk."""
 
     scorer: Scorer
-    calibration_scores: Floats
-    """Scores of the calibration rows, each as if the model had never seen it, (n,)."""
-    holds_calibration: bool
-    """Whether the calibration rows are in the memory that the score looks into."""
-    network_kind: str
-    score_kind: str
-    """Their names in `networks.NETWORKS` and in `scores.SCORES`."""
+    calibration_scores: Floats  # scores of the calibration rows, each as if the model had never seen it, (n,)
+    holds_calibration: bool  # whether the calibration rows are in the memory that the score looks into
+    network_kind: str  # its name in `networks.NETWORKS`
+    score_kind: str  # its name in `scores.SCORES`
     module: ScoredNetwork
     programs: dict[str, bytes]
     history: list[Epoch]
-    remedy: Remedy | None
-    """What was done if the posterior collapsed."""
+    remedy: Remedy | None  # of a posterior that collapsed
     split: Split
     backbone: Backbone | None
-    export_cpu_s: float
-    """CPU seconds that the export took, which is no part of a comparison of fits."""
+    export_cpu_s: float  # CPU seconds that the export took, which is no part of a comparison of fits
 
     @property
     def schema(self) -> Schema:
-        """With the statistics of the fitting rows."""
+        """The schema, with the statistics of the fitting rows."""
         return self.scorer.modality.schema
 
     @property
@@ -83,29 +75,22 @@ def fit_model(
 
     A collapsed posterior is `remedied` as `fit_or_remedy` does.
     """
-    parts = split(data.normal, config.target_fpr, config.seed, time_of(data.draft, data.table, config.split))
+    parts = split_rows(data.normal, config.target_fpr, config.seed, time_of(data.draft, data.table, config.split))
     schema = fit_schema(data.draft, data.table, parts.fit)
     modality = modality_of(schema)
     kind = kind_of_score(config.score, modality.name) if backbone is None else "backbone-neighbours"
     x = np.concatenate([*modality.encode(take(data.table, parts.fit))])
     network, history, remedy = fit_or_remedy(
-        x,
-        schema,
-        config.fit,
-        remedied=remedied,
-        seed=config.seed,
-        device=pick_device(config.device),
-        checkpoint=checkpoint,
-        progress=progress,
+        x, schema, config.fit, config.seed, pick_device(config.device), checkpoint, progress, remedied=remedied
     )
     table = take(data.table, parts.calibration)
     # Of rows split by time the newest calibrate: they are close to each other as rows to come will not be.
     held = parts.how == "random" and imported(SCORES[kind].place).holds_calibration
     calibration = np.concatenate([*modality.encode(table)]) if held else x[:0]
     module, own = score_around(network.cpu(), kind, x, calibration, schema, config, backbone)
-    began = time.process_time()
+    start = time.process_time()
     programs = export(module, x.shape[1], backbone)
-    export_cpu_s = time.process_time() - began
+    export_cpu_s = time.process_time() - start
     modality = modality_of(schema, module.score.grid)
     scorer = Scorer(modality, OnnxProgram(programs, x.shape[1], modality.rows_per_call("cpu")))
     scores = scorer.score(table).score if own is None else score_rows(module, calibration, own)
@@ -136,20 +121,11 @@ def score_around(
 ) -> tuple[ScoredNetwork, Tensor | None]:
     """The program of a network fitted to the encoded rows x, (n, features), with a score of a kind in `SCORES`.
 
-    And the row of the score's memory that each of the `calibration` rows, (m, features), is; see `Score.fit`.
+    And the row of the score's memory that each of the `calibration` rows, (m, features), is; see `AnomalyScore.fit`.
     """
     seen, blind = ([torch.from_numpy(part) for part in parts] for parts in folds(len(x), network.members, config.seed))
-    material = Material(
-        schema=schema,
-        x=torch.from_numpy(x),
-        seen=seen,
-        blind=blind,
-        calibration=torch.from_numpy(calibration),
-        seed=config.seed,
-        memory_rows=config.memory_rows,
-        isolation=suspicion,
-        backbone=backbone,
-    )
+    rows = torch.from_numpy(x), seen, blind, torch.from_numpy(calibration)
+    material = Material(schema, *rows, config.seed, config.memory_rows, suspicion, backbone)
     score, own = imported(SCORES[kind].place).fit(network, material)
     module = ScoredNetwork(network, score)
     return module.eval(), own
@@ -171,4 +147,4 @@ def suspicion(points: Matrix, seed: int) -> Callable[[Matrix], Mask]:
     """
     forest = IsolationForest(n_estimators=100, random_state=seed % 2**32).fit(points)
     limit = np.quantile(-forest.score_samples(points), 1 - SUSPECTS)
-    return lambda x: -forest.score_samples(x) > limit if len(x) else np.zeros(0, bool)
+    return lambda x: -forest.score_samples(x) > limit

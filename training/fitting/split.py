@@ -1,7 +1,4 @@
-"""Sets rows apart: for fitting, for calibration, and for an evaluation that nothing else has touched.
-
-And takes the statistics of columns, from the fitting rows alone.
-"""
+"""Splits rows into those for fitting, for calibration, and for evaluation; fits schemas to the first alone."""
 
 from typing import Literal, NamedTuple
 
@@ -15,17 +12,12 @@ from kilter.service.detector.inputs import Table
 from kilter.service.detector.schema import Schema
 from kilter.service.detector.thresholds import check_target
 
-RATES = (0.01, 0.02, 0.05, 0.1)
-"""The default false-positive rate is the first of these that the data can support."""
-SHARE = 0.2
-"""The part of the normal rows that calibration aims at."""
-MOST = 3
-"""It takes at most one in so many by default, and at most half of them for a rate that was asked for."""
-LARGEST = 9_999
-"""More calibration records than this add nothing that a fit would not use better."""
+RATES = (0.01, 0.02, 0.05, 0.1)  # the default false-positive rate is the first of these that the data can support
+SHARE = 0.2  # the part of the normal rows that calibration aims at
+MOST = 3  # calibration takes at most one row in so many, and half of them for a rate that was asked for
+LARGEST = 9_999  # more calibration records than this add nothing that a fit would not use better
 SMALLEST_TABLE = 30
-HOLD_OUT_FROM = 10_000
-"""Normal rows from which on some are held out for evaluation alone; below, every row is worth more in the fit."""
+HOLD_OUT_FROM = 10_000  # normal rows from which on some are held out for evaluation; fewer are worth more in the fit
 HOLD_OUT_SHARE = 0.1
 HOLD_OUT_MOST = 10_000
 
@@ -40,7 +32,7 @@ class Split(NamedTuple):
     rate: float
 
 
-def split(normal: Positions, target_fpr: float | None, seed: int, times: Times | None) -> Split:
+def split_rows(normal: Positions, target_fpr: float | None, seed: int, times: Times | None) -> Split:
     """Split normal rows at random, or by time if `times`, (rows of the table,), is given: the oldest are fitted.
 
     Raises KilterError if they are too few, or too few for `target_fpr`.
@@ -58,8 +50,7 @@ def split(normal: Positions, target_fpr: float | None, seed: int, times: Times |
     held = min(int(HOLD_OUT_SHARE * len(normal)), HOLD_OUT_MOST) if len(normal) >= HOLD_OUT_FROM else 0
     fitted = len(order) - size - held
     fit, calibration, held_out = np.split(order, [fitted, fitted + size])
-    how: Literal["random", "time"] = "random" if times is None else "time"
-    return Split(np.sort(fit), np.sort(calibration), np.sort(held_out), how, rate)
+    return Split(np.sort(fit), np.sort(calibration), np.sort(held_out), "random" if times is None else "time", rate)
 
 
 def supported_rate(rows: int) -> float:
@@ -73,7 +64,7 @@ def rows_needed(target_fpr: float) -> int:
 
 
 def choose_size(rows: int, target_fpr: float) -> int:
-    """How many of `rows` normal rows to calibrate on: about a fifth, with rate x (n + 1) whole.
+    """The number of `rows` normal rows to calibrate on: about a fifth, with rate x (n + 1) whole.
 
     Where no n does that, the one whose floor(rate x (n + 1)) / (n + 1) is closest to the rate. At most a third of the
     rows, or as few as the rate needs if that is more, which may be half of them. Raises KilterError, which names the
@@ -85,9 +76,10 @@ def choose_size(rows: int, target_fpr: float) -> int:
             f"{fewest(target_fpr)} of them for calibration alone; there are {rows}: ask for a higher rate "
             "with --target-fpr, or bring more rows"
         )
-    high = max(min(rows // MOST, LARGEST), fewest(target_fpr))
-    goal = min(max(round(SHARE * rows), fewest(target_fpr)), high)
-    return _closest(max(fewest(target_fpr), goal // 2), high, goal, target_fpr)
+    least = fewest(target_fpr)
+    high = max(min(rows // MOST, LARGEST), least)
+    goal = min(max(round(SHARE * rows), least), high)
+    return _closest(max(least, goal // 2), high, goal, target_fpr)
 
 
 def largest_size(rows: int, target_fpr: float) -> int:
@@ -124,9 +116,7 @@ def time_of(schema: Schema, table: Table, wanted: Literal["auto", "random", "tim
     if schema.time is not None:
         times: Times = table.columns[schema.time.name]
         return np.where(np.isnat(times), np.fmin.reduce(times) if len(times) else times, times)
-    if wanted == "time":
-        return np.arange(table.rows).astype("datetime64[us]")
-    return None
+    return np.arange(table.rows).astype("datetime64[us]") if wanted == "time" else None
 
 
 def fit_schema(draft: Schema, table: Table, rows: Positions) -> Schema:

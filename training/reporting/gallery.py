@@ -84,8 +84,8 @@ def gallery_of(run: Run, made: Pictured, column: ImageColumn) -> Gallery:
     normal, anomalies, fitted = made.normal, run.anomalies, run.fitted
     nothing = np.empty(0, np.int64)
     return Gallery(
-        normal=shown(normal, spread(normal)),
-        anomalous=shown(anomalies, spread(anomalies) if anomalies else nothing),
+        normal=shown(normal, pick_evenly(normal)),
+        anomalous=shown(anomalies, pick_evenly(anomalies) if anomalies else nothing),
         strange=shown(normal, normal.strangest(STRANGEST)),
         suspicious=shown(fitted, fitted.strangest(STRANGEST) if fitted else nothing),
         fresh=made.fresh,
@@ -94,7 +94,7 @@ def gallery_of(run: Run, made: Pictured, column: ImageColumn) -> Gallery:
     )
 
 
-def spread(scored: Scored) -> Positions:
+def pick_evenly(scored: Scored) -> Positions:
     """The positions of a few rows whose scores are spread evenly over all of them, lowest first."""
     order = scored.strangest(len(scored.scores))[::-1]
     places = (np.arange(SHOWN) + 0.5) / SHOWN * len(order)

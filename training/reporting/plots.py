@@ -21,7 +21,7 @@ from kilter.service.detector.arrays import Floats, Mask
 from kilter.service.detector.beta import CONFIDENCE
 from kilter.service.detector.calibration import Calibration
 from kilter.service.detector.findings import Epoch
-from kilter.training.fitting.remedy import ACTIVE
+from kilter.training.fitting.diagnosis import ACTIVE
 from kilter.training.reporting.run import Latent
 
 Parameters = ParamSpec("Parameters")

@@ -16,7 +16,7 @@ from kilter.service.detector.findings import Evaluation, Training
 from kilter.service.detector.inputs import take
 from kilter.service.detector.manifest import Manifest, choice_in_words
 from kilter.training.evaluation.baselines import baseline_warning, compared_rows
-from kilter.training.fitting.remedy import remedy_in_words
+from kilter.training.fitting.diagnosis import remedy_in_words
 from kilter.training.reporting import plots, words
 from kilter.training.reporting.gallery import Gallery
 from kilter.training.reporting.run import Run, Scored

@@ -1,4 +1,4 @@
-"""What every network has: a posterior, a decoder, the terms of its loss, and its start before the first step.
+"""The interface of a network: a posterior, a decoder, the terms of its loss, and its start before the first step.
 
 A kind of network is one module with a subclass of `Network`, and an entry in `NETWORKS` of this package. What a batch
 looks like in training, where the network starts, and how large it is belong to it: nothing else asks which kind it is.
@@ -19,12 +19,11 @@ from kilter.service.detector.schema import Schema
 
 LOG_POSTERIOR_VARIANCE = (-8.0, 4.0)
 HALF_LOG_TWO_PI = 0.9189385332046727
-LARGEST = 3.4e38
-"""Beyond all finite values of a float32 that encoding gives."""
+LARGEST = 3.4e38  # beyond all finite values of a float32 that encoding gives
 
 
 class Sizes(Protocol):
-    """What may be asked for of a network's size; it chooses by the schema what is None."""
+    """The sizes of a network that are asked for; it chooses by the schema what is None."""
 
     @property
     def members(self) -> int: ...
@@ -55,35 +54,25 @@ class Posterior(NamedTuple):
         """KL(q(z | x) || N(0, I)) in nats, (members, n)."""
         return self.kl_by_dimension().sum(-1)
 
-    def joined(self) -> Tensor:
-        """The means of all members side by side, (n, members latent)."""
-        return self.mean.transpose(0, 1).flatten(1)
-
 
 class View(NamedTuple):
-    """What a network makes of n records at the posterior mean, z = E[q(z | x)], without sampling noise."""
+    """A network's view of n records at the posterior mean, z = E[q(z | x)], without sampling noise."""
 
-    inputs: Tensor
-    """The records as the network sees them; see `Network.inputs`."""
+    inputs: Tensor  # the records as the network sees them; see `Network.inputs`
     posterior: Posterior
     likelihood: Any
-    terms: Tensor
-    """(n, columns), in nats, averaged over members: they sum to the reconstruction."""
-    reconstruction: Tensor
-    """(n,), in nats."""
-    kl: Tensor
-    """(n,), in nats."""
+    terms: Tensor  # (n, columns), in nats, averaged over members: they sum to the reconstruction
+    reconstruction: Tensor  # (n,), in nats
+    kl: Tensor  # (n,), in nats
 
 
 class Network(nn.Module):
-    """See the module. Abstract: every method that raises NotImplementedError is to be given."""
+    """A variational autoencoder; a subclass gives every method that raises NotImplementedError."""
 
-    modality: ClassVar[str] = "table"
-    """Name of the modality whose records it takes."""
+    modality: ClassVar[str] = "table"  # name of the modality whose records it takes
     shape_type: ClassVar[type[msgspec.Struct]]
-    """What rebuilds it, as a manifest holds it: `cls(shape)` is a network that was not fitted."""
-    batch_rows: ClassVar[int]
-    """Rows of a training step, unless another number is asked for."""
+    """The part of a manifest that rebuilds it: `cls(shape)` is a network that was not fitted."""
+    batch_rows: ClassVar[int]  # rows of a training step, unless another number is asked for
     shape: msgspec.Struct
     members: int
     latent: int
@@ -92,7 +81,7 @@ class Network(nn.Module):
 
     @classmethod
     def untrained(cls, schema: Schema, sizes: Sizes) -> Self:
-        """A network for a schema, of the sizes that are asked for or that become it; torch's own seed decides it."""
+        """A network for a schema, with random weights by torch's global generator."""
         raise NotImplementedError
 
     def start(self, schema: Schema, x: Tensor) -> None:
@@ -115,15 +104,15 @@ class Network(nn.Module):
         raise NotImplementedError
 
     def column_terms(self, inputs: Tensor, surprise: Tensor) -> Tensor:
-        """The surprise of every column, (members, n, columns), in nats: by default each value is one."""
+        """The surprise of every column, (members, n, columns), in nats: by default each value is a column."""
         return surprise
 
     def expected(self, x: Tensor, likelihood: Any) -> Tensor:
-        """What is expected of each feature of encoded records, (n, features): see `detector.runtime`."""
+        """The expectation of each feature of encoded records, (n, features): see `detector.runtime`."""
         raise NotImplementedError
 
     def evidence(self) -> "Evidence":
-        """What tells, for a score that has nothing better, what speaks against a record."""
+        """The evidence against records for a score that has no better one."""
         raise NotImplementedError
 
     def shown(self, inputs: Tensor, generator: torch.Generator) -> Posterior:
@@ -132,7 +121,6 @@ class Network(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        """Where it is."""
         return next(self.parameters()).device
 
     def posterior(self, x: Tensor) -> Posterior:
@@ -140,17 +128,17 @@ class Network(nn.Module):
         return self.encode(self.inputs(x))
 
     def sample(self, count: int, generator: torch.Generator) -> Tensor:
-        """z of so many draws from the prior N(0, I), (members, count, latent)."""
+        """Draws of z from the prior N(0, I), (members, count, latent)."""
         return torch.randn(self.members, count, self.latent, generator=generator, device=self.device)
 
     def infer(self, x: Tensor) -> tuple[Tensor, Posterior, Any]:
-        """Of encoded records, (n, features), the inputs, the posterior, and the likelihood at its mean."""
+        """The inputs of encoded records, (n, features), their posterior, and the likelihood at its mean."""
         inputs = self.inputs(x)
         posterior = self.encode(inputs)
         return inputs, posterior, self.decode(posterior.mean)
 
     def see(self, x: Tensor) -> View:
-        """What it makes of encoded records, (n, features)."""
+        """View encoded records, (n, features)."""
         inputs, posterior, likelihood = self.infer(x)
         terms = self.column_terms(inputs, self.surprise(inputs, likelihood)).mean(0)
         return View(inputs, posterior, likelihood, terms, terms.sum(-1), posterior.kl().mean(0))
@@ -172,17 +160,16 @@ class Network(nn.Module):
 
 
 class Evidence(nn.Module):
-    """What speaks against each column or place of a record, above what is usual: the `terms` of a program."""
+    """The evidence against each column or place of a record, above what is usual: the `terms` of a program."""
 
-    grid: tuple[int, int] | None = None
-    """Rows and columns of the places, if it is places that it tells of."""
+    grid: tuple[int, int] | None = None  # rows and columns of the places; None if the evidence is against columns
 
     def forward(self, network: Any, x: Tensor, view: View) -> Tensor:
-        """(n, columns or places), of encoded records, (n, features), and what the network makes of them."""
+        """(n, columns or places), of encoded records, (n, features), and a network's view of them."""
         raise NotImplementedError
 
     def fit(self, network: Any, x: Tensor, held: Tensor) -> None:
-        """Learn what is usual from encoded fitting rows, (n, features); `held`, (m,), are such as no member saw."""
+        """Learn what is usual from encoded fitting rows, (n, features); no member saw those at `held`, (m,)."""
         raise NotImplementedError
 
 
@@ -199,6 +186,12 @@ def observed(x: Tensor) -> Tensor:
 def clean(x: Tensor) -> Tensor:
     """Encoded features with 0 where they are missing or hidden."""
     return torch.where(finite(x), x, 0.0)
+
+
+def robust(values: Tensor) -> tuple[Tensor, Tensor]:
+    """Centre and scale: the median, and how far the 95 % quantile lies above it."""
+    median = values.median()
+    return median, (torch.quantile(values, 0.95) - median).clamp(min=0.05)
 
 
 def latent_size(values: int) -> int:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from kilter.service.detector.networks.base import observed
 
 if TYPE_CHECKING:
-    from kilter.service.detector.networks.tabular import Layers, TabularVAE
+    from kilter.service.detector.networks.tabular import TabularVAE
 
 RIDGE = 1e-3
 CHUNK = 4096
@@ -22,14 +22,11 @@ class Joined(nn.Module):
     is read off their last hidden layers by one linear map that was fitted to it.
     """
 
-    readout: Tensor
-    """(members hidden + 1, dense): the last row is a bias."""
-
     def __init__(self, network: "TabularVAE") -> None:
         super().__init__()
         shape, dense = network.shape, len(network.dense_feature)
         hidden, latent = shape.members * shape.hidden, shape.members * shape.latent
-        self.register_buffer("readout", torch.zeros(hidden + 1, dense))
+        self.readout = nn.Buffer(torch.zeros(hidden + 1, dense))  # the last row is a bias
         sizes = {"encoder": (dense + len(shape.features), hidden, hidden, latent), "decoder": (latent, hidden, hidden)}
         self._sizes = {name: len(widths) - 1 for name, widths in sizes.items()}
         for name, widths in sizes.items():
@@ -39,22 +36,25 @@ class Joined(nn.Module):
 
     def index(self, network: Any) -> None:
         """Take over the weights of the network, a `TabularVAE`."""
-        latent, dense = network.latent, self.readout.shape[1]
+        dense = self.readout.shape[1]
         for name, layers in (("encoder", network.encoder), ("decoder", network.decoder)):
             for i in range(self._sizes[name]):
-                weight, bias = _part(layers, i, latent if name == "encoder" else None)
-                # The first layer of each member sees the same record, the others what that member made of it.
-                joined = torch.cat([*weight], dim=1) if name == "encoder" and i == 0 else torch.block_diag(*weight)  # type: ignore[no-untyped-call]
+                weight, bias = layers.weights[i].detach(), layers.biases[i].detach()
+                if (name, i) == ("encoder", 2):  # the means of the posterior alone
+                    weight, bias = weight[..., : network.latent], bias[..., : network.latent]
                 bias = bias.flatten()
-                if name == "encoder" and i == 0:
+                if (name, i) == ("encoder", 0):  # each member sees the same record, and later what it made of that
                     # What may not be looked at is 1 in the network's mask, and 0 in what is observed.
+                    joined = torch.cat([*weight], dim=1)
                     bias = bias + joined[dense:].sum(0)
                     joined = torch.cat([joined[:dense], -joined[dense:]])
+                else:
+                    joined = torch.block_diag(*weight)  # type: ignore[no-untyped-call]
                 getattr(self, f"{name}_weight_{i}").copy_(joined)
                 getattr(self, f"{name}_bias_{i}").copy_(bias)
 
     def _run(self, name: str, h: Tensor, last: bool) -> Tensor:
-        """Through the layers of a part, the last of them without an activation if it is to be so."""
+        """Run the layers of a part, the last of them with an activation if `last`."""
         count = self._sizes[name]
         for i in range(count):
             h = torch.addmm(getattr(self, f"{name}_bias_{i}"), h, getattr(self, f"{name}_weight_{i}"))
@@ -89,10 +89,3 @@ class Joined(nn.Module):
         ridge = RIDGE * len(rows) * torch.eye(standard.shape[1], dtype=torch.float64)
         slope = torch.linalg.solve(standard.T @ standard + ridge, standard.T @ (expected - mean)) / spread[:, None]
         self.readout.copy_(torch.cat([slope, (mean - center @ slope)[None]]))
-
-
-def _part(layers: "Layers", i: int, outputs: int | None) -> tuple[Tensor, Tensor]:
-    """Weights, (members, inputs, outputs), and biases, (members, 1, outputs), of a layer; of the encoder's last layer
-    those of the means alone."""
-    weight, bias = layers.weights[i].detach(), layers.biases[i].detach()
-    return (weight[..., :outputs], bias[..., :outputs]) if outputs is not None and i == 2 else (weight, bias)

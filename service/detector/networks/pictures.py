@@ -1,42 +1,214 @@
-"""A convolutional variational autoencoder of pictures, with a Gaussian likelihood of learned variance."""
+"""Networks of pictures: constant matrices that work on them, the evidence against their places, and an autoencoder.
 
+Sizes and widths are fixed when a network is built, so that resizing and smoothing are products with constant matrices.
+"""
+
+import math
 from typing import Literal, NamedTuple, Self
 
 import msgspec
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from kilter.service.detector.networks.base import (
     HALF_LOG_TWO_PI,
     LOG_POSTERIOR_VARIANCE,
+    Evidence,
     Network,
     Posterior,
     Sizes,
+    View,
     latent_size,
+    robust,
 )
-from kilter.service.detector.networks.pixels import averaging, resize, spreading, standardise
-from kilter.service.detector.networks.places import PlaceEvidence
 from kilter.service.detector.pictures.column import ImageColumn
 from kilter.service.detector.schema import Schema
 
+LEAST_CONTRAST = 0.02
+"""Added to a picture's standard deviation, of pixels from 0 to 1: an even one has no contrast to make standard."""
+REACH = 4.0  # a Gaussian's kernel ends at so many standard deviations
+BLUR = 0.7  # standard deviation in pixels by which pictures are blurred before they are compared
+CHUNK_VALUES = 262_144  # values of encoded pictures that are looked at together
+SCALES = (0.7, 1.0, 1.5, 2.0)  # standard deviations in pixels of what stands in the middle of a filter
+AROUND = ((2.0, 2.0), (4.0, 1.0), (1.0, 4.0))
+"""The surroundings that it is held against: all round, along the rows' direction, along the columns'."""
+FILTERS = len(SCALES) * len(AROUND)
+STRONGEST = 2
+LEAST = 1e-3
+PLACE_SIGMA = 2.0  # pixels over which the usual contrast of a place is smoothed
+PLACE_FLOOR = 0.05  # least share of a filter's overall contrast that is usual in any place
+CELL_BLUR = 1.0
+MOST_SIDE_CELLS = 32  # most cells a side of the grid on which evidence is given
+LEAST_DISTANCE = 1e-4
+HELD = 400  # most new pictures on which measures are made standard
+MOST_CELLS = 1_000_000  # cells by which their evidence is made standard
 MOST_SIDE = 32
 """The network sees a picture at no more than so many pixels a side: detail is for the memory and the filters."""
 CHANNELS = 16
-HIDDEN = 128
-"""Units of each hidden layer, if they are not asked for."""
+HIDDEN = 128  # units of each hidden layer, if they are not asked for
 LOG_SIGMA = (-3.0, 2.0)
 SIGMA_PACE = 10.0
 """The one variance of all pixels learns so many times faster than a weight: everything else waits for it."""
 
 
+def in_parts(x: Tensor, values: int = CHUNK_VALUES) -> tuple[Tensor, ...]:
+    """Encoded pictures, (n, width), in consecutive parts of so many values, or of one picture."""
+    return torch.split(x, max(1, values // x.shape[1]))
+
+
+def standardise(pixels: Tensor) -> Tensor:
+    """Each picture of (n, channels, height, width) less its mean, over its standard deviation: brightness and contrast
+    of a photograph are the light's."""
+    centred = pixels - pixels.mean((1, 2, 3), keepdim=True)
+    spread = centred.square().mean((1, 2, 3), keepdim=True).sqrt()
+    return centred / (spread + LEAST_CONTRAST)
+
+
+def resize(pictures: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+    """Pictures, (..., height, width), by the matrices (new height, height) and (new width, width)."""
+    return torch.matmul(torch.matmul(rows, pictures), columns.T)
+
+
+def averaging(new: int, old: int) -> Tensor:
+    """The matrix (new, old) that averages over the area that each new pixel covers."""
+    edges = torch.arange(new + 1, dtype=torch.float64) * old / new
+    pixel = torch.arange(old, dtype=torch.float64)
+    covered = torch.minimum(edges[1:, None], pixel + 1) - torch.maximum(edges[:-1, None], pixel)
+    return (covered.clamp(min=0) * new / old).float()
+
+
+def spreading(new: int, old: int) -> Tensor:
+    """The matrix (new, old) of linear interpolation between the centres of old pixels."""
+    place = ((torch.arange(new, dtype=torch.float64) + 0.5) * old / new - 0.5).clamp(0, old - 1)
+    distance = (place[:, None] - torch.arange(old, dtype=torch.float64)).abs()
+    return (1 - distance).clamp(min=0).float()
+
+
+def smoothing(size: int, sigma: float) -> Tensor:
+    """The matrix (size, size) of a Gaussian along an axis, reflected at the ends; `sigma` is in pixels."""
+    reach = int(REACH * sigma + 0.5)
+    step = torch.arange(-reach, reach + 1, dtype=torch.float64)
+    kernel = torch.exp(-0.5 * (step / sigma) ** 2)
+    kernel /= kernel.sum()
+    place = (torch.arange(size)[:, None] + step.long()) % (2 * size)
+    place = torch.minimum(place, 2 * size - 1 - place)
+    matrix = torch.zeros(size, size, dtype=torch.float64)
+    return matrix.scatter_add_(1, place, kernel.expand(size, -1)).float()
+
+
+class Contrasts(nn.Module):
+    """Differences of Gaussians, each over the picture's own typical contrast and the usual one of the place.
+
+    A small stain on a coarse texture is no stronger than the texture of another picture; it is strong for its own.
+    `usual`, (filters, height, width), is the root mean square of each contrast over the fitting pictures.
+    """
+
+    def __init__(self, height: int, width: int) -> None:
+        super().__init__()
+        sigmas = [(s, s) for s in SCALES] + [(s * y, s * x) for y, x in AROUND for s in SCALES]
+        self.down = nn.Buffer(torch.stack([smoothing(height, y) for y, _ in sigmas]), persistent=False)
+        self.across = nn.Buffer(torch.stack([smoothing(width, x).T for _, x in sigmas]), persistent=False)
+        self.usual = nn.Buffer(torch.ones(FILTERS, height, width))
+
+    def own(self, standard: Tensor) -> Tensor:
+        """Contrasts of standardised pictures, (n, channels, height, width), over each one's own: (n, filters, ...)."""
+        smooth = self.down @ standard.unsqueeze(2) @ self.across
+        middle, around = smooth[:, :, : len(SCALES)], smooth[:, :, len(SCALES) :]
+        contrast = (torch.cat([middle] * len(AROUND), dim=2) - around).square().sum(1).clamp(min=1e-12).sqrt()
+        typical = contrast.sqrt().mean((2, 3), keepdim=True).square()
+        return contrast / (typical + LEAST)
+
+    def forward(self, standard: Tensor) -> tuple[Tensor, Tensor]:
+        """The logarithm of each contrast where it is strongest, (n, filters), and of the strongest contrast of each
+        place, (n, height, width).
+        """
+        strength = self.own(standard) / self.usual
+        strongest = strength.flatten(2).topk(STRONGEST, dim=2).values.mean(2)
+        return strongest.clamp(min=LEAST).log(), strength.amax(1).clamp(min=LEAST).log()
+
+    def fit(self, network: "PictureVAE", x: Tensor) -> None:
+        """Take what is usual from encoded pictures, (n, width): smoothed, with a floor."""
+        square = torch.zeros_like(self.usual)
+        for rows in in_parts(x):
+            square += self.own(standardise(network.pictures(rows))).square().sum(0)
+        square /= len(x)
+        height, width = square.shape[1:]
+        usual = resize(square.sqrt(), smoothing(height, PLACE_SIGMA), smoothing(width, PLACE_SIGMA))
+        self.usual.copy_(usual + PLACE_FLOOR * square.mean((1, 2), keepdim=True).sqrt() + 1e-6)
+
+
+class PlaceEvidence(Evidence):
+    """How far each cell of a grid over a picture is off, and how strong its contrasts are, in robust standard units.
+
+    The last row and column of cells may be narrower than the others.
+    """
+
+    grid: tuple[int, int]
+
+    def __init__(self, picture: tuple[int, int], small: tuple[int, int], places: tuple[int, int]) -> None:
+        """For pictures of a height and width, which a network sees `small`; distances are given of `places`."""
+        super().__init__()
+        self.cell = tuple(math.ceil(side / MOST_SIDE_CELLS) for side in picture)
+        rows, columns = self.grid = math.ceil(picture[0] / self.cell[0]), math.ceil(picture[1] / self.cell[1])
+        self.contrasts = Contrasts(*picture)
+        self.cell_center = nn.Buffer(torch.zeros(2, 1))  # a cell's usual distance and contrast on new pictures
+        self.cell_scale = nn.Buffer(torch.ones(2, 1))
+        self.cell_rows = nn.Buffer(smoothing(rows, CELL_BLUR) @ averaging(rows, places[0]), persistent=False)
+        self.cell_columns = nn.Buffer(smoothing(columns, CELL_BLUR) @ averaging(columns, places[1]), persistent=False)
+        self.blur_rows = nn.Buffer(smoothing(small[0], BLUR), persistent=False)
+        self.blur_columns = nn.Buffer(smoothing(small[1], BLUR), persistent=False)
+
+    def residual(self, network: "PictureVAE", view: View) -> Tensor:
+        """The residual of the reconstruction in each place, a little blurred, squared: (n, height, width)."""
+        left = view.inputs - network.small_pictures(view.likelihood)
+        return resize(left, self.blur_rows, self.blur_columns).square().sum(1)
+
+    def cells(self, distances: Tensor, contrasts: Tensor) -> Tensor:
+        """The logarithms of each cell's squared distance and of its strongest contrast, (n, 2, rows columns).
+
+        Of the distances of places and the contrasts of pixels, (n, height, width) each; the former a little smoothed.
+        """
+        smooth = resize(distances, self.cell_rows, self.cell_columns)
+        strongest = functional.max_pool2d(contrasts.unsqueeze(1), self.cell, self.cell, ceil_mode=True)
+        return torch.stack([(smooth + LEAST_DISTANCE).log().flatten(1), strongest.flatten(1)], dim=1)
+
+    def terms(self, cells: Tensor) -> Tensor:
+        """The evidence against each cell, (n, rows columns), of what `cells` gives."""
+        apart, strong = ((cells - self.cell_center) / self.cell_scale).unbind(1)
+        return apart + functional.relu(strong - 1)
+
+    def forward(self, network: "PictureVAE", x: Tensor, view: View) -> Tensor:
+        return self.terms(self._residual_cells(network, x, view))
+
+    def _residual_cells(self, network: "PictureVAE", x: Tensor, view: View) -> Tensor:
+        _, contrasts = self.contrasts(standardise(network.pictures(x)))
+        return self.cells(self.residual(network, view), contrasts)
+
+    def fit(self, network: "PictureVAE", x: Tensor, held: Tensor) -> None:
+        new = x[held[:HELD]]
+        self.contrasts.fit(network, new)
+        self.fit_cells(torch.cat([self._residual_cells(network, part, network.see(part)) for part in in_parts(new)]))
+
+    def fit_cells(self, cells: Tensor) -> None:
+        """Take what is usual for a cell from new pictures, as `cells` gives them."""
+        for kind, values in enumerate(cells.unbind(1)):
+            sample = values.flatten()[:: max(1, values.numel() // MOST_CELLS)]
+            self.cell_center[kind], self.cell_scale[kind] = robust(sample)
+
+
 class PictureShape(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What rebuilds the network: the picture's size and its own."""
+    """The sizes of a picture and of its network."""
 
     height: int
     width: int
     channels: Literal[1, 3]
     hidden: int
     latent: int
+
+    @property
+    def size(self) -> tuple[int, int]:
+        return self.height, self.width
 
     @property
     def small(self) -> tuple[int, int]:
@@ -47,14 +219,16 @@ class PictureShape(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class PictureLikelihood(NamedTuple):
     """p(x | z): independent Gaussians, of the standardised picture."""
 
-    mean: Tensor
-    """(1, n, values)."""
-    log_sigma: Tensor
-    """(): one for all pixels."""
+    mean: Tensor  # (1, n, values)
+    log_sigma: Tensor  # (): one for all pixels
 
 
 def _conv(inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:
     return nn.Sequential(nn.Conv2d(inputs, outputs, 3, stride, 1), nn.SiLU())
+
+
+def _dense(inputs: int, hidden: int, outputs: int, *last: nn.Module) -> nn.Sequential:
+    return nn.Sequential(nn.Linear(inputs, hidden), nn.SiLU(), nn.Linear(hidden, outputs), *last)
 
 
 class PictureVAE(Network):
@@ -70,10 +244,6 @@ class PictureVAE(Network):
     batch_rows = 64
     members = 1
     shape: PictureShape
-    shrink_rows: Tensor
-    shrink_columns: Tensor
-    grow_rows: Tensor
-    grow_columns: Tensor
 
     def __init__(self, shape: PictureShape) -> None:
         super().__init__()
@@ -84,24 +254,17 @@ class PictureVAE(Network):
         self.coarse = ((height + 3) // 4, (width + 3) // 4)
         flat = 2 * c * self.coarse[0] * self.coarse[1]
         self.encoder = nn.Sequential(_conv(shape.channels, c, 2), _conv(c, 2 * c, 2), _conv(2 * c, 2 * c), nn.Flatten())
-        self.posterior_head = nn.Sequential(
-            nn.Linear(flat, shape.hidden), nn.SiLU(), nn.Linear(shape.hidden, 2 * shape.latent)
-        )
-        self.decoder_head = nn.Sequential(
-            nn.Linear(shape.latent, shape.hidden), nn.SiLU(), nn.Linear(shape.hidden, flat), nn.SiLU()
-        )
+        self.posterior_head = _dense(flat, shape.hidden, 2 * shape.latent)
+        self.decoder_head = _dense(shape.latent, shape.hidden, flat, nn.SiLU())
         self.decoder = nn.Sequential(
             _conv(2 * c, 4 * c), nn.PixelShuffle(2), _conv(c, c), nn.Conv2d(c, 4 * shape.channels, 3, 1, 1)
         )
         self.finest = nn.PixelShuffle(2)
         self.slow_log_sigma = nn.Parameter(torch.tensor(-0.5 / SIGMA_PACE))
-        for name, matrix in (
-            ("shrink_rows", averaging(height, shape.height)),
-            ("shrink_columns", averaging(width, shape.width)),
-            ("grow_rows", spreading(shape.height, height)),
-            ("grow_columns", spreading(shape.width, width)),
-        ):
-            self.register_buffer(name, matrix, persistent=False)
+        self.shrink_rows = nn.Buffer(averaging(height, shape.height), persistent=False)
+        self.shrink_columns = nn.Buffer(averaging(width, shape.width), persistent=False)
+        self.grow_rows = nn.Buffer(spreading(shape.height, height), persistent=False)
+        self.grow_columns = nn.Buffer(spreading(shape.width, width), persistent=False)
 
     @classmethod
     def untrained(cls, schema: Schema, sizes: Sizes) -> Self:
@@ -115,12 +278,11 @@ class PictureVAE(Network):
 
     def pictures(self, x: Tensor) -> Tensor:
         """Encoded records, (..., height width channels), as pictures (n, channels, height, width) from 0 to 1."""
-        shape = self.shape
-        return x.reshape(-1, shape.height, shape.width, shape.channels).permute(0, 3, 1, 2).contiguous()
+        return x.reshape(-1, *self.shape.size, self.shape.channels).permute(0, 3, 1, 2).contiguous()
 
     def inputs(self, x: Tensor) -> Tensor:
         standard = standardise(self.pictures(x))
-        if self.shape.small == (self.shape.height, self.shape.width):
+        if self.shape.small == self.shape.size:
             return standard
         return resize(standard, self.shrink_rows, self.shrink_columns)
 
@@ -152,4 +314,4 @@ class PictureVAE(Network):
         return likelihood.mean.reshape(-1, self.shape.channels, *self.shape.small)
 
     def evidence(self) -> PlaceEvidence:
-        return PlaceEvidence((self.shape.height, self.shape.width), self.shape.small, self.shape.small)
+        return PlaceEvidence(self.shape.size, self.shape.small, self.shape.small)

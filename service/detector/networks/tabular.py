@@ -23,20 +23,15 @@ from kilter.service.detector.networks.base import (
 from kilter.service.detector.networks.joined import Joined
 from kilter.service.detector.schema import Schema
 
-LOG_SIGMA = (-2.0, 2.0)
-"""Bounds of a Gaussian component's log standard deviation, in standardised units."""
-LOGIT = 15.0
-"""Bound of a logit, so that a sum of exponentials needs no maximum taken out first."""
-HIDDEN = 64
-"""Units of each hidden layer of a member, if they are not asked for."""
+LOG_SIGMA = (-2.0, 2.0)  # bounds of a Gaussian component's log standard deviation, in standardised units
+LOGIT = 15.0  # bound of a logit, so that a sum of exponentials needs no maximum taken out first
+HIDDEN = 64  # units of each hidden layer of a member, if they are not asked for
 COMPONENTS = 3
-MIXTURE_FEATURES = 200
-"""More features than these have one Gaussian each: a mixture would take too long."""
+MIXTURE_FEATURES = 200  # more features than these have one Gaussian each: a mixture would take too long
 UNMASKED = 0.3
 """Share of the records of a batch that are shown whole; of each other one a share drawn from U(0, MASKED) is hidden."""
 MASKED = 0.8
-USUAL_ROWS = 2_000
-"""Fitting rows over which the usual terms are taken."""
+USUAL_ROWS = 2_000  # fitting rows over which the usual terms are taken
 
 
 def total(x: Tensor, components: int) -> Tensor:
@@ -57,14 +52,11 @@ def log_sum_exp(x: Tensor, components: int) -> Tensor:
 
 
 class ColumnEvidence(Evidence):
-    """The surprise of each column under the network in nats, less what is usual for it."""
-
-    usual: Tensor
-    """(columns,): each column's median term over fitting rows."""
+    """The surprise of each column under the network in nats, less its median over fitting rows."""
 
     def __init__(self, columns: int) -> None:
         super().__init__()
-        self.register_buffer("usual", torch.zeros(columns))
+        self.usual = nn.Buffer(torch.zeros(columns))
 
     def forward(self, network: Network, x: Tensor, view: View) -> Tensor:
         return view.terms - self.usual
@@ -84,20 +76,12 @@ class TableNetwork(Network):
     flag: Tensor
     level: Tensor
     slot_feature: Tensor
-    slot_code: Tensor
-    slot_group: Tensor
     dense_feature: Tensor
-    order: Tensor
-    """Positions of the features among those of the three kinds, one kind after the other."""
-    to_columns: Tensor
-    missing: Tensor
-    """(columns,): the probability that a value is missing."""
+    order: Tensor  # positions of the features among those of the three kinds, one kind after the other
 
     def __init__(self, features: tuple[Feature, ...], columns: int) -> None:
         super().__init__()
-        self.features = features
-        self.values = len(features)
-        self.columns = columns
+        self.features, self.values, self.columns = features, len(features), columns
         gaussian, flag, level = (
             [i for i, feature in enumerate(features) if feature.kind == kind] for kind in ("gaussian", "flag", "level")
         )
@@ -114,16 +98,12 @@ class TableNetwork(Network):
             self.register_buffer(name, torch.tensor(places, dtype=torch.int64), persistent=False)
         self._levels = level
         self._all = {name for name, places in positions.items() if places == list(range(len(features)))}
-        group = torch.zeros(len(slots), len(level))
-        for slot, (i, _) in enumerate(slots):
-            group[slot, level.index(i)] = 1
-        to_columns = torch.zeros(len(features), columns)
-        for i, feature in enumerate(features):
-            to_columns[i, feature.column] = 1
-        self.register_buffer("slot_code", torch.tensor([code for _, code in slots]).float(), persistent=False)
-        self.register_buffer("slot_group", group, persistent=False)
-        self.register_buffer("to_columns", to_columns, persistent=False)
-        self.register_buffer("missing", torch.full((columns,), 1e-6))
+        group = self.slot_feature[:, None] == self.level
+        to_columns = torch.tensor([feature.column for feature in features])[:, None] == torch.arange(columns)
+        self.slot_code = nn.Buffer(torch.tensor([code for _, code in slots]).float(), persistent=False)
+        self.slot_group = nn.Buffer(group.float(), persistent=False)
+        self.to_columns = nn.Buffer(to_columns.float(), persistent=False)
+        self.missing = nn.Buffer(torch.full((columns,), 1e-6))  # the probability that a value is missing
 
     def pick(self, x: Tensor, name: str) -> Tensor:
         """The features at the positions of a name, in their order; an index would be exported as something slower."""
@@ -157,11 +137,11 @@ class TableNetwork(Network):
         return surprise @ self.to_columns - absent * self.missing.log() - (1 - absent) * torch.log1p(-self.missing)
 
     def expected_dense(self, likelihood: Any) -> Tensor:
-        """What is expected of each dense feature, averaged over members: (n, dense)."""
+        """The expectation of each dense feature, averaged over members: (n, dense)."""
         raise NotImplementedError
 
     def joined(self) -> Joined | None:
-        """Its members as one, which need not be as exact, if that can be had."""
+        """Its members as one, which need not be as exact; None if the network has no such form."""
         return None
 
     def evidence(self) -> ColumnEvidence:
@@ -174,15 +154,14 @@ class TableNetwork(Network):
 
 
 class TabularShape(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What rebuilds a `TabularVAE`: its features and sizes."""
+    """The features and sizes of a `TabularVAE`."""
 
     features: tuple[Feature, ...]
     columns: int
     members: int
     hidden: int
     latent: int
-    components: int
-    """Gaussians in the mixture of each numeric feature."""
+    components: int  # Gaussians in the mixture of each numeric feature
 
 
 class TabularLikelihood(NamedTuple):
@@ -194,18 +173,12 @@ class TabularLikelihood(NamedTuple):
     means, then log standard deviations."""
     mean: Tensor
     log_sigma: Tensor
-    flag: Tensor
-    """(members, n, flags): probability of 1."""
-    level: Tensor
-    """(members, n, slots): log probability of each level of each feature, one after the other."""
+    flag: Tensor  # (members, n, flags): probability of 1
+    level: Tensor  # (members, n, slots): log probability of each level of each feature, one after the other
 
     def expected_number(self) -> Tensor:
         """The mean of each numeric feature's mixture, (members, n, gaussians)."""
         return total(self.weight * self.mean, self.components) / total(self.weight, self.components)
-
-
-def _linear(members: int, inputs: int, outputs: int) -> nn.Parameter:
-    return nn.Parameter(torch.randn(members, inputs, outputs) * (2.0 / (inputs + outputs)) ** 0.5)
 
 
 class Layers(nn.Module):
@@ -214,7 +187,9 @@ class Layers(nn.Module):
     def __init__(self, members: int, inputs: int, hidden: int, outputs: int) -> None:
         super().__init__()
         sizes = [(inputs, hidden), (hidden, hidden), (hidden, outputs)]
-        self.weights = nn.ParameterList(_linear(members, a, b) for a, b in sizes)
+        self.weights = nn.ParameterList(
+            nn.Parameter(torch.randn(members, a, b) * (2.0 / (a + b)) ** 0.5) for a, b in sizes
+        )
         self.biases = nn.ParameterList(nn.Parameter(torch.zeros(members, 1, b)) for _, b in sizes)
 
     def forward(self, h: Tensor, sizes: Sequence[int]) -> list[Tensor]:
@@ -236,17 +211,13 @@ class TabularVAE(TableNetwork):
     shape_type = TabularShape
     batch_rows = 128
     shape: TabularShape
-    flag_floor: Tensor
-    """(flags,): how far the probability of a flag stays from 0 and 1."""
-    unseen: Tensor
-    """(levels,): the probability of a level that training never saw."""
 
     def __init__(self, shape: TabularShape) -> None:
         super().__init__(shape.features, shape.columns)
         self.shape = shape
         self.members, self.latent = shape.members, shape.latent
-        self.register_buffer("flag_floor", torch.full((len(self.flag),), 1e-6))
-        self.register_buffer("unseen", torch.full((len(self.level),), 1e-6))
+        self.flag_floor = nn.Buffer(torch.full((len(self.flag),), 1e-6))  # the least probability of either value
+        self.unseen = nn.Buffer(torch.full((len(self.level),), 1e-6))  # the probability of a level not seen in training
         dense, numbers = len(self.dense_feature), shape.components * len(self.gaussian)
         self.encoder = Layers(shape.members, dense + self.values, shape.hidden, 2 * shape.latent)
         outputs = 3 * numbers + len(self.flag) + len(self.slot_code)
@@ -258,16 +229,10 @@ class TabularVAE(TableNetwork):
 
     @classmethod
     def untrained(cls, schema: Schema, sizes: Sizes) -> Self:
-        features = schema.features()
-        shape = TabularShape(
-            features,
-            len(schema.columns),
-            sizes.members,
-            sizes.hidden or HIDDEN,
-            sizes.latent or latent_size(len(features)),
-            sizes.components or (COMPONENTS if len(features) <= MIXTURE_FEATURES else 1),
-        )
-        return cls(shape)
+        features, columns = schema.features(), len(schema.columns)
+        hidden, latent = sizes.hidden or HIDDEN, sizes.latent or latent_size(len(features))
+        components = sizes.components or (COMPONENTS if len(features) <= MIXTURE_FEATURES else 1)
+        return cls(TabularShape(features, columns, sizes.members, hidden, latent, components))
 
     def start(self, schema: Schema, x: Tensor) -> None:
         """Set the probabilities of what training rarely or never saw, and expect each flag and level as often as it is.
@@ -278,19 +243,15 @@ class TabularVAE(TableNetwork):
         super().start(schema, x)
         rows = schema.rows + 2
         self.flag_floor.fill_(1 / rows)
-        once = [schema.columns[self.features[i].column].levels_seen_once for i in self._levels]
-        unseen = [1e-6 if count is None else min((count + 1) / rows, 0.5) for count in once]
-        self.unseen.copy_(torch.tensor(unseen))
-        dense = self.dense(x)
-        flags, slots = len(self.flag), len(self.slot_code)
-        first = dense.shape[1] - flags - slots
-        counts = torch.cat([(dense[:, first : first + flags] + 1) / 2, dense[:, first + flags :]], 1).sum(0)
-        share = (counts + 1) / (len(x) + 2)
+        for place, i in enumerate(self._levels):
+            once = schema.columns[self.features[i].column].levels_seen_once
+            self.unseen[place] = 1e-6 if once is None else min((once + 1) / rows, 0.5)
+        sizes = [len(self.gaussian), len(self.flag), len(self.slot_code)]
+        _, flags, slots = torch.split(self.dense(x), sizes, dim=-1)
+        flag, level = ((counts.sum(0) + 1) / (len(x) + 2) for counts in ((flags + 1) / 2, slots))
         bias = self.decoder.biases[-1]
-        place = bias.shape[-1] - flags - slots
         with torch.no_grad():
-            bias[..., place : place + flags] = share[:flags].logit()
-            bias[..., place + flags :] = share[flags:].log()
+            bias[..., bias.shape[-1] - len(flag) - len(level) :] = torch.cat([flag.logit(), level.log()])
 
     def joined(self) -> Joined | None:
         return None if self._levels else Joined(self)
@@ -299,7 +260,7 @@ class TabularVAE(TableNetwork):
         return self.encode_masked(self.dense(inputs), observed(inputs))
 
     def shown(self, inputs: Tensor, generator: torch.Generator) -> Posterior:
-        """With a random part of each record masked; a column is hidden with all its features."""
+        """The posterior with a random part of each record masked; a column is hidden with all its features."""
         size, device = inputs.shape[:2], generator.device
         rate = MASKED * torch.rand((*size, 1), generator=generator, device=device)
         whole = torch.rand((*size, 1), generator=generator, device=device) < UNMASKED

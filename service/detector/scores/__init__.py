@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from kilter.service.detector.errors import ArtifactError, KilterError
 
 if TYPE_CHECKING:
-    from kilter.service.detector.scores.base import Score
+    from kilter.service.detector.scores.base import AnomalyScore
 
 ROBUST = "robust standard units"
 
@@ -16,45 +16,39 @@ ROBUST = "robust standard units"
 class ScoreKind(NamedTuple):
     """A kind of score, as far as it is known without torch."""
 
-    place: "str | type[Score]"
-    """The class, or its place."""
-    name: str
-    """What users ask for."""
+    place: "str | type[AnomalyScore]"  # the class, or its place
+    name: str  # the name that users ask for
     unit: str
-    modality: str | None = None
-    """Name of the modality that it is for; None if it is for any."""
+    modality: str | None = None  # name of the modality that it is for; None if it is for any
     exported: bool = False
-    """Whether it runs as it was exported alone, since a part of it, given by the user, is known as ONNX only."""
+    """Whether only its exported program can run: a part of it, given by the user, is known as ONNX alone."""
 
 
+_HERE = __name__
 SCORES = {
-    "neighbours": ScoreKind("kilter.service.detector.scores.neighbours:Neighbours", "neighbours", ROBUST, "table"),
-    "picture-neighbours": ScoreKind(
-        "kilter.service.detector.scores.pictures:PictureNeighbours", "neighbours", ROBUST, "image"
-    ),
-    "backbone-neighbours": ScoreKind(
-        "kilter.service.detector.scores.backbone:BackboneNeighbours", "neighbours", ROBUST, "image", exported=True
-    ),
-    "elbo": ScoreKind("kilter.service.detector.scores.elbo:Elbo", "elbo", "nats"),
-    "reconstruction": ScoreKind("kilter.service.detector.scores.elbo:Reconstruction", "reconstruction", "nats"),
+    "neighbours": ScoreKind(f"{_HERE}.neighbours:Neighbours", "neighbours", ROBUST, "table"),
+    "picture-neighbours": ScoreKind(f"{_HERE}.pictures:PictureNeighbours", "neighbours", ROBUST, "image"),
+    "backbone-neighbours": ScoreKind(f"{_HERE}.backbone:BackboneNeighbours", "neighbours", ROBUST, "image", True),
+    "elbo": ScoreKind(f"{_HERE}.elbo:Elbo", "elbo", "nats"),
+    "reconstruction": ScoreKind(f"{_HERE}.elbo:Reconstruction", "reconstruction", "nats"),
 }
-"""Kind, as a manifest names it, to what is known of it. Of several with one name the first that fits is trained."""
+"""The kinds by the names of a manifest. Of several that users ask for by one name the first that fits is trained."""
 
 
-def score_kind(kind: str) -> ScoreKind:
-    """What is known of a kind of score. Raises ArtifactError if there is no such kind."""
+def find_score_kind(kind: str) -> ScoreKind:
+    """A kind of score by its name in a manifest. Raises ArtifactError if there is no such kind."""
     if kind not in SCORES:
         raise ArtifactError(f"this version knows no score of kind {kind!r}")
     return SCORES[kind]
 
 
 def score_names() -> tuple[str, ...]:
-    """What users may ask for."""
+    """The names that users may ask for."""
     return tuple(dict.fromkeys(entry.name for entry in SCORES.values()))
 
 
 def check_score(name: str) -> None:
-    """Raise KilterError, which lists those that there are, for a name that no score has."""
+    """Raise KilterError, which lists the names that there are, for a name that no score has."""
     if name not in score_names():
         raise KilterError(f"there is no score {name!r}: there are {', '.join(score_names())}")
 

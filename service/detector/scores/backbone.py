@@ -9,50 +9,39 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from kilter.service.detector.manifest import MemoryEntry
-from kilter.service.detector.networks.base import View
-from kilter.service.detector.networks.pictures import PictureVAE
-from kilter.service.detector.networks.pixels import averaging, in_parts, resize
-from kilter.service.detector.networks.places import HELD, MOST_SIDE_CELLS
-from kilter.service.detector.networks.points import principal_axes, robust
-from kilter.service.detector.scores.base import Material, PretrainedNetwork, Score
+from kilter.service.detector.networks.base import View, robust
+from kilter.service.detector.networks.pictures import HELD, MOST_SIDE_CELLS, PictureVAE, averaging, in_parts, resize
+from kilter.service.detector.scores.base import AnomalyScore, Material, PretrainedNetwork
+from kilter.service.detector.scores.memory import principal_axes
 
 MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-"""Of the red, green and blue of ImageNet's pictures, from 0 to 1, by which published networks standardise theirs."""
-NEAR = 4
-"""Nearest memory rows, to the digits of a float32, whose distance is taken by direct difference."""
-FLOOR = 1e-6
-"""Least squared distance before a logarithm; the variance of local features is 1."""
-MEMORY_ROWS = 2048
-"""Most local features that a memory holds, if it is not said."""
+"""Those of red, green and blue in ImageNet, from 0 to 1, by which published networks standardise their pictures."""
+NEAR = 4  # nearest memory rows, to the digits of a float32, whose distance is taken by direct difference
+FLOOR = 1e-6  # least squared distance before a logarithm; the variance of local features is 1
+MEMORY_ROWS = 2048  # most local features that a memory holds, if it is not said
 MOST_AXES = 64
-FLOATS = 512 * 1024
-"""Most numbers that a memory of local features holds."""
-MOST_PLACES = 65_536
-"""Local features from which the memory is chosen."""
-MOST_DRAWN = 64 * 1024 * 1024
-"""Most numbers of them."""
-MOST_PICTURES = 10_000
-"""Pictures from which those are drawn."""
-CHUNK_VALUES = 65_536
-"""Values of encoded pictures whose features are taken together."""
+FLOATS = 512 * 1024  # most numbers that a memory of local features holds
+MOST_PLACES = 65_536  # local features from which the memory is chosen
+MOST_DRAWN = 64 * 1024 * 1024  # most numbers of them
+MOST_PICTURES = 10_000  # pictures from which those are drawn
+CHUNK_VALUES = 65_536  # values of encoded pictures whose features are taken together
 
 
 class BackboneInput(nn.Module):
-    """Encoded pictures as a backbone takes them, (n, channels, height, width), and as they were given, (n, width)."""
+    """Encoded pictures as a backbone takes them, (n, channels, height, width), and as they were given, (n, width).
 
-    mean: Tensor
-    deviation: Tensor
+    The network is a `PictureVAE`.
+    """
 
     def __init__(self, network: Any, channels: int) -> None:
-        """Of a `PictureVAE`."""
         super().__init__()
         self.network = network
         self.channels = channels
         mean, deviation = torch.tensor(MEAN), torch.tensor(DEVIATION)
         if channels == 1:
             mean, deviation = mean.mean(0, keepdim=True), deviation.mean(0, keepdim=True)
-        self.register_buffer("mean", mean.reshape(-1, 1, 1), persistent=False)
-        self.register_buffer("deviation", deviation.reshape(-1, 1, 1), persistent=False)
+        self.mean = nn.Buffer(mean.reshape(-1, 1, 1), persistent=False)
+        self.deviation = nn.Buffer(deviation.reshape(-1, 1, 1), persistent=False)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         pictures = self.network.pictures(x)
@@ -62,23 +51,15 @@ class BackboneInput(nn.Module):
 
 
 class BackboneShape(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What is known of the score and its backbone."""
+    """The sizes of the score and of what its backbone gives."""
 
     channels: Literal[1, 3]
-    features: tuple[int, int, int]
-    """Features, rows and columns of what the backbone gives for a picture."""
-    axes: int
-    """Directions that are kept of the space of local features."""
-    places: int
-    """Local features in the memory."""
-
-    @property
-    def grid(self) -> tuple[int, int]:
-        """Rows and columns of the places that are told apart."""
-        return min(self.features[1], MOST_SIDE_CELLS), min(self.features[2], MOST_SIDE_CELLS)
+    features: tuple[int, int, int]  # features, rows and columns of what the backbone gives for a picture
+    axes: int  # directions that are kept of the space of local features
+    places: int  # local features in the memory
 
 
-class BackboneNeighbours(Score):
+class BackboneNeighbours(AnomalyScore):
     """The logarithm of the largest squared distance of a local feature to the nearest in a memory.
 
     After Roth et al., Towards Total Recall in Industrial Anomaly Detection, 2022; the terms are those of all places.
@@ -86,32 +67,28 @@ class BackboneNeighbours(Score):
 
     shape_type = BackboneShape
     shape: BackboneShape
-    rows_near: Tensor
-    columns_near: Tensor
-    center: Tensor
-    """(features,): the mean local feature."""
-    axes: Tensor
-    """(features, axes): the directions that are kept, over the root of the variance of local features."""
-    memory: Tensor
-    """(places, axes)."""
-    usual: Tensor
-    """(2, 2): what is usual of the largest and of all distances, centre and scale of each."""
+    grid: tuple[int, int]
 
     def __init__(self, network: PictureVAE, shape: BackboneShape) -> None:
         super().__init__()
         self.shape = shape
-        features, *given = shape.features
-        for name, new, old in zip(("rows_near", "columns_near"), shape.grid, given, strict=True):
-            self.register_buffer(name, around(new) @ averaging(new, old), persistent=False)
-        self.register_buffer("center", torch.zeros(features))
-        self.register_buffer("axes", torch.zeros(features, shape.axes))
-        self.register_buffer("memory", torch.zeros(shape.places, shape.axes))
-        self.register_buffer("usual", torch.tensor([[0.0, 1.0], [0.0, 1.0]]))
+        self.memory_entry = MemoryEntry(
+            shape.places, "local features of training pictures, as a pretrained network gives them"
+        )
+        features, height, width = shape.features
+        rows, columns = self.grid = min(height, MOST_SIDE_CELLS), min(width, MOST_SIDE_CELLS)
+        self.rows_near = nn.Buffer(around(rows) @ averaging(rows, height), persistent=False)
+        self.columns_near = nn.Buffer(around(columns) @ averaging(columns, width), persistent=False)
+        self.center = nn.Buffer(torch.zeros(features))
+        self.axes = nn.Buffer(torch.zeros(features, shape.axes))
+        self.memory = nn.Buffer(torch.zeros(shape.places, shape.axes))
+        # Centre and scale of the largest distance of a picture, and of all distances.
+        self.usual = nn.Buffer(torch.tensor([[0.0, 1.0], [0.0, 1.0]]))
 
     @classmethod
     @torch.no_grad()
     def fit(cls, network: PictureVAE, material: Material) -> tuple[Self, None]:
-        """What is usual is learned on pictures that the memory does not know.
+        """Fit the memory, and learn what is usual on pictures that it does not know.
 
         Raises KilterError if the backbone cannot be run on them, and TypeError if there is none.
         """
@@ -120,11 +97,19 @@ class BackboneNeighbours(Score):
             raise TypeError("the score of a backbone's features is fitted with a backbone")
         generator = torch.Generator().manual_seed(material.seed)
         channels: Literal[1, 3] = 1 if backbone.channels == 1 else 3
-        features = backbone.shape(network.shape.height, network.shape.width)
+        features = backbone.shape(*network.shape.size)
         prepared = BackboneInput(network, channels).eval()
         empty = cls(network, BackboneShape(channels, features, 1, 0))
-        new = material.x[material.blind[0][:HELD]]
-        drawn = _drawn(empty, backbone, prepared, material.x[material.seen[0][:MOST_PICTURES]], generator)
+        new, seen = material.x[material.blind[0][:HELD]], material.x[material.seen[0][:MOST_PICTURES]]
+        places = empty.grid[0] * empty.grid[1]
+        each = max(1, min(places, min(MOST_PLACES, MOST_DRAWN // features[0]) // len(seen)))
+        drawn = torch.cat(
+            [
+                local[torch.randperm(places, generator=generator)[:each]]
+                for part in _features(backbone, prepared, seen)
+                for local in empty.local(part)
+            ]
+        )
         center, axes = standard_axes(drawn, MOST_AXES)
         points = (drawn - center) @ axes
         most = min(material.memory_rows or MEMORY_ROWS, FLOATS // axes.shape[1])
@@ -138,16 +123,8 @@ class BackboneNeighbours(Score):
             score.usual[i] = torch.stack(robust(values))
         return score.eval(), None
 
-    @property
-    def grid(self) -> tuple[int, int]:
-        return self.shape.grid
-
-    @property
-    def memory_entry(self) -> MemoryEntry:
-        return MemoryEntry(self.shape.places, "local features of training pictures, as a pretrained network gives them")
-
     def local(self, features: Tensor) -> Tensor:
-        """What a backbone gives, (n, features, ...), averaged over the places around each: (n, places, features)."""
+        """A backbone's features, (n, features, ...), averaged over the places around each: (n, places, features)."""
         return resize(features, self.rows_near, self.columns_near).flatten(2).transpose(1, 2)
 
     def distances(self, features: Tensor) -> Tensor:
@@ -157,8 +134,7 @@ class BackboneNeighbours(Score):
         rough = 0.5 * self.memory.square().sum(1) - points @ self.memory.T
         nearest = rough.topk(min(NEAR, self.shape.places), dim=1, largest=False).indices
         exact = (points.unsqueeze(1) - functional.embedding(nearest, self.memory)).square().sum(2).amin(1)
-        rows, columns = self.shape.grid
-        return exact.clamp(min=FLOOR).log().reshape(-1, rows * columns)
+        return exact.clamp(min=FLOOR).log().reshape(-1, self.grid[0] * self.grid[1])
 
     def forward(self, network: Any, x: Tensor, view: View, other: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """`other` are the backbone's features of the pictures, (n, features, rows, columns)."""
@@ -203,22 +179,3 @@ def _features(backbone: PretrainedNetwork, prepared: BackboneInput, x: Tensor) -
     """The features of encoded pictures, few at a time."""
     for part in in_parts(x, CHUNK_VALUES):
         yield torch.from_numpy(backbone.features(prepared(part)[0].numpy()))
-
-
-def _drawn(
-    score: BackboneNeighbours,
-    backbone: PretrainedNetwork,
-    prepared: BackboneInput,
-    x: Tensor,
-    generator: torch.Generator,
-) -> Tensor:
-    """Local features of random places of pictures, as many of each: (n, features)."""
-    features, (rows, columns) = score.shape.features[0], score.shape.grid
-    places = rows * columns
-    each = max(1, min(places, min(MOST_PLACES, MOST_DRAWN // features) // len(x)))
-    drawn = [
-        local[torch.randperm(places, generator=generator)[:each]]
-        for part in _features(backbone, prepared, x)
-        for local in score.local(part)
-    ]
-    return torch.cat(drawn)

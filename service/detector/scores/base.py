@@ -1,4 +1,4 @@
-"""What every score has, and the program that is exported, calibrated and served: a network together with its score."""
+"""The interface of a score, and the program that is exported and served: a network together with its score."""
 
 from collections.abc import Callable
 from typing import Any, ClassVar, NamedTuple, Protocol, Self
@@ -8,12 +8,12 @@ from torch import Tensor, nn
 
 from kilter.service.detector.arrays import Mask, Matrix
 from kilter.service.detector.errors import ArtifactError
-from kilter.service.detector.manifest import BackboneEntry, MemoryEntry, NetworkEntry, ScoreEntry
+from kilter.service.detector.manifest import MemoryEntry, NetworkEntry, ScoreEntry
 from kilter.service.detector.networks import network_class
 from kilter.service.detector.networks.base import Network, View
 from kilter.service.detector.plugin import imported
 from kilter.service.detector.schema import Schema
-from kilter.service.detector.scores import score_kind
+from kilter.service.detector.scores import find_score_kind
 
 Isolation = Callable[[Matrix, int], Callable[[Matrix], Mask]]
 """Takes points, (n, axes), and a seed, and gives a function that tells which of others are easily isolated, (m,)."""
@@ -23,43 +23,38 @@ class PretrainedNetwork(Protocol):
     """A frozen network that gives a map of local features of pictures."""
 
     @property
-    def entry(self) -> BackboneEntry: ...
-    @property
     def channels(self) -> int: ...
     def shape(self, height: int, width: int) -> tuple[int, int, int]:
         """Features, rows and columns of what it gives for a picture of a size."""
 
     def features(self, pictures: Matrix) -> Matrix:
-        """Of pictures, (n, channels, height, width): (n, features, rows, columns)."""
+        """The features, (n, features, rows, columns), of pictures, (n, channels, height, width)."""
 
 
 class Material(NamedTuple):
-    """What a score is fitted to."""
+    """The input to the fit of a score."""
 
     schema: Schema
-    x: Tensor
-    """Encoded fitting rows, (n, features)."""
-    seen: list[Tensor]
-    """For each member of the network the positions of the rows that it was fitted to."""
-    blind: list[Tensor]
-    """And of those that it did not see."""
-    calibration: Tensor
-    """Encoded calibration rows that a memory may hold, (m, features)."""
+    x: Tensor  # encoded fitting rows, (n, features)
+    seen: list[Tensor]  # positions of the rows that each member of the network was fitted to
+    blind: list[Tensor]  # positions of the rows that each member did not see
+    calibration: Tensor  # encoded calibration rows that a memory may hold, (m, features)
     seed: int
-    memory_rows: int | None = None
-    """Most rows of a memory, if that is asked for."""
+    memory_rows: int | None = None  # most rows of a memory, if that is asked for
     isolation: Isolation | None = None
     backbone: PretrainedNetwork | None = None
 
 
-class Score(nn.Module):
-    """What tells how strange a record is, from it and from what a network makes of it. See `Score.forward`."""
+class AnomalyScore(nn.Module):
+    """How strange a record is, by the record and a network's view of it. See `AnomalyScore.forward`."""
 
     shape_type: ClassVar[type[msgspec.Struct]]
-    """What rebuilds it, as a manifest holds it: `cls(network, shape)` is a score that was not fitted."""
+    """The part of a manifest that rebuilds it: `cls(network, shape)` is a score that was not fitted."""
     holds_calibration: ClassVar[bool] = False
     """Whether its memory may hold calibration rows, each of which is then scored with all of it but itself."""
     shape: msgspec.Struct
+    grid: tuple[int, int] | None = None  # rows and columns of the places of its terms, if they are of places
+    memory_entry: MemoryEntry | None = None  # the records of the training that it remembers
 
     @classmethod
     def fit(cls, network: Any, material: Material) -> tuple[Self, Tensor | None]:
@@ -69,23 +64,13 @@ class Score(nn.Module):
         """
         raise NotImplementedError
 
-    @property
-    def grid(self) -> tuple[int, int] | None:
-        """Rows and columns of the places of its terms, if they are of places."""
-        return None
-
-    @property
-    def memory_entry(self) -> MemoryEntry | None:
-        """What records of the training it remembers."""
-        return None
-
     def index(self, network: Any) -> None:
-        """Prepare what depends on the network's weights, once they are what they are to be."""
+        """Prepare what depends on the network's weights, once they are final."""
 
     def forward(self, network: Any, x: Tensor, view: View, other: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """The score, (n,), and the terms, (n, columns or places), of encoded records, (n, features).
 
-        `other` is what a score needs besides: the rows of its memory that the records are, or a backbone's features.
+        `other` is a further input of some scores: the memory's rows that the records are, or a backbone's features.
         """
         raise NotImplementedError
 
@@ -93,30 +78,26 @@ class Score(nn.Module):
 class ScoredNetwork(nn.Module):
     """Gives the outputs of the programs (`detector.runtime`) for encoded records."""
 
-    def __init__(self, network: Network, score: Score) -> None:
+    def __init__(self, network: Network, score: AnomalyScore) -> None:
         super().__init__()
         self.network = network
         self.score = score
-        self.register_load_state_dict_post_hook(_index)  # type: ignore[no-untyped-call]
+        self.register_load_state_dict_post_hook(  # type: ignore[no-untyped-call]
+            lambda program, _: program.score.index(program.network)
+        )
 
     def forward(self, x: Tensor, other: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-        """`score`, `reconstruction`, `kl`, `terms`, `expected` for x, (n, features); `other` as of `Score`."""
+        """`score`, `reconstruction`, `kl`, `terms`, `expected` for x, (n, features); `other` as of `AnomalyScore`."""
         view = self.network.see(x)
         score, terms = self.score(self.network, x, view, other)
         return score, view.reconstruction, view.kl, terms, self.network.expected(x, view.likelihood)
 
 
-def _index(program: ScoredNetwork, _: object) -> None:
-    program.score.index(program.network)
-
-
 def rebuild(network: NetworkEntry, score: ScoreEntry) -> ScoredNetwork:
     """The program of a manifest's entries, its tensors not yet loaded. Raises ArtifactError if they do not fit."""
-    network_type, score_type = network_class(network.kind), imported(score_kind(score.kind).place)
+    network_type, score_type = network_class(network.kind), imported(find_score_kind(score.kind).place)
     try:
-        built: Any = network_type
-        part = built(msgspec.convert(network.shape, network_type.shape_type))
-        built = score_type
-        return ScoredNetwork(part, built(part, msgspec.convert(score.shape, score_type.shape_type)))
+        built = network_type(msgspec.convert(network.shape, network_type.shape_type))
+        return ScoredNetwork(built, score_type(built, msgspec.convert(score.shape, score_type.shape_type)))
     except msgspec.ValidationError as error:
         raise ArtifactError(f"the network of the manifest: {error}") from None

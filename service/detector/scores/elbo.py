@@ -7,39 +7,36 @@ import torch
 from torch import Tensor
 
 from kilter.service.detector.networks.base import Network, View
-from kilter.service.detector.scores.base import Material, Score
+from kilter.service.detector.scores.base import AnomalyScore, Material
 
 
-class Nothing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The shape of a score that has none."""
+class ElboShape(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Empty: the network alone rebuilds the score."""
 
 
-class Elbo(Score):
+class Elbo(AnomalyScore):
     """Reconstruction and KL, in nats; what speaks against a record is the network's own evidence."""
 
-    shape_type = Nothing
+    shape_type = ElboShape
 
-    def __init__(self, network: Network, shape: Nothing) -> None:
+    def __init__(self, network: Network, shape: ElboShape) -> None:
         super().__init__()
         self.shape = shape
         self.evidence = network.evidence()
+        self.grid = self.evidence.grid
 
     @classmethod
     @torch.no_grad()
     def fit(cls, network: Network, material: Material) -> tuple[Self, None]:
-        score = cls(network, Nothing())
+        score = cls(network, ElboShape())
         score.evidence.fit(network, material.x, material.blind[0])
         return score, None
-
-    @property
-    def grid(self) -> tuple[int, int] | None:
-        return self.evidence.grid
 
     def forward(self, network: Any, x: Tensor, view: View, other: Tensor | None = None) -> tuple[Tensor, Tensor]:
         return self.value(view), self.evidence(network, x, view)
 
     def value(self, view: View) -> Tensor:
-        """The score, (n,), of what the network makes of records."""
+        """The score of records, (n,), by a network's view of them."""
         return view.reconstruction + view.kl
 
 

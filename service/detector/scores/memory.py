@@ -1,57 +1,76 @@
-"""A bounded memory of normal records: how far a point is from them, by several measures, and which it holds."""
+"""A bounded memory of normal records: how far a point is from them, by several measures, and which it holds.
+
+And statistics of points in a Euclidean space: their nearest neighbours and their principal axes.
+"""
 
 import math
-from typing import NamedTuple
 
 import msgspec
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from kilter.service.detector.networks.points import CHUNK, neighbours, principal_axes, robust
+from kilter.service.detector.networks.base import robust
 
-FLOOR = 1e-6
-"""Least squared distance before a logarithm, in units of the typical one between neighbours."""
+CHUNK = 1024  # points whose neighbours are looked for together
+FLOOR = 1e-6  # least squared distance before a logarithm, in units of the typical one between neighbours
 MEASURES = 5
 EVIDENCE = 3
 SPARSITY = 0.65
 """Power of the neighbour's radius by which a distance is made relative to how sparse its surroundings are."""
-ABSENT = 1e15
-"""The distance to a row that is left out."""
-SEARCH = 48
-"""Most principal axes in which nearest rows are looked for."""
-PRODUCTS = 160 * 1024
-"""Most multiplications that the search for a record's neighbours takes."""
-FLOATS = 1024 * 1024
-"""Most numbers that the rows of a memory hold."""
+ABSENT = 1e15  # the distance to a row that is left out
+SEARCH = 48  # most principal axes in which nearest rows are looked for
+PRODUCTS = 160 * 1024  # most multiplications that the search for a record's neighbours takes
+FLOATS = 1024 * 1024  # most numbers that the rows of a memory hold
 TANGENTS = 4
 PARTS = 4
 LEAST_ROWS = 4 * PARTS
-SUSPECTS_WEIGHT = 2
-"""Suspects lie far apart: each is so many times as likely to be kept as a row of the core."""
-LOCAL_ROWS = 100
-"""Rows from which tangents and radii count in full."""
+SUSPECTS_WEIGHT = 2  # suspects lie far apart: each is so many times as likely to be kept as a row of the core
+LOCAL_ROWS = 100  # rows from which tangents and radii count in full
 RADIUS_RANK = 10
 TANGENT_RANK = 20
 
 
+def nearest_rows(points: Tensor, of: Tensor, k: int, own: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """Distances, by direct difference, and positions in `of` of the k nearest rows of each point: (n, k) each.
+
+    `own`, (n,), is the position in `of` of the row that a point is itself, which is left out, or -1.
+    """
+    shift = of.mean(0)
+    points, of = points - shift, of - shift
+    square = of.square().sum(1)
+    k = max(1, min(k, len(of) - (own is not None)))
+    distances, positions = [], []
+    for start in range(0, len(points), CHUNK):
+        part = points[start : start + CHUNK]
+        rough = square - 2 * part @ of.T
+        if own is not None:
+            mine = own[start : start + CHUNK]
+            inside = mine >= 0
+            rough[torch.arange(len(part))[inside], mine[inside]] = torch.inf
+        nearest = rough.topk(k, dim=1, largest=False).indices
+        exact, order = (part.unsqueeze(1) - of[nearest]).square().sum(-1).sqrt().sort(1)
+        distances.append(exact)
+        positions.append(nearest.gather(1, order))
+    return torch.cat(distances), torch.cat(positions)
+
+
+def principal_axes(points: Tensor, count: int) -> Tensor:
+    """The directions in which points, (n, axes), vary most, (axes, count): orthonormal."""
+    centred = (points - points.mean(0)).double()
+    vectors: Tensor = torch.linalg.eigh(centred.T @ centred)[1]
+    return vectors[:, -count:].float()
+
+
 class MemoryShape(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What rebuilds a memory."""
+    """The sizes of a memory."""
 
-    core: int
-    """Rows that nothing speaks against, a multiple of the parts; they come first."""
-    suspects: int
-    """Rows that may be anomalies among the training data."""
+    core: int  # rows that nothing speaks against, a multiple of the parts; they come first
+    suspects: int  # rows that may be anomalies among the training data
     axes: int
-    search: int
-    """Principal axes in which the nearest rows are looked for, and in which tangents lie."""
+    search: int  # principal axes in which the nearest rows are looked for, and in which tangents lie
     tangents: int
-    parts: int
-    """Random parts of the core, of the same size, in each of which the nearest row is looked for."""
-
-
-def _index(memory: "Memory", _: object) -> None:
-    memory.index()
+    parts: int  # random parts of the core, of the same size, in each of which the nearest row is looked for
 
 
 class Memory(nn.Module):
@@ -73,55 +92,34 @@ class Memory(nn.Module):
     did not see, and how much each counts.
     """
 
-    rows: Tensor
-    origin: Tensor
-    principal: Tensor
-    """(axes, search): orthonormal."""
-    tangent: Tensor
-    """(rows, tangents, search), in half precision: they are most of a memory."""
-    radius: Tensor
-    """(rows,): how far each row's own neighbours are from it."""
-    weight: Tensor
-    bias: Tensor
-    project: Tensor
-    shift: Tensor
-    core_keys: Tensor
-    suspect_keys: Tensor
-    """(search + 1, rows): what a point's coordinates and 1 are multiplied with for its squared distances, but for a
-    constant."""
-    surroundings: Tensor
-    """(rows, tangents (search + 1) + 1): what coordinates and 1 are multiplied with for a step along each tangent; and
-    the row's radius."""
-    mix: Tensor
-    first: Tensor
-    """(parts,): the first row of each part."""
-
     def __init__(self, shape: MemoryShape) -> None:
         super().__init__()
         self.shape = shape
-        rows, flat = shape.core + shape.suspects, shape.tangents * (shape.search + 1)
-        self.register_buffer("rows", torch.zeros(rows, shape.axes))
-        self.register_buffer("origin", torch.zeros(shape.axes))
-        self.register_buffer("principal", torch.zeros(shape.axes, shape.search))
-        self.register_buffer("tangent", torch.zeros(rows, shape.tangents, shape.search, dtype=torch.float16))
-        self.register_buffer("radius", torch.ones(rows))
-        self.register_buffer("weight", torch.zeros(MEASURES, EVIDENCE))
-        self.register_buffer("bias", torch.zeros(EVIDENCE))
-        for name, size in (
-            ("project", (shape.axes, shape.search + 1)),
-            ("shift", (shape.search + 1,)),
-            ("core_keys", (shape.search + 1, shape.core)),
-            ("suspect_keys", (shape.search + 1, shape.suspects)),
-            ("surroundings", (rows, flat + 1)),
-        ):
-            self.register_buffer(name, torch.zeros(size), persistent=False)
-        self.register_buffer("mix", _mix(), persistent=False)
-        first = torch.arange(shape.parts) * (shape.core // shape.parts)
-        self.register_buffer("first", first, persistent=False)
-        self.register_load_state_dict_post_hook(_index)  # type: ignore[no-untyped-call]
+        rows, keys, flat = shape.core + shape.suspects, shape.search + 1, shape.tangents * (shape.search + 1)
+        self.rows = nn.Buffer(torch.zeros(rows, shape.axes))
+        self.origin = nn.Buffer(torch.zeros(shape.axes))
+        self.principal = nn.Buffer(torch.zeros(shape.axes, shape.search))  # orthonormal
+        # In half precision, since tangents are most of a memory.
+        self.tangent = nn.Buffer(torch.zeros(rows, shape.tangents, shape.search, dtype=torch.float16))
+        self.radius = nn.Buffer(torch.ones(rows))  # how far each row's own neighbours are from it
+        self.weight = nn.Buffer(torch.zeros(MEASURES, EVIDENCE))
+        self.bias = nn.Buffer(torch.zeros(EVIDENCE))
+        self.project = nn.Buffer(torch.zeros(shape.axes, keys), persistent=False)
+        self.shift = nn.Buffer(torch.zeros(keys), persistent=False)
+        # A point's coordinates and 1 times these are its squared distances, but for a constant.
+        self.core_keys = nn.Buffer(torch.zeros(keys, shape.core), persistent=False)
+        self.suspect_keys = nn.Buffer(torch.zeros(keys, shape.suspects), persistent=False)
+        # Coordinates and 1 times these are a step along each tangent; the last column is the row's radius.
+        self.surroundings = nn.Buffer(torch.zeros(rows, flat + 1), persistent=False)
+        # Of squares of nearest, core, middle, along and radius those of nearest, core, middle, plane and radius.
+        mix = torch.eye(MEASURES)
+        mix[0, 3], mix[3, 3] = 1, -1
+        self.mix = nn.Buffer(mix, persistent=False)
+        self.first = nn.Buffer(torch.arange(shape.parts) * (shape.core // shape.parts), persistent=False)
+        self.register_load_state_dict_post_hook(lambda memory, _: memory.index())  # type: ignore[no-untyped-call]
 
     def index(self) -> None:
-        """Prepare the search, once rows, axes, tangents and radii are what they are to be."""
+        """Prepare the search, once rows, axes, tangents and radii are final."""
         search = self.shape.search
         reduced = (self.rows - self.origin) @ self.principal
         self.project[:, :search] = self.principal
@@ -194,76 +192,55 @@ def _rough(reduced: Tensor, keys: Tensor, own: Tensor | None) -> Tensor:
     return rough
 
 
-def _mix() -> Tensor:
-    """Of the squares of nearest, core, middle, along and radius those of nearest, core, middle, off and radius."""
-    mix = torch.eye(MEASURES)
-    mix[0, 3], mix[3, 3] = 1, -1
-    return mix
-
-
 def _measures() -> Tensor:
-    """Of logarithms of squares the measures."""
+    """The matrix (5, 5) that makes measures of the logarithms of squares."""
     mix = torch.eye(MEASURES) / 2
     mix[0, 4], mix[4, 4] = 0.5, -SPARSITY / 2
     return mix
 
 
-class Points(NamedTuple):
-    """Points that a memory may hold."""
-
-    points: Tensor
-    """(n, axes)"""
-    suspect: Tensor
-    """(n,): whether a point is set apart from the core."""
-
-
 def build_memory(
-    fitted: Points,
-    calibration: Points,
-    held: Tensor,
-    size: int,
-    plane: float,
-    relative: float,
-    generator: torch.Generator,
+    points: Tensor, suspect: Tensor, fitted: int, held: Tensor, size: int, relative: float, generator: torch.Generator
 ) -> tuple[Memory, Tensor]:
-    """A memory of at most `size` rows of points, fewer where they are very wide, and the row of each calibration point.
+    """A memory of at most `size` of the points (n, axes), fewer where they are very wide, and the row of each, or -1.
 
-    Where there is no room for all, a random sample is kept: centroids would hide how densely points lie. The points at
-    the positions `held` of the fitted ones make the measures standard, left out of the memory if they are in it.
+    The first `fitted` of them are fitted, the others those of calibration rows; a `suspect`, (n,), is set apart from
+    the core. Where there is no room for all, a random sample is kept: centroids would hide how densely points lie. The
+    points at `held` make the measures standard, left out of the memory if they are in it.
 
     Calibration points are in the memory like any others, and nothing else depends on them: tangents and radii are taken
-    among fitted points alone. So each can be judged as a new record is, by leaving out its row, which is -1 where it
-    was not kept. `plane` and `relative` are the shares of these measures in local evidence.
+    among fitted points alone. So each can be judged as a new record is, by leaving out its row. `relative` is the share
+    of that measure in local evidence, beside the distance to the tangent plane.
     """
-    axes, search = fitted.points.shape[1], min(SEARCH, fitted.points.shape[1])
+    rows, axes = points.shape
+    search = min(SEARCH, axes)
     size = max(LEAST_ROWS, min(size, PRODUCTS // search, FLOATS // axes))
-    rows = len(fitted.points) + len(calibration.points)
-    used = torch.ones(len(fitted.points), dtype=torch.bool)
+    used = torch.ones(rows, dtype=torch.bool)
     if rows > size:
         used[held] = False
-    around = fitted.points[used]
-    points = torch.cat([around, calibration.points])
-    core, suspects = sample_rows(torch.cat([fitted.suspect[used], calibration.suspect]), size, generator)
+    around = points[:fitted][used[:fitted]]
+    core, suspects = sample_rows(suspect[used], size, generator)
     kept = torch.cat([core, suspects])
-    row = torch.full((len(points),), -1)
-    row[kept] = torch.arange(len(kept))
-    shape = MemoryShape(
-        core=len(core), suspects=len(suspects), axes=axes, search=search, tangents=min(TANGENTS, search), parts=PARTS
-    )
-    memory = Memory(shape)
-    memory.rows.copy_(points[kept])
+    memory = Memory(MemoryShape(len(core), len(suspects), axes, search, min(TANGENTS, search), PARTS))
+    memory.rows.copy_(points[used][kept])
     memory.origin.copy_(memory.rows.mean(0))
     memory.principal.copy_(principal_axes(memory.rows, search))
     itself = torch.where(kept < len(around), kept, -1)
     memory.radius.copy_(radii(memory.rows, around, itself))
     reduced, others = ((part - memory.origin) @ memory.principal for part in (memory.rows, around))
-    memory.tangent.copy_(tangents(reduced, others, itself, shape.tangents))
+    memory.tangent.copy_(tangents(reduced, others, itself, memory.shape.tangents))
     memory.index()
-    own = torch.full((len(fitted.points),), -1)
-    own[used] = row[: len(around)]
-    center, scale = _standard(memory, fitted.points[held], own[held])
-    memory.count(center, scale, shares(min(1.0, rows / LOCAL_ROWS), plane, relative))
-    return memory, row[len(around) :]
+    own = torch.full((rows,), -1)
+    own[torch.where(used)[0][kept]] = torch.arange(len(kept))
+    parts = zip(torch.split(points[held], CHUNK), torch.split(own[held], CHUNK), strict=True)
+    measures = torch.cat([memory.measures(*part) for part in parts])
+    centers, scales = zip(*map(robust, measures.unbind(1)), strict=True)
+    local = min(1.0, rows / LOCAL_ROWS)
+    share = torch.zeros(MEASURES, EVIDENCE)
+    share[0, 0], share[3, 0], share[4, 0] = 1 - local, local * (1 - relative), local * relative
+    share[1, 1] = share[2, 2] = 1
+    memory.count(torch.stack(centers), torch.stack(scales), share)
+    return memory, own
 
 
 def sample_rows(suspect: Tensor, size: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -282,18 +259,9 @@ def sample_rows(suspect: Tensor, size: int, generator: torch.Generator) -> tuple
     return core[: kept - kept % PARTS], suspects[:room]
 
 
-def shares(local: float, plane: float, relative: float) -> Tensor:
-    """How much each measure counts as each evidence, (5, 3): `local` of the local evidence is not the nearest row's."""
-    share = torch.zeros(MEASURES, EVIDENCE)
-    share[0, 0] = 1 - local * (plane + relative)
-    share[3, 0], share[4, 0] = local * plane, local * relative
-    share[1, 1] = share[2, 2] = 1
-    return share
-
-
 def radii(memory: Tensor, around: Tensor, own: Tensor) -> Tensor:
     """Root mean square distance of each memory row to its nearest fitting points, with a floor: (rows,)."""
-    distances, _ = neighbours(memory, around, min(RADIUS_RANK, max(1, len(around) // 3)), own)
+    distances, _ = nearest_rows(memory, around, min(RADIUS_RANK, max(1, len(around) // 3)), own)
     radius = distances.square().mean(1).sqrt()
     return torch.maximum(radius, 0.1 * radius.median() + 0.015 * math.sqrt(memory.shape[1]))
 
@@ -305,7 +273,7 @@ def tangents(memory: Tensor, around: Tensor, own: Tensor, count: int) -> Tensor:
     would explain it.
     """
     axes = memory.shape[1]
-    _, positions = neighbours(memory, around, min(TANGENT_RANK, max(1, len(around) // 3)), own)
+    _, positions = nearest_rows(memory, around, min(TANGENT_RANK, max(1, len(around) // 3)), own)
     parts = []
     for start in range(0, len(memory), 512):
         steps = around[positions[start : start + 512]] - memory[start : start + 512, None]
@@ -321,10 +289,3 @@ def tangents(memory: Tensor, around: Tensor, own: Tensor, count: int) -> Tensor:
         scaled = direction * (variance / (variance + noise)).sqrt()[..., None]
         parts.append(functional.pad(scaled, (0, 0, 0, count - kept)))
     return torch.cat(parts)
-
-
-def _standard(memory: Memory, held: Tensor, own: Tensor) -> tuple[Tensor, Tensor]:
-    """Centre and scale of the memory's measures, (5,) each, by points that are left out: `own` as in `Memory`."""
-    measured = map(memory.measures, torch.split(held, CHUNK), torch.split(own, CHUNK))
-    centers, scales = zip(*map(robust, torch.cat(list(measured)).unbind(1)), strict=True)
-    return torch.stack(centers), torch.stack(scales)

@@ -1,7 +1,10 @@
-"""The default score of tables: a robust core, and local evidence that decides the top of the ranking."""
+"""The default score of tables: a robust core, and local evidence that decides the top of the ranking.
+
+Records are points in a Euclidean space (`Geometry`), whose memory holds normal ones, and have histograms (`Marginals`).
+"""
 
 import math
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import msgspec
 import numpy as np
@@ -10,39 +13,200 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from kilter.service.detector.manifest import MemoryEntry
-from kilter.service.detector.networks.base import View, clean, finite
-from kilter.service.detector.networks.points import CHUNK, robust
+from kilter.service.detector.networks.base import Posterior, View, clean, finite, observed, robust
 from kilter.service.detector.networks.tabular import TableNetwork
-from kilter.service.detector.scores.base import Material, Score
-from kilter.service.detector.scores.geometry import Geometry, GeometryShape, build_geometry
-from kilter.service.detector.scores.memory import Memory, MemoryShape, Points, build_memory
+from kilter.service.detector.schema import Schema
+from kilter.service.detector.scores.base import AnomalyScore, Material
+from kilter.service.detector.scores.memory import CHUNK, Memory, MemoryShape, build_memory, nearest_rows
 
 LOCAL_WEIGHT = 8.0
 LOCAL_THRESHOLD = 0.97
 LOCAL_SHARPNESS = 3.0
-CORE_SHARE = 0.3
-"""What the core says counts so much towards the threshold of the local evidence."""
-MIXED_MARGIN = 0.35
-"""In a mixed table the local evidence may exceed the core by no more than this."""
-MEMORY_ROWS = 4096
-"""Most rows that the memory holds, if it is not said."""
-MOST_ROWS = 30_000
-"""Fitting rows from which the memory is chosen."""
-HELD = 600
-"""Rows on which measures are made standard."""
+CORE_SHARE = 0.3  # weight of the core in the threshold of the local evidence
+MIXED_MARGIN = 0.35  # in a mixed table the local evidence may exceed the core by no more than this
+MEMORY_ROWS = 4096  # most rows that the memory holds, if it is not said
+MOST_ROWS = 30_000  # fitting rows from which the memory is chosen
+HELD = 600  # rows on which measures are made standard, and by which the unit of distance is measured
+LEAST_SPREAD = 0.2  # an indicator's standard deviation is taken no smaller: one rare flag must not drown all else
+MOST_WHITENED = 256  # residuals of more features are made of unit variance each, and not uncorrelated
+GEOMETRY_CHUNK = 4096  # fitting rows whose coordinates are taken together
 RELATIVE = 0.65
 """Share of the relative distance in the local evidence, beside that to the tangent plane; none in a mixed table."""
-EDGE = 1e-4
-"""By how much of its width a histogram reaches beyond the values that were seen, at either end."""
+EDGE = 1e-4  # by how much of its width a histogram reaches beyond the values that were seen, at either end
 BINS = (5, 30)
 
 
+class GeometryShape(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The sizes of a geometry, and which parts it has."""
+
+    dense: int
+    missing: tuple[int, ...]  # columns that were missing in some fitting rows: each has an axis of its own that says so
+    means: bool  # whether posterior means are coordinates; not in a wide table
+    whitening: Literal["full", "diagonal", "none"]
+    """How residuals become coordinates: not at all in a mixed table, nor in a wide one."""
+
+
+class Geometry(nn.Module):
+    """Maps encoded records to points, (n, axes).
+
+    Axes: the network's dense features, weighted; one per column that training saw missing; one on which
+    all lie that training never saw (an unseen level, a column missing that never was), its coordinate the root of the
+    sum of their squared weights; the members' posterior means; and the whitened residual of the reconstruction. A
+    missing or hidden feature lies where it is expected, with a residual of 0.
+    """
+
+    def __init__(self, shape: GeometryShape, network: TableNetwork) -> None:
+        super().__init__()
+        self.shape = shape
+        never = torch.ones(network.columns, 1)
+        never[list(shape.missing)] = 0
+        size = {"full": (shape.dense,) * 2, "diagonal": (shape.dense,), "none": ()}[shape.whitening]
+        self.joined = network.joined()
+        self.seen_missing = nn.Buffer(torch.tensor(shape.missing, dtype=torch.int64), persistent=False)
+        self.never_missing = nn.Buffer(never, persistent=False)  # 1 for a column that no fitting row lacked
+        self.scale = nn.Buffer(torch.ones(shape.dense))
+        self.missing_weight = nn.Buffer(torch.ones(len(shape.missing)))
+        self.unseen_weight = nn.Buffer(torch.ones(len(network.level)))
+        self.absent_weight = nn.Buffer(torch.ones(()))
+        self.means_weight = nn.Buffer(torch.ones(()))
+        self.whitening = nn.Buffer(torch.zeros(size))
+
+    @property
+    def plain(self) -> int:
+        """Axes of what was observed; they come first."""
+        return self.shape.dense + len(self.shape.missing) + 1
+
+    def look(self, network: TableNetwork, x: Tensor, posterior: Posterior, likelihood: Any) -> tuple[Tensor, Tensor]:
+        """Posterior means of all members, (n, members latent), and expected dense features, (n, dense), of records."""
+        if self.joined is None:
+            return posterior.mean.transpose(0, 1).flatten(1), network.expected_dense(likelihood)
+        means, expected = self.joined(network.dense(x), observed(x))
+        return means, expected
+
+    def coordinates(self, network: TableNetwork, x: Tensor, expected: Tensor) -> tuple[list[Tensor], Tensor]:
+        """Coordinates of what was observed, side by side (n, dense + missing + 1), and the residual, (n, dense)."""
+        there = network.pick(finite(x), "dense_feature")
+        filled = torch.where(there, network.dense(x), expected)
+        parts = [filled * self.scale]
+        # Parts of no features are left out, not only for speed: the exported program cannot hold tensors of no columns.
+        gone = network.missing_columns(x)
+        never = (gone @ self.never_missing) * self.absent_weight.square()
+        if len(self.seen_missing):
+            parts.append(torch.index_select(gone, -1, self.seen_missing) * self.missing_weight)
+        if len(self.unseen_weight):
+            unseen = (1 - network.hits(x) @ network.slot_group) * network.pick(observed(x), "level")
+            never = never + (unseen * self.unseen_weight.square()).sum(-1, keepdim=True)
+        return [*parts, never.sqrt()], filled - expected
+
+    def forward(self, network: TableNetwork, x: Tensor, posterior: Posterior, likelihood: Any) -> Tensor:
+        """The point of each record, (n, axes)."""
+        means, expected = self.look(network, x, posterior, likelihood)
+        parts, residual = self.coordinates(network, x, expected)
+        if self.shape.means:
+            parts.append(means * self.means_weight)
+        if self.shape.whitening != "none":
+            parts.append(whiten(residual, self.whitening))
+        return torch.cat(parts, dim=-1)
+
+    def weigh(self, network: TableNetwork, rows: Tensor, schema: Schema) -> None:
+        """Weigh numbers as they are, indicators over their standard deviation, and levels so that the squared distance
+        of two is the sum of their surprises in nats; by encoded rows, (n, features)."""
+        dense = network.dense(rows)
+        count = schema.rows + 2
+        first = len(network.gaussian)
+        last = first + len(network.flag)
+        share = (dense[:, first:last].add(1).div(2).sum(0) + 1) / count
+        levels = (dense[:, last:].sum(0) + 1) / count
+        self.scale[first:last] = 0.5 / _spread(share)
+        self.scale[last:] = (-levels.log()).sqrt()
+        absent = torch.tensor([(schema.columns[i].missing + 1) / count for i in self.shape.missing])
+        self.missing_weight.copy_(1 / _spread(absent))
+        self.unseen_weight.fill_(math.sqrt(math.log(count)))
+        self.absent_weight.fill_(1 / LEAST_SPREAD)
+
+    def index(self, network: TableNetwork) -> None:
+        """Take over the weights of the network, where its members are joined."""
+        if self.joined is not None:
+            self.joined.index(network)
+
+
+def build_geometry(network: TableNetwork, rows: Tensor, schema: Schema, blind: list[Tensor]) -> Geometry:
+    """The space of a network fitted to encoded rows, (n, features), and blind, member by member, to some of them.
+
+    What was observed and what the network makes of it are each in units of the typical distance to the nearest of the
+    rows. In a mixed table residuals are left out: that of a level is no coordinate. In a wide one so is all that the
+    network makes of a record, of which it has learned little.
+    """
+    any_blind = torch.unique(torch.cat(blind))
+    missing = tuple(i for i, column in enumerate(schema.columns) if column.missing)
+    dense = len(network.dense_feature)
+    mixed, wide = len(network.level) > 0, len(rows) < dense + len(missing) + 1
+    plain = Geometry(GeometryShape(dense, missing, means=False, whitening="none"), network)
+    plain.weigh(network, rows, schema)
+    if plain.joined is not None:
+        plain.joined.fit(network, rows)
+    looked = [plain.look(network, part, *network.infer(part)[1:]) for part in torch.split(rows, GEOMETRY_CHUNK)]
+    means, expected = (torch.cat(parts) for parts in zip(*looked, strict=True))
+    coordinates, residual = plain.coordinates(network, rows, expected)
+    weight = plain.scale.clone()
+    unit = typical_distance(torch.cat(coordinates, dim=1), blind[0][:HELD])
+    for scale in (plain.scale, plain.missing_weight, plain.unseen_weight, plain.absent_weight):
+        scale.div_(unit)
+    if wide:
+        return plain
+    parts = [means / math.sqrt(network.members)]
+    whitening = torch.zeros(())
+    if not mixed:
+        whitening = whitening_of((residual * weight)[any_blind])
+        whitening = weight[:, None] * whitening if whitening.dim() == 2 else weight * whitening
+        parts.append(whiten(residual, whitening))
+    unit = typical_distance(torch.cat(parts, dim=1), any_blind[:HELD])
+    kind = GeometryShape(dense, missing, means=True, whitening=("none", "diagonal", "full")[whitening.dim()])
+    geometry = Geometry(kind, network)
+    geometry.load_state_dict(plain.state_dict() | {"whitening": whitening / unit})
+    geometry.means_weight.copy_(1 / (unit * math.sqrt(network.members)))
+    geometry.index(network)
+    return geometry
+
+
+def whiten(residual: Tensor, whitening: Tensor) -> Tensor:
+    """Residuals, (n, dense), by a matrix or a diagonal."""
+    return residual @ whitening if whitening.dim() == 2 else residual * whitening
+
+
+def whitening_of(residual: Tensor) -> Tensor:
+    """The matrix that makes residuals, (n, dense), of unit covariance, or a diagonal where rows are too few for one.
+
+    The covariance is shrunk to its diagonal by 10 dense / n.
+    """
+    n, size = residual.shape
+    r = residual.double()
+    shrinkage = min(max(10 * size / n, 0.1), 1.0)
+    diagonal = r.square().mean(0) + 1e-4
+    if shrinkage == 1.0 or size > MOST_WHITENED:
+        return diagonal.rsqrt().float()
+    covariance = (1 - shrinkage) * (r.T @ r / n) + torch.diag(shrinkage * diagonal + 1e-6)
+    values, vectors = torch.linalg.eigh(covariance)
+    whitening: Tensor = (vectors * values.clamp(min=1e-6).rsqrt()).float()
+    return whitening
+
+
+def typical_distance(points: Tensor, held: Tensor) -> Tensor:
+    """The typical distance to its nearest neighbour of the points at the positions `held`, with a floor."""
+    distances, _ = nearest_rows(points[held], points, 1, held)
+    unit: Tensor = distances.median() + 0.02 * math.sqrt(points.shape[1])
+    return unit
+
+
+def _spread(share: Tensor) -> Tensor:
+    return (share * (1 - share)).sqrt().clamp(min=LEAST_SPREAD)
+
+
 class MarginalsShape(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What rebuilds the histograms."""
+    """The sizes of the histograms."""
 
     features: int
-    bins: int
-    """Bins of the feature that has most of them, without the one below and the one above."""
+    bins: int  # bins of the feature that has most of them, without the one below and the one above
 
 
 class Marginals(nn.Module):
@@ -51,24 +215,18 @@ class Marginals(nn.Module):
     The sum over features of -log of the bin's share is the histogram-based outlier score of Goldstein and Dengel, 2012.
     """
 
-    start: Tensor
-    per_unit: Tensor
-    """(features,): a value v lies in bin floor((v - start) per_unit), the one below the range being bin 0."""
-    table: Tensor
-    """(features, bins + 4): evidence of each bin: below, within, above, for a feature that is hidden, for one missing;
-    the bins of a feature with fewer than `bins` are followed by what is above."""
-    offset: Tensor
-
     def __init__(self, shape: MarginalsShape) -> None:
         super().__init__()
         self.shape = shape
-        self.register_buffer("start", torch.zeros(shape.features))
-        self.register_buffer("per_unit", torch.ones(shape.features))
-        self.register_buffer("table", torch.zeros(shape.features, shape.bins + 4))
-        self.register_buffer("offset", torch.arange(shape.features) * (shape.bins + 4), persistent=False)
+        # A value v lies in bin floor((v - start) per_unit), the one below the range being bin 0.
+        self.start = nn.Buffer(torch.zeros(shape.features))
+        self.per_unit = nn.Buffer(torch.ones(shape.features))
+        # The evidence of each bin: below, within, above, for a feature that is hidden, for one missing.
+        self.table = nn.Buffer(torch.zeros(shape.features, shape.bins + 4))
+        self.offset = nn.Buffer(torch.arange(shape.features) * (shape.bins + 4), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Evidence against records, (n, 1): the sum of what the table has of their features."""
+        """The evidence against records, (n, 1), summed over their features."""
         above = self.shape.bins + 1
         place = ((clean(x) - self.start) * self.per_unit).clamp(0, above)
         absent = torch.isnan(x).to(x.dtype) + (above + 1)
@@ -108,19 +266,17 @@ def build_marginals(core: Tensor, held: Tensor) -> Marginals:
 
 
 class NeighboursShape(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What rebuilds the score."""
+    """The sizes of the score, and which parts it has."""
 
     geometry: GeometryShape
     memory: MemoryShape
     marginals: MarginalsShape | None
-    """None where columns are categorical: how far two levels lie apart is then a convention, and the ELBO serves
-    instead; and in a wide table."""
+    """None in a wide table, and where columns are categorical: the ELBO knows better how rare their levels are."""
     wide: bool
-    """Whether there are no more rows than features: a network then knows little of how records vary, and all are about
-    as far from each other."""
+    """Whether there are no more rows than features: all records are then about as far from each other."""
 
 
-class Neighbours(Score):
+class Neighbours(AnomalyScore):
     """How far records are from normal ones, in a space of their values, their posterior means and their residuals.
 
     Core C: how far a point is from the rows that nothing speaks against, and how rare its values are, as the logarithm
@@ -137,8 +293,6 @@ class Neighbours(Score):
     shape_type = NeighboursShape
     holds_calibration = True
     shape: NeighboursShape
-    elbo_center: Tensor
-    elbo_scale: Tensor
 
     def __init__(self, network: TableNetwork, shape: NeighboursShape) -> None:
         super().__init__()
@@ -147,8 +301,9 @@ class Neighbours(Score):
         self.geometry = Geometry(shape.geometry, network)
         self.memory = Memory(shape.memory)
         self.marginals = Marginals(shape.marginals) if shape.marginals else None
-        self.register_buffer("elbo_center", torch.zeros(()))
-        self.register_buffer("elbo_scale", torch.ones(()))
+        self.memory_entry = MemoryEntry(shape.memory.core + shape.memory.suspects, "training rows")
+        self.elbo_center = nn.Buffer(torch.zeros(()))
+        self.elbo_scale = nn.Buffer(torch.ones(()))
 
     @classmethod
     @torch.no_grad()
@@ -174,26 +329,21 @@ class Neighbours(Score):
             torch.cat([geometry(network, part, *network.infer(part)[1:]) for part in torch.split(rows, CHUNK)])
             for rows in (x, calibration)
         )
-        suspicious = material.isolation(fitted[:, : geometry.plain].numpy(), material.seed)
-        old, new = (
-            Points(points, torch.from_numpy(suspicious(points[:, : geometry.plain].numpy())))
-            for points in (fitted, others)
-        )
+        points, plain = torch.cat([fitted, others]), geometry.plain
+        isolated = material.isolation(fitted[:, :plain].numpy(), material.seed)
+        suspect = torch.from_numpy(isolated(points[:, :plain].numpy()))
         relative, size = 0.0 if mixed else RELATIVE, material.memory_rows or MEMORY_ROWS
-        memory, own = build_memory(old, new, held, size, 1 - relative, relative, generator)
-        marginals = None if mixed or wide else build_marginals(x[~old.suspect], x[held])
-        score = cls(
-            network, NeighboursShape(geometry.shape, memory.shape, marginals.shape if marginals else None, wide=wide)
-        )
+        memory, own = build_memory(points, suspect, len(x), held, size, relative, generator)
+        marginals = None if mixed or wide else build_marginals(x[~suspect[: len(x)]], x[held])
+        bins = marginals.shape if marginals else None
+        score = cls(network, NeighboursShape(geometry.shape, memory.shape, bins, wide=wide))
         score.geometry, score.memory, score.marginals = geometry, memory, marginals
         view = network.see(x[held])
-        score.elbo_center, score.elbo_scale = robust(view.reconstruction + view.kl)
+        center, scale = robust(view.reconstruction + view.kl)
+        score.elbo_center.copy_(center)
+        score.elbo_scale.copy_(scale)
         score.evidence.fit(network, material.x, held)
-        return score, own if len(own) else None
-
-    @property
-    def memory_entry(self) -> MemoryEntry:
-        return MemoryEntry(self.shape.memory.core + self.shape.memory.suspects, "training rows")
+        return score, own[len(x) :] if len(calibration) else None
 
     def index(self, network: TableNetwork) -> None:
         self.geometry.index(network)
@@ -202,12 +352,8 @@ class Neighbours(Score):
         """`other`, (n,), is the memory's row that each record is itself, which is left out, or -1."""
         points = self.geometry(network, x, view.posterior, view.likelihood)
         local, core = torch.split(self.memory(points, other), [1, 2], dim=1)
-        return self._value(x, view, local, core), self.evidence(network, x, view)
-
-    def _value(self, x: Tensor, view: View, local: Tensor, core: Tensor) -> Tensor:
-        """The score, (n,), by the local evidence, (n, 1), and that of the core and its middle, (n, 2)."""
         if self.shape.wide:
-            return local.squeeze(1)
+            return local.squeeze(1), self.evidence(network, x, view)
         if self.marginals is not None:
             strength = torch.logsumexp(torch.cat([core, self.marginals(x)], dim=1), dim=1, keepdim=True)
         else:
@@ -216,5 +362,5 @@ class Neighbours(Score):
             strength = (core[:, :1] + surprise.sign() * surprise.abs().log1p()) / 2
             local = torch.minimum(local, strength + MIXED_MARGIN)
         excess = functional.softplus(LOCAL_SHARPNESS * (local - CORE_SHARE * strength - LOCAL_THRESHOLD))
-        score: Tensor = strength + LOCAL_WEIGHT / LOCAL_SHARPNESS * excess
-        return score.squeeze(1)
+        score = strength + LOCAL_WEIGHT / LOCAL_SHARPNESS * excess
+        return score.squeeze(1), self.evidence(network, x, view)

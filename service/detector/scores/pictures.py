@@ -1,5 +1,7 @@
 """The default score of pictures: a memory of pictures, contrasts, and what the network leaves over."""
 
+from functools import reduce
+from itertools import product, starmap
 from typing import Any, Self
 
 import msgspec
@@ -9,19 +11,25 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from kilter.service.detector.manifest import MemoryEntry
-from kilter.service.detector.networks.base import View
-from kilter.service.detector.networks.pictures import PictureShape, PictureVAE
-from kilter.service.detector.networks.pixels import BLUR, averaging, in_parts, resize, smoothing, standardise
-from kilter.service.detector.networks.places import FILTERS, HELD, PlaceEvidence
-from kilter.service.detector.networks.points import neighbours, robust
-from kilter.service.detector.scores.base import Material, Score
+from kilter.service.detector.networks.base import View, robust
+from kilter.service.detector.networks.pictures import (
+    BLUR,
+    FILTERS,
+    HELD,
+    PictureVAE,
+    PlaceEvidence,
+    averaging,
+    in_parts,
+    resize,
+    smoothing,
+    standardise,
+)
+from kilter.service.detector.scores.base import AnomalyScore, Material
+from kilter.service.detector.scores.memory import nearest_rows
 
-MOST_SIDE = 64
-"""Pictures are compared at no more than so many pixels a side."""
-SHIFT = 1
-"""Every part of a picture may move by so many pixels."""
-PATCH = 5
-"""Parts that move as one are so many pixels wide."""
+MOST_SIDE = 64  # pictures are compared at no more than so many pixels a side
+SHIFT = 1  # every part of a picture may move by so many pixels
+PATCH = 5  # parts that move as one are so many pixels wide
 FLOOR = 1e-6
 SHARPNESS = 3.0
 CONTRAST_WEIGHT = 0.5
@@ -29,26 +37,22 @@ CONTRAST_SIDE = 64
 """Pixels of the shorter side from which contrasts count in full: in a smaller picture they are no longer local."""
 NETWORK_WEIGHT = 0.2
 LEAST_RESIDUAL = 1e-9
-MEMORY_ROWS = 2048
-"""Most pictures that a memory holds, if it is not said."""
-FLOATS = 2 * 1024 * 1024
-"""Most numbers that a memory of pictures holds."""
+MEMORY_ROWS = 2048  # most pictures that a memory holds, if it is not said
+FLOATS = 2 * 1024 * 1024  # most numbers that a memory of pictures holds
 CANDIDATES = 15
-MOST_ROWS = 10_000
-"""Fitting pictures from which the memory is chosen."""
+MOST_ROWS = 10_000  # fitting pictures from which the memory is chosen
 ITERATIONS = 7
 NEAREST_CHUNK = 4096
 
 
 class PictureMemoryShape(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What rebuilds the memory."""
+    """The sizes of the memory."""
 
     height: int
     width: int
     channels: int
     rows: int
-    candidates: int
-    """Pictures nearest without any move, that are looked at with moves."""
+    candidates: int  # pictures nearest without any move, that are looked at with moves
 
     @property
     def small(self) -> tuple[int, int]:
@@ -63,22 +67,17 @@ class PictureMemory(nn.Module):
     2007): the squared difference of patches, each at the best of the displacements by up to `SHIFT` pixels.
     """
 
-    rows: Tensor
-    half_square: Tensor
-    shrink_rows: Tensor
-    shrink_columns: Tensor
-
     def __init__(self, shape: PictureMemoryShape) -> None:
         super().__init__()
         self.shape = shape
         height, width = shape.small
-        self.register_buffer("rows", torch.zeros(shape.rows, shape.channels * height * width))
-        self.register_buffer("half_square", torch.zeros(shape.rows))
-        for name, new, old in (("shrink_rows", height, shape.height), ("shrink_columns", width, shape.width)):
-            self.register_buffer(name, smoothing(new, BLUR) @ averaging(new, old), persistent=False)
+        self.rows = nn.Buffer(torch.zeros(shape.rows, shape.channels * height * width))
+        self.half_square = nn.Buffer(torch.zeros(shape.rows))
+        self.shrink_rows = nn.Buffer(smoothing(height, BLUR) @ averaging(height, shape.height), persistent=False)
+        self.shrink_columns = nn.Buffer(smoothing(width, BLUR) @ averaging(width, shape.width), persistent=False)
 
     def index(self) -> None:
-        """Take the squares of the rows, once those stand."""
+        """Take the squares of the rows, once these are final."""
         self.half_square.copy_(0.5 * self.rows.square().sum(1))
 
     def see(self, standard: Tensor) -> Tensor:
@@ -99,18 +98,17 @@ class PictureMemory(nn.Module):
         pictures = functional.embedding(nearest, self.rows).reshape(-1, channels, height, width)
         pictures = functional.pad(pictures, (SHIFT,) * 4, mode="replicate")
         pictures = pictures.reshape(-1, self.shape.candidates, channels, height + 2 * SHIFT, width + 2 * SHIFT)
-        best: Tensor | None = None
-        for down in range(2 * SHIFT + 1):
-            for right in range(2 * SHIFT + 1):
-                moved = pictures[..., down : down + height, right : right + width]
-                apart = (seen.unsqueeze(1) - moved).square().sum(2)
-                apart = functional.avg_pool2d(apart, PATCH, 1, PATCH // 2, count_include_pad=False)
-                best = apart if best is None else torch.minimum(best, apart)
-        assert best is not None  # noqa: S101 (there is always a shift of nothing)
+
+        def apart(down: int, right: int) -> Tensor:
+            moved = pictures[..., down : down + height, right : right + width]
+            square = (seen.unsqueeze(1) - moved).square().sum(2)
+            return functional.avg_pool2d(square, PATCH, 1, PATCH // 2, count_include_pad=False)
+
+        best = reduce(torch.minimum, starmap(apart, product(range(2 * SHIFT + 1), repeat=2)))
         return best.sum((2, 3)).amin(1).clamp(min=FLOOR), best.amin(1)
 
 
-class PictureNeighbours(Score):
+class PictureNeighbours(AnomalyScore):
     """The sum of three kinds of evidence, in robust standard units: 0 is usual, 1 is the 95 % quantile.
 
     The distance to the nearest picture of the memory, parts of which may move a little, which sees a wrong whole;
@@ -120,29 +118,27 @@ class PictureNeighbours(Score):
 
     shape_type = PictureMemoryShape
     shape: PictureMemoryShape
-    center: Tensor
-    """(filters + 3,): the usual value on new pictures of each contrast, all contrasts, the memory and the network."""
-    scale: Tensor
 
     def __init__(self, network: PictureVAE, shape: PictureMemoryShape) -> None:
         super().__init__()
         self.shape = shape
-        picture = network.shape.height, network.shape.width
+        picture = network.shape.size
         self.memory = PictureMemory(shape)
+        self.memory_entry = MemoryEntry(shape.rows, "training pictures, reduced")
         self.evidence = PlaceEvidence(picture, network.shape.small, shape.small)
+        self.grid = self.evidence.grid
         self.contrast_weight = CONTRAST_WEIGHT * min(1.0, min(picture) / CONTRAST_SIDE)
-        self.register_buffer("center", torch.zeros(FILTERS + 3))
-        self.register_buffer("scale", torch.ones(FILTERS + 3))
+        # What is usual on new pictures of each contrast, all contrasts, the memory and the network.
+        self.center = nn.Buffer(torch.zeros(FILTERS + 3))
+        self.scale = nn.Buffer(torch.ones(FILTERS + 3))
 
     @classmethod
     @torch.no_grad()
     def fit(cls, network: PictureVAE, material: Material) -> tuple[Self, None]:
-        """What is usual is learned on pictures that the network did not see, each left out of the memory."""
+        """Fit the memory; learn what is usual on pictures that the network did not see, each left out of the memory."""
         x = material.x
         generator = torch.Generator().manual_seed(material.seed)
-        kept = torch.arange(len(x))
-        if len(x) > MOST_ROWS:
-            kept = torch.from_numpy(np.sort(np.random.default_rng(material.seed).permutation(len(x))[:MOST_ROWS]))
+        kept = torch.from_numpy(np.sort(np.random.default_rng(material.seed).permutation(len(x))[:MOST_ROWS]))
         held = material.blind[0][:HELD]
         memory, rows = build_picture_memory(network, x[kept], material.memory_rows or MEMORY_ROWS, generator)
         own = torch.full((len(x),), -1)
@@ -166,18 +162,10 @@ class PictureNeighbours(Score):
         for i, values in enumerate(measures.unbind(1), first):
             self.center[i], self.scale[i] = robust(values)
 
-    @property
-    def grid(self) -> tuple[int, int]:
-        return self.evidence.grid
-
-    @property
-    def memory_entry(self) -> MemoryEntry:
-        return MemoryEntry(self.shape.rows, "training pictures, reduced")
-
     def measure(
         self, network: PictureVAE, x: Tensor, view: View, own: Tensor | None = None
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """What is measured of encoded pictures; `own` as in `PictureMemory`.
+        """The measures of encoded pictures; `own` as in `PictureMemory`.
 
         Logarithms of: the strongest of each contrast, (n, filters); the squared distance to the memory and what the
         network leaves over, (n, 2); each cell's distance and strongest contrast, as `PlaceEvidence.cells` gives them.
@@ -207,21 +195,17 @@ def build_picture_memory(
 
     Of more than it can hold it keeps those nearest to k-means centroids: a mean of pictures is a picture of nothing.
     """
-    shape = network.shape
-    empty = PictureMemory(_memory_shape(shape, 0, 0))
+    picture = (*network.shape.size, network.shape.channels)
+    empty = PictureMemory(PictureMemoryShape(*picture, rows=0, candidates=0))
     seen = torch.cat([empty.see(standardise(network.pictures(rows))).flatten(1) for rows in in_parts(x)])
     size = max(2, min(most, FLOATS // seen.shape[1]))
     chosen = torch.arange(len(seen))
     if len(seen) > size:
-        chosen = torch.unique(neighbours(centroids(seen, size, generator), seen, 1)[1])
-    built = PictureMemory(_memory_shape(shape, len(chosen), min(CANDIDATES, len(chosen) - 1)))
+        chosen = torch.unique(nearest_rows(centroids(seen, size, generator), seen, 1)[1])
+    built = PictureMemory(PictureMemoryShape(*picture, len(chosen), min(CANDIDATES, len(chosen) - 1)))
     built.rows.copy_(seen[chosen])
     built.index()
     return built, torch.full((len(seen),), -1).scatter(0, chosen, torch.arange(len(chosen)))
-
-
-def _memory_shape(picture: PictureShape, rows: int, candidates: int) -> PictureMemoryShape:
-    return PictureMemoryShape(picture.height, picture.width, picture.channels, rows, candidates)
 
 
 def centroids(points: Tensor, size: int, generator: torch.Generator) -> Tensor:

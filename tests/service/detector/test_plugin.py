@@ -14,7 +14,7 @@ from kilter.service.detector.networks import DEFAULTS, NETWORKS
 from kilter.service.detector.networks.base import Network
 from kilter.service.detector.plugin import imported
 from kilter.service.detector.scores import SCORES
-from kilter.service.detector.scores.base import Score
+from kilter.service.detector.scores.base import AnomalyScore
 from kilter.training.modality import TRAINING_MODALITIES, TrainingModality
 
 ROOT = Path(__file__).parents[3]
@@ -40,7 +40,7 @@ def test_a_place_where_nothing_is_is_an_error_when_it_is_used(place: str, error:
     [
         (MODALITIES.values(), Modality),
         (NETWORKS.values(), Network),
-        ([entry.place for entry in SCORES.values()], Score),
+        ([entry.place for entry in SCORES.values()], AnomalyScore),
         (TRAINING_MODALITIES.values(), TrainingModality),
     ],
     ids=["modalities", "networks", "scores", "training"],

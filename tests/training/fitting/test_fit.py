@@ -8,11 +8,12 @@ import pytest
 import torch
 
 from kilter.service.detector.columns import BooleanColumn, NumericColumn
+from kilter.service.detector.errors import KilterError
 from kilter.service.detector.findings import Epoch
 from kilter.service.detector.networks.base import Network
 from kilter.service.detector.schema import Schema
 from kilter.training.config import FitConfig
-from kilter.training.fitting.fit import fit, folds, learning_rate
+from kilter.training.fitting.fit import fingerprint, fit, folds, learning_rate
 
 SCHEMA = Schema(
     (*(NumericColumn(f"n{i}", 0, 1, -3, 3) for i in range(4)), BooleanColumn("b", ("1",), ("0",))), rows=300
@@ -86,6 +87,30 @@ def test_a_checkpoint_of_something_else_is_passed_over(
     path.write_bytes(content)
     network, _ = fit(x, SCHEMA, BRIEF, seed=3, checkpoint=path)
     assert same(network, fit(x, SCHEMA, BRIEF, seed=3)[0])
+
+
+def test_a_checkpoint_that_cannot_be_written_is_an_error(x: npt.NDArray[np.float32], tmp_path: Path) -> None:
+    """It names the file, and nothing half-written stays beside it."""
+    path = tmp_path / "fit.safetensors"
+    path.mkdir()
+    with pytest.raises(KilterError, match=r"cannot write the checkpoint .*fit\.safetensors"):
+        fit(x, SCHEMA, BRIEF, seed=3, checkpoint=path)
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_checkpoint_of_another_fit_is_not_taken_up(x: npt.NDArray[np.float32], tmp_path: Path) -> None:
+    """Other rows, another shape, setting, seed or device make another fit."""
+    network, _ = fit(x, SCHEMA, BRIEF, seed=3)
+    same_fit = fingerprint(x, network.shape, BRIEF, 3, "cpu")
+    others = (
+        fingerprint(x + 1, network.shape, BRIEF, 3, "cpu"),
+        fingerprint(x, SCHEMA, BRIEF, 3, "cpu"),
+        fingerprint(x, network.shape, FitConfig(steps=61), 3, "cpu"),
+        fingerprint(x, network.shape, BRIEF, 4, "cpu"),
+        fingerprint(x, network.shape, BRIEF, 3, "cuda"),
+    )
+    assert same_fit == fingerprint(x.copy(), network.shape, BRIEF, 3, "cpu")
+    assert len({same_fit, *others}) == 6
 
 
 def test_fitting_learns(x: npt.NDArray[np.float32]) -> None:

@@ -23,7 +23,7 @@ from kilter.training.fitting.split import (
     fit_schema,
     largest_size,
     rows_needed,
-    split,
+    split_rows,
     supported_rate,
     time_of,
 )
@@ -140,8 +140,8 @@ def test_rows_needed_are_just_enough(rate: float) -> None:
 def test_too_few_rows_for_any_rate_are_refused() -> None:
     """The number needed is named."""
     with pytest.raises(KilterError, match="there are 29 normal rows to train on, and at least 30 are needed"):
-        split(np.arange(29), None, 0, None)
-    assert len(split(np.arange(30), None, 0, None).fit)
+        split_rows(np.arange(29), None, 0, None)
+    assert len(split_rows(np.arange(30), None, 0, None).fit)
 
 
 @pytest.mark.parametrize("rate", [0.0, -0.1, 0.51, 1.0, float("nan")])
@@ -190,7 +190,7 @@ def test_every_normal_row_is_in_one_part_and_parts_have_their_sizes(
         return
     normal = normal_rows(count, seed)
     times = days(np.random.default_rng(seed).integers(0, 50, 2 * count)) if by_time else None
-    parts = split(normal, rate, seed, times)
+    parts = split_rows(normal, rate, seed, times)
     assert np.array_equal(np.sort(np.concatenate(parts[:3])), normal)
     assert all((np.diff(part) > 0).all() for part in parts[:3])
     assert parts.rate == (supported_rate(count) if rate is None else rate)
@@ -204,7 +204,7 @@ def test_every_normal_row_is_in_one_part_and_parts_have_their_sizes(
 def test_a_random_split_is_that_of_its_seed_and_of_no_order(count: int, seed: int) -> None:
     """The same for the same seed, another for another; no part is a run of rows."""
     normal = normal_rows(count, 0)
-    parts, again, other = (split(normal, 0.1, number, None) for number in (seed, seed, seed + 1))
+    parts, again, other = (split_rows(normal, 0.1, number, None) for number in (seed, seed, seed + 1))
     for part, same in zip(parts[:3], again[:3], strict=True):
         assert np.array_equal(part, same)
     assert not np.array_equal(parts.calibration, other.calibration)
@@ -220,8 +220,8 @@ def test_a_random_split_takes_each_row_as_often_as_any_other() -> None:
     normal = np.arange(60)
     counts = np.zeros(60)
     for seed in range(2_000):
-        counts[split(normal, 0.1, seed, None).calibration] += 1
-    share = len(split(normal, 0.1, 0, None).calibration) / 60
+        counts[split_rows(normal, 0.1, seed, None).calibration] += 1
+    share = len(split_rows(normal, 0.1, 0, None).calibration) / 60
     assert np.abs(counts / 2_000 - share).max() < 5 * np.sqrt(share * (1 - share) / 2_000)
 
 
@@ -230,7 +230,7 @@ def test_a_split_by_time_fits_the_oldest_and_holds_out_the_newest(count: int, se
     """Whatever the order in the file; rows of one time stay in that order, and the seed has no part in it."""
     normal = normal_rows(count, seed)
     times = days(np.random.default_rng(seed).integers(0, distinct, 2 * count))
-    parts = split(normal, 0.1, seed, times)
+    parts = split_rows(normal, 0.1, seed, times)
     for older, newer in ((parts.fit, parts.calibration), (parts.calibration, parts.held_out)):
         if not len(newer):
             continue
@@ -238,15 +238,15 @@ def test_a_split_by_time_fits_the_oldest_and_holds_out_the_newest(count: int, se
         edge = times[older].max()
         same_older, same_newer = older[times[older] == edge], newer[times[newer] == edge]
         assert not len(same_newer) or same_older.max() < same_newer.min()
-    other = split(normal, 0.1, seed + 1, times)
+    other = split_rows(normal, 0.1, seed + 1, times)
     assert all(np.array_equal(part, same) for part, same in zip(parts[:3], other[:3], strict=True))
 
 
 def test_a_rate_that_the_rows_cannot_support_is_refused_with_the_number_needed() -> None:
     """Half of the rows would have to calibrate."""
     with pytest.raises(KilterError, match="at least 198 normal rows in all, 99 of them for calibration alone"):
-        split(np.arange(197), 0.01, 0, None)
-    assert len(split(np.arange(198), 0.01, 0, None).calibration) == 99
+        split_rows(np.arange(197), 0.01, 0, None)
+    assert len(split_rows(np.arange(198), 0.01, 0, None).calibration) == 99
 
 
 NUMBER = NumericColumn("x", 0.0, 1.0, 0.0, 0.0)
@@ -282,7 +282,7 @@ def test_rows_without_a_time_are_as_old_as_the_oldest() -> None:
     assert by is not None
     assert (by[-5:] == by[0]).all()
     assert by[:35].tolist() == times[:35].tolist()
-    parts = split(np.arange(40), 0.1, 0, by)
+    parts = split_rows(np.arange(40), 0.1, 0, by)
     assert set(range(35, 40)) <= set(parts.fit.tolist())
     assert set(parts.calibration.tolist()) == set(range(35 - len(parts.calibration), 35))
 

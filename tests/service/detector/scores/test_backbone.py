@@ -16,17 +16,15 @@ from kilter.service.detector.scores.backbone import (
     MEAN,
     BackboneInput,
     BackboneNeighbours,
-    BackboneShape,
     around,
     coreset,
     standard_axes,
 )
 from kilter.service.detector.scores.base import ScoredNetwork
 from kilter.training.config import FitConfig, TrainConfig
-from kilter.training.fitting.backbone import Backbone, read_backbone
-from kilter.training.fitting.export import export
 from kilter.training.fitting.fit import fit
 from kilter.training.fitting.model import score_around
+from kilter.training.fitting.programs import Backbone, export, read_backbone
 from tests.support.backbones import write_backbone, write_graph
 
 HEIGHT, WIDTH = 24, 32
@@ -58,10 +56,10 @@ def built(path: Path, channels: int) -> Built:
     return Built(program, backbone, OnnxProgram(export(program, x.shape[1], backbone), x.shape[1], 7), channels)
 
 
-def shape_of(model: Built) -> BackboneShape:
-    """The shape of its score."""
+def score_of(model: Built) -> BackboneNeighbours:
+    """Its score."""
     assert isinstance(model.program.score, BackboneNeighbours)
-    return model.program.score.shape
+    return model.program.score
 
 
 @pytest.fixture(scope="module", params=[(1, 3, None), (3, 3, (HEIGHT, WIDTH)), (3, 1, None)])
@@ -97,7 +95,7 @@ def test_a_stain_is_strange_and_found_where_it_is(model: Built) -> None:
     stained[:, 8:13, 20:25] = 0.9
     before, after = (model.run.run(x.reshape(40, -1), ("score", "terms")) for x in (clean, stained))
     assert after[0].min() > np.quantile(before[0], 0.95)
-    rows, columns = shape_of(model).grid
+    rows, columns = score_of(model).grid
     assert (rows, columns) == (HEIGHT // 4, WIDTH // 4)
     strongest = after[1].argmax(1)
     down, right = (strongest // columns + 0.5) * HEIGHT / rows, (strongest % columns + 0.5) * WIDTH / columns
@@ -138,8 +136,8 @@ def test_a_file_of_old_operators_is_joined(tmp_path: Path) -> None:
     )
     text = text.replace("{ z =", "{ s = Constant<value = float[4] {1, 1, 2, 2}>() z =")
     model = built(write_graph(tmp_path / "old.onnx", text, '"": 9', 4), 3)
-    assert shape_of(model).features == (3, 2 * HEIGHT, 2 * WIDTH)
-    assert shape_of(model).grid == (32, 32)
+    assert score_of(model).shape.features == (3, 2 * HEIGHT, 2 * WIDTH)
+    assert score_of(model).grid == (32, 32)
     assert np.isfinite(model.run.run(pictures(3, 1, 3), ("score",))[0]).all()
 
 

@@ -19,9 +19,9 @@ from kilter.service.detector.scores.base import ScoredNetwork
 from kilter.service.detector.scores.memory import Memory
 from kilter.service.detector.scores.neighbours import Marginals, MarginalsShape, Neighbours
 from kilter.training.config import FitConfig, TrainConfig
-from kilter.training.fitting.export import export
 from kilter.training.fitting.fit import fit
 from kilter.training.fitting.model import score_around, score_rows
+from kilter.training.fitting.programs import export
 
 NAN, INF = float("nan"), float("inf")
 BRIEF = FitConfig(steps=60, hidden=16, batch_rows=32)

@@ -11,8 +11,7 @@ from scipy import ndimage
 
 from kilter.service.detector.errors import ArtifactError
 from kilter.service.detector.manifest import NetworkEntry, ScoreEntry
-from kilter.service.detector.networks.pictures import PictureVAE
-from kilter.service.detector.networks.pixels import standardise
+from kilter.service.detector.networks.pictures import PictureVAE, standardise
 from kilter.service.detector.pictures.column import ImageColumn
 from kilter.service.detector.runtime import OUTPUTS, OnnxProgram
 from kilter.service.detector.schema import Schema
@@ -27,9 +26,9 @@ from kilter.service.detector.scores.pictures import (
     centroids,
 )
 from kilter.training.config import FitConfig, TrainConfig
-from kilter.training.fitting.export import export
 from kilter.training.fitting.fit import fit
 from kilter.training.fitting.model import score_around
+from kilter.training.fitting.programs import export
 
 HEIGHT, WIDTH = 18, 14
 SMALL_HEIGHT, SMALL_WIDTH, CHANNELS, ROWS = 12, 10, 2, 7

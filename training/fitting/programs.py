@@ -1,28 +1,38 @@
-"""Reads a pretrained network, a backbone, from an ONNX file, and refuses what cannot be one."""
+"""ONNX programs: a network and its score are exported, with a backbone, a pretrained network, read from a file."""
 
 import hashlib
-from collections.abc import Iterator
+import io
+import logging
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import redirect_stdout
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 import onnx
 import onnx.checker
+import onnx.compose
 import onnx.inliner
+import onnx.utils
+import onnx.version_converter
 import onnxruntime as ort
+import torch
+from torch import Tensor, nn
 
 from kilter.service.detector.arrays import Matrix
 from kilter.service.detector.errors import KilterError
 from kilter.service.detector.manifest import BackboneEntry
+from kilter.service.detector.runtime import OUTPUTS, PROGRAMS
+from kilter.service.detector.scores.backbone import BackboneInput
+from kilter.service.detector.scores.base import ScoredNetwork
 from kilter.training.data.source import TrainingSource
 from kilter.training.data.survey import SIDES
 
 MOST_BYTES = 256 << 20
-TRIED = 3
-"""Pictures of noise on which a backbone is tried."""
-SAME = 1e-3
-"""Features of a picture alone and among others may differ by this, in units of the largest."""
+TRIED = 3  # pictures of noise on which a backbone is tried
+SAME = 1e-3  # features of a picture alone and among others may differ by this, in units of the largest
 STANDARD_DOMAINS = ("", "ai.onnx")
 ACCEPTED = (
     "a backbone is an ONNX file with one float32 input (batch, 3 or 1, height, width), the batch of any size, and a "
@@ -34,23 +44,20 @@ ACCEPTED = (
 class Backbone:
     """A frozen network that gives a map of local features of pictures."""
 
-    file: str
-    """The name of its file."""
+    file: str  # the name of its file
     sha256: str
     model: onnx.ModelProto
     session: ort.InferenceSession
     channels: Literal[1, 3]
-    size: tuple[int, int] | None
-    """Height and width of the pictures that it takes; None if it takes any."""
+    size: tuple[int, int] | None  # height and width of the pictures that it takes; None if it takes any
 
     @property
     def entry(self) -> BackboneEntry:
-        """What a manifest says of it."""
         return BackboneEntry(self.file, self.sha256)
 
     @property
     def note(self) -> str:
-        """What to know of a model that it is part of."""
+        """A note on a model that it is part of."""
         return (
             f"A pretrained network is part of this model, as it was given: {self.file}, SHA-256 {self.sha256}. Whether "
             "its licence allows what the model is to be used for is for its user to know."
@@ -85,8 +92,7 @@ class Backbone:
             )
         if not np.isfinite(output).all():
             raise KilterError(f"{self.file} gives values that are not finite")
-        features: Matrix = output
-        return features
+        return cast("Matrix", output)
 
     def shape(self, height: int, width: int) -> tuple[int, int, int]:
         """Features, rows and columns of a picture of a size, as tried on noise.
@@ -116,7 +122,13 @@ def read_backbone(path: Path) -> Backbone:
         raise KilterError(f"{path} cannot be read: {error.strerror}; {ACCEPTED}") from None
     model = _model(path, content)
     channels, size = _input(path, model)
-    return Backbone(path.name, hashlib.sha256(content).hexdigest(), model, _session(path, model), channels, size)
+    options = ort.SessionOptions()
+    options.log_severity_level = 4
+    try:
+        session = ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # ONNX Runtime's own exceptions have no common base that it exports
+        raise KilterError(f"ONNX Runtime cannot load {path}: {error}; {ACCEPTED}") from None
+    return Backbone(path.name, hashlib.sha256(content).hexdigest(), model, session, channels, size)
 
 
 def _model(path: Path, content: bytes) -> onnx.ModelProto:
@@ -125,7 +137,9 @@ def _model(path: Path, content: bytes) -> onnx.ModelProto:
         model = onnx.load_model_from_string(content)
     except Exception:  # protobuf's own exceptions differ with its implementation
         raise KilterError(f"{path} is no ONNX file: {ACCEPTED}") from None
-    if any(tensor.data_location == onnx.TensorProto.EXTERNAL for tensor in _tensors(model.graph)):
+    weights = [tensor for graph in _graphs(model.graph) for tensor in graph.initializer]
+    constants = [attribute.t for graph in _graphs(model.graph) for node in graph.node for attribute in node.attribute]
+    if any(tensor.data_location == onnx.TensorProto.EXTERNAL for tensor in (*weights, *constants)):
         raise KilterError(
             f"{path} keeps its weights in another file: put them into it, as onnx.save(onnx.load(path), other) or "
             "torch.onnx.export(..., external_data=False) do"
@@ -135,14 +149,14 @@ def _model(path: Path, content: bytes) -> onnx.ModelProto:
         model = onnx.inliner.inline_local_functions(model)
     except (onnx.checker.ValidationError, RuntimeError, ValueError) as error:
         raise KilterError(f"{path} is no valid ONNX model: {error}; {ACCEPTED}") from None
-    custom = sorted({node.domain for node in _nodes(model.graph)} - set(STANDARD_DOMAINS))
+    custom = sorted({node.domain for graph in _graphs(model.graph) for node in graph.node} - set(STANDARD_DOMAINS))
     if custom:
         raise KilterError(
             f"{path} uses operators of {custom[0]}: only the standard ones of ONNX are taken, so that the model runs "
             "wherever Kilter does"
         )
-    weights = {tensor.name for tensor in model.graph.initializer}
-    inputs = [value for value in model.graph.input if value.name not in weights]  # old files list both
+    names = {tensor.name for tensor in model.graph.initializer}
+    inputs = [value for value in model.graph.input if value.name not in names]  # old files list weights, too
     del model.graph.input[:]
     model.graph.input.extend(inputs)
     standard = [item for item in model.opset_import if item.domain in STANDARD_DOMAINS]
@@ -178,29 +192,89 @@ def _input(path: Path, model: onnx.ModelProto) -> tuple[Literal[1, 3], tuple[int
     return 1 if channels == 1 else 3, size
 
 
-def _session(path: Path, model: onnx.ModelProto) -> ort.InferenceSession:
-    options = ort.SessionOptions()
-    options.log_severity_level = 4
-    try:
-        return ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # as above
-        raise KilterError(f"ONNX Runtime cannot load {path}: {error}; {ACCEPTED}") from None
-
-
-def _nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
-    """The nodes of a graph and of those within it."""
+def _graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
+    """A graph and those within it."""
+    yield graph
     for node in graph.node:
-        yield node
         for attribute in node.attribute:
             for inner in (attribute.g, *attribute.graphs):
-                yield from _nodes(inner)
+                yield from _graphs(inner)
 
 
-def _tensors(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
-    """The weights and constants of a graph and of those within it."""
-    yield from graph.initializer
-    for node in _nodes(graph):
-        for attribute in node.attribute:
-            yield attribute.t
-            for inner in (attribute.g, *attribute.graphs):
-                yield from inner.initializer
+def export(program: ScoredNetwork, width: int, backbone: Backbone | None = None) -> dict[str, bytes]:
+    """The ONNX programs of a network and its score, by name, over encoded records of a width.
+
+    A backbone stands between what comes before it and what comes after. Raises KilterError if it is of a version of
+    ONNX's operators that cannot be joined to others.
+    """
+    x = torch.zeros(2, width)  # two rows, since a size of one would be taken for fixed
+    if backbone is None:
+        return _extract(trace(program, {"x": x}, OUTPUTS))
+    prepared = BackboneInput(program.network, backbone.channels)
+    with torch.no_grad():
+        pictures, _ = prepared(x)
+    first = trace(prepared, {"x": x}, ("pictures", "same"))
+    features = torch.from_numpy(backbone.features(pictures.numpy()))
+    last = trace(program, {"given": x, "features": torch.zeros_like(features)}, OUTPUTS)
+    first, middle, last = _unify_versions([first, backbone.model, last], backbone.file)
+    first = onnx.compose.add_prefix(first, "before/", rename_inputs=False)
+    middle = onnx.compose.add_prefix(middle, "backbone/")
+    takes, gives = middle.graph.input[0].name, middle.graph.output[0].name
+    joined = onnx.compose.merge_models(first, middle, [("before/pictures", takes)], outputs=["before/same", gives])
+    return _extract(onnx.compose.merge_models(joined, last, [("before/same", "given"), (gives, "features")]))
+
+
+def trace(module: nn.Module, example: Mapping[str, Tensor], outputs: Sequence[str]) -> onnx.ModelProto:
+    """A module as ONNX, of inputs by name, whose first size is any, and with outputs of those names."""
+    with warnings.catch_warnings(), redirect_stdout(io.StringIO()):
+        warnings.simplefilter("ignore")
+        logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+        logging.getLogger("onnxscript").setLevel(logging.ERROR)
+        program = torch.onnx.export(
+            module.eval(),
+            tuple(example.values()),
+            dynamo=True,
+            dynamic_shapes=tuple({0: torch.export.Dim.DYNAMIC} for _ in example),
+            input_names=list(example),
+            output_names=list(outputs),
+            verbose=False,
+        )
+    assert program is not None  # noqa: S101 (it is None only without dynamo)
+    model: onnx.ModelProto = program.model_proto
+    # What the exporter notes about the source is most of a small program, and holds paths.
+    graph = model.graph
+    for part in (model, graph, *graph.node, *graph.input, *graph.output, *graph.initializer, *graph.value_info):
+        part.ClearField("doc_string")
+        part.ClearField("metadata_props")
+    graph.ClearField("value_info")
+    return model
+
+
+def _extract(model: onnx.ModelProto) -> dict[str, bytes]:
+    """The programs of a model that gives all outputs."""
+    extract = onnx.utils.Extractor(model).extract_model
+    return {name: extract(["x"], list(outputs)).SerializeToString() for name, outputs in PROGRAMS.items()}
+
+
+def _unify_versions(models: list[onnx.ModelProto], file: str) -> list[onnx.ModelProto]:
+    """The models, all in the newest version of the operators that one of them is in."""
+    newest = max(map(_version, models))
+    try:
+        same = [
+            model if _version(model) == newest else onnx.version_converter.convert_version(model, newest)
+            for model in models
+        ]
+    except RuntimeError as error:
+        versions = f"version {_version(models[1])} of ONNX's operators"
+        raise KilterError(
+            f"{file} is in {versions} and cannot be joined to a program in version {_version(models[0])}, which is the "
+            f"one to export it in: {error}"
+        ) from None
+    format_version = max(model.ir_version for model in same)
+    for model in same:
+        model.ir_version = format_version
+    return same
+
+
+def _version(model: onnx.ModelProto) -> int:
+    return next(int(item.version) for item in model.opset_import if item.domain in STANDARD_DOMAINS)

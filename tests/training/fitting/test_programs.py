@@ -5,12 +5,14 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnxruntime as ort
 import pytest
+import torch
 
 from kilter.service.detector.errors import KilterError
 from kilter.training.data.source import TrainingSource
-from kilter.training.fitting import backbone as reading
-from kilter.training.fitting.backbone import read_backbone
+from kilter.training.fitting import programs as reading
+from kilter.training.fitting.programs import read_backbone, trace
 from tests.support.backbones import FILTERS, write_backbone, write_graph
 
 IDENTITY = "g (float[N,3,H,W] x) => (float[N,3,P,Q] y) { y = Relu(x) }"
@@ -126,3 +128,22 @@ def test_what_is_no_file_of_onnx_is_refused(tmp_path: Path, monkeypatch: pytest.
     with pytest.raises(KilterError, match="a backbone of at most 0 MB"):
         read_backbone(tmp_path / "whole.onnx")
     assert read_backbone(write_graph(tmp_path / "small.onnx", IDENTITY)).size is None
+
+
+class Doubled(torch.nn.Module):
+    """Gives a matrix twice and the sum of each row."""
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return 2 * x, x.sum(1)
+
+
+def test_a_traced_module_takes_any_number_of_rows_and_says_nothing_of_its_source() -> None:
+    """Its inputs and outputs have the names that are asked for."""
+    model = trace(Doubled(), {"x": torch.zeros(2, 3)}, ("twice", "sum"))
+    session = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    x = np.arange(15, dtype=np.float32).reshape(5, 3)
+    twice, total = session.run(["twice", "sum"], {"x": x})
+    np.testing.assert_array_equal(twice, 2 * x)
+    np.testing.assert_array_equal(total, x.sum(1))
+    assert b"test_programs" not in model.SerializeToString()
+    assert not any(node.doc_string or node.metadata_props for node in model.graph.node)
