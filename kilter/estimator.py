@@ -16,6 +16,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from kilter.learning import config_of, source_of
 from kilter.service.detector import Detector, KilterError, Verdicts, load, store
+from kilter.service.detector.calibration import rounded
 from kilter.training.package import Trained
 from kilter.training.pipeline import learn
 
@@ -75,10 +76,10 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         return -self._verdicts(X).score
 
     def decision_function(self, X: Any) -> Floats:
-        """How far records are from the threshold that holds for each, (n,); below 0 it is flagged."""
-        verdicts = self._verdicts(X)
-        threshold = self.detector_.calibration.threshold if verdicts.threshold is None else verdicts.threshold
-        return np.asarray(threshold - verdicts.score)
+        """How far the scores of records are below their thresholds, (n,); a record is flagged where it is negative."""
+        verdicts, calibration = self._verdicts(X), self.detector_.calibration
+        threshold = calibration.threshold if verdicts.threshold is None else verdicts.threshold
+        return np.asarray(threshold - rounded(verdicts.score, calibration.digits))
 
     def predict(self, X: Any) -> npt.NDArray[np.int64]:
         """-1 for each record that is flagged, 1 for all others, (n,)."""
