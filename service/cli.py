@@ -62,7 +62,7 @@ def build(points: Sequence[EntryPoint]) -> click.Group:
 def main() -> None:
     """Run the command line: exit status 2 and one line on stderr for what the user can put right, 130 for Ctrl-C."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))
-    status = run(build(list(entry_points(group=GROUP))), sys.argv[1:])
+    status = run_command_line(build(list(entry_points(group=GROUP))), sys.argv[1:])
     try:
         sys.stdout.flush()
     except BrokenPipeError:
@@ -71,7 +71,7 @@ def main() -> None:
     sys.exit(status)
 
 
-def run(group: click.Group, arguments: Sequence[str]) -> int:
+def run_command_line(group: click.Group, arguments: Sequence[str]) -> int:
     """Run a command line and return its exit status; nothing that a user can cause ends in a traceback."""
     try:
         status = group.main(list(arguments), prog_name="kilter", standalone_mode=False)

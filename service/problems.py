@@ -39,6 +39,7 @@ UNKNOWN_MODEL = ProblemKind(
 WRONG_METHOD = ProblemKind(
     "wrong-method", 405, "The route has no such method", "The header Allow names those that it has."
 )
+SLOW_BODY = ProblemKind("slow-body", 408, "The body did not arrive in time", "Send it faster, or in several requests.")
 TOO_LARGE = ProblemKind(
     "too-large", 413, "The request is too large", "Its body or its number of records: send it in parts."
 )
@@ -67,7 +68,6 @@ INTERNAL = ProblemKind(
 )
 NOT_READY = ProblemKind("not-ready", 503, "No model is loaded", "The detail says why.")
 
-SLOW_BODY = ProblemKind("slow-body", 408, "The body did not arrive in time", "Send it faster, or in several requests.")
 OVERLOADED = ProblemKind(
     "overloaded", 503, "Too much is in flight", "Send the request again after the seconds that Retry-After tells."
 )
@@ -75,26 +75,8 @@ OUT_OF_TIME = ProblemKind(
     "out-of-time", 503, "The request's time is over", "It was not judged. Send it again, perhaps with more time."
 )
 
-KINDS = (
-    BAD_BODY,
-    UNAUTHORIZED,
-    FORBIDDEN,
-    NOT_FOUND,
-    UNKNOWN_MODEL,
-    WRONG_METHOD,
-    SLOW_BODY,
-    TOO_LARGE,
-    WRONG_TYPE,
-    BAD_RECORDS,
-    REFUSED,
-    LOAD_FAILED,
-    UNSUPPORTED_RATE,
-    BAD_PARAMETER,
-    INTERNAL,
-    NOT_READY,
-    OVERLOADED,
-    OUT_OF_TIME,
-)
+KINDS = tuple(kind for kind in tuple(globals().values()) if isinstance(kind, ProblemKind))
+"""Every kind, in the order of the documentation."""
 
 
 class ProblemEntry(msgspec.Struct, frozen=True):

@@ -52,7 +52,7 @@ def reasons_of(stated: str) -> tuple[Explained, int]:
 )
 @click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda.")
 @click.pass_context
-def score(
+def score_command(
     ctx: click.Context,
     model: Path,
     file: Path,

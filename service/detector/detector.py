@@ -11,7 +11,6 @@ from kilter.service.detector import artifact
 from kilter.service.detector.arrays import Floats, Mask, Matrix
 from kilter.service.detector.calibration import DECIMALS, Calibration, rounded
 from kilter.service.detector.errors import ArtifactError, KilterError, Problem, RecordsError
-from kilter.service.detector.groups import Groups, Thresholds
 from kilter.service.detector.inputs import Table
 from kilter.service.detector.manifest import Manifest, Probes
 from kilter.service.detector.modalities import modality_of
@@ -21,7 +20,7 @@ from kilter.service.detector.runtime import OnnxProgram, Program, TorchProgram, 
 from kilter.service.detector.schema import Schema
 from kilter.service.detector.scores import score_kind
 from kilter.service.detector.store import resolve
-from kilter.service.detector.thresholds import at_rate, thresholds_of
+from kilter.service.detector.thresholds import Groups, Thresholds, at_rate, thresholds_of
 
 if TYPE_CHECKING:
     from kilter.service.detector.explanation import Reason
@@ -80,7 +79,7 @@ class Verdicts(NamedTuple):
     """The threshold that each record was held against; None where all have the same."""
     tail_probability: Floats | None = None
     """An estimate of how many normal records score higher, NaN up to where the tail of the calibration scores begins
-    and never a p-value; None for a model without one. See `detector.tail`."""
+    and never a p-value; None for a model without one. See `detector.calibration`."""
     evidence: Floats | None = None
     """Of pictures, where reasons were asked for: what speaks against each place, (n, rows * columns) of `grid`."""
 
@@ -183,23 +182,19 @@ class Detector(Judge):
             except ArtifactError as error:
                 raise ArtifactError(f"{place}, {artifact.MANIFEST}: {error}") from None
         got = self.score(self.probes.records)
+        thresholds = np.full(len(got.score), self.calibration.threshold) if got.threshold is None else got.threshold
         for i, (want, have) in enumerate(zip(self.probes.scores, got.score, strict=True)):
-            if not abs(want - have) <= self._tolerance(want):
+            flag, tolerance = self.probes.anomalies[i], self.manifest.score.tolerance * max(1.0, abs(want))
+            if not abs(want - have) <= tolerance:
                 raise ArtifactError(
                     f"{place}, {artifact.PROBES}: probe {i} scores {have:.9g} on "
                     f"{self.device} and must score {want:.9g}"
                 )
-        if self.device == "cpu":
-            for i, (flag, have) in enumerate(zip(self.probes.anomalies, got.anomaly, strict=True)):
-                threshold = self.calibration.threshold if got.threshold is None else float(got.threshold[i])
-                borderline = abs(self.probes.scores[i] - threshold) <= self._tolerance(self.probes.scores[i])
-                if flag != have and not borderline:
-                    raise ArtifactError(
-                        f"{place}, {artifact.PROBES}: probe {i} is flagged {bool(have)} and must be flagged {flag}"
-                    )
-
-    def _tolerance(self, score: float) -> float:
-        return self.manifest.score.tolerance * max(1.0, abs(score))
+            borderline = abs(want - thresholds[i]) <= tolerance
+            if self.device == "cpu" and flag != got.anomaly[i] and not borderline:
+                raise ArtifactError(
+                    f"{place}, {artifact.PROBES}: probe {i} is flagged {not flag} and must be flagged {flag}"
+                )
 
 
 def load(path: str | Path, device: str = "cpu") -> Detector:
@@ -211,7 +206,13 @@ def load(path: str | Path, device: str = "cpu") -> Detector:
     folder = resolve(Path(path))
     content = artifact.read_artifact(folder)
     manifest = content.manifest
-    place = _place(folder, manifest, device)
+    on_cpu_only = score_kind(manifest.score.kind).exported
+    if on_cpu_only and device not in ("auto", "cpu"):
+        raise KilterError(
+            f"{folder}: a model with a pretrained network runs on a CPU only, and not on {device!r}: load it with the "
+            "device cpu or auto"
+        )
+    place = "cpu" if on_cpu_only else pick_device(device)
     try:
         modality = modality_of(manifest.schema, manifest.score.grid)
         rows = modality.rows_per_call(place)
@@ -227,15 +228,3 @@ def load(path: str | Path, device: str = "cpu") -> Detector:
     except KilterError as error:
         raise ArtifactError(f"{folder}: {error}") from error
     return detector
-
-
-def _place(folder: Path, manifest: Manifest, device: str) -> str:
-    """The device that a model runs on. Raises KilterError if it is not there, or the model cannot run on it."""
-    if not score_kind(manifest.score.kind).exported:
-        return pick_device(device)
-    if device not in ("auto", "cpu"):
-        raise KilterError(
-            f"{folder}: a model with a pretrained network runs on a CPU only, and not on {device!r}: load it with the "
-            "device cpu or auto"
-        )
-    return "cpu"

@@ -1,7 +1,6 @@
-"""What training says of itself in a manifest: what a model was made from, how the fit went, and how good it is.
+"""The part of a manifest on training: what a model was made from, how the fit went, and how good it is.
 
-Plain data: nothing of it decides a verdict. Whoever shows a model (the report, the card, `kilter inspect`, the service)
-reads it here.
+Plain data, which decides no verdict: the report, the card, `kilter inspect` and the service show it.
 """
 
 from typing import Any, Literal
@@ -9,17 +8,15 @@ from typing import Any, Literal
 import msgspec
 
 Basis = Literal["labels", "swapped fields", "pasted parts"]
-"""What counted as an anomaly where detectors were compared: labelled ones, or such as were made of normal records."""
+"""What counted as an anomaly where detectors were compared: labelled rows, or some made of normal records."""
 
 
 class SourceFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """A training file, or a folder of pictures."""
+    """A training file, or a folder of pictures: their bytes, and the SHA-256 of their names and SHA-256 sums."""
 
     name: str
     bytes: int
-    """Of a folder, those of all its pictures."""
     sha256: str
-    """Of a folder, that of its pictures' names and SHA-256 sums."""
     pictures: int | None = None
     """How many pictures a folder holds; None for a file."""
 
@@ -33,7 +30,7 @@ class PartSizes(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Epoch(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What the fit looked like at one evaluation; every figure in nats per record."""
+    """The fit at one evaluation; every figure in nats per record."""
 
     step: int
     loss: float
@@ -62,7 +59,7 @@ class Counts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class LabelledFigures(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The figures that need labels. Intervals are from a stratified bootstrap."""
+    """The figures that need labels, with intervals from a stratified bootstrap."""
 
     counts: Counts
     roc_auc: Figure
@@ -75,7 +72,7 @@ class LabelledFigures(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Evaluation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How good a model is on the rows of one table."""
+    """How good a model is on the rows of a table; ELBO and its parts are means over normal rows, in nats per record."""
 
     rows: int
     """Rows that were judged."""
@@ -94,11 +91,10 @@ class Evaluation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     within_promise: bool | None
     """Whether `flagged` is inside `expected_flags`; None without normal rows that are new to the detector."""
     elbo: Figure
-    """Mean over the normal rows, in nats per record; higher is better."""
+    """Higher is better."""
     reconstruction: Figure
-    """Mean of -log p(x|z) over the normal rows, in nats per record."""
+    """Of -log p(x|z)."""
     kl: Figure
-    """Mean over the normal rows, in nats per record."""
     labelled: LabelledFigures | None
     """None where there were no labels."""
     notes: tuple[str, ...]
@@ -106,17 +102,15 @@ class Evaluation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     def figures(self) -> dict[str, Figure]:
         """The figures by name, the most telling first."""
-        figures: dict[str, Figure] = {}
-        if self.labelled is not None:
-            figures |= {
-                "ROC AUC": self.labelled.roc_auc,
-                "average precision": self.labelled.average_precision,
-                "precision": self.labelled.precision,
-                "recall": self.labelled.recall,
-                "F1": self.labelled.f1,
-                "best F1 of any threshold": Figure(self.labelled.best_f1),
-            }
-        return figures | {
+        labelled = self.labelled and {
+            "ROC AUC": self.labelled.roc_auc,
+            "average precision": self.labelled.average_precision,
+            "precision": self.labelled.precision,
+            "recall": self.labelled.recall,
+            "F1": self.labelled.f1,
+            "best F1 of any threshold": Figure(self.labelled.best_f1),
+        }
+        return (labelled or {}) | {
             "false-positive rate": self.false_positive_rate,
             "ELBO, nats": self.elbo,
             "reconstruction, nats": self.reconstruction,
@@ -125,16 +119,15 @@ class Evaluation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Remedy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What was done about a collapsed posterior, and what came of it. ELBOs are in nats per record."""
+    """A second fit, with free bits, after a posterior that collapsed. ELBOs are held-out ones, in nats per record."""
 
     columns: tuple[str, str] | None
-    """The two columns that tell most about each other; None where columns are independent and nothing was done."""
+    """The two columns with the most mutual information; None where columns are independent and nothing was done."""
     nats: float = 0.0
-    """How much they tell."""
+    """Their mutual information."""
     elbo: float | None = None
-    """Held-out ELBO of the fit that collapsed."""
+    """Of the fit that collapsed."""
     remedied_elbo: float | None = None
-    """That of the fit with free bits."""
 
     @property
     def helped(self) -> bool:
@@ -143,7 +136,7 @@ class Remedy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Diagnosis(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How healthy the fit is: the figures, ELBOs and KL in nats per record, and what they mean."""
+    """How healthy the fit is; ELBOs and KL are means in nats per record."""
 
     latent: int
     active_units: tuple[int, ...]
@@ -153,10 +146,10 @@ class Diagnosis(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     collapsed: bool
     """Whether the latent space says next to nothing. Where columns are independent that is no fault."""
     remedy: Remedy | None
-    """What was done about a collapse; None if there was none."""
+    """None without a collapse."""
     elbo_fit: float
     elbo_new: float
-    """Mean ELBO of fitting rows and of rows that the network never saw."""
+    """Of rows that the network never saw."""
     gap_error: float
     """Standard error of the difference between the two."""
     best_step: int
@@ -170,12 +163,11 @@ class Diagnosis(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Baseline(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What a detector reaches on rows on which others are tried too."""
+    """A detector's AUROC and average precision on rows on which others are tried too."""
 
     name: str
     auroc: float
     ap: float
-    """Average precision."""
     gain: float = 0.0
     """By how much its AUROC is above that of the model."""
     error: float = 0.0
@@ -187,12 +179,11 @@ class DetectorComparison(msgspec.Struct, frozen=True, forbid_unknown_fields=True
 
     detectors: tuple[Baseline, ...]
     basis: Basis
-    """What counts as an anomaly."""
     normal: int
     anomalous: int
 
 
-class Suspect(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class SuspectRow(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A fitting row that looks strange."""
 
     row: int
@@ -207,37 +198,34 @@ class Suspects(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     low, so that there may be more anomalies among the rows than those that are listed here.
     """
 
-    rows: tuple[Suspect, ...]
+    rows: tuple[SuspectRow, ...]
     """The highest scores, highest first."""
     judged: int
     """Fitting rows that were scored."""
     flagged: int
-    """Those of them above the threshold."""
     expected: tuple[int, int]
-    """Between these numbers would be above it in 95 % of all cases if the rows were new: a beta-binomial interval."""
+    """Between these numbers would be flagged in 95 % of all cases if the rows were new: a beta-binomial interval."""
     far: int
     """Fitting rows whose score lies far out of the bulk."""
     far_calibration: int
-    """Calibration rows whose score does."""
     notes: tuple[str, ...]
     """What needs attention, each a sentence with what to do about it."""
 
 
 class Recalibration(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Which version's threshold was set anew, and on what."""
+    """A version whose threshold was set anew on the normal rows of a file."""
 
     from_version: int
     trained_version: int
     """The version that the network was trained for."""
     file: SourceFile
     rows: int
-    """Rows of the file that count as normal."""
     earlier_evaluation: Evaluation | None
     """That of the trained version, with the threshold that it had."""
 
 
 class Training(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
-    """Where a model comes from, and what training says of the result."""
+    """Where a model comes from, and how its training went."""
 
     files: tuple[SourceFile, ...]
     rows: int
@@ -247,7 +235,6 @@ class Training(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_def
     normal: str | None
     """The label of normal records."""
     settings: dict[str, Any]
-    """The configuration of the training, as it was asked for."""
     history: tuple[Epoch, ...]
     """The last evaluation of the fit."""
     notes: tuple[str, ...]

@@ -5,9 +5,9 @@ from typing import Any, Literal
 
 import msgspec
 
+from kilter.service.detector.calibration import Tail
 from kilter.service.detector.findings import Training
 from kilter.service.detector.schema import Schema
-from kilter.service.detector.tail import Tail
 
 HIGHEST_RATE = 0.5
 """The highest target false-positive rate that may be asked for."""
@@ -64,7 +64,7 @@ class GroupPromise(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     tail: Tail | None = None
 
 
-class GroupPromises(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class Grouping(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The groups that have a threshold of their own; all other records have the common one."""
 
     column: str
@@ -87,7 +87,7 @@ class Promise(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     left_out: bool = False
     """Whether the memory of the score holds the calibration records, each scored with all of it but itself."""
     tail: Tail | None = None
-    by_group: GroupPromises | None = None
+    by_group: Grouping | None = None
 
     @property
     def highest_upper_fpr(self) -> float:

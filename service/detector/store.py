@@ -40,7 +40,7 @@ def versions(model: Path) -> list[int]:
     return sorted(int(p.name) for p in model.iterdir() if _NUMBER.fullmatch(p.name) and (p / SUMS).is_file())
 
 
-def pinned(model: Path) -> int | None:
+def pinned_version(model: Path) -> int | None:
     """The version that is pinned, if one is. Raises KilterError if the pin cannot be read or names no version."""
     pin_file = model / PINNED
     if not pin_file.exists():
@@ -51,12 +51,12 @@ def pinned(model: Path) -> int | None:
     return int(text)
 
 
-def serving(model: Path) -> int:
+def serving_version(model: Path) -> int:
     """The version that serves: the pinned one, else the highest. Raises ArtifactError if there is none."""
     complete = versions(model)
     if not complete:
         raise ArtifactError(f"no model at {model}: a model's folder holds versions, like {model / '1'}")
-    return pinned(model) or complete[-1]
+    return pinned_version(model) or complete[-1]
 
 
 def resolve(path: Path) -> Path:
@@ -65,7 +65,7 @@ def resolve(path: Path) -> Path:
         return path
     if not path.exists():
         raise ArtifactError(f"there is nothing at {path}")
-    return path / str(serving(path))
+    return path / str(serving_version(path))
 
 
 def pin(model: Path, version: int) -> None:
@@ -82,7 +82,7 @@ def unpin(model: Path) -> None:
 
 def rollback(model: Path) -> int:
     """Pin the version before the one that serves, and return it. Raises KilterError if there is none."""
-    current = serving(model)
+    current = serving_version(model)
     earlier = [version for version in versions(model) if version < current]
     if not earlier:
         raise KilterError(f"{model} has no version before {current} to roll back to")
@@ -94,7 +94,7 @@ def prune(model: Path, keep: int) -> list[int]:
     """Delete all but the `keep` highest versions and the one that serves; return what was deleted."""
     if keep < 1:
         raise KilterError("at least one version must be kept")
-    current = serving(model)
+    current = serving_version(model)
     gone = [version for version in versions(model)[:-keep] if version != current]
     for version in gone:
         folder = model / str(version)

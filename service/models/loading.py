@@ -12,16 +12,19 @@ from kilter.service.models.registry import NotThereError, RefusedError, Registry
 from kilter.service.models.shadow import ShadowPair
 
 log = logging.getLogger(__name__)
-T = TypeVar("T")
+Placed = TypeVar("Placed")
+LATEST = "latest"
+Shadows = Mapping[str, int | None]
+"""By a model's name the version that is to be in its shadow; None for the highest while a lower one is pinned."""
 
 
 class FolderState(NamedTuple):
-    """What a version in a model's folder looks like, by which a change is told."""
+    """The files of a version in a model's folder, by which a change is noticed."""
 
     version: int | None
-    """None if it cannot be told which one is to serve."""
+    """None if it is not clear which one is to serve."""
     files: tuple[tuple[str | int, ...], ...]
-    """Name, inode, time of change and size of each of its files, or why there are none."""
+    """Name, inode, time of change and size of each, or why there are none."""
 
 
 class VersionState(NamedTuple):
@@ -83,11 +86,7 @@ class Loader:
         """Put a version in the shadow of the one that serves. Raises NotThereError, RefusedError, KilterError."""
         with self._one_at_a_time:
             self._look(name, version)
-            serving = self.registry.get(name)
-            if serving is None:
-                raise NotThereError(f"the model {name!r} does not serve: load it first")
-            if serving.detector.version == version:
-                raise RefusedError(f"version {version} of {name} serves: put another in its shadow")
+            self.registry.check_candidate(name, version)
             return self._placed(name, version, self.registry.cast, serving=False)
 
     def states(self) -> list[VersionState]:
@@ -103,7 +102,7 @@ class Loader:
         return entries
 
     def try_to(self, do: Callable[[], object]) -> None:
-        """Load or cast something; that it failed is in the log already."""
+        """Load or cast; a failure is in the log already."""
         try:
             do()
         except KilterError as error:
@@ -119,7 +118,7 @@ class Loader:
             raise NotThereError(f"{name} has versions {', '.join(map(str, versions))} in {self.folder}, not {version}")
         return look
 
-    def _placed(self, name: str, version: int | None, place: Callable[[Detector], T], *, serving: bool) -> T:
+    def _placed(self, name: str, version: int | None, place: Callable[[Detector], Placed], *, serving: bool) -> Placed:
         try:
             detector = _read(self.folder / name, version, self._device)
             placed = place(detector)
@@ -135,16 +134,11 @@ class Loader:
         return placed
 
     def _why_empty(self) -> str:
+        command = f"`kilter train FILE --name NAME --models {self.folder}`"
         if not self.folder.is_dir():
-            return (
-                f"there is no models folder {self.folder}: make one with "
-                f"`kilter train FILE --name NAME --models {self.folder}`"
-            )
+            return f"there is no models folder {self.folder}: make one with {command}"
         if not self.registry.failures:
-            return (
-                f"the models folder {self.folder} holds no model: "
-                f"`kilter train FILE --name NAME --models {self.folder}` adds one"
-            )
+            return f"the models folder {self.folder} holds no model: {command} adds one"
         return "\n".join([f"no model in {self.folder} can be loaded", *self.registry.failures.values()])
 
 
@@ -156,7 +150,7 @@ def look_at_folder(model: Path, version: int | None = None) -> FolderState | Non
     try:
         if not store.versions(model):
             return None
-        version = version or store.serving(model)
+        version = version or store.serving_version(model)
         entries = sorted((path.name, path.stat()) for path in (model / str(version)).iterdir())
     except KilterError as error:
         return FolderState(None, ((str(error),),))
@@ -166,7 +160,7 @@ def look_at_folder(model: Path, version: int | None = None) -> FolderState | Non
 
 
 def _read(model: Path, version: int | None, device: str) -> Detector:
-    folder = model / str(version or store.serving(model))
+    folder = model / str(version or store.serving_version(model))
     try:
         detector = load(folder, device)
     except (KilterError, OSError):
@@ -178,13 +172,6 @@ def _read(model: Path, version: int | None, device: str) -> Detector:
     if str(detector.version) != folder.name:
         raise KilterError(f"{folder} holds version {detector.version}: rename the folder")
     return detector
-
-
-log = logging.getLogger(__name__)
-
-LATEST = "latest"
-Shadows = Mapping[str, int | None]
-"""By a model's name the version that is to be in its shadow; None for the highest while a lower one is pinned."""
 
 
 class Watch:
@@ -243,7 +230,7 @@ class Watch:
             serving = self._loader.registry.get(name)
             folder = self._loader.folder / name
             version = wished or max(store.versions(folder), default=0)
-            if serving is None or version <= 0 or version == serving.detector.version:
+            if serving is None or version == serving.detector.version:
                 continue
             if wished is None and version < serving.detector.version:
                 continue

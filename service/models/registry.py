@@ -1,11 +1,11 @@
-"""The models that serve, and what a request takes of one and uses to its end."""
+"""The models that serve: each a `Serving`, which a request takes and uses to its end."""
 
 import logging
 import threading
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from kilter.service.detector import Detector, KilterError, Problem, Verdicts
 from kilter.service.detector.inputs import Table
@@ -13,16 +13,28 @@ from kilter.service.models.shadow import Shadow, ShadowCollector, ShadowPair, Sh
 from kilter.service.monitoring.metrics import Metrics
 from kilter.service.monitoring.model_metrics import ModelMetrics
 
+Key = TypeVar("Key")
+Value = TypeVar("Value")
+log = logging.getLogger(__name__)
+
+
+class NotThereError(KilterError):
+    """A model or version that a caller names is not there."""
+
+
+class RefusedError(KilterError):
+    """A change is not possible as things stand."""
+
 
 class Rate(NamedTuple):
-    """The target false-positive rate that an administrator asked of a model, and since when."""
+    """The target false-positive rate that an administrator set for a model, and since when."""
 
     target_fpr: float
     since: datetime
 
 
 class Override(NamedTuple):
-    """What is in force instead of the artifact's own threshold."""
+    """The rate that is in force instead of the one of the artifact's own threshold."""
 
     own: Detector
     rate: Rate
@@ -52,19 +64,6 @@ class Serving:
     def rejected(self, problems: Iterable[Problem]) -> None:
         """Count the records that a request was refused for."""
         self.metrics.rejected(problems)
-
-
-__all__ = ["NotThereError", "RefusedError", "Registry", "Serving"]
-
-log = logging.getLogger(__name__)
-
-
-class NotThereError(KilterError):
-    """What is asked for is not there."""
-
-
-class RefusedError(KilterError):
-    """What is asked for is not possible as things stand."""
 
 
 class Registry:
@@ -109,7 +108,7 @@ class Registry:
 
     @property
     def all(self) -> list[Serving]:
-        """What serves, by name."""
+        """The models that serve, by name."""
         return [serving for _, serving in sorted(self._serving.items())]
 
     @property
@@ -144,8 +143,8 @@ class Registry:
                 del self._candidates[name]
                 log.info("shadow ended: it serves", extra={"fields": {"model": name, "version": candidate.version}})
             placed = self._put(detector, metrics)
-            self._beside = {key: other for key, other in self._beside.items() if key != (name, detector.version)}
-            self.failures = {model: why for model, why in self.failures.items() if model != name}
+            self._beside = without(self._beside, (name, detector.version))
+            self.failures = without(self.failures, name)
             return placed
 
     def check_room(self, name: str, version: int) -> None:
@@ -172,24 +171,22 @@ class Registry:
         Raises NotThereError if it is not loaded, and RefusedError for the version that serves by its number.
         """
         with self._changing:
-            loaded = self.versions(name)
-            if not loaded:
-                raise NotThereError(f"there is no model {name!r} here; there is {', '.join(self.names) or 'none'}")
+            serving, loaded = self._one(name), self.versions(name)
             if version is None:
                 self._candidates.pop(name, None)
                 self._rates.pop(name, None)
-                self._serving = {model: other for model, other in self._serving.items() if model != name}
-                self._beside = {key: other for key, other in self._beside.items() if key[0] != name}
-                self.failures = {model: why for model, why in self.failures.items() if model != name}
+                self._serving = without(self._serving, name)
+                self._beside = without(self._beside, *((name, number) for number in loaded))
+                self.failures = without(self.failures, name)
                 self._metrics.unloaded(name)
                 self._show_shadows()
                 self.empty = "every model was unloaded"
                 return loaded
-            if (name, version) not in self._beside:
-                if version in loaded:
-                    raise RefusedError(f"version {version} of {name} serves: unload the model, or load another version")
+            if version not in loaded:
                 raise NotThereError(f"{name} has versions {', '.join(map(str, loaded))} loaded, not {version}")
-            self._beside = {key: other for key, other in self._beside.items() if key != (name, version)}
+            if version == serving.detector.version:
+                raise RefusedError(f"version {version} of {name} serves: unload the model, or load another version")
+            self._beside = without(self._beside, (name, version))
             return [version]
 
     def failed(self, name: str, why: str, *, serving: bool) -> None:
@@ -232,12 +229,19 @@ class Registry:
     def cast(self, candidate: Detector) -> ShadowPair:
         """Put a version in the shadow of the one that serves. Raises NotThereError, and RefusedError if it serves."""
         with self._changing:
-            serving = self._one(candidate.name)
-            if serving.detector.version == candidate.version:
-                raise RefusedError(f"version {candidate.version} of {candidate.name} serves: put another in its shadow")
+            serving = self.check_candidate(candidate.name, candidate.version)
             self._candidates[candidate.name] = candidate
             self._put(serving.own, serving.metrics)
             return self.shadowed(candidate.name)
+
+    def check_candidate(self, name: str, version: int) -> Serving:
+        """What a version would be in the shadow of. Raises NotThereError, and RefusedError if it serves itself."""
+        serving = self._serving.get(name)
+        if serving is None:
+            raise NotThereError(f"the model {name!r} does not serve: load it first")
+        if serving.detector.version == version:
+            raise RefusedError(f"version {version} of {name} serves: put another in its shadow")
+        return serving
 
     def uncast(self, name: str) -> ShadowPair:
         """End the shadow of a model, and return it. Raises NotThereError if there is none."""
@@ -285,4 +289,9 @@ class Registry:
             return Serving(own, metrics)
 
     def _show_shadows(self) -> None:
-        self._shadow_tallies.shadows = {n: s.shadow for n, s in self._serving.items() if s.shadow is not None}
+        self._shadow_tallies.shadows = [serving.shadow for serving in self._serving.values() if serving.shadow]
+
+
+def without(mapping: Mapping[Key, Value], *keys: Key) -> dict[Key, Value]:
+    """A copy of a mapping without some of its keys."""
+    return {key: value for key, value in mapping.items() if key not in keys}

@@ -12,8 +12,7 @@ import msgspec
 from msgspec import UNSET
 from starlette.types import Scope
 
-from kilter.service.monitoring.durations import Series
-from kilter.service.monitoring.metrics import Metrics
+from kilter.service.monitoring.metrics import Metrics, Series
 from kilter.service.monitoring.telemetry import RequestSpan, trace_id
 from kilter.service.request import Notes, headers_of
 
