@@ -1,4 +1,4 @@
-"""The command `kilter`: it finds its subcommands through entry points, so that each install has those it can run."""
+"""The command `kilter`: it finds its subcommands by entry points, so that each install has those it can run."""
 
 import os
 import signal
@@ -18,7 +18,7 @@ TERMINATED = 143
 
 
 class Commands(click.Group):
-    """A group whose commands are imported when they are asked for; one that lacks its extra is not there."""
+    """A group whose commands are imported when they are called; one that lacks its extra is not there."""
 
     def __init__(self, points: Sequence[EntryPoint], **options: Any) -> None:
         super().__init__(**options)
@@ -28,12 +28,9 @@ class Commands(click.Group):
         return sorted(name for name in self._points if self.get_command(ctx, name) is not None)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        point = self._points.get(cmd_name)
-        if point is None:
-            return None
         try:
-            command: click.Command = point.load()
-        except ImportError:
+            command: click.Command = self._points[cmd_name].load()
+        except (KeyError, ImportError):
             return None
         return command
 

@@ -1,4 +1,4 @@
-"""What a client is told when a request cannot be answered: RFC 9457 problem details, all from here."""
+"""RFC 9457 problem details: all answers to requests that cannot be answered otherwise."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
@@ -10,16 +10,16 @@ from kilter.service.detector import Problem
 if TYPE_CHECKING:
     from starlette.types import Scope
 
+Headers = Mapping[str, str] | None
 MEDIA_TYPE = "application/problem+json"
 LISTED = 1000
-"""Problems that one answer lists; beyond it only their number is told, or that not all records were looked at."""
-
+"""Problems that one answer lists; beyond it only their number is given, or that not all records were looked at."""
 LINES = 20
-"""The same where they are told in a text."""
+"""The same in an answer of plain text."""
 
 
 class ProblemKind(NamedTuple):
-    """A kind of problem: it is told apart by its `slug`, and `/docs#<slug>` says what it means."""
+    """A kind of problem, by its `slug`; `/docs#<slug>` says what it means."""
 
     slug: str
     status: int
@@ -101,20 +101,13 @@ class RequestError(Exception):
     """A request that cannot be answered, and all that its client is told."""
 
     def __init__(
-        self,
-        kind: ProblemKind,
-        detail: str,
-        problems: Sequence[Problem] = (),
-        headers: Mapping[str, str] | None = None,
+        self, kind: ProblemKind, detail: str, problems: Sequence[Problem] = (), headers: Headers = None
     ) -> None:
-        self.kind = kind
-        self.detail = detail
-        self.problems = problems
-        self.headers = headers
+        self.kind, self.detail, self.problems, self.headers = kind, detail, problems, headers
         super().__init__(detail)
 
 
 def no_route(scope: "Scope") -> RequestError:
-    """What is told of a path that is not there."""
+    """The error for a path without a route."""
     place = f"{scope['method'][:20]} {scope['path'][:200]}"
     return RequestError(NOT_FOUND, f"there is nothing at {place}: /docs lists what there is")

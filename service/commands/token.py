@@ -3,7 +3,7 @@
 import click
 
 
-@click.command()
+@click.command("token")
 @click.argument("name")
 @click.option(
     "--scope",

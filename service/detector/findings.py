@@ -22,7 +22,7 @@ class SourceFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_d
 
 
 class PartSizes(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How many normal rows served what."""
+    """Normal rows by their use."""
 
     fit: int
     calibration: int
@@ -34,7 +34,7 @@ class Epoch(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     step: int
     loss: float
-    """What the optimiser minimised (masked records, KL weighted by the warm-up), mean since the last evaluation."""
+    """The optimiser's objective (masked records, KL weighted by the warm-up), mean since the last evaluation."""
     reconstruction: float
     kl: float
     held_out_elbo: float
@@ -42,7 +42,7 @@ class Epoch(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Figure(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A figure with its 95 % interval; all None where it cannot be known."""
+    """A figure with its 95 % interval; None where it is not known."""
 
     value: float | None
     low: float | None = None
@@ -75,7 +75,6 @@ class Evaluation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How good a model is on the rows of a table; ELBO and its parts are means over normal rows, in nats per record."""
 
     rows: int
-    """Rows that were judged."""
     problems: int
     """Rows that could not be read, and count in no figure."""
     normal: int
@@ -85,7 +84,7 @@ class Evaluation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     promised_fpr: float
     """k / (n + 1): the mean realised rate over calibration sets."""
     false_positive_rate: Figure
-    """Share of the normal rows that were flagged, with its Clopper-Pearson interval."""
+    """With its Clopper-Pearson interval."""
     expected_flags: tuple[int, int]
     """Between these numbers of normal rows are flagged in 95 % of all cases: a beta-binomial interval."""
     within_promise: bool | None
@@ -96,7 +95,6 @@ class Evaluation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Of -log p(x|z)."""
     kl: Figure
     labelled: LabelledFigures | None
-    """None where there were no labels."""
     notes: tuple[str, ...]
     """Why a figure is not there, in sentences."""
 
@@ -131,7 +129,7 @@ class Remedy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def helped(self) -> bool:
-        """Whether the second fit is better, and was kept."""
+        """Whether the second fit was better, and kept."""
         return self.elbo is not None and self.remedied_elbo is not None and self.remedied_elbo > self.elbo
 
 
@@ -146,7 +144,6 @@ class Diagnosis(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     collapsed: bool
     """Whether the latent space says next to nothing. Where columns are independent that is no fault."""
     remedy: Remedy | None
-    """None without a collapse."""
     elbo_fit: float
     elbo_new: float
     """Of rows that the network never saw."""
@@ -155,7 +152,7 @@ class Diagnosis(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     best_step: int
     last_step: int
     steps: int
-    """The most steps that were allowed."""
+    """The most that were allowed."""
     overfitted: bool
     underfitted: bool
     notes: tuple[str, ...]
@@ -187,7 +184,7 @@ class SuspectRow(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A fitting row that looks strange."""
 
     row: int
-    """Where it stands in the training files, from 1 below the header."""
+    """Its place in the training files, from 1 below the header."""
     score: float
 
 
@@ -199,9 +196,8 @@ class Suspects(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """
 
     rows: tuple[SuspectRow, ...]
-    """The highest scores, highest first."""
+    """Highest scores first."""
     judged: int
-    """Fitting rows that were scored."""
     flagged: int
     expected: tuple[int, int]
     """Between these numbers would be flagged in 95 % of all cases if the rows were new: a beta-binomial interval."""
@@ -236,7 +232,6 @@ class Training(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_def
     """The label of normal records."""
     settings: dict[str, Any]
     history: tuple[Epoch, ...]
-    """The last evaluation of the fit."""
     notes: tuple[str, ...]
     evaluation: Evaluation | None = None
     """On rows that neither fitting nor calibration saw; None once the threshold was set anew."""
@@ -248,5 +243,5 @@ class Training(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_def
     recalibration: Recalibration | None = None
 
     def was_trained_on(self, digest: str) -> bool:
-        """Whether a file or folder with this SHA-256 is among those that the model was trained on."""
+        """Whether one of the training files or folders has this SHA-256."""
         return any(file.sha256 == digest for file in self.files)

@@ -23,7 +23,7 @@ PICTURE_PREFIXES = {
     "network.evidence.": "score.",
 }
 BACKBONE_PREFIXES = {"network.network.": "network.", "network.": "score."}
-"""How the names of tensors began, and how they begin now; None for those that are of no use any more."""
+"""How the names of tensors began, and how they begin now; None for tensors that are not used any more."""
 LOCAL_FEATURES = "local features of training pictures, as a pretrained network gives them"
 
 
@@ -50,7 +50,7 @@ def upgrade(manifest: Mapping[str, Any], tensors: Mapping[str, Value]) -> tuple[
 
 
 def _renamed(values: Mapping[str, Value], prefixes: Mapping[str, str | None]) -> dict[str, Value]:
-    """What stands under the names of tensors, under their names in format 2; some are of no use any more."""
+    """A mapping by names of tensors, by their names in format 2; some tensors are not used any more."""
     renamed: dict[str, Value] = {}
     for name, value in values.items():
         old = next((prefix for prefix in prefixes if name.startswith(prefix)), "")
@@ -93,14 +93,12 @@ def _entries(entry: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any], 
 
 
 def _training(training: Mapping[str, Any], rows: int) -> dict[str, Any]:
-    """What training says of itself, where it said nothing with what stands for that."""
-    names = ("files", "history", "notes", "warnings")
-    unsaid: dict[str, Any] = {
+    """The entry of the training, with empty values for what it lacked."""
+    empty: dict[str, Any] = {
         "rows": rows,
         "settings": {},
         **dict.fromkeys(("sizes", "label", "normal", "diagnosis", "comparison", "suspects")),
-        **{name: [] for name in names},
+        **{name: [] for name in ("files", "history", "notes", "warnings")},
     }
-    return unsaid | {
-        name: value for name, value in training.items() if name in (*unsaid, "evaluation", "recalibration")
-    }
+    known = (*empty, "evaluation", "recalibration")
+    return empty | {name: value for name, value in training.items() if name in known}

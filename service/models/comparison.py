@@ -83,8 +83,9 @@ class Comparison:
     def tally(self) -> ComparisonCounts:
         """The counts up to now."""
         with self._lock:
-            others = self._rejected, self._dropped, self._difference, self._apart.cumulative(), self._apart.sum
-            return ComparisonCounts(*self._counts.tolist(), *others)
+            both_normal, only_shadow, only_live, both_anomalous = self._counts.tolist()
+            flags = both_normal, only_shadow, only_live, both_anomalous, self._rejected, self._dropped
+            return ComparisonCounts(*flags, self._difference, self._apart.cumulative(), self._apart.sum)
 
     def pairs(self) -> Floats:
         """The sample of pairs of p-values, live and shadow, (m, 2)."""

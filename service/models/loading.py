@@ -3,11 +3,10 @@
 import logging
 import threading
 from collections.abc import Callable, Mapping
-from functools import partial
 from pathlib import Path
 from typing import NamedTuple, Self, TypeVar
 
-from kilter.service.detector import ArtifactError, Detector, KilterError, load, store
+from kilter.service.detector import Detector, KilterError, load, store
 from kilter.service.models.registry import NotThereError, RefusedError, Registry, Serving
 from kilter.service.models.shadow import ShadowPair
 
@@ -38,7 +37,7 @@ class VersionState(NamedTuple):
 
 
 class Loader:
-    """Loads one version after the other, on whichever thread it is called; a failure leaves what serves as it is."""
+    """Loads one version after the other, on any thread; a failure leaves what serves as it is."""
 
     def __init__(self, registry: Registry, folder: Path, device: str) -> None:
         self.registry = registry
@@ -53,7 +52,7 @@ class Loader:
     def load_all(self) -> None:
         """Load the serving version of every model; one that fails does not keep others from serving."""
         for name in store.models(self.folder):
-            self.try_to(partial(self.load, name))
+            self.attempt(self.load, name)
         if self.registry.why_not_ready is not None:
             self.registry.empty = self._why_empty()
 
@@ -101,10 +100,10 @@ class Loader:
                 entries.append(VersionState(name, version, version in loaded, "" if version in loaded else why))
         return entries
 
-    def try_to(self, do: Callable[[], object]) -> None:
-        """Load or cast; a failure is in the log already."""
+    def attempt(self, do: Callable[..., object], *arguments: object) -> None:
+        """Call `load` or `cast`; a failure is in the log already."""
         try:
-            do()
+            do(*arguments)
         except KilterError as error:
             log.debug("not done", extra={"fields": {"why": str(error)}})
 
@@ -119,16 +118,21 @@ class Loader:
         return look
 
     def _placed(self, name: str, version: int | None, place: Callable[[Detector], Placed], *, serving: bool) -> Placed:
+        model = self.folder / name
         try:
-            detector = _read(self.folder / name, version, self._device)
+            folder = model / str(version or store.serving_version(model))
+            detector = load(folder, self._device)
+            check_names(folder, detector)
             placed = place(detector)
         except (NotThereError, RefusedError):
             raise
-        except (KilterError, OSError) as error:
-            self.registry.failed(name, str(error), serving=serving)
-            fields: Mapping[str, object] = {"model": name, "version": version, "why": str(error)}
-            log.error("model not loaded", extra={"fields": fields})  # noqa: TRY400
-            raise KilterError(str(error)) from error
+        except Exception as error:  # whatever an artifact brings about is its own fault, and no reason to stop
+            why = str(error)
+            if not isinstance(error, KilterError | OSError):
+                why = f"{folder} cannot be loaded: {type(error).__name__}: {error}"
+            self.registry.failed(name, why, serving=serving)
+            log.error("model not loaded", extra={"fields": {"model": name, "version": version, "why": why}})  # noqa: TRY400
+            raise KilterError(why) from error
         fields = {"model": name, "version": detector.version, "device": detector.device, "serves": serving}
         log.info("model loaded", extra={"fields": fields})
         return placed
@@ -159,32 +163,23 @@ def look_at_folder(model: Path, version: int | None = None) -> FolderState | Non
     return FolderState(version, tuple((name, file.st_ino, file.st_mtime_ns, file.st_size) for name, file in entries))
 
 
-def _read(model: Path, version: int | None, device: str) -> Detector:
-    folder = model / str(version or store.serving_version(model))
-    try:
-        detector = load(folder, device)
-    except (KilterError, OSError):
-        raise
-    except Exception as error:  # whatever an artifact brings about is its own fault, and no reason to stop
-        raise ArtifactError(f"{folder} cannot be loaded: {type(error).__name__}: {error}") from error
-    if detector.name != model.name:
-        raise KilterError(f"{model} holds a model that is called {detector.name}: rename the folder")
+def check_names(folder: Path, detector: Detector) -> None:
+    """Raise KilterError if a model lies in a folder of another name or version."""
+    if detector.name != folder.parent.name:
+        raise KilterError(f"{folder.parent} holds a model that is called {detector.name}: rename the folder")
     if str(detector.version) != folder.name:
         raise KilterError(f"{folder} holds version {detector.version}: rename the folder")
-    return detector
 
 
 class Watch:
     """A thread that polls: it works on any volume, those of Kubernetes, which swap links, included."""
 
     def __init__(self, loader: Loader, seconds: float, shadows: Shadows) -> None:
-        """Look every so many seconds, or once, for the shadows alone, where these are 0."""
-        self._loader = loader
-        self._seconds = seconds
-        self._shadows = shadows
+        """Look every so many seconds; with 0 once, for the shadows alone."""
+        self._loader, self._seconds, self._shadows = loader, seconds, shadows
         self._before: dict[str, FolderState | None] = {}
         self._cast: dict[str, FolderState] = {}
-        """By model how the version looked that was last put in its shadow, or failed to be."""
+        """By model, how the version looked that was last put in its shadow, or failed to be."""
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="watch", daemon=True)
 
@@ -222,10 +217,10 @@ class Watch:
                 loader.seen[name] = None
                 log.warning("model gone from the folder: it goes on serving", extra={"fields": {"model": name}})
             else:
-                loader.try_to(partial(loader.load, name))
+                loader.attempt(loader.load, name)
 
     def cast(self) -> None:
-        """Put the versions that are wished for in the shadow of those that serve, anew when they look different."""
+        """Put the versions of the setting in the shadow of those that serve, anew when they look different."""
         for name, wished in self._shadows.items():
             serving = self._loader.registry.get(name)
             folder = self._loader.folder / name
@@ -237,7 +232,7 @@ class Watch:
             look = look_at_folder(folder, version)
             if look is not None and look != self._cast.get(name):
                 self._cast[name] = look
-                self._loader.try_to(partial(self._loader.cast, name, version))
+                self._loader.attempt(self._loader.cast, name, version)
 
 
 def shadows_of(setting: str | None) -> Shadows:

@@ -33,27 +33,17 @@ class Rate(NamedTuple):
     since: datetime
 
 
-class Override(NamedTuple):
-    """The rate that is in force instead of the one of the artifact's own threshold."""
-
-    own: Detector
-    rate: Rate
-
-
 @dataclass(frozen=True, eq=False)
 class Serving:
     """A detector that serves, and its numbers: a request takes one and uses it to its end, as it never changes."""
 
     detector: Detector
     metrics: ModelMetrics
-    override: Override | None = None
+    own: Detector
+    """The detector with the artifact's own threshold."""
+    rate: Rate | None = None
     """None while the artifact's own threshold is in force."""
     shadow: Shadow | None = None
-
-    @property
-    def own(self) -> Detector:
-        """The detector with the artifact's own threshold."""
-        return self.detector if self.override is None else self.override.own
 
     def judged(self, table: Table, verdicts: Verdicts, seconds: float) -> None:
         """Count a batch of records that got their verdicts, none with a problem, after `seconds` in the detector."""
@@ -74,7 +64,7 @@ class Registry:
     """
 
     def __init__(self, metrics: Metrics, detectors: Iterable[Detector] = (), max_versions: int = 4) -> None:
-        """Detectors that are given serve; of each model so many versions are loaded at once at most."""
+        """`detectors` serve; of each model at most `max_versions` are loaded at once."""
         self._metrics = metrics
         self._max_versions = max_versions
         self._serving: Mapping[str, Serving] = {}
@@ -83,8 +73,8 @@ class Registry:
         self._candidates: dict[str, Detector] = {}
         self._changing = threading.RLock()
         self.shadow_thread = ShadowThread()
-        self._shadow_tallies = ShadowCollector()
-        metrics.registry.register(self._shadow_tallies)
+        self._shadows = ShadowCollector()
+        metrics.registry.register(self._shadows)
         self.empty = "the models are not loaded yet"
         """Why nothing serves while nothing does."""
         self.stopping = False
@@ -108,12 +98,11 @@ class Registry:
 
     @property
     def all(self) -> list[Serving]:
-        """The models that serve, by name."""
-        return [serving for _, serving in sorted(self._serving.items())]
+        """The models that serve, in the order of their names."""
+        return [self._serving[name] for name in self.names]
 
     @property
     def detectors(self) -> list[Detector]:
-        """The detectors that serve, by name."""
         return [serving.detector for serving in self.all]
 
     def get(self, name: str, version: int | None = None) -> Serving | None:
@@ -125,9 +114,8 @@ class Registry:
 
     def versions(self, name: str) -> list[int]:
         """The versions of a model that are loaded, ascending."""
-        serving = self._serving.get(name)
-        beside = [version for model, version in self._beside if model == name]
-        return sorted({*beside, *([] if serving is None else [serving.detector.version])})
+        detectors = [serving.detector for serving in (*self._serving.values(), *self._beside.values())]
+        return sorted({detector.version for detector in detectors if detector.name == name})
 
     def place(self, detector: Detector) -> Serving:
         """Let a version serve in the place of the one that does; that one goes on for the requests that hold it.
@@ -160,10 +148,7 @@ class Registry:
         """Load a version beside the one that serves, to be asked for by its number. Raises RefusedError if full."""
         with self._changing:
             self.check_room(detector.name, detector.version)
-            beside = self._rated(detector, self._metrics.loaded(detector))
-            self._beside = {**self._beside, (detector.name, detector.version): beside}
-            self._metrics.placed(beside.detector, serves=False)
-            return beside
+            return self._put_beside(detector, self._metrics.loaded(detector))
 
     def remove(self, name: str, version: int | None = None) -> list[int]:
         """Let a model serve no longer, or a version be loaded no longer beside the one that serves; return which.
@@ -209,20 +194,13 @@ class Registry:
                 before.own.at_rate(target_fpr)
                 self._rates[name] = Rate(target_fpr, datetime.now(UTC))
             now = self._put(before.own, before.metrics)
-            beside = {key: self._rated(s.own, s.metrics) for key, s in self._beside.items() if key[0] == name}
-            self._beside = {**self._beside, **beside}
-            for other in beside.values():
-                self._metrics.placed(other.detector, serves=False)
-        old, new = before.detector.calibration, now.detector.calibration
-        fields = {
-            "model": name,
-            "version": now.detector.version,
-            **who,
-            "old_target_fpr": old.target_fpr,
-            "new_target_fpr": new.target_fpr,
-            "old_threshold": old.threshold,
-            "new_threshold": new.threshold,
-        }
+            for (model, _), beside in self._beside.items():
+                if model == name:
+                    self._put_beside(beside.own, beside.metrics)
+        fields = {"model": name, "version": now.detector.version, **who}
+        for of in ("target_fpr", "threshold"):
+            fields[f"old_{of}"] = getattr(before.detector.calibration, of)
+            fields[f"new_{of}"] = getattr(now.detector.calibration, of)
         log.warning("threshold changed", extra={"fields": fields})
         return now
 
@@ -277,19 +255,24 @@ class Registry:
         self._show_shadows()
         return made
 
+    def _put_beside(self, own: Detector, metrics: ModelMetrics) -> Serving:
+        """Load a version beside the one that serves, with the rate that its model has."""
+        made = self._rated(own, metrics)
+        self._beside = {**self._beside, (own.name, own.version): made}
+        self._metrics.placed(made.detector, serves=False)
+        return made
+
     def _rated(self, own: Detector, metrics: ModelMetrics) -> Serving:
         rate = self._rates.get(own.name)
-        if rate is None:
-            return Serving(own, metrics)
         try:
-            return Serving(own.at_rate(rate.target_fpr), metrics, Override(own, rate))
+            return Serving(own if rate is None else own.at_rate(rate.target_fpr), metrics, own, rate)
         except KilterError as error:
             fields = {"model": own.name, "version": own.version, "why": str(error)}
             log.warning("threshold kept: the version cannot support the rate", extra={"fields": fields})
-            return Serving(own, metrics)
+            return Serving(own, metrics, own)
 
     def _show_shadows(self) -> None:
-        self._shadow_tallies.shadows = [serving.shadow for serving in self._serving.values() if serving.shadow]
+        self._shadows.shadows = [serving.shadow for serving in self._serving.values() if serving.shadow]
 
 
 def without(mapping: Mapping[Key, Value], *keys: Key) -> dict[Key, Value]:

@@ -121,9 +121,8 @@ class Shadow:
     def __init__(self, live: Detector, candidate: Detector, thread: ShadowThread) -> None:
         self.candidate = candidate
         self.unfit = unfit(live.schema, candidate.schema)
-        """Why no record of the serving version's fits the candidate; None where they do."""
         self.weight = live.modality.weight
-        """What a record of it counts as, among those that wait."""
+        """What a record counts as, among those that wait."""
         self.since = datetime.now(UTC)
         self.comparison = Comparison()
         self._thread = thread
@@ -148,12 +147,9 @@ class Shadow:
                 log.exception("shadow failed", extra={"fields": place})
             self._failed = True
             return
-        self.comparison.add(
-            np.concatenate([waiting.p_value for waiting in batch]),
-            np.concatenate([waiting.anomaly for waiting in batch]),
-            verdicts.p_value,
-            verdicts.anomaly,
-        )
+        p_value = np.concatenate([waiting.p_value for waiting in batch])
+        anomaly = np.concatenate([waiting.anomaly for waiting in batch])
+        self.comparison.add(p_value, anomaly, verdicts.p_value, verdicts.anomaly)
 
 
 class ShadowPair(NamedTuple):
@@ -212,11 +208,9 @@ def unfit(live: Schema, candidate: Schema) -> str | None:
 class ShadowCollector(Collector):
     """Exposes the comparisons that are going on; each that begins, begins at 0."""
 
-    def __init__(self) -> None:
-        self.shadows: Sequence[Shadow] = ()
+    shadows: Sequence[Shadow] = ()
 
     def collect(self) -> Iterator[Metric]:
-        """The families, each with its help text."""
         records = CounterMetricFamily(
             "kilter_shadow_records",
             "Records that the version in the shadow was to judge as well, by result: both_normal, both_anomalous, "

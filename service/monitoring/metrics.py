@@ -55,7 +55,6 @@ class Durations(Collector):
         self._examples[series, bucket] = Exemplar({"trace_id": trace_id}, seconds, time.time())
 
     def collect(self) -> Iterator[Metric]:
-        """The family with its help text."""
         family = HistogramMetricFamily(
             "kilter_request_duration_seconds",
             "Time from a request's arrival to the end of its answer, by route and status; status 499 is a client that "
@@ -76,7 +75,8 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        gauge, counter = (partial(kind, registry=self.registry) for kind in (Gauge, Counter))
+        gauge, counter = partial(Gauge, registry=self.registry), partial(Counter, registry=self.registry)
+        by_version = partial(gauge, labelnames=MODEL)
         ProcessCollector(registry=self.registry)
         self._versions = VersionCollector(self._gone)
         self.registry.register(self._versions)
@@ -112,23 +112,20 @@ class Metrics:
             ("reason",),
         )
         self.shed = {reason: shed.labels(reason) for reason in SHED}
-        self._target = gauge(
+        self._target = by_version(
             "kilter_target_fpr",
             "The false-positive rate that the threshold is set for: the artifact's own, or the one that an "
             "administrator asked for. Dashboard: the line to compare with.",
-            MODEL,
         )
-        self._upper = gauge(
+        self._upper = by_version(
             "kilter_expected_anomaly_ratio_upper",
             "The share of normal records that are flagged stays below this with 99.9 % confidence over calibration "
             "sets. The alert KilterAnomalyShareHigh fires above it.",
-            MODEL,
         )
-        self._calibration = gauge(
+        self._calibration = by_version(
             "kilter_calibration_records",
             "Records that the version was calibrated on: the fewer, the further may p-values of normal traffic be from "
             "uniform. For the alert KilterCalibrationOff.",
-            MODEL,
         )
         self._info = gauge(
             "kilter_model_info",
@@ -137,16 +134,14 @@ class Metrics:
             (*MODEL, "score", "device"),
         )
         self._infos: dict[Labels, tuple[str, str]] = {}
-        self._loaded_at = gauge(
+        self._loaded_at = by_version(
             "kilter_model_last_load_timestamp_seconds",
             "Unix time at which the version was loaded. Dashboard: marks where a model changed.",
-            MODEL,
         )
-        self._created = gauge(
+        self._created = by_version(
             "kilter_model_created_timestamp_seconds",
             "Unix time at which the version was trained or calibrated. The alert KilterModelStale, and the "
             "dashboard's age of a model.",
-            MODEL,
         )
         self._loads = counter(
             "kilter_model_loads",

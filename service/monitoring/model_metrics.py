@@ -3,6 +3,7 @@
 import threading
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 
 import numpy as np
 from prometheus_client import Counter
@@ -51,52 +52,46 @@ class VersionFamilies:
     """The families of a scrape that `ModelMetrics` keeps in arrays, each with its help text."""
 
     def __init__(self) -> None:
-        self.p_values = HistogramMetricFamily(
+        histogram = partial(HistogramMetricFamily, labels=MODEL)
+        counter, gauge = partial(CounterMetricFamily, labels=FEATURE), partial(GaugeMetricFamily, labels=FEATURE)
+        self.p_values = histogram(
             "kilter_p_value",
             "Conformal p-values of judged records. Uniform while traffic is like the training data: the dashboard "
             "shows its shape, and the alert KilterCalibrationOff compares it with a flat one.",
-            labels=MODEL,
         )
-        self.batches = HistogramMetricFamily(
+        self.batches = histogram(
             "kilter_batch_records",
             "Records that went through the detector together. Dashboard: how well batches are filled.",
-            labels=MODEL,
         )
-        self.inferences = HistogramMetricFamily(
+        self.inferences = histogram(
             "kilter_inference_duration_seconds",
             "Time in the detector per batch of records, from typed columns to verdicts. Dashboard: where time goes.",
-            labels=MODEL,
         )
-        self.missing = CounterMetricFamily(
+        self.missing = counter(
             "kilter_feature_missing",
             "Judged records in which the field had no value. The alert KilterFieldMissing compares their share with "
             "kilter_feature_missing_expected_ratio.",
-            labels=FEATURE,
         )
-        self.expected_missing = GaugeMetricFamily(
+        self.expected_missing = gauge(
             "kilter_feature_missing_expected_ratio",
             "Share of the fitting rows in which the field had no value. For the alert KilterFieldMissing.",
-            labels=FEATURE,
         )
-        self.unseen = CounterMetricFamily(
+        self.unseen = counter(
             "kilter_feature_unseen",
             "Judged records in which the field had a level that training never saw. The alert KilterUnseenLevels and "
             "the dashboard.",
-            labels=FEATURE,
         )
-        self.expected_unseen = GaugeMetricFamily(
+        self.expected_unseen = gauge(
             "kilter_feature_unseen_expected_ratio",
             "Share of normal records in which the field is expected to have a level that training never saw: that of "
             "the fitting rows whose level came only once. For the alert KilterUnseenLevels.",
-            labels=FEATURE,
         )
-        self.drift = GaugeMetricFamily(
+        self.drift = gauge(
             "kilter_feature_drift",
             "How far the field's distribution over a sliding window is from that of the fitting rows: population "
             "stability without its sampling noise, 0 while nothing has drifted, from about 0.25 a large shift; of a "
             "timestamp, only whether it is missing; of a picture, brightness, contrast and sharpness. NaN before the "
             "first record. The alert KilterFeatureDrift and the dashboard.",
-            labels=FEATURE,
         )
         self.window = GaugeMetricFamily(
             "kilter_drift_window_records",
@@ -113,6 +108,7 @@ class ModelMetrics:
         self.manifest = detector.manifest
         self._watched = detector.modality.watched
         self._categorical = [i for i, one in enumerate(self._watched) if one.unseen is not None]
+        self._expected_unseen = [one.unseen for one in self._watched if one.unseen is not None]
         self._normal, self._anomalous, self._rejected = (records.labels(*self.labels, result) for result in RESULTS)
         self._batch = BucketCounts(RECORDS)
         self._inference = BucketCounts(SECONDS)
@@ -165,17 +161,19 @@ class ModelMetrics:
         names = [one.name for one in self._watched]
         categorical = [names[i] for i in self._categorical]
         rest = rest_of(names)
-        for family, columns, values, of_the_rest in (
-            (families.missing, names, missing, sum),
-            (families.expected_missing, names, [one.missing for one in self._watched], sum),
-            (families.unseen, categorical, unseen, sum),
-            (families.expected_unseen, categorical, [self._watched[i].unseen for i in self._categorical], sum),
-            (families.drift, names, drift, max),
-        ):
+        by_field: list[tuple[CounterMetricFamily | GaugeMetricFamily, list[str], list[float]]] = [
+            (families.missing, names, missing),
+            (families.expected_missing, names, [one.missing for one in self._watched]),
+            (families.unseen, categorical, unseen),
+            (families.expected_unseen, categorical, self._expected_unseen),
+            (families.drift, names, drift),
+        ]
+        for family, columns, values in by_field:
             for name, value in zip(columns[:FIELDS], values, strict=False):
                 family.add_metric((*self.labels, name), value)
             if len(columns) > FIELDS:
-                family.add_metric((*self.labels, rest), of_the_rest(values[FIELDS:]))
+                joined = max if family is families.drift else sum
+                family.add_metric((*self.labels, rest), joined(values[FIELDS:]))
 
 
 class VersionCollector(Collector):
@@ -204,7 +202,6 @@ class VersionCollector(Collector):
         return model if model is not None and model.manifest == detector.manifest else None
 
     def collect(self) -> Iterator[Metric]:
-        """The families, each with its help text."""
         with self.lock:
             models = {labels: held() for labels, held in self._models.items()}
             for labels in [labels for labels, model in models.items() if model is None]:
