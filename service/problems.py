@@ -28,17 +28,11 @@ class ProblemKind(NamedTuple):
 
 
 BAD_BODY = ProblemKind("bad-body", 400, "The body cannot be read", "It is not what its Content-Type says, or damaged.")
-UNAUTHORIZED = ProblemKind(
-    "unauthorized", 401, "A token is needed", "Send Authorization: Bearer TOKEN, with a known token."
-)
+UNAUTHORIZED = ProblemKind("unauthorized", 401, "A token is needed", "Send Authorization: Bearer, with a known token.")
 FORBIDDEN = ProblemKind("forbidden", 403, "The token lacks a scope", "The detail names the scope that the path needs.")
 NOT_FOUND = ProblemKind("not-found", 404, "There is no such route", "The path is none of this service's.")
-UNKNOWN_MODEL = ProblemKind(
-    "unknown-model", 404, "There is no such model", "The detail names the models that are loaded."
-)
-WRONG_METHOD = ProblemKind(
-    "wrong-method", 405, "The route has no such method", "The header Allow names those that it has."
-)
+UNKNOWN_MODEL = ProblemKind("unknown-model", 404, "There is no such model", "The detail names the loaded models.")
+WRONG_METHOD = ProblemKind("wrong-method", 405, "The route has no such method", "The header Allow names its methods.")
 SLOW_BODY = ProblemKind("slow-body", 408, "The body did not arrive in time", "Send it faster, or in several requests.")
 TOO_LARGE = ProblemKind(
     "too-large", 413, "The request is too large", "Its body or its number of records: send it in parts."
@@ -50,9 +44,7 @@ BAD_RECORDS = ProblemKind(
     "The records do not fit the model",
     "Every problem is listed with its record, counted from 0, and its field. No record was judged.",
 )
-REFUSED = ProblemKind(
-    "refused", 409, "It is not possible as things stand", "The detail says why, and what to do first."
-)
+REFUSED = ProblemKind("refused", 409, "It is not possible as things stand", "The detail says why, and the remedy.")
 LOAD_FAILED = ProblemKind("load-failed", 409, "The version cannot be loaded", "What served before goes on serving.")
 UNSUPPORTED_RATE = ProblemKind(
     "unsupported-rate",
@@ -63,9 +55,7 @@ UNSUPPORTED_RATE = ProblemKind(
 BAD_PARAMETER = ProblemKind(
     "bad-parameter", 422, "A parameter is wrong", "The detail says which there are, or which values it takes."
 )
-INTERNAL = ProblemKind(
-    "internal", 500, "Something unforeseen happened", "A fault of the service: its log has the request id."
-)
+INTERNAL = ProblemKind("internal", 500, "Something unforeseen happened", "The service's log has the request id.")
 NOT_READY = ProblemKind("not-ready", 503, "No model is loaded", "The detail says why.")
 
 OVERLOADED = ProblemKind(

@@ -44,7 +44,6 @@ class Notes:
     anomalies: int = 0
     rejected: int = 0
     seconds: float = 0.0
-    """In the detector."""
     request_id: str = ""
     deadline: float | None = None
     """Until when the client waits, by `time.monotonic`; None if it does not say."""

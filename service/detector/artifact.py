@@ -1,6 +1,6 @@
 """The artifact: one version of a model on disk, and how it is read, audited and packed.
 
-An artifact is untrusted input: every file's checksum is compared, the manifest is decoded into its types, shapes and
+It is untrusted input: every file's checksum is compared, the manifest is decoded into its types, shapes and
 finiteness are checked, and only then is anything built. SHA256SUMS protects against corruption, not forgery.
 
 Format number: raise `FORMAT` when a manifest or a file changes its meaning, teach `read_artifact` to read the format

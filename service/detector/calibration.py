@@ -27,7 +27,6 @@ LOWEST = -650.0
 SHARE = 0.1
 """The part of the calibration scores that counts as tail."""
 FEWEST = 50
-"""Excesses below which no tail is fitted."""
 SHAPES = (-0.25, 0.75)
 """No score has a tail that is shorter or longer than these; few excesses would suggest it now and then."""
 PRIOR_SHAPE = 0.2
@@ -47,10 +46,8 @@ class Tail(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     start: float
     """A calibration score, above which the tail begins."""
     last: float
-    """The largest calibration score."""
     shape: float
     scale: float
-    """In the unit of the score."""
     share: float
     """(1 + number of calibration scores above `start`) / (n + 1): the p-value just above `start`."""
 
@@ -196,13 +193,10 @@ class Calibration:
         lowest = counts.min(initial=self.size + 1)
         if lowest == 1 and not (numbers := scores == scores).all():  # NaN is sorted behind all numbers
             p_value, anomaly = np.where(numbers, p_value, np.nan), anomaly & numbers
-        return Judgement(p_value, anomaly, self._tail_of(scores, lowest))
-
-    def _tail_of(self, scores: Floats, lowest: int) -> Floats | None:
-        """The estimates of the tail, which are made only where the lowest count reaches into it."""
         if self.tail is None:
-            return None
-        return self.tail.probabilities(scores) if lowest <= self._tail_count else np.full(len(scores), np.nan)
+            return Judgement(p_value, anomaly, None)
+        beyond = lowest <= self._tail_count
+        return Judgement(p_value, anomaly, self.tail.probabilities(scores) if beyond else np.full(len(scores), np.nan))
 
     @cached_property
     def _ascending(self) -> "array[float]":
@@ -219,7 +213,8 @@ class Calibration:
         p_value, anomaly = np.array([count / (self.size + 1)]), np.array([count <= self.rank])
         if self.tail is None:
             return Judgement(p_value, anomaly, None)
-        return Judgement(p_value, anomaly, self._tail_of(np.array([score]), count))
+        beyond = count <= self._tail_count
+        return Judgement(p_value, anomaly, self.tail.probabilities(np.array([score])) if beyond else np.array([np.nan]))
 
 
 def rounded(scores: Floats, digits: int) -> Floats:

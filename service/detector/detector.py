@@ -28,14 +28,14 @@ if TYPE_CHECKING:
 
 
 class Scorer:
-    """What a model judges and the program that scores it; a `Detector` is one of these with a calibration."""
+    """A modality and the program that scores it; a `Detector` is one of these with a calibration."""
 
     def __init__(self, modality: Modality, program: Program) -> None:
         self.modality = modality
         self.program = program
 
     def score(self, data: Any, *, reasons: int = 0, errors: Literal["raise", "mark"] = "raise") -> Scores:
-        """Score what `Modality.read` reads, with up to `reasons` reasons for each record.
+        """The scores of records in any form of `Modality.read`, with up to `reasons` reasons for each.
 
         Raises RecordsError if any record does not fit the schema; with `errors="mark"` its score is NaN instead.
         """
@@ -49,7 +49,7 @@ class Scorer:
         return scores._replace(score=score)
 
     def figures(self, table: Table) -> Matrix:
-        """What is watched of the records of a table, (n, ...)."""
+        """The watched figures of the records of a table, (n, ...)."""
         return np.concatenate([self.modality.figures(x) for x in self.modality.encode(table)])
 
     def outputs(self, data: Any, names: Sequence[str]) -> list[Floats]:
@@ -58,7 +58,7 @@ class Scorer:
         if table.problems:
             raise RecordsError(table.problems)
         parts = [self.program.run(x, names) for x in self.modality.encode(table)]
-        return parts[0] if len(parts) == 1 else [np.concatenate(part) for part in zip(*parts, strict=True)]
+        return [np.concatenate(part) for part in zip(*parts, strict=True)]
 
 
 class Verdicts(NamedTuple):
@@ -70,18 +70,16 @@ class Verdicts(NamedTuple):
     """Conformal p-value; see `detector.calibration`."""
     anomaly: Mask
     reasons: "Sequence[Sequence[Reason | Region]] | None"
-    """Per record what makes it strange, strongest first; None if none were asked for. Of a picture, regions, in pixels
-    of the size at which the model sees it."""
+    """Per record, strongest first, of a picture in pixels of the model's size; None if none were asked for."""
     problems: list[Problem]
     features: Matrix
-    """What is watched of the records, (n, ...): `Modality.figures`."""
+    """The watched figures of the records, (n, ...): `Modality.figures`."""
     threshold: Floats | None = None
     """The threshold that each record was held against; None where all have the same."""
     tail_probability: Floats | None = None
-    """An estimate of how many normal records score higher, NaN up to where the tail of the calibration scores begins
-    and never a p-value; None for a model without one. See `detector.calibration`."""
+    """`Tail.probabilities`, which are no p-values; None for a model without a tail."""
     evidence: Floats | None = None
-    """Of pictures, where reasons were asked for: what speaks against each place, (n, rows * columns) of `grid`."""
+    """Of pictures, where reasons were asked for: evidence against each place, (n, rows * columns) of `grid`."""
 
 
 class Judge:
@@ -94,7 +92,6 @@ class Judge:
 
     @property
     def modality(self) -> Modality:
-        """What it judges."""
         return self.scorer.modality
 
     @property
@@ -103,7 +100,6 @@ class Judge:
         return self.scorer.program.device
 
     def table(self, data: Any) -> Table:
-        """Read what callers hold: see `Modality.read`."""
         return self.modality.read(data)
 
     def score(self, data: Any, *, reasons: int = 0, errors: Literal["raise", "mark"] = "raise") -> Verdicts:
@@ -113,17 +109,10 @@ class Judge:
         records are marked instead, and the others judged.
         """
         scores = self.scorer.score(data, reasons=reasons, errors=errors)
-        judged = self.thresholds.judge(scores.score, scores.table)
+        p_value, anomaly, tail, threshold = self.thresholds.judge(scores.score, scores.table)
+        problems = scores.table.problems
         return Verdicts(
-            scores.score,
-            judged.p_value,
-            judged.anomaly,
-            scores.reasons,
-            scores.table.problems,
-            scores.features,
-            judged.threshold,
-            judged.tail_probability,
-            scores.evidence,
+            scores.score, p_value, anomaly, scores.reasons, problems, scores.features, threshold, tail, scores.evidence
         )
 
     def elbo_terms(self, data: Any) -> tuple[Floats, Floats]:

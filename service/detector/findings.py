@@ -1,7 +1,4 @@
-"""The part of a manifest on training: what a model was made from, how the fit went, and how good it is.
-
-Plain data, which decides no verdict: the report, the card, `kilter inspect` and the service show it.
-"""
+"""The part of a manifest on training, which decides no verdict: a model's origin, its fit, and how good it is."""
 
 from typing import Any, Literal
 
@@ -18,7 +15,6 @@ class SourceFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_d
     bytes: int
     sha256: str
     pictures: int | None = None
-    """How many pictures a folder holds; None for a file."""
 
 
 class PartSizes(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -79,24 +75,20 @@ class Evaluation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Rows that could not be read, and count in no figure."""
     normal: int
     flagged: int
-    """Normal rows that were flagged."""
     target_fpr: float
     promised_fpr: float
     """k / (n + 1): the mean realised rate over calibration sets."""
     false_positive_rate: Figure
-    """With its Clopper-Pearson interval."""
     expected_flags: tuple[int, int]
     """Between these numbers of normal rows are flagged in 95 % of all cases: a beta-binomial interval."""
     within_promise: bool | None
     """Whether `flagged` is inside `expected_flags`; None without normal rows that are new to the detector."""
     elbo: Figure
-    """Higher is better."""
     reconstruction: Figure
-    """Of -log p(x|z)."""
     kl: Figure
     labelled: LabelledFigures | None
     notes: tuple[str, ...]
-    """Why a figure is not there, in sentences."""
+    """Sentences on figures that are missing."""
 
     def figures(self) -> dict[str, Figure]:
         """The figures by name, the most telling first."""
@@ -122,9 +114,7 @@ class Remedy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     columns: tuple[str, str] | None
     """The two columns with the most mutual information; None where columns are independent and nothing was done."""
     nats: float = 0.0
-    """Their mutual information."""
     elbo: float | None = None
-    """Of the fit that collapsed."""
     remedied_elbo: float | None = None
 
     @property
@@ -138,7 +128,6 @@ class Diagnosis(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     latent: int
     active_units: tuple[int, ...]
-    """Of each member."""
     kl: tuple[float, ...]
     """Per dimension, a member's largest first, averaged over members."""
     collapsed: bool
@@ -148,11 +137,9 @@ class Diagnosis(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     elbo_new: float
     """Of rows that the network never saw."""
     gap_error: float
-    """Standard error of the difference between the two."""
     best_step: int
     last_step: int
     steps: int
-    """The most that were allowed."""
     overfitted: bool
     underfitted: bool
     notes: tuple[str, ...]
@@ -196,7 +183,6 @@ class Suspects(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """
 
     rows: tuple[SuspectRow, ...]
-    """Highest scores first."""
     judged: int
     flagged: int
     expected: tuple[int, int]
@@ -213,7 +199,6 @@ class Recalibration(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     from_version: int
     trained_version: int
-    """The version that the network was trained for."""
     file: SourceFile
     rows: int
     earlier_evaluation: Evaluation | None
@@ -229,7 +214,6 @@ class Training(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_def
     label: str | None
     """The column of labels, or what else they were taken from."""
     normal: str | None
-    """The label of normal records."""
     settings: dict[str, Any]
     history: tuple[Epoch, ...]
     notes: tuple[str, ...]

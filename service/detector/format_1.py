@@ -1,7 +1,7 @@
 """Artifacts of format 1, which Kilter 0.1 wrote, read as those of format 2.
 
-Format 1 had one entry for a network with its score, the names of whose tensors began otherwise, no list of programs,
-and what training says of itself without types.
+Format 1 had one entry for a network with its score, whose tensors had other names, no list of programs, and an entry
+of the training without types.
 """
 
 from collections.abc import Mapping
@@ -28,10 +28,7 @@ LOCAL_FEATURES = "local features of training pictures, as a pretrained network g
 
 
 def upgrade(manifest: Mapping[str, Any], tensors: Mapping[str, Value]) -> tuple[dict[str, Any], dict[str, Value]]:
-    """The manifest of format 1 as one of format 2, and tensors by their names in that.
-
-    Raises ArtifactError if the manifest lacks what every one had.
-    """
+    """A manifest and tensors of format 1 as those of format 2. Raises ArtifactError if the manifest lacks an entry."""
     try:
         network, score, prefixes = _entries(manifest["network"])
         new = dict(manifest) | {

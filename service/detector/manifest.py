@@ -10,7 +10,6 @@ from kilter.service.detector.findings import Training
 from kilter.service.detector.schema import Schema
 
 HIGHEST_RATE = 0.5
-"""The highest target false-positive rate."""
 UPPER = 0.999
 """The level of the upper quantile of the realised rate."""
 Way = Literal["default", "rate", "alerts-per-day", "f-beta", "cost", "recall-at-precision"]
@@ -36,7 +35,6 @@ class ChoiceEvidence(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     figure: Estimate
     """F-beta, expected cost per record, or recall."""
     level: Estimate
-    """The chosen target false-positive rate."""
     edge: Literal["", "lowest", "highest"] = ""
     """Whether the choice is the lowest or highest possible."""
 
@@ -46,16 +44,13 @@ class Choice(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     by: Way
     inputs: dict[str, float] = {}
-    """The values of the options, by name."""
     evidence: ChoiceEvidence | None = None
-    """None without labels."""
 
 
 class GroupPromise(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The threshold of one group of records; fields as in `Promise`."""
 
     value: str
-    """The value of the grouping column, as text."""
     size: int
     rank: int
     threshold: float
@@ -102,7 +97,6 @@ class NetworkEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     kind: str
     members: int
     latent: int
-    """Dimensions of its latent space."""
     shape: Any
 
 
@@ -111,7 +105,6 @@ class MemoryEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     rows: int
     of: str
-    """Of what, like `training rows`."""
 
 
 class BackboneEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -39,9 +39,9 @@ def histogram(x: Matrix, edges: Matrix) -> Positions:
 
 
 def reference_tensors(modality: Modality, figures: Matrix) -> dict[str, Array]:
-    """The reference of the fitting rows as an artifact holds it, from what is watched of them, (n, ...).
+    """The tensors of the reference of the fitting rows, from their figures, (n, ...).
 
-    What is not comparable has only two bins, there and missing: live traffic of an hour never looks like all hours.
+    A field that is not comparable, as an hour of live traffic is to all hours, has two bins: present and missing.
     """
     edges = np.empty((len(modality.watched), BINS), np.float32)
     for row, watched in zip(edges, modality.watched, strict=True):
@@ -70,10 +70,7 @@ def unseen_from(feature: Feature) -> float:
 
 
 def reference_of(modality: Modality, tensors: Mapping[str, Array]) -> Reference:
-    """The reference that an artifact's tensors hold; without them, one that tells only missing and unseen values.
-
-    Raises ArtifactError if the tensors do not fit what is watched.
-    """
+    """The reference in an artifact's tensors; without them, one of missing and unseen values. Raises ArtifactError."""
     features = [watched.feature for watched in modality.watched]
     rows = modality.schema.rows
     if EDGES not in tensors and SHARES not in tensors:

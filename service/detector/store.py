@@ -108,10 +108,7 @@ def prune(model: Path, keep: int) -> list[int]:
 
 
 def add(folder: Path, name: str, files: Callable[[int], Mapping[str, bytes]]) -> Path:
-    """Write `files(version)` as the next version of a model, whole or not at all, and return its folder.
-
-    Raises KilterError if it cannot be written.
-    """
+    """Write `files(version)` as the next version of a model, whole or not at all: its folder. Raises KilterError."""
     model = folder / check_name(name)
     try:
         model.mkdir(parents=True, exist_ok=True)

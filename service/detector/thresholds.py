@@ -44,7 +44,7 @@ class Thresholds(NamedTuple):
     groups: Groups | None = None
 
     def judge(self, scores: Floats, table: Table) -> Judgement:
-        """What is said of scores, (n,), of the rows of a table, each by the calibration of its group."""
+        """The judgement of scores, (n,), of the rows of a table, each by the calibration of its group."""
         if self.groups is None:
             return self.common.judge(scores)
         p_value, threshold, tail_probability = (np.full(len(scores), np.nan) for _ in range(3))
@@ -69,7 +69,7 @@ def check_target(target_fpr: float) -> float:
 
 
 def promise_of(thresholds: Thresholds, chosen: Choice, split: str, *, left_out: bool = False) -> Promise:
-    """What a manifest says of thresholds; `split` is how the calibration records were set apart: `random` or `time`.
+    """A manifest's entry for thresholds; `split` is how the calibration records were set apart: `random` or `time`.
 
     `left_out` says whether the memory of the score holds them, and each was scored with all of it but itself.
     """
@@ -83,7 +83,7 @@ def promise_of(thresholds: Thresholds, chosen: Choice, split: str, *, left_out: 
 
 
 def _figures(calibration: Calibration) -> dict[str, Any]:
-    """What is said of one calibration: its upper quantile is of Beta(k, n + 1 - k), k being the rank."""
+    """The entries for one calibration; its upper quantile is of Beta(k, n + 1 - k), k being the rank."""
     rank, size = calibration.rank, calibration.size
     return {
         "size": size,
@@ -105,7 +105,7 @@ def score_tensors(thresholds: Thresholds) -> dict[str, Floats]:
 
 
 def at_rate(promise: Promise, thresholds: Thresholds, target_fpr: float) -> tuple[Thresholds, Promise]:
-    """Thresholds by the same scores at another rate, those of groups included, and what a manifest says of them.
+    """Thresholds by the same scores at another rate, those of groups included, and the entry of a manifest for them.
 
     A group with too few records for the rate has the common threshold, as it would from training. Raises KilterError
     if all records together are too few, or the rate is none.

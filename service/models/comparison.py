@@ -71,17 +71,14 @@ class Comparison:
         self._seen += len(pairs)
 
     def reject(self, records: int) -> None:
-        """Count records that do not fit the version in the shadow."""
         with self._lock:
             self._rejected += records
 
     def drop(self, records: int) -> None:
-        """Count records that were not compared because too many waited."""
         with self._lock:
             self._dropped += records
 
     def tally(self) -> ComparisonCounts:
-        """The counts up to now."""
         with self._lock:
             both_normal, only_shadow, only_live, both_anomalous = self._counts.tolist()
             flags = both_normal, only_shadow, only_live, both_anomalous, self._rejected, self._dropped

@@ -45,7 +45,6 @@ class Loader:
         self.seen: dict[str, FolderState | None] = {}
         """How the folder of each model looked when it was last loaded, or failed to be."""
         self.unloaded: set[str] = set()
-        """The models that were unloaded, and are to stay so until they are loaded by name."""
         self._device = device
         self._one_at_a_time = threading.RLock()
 
@@ -57,7 +56,7 @@ class Loader:
             self.registry.empty = self._why_empty()
 
     def load(self, name: str, version: int | None = None) -> Serving:
-        """Let the version serve that the folder says is to, or load another one beside it, to be asked for by number.
+        """Load the version that the folder has serve, or another one beside it, which is addressed by its number.
 
         Raises NotThereError, RefusedError if too many are loaded, and KilterError if the version cannot be loaded.
         """
@@ -73,7 +72,7 @@ class Loader:
             return self._placed(name, look.version, self.registry.place, serving=True)
 
     def unload(self, name: str, version: int | None = None) -> list[int]:
-        """Let a model serve no longer, or end a version beside; return which versions. Raises as `Registry.remove`."""
+        """Unload a model until it is loaded by name, or a version beside. Returns and raises as `Registry.remove`."""
         with self._one_at_a_time:
             gone = self.registry.remove(name, version)
             if version is None:
@@ -95,9 +94,12 @@ class Loader:
             loaded = self.registry.versions(name)
             look = look_at_folder(self.folder / name)
             for version in sorted({*loaded, *store.versions(self.folder / name)}):
-                failed = look is not None and version == look.version
-                why = "unloaded" if name in self.unloaded else self.registry.failures.get(name, "") if failed else ""
-                entries.append(VersionState(name, version, version in loaded, "" if version in loaded else why))
+                why = ""
+                if version not in loaded and name in self.unloaded:
+                    why = "unloaded"
+                elif version not in loaded and look is not None and version == look.version:
+                    why = self.registry.failures.get(name, "")
+                entries.append(VersionState(name, version, version in loaded, why))
         return entries
 
     def attempt(self, do: Callable[..., object], *arguments: object) -> None:
@@ -118,11 +120,11 @@ class Loader:
         return look
 
     def _placed(self, name: str, version: int | None, place: Callable[[Detector], Placed], *, serving: bool) -> Placed:
-        model = self.folder / name
+        folder = self.folder / name
         try:
-            folder = model / str(version or store.serving_version(model))
+            folder /= str(version or store.serving_version(folder))
             detector = load(folder, self._device)
-            check_names(folder, detector)
+            check_place(folder, detector)
             placed = place(detector)
         except (NotThereError, RefusedError):
             raise
@@ -147,10 +149,7 @@ class Loader:
 
 
 def look_at_folder(model: Path, version: int | None = None) -> FolderState | None:
-    """How the version that is to serve looks now, or another; None where there is none.
-
-    Links are followed, since the kubelet swaps those.
-    """
+    """How the version that is to serve, or another, looks now, behind links as a kubelet has; None without one."""
     try:
         if not store.versions(model):
             return None
@@ -163,7 +162,7 @@ def look_at_folder(model: Path, version: int | None = None) -> FolderState | Non
     return FolderState(version, tuple((name, file.st_ino, file.st_mtime_ns, file.st_size) for name, file in entries))
 
 
-def check_names(folder: Path, detector: Detector) -> None:
+def check_place(folder: Path, detector: Detector) -> None:
     """Raise KilterError if a model lies in a folder of another name or version."""
     if detector.name != folder.parent.name:
         raise KilterError(f"{folder.parent} holds a model that is called {detector.name}: rename the folder")
@@ -203,10 +202,7 @@ class Watch:
                 return
 
     def poll(self) -> None:
-        """Load what has changed, once it looks the same twice: a version may be on its way still.
-
-        What failed is tried again when it has changed once more.
-        """
+        """Load a version that has changed, once it looks the same twice: it may be on its way still."""
         loader = self._loader
         for name in sorted({*store.models(loader.folder), *loader.registry.names} - loader.unloaded):
             look = look_at_folder(loader.folder / name)

@@ -80,7 +80,7 @@ class Registry:
         self.stopping = False
         """Whether the service is about to stop: it answers still, and wants to be sent nothing more."""
         self.failures: Mapping[str, str] = {}
-        """Why the version of a model that should serve could not be loaded, by its name."""
+        """By a model's name, why the version that should serve could not be loaded."""
         for detector in detectors:
             self.place(detector)
 
@@ -99,7 +99,7 @@ class Registry:
     @property
     def all(self) -> list[Serving]:
         """The models that serve, in the order of their names."""
-        return [self._serving[name] for name in self.names]
+        return [serving for _, serving in sorted(self._serving.items())]
 
     @property
     def detectors(self) -> list[Detector]:
@@ -151,9 +151,9 @@ class Registry:
             return self._put_beside(detector, self._metrics.loaded(detector))
 
     def remove(self, name: str, version: int | None = None) -> list[int]:
-        """Let a model serve no longer, or a version be loaded no longer beside the one that serves; return which.
+        """Unload a model, or a version beside the one that serves, and return which versions these were.
 
-        Raises NotThereError if it is not loaded, and RefusedError for the version that serves by its number.
+        Raises NotThereError if it is not loaded, and RefusedError for the number of the version that serves.
         """
         with self._changing:
             serving, loaded = self._one(name), self.versions(name)

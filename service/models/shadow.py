@@ -53,7 +53,6 @@ class ShadowThread:
         """Whether the thread waits for the first record."""
         self._waiting: deque[PendingRecords] = deque()
         self._records = 0
-        """That wait or are being compared."""
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
         self._stopped = False

@@ -29,7 +29,6 @@ class FieldTally:
         self._window, self._total = self._empty(), self._empty()
         self._begin()
         self.records = 0
-        """Number of records in the window."""
 
     def _empty(self) -> Positions:
         return np.zeros((len(self._positions), BINS + 2), np.int64)

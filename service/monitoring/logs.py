@@ -125,7 +125,6 @@ class Ledger:
     def add(
         self, scope: Scope, route: str, status: int, seconds: float, notes: Notes, traced: RequestSpan | None
     ) -> None:
-        """Take in a request that has just been answered."""
         self._waiting.append(LedgerEntry(scope, Series(route, status), seconds, notes, traced, time.time()))
         if not self._delay:
             self.settle()
@@ -133,7 +132,6 @@ class Ledger:
             asyncio.get_running_loop().call_later(self._delay, self.settle)
 
     def settle(self) -> None:
-        """Write what waits."""
         waiting, self._waiting = self._waiting, []
         seconds: dict[Series, list[float]] = {}
         lines: dict[int, list[RequestLine]] = {level: [] for level in LEVELS if log.isEnabledFor(level)}
@@ -154,26 +152,24 @@ class Ledger:
 
 
 def line_of(entry: LedgerEntry, level: int) -> RequestLine:
-    """The log line of a request."""
-    scope, notes, judged = entry.scope, entry.notes, entry.notes.model is not None
+    scope, notes, status = entry.scope, entry.notes, entry.series.status
+    at, path, took = shown_time(entry.at), scope["path"][:200], round(entry.seconds * 1000, 3)
     line = RequestLine(
-        shown_time(entry.at),
+        at,
         LEVELS[level],
         log.name,
         "request",
         notes.request_id,
         scope["method"],
-        scope["path"][:200],
-        entry.series.status,
-        round(entry.seconds * 1000, 3),
+        path,
+        status,
+        took,
         notes.token or UNSET,
-        notes.model or UNSET,
-        notes.version if judged else UNSET,
-        notes.records if judged else UNSET,
-        notes.anomalies if judged else UNSET,
-        notes.rejected if judged else UNSET,
-        round(notes.seconds * 1000, 3) if judged else UNSET,
     )
+    if notes.model is not None:
+        line.model, line.version, line.records = notes.model, notes.version, notes.records
+        line.anomalies, line.rejected = notes.anomalies, notes.rejected
+        line.detector_milliseconds = round(notes.seconds * 1000, 3)
     if entry.traced is not None or b"traceparent" in headers_of(scope):
         for name, value in trace_fields(entry.traced, scope).items():
             setattr(line, name, value)

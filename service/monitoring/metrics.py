@@ -25,7 +25,6 @@ from kilter.service.monitoring.model_metrics import (
 )
 
 SHED = ("records", "bytes", "wait", "deadline", "left")
-"""Why a request is not judged."""
 
 
 class Series(NamedTuple):
@@ -43,7 +42,6 @@ class Durations(Collector):
         self._examples: dict[tuple[Series, str], Exemplar] = {}
 
     def add(self, series: Series, seconds: Sequence[float]) -> None:
-        """Count requests."""
         counts = self._counts.get(series)
         if counts is None:
             counts = self._counts[series] = BucketCounts(SECONDS)

@@ -18,7 +18,6 @@ MODEL = ("model", "version")
 FEATURE = (*MODEL, "feature")
 RESULTS = ("normal", "anomalous", "rejected")
 Labels = tuple[str, str]
-"""A model's name and version."""
 P_BUCKETS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 RECORDS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
@@ -148,7 +147,6 @@ class ModelMetrics:
         self._rejected.inc(len({problem.row for problem in problems if problem.row is not None}))
 
     def expose(self, families: VersionFamilies) -> None:
-        """Add what was counted up to now."""
         with self._lock:
             self._settle()
             self._fields.settle()
@@ -196,7 +194,7 @@ class VersionCollector(Collector):
             self._models[model.labels] = weakref.ref(model)
 
     def find(self, detector: Detector) -> ModelMetrics | None:
-        """What is exposed of that very artifact, if anything is."""
+        """The metrics of that very artifact, if they are exposed."""
         held = self._models.get((detector.name, str(detector.version)))
         model = held() if held is not None else None
         return model if model is not None and model.manifest == detector.manifest else None
