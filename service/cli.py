@@ -1,4 +1,4 @@
-"""The command `kilter`: it finds its subcommands through entry points, so that each install has those it can run."""
+"""The command `kilter`: it finds its subcommands by entry points, so that each install has those it can run."""
 
 import os
 import signal
@@ -18,7 +18,7 @@ TERMINATED = 143
 
 
 class Commands(click.Group):
-    """A group whose commands are imported when they are asked for; one that lacks its extra is not there."""
+    """A group whose commands are imported when they are called; one that lacks its extra is not there."""
 
     def __init__(self, points: Sequence[EntryPoint], **options: Any) -> None:
         super().__init__(**options)
@@ -28,12 +28,9 @@ class Commands(click.Group):
         return sorted(name for name in self._points if self.get_command(ctx, name) is not None)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        point = self._points.get(cmd_name)
-        if point is None:
-            return None
         try:
-            command: click.Command = point.load()
-        except ImportError:
+            command: click.Command = self._points[cmd_name].load()
+        except (KeyError, ImportError):
             return None
         return command
 
@@ -62,7 +59,7 @@ def build(points: Sequence[EntryPoint]) -> click.Group:
 def main() -> None:
     """Run the command line: exit status 2 and one line on stderr for what the user can put right, 130 for Ctrl-C."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))
-    status = run(build(list(entry_points(group=GROUP))), sys.argv[1:])
+    status = run_command_line(build(list(entry_points(group=GROUP))), sys.argv[1:])
     try:
         sys.stdout.flush()
     except BrokenPipeError:
@@ -71,7 +68,7 @@ def main() -> None:
     sys.exit(status)
 
 
-def run(group: click.Group, arguments: Sequence[str]) -> int:
+def run_command_line(group: click.Group, arguments: Sequence[str]) -> int:
     """Run a command line and return its exit status; nothing that a user can cause ends in a traceback."""
     try:
         status = group.main(list(arguments), prog_name="kilter", standalone_mode=False)

@@ -1,4 +1,4 @@
-"""What stands beside a request on its way: its headers, the notes that are taken of it, and its deadline."""
+"""A request's headers, the notes that are taken of it on its way, and its deadline."""
 
 import re
 import time
@@ -44,7 +44,6 @@ class Notes:
     anomalies: int = 0
     rejected: int = 0
     seconds: float = 0.0
-    """In the detector."""
     request_id: str = ""
     deadline: float | None = None
     """Until when the client waits, by `time.monotonic`; None if it does not say."""
@@ -54,23 +53,16 @@ class Notes:
     """Whether that token let it in as an administrator."""
 
     def fields(self) -> dict[str, Any]:
-        """What a log line holds of it."""
+        """The notes as attributes of a span."""
         caller = {} if self.token is None else {"token": self.token}
         if self.model is None:
             return caller
-        return {
-            **caller,
-            "model": self.model,
-            "version": self.version,
-            "records": self.records,
-            "anomalies": self.anomalies,
-            "rejected": self.rejected,
-            "detector_milliseconds": round(self.seconds * 1000, 3),
-        }
+        judged = {name: getattr(self, name) for name in ("model", "version", "records", "anomalies", "rejected")}
+        return {**caller, **judged, "detector_milliseconds": round(self.seconds * 1000, 3)}
 
 
 def notes_of(scope: Scope) -> Notes:
-    """The notes on a request: the same ones each time it is asked for."""
+    """The notes on a request: the same ones at each call."""
     notes: Notes | None = scope.get(_NOTES)
     if notes is None:
         notes = scope[_NOTES] = Notes()

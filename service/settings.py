@@ -61,8 +61,7 @@ class Settings(BaseSettings):
     tls_cert: Path | None = Field(None, description="file of the certificate's chain in PEM; unset, there is no TLS")
     tls_key: Path | None = Field(None, description="file of the certificate's private key in PEM, not encrypted")
     trusted_proxies: str | None = Field(
-        None,
-        description="addresses and networks, with commas, whose `X-Forwarded-*` are believed; unset, none",
+        None, description="addresses and networks, with commas, whose `X-Forwarded-*` are believed; unset, none"
     )
     tokens_file: Path | None = Field(
         None, description="file of tokens, which `kilter token` makes; unset, none are asked for"

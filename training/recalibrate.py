@@ -13,11 +13,10 @@ from kilter.service.detector.arrays import Floats, Positions
 from kilter.service.detector.detector import Detector, Judge, Scorer, load
 from kilter.service.detector.errors import KilterError
 from kilter.service.detector.findings import Recalibration, SourceFile
-from kilter.service.detector.groups import Thresholds
 from kilter.service.detector.inputs import Table, take
 from kilter.service.detector.manifest import Choice, Manifest, Promise, choice_in_words
 from kilter.service.detector.modalities import modality_of
-from kilter.service.detector.thresholds import promise_of, score_tensors
+from kilter.service.detector.thresholds import Thresholds, promise_of, score_tensors
 from kilter.training.config import Rule
 from kilter.training.data.source import LabelledRows, source_file
 from kilter.training.evaluation.evaluate import expected_flags

@@ -1,4 +1,4 @@
-"""`kilter inspect`: what a model is."""
+"""`kilter inspect`: a model in words."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -11,25 +11,17 @@ from kilter.service.detector import artifact, store
 from kilter.service.detector.columns import Column
 from kilter.service.detector.columns.base import list_names
 from kilter.service.detector.findings import Training
-from kilter.service.detector.manifest import Manifest, Promise, choice_in_words
+from kilter.service.detector.manifest import Manifest, choice_in_words
 
-FIGURES = {
-    "roc_auc": "ROC AUC",
-    "average_precision": "average precision",
-    "precision": "precision",
-    "recall": "recall",
-    "f1": "F1",
-    "false_positive_rate": "false-positive rate",
-    "elbo": "ELBO, nats per record",
-}
-"""The figures of an evaluation that are shown, as a manifest names them and as people do."""
+HIDDEN = {"best F1 of any threshold", "reconstruction, nats", "KL, nats"}
+"""Figures of an evaluation that are not shown."""
 
 
 @click.command()
 @click.argument("model", type=click.Path(path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="Print the manifest.")
 def inspect(model: Path, as_json: bool) -> None:
-    """Say what MODEL is: a model's folder (the version that serves) or a version's.
+    """Describe MODEL: a model's folder (the version that serves) or a version's.
 
     Every file is compared with its checksum on the way.
     """
@@ -40,14 +32,15 @@ def inspect(model: Path, as_json: bool) -> None:
         return
     listed = [line.split("  ", 1)[1] for line in (folder / store.SUMS).read_text("ascii").splitlines()]
     sizes = {name: (folder / name).stat().st_size for name in (*listed, store.SUMS)}
-    for line in described(manifest, sizes):
+    for line in describe_artifact(manifest, sizes):
         click.echo(line)
 
 
-def described(manifest: Manifest, sizes: dict[str, int]) -> Iterator[str]:
+def describe_artifact(manifest: Manifest, sizes: dict[str, int]) -> Iterator[str]:
     """A model in words, line by line; `sizes` are those of its files, in bytes."""
     info, score = manifest.calibration, manifest.score
-    yield f"{manifest.name} version {manifest.version}, made on {manifest.created} by Kilter {_kilter(manifest)}"
+    kilter = manifest.libraries.get("kilter", "of an unknown version")
+    yield f"{manifest.name} version {manifest.version}, made on {manifest.created} by Kilter {kilter}"
     yield ""
     yield from _trained(manifest.training, manifest.schema.rows)
     yield f"Network: {manifest.network.kind}. Score: {score.name}, in {score.unit}; higher is stranger."
@@ -57,8 +50,13 @@ def described(manifest: Manifest, sizes: dict[str, int]) -> Iterator[str]:
         f"normal records, as long as they are like the {info.size:,} that it was calibrated on (split: {info.split})."
     )
     yield choice_in_words(info.chosen, info.size)
-    yield from _grouped(info)
-    yield from _recalibrated(manifest.training)
+    if info.by_group is not None:
+        yield f"Records are grouped by {info.by_group.column!r}; groups not named here have the threshold above."
+        for group in info.by_group.groups:
+            yield (
+                f"  {group.value:<12} {group.threshold:>10.6g}: {_percent(group.expected_fpr)} on average, at most "
+                f"{_percent(group.upper_fpr)}; {group.size:,} records"
+            )
     yield from _evaluated(manifest.training)
     yield ""
     yield from _columns(manifest.schema.columns, manifest.schema.rows)
@@ -68,10 +66,6 @@ def described(manifest: Manifest, sizes: dict[str, int]) -> Iterator[str]:
     yield f"Files, all as their checksums say, {_bytes(sum(sizes.values()))} in all:"
     yield from (f"  {_bytes(size):>9}  {name}" for name, size in sizes.items())
     yield "Made with " + ", ".join(f"{name} {number}" for name, number in manifest.libraries.items()) + "."
-
-
-def _kilter(manifest: Manifest) -> str:
-    return manifest.libraries.get("kilter", "of an unknown version")
 
 
 def _trained(training: Training, rows: int) -> Iterator[str]:
@@ -84,42 +78,21 @@ def _trained(training: Training, rows: int) -> Iterator[str]:
         yield f"Rows whose {training.label!r} is {training.normal!r} counted as normal."
 
 
-def _grouped(info: Promise) -> Iterator[str]:
-    if info.by_group is not None:
-        groups = info.by_group.groups
-        yield f"Records are grouped by {info.by_group.column!r}; groups not named here have the threshold above."
-        for group in groups:
-            yield (
-                f"  {group.value:<12} {group.threshold:>10.6g}: {_percent(group.expected_fpr)} on average, at most "
-                f"{_percent(group.upper_fpr)}; {group.size:,} records"
-            )
-
-
-def _recalibrated(training: Training) -> Iterator[str]:
-    done = training.recalibration
-    if done is not None:
-        yield f"This is version {done.from_version}, calibrated anew on {done.file.name}."
-
-
 def _evaluated(training: Training) -> Iterator[str]:
-    evaluation, done, when = training.evaluation, training.recalibration, "Evaluation"
-    if evaluation is None and done is not None:
-        evaluation, when = done.earlier_evaluation, f"Evaluation of version {done.trained_version}"
-    if evaluation is None:
-        return
-    figures = [
-        (name, getattr(part, key))
-        for key, name in FIGURES.items()
-        for part in (evaluation, evaluation.labelled)
-        if hasattr(part, key)
-    ]
-    shown = [(name, figure) for name, figure in figures if figure.value is not None]
+    evaluation, recalibration, when = training.evaluation, training.recalibration, "Evaluation"
+    if recalibration is not None:
+        yield f"This is version {recalibration.from_version}, calibrated anew on {recalibration.file.name}."
+        if evaluation is None:
+            evaluation = recalibration.earlier_evaluation
+            when = f"Evaluation of version {recalibration.trained_version}"
+    figures = evaluation.figures() if evaluation is not None else {}
+    shown = {name: figure for name, figure in figures.items() if figure.value is not None and name not in HIDDEN}
     if shown:
         yield f"{when}, with 95 % intervals:"
-        for name, figure in shown:
-            known = figure.low is not None and figure.high is not None
-            interval = f"  ({figure.low:.3f} to {figure.high:.3f})" if known else ""
-            yield f"  {name:<22}{figure.value:>9.3f}{interval}"
+    for name, figure in shown.items():
+        known = figure.low is not None and figure.high is not None
+        interval = f"  ({figure.low:.3f} to {figure.high:.3f})" if known else ""
+        yield f"  {name:<22}{figure.value:>9.3f}{interval}"
 
 
 def _columns(columns: Sequence[Column], rows: int) -> Iterator[str]:

@@ -1,7 +1,7 @@
 """`kilter score`: verdicts on the records of a file, or on pictures."""
 
 from pathlib import Path
-from typing import Literal, cast
+from typing import Any, Literal, cast
 
 import click
 
@@ -17,7 +17,7 @@ def reasons_of(stated: str) -> tuple[Explained, int]:
     raise click.BadParameter(f"it is anomalies, all, none, or a number up to 1000, not {stated!r}")
 
 
-@click.command()
+@click.command("score")
 @click.argument("model", type=click.Path(path_type=Path))
 @click.argument("file", type=click.Path(path_type=Path, allow_dash=True))
 @click.option(
@@ -43,7 +43,7 @@ def reasons_of(stated: str) -> tuple[Explained, int]:
     metavar="RATE",
     help="Flag so that of the flagged records, RATE are normal on average; FILE is read twice.",
 )
-@click.option("--tail", is_flag=True, help="Append kilter_tail_probability too.")
+@click.option("--tail", "tails", is_flag=True, help="Append kilter_tail_probability too.")
 @click.option(
     "--heatmaps",
     type=click.Path(path_type=Path),
@@ -51,18 +51,8 @@ def reasons_of(stated: str) -> tuple[Explained, int]:
     help="Write a heat map of each picture into DIR, a PNG by the picture's own path.",
 )
 @click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda.")
-@click.pass_context
-def score(
-    ctx: click.Context,
-    model: Path,
-    file: Path,
-    out: Path,
-    force: bool,
-    reasons: tuple[Explained, int],
-    fdr: float | None,
-    tail: bool,
-    heatmaps: Path | None,
-    device: str,
+def score_command(
+    model: Path, file: Path, out: Path, reasons: tuple[Explained, int], device: str, **options: Any
 ) -> None:
     """Judge every record of FILE by MODEL (a model's folder, or a version's), and write them with their verdicts.
 
@@ -87,17 +77,7 @@ def score(
     from kilter.service.formats.scoring import score_file
 
     explained, limit = reasons
-    summary = score_file(
-        load(model, device),
-        file,
-        out,
-        reasons=explained,
-        limit=limit,
-        force=force,
-        fdr=fdr,
-        tails=tail,
-        heatmaps=heatmaps,
-    )
+    summary = score_file(load(model, device), file, out, reasons=explained, limit=limit, **options)
     for note in summary.notes:
         click.echo(f"note: {note}", err=True)
     click.echo(
@@ -109,4 +89,4 @@ def score(
         click.echo(str(summary.discoveries), err=True)
     if summary.errors:
         click.echo(f"first error: {summary.first_error}", err=True)
-        ctx.exit(1)
+        click.get_current_context().exit(1)

@@ -64,8 +64,8 @@ def serve(**options: str | int | Path | None) -> None:
     with ExitStack() as listening:
         sockets = [listening.enter_context(listen(settings.host, settings.port))]
         if settings.metrics_port is not None:
-            names = "KILTER_METRICS_PORT"
-            sockets.append(listening.enter_context(listen(settings.host, settings.metrics_port, names)))
+            own = listen(settings.host, settings.metrics_port, "KILTER_METRICS_PORT")
+            sockets.append(listening.enter_context(own))
         metrics = Metrics()
         registry = Registry(metrics, max_versions=settings.max_versions)
         loader = Loader(registry, settings.models, settings.device)
@@ -85,9 +85,8 @@ def serve(**options: str | int | Path | None) -> None:
         sys.stdout.flush()
         if unprotected(guard, sockets[0].getsockname()[0]):
             log.warning("whoever reaches %s may score: KILTER_TOKENS_FILE asks for tokens", addresses[0])
-        app = create_app(
-            settings, registry, metrics, from_environment(os.environ), guard, loader, Ledger(metrics, DELAY)
-        )
+        tracing, ledger = from_environment(os.environ), Ledger(metrics, DELAY)
+        app = create_app(settings, registry, metrics, tracing, guard, loader, ledger)
         gc.collect()
         gc.freeze()  # what is there now stays to the end, and need not be looked through again and again
         gc.set_threshold(GARBAGE)
@@ -100,20 +99,18 @@ def _address(listening: socket.socket) -> str:
 
 
 def unprotected(guard: "Guard", address: str) -> bool:
-    """Whether others than this machine reach the service, and no tokens are asked for."""
+    """Whether other machines reach the service, and it asks for no tokens."""
     return not guard.closed and not ip_address(address).is_loopback
 
 
 def listen(host: str, port: int, names: str = "--port or KILTER_PORT") -> socket.socket:
     """A socket that is bound to an address. Raises KilterError that names the address and what to do about it."""
     try:
-        family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[
-            0
-        ]
+        addresses = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except OSError as error:
-        raise KilterError(
-            f"there is no address {host!r} to listen on ({error.strerror}): choose another --host"
-        ) from None
+        why = f"there is no address {host!r} to listen on ({error.strerror}): choose another --host"
+        raise KilterError(why) from None
+    family, kind, _, _, address = addresses[0]
     listening = socket.socket(family, kind)
     try:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -121,15 +118,12 @@ def listen(host: str, port: int, names: str = "--port or KILTER_PORT") -> socket
         listening.listen(2048)
     except OSError as error:
         listening.close()
-        raise KilterError(_why_not(host, port, names, error)) from None
+        if error.errno == errno.EADDRINUSE:
+            why = f"port {port} on {host} is in use: stop what listens there, or choose another with {names}"
+        elif error.errno == errno.EACCES:
+            why = f"port {port} needs more rights than this user has: choose one above 1023 with {names}"
+        else:
+            reason = os.strerror(error.errno or 0)
+            why = f"cannot listen on {host} port {port}: {reason}; choose another with --host and --port"
+        raise KilterError(why) from None
     return listening
-
-
-def _why_not(host: str, port: int, names: str, error: OSError) -> str:
-    if error.errno == errno.EADDRINUSE:
-        return f"port {port} on {host} is in use: stop what listens there, or choose another with {names}"
-    if error.errno == errno.EACCES:
-        return f"port {port} needs more rights than this user has: choose one above 1023 with {names}"
-    return (
-        f"cannot listen on {host} port {port}: {os.strerror(error.errno or 0)}; choose another with --host and --port"
-    )

@@ -3,7 +3,7 @@
 import click
 
 
-@click.command()
+@click.command("token")
 @click.argument("name")
 @click.option(
     "--scope",
@@ -13,7 +13,7 @@ import click
     required=True,
     help="What it may be used for; may be given several times.",
 )
-def token(name: str, scopes: tuple[str, ...]) -> None:
+def token_command(name: str, scopes: tuple[str, ...]) -> None:
     """Make a token for NAME: the token on stderr, this once, and its line for the file on stdout.
 
     kilter token shop --scope score >> tokens; then kilter serve with KILTER_TOKENS_FILE=tokens. The file holds only the

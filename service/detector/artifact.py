@@ -1,6 +1,6 @@
 """The artifact: one version of a model on disk, and how it is read, audited and packed.
 
-An artifact is untrusted input: every file's checksum is compared, the manifest is decoded into its types, shapes and
+It is untrusted input: every file's checksum is compared, the manifest is decoded into its types, shapes and
 finiteness are checked, and only then is anything built. SHA256SUMS protects against corruption, not forgery.
 
 Format number: raise `FORMAT` when a manifest or a file changes its meaning, teach `read_artifact` to read the format
@@ -31,14 +31,11 @@ FORMAT = 2
 MANIFEST = "manifest.json"
 TENSORS = "tensors.safetensors"
 PROBES = "probes.json"
-REQUIRED = (MANIFEST, TENSORS, PROBES)
 SCORE_PROGRAM = "score"
 """The one program that every artifact has."""
 CALIBRATION_SCORES = "calibration.scores"
 GROUP_SCORES = "calibration.groups"
 """The calibration scores of the groups that have their own, one group after the other, each ascending."""
-STATE = ("network.", "score.")
-"""How the names of those tensors begin that are the state of the torch network and its score."""
 _SUM_LINE = re.compile(r"([0-9a-f]{64})  ([A-Za-z0-9_.-]+)")
 
 
@@ -53,8 +50,8 @@ class Artifact(NamedTuple):
 
     @property
     def state(self) -> dict[str, Array]:
-        """The state of the torch network and its score."""
-        return {name: array for name, array in self.tensors.items() if name.startswith(STATE)}
+        """The tensors that are the state of the torch network and its score."""
+        return {name: array for name, array in self.tensors.items() if name.startswith(("network.", "score."))}
 
 
 def pack(
@@ -79,22 +76,21 @@ def pack(
 def read_artifact(folder: Path) -> Artifact:
     """Read and audit the artifact of a version's folder. Raises ArtifactError, which names the file and the fault."""
     files = _verified(folder)
+    place = PROBES
     try:
         probes = msgspec.json.decode(files[PROBES], type=Probes)
-    except msgspec.DecodeError as error:
-        raise ArtifactError(f"{folder / PROBES}: {error}") from None
-    try:
+        place = TENSORS
         tensors = safetensors.numpy.load(files[TENSORS])
-    except (SafetensorError, KeyError, ValueError) as error:
-        raise ArtifactError(f"{folder / TENSORS}: {error}") from None
-    try:
+        place = MANIFEST
         manifest, tensors = _manifest(files[MANIFEST], tensors)
-    except (msgspec.DecodeError, ArtifactError) as error:
-        raise ArtifactError(f"{folder / MANIFEST}: {error}") from None
+    except (msgspec.DecodeError, SafetensorError, ArtifactError, KeyError, ValueError) as error:
+        raise ArtifactError(f"{folder / place}: {error}") from None
+    if {len(probes.scores), len(probes.p_values), len(probes.anomalies)} != {len(probes.records)}:
+        raise ArtifactError(f"{folder / PROBES}: there are not as many verdicts as records")
     _audit(folder, manifest, tensors)
-    absent = [file for file in manifest.programs.values() if file not in files]
-    if absent:
-        raise ArtifactError(f"{folder / SUMS} does not list {absent[0]}, which the manifest names as a program")
+    for file in manifest.programs.values():
+        if file not in files:
+            raise ArtifactError(f"{folder / SUMS} does not list {file}, which the manifest names as a program")
     return Artifact(manifest, tensors, {name: files[file] for name, file in manifest.programs.items()}, probes)
 
 
@@ -119,9 +115,9 @@ def _verified(folder: Path) -> dict[str, bytes]:
         if hashlib.sha256(content).hexdigest() != digest:
             raise ArtifactError(f"{folder / name} is damaged: its checksum is not the one in {SUMS}")
         files[name] = content
-    absent = [name for name in REQUIRED if name not in files]
-    if absent:
-        raise ArtifactError(f"{folder / SUMS} does not list {absent[0]}, which every artifact has")
+    for name in (MANIFEST, TENSORS, PROBES):
+        if name not in files:
+            raise ArtifactError(f"{folder / SUMS} does not list {name}, which every artifact has")
     return files
 
 
@@ -139,7 +135,7 @@ def _manifest(content: bytes, tensors: dict[str, Array]) -> tuple[Manifest, dict
 
 
 def _audit(folder: Path, manifest: Manifest, tensors: Mapping[str, Array]) -> None:
-    """Hold tensors and manifest against each other, and the kinds of network and score against those that there are."""
+    """Compare tensors and manifest, and the kinds of network and score with those that exist."""
     for what, kind, kinds in (("network", manifest.network.kind, NETWORKS), ("score", manifest.score.kind, SCORES)):
         if kind not in kinds:
             raise ArtifactError(f"{folder / MANIFEST}: this version knows no {what} of kind {kind!r}")
@@ -148,8 +144,8 @@ def _audit(folder: Path, manifest: Manifest, tensors: Mapping[str, Array]) -> No
     path = folder / TENSORS
     shapes = {name: array.shape for name, array in tensors.items()}
     for name in sorted(shapes.keys() | manifest.tensors.keys()):
-        if shapes.get(name) != manifest.tensors.get(name):
-            shape = manifest.tensors.get(name)
+        shape = manifest.tensors.get(name)
+        if shapes.get(name) != shape:
             raise ArtifactError(f"{path}: tensor {name!r} has shape {shapes.get(name)}, the manifest says {shape}")
     for name, array in tensors.items():
         if array.dtype.kind == "f" and not np.isfinite(array).all():

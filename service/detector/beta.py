@@ -1,11 +1,8 @@
-"""Quantiles of the beta distribution, which say what a share of records may be: the service has no SciPy."""
+"""The beta distribution, by which the share of records has an interval: the service has no SciPy."""
 
 import math
 
 CONFIDENCE = 0.95
-"""Of every interval, unless another is asked for."""
-TINY = 1e-300
-PRECISION = 1e-15
 
 
 def probability(x: float, a: float, b: float) -> float:
@@ -19,7 +16,7 @@ def probability(x: float, a: float, b: float) -> float:
         return 1 - probability(1 - x, b, a)
     front = math.exp(math.lgamma(a + b) - math.lgamma(a) - math.lgamma(b) + a * math.log(x) + b * math.log1p(-x))
     fraction, c, d, change, step = 1.0, 1.0, 0.0, 0.0, 0
-    while abs(change - 1) > PRECISION:
+    while abs(change - 1) > 1e-15:
         step += 1
         m, odd = divmod(step, 2)
         if odd:
@@ -35,7 +32,7 @@ def probability(x: float, a: float, b: float) -> float:
 
 def _away(value: float) -> float:
     """The value, kept away from zero, by which it will be divided."""
-    return value if abs(value) > TINY else TINY
+    return value if abs(value) > 1e-300 else 1e-300
 
 
 def quantile(level: float, a: float, b: float) -> float:
@@ -46,7 +43,7 @@ def quantile(level: float, a: float, b: float) -> float:
     return high
 
 
-def interval(successes: int, trials: int, confidence: float = CONFIDENCE) -> tuple[float, float]:
+def clopper_pearson(successes: int, trials: int, confidence: float = CONFIDENCE) -> tuple[float, float]:
     """The exact interval of a share, with at least `confidence` (Clopper and Pearson, Biometrika, 1934)."""
     aside = (1 - confidence) / 2
     low = quantile(aside, successes, trials - successes + 1) if successes else 0.0

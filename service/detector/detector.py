@@ -11,7 +11,6 @@ from kilter.service.detector import artifact
 from kilter.service.detector.arrays import Floats, Mask, Matrix
 from kilter.service.detector.calibration import DECIMALS, Calibration, rounded
 from kilter.service.detector.errors import ArtifactError, KilterError, Problem, RecordsError
-from kilter.service.detector.groups import Groups, Thresholds
 from kilter.service.detector.inputs import Table
 from kilter.service.detector.manifest import Manifest, Probes
 from kilter.service.detector.modalities import modality_of
@@ -21,7 +20,7 @@ from kilter.service.detector.runtime import OnnxProgram, Program, TorchProgram, 
 from kilter.service.detector.schema import Schema
 from kilter.service.detector.scores import find_score_kind
 from kilter.service.detector.store import resolve
-from kilter.service.detector.thresholds import at_rate, thresholds_of
+from kilter.service.detector.thresholds import Groups, Thresholds, at_rate, thresholds_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -32,14 +31,14 @@ if TYPE_CHECKING:
 
 
 class Scorer:
-    """What a model judges and the program that scores it; a `Detector` is one of these with a calibration."""
+    """A modality and the program that scores it; a `Detector` is one of these with a calibration."""
 
     def __init__(self, modality: Modality, program: Program) -> None:
         self.modality = modality
         self.program = program
 
     def score(self, data: Any, *, reasons: int = 0, errors: Literal["raise", "mark"] = "raise") -> Scores:
-        """Score what `Modality.read` reads, with up to `reasons` reasons for each record.
+        """The scores of records in any form of `Modality.read`, with up to `reasons` reasons for each.
 
         Raises RecordsError if any record does not fit the schema; with `errors="mark"` its score is NaN instead.
         """
@@ -53,7 +52,7 @@ class Scorer:
         return scores._replace(score=score)
 
     def figures(self, table: Table) -> Matrix:
-        """What is watched of the records of a table, (n, ...)."""
+        """The watched figures of the records of a table, (n, ...)."""
         return np.concatenate([self.modality.figures(x) for x in self.modality.encode(table)])
 
     def outputs(self, data: Any, names: Sequence[str]) -> list[Floats]:
@@ -62,7 +61,7 @@ class Scorer:
         if table.problems:
             raise RecordsError(table.problems)
         parts = [self.program.run(x, names) for x in self.modality.encode(table)]
-        return parts[0] if len(parts) == 1 else [np.concatenate(part) for part in zip(*parts, strict=True)]
+        return [np.concatenate(part) for part in zip(*parts, strict=True)]
 
 
 class Verdicts(NamedTuple):
@@ -74,18 +73,16 @@ class Verdicts(NamedTuple):
     """Conformal p-value; see `detector.calibration`."""
     anomaly: Mask
     reasons: "Sequence[Sequence[Reason | Region]] | None"
-    """Per record what makes it strange, strongest first; None if none were asked for. Of a picture, regions, in pixels
-    of the size at which the model sees it."""
+    """Per record, strongest first, of a picture in pixels of the model's size; None if none were asked for."""
     problems: list[Problem]
     features: Matrix
-    """What is watched of the records, (n, ...): `Modality.figures`."""
+    """The watched figures of the records, (n, ...): `Modality.figures`."""
     threshold: Floats | None = None
     """The threshold that each record was held against; None where all have the same."""
     tail_probability: Floats | None = None
-    """An estimate of how many normal records score higher, NaN up to where the tail of the calibration scores begins
-    and never a p-value; None for a model without one. See `detector.tail`."""
+    """`Tail.probabilities`, which are no p-values; None for a model without a tail."""
     evidence: Floats | None = None
-    """Of pictures, where reasons were asked for: what speaks against each place, (n, rows * columns) of `grid`."""
+    """Of pictures, where reasons were asked for: evidence against each place, (n, rows * columns) of `grid`."""
 
     def to_polars(self) -> "pl.DataFrame":
         """A row per record: score, p_value, anomaly, and threshold, tail_probability and reasons (JSON) if any.
@@ -123,7 +120,6 @@ class Judge:
 
     @property
     def modality(self) -> Modality:
-        """What it judges."""
         return self.scorer.modality
 
     @property
@@ -132,7 +128,6 @@ class Judge:
         return self.scorer.program.device
 
     def table(self, data: Any) -> Table:
-        """Read what callers hold: see `Modality.read`."""
         return self.modality.read(data)
 
     def score(self, data: Any, *, reasons: int = 0, errors: Literal["raise", "mark"] = "raise") -> Verdicts:
@@ -142,17 +137,10 @@ class Judge:
         records are marked instead, and the others judged.
         """
         scores = self.scorer.score(data, reasons=reasons, errors=errors)
-        judged = self.thresholds.judge(scores.score, scores.table)
+        p_value, anomaly, tail, threshold = self.thresholds.judge(scores.score, scores.table)
+        problems = scores.table.problems
         return Verdicts(
-            scores.score,
-            judged.p_value,
-            judged.anomaly,
-            scores.reasons,
-            scores.table.problems,
-            scores.features,
-            judged.threshold,
-            judged.tail_probability,
-            scores.evidence,
+            scores.score, p_value, anomaly, scores.reasons, problems, scores.features, threshold, tail, scores.evidence
         )
 
     def elbo_terms(self, data: Any) -> tuple[Floats, Floats]:
@@ -211,23 +199,19 @@ class Detector(Judge):
             except ArtifactError as error:
                 raise ArtifactError(f"{place}, {artifact.MANIFEST}: {error}") from None
         got = self.score(self.probes.records)
+        thresholds = np.full(len(got.score), self.calibration.threshold) if got.threshold is None else got.threshold
         for i, (want, have) in enumerate(zip(self.probes.scores, got.score, strict=True)):
-            if not abs(want - have) <= self._tolerance(want):
+            flag, tolerance = self.probes.anomalies[i], self.manifest.score.tolerance * max(1.0, abs(want))
+            if not abs(want - have) <= tolerance:
                 raise ArtifactError(
                     f"{place}, {artifact.PROBES}: probe {i} scores {have:.9g} on "
                     f"{self.device} and must score {want:.9g}"
                 )
-        if self.device == "cpu":
-            for i, (flag, have) in enumerate(zip(self.probes.anomalies, got.anomaly, strict=True)):
-                threshold = self.calibration.threshold if got.threshold is None else float(got.threshold[i])
-                borderline = abs(self.probes.scores[i] - threshold) <= self._tolerance(self.probes.scores[i])
-                if flag != have and not borderline:
-                    raise ArtifactError(
-                        f"{place}, {artifact.PROBES}: probe {i} is flagged {bool(have)} and must be flagged {flag}"
-                    )
-
-    def _tolerance(self, score: float) -> float:
-        return self.manifest.score.tolerance * max(1.0, abs(score))
+            borderline = abs(want - thresholds[i]) <= tolerance
+            if self.device == "cpu" and flag != got.anomaly[i] and not borderline:
+                raise ArtifactError(
+                    f"{place}, {artifact.PROBES}: probe {i} is flagged {not flag} and must be flagged {flag}"
+                )
 
 
 def load(path: str | Path, device: str = "cpu") -> Detector:
@@ -239,7 +223,13 @@ def load(path: str | Path, device: str = "cpu") -> Detector:
     folder = resolve(Path(path))
     content = artifact.read_artifact(folder)
     manifest = content.manifest
-    place = _place(folder, manifest, device)
+    on_cpu_only = find_score_kind(manifest.score.kind).exported
+    if on_cpu_only and device not in ("auto", "cpu"):
+        raise KilterError(
+            f"{folder}: a model with a pretrained network runs on a CPU only, and not on {device!r}: load it with the "
+            "device cpu or auto"
+        )
+    place = "cpu" if on_cpu_only else pick_device(device)
     try:
         modality = modality_of(manifest.schema, manifest.score.grid)
         rows = modality.rows_per_call(place)
@@ -255,15 +245,3 @@ def load(path: str | Path, device: str = "cpu") -> Detector:
     except KilterError as error:
         raise ArtifactError(f"{folder}: {error}") from error
     return detector
-
-
-def _place(folder: Path, manifest: Manifest, device: str) -> str:
-    """The device that a model runs on. Raises KilterError if it is not there, or the model cannot run on it."""
-    if not find_score_kind(manifest.score.kind).exported:
-        return pick_device(device)
-    if device not in ("auto", "cpu"):
-        raise KilterError(
-            f"{folder}: a model with a pretrained network runs on a CPU only, and not on {device!r}: load it with the "
-            "device cpu or auto"
-        )
-    return "cpu"

@@ -1,7 +1,7 @@
 """Artifacts of format 1, which Kilter 0.1 wrote, read as those of format 2.
 
-Format 1 had one entry for a network with its score, the names of whose tensors began otherwise, no list of programs,
-and what training says of itself without types.
+Format 1 had one entry for a network with its score, whose tensors had other names, no list of programs, and an entry
+of the training without types.
 """
 
 from collections.abc import Mapping
@@ -23,15 +23,12 @@ PICTURE_PREFIXES = {
     "network.evidence.": "score.",
 }
 BACKBONE_PREFIXES = {"network.network.": "network.", "network.": "score."}
-"""How the names of tensors began, and how they begin now; None for those that are of no use any more."""
+"""How the names of tensors began, and how they begin now; None for tensors that are not used any more."""
 LOCAL_FEATURES = "local features of training pictures, as a pretrained network gives them"
 
 
 def upgrade(manifest: Mapping[str, Any], tensors: Mapping[str, Value]) -> tuple[dict[str, Any], dict[str, Value]]:
-    """The manifest of format 1 as one of format 2, and tensors by their names in that.
-
-    Raises ArtifactError if the manifest lacks what every one had.
-    """
+    """A manifest and tensors of format 1 as those of format 2. Raises ArtifactError if the manifest lacks an entry."""
     try:
         network, score, prefixes = _entries(manifest["network"])
         new = dict(manifest) | {
@@ -50,7 +47,7 @@ def upgrade(manifest: Mapping[str, Any], tensors: Mapping[str, Value]) -> tuple[
 
 
 def _renamed(values: Mapping[str, Value], prefixes: Mapping[str, str | None]) -> dict[str, Value]:
-    """What stands under the names of tensors, under their names in format 2; some are of no use any more."""
+    """A mapping by names of tensors, by their names in format 2; some tensors are not used any more."""
     renamed: dict[str, Value] = {}
     for name, value in values.items():
         old = next((prefix for prefix in prefixes if name.startswith(prefix)), "")
@@ -93,14 +90,12 @@ def _entries(entry: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any], 
 
 
 def _training(training: Mapping[str, Any], rows: int) -> dict[str, Any]:
-    """What training says of itself, where it said nothing with what stands for that."""
-    names = ("files", "history", "notes", "warnings")
-    unsaid: dict[str, Any] = {
+    """The entry of the training, with empty values for what it lacked."""
+    empty: dict[str, Any] = {
         "rows": rows,
         "settings": {},
         **dict.fromkeys(("sizes", "label", "normal", "diagnosis", "comparison", "suspects")),
-        **{name: [] for name in names},
+        **{name: [] for name in ("files", "history", "notes", "warnings")},
     }
-    return unsaid | {
-        name: value for name, value in training.items() if name in (*unsaid, "evaluation", "recalibration")
-    }
+    known = (*empty, "evaluation", "recalibration")
+    return empty | {name: value for name, value in training.items() if name in known}

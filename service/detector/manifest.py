@@ -1,18 +1,17 @@
-"""The manifest: everything about an artifact that a person, or a program that does not run it, may want to read."""
+"""The manifest: all about an artifact that a person, or a program that does not run it, may want to read."""
 
 from collections.abc import Iterator
 from typing import Any, Literal
 
 import msgspec
 
+from kilter.service.detector.calibration import Tail
 from kilter.service.detector.findings import Training
 from kilter.service.detector.schema import Schema
-from kilter.service.detector.tail import Tail
 
 HIGHEST_RATE = 0.5
-"""The highest target false-positive rate that may be asked for."""
 UPPER = 0.999
-"""The level of the upper quantile of the rate that is realised."""
+"""The level of the upper quantile of the realised rate."""
 Way = Literal["default", "rate", "alerts-per-day", "f-beta", "cost", "recall-at-precision"]
 
 
@@ -36,9 +35,8 @@ class ChoiceEvidence(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     figure: Estimate
     """F-beta, expected cost per record, or recall."""
     level: Estimate
-    """The target false-positive rate as the choice made it; where the interval is wide, so is the choice."""
     edge: Literal["", "lowest", "highest"] = ""
-    """Whether the choice stands at the edge of what there is to choose from."""
+    """Whether the choice is the lowest or highest possible."""
 
 
 class Choice(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -46,16 +44,13 @@ class Choice(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     by: Way
     inputs: dict[str, float] = {}
-    """What was asked for, by the name of the option."""
     evidence: ChoiceEvidence | None = None
-    """None where no labels were looked at."""
 
 
 class GroupPromise(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The threshold of one group of records; fields as in `Promise`."""
 
     value: str
-    """The value of the grouping column, as text."""
     size: int
     rank: int
     threshold: float
@@ -64,7 +59,7 @@ class GroupPromise(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     tail: Tail | None = None
 
 
-class GroupPromises(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class Grouping(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The groups that have a threshold of their own; all other records have the common one."""
 
     column: str
@@ -87,7 +82,7 @@ class Promise(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     left_out: bool = False
     """Whether the memory of the score holds the calibration records, each scored with all of it but itself."""
     tail: Tail | None = None
-    by_group: GroupPromises | None = None
+    by_group: Grouping | None = None
 
     @property
     def highest_upper_fpr(self) -> float:
@@ -97,55 +92,47 @@ class Promise(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class NetworkEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Which network it is."""
+    """The network: `kind` is its name in `networks.NETWORKS`, and `shape` what only the network itself reads."""
 
     kind: str
-    """Its name in `networks.NETWORKS`."""
     members: int
     latent: int
-    """Dimensions of its latent space."""
     shape: Any
-    """What rebuilds it, which only the network itself reads."""
 
 
 class MemoryEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What of the training records is part of a score: the artifact is then to be treated like the training data."""
+    """The training records that are part of a score: the artifact is then to be treated like the training data."""
 
     rows: int
     of: str
-    """What it holds so many of, like `training rows`."""
 
 
 class BackboneEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The pretrained network that the user gave."""
+    """The pretrained network that the user gave, by the name of its file."""
 
     file: str
-    """The name of its file."""
     sha256: str
 
 
 class ScoreEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Which score it is, and how exactly it is held."""
+    """The score: `kind` is its name in `scores.SCORES`, `name` that for users, `shape` what only the score reads."""
 
     kind: str
-    """Its name in `scores.SCORES`."""
     name: str
-    """What users call it."""
     unit: str
     digits: int
     """Decimal places to which scores are rounded before they meet the calibration scores."""
     tolerance: float
     """Two devices may disagree on a score by this times max(1, |score|)."""
     shape: Any
-    """What rebuilds it, which only the score itself reads."""
     grid: tuple[int, int] | None = None
-    """Rows and columns of the places of a picture, where it is places that speak against one."""
+    """Rows and columns of the places of a picture, where the score is made of those."""
     memory: MemoryEntry | None = None
     backbone: BackboneEntry | None = None
 
 
 class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """See the module."""
+    """An artifact's manifest.json."""
 
     format: int
     name: str
@@ -188,14 +175,11 @@ def choice_in_words(choice: Choice, size: int) -> str:
         case "f-beta":
             what, figure = f"for the best F-beta, beta {inputs['f_beta']:g}", "F-beta"
         case "cost":
-            what = (
-                f"for the least expected cost, with {inputs['cost_false_alarm']:g} for a false alarm and "
-                f"{inputs['cost_miss']:g} for a missed anomaly"
-            )
-            figure = "expected cost per record"
+            costs = f"{inputs['cost_false_alarm']:g} for a false alarm and {inputs['cost_miss']:g} for a missed anomaly"
+            what, figure = f"for the least expected cost, with {costs}", "expected cost per record"
         case "recall-at-precision":
-            what = f"for the highest recall at a precision of at least {inputs['recall_at_precision']:g}"
-            figure = "recall"
+            precision = f"{inputs['recall_at_precision']:g}"
+            what, figure = f"for the highest recall at a precision of at least {precision}", "recall"
     if choice.evidence is None:
         return f"The target false-positive rate was chosen {what}."
     return " ".join(_evidence_in_words(choice.evidence, what, figure, size))

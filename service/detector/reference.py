@@ -1,4 +1,4 @@
-"""How the fields of the fitting rows are spread, which training takes down and a service compares its traffic with."""
+"""Histograms of the fields of the fitting rows, which training stores and a service compares its traffic with."""
 
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -12,7 +12,7 @@ from kilter.service.detector.modalities.base import Modality
 
 EDGES = "reference.edges"
 SHARES = "reference.shares"
-"""Names of the two tensors in an artifact; one that was written without them is served without drift."""
+"""Names of two tensors of an artifact; one without them is served without drift."""
 BINS = 10
 UNREACHED = float(np.finfo(np.float32).max)
 """An edge that no feature reaches."""
@@ -26,7 +26,6 @@ class Reference(NamedTuple):
     shares: Floats | None
     """(fields, BINS + 2): share of the fitting rows in each bin, the last being that of missing values."""
     rows: int
-    """Number of fitting rows."""
 
 
 def histogram(x: Matrix, edges: Matrix) -> Positions:
@@ -40,9 +39,9 @@ def histogram(x: Matrix, edges: Matrix) -> Positions:
 
 
 def reference_tensors(modality: Modality, figures: Matrix) -> dict[str, Array]:
-    """The reference of the fitting rows as an artifact holds it, from what is watched of them, (n, ...).
+    """The tensors of the reference of the fitting rows, from their figures, (n, ...).
 
-    What is not comparable has only two bins, there and missing: live traffic of an hour never looks like all hours.
+    A field that is not comparable, as an hour of live traffic is to all hours, has two bins: present and missing.
     """
     edges = np.empty((len(modality.watched), BINS), np.float32)
     for row, watched in zip(edges, modality.watched, strict=True):
@@ -56,10 +55,10 @@ def reference_tensors(modality: Modality, figures: Matrix) -> dict[str, Array]:
 
 def _inner(feature: Feature, values: Matrix) -> Array:
     """At most BINS - 1 ascending edges: between the values where there are few of them, else at their deciles."""
-    present = values[~np.isnan(values)]
-    distinct = np.unique(present)
     if feature.kind == "flag":
         return np.array([0.5])
+    present = values[~np.isnan(values)]
+    distinct = np.unique(present)
     if len(distinct) <= BINS:
         return distinct[:-1] + np.diff(distinct) / 2
     return np.unique(np.quantile(present, np.arange(1, BINS) / BINS, method="higher"))
@@ -71,10 +70,7 @@ def unseen_from(feature: Feature) -> float:
 
 
 def reference_of(modality: Modality, tensors: Mapping[str, Array]) -> Reference:
-    """The reference that an artifact's tensors hold; without them, one that tells only missing and unseen values.
-
-    Raises ArtifactError if the tensors do not fit what is watched.
-    """
+    """The reference in an artifact's tensors; without them, one of missing and unseen values. Raises ArtifactError."""
     features = [watched.feature for watched in modality.watched]
     rows = modality.schema.rows
     if EDGES not in tensors and SHARES not in tensors:

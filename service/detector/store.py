@@ -20,7 +20,7 @@ _NUMBER = re.compile(r"[1-9]\d*")
 
 
 def check_name(name: str) -> str:
-    """Return a valid model name. Raises KilterError."""
+    """The name itself. Raises KilterError if it is not valid."""
     if not NAME.fullmatch(name):
         raise KilterError(f"a model's name is 1 to 63 of a-z, 0-9 and '-', starting with no '-'; not {name!r}")
     return name
@@ -40,7 +40,7 @@ def versions(model: Path) -> list[int]:
     return sorted(int(p.name) for p in model.iterdir() if _NUMBER.fullmatch(p.name) and (p / SUMS).is_file())
 
 
-def pinned(model: Path) -> int | None:
+def pinned_version(model: Path) -> int | None:
     """The version that is pinned, if one is. Raises KilterError if the pin cannot be read or names no version."""
     pin_file = model / PINNED
     if not pin_file.exists():
@@ -51,12 +51,12 @@ def pinned(model: Path) -> int | None:
     return int(text)
 
 
-def serving(model: Path) -> int:
+def serving_version(model: Path) -> int:
     """The version that serves: the pinned one, else the highest. Raises ArtifactError if there is none."""
     complete = versions(model)
     if not complete:
         raise ArtifactError(f"no model at {model}: a model's folder holds versions, like {model / '1'}")
-    return pinned(model) or complete[-1]
+    return pinned_version(model) or complete[-1]
 
 
 def resolve(path: Path) -> Path:
@@ -65,24 +65,27 @@ def resolve(path: Path) -> Path:
         return path
     if not path.exists():
         raise ArtifactError(f"there is nothing at {path}")
-    return path / str(serving(path))
+    return path / str(serving_version(path))
 
 
 def pin(model: Path, version: int) -> None:
     """Let `version` serve until another is pinned or the pin is taken away. Raises KilterError if it is not there."""
-    if version not in versions(model):
-        raise KilterError(f"{model} has no version {version}; it has {_listed(model)}")
-    _replace(model / PINNED, f"{version}\n")
+    complete = versions(model)
+    if version not in complete:
+        raise KilterError(f"{model} has no version {version}; it has {', '.join(map(str, complete)) or 'none'}")
+    with tempfile.NamedTemporaryFile("w", dir=model, prefix=".", delete=False) as file:
+        file.write(f"{version}\n")
+    Path(file.name).chmod(0o644)  # a temporary file is its owner's alone, and the service may be another user
+    Path(file.name).replace(model / PINNED)
 
 
 def unpin(model: Path) -> None:
-    """Let the highest version serve."""
     (model / PINNED).unlink(missing_ok=True)
 
 
 def rollback(model: Path) -> int:
     """Pin the version before the one that serves, and return it. Raises KilterError if there is none."""
-    current = serving(model)
+    current = serving_version(model)
     earlier = [version for version in versions(model) if version < current]
     if not earlier:
         raise KilterError(f"{model} has no version before {current} to roll back to")
@@ -94,7 +97,7 @@ def prune(model: Path, keep: int) -> list[int]:
     """Delete all but the `keep` highest versions and the one that serves; return what was deleted."""
     if keep < 1:
         raise KilterError("at least one version must be kept")
-    current = serving(model)
+    current = serving_version(model)
     gone = [version for version in versions(model)[:-keep] if version != current]
     for version in gone:
         folder = model / str(version)
@@ -104,46 +107,27 @@ def prune(model: Path, keep: int) -> list[int]:
     return gone
 
 
-def _listed(model: Path) -> str:
-    return ", ".join(map(str, versions(model))) or "none"
-
-
-def _replace(path: Path, text: str) -> None:
-    with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=".", delete=False) as file:
-        file.write(text)
-    Path(file.name).chmod(0o644)  # a temporary file is its owner's alone, and the service may be another user
-    Path(file.name).replace(path)
-
-
 def add(folder: Path, name: str, files: Callable[[int], Mapping[str, bytes]]) -> Path:
-    """Write `files(version)` as the next version of a model, whole or not at all, and return its folder.
-
-    Raises KilterError if it cannot be written.
-    """
+    """Write `files(version)` as the next version of a model, whole or not at all: its folder. Raises KilterError."""
     model = folder / check_name(name)
-    partial: Path | None = None
     try:
         model.mkdir(parents=True, exist_ok=True)
         while True:
             version = max((int(p.name) for p in model.iterdir() if _NUMBER.fullmatch(p.name)), default=0) + 1
-            partial = Path(tempfile.mkdtemp(prefix=f".partial-{version}-", dir=model))
-            partial.chmod(0o755)
-            for file_name, content in files(version).items():
-                with (partial / file_name).open("wb") as file:
-                    file.write(content)
-                    file.flush()
-                    os.fsync(file.fileno())
             target = model / str(version)
+            partial = Path(tempfile.mkdtemp(prefix=f".partial-{version}-", dir=model))
             try:
-                partial.rename(target)
+                partial.chmod(0o755)
+                for file_name, content in files(version).items():
+                    with (partial / file_name).open("wb") as file:
+                        file.write(content)
+                        file.flush()
+                        os.fsync(file.fileno())
+                return partial.rename(target)
             except OSError:
                 if not target.exists():
                     raise
-                shutil.rmtree(partial)
-                continue
-            return target
+            finally:
+                shutil.rmtree(partial, ignore_errors=True)
     except OSError as error:
         raise KilterError(f"cannot write the model to {model}: {error.strerror or error}") from error
-    finally:
-        if partial is not None and partial.exists():
-            shutil.rmtree(partial, ignore_errors=True)

@@ -1,17 +1,62 @@
-"""The thresholds of a model: as its manifest states them, held against their scores, and at another rate."""
+"""The thresholds of a model, common and by group: how they judge, what a manifest states of them, and another rate."""
 
 import math
-from typing import Any
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from kilter.service.detector.arrays import Floats
+from kilter.service.detector.arrays import Floats, Positions
 from kilter.service.detector.artifact import CALIBRATION_SCORES, GROUP_SCORES, MANIFEST, Artifact
 from kilter.service.detector.beta import quantile
-from kilter.service.detector.calibration import Calibration, fewest
+from kilter.service.detector.calibration import Calibration, Judgement, fewest
+from kilter.service.detector.columns import Column
 from kilter.service.detector.errors import ArtifactError, KilterError
-from kilter.service.detector.groups import Groups, Thresholds
-from kilter.service.detector.manifest import HIGHEST_RATE, UPPER, Choice, GroupPromise, GroupPromises, Promise
+from kilter.service.detector.inputs import Table
+from kilter.service.detector.manifest import HIGHEST_RATE, UPPER, Choice, Grouping, GroupPromise, Promise
+
+
+@dataclass(frozen=True)
+class Groups:
+    """The calibrations of the groups that have one of their own, by the value of a column as text.
+
+    A record of any other group, or without a value, is judged by the common calibration.
+    """
+
+    column: Column
+    calibrations: Mapping[str, Calibration]
+
+    def members(self, table: Table) -> Iterator[tuple[Positions, Calibration | None]]:
+        """The positions of the rows of each group that occurs, with its calibration; None for the common one."""
+        calibrations = list(self.calibrations.values())
+        places = {self.column.group_value(value): place for place, value in enumerate(self.calibrations)}
+        cells = table.columns[self.column.name].tolist()
+        codes = np.fromiter((places.get(cell, -1) for cell in cells), np.int64, table.rows)
+        for code in np.unique(codes).tolist():
+            yield np.flatnonzero(codes == code), calibrations[code] if code >= 0 else None
+
+
+class Thresholds(NamedTuple):
+    """The common calibration, and those of groups if there are any: all that says what scores mean."""
+
+    common: Calibration
+    groups: Groups | None = None
+
+    def judge(self, scores: Floats, table: Table) -> Judgement:
+        """The judgement of scores, (n,), of the rows of a table, each by the calibration of its group."""
+        if self.groups is None:
+            return self.common.judge(scores)
+        p_value, threshold, tail_probability = (np.full(len(scores), np.nan) for _ in range(3))
+        anomaly = np.zeros(len(scores), bool)
+        for rows, own in self.groups.members(table):
+            calibration = own or self.common
+            p_value[rows], anomaly[rows], tail, _ = calibration.judge(scores[rows])
+            threshold[rows] = calibration.threshold
+            if tail is not None:
+                tail_probability[rows] = tail
+        tails = any(calibration.tail for calibration in (self.common, *self.groups.calibrations.values()))
+        return Judgement(p_value, anomaly, tail_probability if tails else None, threshold)
 
 
 def check_target(target_fpr: float) -> float:
@@ -24,7 +69,7 @@ def check_target(target_fpr: float) -> float:
 
 
 def promise_of(thresholds: Thresholds, chosen: Choice, split: str, *, left_out: bool = False) -> Promise:
-    """What a manifest says of thresholds; `split` is how the calibration records were set apart: `random` or `time`.
+    """A manifest's entry for thresholds; `split` is how the calibration records were set apart: `random` or `time`.
 
     `left_out` says whether the memory of the score holds them, and each was scored with all of it but itself.
     """
@@ -32,19 +77,13 @@ def promise_of(thresholds: Thresholds, chosen: Choice, split: str, *, left_out: 
     by_group = None
     if groups is not None:
         promises = [GroupPromise(value=value, **_figures(own)) for value, own in groups.calibrations.items()]
-        by_group = GroupPromises(groups.column.name, tuple(promises))
-    return Promise(
-        target_fpr=common.target_fpr,
-        split=split,
-        chosen=chosen,
-        left_out=left_out,
-        by_group=by_group,
-        **_figures(common),
-    )
+        by_group = Grouping(groups.column.name, tuple(promises))
+    stated: dict[str, Any] = {"split": split, "chosen": chosen, "left_out": left_out, "by_group": by_group}
+    return Promise(target_fpr=common.target_fpr, **stated, **_figures(common))
 
 
 def _figures(calibration: Calibration) -> dict[str, Any]:
-    """What is said of one calibration: its upper quantile is of Beta(k, n + 1 - k), k being the rank."""
+    """The entries for one calibration; its upper quantile is of Beta(k, n + 1 - k), k being the rank."""
     rank, size = calibration.rank, calibration.size
     return {
         "size": size,
@@ -66,7 +105,7 @@ def score_tensors(thresholds: Thresholds) -> dict[str, Floats]:
 
 
 def at_rate(promise: Promise, thresholds: Thresholds, target_fpr: float) -> tuple[Thresholds, Promise]:
-    """Thresholds by the same scores at another rate, those of groups included, and what a manifest says of them.
+    """Thresholds by the same scores at another rate, those of groups included, and the entry of a manifest for them.
 
     A group with too few records for the rate has the common threshold, as it would from training. Raises KilterError
     if all records together are too few, or the rate is none.
@@ -77,16 +116,15 @@ def at_rate(promise: Promise, thresholds: Thresholds, target_fpr: float) -> tupl
             f"a false-positive rate of {target_fpr:g} needs at least {fewest(target_fpr):,} calibration records; there "
             f"are {common.size:,}, and the smallest rate that they support is {smallest_rate(common.size):g}"
         )
-    own = None
     if groups is not None:
-        enough = {value: one for value, one in groups.calibrations.items() if one.size >= fewest(target_fpr)}
-        own = Groups(groups.column, {value: _again(one, target_fpr) for value, one in enough.items()})
-    again = Thresholds(_again(common, target_fpr), own)
-    return again, promise_of(again, Choice("rate"), promise.split, left_out=promise.left_out)
-
-
-def _again(calibration: Calibration, target_fpr: float) -> Calibration:
-    return Calibration.of(calibration.scores, target_fpr, calibration.digits, calibration.tail)
+        own = {
+            value: replace(calibration, target_fpr=target_fpr)
+            for value, calibration in groups.calibrations.items()
+            if calibration.size >= fewest(target_fpr)
+        }
+        groups = Groups(groups.column, own)
+    changed = Thresholds(replace(common, target_fpr=target_fpr), groups)
+    return changed, promise_of(changed, Choice("rate"), promise.split, left_out=promise.left_out)
 
 
 def smallest_rate(size: int) -> float:
@@ -105,8 +143,8 @@ def thresholds_of(artifact: Artifact) -> Thresholds:
     if column is None or not column.can_group:
         raise ArtifactError(f"{MANIFEST}: the schema has no column {promise.by_group.column!r} that can group records")
     ends = np.cumsum([group.size for group in promise.by_group.groups], dtype=np.int64)
-    calibrations: dict[str, Calibration] = {}
     parts = np.split(artifact.tensors.get(GROUP_SCORES, np.empty(0)), ends)[:-1]
+    calibrations: dict[str, Calibration] = {}
     for group, scores in zip(promise.by_group.groups, parts, strict=True):
         place = f"calibration of the group {group.value!r}"
         if group.value in calibrations:

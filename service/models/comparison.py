@@ -1,17 +1,14 @@
-"""What is kept of two versions that judged the same records, and what that says, in numbers and in plain words."""
+"""The comparison of two versions that judged the same records, in numbers and in plain words."""
 
-import math
 import threading
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 from pydantic import BaseModel, Field
 
-from kilter.service.detector.beta import interval
-
-Floats = npt.NDArray[np.float64]
-Flags = npt.NDArray[np.bool_]
+from kilter.service.detector.arrays import Floats, Mask
+from kilter.service.detector.beta import clopper_pearson
+from kilter.service.monitoring.model_metrics import BucketCounts
 
 PAIRS = 4096
 """Pairs of p-values that are kept: a uniform sample of all."""
@@ -23,31 +20,23 @@ class ComparisonCounts(NamedTuple):
     """The counts of a comparison at one moment."""
 
     both_normal: int
-    both_anomalous: int
-    only_live: int
     only_shadow: int
+    only_live: int
+    both_anomalous: int
     rejected: int
     """Records that do not fit the version in the shadow."""
     dropped: int
     """Records that were not compared because too many waited."""
     difference: float
     """Sum of the differences of p-values, shadow less live."""
-    apart: tuple[int, ...]
-    """Records by the size of that difference, up to each of BUCKETS and all."""
+    apart: list[tuple[str, float]]
+    """Records by the size of that difference: `BucketCounts.cumulative` of BUCKETS."""
     apart_sum: float
 
     @property
     def compared(self) -> int:
         """The records that both judged."""
         return self.both_normal + self.both_anomalous + self.only_live + self.only_shadow
-
-    @property
-    def live_flagged(self) -> int:
-        return self.both_anomalous + self.only_live
-
-    @property
-    def shadow_flagged(self) -> int:
-        return self.both_anomalous + self.only_shadow
 
 
 class Comparison:
@@ -56,24 +45,21 @@ class Comparison:
     def __init__(self, seed: int = 0) -> None:
         self._lock = threading.Lock()
         self._rng = np.random.default_rng(seed)
-        self._counts = np.zeros((2, 2), np.int64)
+        self._counts = np.zeros(4, np.int64)
         self._rejected = self._dropped = 0
-        self._difference = self._apart_sum = 0.0
-        self._apart = np.zeros(len(BUCKETS) + 1, np.int64)
+        self._difference = 0.0
+        self._apart = BucketCounts(BUCKETS)
         self._pairs = np.empty((PAIRS, 2))
         self._seen = 0
 
-    def add(self, live_p: Floats, live_flags: Flags, shadow_p: Floats, shadow_flags: Flags) -> None:
+    def add(self, live_p: Floats, live_flags: Mask, shadow_p: Floats, shadow_flags: Mask) -> None:
         """Add the p-values and flags of n records, each (n,), under both versions."""
-        counts = np.bincount(2 * live_flags.astype(np.int64) + shadow_flags, minlength=4).reshape(2, 2)
+        counts = np.bincount(2 * live_flags.astype(np.int64) + shadow_flags, minlength=4)
         difference = shadow_p - live_p
-        apart = np.abs(difference)
-        sizes = np.bincount(np.searchsorted(BUCKETS, apart), minlength=len(BUCKETS) + 1)
         with self._lock:
             self._counts += counts
             self._difference += float(difference.sum())
-            self._apart += sizes
-            self._apart_sum += float(apart.sum())
+            self._apart.add(np.abs(difference))
             self._keep(np.column_stack([live_p, shadow_p]))
 
     def _keep(self, pairs: Floats) -> None:
@@ -85,30 +71,18 @@ class Comparison:
         self._seen += len(pairs)
 
     def reject(self, records: int) -> None:
-        """Count records that do not fit the version in the shadow."""
         with self._lock:
             self._rejected += records
 
     def drop(self, records: int) -> None:
-        """Count records that were not compared because too many waited."""
         with self._lock:
             self._dropped += records
 
     def tally(self) -> ComparisonCounts:
-        """What was counted up to now."""
         with self._lock:
-            (both_normal, only_shadow), (only_live, both_anomalous) = self._counts.tolist()
-            return ComparisonCounts(
-                both_normal,
-                both_anomalous,
-                only_live,
-                only_shadow,
-                self._rejected,
-                self._dropped,
-                self._difference,
-                tuple(np.cumsum(self._apart).tolist()),
-                self._apart_sum,
-            )
+            both_normal, only_shadow, only_live, both_anomalous = self._counts.tolist()
+            flags = both_normal, only_shadow, only_live, both_anomalous, self._rejected, self._dropped
+            return ComparisonCounts(*flags, self._difference, self._apart.cumulative(), self._apart.sum)
 
     def pairs(self) -> Floats:
         """The sample of pairs of p-values, live and shadow, (m, 2)."""
@@ -118,18 +92,14 @@ class Comparison:
 
 def rank_correlation(pairs: Floats) -> float | None:
     """Spearman's correlation of pairs, (n, 2), ties sharing their mean rank; None where a side does not vary."""
-    if len(pairs) < 2:
+    if not len(pairs) or (pairs == pairs[0]).all(axis=0).any():
         return None
-    ranks = [_ranks(side) for side in pairs.T]
-    deviations = [side - side.mean() for side in ranks]
-    scale = math.sqrt(float(deviations[0] @ deviations[0]) * float(deviations[1] @ deviations[1]))
-    return float(deviations[0] @ deviations[1]) / scale if scale > 0 else None
+    return float(np.corrcoef([_ranks(side) for side in pairs.T])[0, 1])
 
 
 def _ranks(values: Floats) -> Floats:
     _, places, counts = np.unique(values, return_inverse=True, return_counts=True)
-    last = np.cumsum(counts)
-    return np.asarray((last - (counts - 1) / 2)[places])
+    return np.asarray((np.cumsum(counts) - (counts - 1) / 2)[places])
 
 
 class Agreement(BaseModel):
@@ -170,14 +140,9 @@ class Findings(BaseModel):
 
 
 def describe_comparison(comparison: Comparison, target_fpr: float) -> Findings:
-    """What was found up to now; `target_fpr` is the rate of the version in the shadow."""
+    """The findings up to now; `target_fpr` is the rate of the version in the shadow."""
     tally = comparison.tally()
-    agreement = Agreement(
-        both_normal=tally.both_normal,
-        both_anomalous=tally.both_anomalous,
-        only_live=tally.only_live,
-        only_shadow=tally.only_shadow,
-    )
+    agreement = Agreement(**{name: getattr(tally, name) for name in Agreement.model_fields})
     if not tally.compared:
         return Findings(agreement=agreement, flag_rates=None, p_values=None, evidence="No record was compared yet.")
     rates = compare_flag_rates(tally)
@@ -189,9 +154,8 @@ def describe_comparison(comparison: Comparison, target_fpr: float) -> Findings:
         rank_correlation=rank_correlation(pairs),
         sampled=len(pairs),
     )
-    return Findings(
-        agreement=agreement, flag_rates=rates, p_values=p_values, evidence=tell_evidence(tally, rates, target_fpr)
-    )
+    evidence = tell_evidence(tally, rates, target_fpr)
+    return Findings(agreement=agreement, flag_rates=rates, p_values=p_values, evidence=evidence)
 
 
 def compare_flag_rates(tally: ComparisonCounts) -> FlagRates:
@@ -202,10 +166,10 @@ def compare_flag_rates(tally: ComparisonCounts) -> FlagRates:
     s gives (2 s - 1) times the share of disagreements.
     """
     n, apart = tally.compared, tally.only_live + tally.only_shadow
-    low, high = interval(tally.only_shadow, apart) if apart else (0.5, 0.5)
+    low, high = clopper_pearson(tally.only_shadow, apart) if apart else (0.5, 0.5)
     return FlagRates(
-        live=tally.live_flagged / n,
-        shadow=tally.shadow_flagged / n,
+        live=(tally.both_anomalous + tally.only_live) / n,
+        shadow=(tally.both_anomalous + tally.only_shadow) / n,
         difference=(tally.only_shadow - tally.only_live) / n,
         low=(2 * low - 1) * apart / n,
         high=(2 * high - 1) * apart / n,
@@ -219,23 +183,18 @@ def tell_evidence(tally: ComparisonCounts, rates: FlagRates, target_fpr: float) 
         f"Of {n:,} compared records the serving version flags {rates.live:.3%} and the one in the shadow "
         f"{rates.shadow:.3%}, which promises {target_fpr:g} of normal records."
     ]
-    if not apart:
-        sentences.append(
-            f"They agree on all of them: with 95 % confidence they differ on less than {interval(0, n, 0.9)[1]:.2%}."
-        )
-    else:
-        more = (
-            "the one in the shadow flags more"
-            if rates.low > 0
-            else "the one in the shadow flags less"
-            if rates.high < 0
-            else "that one flags more than the other is not shown"
-        )
+    if apart:
+        more = "that one flags more than the other is not shown"
+        if rates.low > 0 or rates.high < 0:
+            more = f"the one in the shadow flags {'more' if rates.low > 0 else 'less'}"
         sentences.append(
             f"They differ on {apart:,}, of which the one in the shadow alone flags {tally.only_shadow:,}: the "
             f"difference of the rates is {rates.difference:+.3%}, between {rates.low:+.3%} and {rates.high:+.3%} with "
             f"95 % confidence (exact, by McNemar's test): {more}."
         )
+    else:
+        most = clopper_pearson(0, n, 0.9)[1]
+        sentences.append(f"They agree on all of them: with 95 % confidence they differ on less than {most:.2%}.")
     if tally.rejected:
         sentences.append(f"{tally.rejected:,} records do not fit the version in the shadow.")
     if tally.dropped:

@@ -3,25 +3,27 @@
 import logging
 import threading
 from collections.abc import Callable, Mapping
-from functools import partial
 from pathlib import Path
 from typing import NamedTuple, Self, TypeVar
 
-from kilter.service.detector import ArtifactError, Detector, KilterError, load, store
+from kilter.service.detector import Detector, KilterError, load, store
 from kilter.service.models.registry import NotThereError, RefusedError, Registry, Serving
 from kilter.service.models.shadow import ShadowPair
 
 log = logging.getLogger(__name__)
-T = TypeVar("T")
+Placed = TypeVar("Placed")
+LATEST = "latest"
+Shadows = Mapping[str, int | None]
+"""By a model's name the version that is to be in its shadow; None for the highest while a lower one is pinned."""
 
 
 class FolderState(NamedTuple):
-    """What a version in a model's folder looks like, by which a change is told."""
+    """The files of a version in a model's folder, by which a change is noticed."""
 
     version: int | None
-    """None if it cannot be told which one is to serve."""
+    """None if it is not clear which one is to serve."""
     files: tuple[tuple[str | int, ...], ...]
-    """Name, inode, time of change and size of each of its files, or why there are none."""
+    """Name, inode, time of change and size of each, or why there are none."""
 
 
 class VersionState(NamedTuple):
@@ -35,7 +37,7 @@ class VersionState(NamedTuple):
 
 
 class Loader:
-    """Loads one version after the other, on whichever thread it is called; a failure leaves what serves as it is."""
+    """Loads one version after the other, on any thread; a failure leaves what serves as it is."""
 
     def __init__(self, registry: Registry, folder: Path, device: str) -> None:
         self.registry = registry
@@ -43,19 +45,18 @@ class Loader:
         self.seen: dict[str, FolderState | None] = {}
         """How the folder of each model looked when it was last loaded, or failed to be."""
         self.unloaded: set[str] = set()
-        """The models that were unloaded, and are to stay so until they are loaded by name."""
         self._device = device
         self._one_at_a_time = threading.RLock()
 
     def load_all(self) -> None:
         """Load the serving version of every model; one that fails does not keep others from serving."""
         for name in store.models(self.folder):
-            self.try_to(partial(self.load, name))
+            self.attempt(self.load, name)
         if self.registry.why_not_ready is not None:
             self.registry.empty = self._why_empty()
 
     def load(self, name: str, version: int | None = None) -> Serving:
-        """Let the version serve that the folder says is to, or load another one beside it, to be asked for by number.
+        """Load the version that the folder has serve, or another one beside it, which is addressed by its number.
 
         Raises NotThereError, RefusedError if too many are loaded, and KilterError if the version cannot be loaded.
         """
@@ -71,7 +72,7 @@ class Loader:
             return self._placed(name, look.version, self.registry.place, serving=True)
 
     def unload(self, name: str, version: int | None = None) -> list[int]:
-        """Let a model serve no longer, or end a version beside; return which versions. Raises as `Registry.remove`."""
+        """Unload a model until it is loaded by name, or a version beside. Returns and raises as `Registry.remove`."""
         with self._one_at_a_time:
             gone = self.registry.remove(name, version)
             if version is None:
@@ -83,11 +84,7 @@ class Loader:
         """Put a version in the shadow of the one that serves. Raises NotThereError, RefusedError, KilterError."""
         with self._one_at_a_time:
             self._look(name, version)
-            serving = self.registry.get(name)
-            if serving is None:
-                raise NotThereError(f"the model {name!r} does not serve: load it first")
-            if serving.detector.version == version:
-                raise RefusedError(f"version {version} of {name} serves: put another in its shadow")
+            self.registry.check_candidate(name, version)
             return self._placed(name, version, self.registry.cast, serving=False)
 
     def states(self) -> list[VersionState]:
@@ -97,15 +94,18 @@ class Loader:
             loaded = self.registry.versions(name)
             look = look_at_folder(self.folder / name)
             for version in sorted({*loaded, *store.versions(self.folder / name)}):
-                failed = look is not None and version == look.version
-                why = "unloaded" if name in self.unloaded else self.registry.failures.get(name, "") if failed else ""
-                entries.append(VersionState(name, version, version in loaded, "" if version in loaded else why))
+                why = ""
+                if version not in loaded and name in self.unloaded:
+                    why = "unloaded"
+                elif version not in loaded and look is not None and version == look.version:
+                    why = self.registry.failures.get(name, "")
+                entries.append(VersionState(name, version, version in loaded, why))
         return entries
 
-    def try_to(self, do: Callable[[], object]) -> None:
-        """Load or cast something; that it failed is in the log already."""
+    def attempt(self, do: Callable[..., object], *arguments: object) -> None:
+        """Call `load` or `cast`; a failure is in the log already."""
         try:
-            do()
+            do(*arguments)
         except KilterError as error:
             log.debug("not done", extra={"fields": {"why": str(error)}})
 
@@ -119,44 +119,41 @@ class Loader:
             raise NotThereError(f"{name} has versions {', '.join(map(str, versions))} in {self.folder}, not {version}")
         return look
 
-    def _placed(self, name: str, version: int | None, place: Callable[[Detector], T], *, serving: bool) -> T:
+    def _placed(self, name: str, version: int | None, place: Callable[[Detector], Placed], *, serving: bool) -> Placed:
+        folder = self.folder / name
         try:
-            detector = _read(self.folder / name, version, self._device)
+            folder /= str(version or store.serving_version(folder))
+            detector = load(folder, self._device)
+            check_place(folder, detector)
             placed = place(detector)
         except (NotThereError, RefusedError):
             raise
-        except (KilterError, OSError) as error:
-            self.registry.failed(name, str(error), serving=serving)
-            fields: Mapping[str, object] = {"model": name, "version": version, "why": str(error)}
-            log.error("model not loaded", extra={"fields": fields})  # noqa: TRY400
-            raise KilterError(str(error)) from error
+        except Exception as error:  # whatever an artifact brings about is its own fault, and no reason to stop
+            why = str(error)
+            if not isinstance(error, KilterError | OSError):
+                why = f"{folder} cannot be loaded: {type(error).__name__}: {error}"
+            self.registry.failed(name, why, serving=serving)
+            log.error("model not loaded", extra={"fields": {"model": name, "version": version, "why": why}})  # noqa: TRY400
+            raise KilterError(why) from error
         fields = {"model": name, "version": detector.version, "device": detector.device, "serves": serving}
         log.info("model loaded", extra={"fields": fields})
         return placed
 
     def _why_empty(self) -> str:
+        command = f"`kilter train FILE --name NAME --models {self.folder}`"
         if not self.folder.is_dir():
-            return (
-                f"there is no models folder {self.folder}: make one with "
-                f"`kilter train FILE --name NAME --models {self.folder}`"
-            )
+            return f"there is no models folder {self.folder}: make one with {command}"
         if not self.registry.failures:
-            return (
-                f"the models folder {self.folder} holds no model: "
-                f"`kilter train FILE --name NAME --models {self.folder}` adds one"
-            )
+            return f"the models folder {self.folder} holds no model: {command} adds one"
         return "\n".join([f"no model in {self.folder} can be loaded", *self.registry.failures.values()])
 
 
 def look_at_folder(model: Path, version: int | None = None) -> FolderState | None:
-    """How the version that is to serve looks now, or another; None where there is none.
-
-    Links are followed, since the kubelet swaps those.
-    """
+    """How the version that is to serve, or another, looks now, behind links as a kubelet has; None without one."""
     try:
         if not store.versions(model):
             return None
-        version = version or store.serving(model)
+        version = version or store.serving_version(model)
         entries = sorted((path.name, path.stat()) for path in (model / str(version)).iterdir())
     except KilterError as error:
         return FolderState(None, ((str(error),),))
@@ -165,39 +162,23 @@ def look_at_folder(model: Path, version: int | None = None) -> FolderState | Non
     return FolderState(version, tuple((name, file.st_ino, file.st_mtime_ns, file.st_size) for name, file in entries))
 
 
-def _read(model: Path, version: int | None, device: str) -> Detector:
-    folder = model / str(version or store.serving(model))
-    try:
-        detector = load(folder, device)
-    except (KilterError, OSError):
-        raise
-    except Exception as error:  # whatever an artifact brings about is its own fault, and no reason to stop
-        raise ArtifactError(f"{folder} cannot be loaded: {type(error).__name__}: {error}") from error
-    if detector.name != model.name:
-        raise KilterError(f"{model} holds a model that is called {detector.name}: rename the folder")
+def check_place(folder: Path, detector: Detector) -> None:
+    """Raise KilterError if a model lies in a folder of another name or version."""
+    if detector.name != folder.parent.name:
+        raise KilterError(f"{folder.parent} holds a model that is called {detector.name}: rename the folder")
     if str(detector.version) != folder.name:
         raise KilterError(f"{folder} holds version {detector.version}: rename the folder")
-    return detector
-
-
-log = logging.getLogger(__name__)
-
-LATEST = "latest"
-Shadows = Mapping[str, int | None]
-"""By a model's name the version that is to be in its shadow; None for the highest while a lower one is pinned."""
 
 
 class Watch:
     """A thread that polls: it works on any volume, those of Kubernetes, which swap links, included."""
 
     def __init__(self, loader: Loader, seconds: float, shadows: Shadows) -> None:
-        """Look every so many seconds, or once, for the shadows alone, where these are 0."""
-        self._loader = loader
-        self._seconds = seconds
-        self._shadows = shadows
+        """Look every so many seconds; with 0 once, for the shadows alone."""
+        self._loader, self._seconds, self._shadows = loader, seconds, shadows
         self._before: dict[str, FolderState | None] = {}
         self._cast: dict[str, FolderState] = {}
-        """By model how the version looked that was last put in its shadow, or failed to be."""
+        """By model, how the version looked that was last put in its shadow, or failed to be."""
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="watch", daemon=True)
 
@@ -221,10 +202,7 @@ class Watch:
                 return
 
     def poll(self) -> None:
-        """Load what has changed, once it looks the same twice: a version may be on its way still.
-
-        What failed is tried again when it has changed once more.
-        """
+        """Load a version that has changed, once it looks the same twice: it may be on its way still."""
         loader = self._loader
         for name in sorted({*store.models(loader.folder), *loader.registry.names} - loader.unloaded):
             look = look_at_folder(loader.folder / name)
@@ -235,22 +213,22 @@ class Watch:
                 loader.seen[name] = None
                 log.warning("model gone from the folder: it goes on serving", extra={"fields": {"model": name}})
             else:
-                loader.try_to(partial(loader.load, name))
+                loader.attempt(loader.load, name)
 
     def cast(self) -> None:
-        """Put the versions that are wished for in the shadow of those that serve, anew when they look different."""
+        """Put the versions of the setting in the shadow of those that serve, anew when they look different."""
         for name, wished in self._shadows.items():
             serving = self._loader.registry.get(name)
             folder = self._loader.folder / name
             version = wished or max(store.versions(folder), default=0)
-            if serving is None or version <= 0 or version == serving.detector.version:
+            if serving is None or version == serving.detector.version:
                 continue
             if wished is None and version < serving.detector.version:
                 continue
             look = look_at_folder(folder, version)
             if look is not None and look != self._cast.get(name):
                 self._cast[name] = look
-                self._loader.try_to(partial(self._loader.cast, name, version))
+                self._loader.attempt(self._loader.cast, name, version)
 
 
 def shadows_of(setting: str | None) -> Shadows:

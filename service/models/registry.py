@@ -1,11 +1,11 @@
-"""The models that serve, and what a request takes of one and uses to its end."""
+"""The models that serve: each a `Serving`, which a request takes and uses to its end."""
 
 import logging
 import threading
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from kilter.service.detector import Detector, KilterError, Problem, Verdicts
 from kilter.service.detector.inputs import Table
@@ -13,19 +13,24 @@ from kilter.service.models.shadow import Shadow, ShadowCollector, ShadowPair, Sh
 from kilter.service.monitoring.metrics import Metrics
 from kilter.service.monitoring.model_metrics import ModelMetrics
 
+Key = TypeVar("Key")
+Value = TypeVar("Value")
+log = logging.getLogger(__name__)
+
+
+class NotThereError(KilterError):
+    """A model or version that a caller names is not there."""
+
+
+class RefusedError(KilterError):
+    """A change is not possible as things stand."""
+
 
 class Rate(NamedTuple):
-    """The target false-positive rate that an administrator asked of a model, and since when."""
+    """The target false-positive rate that an administrator set for a model, and since when."""
 
     target_fpr: float
     since: datetime
-
-
-class Override(NamedTuple):
-    """What is in force instead of the artifact's own threshold."""
-
-    own: Detector
-    rate: Rate
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,14 +39,11 @@ class Serving:
 
     detector: Detector
     metrics: ModelMetrics
-    override: Override | None = None
+    own: Detector
+    """The detector with the artifact's own threshold."""
+    rate: Rate | None = None
     """None while the artifact's own threshold is in force."""
     shadow: Shadow | None = None
-
-    @property
-    def own(self) -> Detector:
-        """The detector with the artifact's own threshold."""
-        return self.detector if self.override is None else self.override.own
 
     def judged(self, table: Table, verdicts: Verdicts, seconds: float) -> None:
         """Count a batch of records that got their verdicts, none with a problem, after `seconds` in the detector."""
@@ -54,19 +56,6 @@ class Serving:
         self.metrics.rejected(problems)
 
 
-__all__ = ["NotThereError", "RefusedError", "Registry", "Serving"]
-
-log = logging.getLogger(__name__)
-
-
-class NotThereError(KilterError):
-    """What is asked for is not there."""
-
-
-class RefusedError(KilterError):
-    """What is asked for is not possible as things stand."""
-
-
 class Registry:
     """The versions that serve, and those that are loaded beside them.
 
@@ -75,7 +64,7 @@ class Registry:
     """
 
     def __init__(self, metrics: Metrics, detectors: Iterable[Detector] = (), max_versions: int = 4) -> None:
-        """Detectors that are given serve; of each model so many versions are loaded at once at most."""
+        """`detectors` serve; of each model at most `max_versions` are loaded at once."""
         self._metrics = metrics
         self._max_versions = max_versions
         self._serving: Mapping[str, Serving] = {}
@@ -84,14 +73,14 @@ class Registry:
         self._candidates: dict[str, Detector] = {}
         self._changing = threading.RLock()
         self.shadow_thread = ShadowThread()
-        self._shadow_tallies = ShadowCollector()
-        metrics.registry.register(self._shadow_tallies)
+        self._shadows = ShadowCollector()
+        metrics.registry.register(self._shadows)
         self.empty = "the models are not loaded yet"
         """Why nothing serves while nothing does."""
         self.stopping = False
         """Whether the service is about to stop: it answers still, and wants to be sent nothing more."""
         self.failures: Mapping[str, str] = {}
-        """Why the version of a model that should serve could not be loaded, by its name."""
+        """By a model's name, why the version that should serve could not be loaded."""
         for detector in detectors:
             self.place(detector)
 
@@ -109,12 +98,11 @@ class Registry:
 
     @property
     def all(self) -> list[Serving]:
-        """What serves, by name."""
+        """The models that serve, in the order of their names."""
         return [serving for _, serving in sorted(self._serving.items())]
 
     @property
     def detectors(self) -> list[Detector]:
-        """The detectors that serve, by name."""
         return [serving.detector for serving in self.all]
 
     def get(self, name: str, version: int | None = None) -> Serving | None:
@@ -126,9 +114,8 @@ class Registry:
 
     def versions(self, name: str) -> list[int]:
         """The versions of a model that are loaded, ascending."""
-        serving = self._serving.get(name)
-        beside = [version for model, version in self._beside if model == name]
-        return sorted({*beside, *([] if serving is None else [serving.detector.version])})
+        detectors = [serving.detector for serving in (*self._serving.values(), *self._beside.values())]
+        return sorted({detector.version for detector in detectors if detector.name == name})
 
     def place(self, detector: Detector) -> Serving:
         """Let a version serve in the place of the one that does; that one goes on for the requests that hold it.
@@ -144,8 +131,8 @@ class Registry:
                 del self._candidates[name]
                 log.info("shadow ended: it serves", extra={"fields": {"model": name, "version": candidate.version}})
             placed = self._put(detector, metrics)
-            self._beside = {key: other for key, other in self._beside.items() if key != (name, detector.version)}
-            self.failures = {model: why for model, why in self.failures.items() if model != name}
+            self._beside = without(self._beside, (name, detector.version))
+            self.failures = without(self.failures, name)
             return placed
 
     def check_room(self, name: str, version: int) -> None:
@@ -161,35 +148,30 @@ class Registry:
         """Load a version beside the one that serves, to be asked for by its number. Raises RefusedError if full."""
         with self._changing:
             self.check_room(detector.name, detector.version)
-            beside = self._rated(detector, self._metrics.loaded(detector))
-            self._beside = {**self._beside, (detector.name, detector.version): beside}
-            self._metrics.placed(beside.detector, serves=False)
-            return beside
+            return self._put_beside(detector, self._metrics.loaded(detector))
 
     def remove(self, name: str, version: int | None = None) -> list[int]:
-        """Let a model serve no longer, or a version be loaded no longer beside the one that serves; return which.
+        """Unload a model, or a version beside the one that serves, and return which versions these were.
 
-        Raises NotThereError if it is not loaded, and RefusedError for the version that serves by its number.
+        Raises NotThereError if it is not loaded, and RefusedError for the number of the version that serves.
         """
         with self._changing:
-            loaded = self.versions(name)
-            if not loaded:
-                raise NotThereError(f"there is no model {name!r} here; there is {', '.join(self.names) or 'none'}")
+            serving, loaded = self._one(name), self.versions(name)
             if version is None:
                 self._candidates.pop(name, None)
                 self._rates.pop(name, None)
-                self._serving = {model: other for model, other in self._serving.items() if model != name}
-                self._beside = {key: other for key, other in self._beside.items() if key[0] != name}
-                self.failures = {model: why for model, why in self.failures.items() if model != name}
+                self._serving = without(self._serving, name)
+                self._beside = without(self._beside, *((name, number) for number in loaded))
+                self.failures = without(self.failures, name)
                 self._metrics.unloaded(name)
                 self._show_shadows()
                 self.empty = "every model was unloaded"
                 return loaded
-            if (name, version) not in self._beside:
-                if version in loaded:
-                    raise RefusedError(f"version {version} of {name} serves: unload the model, or load another version")
+            if version not in loaded:
                 raise NotThereError(f"{name} has versions {', '.join(map(str, loaded))} loaded, not {version}")
-            self._beside = {key: other for key, other in self._beside.items() if key != (name, version)}
+            if version == serving.detector.version:
+                raise RefusedError(f"version {version} of {name} serves: unload the model, or load another version")
+            self._beside = without(self._beside, (name, version))
             return [version]
 
     def failed(self, name: str, why: str, *, serving: bool) -> None:
@@ -212,32 +194,32 @@ class Registry:
                 before.own.at_rate(target_fpr)
                 self._rates[name] = Rate(target_fpr, datetime.now(UTC))
             now = self._put(before.own, before.metrics)
-            beside = {key: self._rated(s.own, s.metrics) for key, s in self._beside.items() if key[0] == name}
-            self._beside = {**self._beside, **beside}
-            for other in beside.values():
-                self._metrics.placed(other.detector, serves=False)
-        old, new = before.detector.calibration, now.detector.calibration
-        fields = {
-            "model": name,
-            "version": now.detector.version,
-            **who,
-            "old_target_fpr": old.target_fpr,
-            "new_target_fpr": new.target_fpr,
-            "old_threshold": old.threshold,
-            "new_threshold": new.threshold,
-        }
+            for (model, _), beside in self._beside.items():
+                if model == name:
+                    self._put_beside(beside.own, beside.metrics)
+        fields = {"model": name, "version": now.detector.version, **who}
+        for of in ("target_fpr", "threshold"):
+            fields[f"old_{of}"] = getattr(before.detector.calibration, of)
+            fields[f"new_{of}"] = getattr(now.detector.calibration, of)
         log.warning("threshold changed", extra={"fields": fields})
         return now
 
     def cast(self, candidate: Detector) -> ShadowPair:
         """Put a version in the shadow of the one that serves. Raises NotThereError, and RefusedError if it serves."""
         with self._changing:
-            serving = self._one(candidate.name)
-            if serving.detector.version == candidate.version:
-                raise RefusedError(f"version {candidate.version} of {candidate.name} serves: put another in its shadow")
+            serving = self.check_candidate(candidate.name, candidate.version)
             self._candidates[candidate.name] = candidate
             self._put(serving.own, serving.metrics)
             return self.shadowed(candidate.name)
+
+    def check_candidate(self, name: str, version: int) -> Serving:
+        """What a version would be in the shadow of. Raises NotThereError, and RefusedError if it serves itself."""
+        serving = self._serving.get(name)
+        if serving is None:
+            raise NotThereError(f"the model {name!r} does not serve: load it first")
+        if serving.detector.version == version:
+            raise RefusedError(f"version {version} of {name} serves: put another in its shadow")
+        return serving
 
     def uncast(self, name: str) -> ShadowPair:
         """End the shadow of a model, and return it. Raises NotThereError if there is none."""
@@ -273,16 +255,26 @@ class Registry:
         self._show_shadows()
         return made
 
+    def _put_beside(self, own: Detector, metrics: ModelMetrics) -> Serving:
+        """Load a version beside the one that serves, with the rate that its model has."""
+        made = self._rated(own, metrics)
+        self._beside = {**self._beside, (own.name, own.version): made}
+        self._metrics.placed(made.detector, serves=False)
+        return made
+
     def _rated(self, own: Detector, metrics: ModelMetrics) -> Serving:
         rate = self._rates.get(own.name)
-        if rate is None:
-            return Serving(own, metrics)
         try:
-            return Serving(own.at_rate(rate.target_fpr), metrics, Override(own, rate))
+            return Serving(own if rate is None else own.at_rate(rate.target_fpr), metrics, own, rate)
         except KilterError as error:
             fields = {"model": own.name, "version": own.version, "why": str(error)}
             log.warning("threshold kept: the version cannot support the rate", extra={"fields": fields})
-            return Serving(own, metrics)
+            return Serving(own, metrics, own)
 
     def _show_shadows(self) -> None:
-        self._shadow_tallies.shadows = {n: s.shadow for n, s in self._serving.items() if s.shadow is not None}
+        self._shadows.shadows = [serving.shadow for serving in self._serving.values() if serving.shadow]
+
+
+def without(mapping: Mapping[Key, Value], *keys: Key) -> dict[Key, Value]:
+    """A copy of a mapping without some of its keys."""
+    return {key: value for key, value in mapping.items() if key not in keys}

@@ -4,19 +4,19 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 from pydantic import Field
 
 from kilter.service.detector import Detector, Schema, Verdicts
+from kilter.service.detector.arrays import Floats, Mask
 from kilter.service.detector.inputs import Table, join
-from kilter.service.models.comparison import BUCKETS, Comparison, Findings, describe_comparison
+from kilter.service.models.comparison import Comparison, Findings, describe_comparison
 from kilter.service.monitoring.model_metrics import MODEL
 
 log = logging.getLogger(__name__)
@@ -31,12 +31,12 @@ GATHER = 0.1
 
 
 class PendingRecords(NamedTuple):
-    """Records that were judged, and wait to be judged in the shadow."""
+    """Judged records that wait to be judged in the shadow."""
 
     shadow: "Shadow"
     table: Table
-    p_value: npt.NDArray[np.float64]
-    anomaly: npt.NDArray[np.bool_]
+    p_value: Floats
+    anomaly: Mask
 
     @property
     def weight(self) -> int:
@@ -45,17 +45,14 @@ class PendingRecords(NamedTuple):
 
 
 class ShadowThread:
-    """Compares, beside the requests, what shadows were given; one thread for all of them, begun with the first."""
+    """Compares, beside the requests, the records that shadows are offered; one thread for all of them."""
 
     def __init__(self, most: int = WAITING_RECORDS, rest: float = REST, gather: float = GATHER) -> None:
-        self._most = most
-        self._rest = rest
-        self._gather = gather
+        self._most, self._rest, self._gather = most, rest, gather
         self._asleep = False
         """Whether the thread waits for the first record."""
         self._waiting: deque[PendingRecords] = deque()
         self._records = 0
-        """That wait or are being compared."""
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
         self._stopped = False
@@ -75,7 +72,7 @@ class ShadowThread:
             return True
 
     def idle(self, seconds: float) -> bool:
-        """Wait until nothing waits any more, for so long at most; whether that came about."""
+        """Whether within so many seconds no record waits any more."""
         with self._changed:
             return self._changed.wait_for(lambda: not self._records, seconds)
 
@@ -99,7 +96,7 @@ class ShadowThread:
                 self._changed.wait_for(lambda: self._stopped, pause)
 
     def _take(self) -> list[PendingRecords] | None:
-        """What is compared together next, all of one shadow; None once it is over."""
+        """The records that are compared together next, all of one shadow; None after `stop`."""
         with self._changed:
             self._asleep = True
             self._changed.wait_for(lambda: self._stopped or self._waiting)
@@ -123,23 +120,22 @@ class Shadow:
     def __init__(self, live: Detector, candidate: Detector, thread: ShadowThread) -> None:
         self.candidate = candidate
         self.unfit = unfit(live.schema, candidate.schema)
-        """Why no record of the serving version's fits the candidate; None where they do."""
         self.weight = live.modality.weight
-        """What a record of it counts as, among those that wait."""
+        """What a record counts as, among those that wait."""
         self.since = datetime.now(UTC)
         self.comparison = Comparison()
         self._thread = thread
         self._failed = False
 
     def offer(self, table: Table, verdicts: Verdicts) -> None:
-        """Compare records that were just judged, some time or, where too many wait, never. It takes no time itself."""
+        """Have records compared that were just judged, later or, where too many wait, never. This never waits."""
         if self.unfit is not None:
             self.comparison.reject(table.rows)
         elif not self._thread.put(PendingRecords(self, table, verdicts.p_value, verdicts.anomaly)):
             self.comparison.drop(table.rows)
 
     def compare(self, batch: list[PendingRecords]) -> None:
-        """Judge records and add up what both versions said of them; a candidate that fails is told in the log."""
+        """Judge records and add up the verdicts of both versions; the first failure of a candidate is logged."""
         table = join([waiting.table for waiting in batch])
         try:
             verdicts = self.candidate.score(table)
@@ -150,12 +146,9 @@ class Shadow:
                 log.exception("shadow failed", extra={"fields": place})
             self._failed = True
             return
-        self.comparison.add(
-            np.concatenate([waiting.p_value for waiting in batch]),
-            np.concatenate([waiting.anomaly for waiting in batch]),
-            verdicts.p_value,
-            verdicts.anomaly,
-        )
+        p_value = np.concatenate([waiting.p_value for waiting in batch])
+        anomaly = np.concatenate([waiting.anomaly for waiting in batch])
+        self.comparison.add(p_value, anomaly, verdicts.p_value, verdicts.anomaly)
 
 
 class ShadowPair(NamedTuple):
@@ -179,11 +172,11 @@ class ShadowInfo(Findings):
 
 
 def describe_shadow(live: Detector, shadow: Shadow) -> ShadowInfo:
-    """All about a comparison."""
-    report = describe_comparison(shadow.comparison, shadow.candidate.calibration.target_fpr)
+    """How the version in the shadow compares with the live one up to now."""
+    findings = describe_comparison(shadow.comparison, shadow.candidate.calibration.target_fpr)
     tally = shadow.comparison.tally()
     return ShadowInfo(
-        **report.model_dump(),
+        **findings.model_dump(),
         name=live.name,
         live=live.version,
         shadow=shadow.candidate.version,
@@ -214,12 +207,9 @@ def unfit(live: Schema, candidate: Schema) -> str | None:
 class ShadowCollector(Collector):
     """Exposes the comparisons that are going on; each that begins, begins at 0."""
 
-    def __init__(self) -> None:
-        self.shadows: Mapping[str, Shadow] = {}
-        """By the model's name."""
+    shadows: Sequence[Shadow] = ()
 
     def collect(self) -> Iterator[Metric]:
-        """The families, each with its help text."""
         records = CounterMetricFamily(
             "kilter_shadow_records",
             "Records that the version in the shadow was to judge as well, by result: both_normal, both_anomalous, "
@@ -234,11 +224,10 @@ class ShadowCollector(Collector):
             "Dashboard: how far apart their verdicts are.",
             labels=MODEL,
         )
-        for shadow in self.shadows.values():
+        for shadow in self.shadows:
             labels = shadow.candidate.name, str(shadow.candidate.version)
             tally = shadow.comparison.tally()
             for result in ("both_normal", "both_anomalous", "only_live", "only_shadow", "rejected", "dropped"):
                 records.add_metric((*labels, result), getattr(tally, result))
-            edges = [*map(str, BUCKETS), "+Inf"]
-            differences.add_metric(labels, list(zip(edges, tally.apart, strict=True)), tally.apart_sum)
+            differences.add_metric(labels, tally.apart, tally.apart_sum)
         yield from (records, differences)

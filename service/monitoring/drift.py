@@ -5,8 +5,8 @@ from collections import deque
 from collections.abc import Callable
 
 import numpy as np
-import numpy.typing as npt
 
+from kilter.service.detector.arrays import Floats, Matrix, Positions
 from kilter.service.detector.reference import BINS, Reference, histogram
 
 BATCH = 1024
@@ -17,32 +17,26 @@ BLOCK_SECONDS = 30.0
 """The window is the last BLOCKS blocks; one ends when it has lasted as long and holds as many. So the window spans
 at least 4.5 minutes, however busy the service is, and 1,800 records, however idle, and takes the same memory always."""
 
-Counts = npt.NDArray[np.int64]
-
 
 class FieldTally:
     """Counts missing and unseen values since the start, and holds a histogram of each field over a sliding window."""
 
     def __init__(self, reference: Reference, positions: list[int], clock: Callable[[], float] = time.monotonic) -> None:
-        self._reference = reference
-        self._positions = positions
-        self._clock = clock
-        self._waiting: list[npt.NDArray[np.float32]] = []
+        self._reference, self._positions, self._clock = reference, positions, clock
+        self._waiting: list[Matrix] = []
         self._waiting_records = 0
-        self._blocks: deque[tuple[Counts, int]] = deque()
-        self._window = self._empty()
-        self._total = self._empty()
+        self._blocks: deque[tuple[Positions, int]] = deque()
+        self._window, self._total = self._empty(), self._empty()
         self._begin()
         self.records = 0
-        """Number of records in the window."""
 
-    def _empty(self) -> Counts:
+    def _empty(self) -> Positions:
         return np.zeros((len(self._positions), BINS + 2), np.int64)
 
     def _begin(self) -> None:
         self._block, self._block_records, self._began = self._empty(), 0, self._clock()
 
-    def add(self, features: npt.NDArray[np.float32]) -> None:
+    def add(self, features: Matrix) -> None:
         """Count encoded records, (n, features), now or a little later."""
         self._waiting.append(features)
         self._waiting_records += len(features)
@@ -68,23 +62,23 @@ class FieldTally:
                 self.records -= records
 
     @property
-    def missing(self) -> Counts:
+    def missing(self) -> Positions:
         """Per field the settled records without a value, (fields,)."""
         return self._total[:, -1]
 
     @property
-    def unseen(self) -> Counts:
+    def unseen(self) -> Positions:
         """Per field the settled records with a level that training never saw, (fields,)."""
         return self._total[:, BINS]
 
-    def drift(self) -> npt.NDArray[np.float64]:
+    def drift(self) -> Floats:
         """`excess` of each field over the window, (fields,); NaN where there is nothing to compare."""
         if self._reference.shares is None or not self.records:
             return np.full(len(self._positions), np.nan)
         return excess(self._window, self.records, self._reference.shares, self._reference.rows)
 
 
-def excess(counts: Counts, records: int, shares: npt.NDArray[np.float64], rows: int) -> npt.NDArray[np.float64]:
+def excess(counts: Positions, records: int, shares: Floats, rows: int) -> Floats:
     """Population stability without its noise, per field: 0 on average while nothing has drifted, 4 at most.
 
     sum 2 (p - q)^2 / (p + q) - sum min((1 - q) (1/n + 1/m), 4 q), over the bins of each field, with the shares p of

@@ -6,14 +6,14 @@ import logging.config
 import time
 from datetime import UTC, datetime
 from functools import lru_cache
+from traceback import walk_tb
 from typing import Any, NamedTuple
 
 import msgspec
 from msgspec import UNSET
 from starlette.types import Scope
 
-from kilter.service.monitoring.durations import Series
-from kilter.service.monitoring.metrics import Metrics
+from kilter.service.monitoring.metrics import Metrics, Series
 from kilter.service.monitoring.telemetry import RequestSpan, trace_id
 from kilter.service.request import Notes, headers_of
 
@@ -21,7 +21,7 @@ _ENCODER = msgspec.json.Encoder()
 
 
 class RequestLine(msgspec.Struct, gc=False):
-    """A line about a request; many are told as one record, as each by itself takes three times as long."""
+    """A line about a request; many are one log record, as each by itself takes three times as long."""
 
     time: str
     level: str
@@ -70,18 +70,14 @@ def shown_time(at: float) -> str:
 
 @lru_cache(maxsize=2)
 def _second(second: int) -> str:
-    """It takes as long as all else of a line about a request, and many come in a second."""
+    """Kept, as it takes as long as all else of a request's line, and many come in a second."""
     return datetime.fromtimestamp(second, UTC).isoformat()[:-6]
 
 
 def where(error: BaseException | None) -> str:
     """An exception's type and the places that it came through, without its text, which may quote a record."""
-    places = []
-    trace = error.__traceback__ if error is not None else None
-    while trace is not None:
-        code = trace.tb_frame.f_code
-        places.append(f"{code.co_filename}:{trace.tb_lineno} {code.co_name}")
-        trace = trace.tb_next
+    frames = walk_tb(error.__traceback__ if error is not None else None)
+    places = [f"{frame.f_code.co_filename}:{line} {frame.f_code.co_name}" for frame, line in frames]
     return " < ".join([type(error).__qualname__, *reversed(places)])
 
 
@@ -102,12 +98,13 @@ def logging_config(level: str) -> dict[str, Any]:
 
 log = logging.getLogger("kilter.service.web.edge")
 QUIET = frozenset({"/healthz", "/readyz", "/metrics", "/v2/health/live", "/v2/health/ready"})
+LEVELS = {logging.INFO: "info", logging.DEBUG: "debug"}
 DELAY = 0.05
 """Seconds that a server may leave entries waiting: many at once are written in a third of the time of each alone."""
 
 
 class LedgerEntry(NamedTuple):
-    """A request that is answered."""
+    """A request that was answered; `at` is Unix time."""
 
     scope: Scope
     series: Series
@@ -115,7 +112,6 @@ class LedgerEntry(NamedTuple):
     notes: Notes
     traced: RequestSpan | None
     at: float
-    """Unix time."""
 
 
 class Ledger:
@@ -129,7 +125,6 @@ class Ledger:
     def add(
         self, scope: Scope, route: str, status: int, seconds: float, notes: Notes, traced: RequestSpan | None
     ) -> None:
-        """Take in a request that has just been answered."""
         self._waiting.append(LedgerEntry(scope, Series(route, status), seconds, notes, traced, time.time()))
         if not self._delay:
             self.settle()
@@ -137,51 +132,44 @@ class Ledger:
             asyncio.get_running_loop().call_later(self._delay, self.settle)
 
     def settle(self) -> None:
-        """Write what waits."""
         waiting, self._waiting = self._waiting, []
         seconds: dict[Series, list[float]] = {}
-        lines: dict[int, list[RequestLine]] = {logging.INFO: [], logging.DEBUG: []}
-        telling = {level: log.isEnabledFor(level) for level in lines}
+        lines: dict[int, list[RequestLine]] = {level: [] for level in LEVELS if log.isEnabledFor(level)}
         for entry in waiting:
             seconds.setdefault(entry.series, []).append(entry.seconds)
             if entry.traced is not None and entry.traced.sampled:
                 self._durations.example(entry.series, entry.seconds, entry.traced.trace_id)
             level = logging.DEBUG if entry.series.route in QUIET else logging.INFO
-            if telling[level]:
+            if level in lines:
                 lines[level].append(line_of(entry, level))
         for series, durations in seconds.items():
             self._durations.add(series, durations)
         for level, written in lines.items():
             if written:
-                log.handle(_record(level, written))
-
-
-def _record(level: int, lines: list[RequestLine]) -> logging.LogRecord:
-    """As `log.log` makes it, but for the place in the code, whose search takes as long as all the rest."""
-    return log.makeRecord(log.name, level, __file__, 0, "request", (), None, extra={"lines": lines})
+                # As `log.log` makes it, but for the place in the code, whose search takes as long as all the rest.
+                extra = {"lines": written}
+                log.handle(log.makeRecord(log.name, level, __file__, 0, "request", (), None, extra=extra))
 
 
 def line_of(entry: LedgerEntry, level: int) -> RequestLine:
-    """The log line of a request."""
-    scope, notes, judged = entry.scope, entry.notes, entry.notes.model is not None
+    scope, notes, status = entry.scope, entry.notes, entry.series.status
+    at, path, took = shown_time(entry.at), scope["path"][:200], round(entry.seconds * 1000, 3)
     line = RequestLine(
-        shown_time(entry.at),
-        "info" if level == logging.INFO else "debug",
+        at,
+        LEVELS[level],
         log.name,
         "request",
         notes.request_id,
         scope["method"],
-        scope["path"][:200],
-        entry.series.status,
-        round(entry.seconds * 1000, 3),
+        path,
+        status,
+        took,
         notes.token or UNSET,
-        notes.model or UNSET,
-        notes.version if judged else UNSET,
-        notes.records if judged else UNSET,
-        notes.anomalies if judged else UNSET,
-        notes.rejected if judged else UNSET,
-        round(notes.seconds * 1000, 3) if judged else UNSET,
     )
+    if notes.model is not None:
+        line.model, line.version, line.records = notes.model, notes.version, notes.records
+        line.anomalies, line.rejected = notes.anomalies, notes.rejected
+        line.detector_milliseconds = round(notes.seconds * 1000, 3)
     if entry.traced is not None or b"traceparent" in headers_of(scope):
         for name, value in trace_fields(entry.traced, scope).items():
             setattr(line, name, value)

@@ -3,7 +3,7 @@
 import threading
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import NamedTuple
+from functools import partial
 
 import numpy as np
 from prometheus_client import Counter
@@ -11,55 +11,112 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.registry import Collector
 
 from kilter.service.detector import Detector, Problem, Verdicts
+from kilter.service.detector.arrays import Floats
 from kilter.service.monitoring.drift import FieldTally
-from kilter.service.monitoring.durations import SECONDS, Spread
 
 MODEL = ("model", "version")
+FEATURE = (*MODEL, "feature")
 RESULTS = ("normal", "anomalous", "rejected")
 Labels = tuple[str, str]
-"""A model's name and version."""
 P_BUCKETS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 RECORDS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
-Cumulative = list[tuple[str, float]]
+SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 SETTLED = 1024
 """Records are counted when so many have come, and whenever the numbers are asked for."""
 FIELDS = 100
 """Fields of a model that have series of their own; the others share one."""
 
 
-class Families(NamedTuple):
-    """The metrics that are counted as records come."""
+class BucketCounts:
+    """A histogram that takes in many values at once."""
 
-    records: Counter
+    def __init__(self, bounds: Sequence[float]) -> None:
+        self._bounds = np.array(bounds, np.float64)
+        self._counts = np.zeros(len(bounds) + 1, np.int64)
+        self.sum = 0.0
 
-    def remove(self, labels: Labels) -> None:
-        """Take away the series of a version."""
-        for result in RESULTS:
-            self.records.remove(*labels, result)
+    def add(self, values: Sequence[float] | Floats) -> None:
+        """Take in values; one that is a bound is up to it."""
+        array = np.array(values, np.float64)
+        self._counts += np.bincount(self._bounds.searchsorted(array), minlength=len(self._counts))
+        self.sum += float(array.sum())
+
+    def cumulative(self) -> list[tuple[str, float]]:
+        """For each bound, and for infinity, the number of values up to it, as Prometheus is told."""
+        bounds = [*map(str, self._bounds.tolist()), "+Inf"]
+        return list(zip(bounds, np.cumsum(self._counts).tolist(), strict=True))
+
+
+class VersionFamilies:
+    """The families of a scrape that `ModelMetrics` keeps in arrays, each with its help text."""
+
+    def __init__(self) -> None:
+        histogram = partial(HistogramMetricFamily, labels=MODEL)
+        counter, gauge = partial(CounterMetricFamily, labels=FEATURE), partial(GaugeMetricFamily, labels=FEATURE)
+        self.p_values = histogram(
+            "kilter_p_value",
+            "Conformal p-values of judged records. Uniform while traffic is like the training data: the dashboard "
+            "shows its shape, and the alert KilterCalibrationOff compares it with a flat one.",
+        )
+        self.batches = histogram(
+            "kilter_batch_records",
+            "Records that went through the detector together. Dashboard: how well batches are filled.",
+        )
+        self.inferences = histogram(
+            "kilter_inference_duration_seconds",
+            "Time in the detector per batch of records, from typed columns to verdicts. Dashboard: where time goes.",
+        )
+        self.missing = counter(
+            "kilter_feature_missing",
+            "Judged records in which the field had no value. The alert KilterFieldMissing compares their share with "
+            "kilter_feature_missing_expected_ratio.",
+        )
+        self.expected_missing = gauge(
+            "kilter_feature_missing_expected_ratio",
+            "Share of the fitting rows in which the field had no value. For the alert KilterFieldMissing.",
+        )
+        self.unseen = counter(
+            "kilter_feature_unseen",
+            "Judged records in which the field had a level that training never saw. The alert KilterUnseenLevels and "
+            "the dashboard.",
+        )
+        self.expected_unseen = gauge(
+            "kilter_feature_unseen_expected_ratio",
+            "Share of normal records in which the field is expected to have a level that training never saw: that of "
+            "the fitting rows whose level came only once. For the alert KilterUnseenLevels.",
+        )
+        self.drift = gauge(
+            "kilter_feature_drift",
+            "How far the field's distribution over a sliding window is from that of the fitting rows: population "
+            "stability without its sampling noise, 0 while nothing has drifted, from about 0.25 a large shift; of a "
+            "timestamp, only whether it is missing; of a picture, brightness, contrast and sharpness. NaN before the "
+            "first record. The alert KilterFeatureDrift and the dashboard.",
+        )
+        self.window = GaugeMetricFamily(
+            "kilter_drift_window_records",
+            "Records in the sliding window of kilter_feature_drift. The alert KilterFeatureDrift waits for enough.",
+            labels=MODEL,
+        )
 
 
 class ModelMetrics:
     """The numbers of one version of a model; safe to be called from several threads."""
 
-    def __init__(self, families: Families, detector: Detector) -> None:
+    def __init__(self, records: Counter, detector: Detector) -> None:
         self.labels: Labels = (detector.name, str(detector.version))
         self.manifest = detector.manifest
-        watched = detector.modality.watched
-        self.columns = tuple(one.name for one in watched)
-        self.categorical = [i for i, one in enumerate(watched) if one.unseen is not None]
-        self.expected_unseen = [one.unseen for one in watched if one.unseen is not None]
-        self.expected_missing = [one.missing for one in watched]
-        self._normal, self._anomalous, self._rejected = (
-            families.records.labels(*self.labels, result) for result in RESULTS
-        )
-        self._batch = Spread(RECORDS)
-        self._inference = Spread(SECONDS)
+        self._watched = detector.modality.watched
+        self._categorical = [i for i, one in enumerate(self._watched) if one.unseen is not None]
+        self._expected_unseen = [one.unseen for one in self._watched if one.unseen is not None]
+        self._normal, self._anomalous, self._rejected = (records.labels(*self.labels, result) for result in RESULTS)
+        self._batch = BucketCounts(RECORDS)
+        self._inference = BucketCounts(SECONDS)
         self._lock = threading.Lock()
-        self._p_values = Spread(P_BUCKETS)
+        self._p_values = BucketCounts(P_BUCKETS)
         self._waiting: list[tuple[Verdicts, float]] = []
         """Without their reasons and evidence."""
         self._waiting_records = 0
-        self._fields = FieldTally(detector.reference, [one.position for one in watched])
+        self._fields = FieldTally(detector.reference, [one.position for one in self._watched])
 
     def judged(self, verdicts: Verdicts, seconds: float) -> None:
         """Count a batch of records that got their verdicts, none with a problem, after `seconds` in the detector."""
@@ -89,39 +146,32 @@ class ModelMetrics:
         """Count the records that a request was refused for."""
         self._rejected.inc(len({problem.row for problem in problems if problem.row is not None}))
 
-    def tally(self) -> "VersionCounts":
-        """What was counted up to now."""
+    def expose(self, families: VersionFamilies) -> None:
         with self._lock:
             self._settle()
             self._fields.settle()
-            return VersionCounts(
-                self._p_values.cumulative(),
-                self._p_values.sum,
-                self._batch.cumulative(),
-                self._batch.sum,
-                self._inference.cumulative(),
-                self._inference.sum,
-                self._fields.missing.tolist(),
-                self._fields.unseen[self.categorical].tolist(),
-                self._fields.drift().tolist(),
-                self._fields.records,
-            )
-
-
-class VersionCounts(NamedTuple):
-    """The counts of a model at one moment, per column where they are lists."""
-
-    p_values: Cumulative
-    p_sum: float
-    batches: Cumulative
-    batch_sum: float
-    inferences: Cumulative
-    inference_sum: float
-    missing: list[int]
-    unseen: list[int]
-    """Per categorical column."""
-    drift: list[float]
-    window: int
+            counts = [(each.cumulative(), each.sum) for each in (self._p_values, self._batch, self._inference)]
+            missing, unseen = self._fields.missing.tolist(), self._fields.unseen[self._categorical].tolist()
+            drift, window = self._fields.drift().tolist(), self._fields.records
+        for histogram, count in zip((families.p_values, families.batches, families.inferences), counts, strict=True):
+            histogram.add_metric(self.labels, *count)
+        families.window.add_metric(self.labels, window)
+        names = [one.name for one in self._watched]
+        categorical = [names[i] for i in self._categorical]
+        rest = rest_of(names)
+        by_field: list[tuple[CounterMetricFamily | GaugeMetricFamily, list[str], list[float]]] = [
+            (families.missing, names, missing),
+            (families.expected_missing, names, [one.missing for one in self._watched]),
+            (families.unseen, categorical, unseen),
+            (families.expected_unseen, categorical, self._expected_unseen),
+            (families.drift, names, drift),
+        ]
+        for family, columns, values in by_field:
+            for name, value in zip(columns[:FIELDS], values, strict=False):
+                family.add_metric((*self.labels, name), value)
+            if len(columns) > FIELDS:
+                joined = max if family is families.drift else sum
+                family.add_metric((*self.labels, rest), joined(values[FIELDS:]))
 
 
 class VersionCollector(Collector):
@@ -144,97 +194,22 @@ class VersionCollector(Collector):
             self._models[model.labels] = weakref.ref(model)
 
     def find(self, detector: Detector) -> ModelMetrics | None:
-        """What is exposed of that very artifact, if anything is."""
+        """The metrics of that very artifact, if they are exposed."""
         held = self._models.get((detector.name, str(detector.version)))
         model = held() if held is not None else None
         return model if model is not None and model.manifest == detector.manifest else None
 
-    def _living(self) -> list[ModelMetrics]:
+    def collect(self) -> Iterator[Metric]:
         with self.lock:
             models = {labels: held() for labels, held in self._models.items()}
-            for labels, model in models.items():
-                if model is None:
-                    del self._models[labels]
-                    self._gone(labels)
-            return [model for model in models.values() if model is not None]
-
-    def collect(self) -> Iterator[Metric]:
-        """The families, each with its help text."""
-        p_values = HistogramMetricFamily(
-            "kilter_p_value",
-            "Conformal p-values of judged records. Uniform while traffic is like the training data: the dashboard "
-            "shows its shape, and the alert KilterCalibrationOff compares it with a flat one.",
-            labels=MODEL,
-        )
-        batches = HistogramMetricFamily(
-            "kilter_batch_records",
-            "Records that went through the detector together. Dashboard: how well batches are filled.",
-            labels=MODEL,
-        )
-        inferences = HistogramMetricFamily(
-            "kilter_inference_duration_seconds",
-            "Time in the detector per batch of records, from typed columns to verdicts. Dashboard: where time goes.",
-            labels=MODEL,
-        )
-        missing = CounterMetricFamily(
-            "kilter_feature_missing",
-            "Judged records in which the field had no value. The alert KilterFieldMissing compares their share with "
-            "kilter_feature_missing_expected_ratio.",
-            labels=(*MODEL, "feature"),
-        )
-        expected = GaugeMetricFamily(
-            "kilter_feature_missing_expected_ratio",
-            "Share of the fitting rows in which the field had no value. For the alert KilterFieldMissing.",
-            labels=(*MODEL, "feature"),
-        )
-        unseen = CounterMetricFamily(
-            "kilter_feature_unseen",
-            "Judged records in which the field had a level that training never saw. The alert KilterUnseenLevels and "
-            "the dashboard.",
-            labels=(*MODEL, "feature"),
-        )
-        expected_unseen = GaugeMetricFamily(
-            "kilter_feature_unseen_expected_ratio",
-            "Share of normal records in which the field is expected to have a level that training never saw: that of "
-            "the fitting rows whose level came only once. For the alert KilterUnseenLevels.",
-            labels=(*MODEL, "feature"),
-        )
-        drift = GaugeMetricFamily(
-            "kilter_feature_drift",
-            "How far the field's distribution over a sliding window is from that of the fitting rows: population "
-            "stability without its sampling noise, 0 while nothing has drifted, from about 0.25 a large shift; of a "
-            "timestamp, only whether it is missing; of a picture, brightness, contrast and sharpness. NaN before the "
-            "first record. The alert KilterFeatureDrift and the dashboard.",
-            labels=(*MODEL, "feature"),
-        )
-        window = GaugeMetricFamily(
-            "kilter_drift_window_records",
-            "Records in the sliding window of kilter_feature_drift. The alert KilterFeatureDrift waits for enough.",
-            labels=MODEL,
-        )
-        for model in self._living():
-            tally, labels = model.tally(), model.labels
-            p_values.add_metric(labels, tally.p_values, tally.p_sum)
-            batches.add_metric(labels, tally.batches, tally.batch_sum)
-            inferences.add_metric(labels, tally.inferences, tally.inference_sum)
-            window.add_metric(labels, tally.window)
-            categorical = [model.columns[i] for i in model.categorical]
-            rest = rest_of(model.columns)
-            for family, names, values in (
-                (missing, model.columns, tally.missing),
-                (expected, model.columns, model.expected_missing),
-                (unseen, categorical, tally.unseen),
-                (expected_unseen, categorical, model.expected_unseen),
-            ):
-                for name, value in zip(names[:FIELDS], values, strict=False):
-                    family.add_metric((*labels, name), value)
-                if len(names) > FIELDS:
-                    family.add_metric((*labels, rest), sum(values[FIELDS:]))
-            for name, value in zip(model.columns[:FIELDS], tally.drift, strict=False):
-                drift.add_metric((*labels, name), value)
-            if len(model.columns) > FIELDS:
-                drift.add_metric((*labels, rest), max(tally.drift[FIELDS:]))
-        yield from (p_values, batches, inferences, missing, expected, unseen, expected_unseen, drift, window)
+            for labels in [labels for labels, model in models.items() if model is None]:
+                del self._models[labels]
+                self._gone(labels)
+        families = VersionFamilies()
+        for model in models.values():
+            if model is not None:
+                model.expose(families)
+        yield from vars(families).values()
 
 
 def rest_of(names: Sequence[str]) -> str:

@@ -1,7 +1,6 @@
 """Traces by OpenTelemetry: a span for every request, with the extra `telemetry` and an endpoint to send them to.
 
-A request that comes with a W3C trace context continues its trace, and the trace's id stands in the request's log line,
-with the extra or without it.
+A request with a W3C trace context continues its trace, whose id its log line has, with the extra or without it.
 """
 
 import logging
@@ -43,8 +42,7 @@ class Tracing:
         from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
         self._tracer = provider.get_tracer("kilter", __version__)
-        self._server = SpanKind.SERVER
-        self._error = Status(StatusCode.ERROR)
+        self._server, self._error = SpanKind.SERVER, Status(StatusCode.ERROR)
         self._context = TraceContextTextMapPropagator()
 
     def begin(self, scope: Scope) -> RequestSpan:

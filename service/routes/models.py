@@ -130,14 +130,14 @@ def details_of(serving: Serving, versions: list[int]) -> ModelDetails:
 
 def override_of(serving: Serving) -> OverrideInfo | None:
     """What is in force instead of the artifact's own threshold, if anything is."""
-    if serving.override is None:
+    if serving.rate is None:
         return None
-    own, rate = serving.override
+    own = serving.own.calibration
     return OverrideInfo(
-        target_fpr=rate.target_fpr,
-        since=rate.since,
-        artifact_target_fpr=own.calibration.target_fpr,
-        artifact_threshold=own.calibration.threshold,
+        target_fpr=serving.rate.target_fpr,
+        since=serving.rate.since,
+        artifact_target_fpr=own.target_fpr,
+        artifact_threshold=own.threshold,
     )
 
 

@@ -9,8 +9,7 @@ from typing import Any
 import yaml
 
 from kilter.service.models.registry import Registry
-from kilter.service.monitoring.durations import Series
-from kilter.service.monitoring.metrics import Metrics
+from kilter.service.monitoring.metrics import Metrics, Series
 from kilter.service.settings import PREFIX, Settings
 from tests.support.serving import detector
 

@@ -56,13 +56,11 @@ def test_a_package_is_not_imported_twice(package: str) -> None:
 
 def test_what_is_trained_is_what_is_loaded(trained: kilter.Detector, normal: pd.DataFrame, tmp_path: Path) -> None:
     """A frame of pandas, one of polars, a file and several give the same model, which judges records in every form."""
-    data: list[Any] = [pl.DataFrame(normal.to_dict("list")), tmp_path / "one.csv"]
-    normal.to_csv(data[1], index=False)
-    halves = [tmp_path / "first.csv", str(tmp_path / "second.csv")]
-    normal[:60].to_csv(halves[0], index=False)
-    normal[60:].to_csv(halves[1], index=False)
+    first, second, whole = (tmp_path / f"{name}.csv" for name in ("first", "second", "whole"))
+    for path, rows in ((first, normal[:60]), (second, normal[60:]), (whole, normal)):
+        rows.to_csv(path, index=False)
     want = trained.score(normal).score
-    for i, source in enumerate([*data, halves]):
+    for i, source in enumerate([pl.DataFrame(normal.to_dict("list")), whole, [first, str(second)]]):
         detector = kilter.train(source, f"model-{i}", tmp_path, **BRIEF)
         np.testing.assert_array_equal(detector.score(normal).score, want)
         np.testing.assert_array_equal(kilter.load(tmp_path / f"model-{i}").score(normal).score, want)

@@ -8,7 +8,7 @@ import click
 import pytest
 
 import kilter
-from kilter.service.cli import GROUP, build, run
+from kilter.service.cli import GROUP, build, run_command_line
 from kilter.service.detector import KilterError
 
 
@@ -57,7 +57,7 @@ def group() -> click.Group:
 )
 def test_every_end_has_its_status(capfd: pytest.CaptureFixture[str], name: str, status: int, message: str) -> None:
     """Done is 0, partly done 1, not done 2, Ctrl-C 130; the message is one line on standard error."""
-    assert run(group(), [name]) == status
+    assert run_command_line(group(), [name]) == status
     assert capfd.readouterr().err.lstrip("\n") == message
 
 
@@ -71,17 +71,17 @@ def test_every_end_has_its_status(capfd: pytest.CaptureFixture[str], name: str, 
 )
 def test_misuse_is_told(capsys: pytest.CaptureFixture[str], arguments: Sequence[str], message: str) -> None:
     """An unknown command, a wrong option and a command whose extra is not installed are told apart, with status 2."""
-    assert run(group(), arguments) == 2
+    assert run_command_line(group(), arguments) == 2
     assert message in capsys.readouterr().err
 
 
 def test_help_lists_what_can_be_run(capsys: pytest.CaptureFixture[str]) -> None:
     """Commands that lack their extra are not listed; `--version` names the version."""
-    assert run(group(), ["--help"]) == 0
+    assert run_command_line(group(), ["--help"]) == 0
     listed = capsys.readouterr().out
     assert all(name in listed for name in CALLBACKS)
     assert "train" not in listed
-    assert run(group(), ["--version"]) == 0
+    assert run_command_line(group(), ["--version"]) == 0
     assert capsys.readouterr().out == f"kilter {kilter.__version__}\n"
 
 

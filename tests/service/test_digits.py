@@ -15,7 +15,7 @@ from click.testing import CliRunner
 from PIL import Image
 
 from kilter.service.commands.inspect import inspect
-from kilter.service.commands.score import score
+from kilter.service.commands.score import score_command
 from kilter.service.detector import ArtifactError, Detector, Region, load
 from kilter.service.detector.artifact import MANIFEST
 from kilter.service.detector.pictures.regions import Box
@@ -107,7 +107,7 @@ def test_the_command_scores_pictures(form: str, digits_models: Path, digits_dete
         np.save(path, pictures)
     out, maps = tmp_path / "out.csv", tmp_path / "maps"
     arguments = [digits_models / "digits", path, "-o", out, "--heatmaps", maps, "--reasons", "2"]
-    done = CliRunner().invoke(score, [str(argument) for argument in arguments])
+    done = CliRunner().invoke(score_command, [str(argument) for argument in arguments])
     assert done.exit_code == (1 if form == "folder" else 0), done.output
     with out.open(newline="") as file:
         rows = [row for row in csv.DictReader(file) if not row["kilter_error"]]

@@ -66,8 +66,8 @@ class Churn:
         self._rng = random.Random(self.seed)
         self._over = False
         self._rate: float | None = None
-        self._records = load(self.folder / NAME / str(store.serving(self.folder / NAME))).probes.records
-        self._serves: int | None = store.serving(self.folder / NAME)
+        self._records = load(self.folder / NAME / str(store.serving_version(self.folder / NAME))).probes.records
+        self._serves: int | None = store.serving_version(self.folder / NAME)
         self.history.append((time.monotonic(), self._state()))
         self.acknowledged.append(time.monotonic())
         load_of = [asyncio.create_task(self._client(number)) for number in range(clients)]
@@ -95,7 +95,7 @@ class Churn:
             self.acknowledged.append(time.monotonic())
 
     async def _load(self) -> None:
-        store_says = store.serving(self.folder / NAME)
+        store_says = store.serving_version(self.folder / NAME)
         await self._change("POST", f"{MODEL}/load", state=(store_says, self._rate))
 
     async def _new(self) -> None:

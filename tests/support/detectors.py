@@ -8,13 +8,13 @@ import numpy.typing as npt
 
 from kilter.service.detector import Calibration, Detector, Schema
 from kilter.service.detector.arrays import Matrix
+from kilter.service.detector.calibration import fit_tail
 from kilter.service.detector.columns import CategoricalColumn, NumericColumn
 from kilter.service.detector.detector import Scorer
 from kilter.service.detector.inputs import Table
 from kilter.service.detector.manifest import Probes
 from kilter.service.detector.modalities import modality_of
 from kilter.service.detector.schema import LeftOut
-from kilter.service.detector.tail import fit_tail
 from tests.support.manifests import manifest
 
 Floats = npt.NDArray[np.float64]

@@ -7,9 +7,8 @@ import msgspec
 from kilter.service.detector import Calibration, Schema
 from kilter.service.detector.artifact import CALIBRATION_SCORES, FORMAT
 from kilter.service.detector.findings import Training
-from kilter.service.detector.groups import Groups, Thresholds
 from kilter.service.detector.manifest import Choice, Manifest, NetworkEntry, ScoreEntry
-from kilter.service.detector.thresholds import promise_of
+from kilter.service.detector.thresholds import Groups, Thresholds, promise_of
 
 ELBO = ScoreEntry("elbo", "elbo", "nats", 6, 1e-5, {})
 

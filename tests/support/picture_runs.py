@@ -10,11 +10,10 @@ from sklearn.datasets import load_digits
 from kilter.service.detector import Calibration, Detector
 from kilter.service.detector.arrays import Matrix
 from kilter.service.detector.findings import Epoch
-from kilter.service.detector.groups import Thresholds
 from kilter.service.detector.inputs import Table
 from kilter.service.detector.manifest import Choice
 from kilter.service.detector.pictures.column import ImageColumn
-from kilter.service.detector.thresholds import promise_of
+from kilter.service.detector.thresholds import Thresholds, promise_of
 from kilter.training.data.source import ColumnDecision
 from kilter.training.evaluation.checkup import find_suspects
 from kilter.training.evaluation.evaluate import evaluate_rows

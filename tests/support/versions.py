@@ -8,9 +8,8 @@ import numpy as np
 
 from kilter.service.detector import Calibration, artifact, store
 from kilter.service.detector.artifact import CALIBRATION_SCORES, Artifact
-from kilter.service.detector.groups import Thresholds
 from kilter.service.detector.manifest import Choice, Probes
-from kilter.service.detector.thresholds import promise_of
+from kilter.service.detector.thresholds import Thresholds, promise_of
 
 SOURCE = Path(__file__).parents[1] / "service" / "detector" / "artifacts" / "format-1"
 NAME = "plant"

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from kilter.service.cli import GROUP, build, run
+from kilter.service.cli import GROUP, build, run_command_line
 from kilter.service.detector import KilterError, load
 from kilter.service.detector import detector as detecting
 from kilter.service.detector.detector import Detector
@@ -41,7 +41,7 @@ def records(images: npt.NDArray[np.uint8]) -> list[dict[str, str]]:
 def train(folder: Path, source: str, models: Path, *arguments: str) -> int:
     """The exit status of `kilter train` with the backbone."""
     given = (str(folder / source), "--name", "digits", "--models", str(models), "--config", str(folder / "brief.toml"))
-    return run(KILTER_GROUP, ["train", *given, "--backbone", str(folder / "net.onnx"), *arguments])
+    return run_command_line(KILTER_GROUP, ["train", *given, "--backbone", str(folder / "net.onnx"), *arguments])
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from kilter.service.cli import GROUP, build, run
+from kilter.service.cli import GROUP, build, run_command_line
 from kilter.service.detector import KilterError, load
 from kilter.service.detector.findings import Epoch
 from kilter.service.detector.pictures.column import ImageColumn
@@ -194,7 +194,7 @@ def test_wrong_input_gets_one_clear_message(
     for name, content in files.items():
         (folder / name).write_bytes(content)
     models = tmp_path / "models"
-    status = run(KILTER_GROUP, ["train", str(folder), "--name", "x", "--models", str(models), *arguments])
+    status = run_command_line(KILTER_GROUP, ["train", str(folder), "--name", "x", "--models", str(models), *arguments])
     assert status == 2
     assert message in " ".join(capsys.readouterr().err.split())
     assert not models.exists()
@@ -204,7 +204,7 @@ def test_a_size_is_asked_for_of_pictures_alone(
     training_csv: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A table has none."""
-    status = run(
+    status = run_command_line(
         KILTER_GROUP, ["train", str(training_csv), "--name", "x", "--models", str(tmp_path), "--image-size", "48x64"]
     )
     assert status == 2

@@ -58,7 +58,7 @@ def calibrate(
     for line in (choice_in_words(promise.chosen, promise.size), *groups_in_words(promise)):
         click.echo(line)
     click.echo(f"Wrote {done.folder}; its probes replay.")
-    pinned = store.pinned(done.folder.parent)
+    pinned = store.pinned_version(done.folder.parent)
     if pinned is not None:
         click.echo(f"Version {pinned} is pinned and goes on serving: `kilter versions unpin {done.folder.parent}`.")
     context.exit(1 if done.unread else 0)

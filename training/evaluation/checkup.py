@@ -9,7 +9,7 @@ from kilter.service.detector.arrays import Floats, Matrix, Positions
 from kilter.service.detector.beta import CONFIDENCE
 from kilter.service.detector.calibration import DIGITS, Calibration
 from kilter.service.detector.detector import Judge
-from kilter.service.detector.findings import DetectorComparison, Diagnosis, Suspect, Suspects
+from kilter.service.detector.findings import DetectorComparison, Diagnosis, SuspectRow, Suspects
 from kilter.service.detector.inputs import Table, take
 from kilter.training.config import TrainConfig
 from kilter.training.data.source import TrainingData
@@ -102,7 +102,7 @@ def find_suspects(scores: Floats, rows: Positions, calibration: Calibration) -> 
     """
     usable = np.flatnonzero(~np.isnan(scores))
     order = usable[np.argsort(-scores[usable], kind="stable")]
-    listed = tuple(Suspect(int(rows[i]) + 1, float(scores[i])) for i in order[:LISTED])
+    listed = tuple(SuspectRow(int(rows[i]) + 1, float(scores[i])) for i in order[:LISTED])
     flagged = int(calibration.anomalies(scores).sum())
     among_new = stats.betabinom(len(usable), calibration.rank, calibration.size + 1 - calibration.rank)
     low, high = among_new.interval(CONFIDENCE)

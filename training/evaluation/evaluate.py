@@ -4,11 +4,11 @@ import numpy as np
 from scipy import stats
 
 from kilter.service.detector.arrays import Floats, Mask
-from kilter.service.detector.beta import CONFIDENCE, interval
+from kilter.service.detector.beta import CONFIDENCE, clopper_pearson
 from kilter.service.detector.detector import Judge, Verdicts
 from kilter.service.detector.findings import Counts, Evaluation, Figure, LabelledFigures
-from kilter.service.detector.groups import Thresholds
 from kilter.service.detector.inputs import Table, take
+from kilter.service.detector.thresholds import Thresholds
 from kilter.training.evaluation.bootstrap import intervals, percentiles, ranking
 
 DRAWS = 20_000
@@ -68,7 +68,7 @@ def evaluate_rows(
 
 def proportion(count: int, total: int) -> Figure:
     """count / total with its Clopper-Pearson interval."""
-    return Figure(count / total, *interval(count, total)) if total else Figure(None)
+    return Figure(count / total, *clopper_pearson(count, total)) if total else Figure(None)
 
 
 def expected_flags(table: Table, thresholds: Thresholds) -> tuple[int, int]:

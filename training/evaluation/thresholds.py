@@ -9,14 +9,13 @@ from typing import NamedTuple
 import numpy as np
 
 from kilter.service.detector.arrays import Floats
-from kilter.service.detector.calibration import DIGITS, Calibration, fewest
+from kilter.service.detector.calibration import DIGITS, Calibration, fewest, fit_tail
 from kilter.service.detector.columns import Column
 from kilter.service.detector.errors import KilterError
-from kilter.service.detector.groups import Groups, Thresholds
 from kilter.service.detector.inputs import Table, take
 from kilter.service.detector.manifest import HIGHEST_RATE, Choice, ChoiceEvidence, Estimate
 from kilter.service.detector.schema import Schema
-from kilter.service.detector.tail import fit_tail
+from kilter.service.detector.thresholds import Groups, Thresholds
 from kilter.training.config import Rule, TrainConfig
 from kilter.training.data.source import TrainingData
 from kilter.training.evaluation.bootstrap import percentiles

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
-from kilter.service.commands.score import score
+from kilter.service.commands.score import score_command
 from kilter.service.detector import Detector
 from tests.support.data import write_csv
 
@@ -18,7 +18,7 @@ KILTER = Path(sys.executable).with_name("kilter")
 
 
 def call(*arguments: str | Path, data: bytes | None = None) -> Result:
-    return CliRunner().invoke(score, [str(argument) for argument in arguments], input=data)
+    return CliRunner().invoke(score_command, [str(argument) for argument in arguments], input=data)
 
 
 @pytest.fixture

@@ -108,6 +108,14 @@ def test_probes_that_do_not_replay_are_refused_with_both_values(model_folder: Pa
         load(folder)
 
 
+@pytest.mark.parametrize("part", ["scores", "p_values", "anomalies"])
+def test_probes_without_as_many_verdicts_as_records_are_refused(part: str, model_folder: Path, tmp_path: Path) -> None:
+    """By their file, before they are replayed."""
+    folder = rewritten(model_folder / "1", tmp_path / "1", {PROBES: edited(lambda probes: probes[part].pop())})
+    with pytest.raises(ArtifactError, match=f"{PROBES}: there are not as many verdicts as records"):
+        load(folder)
+
+
 @pytest.mark.parametrize("file", [SCORE_PROGRAM, DETAIL_PROGRAM])
 def test_a_program_that_is_none_is_refused(file: str, model_folder: Path, tmp_path: Path) -> None:
     """Bytes that are no ONNX program are an ArtifactError, not a crash."""

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from kilter.service.detector.beta import interval, probability, quantile
+from kilter.service.detector.beta import clopper_pearson, probability, quantile
 
 COUNTS = st.integers(1, 20) | st.integers(1, 20_000)
 
@@ -27,4 +27,4 @@ def test_the_interval_is_that_of_the_binomial_test(trials: int, data: st.DataObj
     """Clopper and Pearson's, the ends included."""
     successes = data.draw(st.integers(0, trials))
     expected = stats.binomtest(successes, trials).proportion_ci(0.95, "exact")
-    assert interval(successes, trials) == pytest.approx((expected.low, expected.high), abs=1e-9)
+    assert clopper_pearson(successes, trials) == pytest.approx((expected.low, expected.high), abs=1e-9)

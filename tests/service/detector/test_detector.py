@@ -14,9 +14,9 @@ import pytest
 from kilter.service.detector import ArtifactError, Calibration, Detector, KilterError, RecordsError, Verdicts, load
 from kilter.service.detector.artifact import MANIFEST, PROBES
 from kilter.service.detector.detector import Judge, Scorer
-from kilter.service.detector.groups import Groups, Thresholds
 from kilter.service.detector.manifest import Probes
 from kilter.service.detector.modalities import modality_of
+from kilter.service.detector.thresholds import Groups, Thresholds
 from tests.support import detectors
 from tests.support.artifacts import ARTIFACTS, rewritten
 from tests.support.detectors import SCHEMA, Squares

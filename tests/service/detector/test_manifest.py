@@ -9,8 +9,8 @@ from kilter.service.detector.manifest import (
     Choice,
     ChoiceEvidence,
     Estimate,
+    Grouping,
     GroupPromise,
-    GroupPromises,
     Manifest,
     Promise,
     ScoreEntry,
@@ -53,8 +53,8 @@ def test_no_mix_of_groups_exceeds_the_highest_of_their_rates() -> None:
     """Nor that of all, which judges whoever is in no group."""
     assert PROMISE.highest_upper_fpr == 0.11
     groups = tuple(GroupPromise(name, 19, 1, 2.0, 0.05, upper) for name, upper in (("a", 0.3), ("b", 0.2)))
-    assert msgspec.structs.replace(PROMISE, by_group=GroupPromises("site", groups)).highest_upper_fpr == 0.3
-    assert msgspec.structs.replace(PROMISE, by_group=GroupPromises("site", ())).highest_upper_fpr == 0.11
+    assert msgspec.structs.replace(PROMISE, by_group=Grouping("site", groups)).highest_upper_fpr == 0.3
+    assert msgspec.structs.replace(PROMISE, by_group=Grouping("site", ())).highest_upper_fpr == 0.11
 
 
 EVIDENCE = ChoiceEvidence(1_200, 30, 0.02, True, Estimate(0.8, 0.7, 0.9), Estimate(0.012, 0.01, 0.02))

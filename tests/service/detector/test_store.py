@@ -21,7 +21,7 @@ def model(tmp_path: Path) -> Path:
 def test_versions_count_up(model: Path) -> None:
     """Each version that is added is the next whole number, and the highest serves."""
     assert store.versions(model) == [1, 2, 3]
-    assert store.serving(model) == 3
+    assert store.serving_version(model) == 3
     assert (model / "3" / "a.txt").read_bytes() == b"x3"
     assert store.models(model.parent) == ["plant"]
 
@@ -30,7 +30,7 @@ def test_versions_are_compared_as_numbers(model: Path) -> None:
     """Version 10 is higher than version 9."""
     for _ in range(7):
         add(model.parent)
-    assert store.serving(model) == 10
+    assert store.serving_version(model) == 10
 
 
 def test_a_version_without_checksums_is_not_there(model: Path) -> None:
@@ -53,18 +53,18 @@ def test_a_pinned_version_serves_until_it_is_unpinned(model: Path) -> None:
     """A pin outlives new versions, and every user can read it."""
     store.pin(model, 2)
     add(model.parent)
-    assert (store.serving(model), store.pinned(model)) == (2, 2)
+    assert (store.serving_version(model), store.pinned_version(model)) == (2, 2)
     assert (model / store.PINNED).stat().st_mode & 0o777 == 0o644
     store.unpin(model)
     store.unpin(model)
-    assert (store.serving(model), store.pinned(model)) == (4, None)
+    assert (store.serving_version(model), store.pinned_version(model)) == (4, None)
 
 
 def test_only_a_version_that_is_there_can_be_pinned(model: Path) -> None:
     """The error lists those that are."""
     with pytest.raises(KilterError, match="has no version 7; it has 1, 2, 3"):
         store.pin(model, 7)
-    assert store.serving(model) == 3
+    assert store.serving_version(model) == 3
 
 
 @pytest.mark.parametrize("text", ["", "9", "two", "-1", "²"])
@@ -72,7 +72,7 @@ def test_a_pin_that_names_no_version_is_an_error(model: Path, text: str) -> None
     """It does not fall back to a version that nobody asked for."""
     (model / store.PINNED).write_text(text)
     with pytest.raises(KilterError, match="which is not there"):
-        store.serving(model)
+        store.serving_version(model)
 
 
 def test_rolling_back_steps_down_one_version_at_a_time(model: Path) -> None:
@@ -80,7 +80,7 @@ def test_rolling_back_steps_down_one_version_at_a_time(model: Path) -> None:
     assert [store.rollback(model), store.rollback(model)] == [2, 1]
     with pytest.raises(KilterError, match="no version before 1"):
         store.rollback(model)
-    assert store.serving(model) == 1
+    assert store.serving_version(model) == 1
 
 
 def test_pruning_keeps_the_highest_versions_and_the_one_that_serves(model: Path) -> None:

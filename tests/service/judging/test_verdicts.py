@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from kilter.service.detector import Calibration, Detector
-from kilter.service.detector.groups import Groups
+from kilter.service.detector.calibration import Tail
 from kilter.service.detector.inputs import cut
-from kilter.service.detector.tail import Tail
+from kilter.service.detector.thresholds import Groups
 from kilter.service.judging.verdicts import AnswerWriter, part, whole
 from tests.support import serving
 from tests.support.serving import RECORD, STRANGE, client

@@ -2,12 +2,14 @@
 
 import logging
 import threading
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from kilter.service.detector import KilterError, store
-from kilter.service.models.loading import Loader
+from kilter.service.models.loading import Loader, Watch, shadows_of
 from kilter.service.models.registry import NotThereError, RefusedError, Registry
 from kilter.service.monitoring.metrics import Metrics
 from tests.support.versions import NAME, add, damage
@@ -176,3 +178,198 @@ def test_loads_at_the_same_time_come_one_after_the_other(loader: Loader, metrics
         thread.join()
     assert serves(loader) == 2
     assert sample(metrics, "kilter_model_loads_total", outcome="loaded") == before + 8
+
+
+class Watched:
+    """A folder with one version, which serves, and a watch that looks when it is told to."""
+
+    def __init__(self, folder: Path, shadow: str | None = None) -> None:
+        add(folder)
+        self.folder = folder
+        self.metrics = Metrics()
+        self.loader = Loader(Registry(self.metrics), folder, "cpu")
+        self.loader.load_all()
+        self.watch = Watch(self.loader, 0, shadows_of(shadow))
+
+    def look(self, times: int = 2) -> int | None:
+        """Look so often, and return the version that serves."""
+        for _ in range(times):
+            self.watch.poll()
+            self.watch.cast()
+        serving = self.loader.registry.get(NAME)
+        return None if serving is None else serving.detector.version
+
+    def shadow(self) -> int | None:
+        """The version in the shadow."""
+        serving = self.loader.registry.get(NAME)
+        return serving.shadow.candidate.version if serving is not None and serving.shadow is not None else None
+
+    def loads(self, outcome: str) -> float | None:
+        return self.metrics.registry.get_sample_value("kilter_model_loads_total", {"outcome": outcome})
+
+
+@pytest.fixture(name="watched")
+def _watched(tmp_path: Path) -> Watched:
+    return Watched(tmp_path)
+
+
+def eventually(what: Callable[[], bool]) -> None:
+    """Wait until it holds."""
+    ends = time.monotonic() + 30
+    while not what():
+        assert time.monotonic() < ends
+        time.sleep(0.005)
+
+
+def test_what_has_not_changed_is_left_alone(watched: Watched) -> None:
+    """However often one looks."""
+    assert watched.look(5) == 1
+    assert watched.loads("loaded") == 1
+
+
+def test_a_new_version_serves_once_it_looks_the_same_twice(watched: Watched) -> None:
+    """It may be on its way still when it is first seen."""
+    add(watched.folder)
+    assert watched.look(1) == 1
+    assert watched.look(1) == 2
+    assert watched.look(3) == 2
+    assert watched.loads("loaded") == 2
+
+
+def test_a_new_model_serves(watched: Watched) -> None:
+    """Not only those that were there at the start."""
+    add(watched.folder, "other")
+    watched.look()
+    assert watched.loader.registry.names == ["other", NAME]
+
+
+def test_a_pin_is_followed(watched: Watched) -> None:
+    """A higher version waits, and a pin back to an older one is as good as a new version."""
+    store.pin(watched.folder / NAME, 1)
+    add(watched.folder)
+    assert watched.look() == 1
+    store.pin(watched.folder / NAME, 2)
+    assert watched.look() == 2
+    assert store.rollback(watched.folder / NAME) == 1
+    assert watched.look() == 1
+    store.unpin(watched.folder / NAME)
+    assert watched.look() == 2
+
+
+def test_a_damaged_version_is_told_once_and_the_old_one_serves(
+    watched: Watched, caplog: pytest.LogCaptureFixture
+) -> None:
+    """However often one looks, until it changes again."""
+    damage(watched.folder, add(watched.folder))
+    with caplog.at_level(logging.ERROR):
+        assert watched.look(6) == 1
+    assert [record.message for record in caplog.records] == ["model not loaded"]
+    assert watched.loads("failed") == 1
+    assert watched.metrics.registry.get_sample_value("kilter_model_load_failing", {"model": NAME}) == 1
+    damage(watched.folder, 2)  # the same byte again: it is whole
+    assert watched.look() == 2
+    assert watched.metrics.registry.get_sample_value("kilter_model_load_failing", {"model": NAME}) == 0
+
+
+def test_a_pin_that_leads_nowhere_is_told_once(watched: Watched, caplog: pytest.LogCaptureFixture) -> None:
+    """What serves goes on."""
+    (watched.folder / NAME / store.PINNED).write_text("9\n")
+    with caplog.at_level(logging.ERROR):
+        assert watched.look(4) == 1
+    assert len(caplog.records) == 1
+
+
+def test_a_model_that_is_gone_goes_on_serving(watched: Watched, caplog: pytest.LogCaptureFixture) -> None:
+    """The log says so, once; when it comes back it is loaded."""
+    (watched.folder / NAME).rename(watched.folder / ".aside")
+    with caplog.at_level(logging.WARNING):
+        assert watched.look(4) == 1
+    assert [record.message for record in caplog.records] == ["model gone from the folder: it goes on serving"]
+    (watched.folder / ".aside").rename(watched.folder / NAME)
+    add(watched.folder)
+    assert watched.look() == 2
+
+
+def test_a_link_that_is_swapped_is_followed(tmp_path: Path) -> None:
+    """As the kubelet does it: the folder is a link to a link, which is put in place of another."""
+    for at in ("first", "second"):
+        add(tmp_path / at)
+    add(tmp_path / "second")
+    (tmp_path / "..data").symlink_to("first")
+    (tmp_path / "models").symlink_to("..data")
+    loader = Loader(Registry(Metrics()), tmp_path / "models", "cpu")
+    loader.load_all()
+    watch = Watch(loader, 0, {})
+    (tmp_path / "..new").symlink_to("second")
+    (tmp_path / "..new").replace(tmp_path / "..data")
+    for _ in range(2):
+        watch.poll()
+    serving = loader.registry.get(NAME)
+    assert serving is not None
+    assert serving.detector.version == 2
+
+
+def test_an_unloaded_model_stays_unloaded(watched: Watched) -> None:
+    """Even if it changes; until somebody loads it."""
+    watched.loader.unload(NAME)
+    add(watched.folder)
+    assert watched.look(3) is None
+    watched.loader.load(NAME)
+    assert watched.look() == 2
+
+
+def test_the_highest_version_is_in_the_shadow_of_a_lower_one_that_is_pinned(tmp_path: Path) -> None:
+    """Each new one takes the place of the one before; pinned, it serves, and there is no shadow."""
+    watched = Watched(tmp_path, f"{NAME}=latest,other=3")
+    assert (watched.look(), watched.shadow()) == (1, None)
+    store.pin(tmp_path / NAME, 1)
+    add(tmp_path)
+    assert (watched.look(), watched.shadow()) == (1, 2)
+    add(tmp_path)
+    assert (watched.look(), watched.shadow()) == (1, 3)
+    store.pin(tmp_path / NAME, 3)
+    assert (watched.look(), watched.shadow()) == (3, None)
+
+
+def test_a_shadow_that_was_ended_does_not_come_back(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Nor is one that cannot be loaded tried again, until another version is there."""
+    watched = Watched(tmp_path, f"{NAME}=latest")
+    store.pin(tmp_path / NAME, 1)
+    add(tmp_path)
+    watched.look()
+    watched.loader.registry.uncast(NAME)
+    watched.look()
+    assert watched.shadow() is None
+    damage(tmp_path, add(tmp_path))
+    with caplog.at_level(logging.ERROR):
+        watched.look(4)
+    assert len(caplog.records) == 1
+    add(tmp_path)
+    watched.look()
+    assert watched.shadow() == 4
+
+
+def test_a_given_version_is_put_in_the_shadow_as_soon_as_it_is_there(tmp_path: Path) -> None:
+    """It need not be there at the start."""
+    watched = Watched(tmp_path, f"{NAME}=2")
+    store.pin(tmp_path / NAME, 1)
+    watched.look()
+    assert watched.shadow() is None
+    add(tmp_path)
+    watched.look()
+    assert watched.shadow() == 2
+
+
+def test_it_looks_by_itself_until_it_is_left(tmp_path: Path) -> None:
+    """In a thread, which ends; without an interval it puts versions in shadows, once."""
+    watched = Watched(tmp_path)
+    registry = watched.loader.registry
+    with Watch(watched.loader, 0.005, {}):
+        add(tmp_path)
+        eventually(lambda: registry.versions(NAME) == [2])
+    store.pin(tmp_path / NAME, 1)
+    watched.loader.load(NAME)
+    with Watch(watched.loader, 0, {NAME: None}):
+        eventually(lambda: watched.shadow() == 2)
+    add(tmp_path)
+    assert registry.versions(NAME) == [1]

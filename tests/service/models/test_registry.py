@@ -160,7 +160,7 @@ def test_another_rate_is_in_force_everywhere(caplog: pytest.LogCaptureFixture) -
     assert own.detector.calibration.target_fpr == 0.05
     registry.rate("shop", None, {})
     assert registry.all[0].detector is own.detector
-    assert registry.all[0].override is None
+    assert registry.all[0].rate is None
 
 
 def test_a_rate_that_cannot_be_supported_changes_nothing() -> None:

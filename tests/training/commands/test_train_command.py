@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from kilter.service.cli import GROUP, build, run
+from kilter.service.cli import GROUP, build, run_command_line
 from kilter.service.detector import load
 from kilter.service.detector.store import versions
 from kilter.training.commands.train import interruptible
@@ -147,7 +147,7 @@ def test_wrong_input_gets_one_clear_message(
     path.write_text(content)
     name = () if "--name" in arguments else ("--name", "plant")
     models = tmp_path / "models"
-    status = run(KILTER_GROUP, ["train", str(path), *name, "--models", str(models), *arguments])
+    status = run_command_line(KILTER_GROUP, ["train", str(path), *name, "--models", str(models), *arguments])
     said = capsys.readouterr().err
     assert status == 2
     assert message in said
@@ -157,7 +157,8 @@ def test_wrong_input_gets_one_clear_message(
 def test_a_file_that_is_not_there_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """So is one that is a folder."""
     for path in (tmp_path / "absent.csv", tmp_path):
-        assert run(KILTER_GROUP, ["train", str(path), "--name", "plant", "--models", str(tmp_path / "models")]) == 2
+        arguments = ["train", str(path), "--name", "plant", "--models", str(tmp_path / "models")]
+        assert run_command_line(KILTER_GROUP, arguments) == 2
         assert str(path) in capsys.readouterr().err
 
 

@@ -9,9 +9,9 @@ from scipy import stats
 
 from kilter.service.detector import Calibration, KilterError
 from kilter.service.detector.columns import CategoricalColumn
-from kilter.service.detector.groups import Thresholds
 from kilter.service.detector.inputs import Table
 from kilter.service.detector.manifest import ChoiceEvidence, choice_in_words
+from kilter.service.detector.thresholds import Thresholds
 from kilter.training.config import Rule
 from kilter.training.evaluation.evaluate import expected_flags
 from kilter.training.evaluation.thresholds import LabelledScores, calibrate_groups, check_labels, choose_level

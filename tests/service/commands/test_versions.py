@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from kilter.service.commands.versions import versions
+from kilter.service.commands.versions import versions_command
 from kilter.service.detector import ArtifactError, KilterError, store
 
 
@@ -18,7 +18,7 @@ def model(model_folder: Path, tmp_path: Path) -> Path:
 
 
 def run(*arguments: object) -> Result:
-    return CliRunner().invoke(versions, [str(argument) for argument in arguments])
+    return CliRunner().invoke(versions_command, [str(argument) for argument in arguments])
 
 
 def test_versions_are_listed_with_the_one_that_serves(model: Path) -> None:
@@ -36,9 +36,9 @@ def test_a_version_is_pinned_and_unpinned(model: Path) -> None:
     """The list shows it."""
     assert run("pin", model, 1).output == f"{model}: version 1 is pinned\n"
     assert "pinned" in run("list", model).output.splitlines()[0]
-    assert store.serving(model) == 1
+    assert store.serving_version(model) == 1
     assert "version 3 serves" in run("unpin", model).output
-    assert store.serving(model) == 3
+    assert store.serving_version(model) == 3
 
 
 def test_what_serves_is_pinned_where_no_version_is_named(model: Path) -> None:
