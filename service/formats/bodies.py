@@ -16,7 +16,7 @@ from kilter.service.problems import BAD_BODY, BAD_RECORDS, TOO_LARGE, RequestErr
 
 if TYPE_CHECKING:
     from kilter.service.formats.json_body import RowReader
-    from kilter.service.formats.tables import Batch, Reader
+    from kilter.service.formats.reading import Batch, Reader
 
 CHUNK = 1024
 """Records that are typed and judged together."""
@@ -89,7 +89,7 @@ class TableBody(Body):
         self._batches: list[Batch] = []
 
     def tables(self) -> Iterator[Table]:
-        from kilter.service.formats.tables import read_batch
+        from kilter.service.formats.reading import read_batch
 
         rows = 0
         try:

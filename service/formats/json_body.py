@@ -148,7 +148,7 @@ class JsonBody(Body):
 
     def _lenient(self) -> Iterator[Table]:
         schema, limit, read = self._call.reader.schema, self._call.limit, self._call.read
-        value = decode(self._content, limit)
+        value = decode_json(self._content, limit)
         columns = value.get(COLUMNS) if isinstance(value, dict) else None
         if isinstance(columns, dict):
             yield from self._columns(value, columns)
@@ -204,7 +204,7 @@ class LinesBody(Body):
         records: list[Any] = []
         for row, line in enumerate(lines):
             try:
-                records.append(decode(line))
+                records.append(decode_json(line))
             except RequestError as error:
                 problems.append(Problem(row, None, error.detail.replace("the body", "the line")))
                 records.append(None)
@@ -241,7 +241,7 @@ def _refuse_beside(value: dict[str, Any], key: str) -> None:
     raise RequestError(BAD_RECORDS, SHAPE, sorted(extra))
 
 
-def decode(content: bytes, records: int = 0) -> Any:
+def decode_json(content: bytes, records: int = 0) -> Any:
     """The value of a JSON text; a byte order mark before it is passed over.
 
     Raises RequestError if it is none, or has more lists and objects than so many records need.

@@ -3,12 +3,13 @@
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
-from typing import NamedTuple
+from typing import Any, NamedTuple, NoReturn
+
+import numpy as np
 
 from kilter.service.detector import Problem, Verdicts
 from kilter.service.detector.inputs import Table, cut, join
 from kilter.service.judging.queue import Job, Pace
-from kilter.service.judging.verdicts import part, refusal, whole
 from kilter.service.models.registry import Serving
 from kilter.service.problems import BAD_RECORDS, LISTED, RequestError
 from kilter.service.request import Notes
@@ -127,10 +128,38 @@ def moved(problems: Iterable[Problem], rows: int) -> list[Problem]:
     return [problem._replace(row=rows + problem.row) if problem.row is not None else problem for problem in problems]
 
 
-def refuse(serving: Serving, problems: Sequence[Problem], notes: Notes) -> None:
+def refuse(serving: Serving, problems: Sequence[Problem], notes: Notes) -> NoReturn:
     """Count and note what is refused. Raises RequestError."""
     if not problems:
         raise RequestError(BAD_RECORDS, "there are no records: send at least one")
     serving.rejected(problems)
     notes.rejected = len({problem.row for problem in problems if problem.row is not None})
     raise refusal(problems)
+
+
+def refusal(problems: Sequence[Problem]) -> RequestError:
+    """What a client is told whose records do not fit."""
+    wrong = len({problem.row for problem in problems})
+    detail = f"{wrong} record{' does' if wrong == 1 else 's do'} not fit the model; none was judged"
+    if len(problems) > LISTED:
+        detail = f"more than {LISTED:,} problems, of which the first {LISTED:,} are listed; no record was judged"
+    return RequestError(BAD_RECORDS, detail, problems)
+
+
+def part(verdicts: Verdicts, start: int, stop: int) -> Verdicts:
+    """The verdicts, none of them with problems, on the records from `start` up to `stop`."""
+    if start == 0 and stop == len(verdicts.score):
+        return verdicts
+    return Verdicts._make([None if values is None else values[start:stop] for values in verdicts])
+
+
+def whole(pieces: Sequence[Verdicts]) -> Verdicts:
+    """Consecutive verdicts of one model as one: the inverse of `part`."""
+    return pieces[0] if len(pieces) == 1 else Verdicts._make(map(_joined, zip(*pieces, strict=True)))
+
+
+def _joined(parts: Sequence[Any]) -> Any:
+    """The values of consecutive pieces; None where these have none."""
+    if parts[0] is None:
+        return None
+    return np.concatenate(parts) if isinstance(parts[0], np.ndarray) else list(chain.from_iterable(parts))

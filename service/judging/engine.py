@@ -86,7 +86,12 @@ class Engine:
         else:
             rows = sum([table.rows for table in tables])
         pace = self._pace(serving, reasons)
-        deadline = self._enter(pace, rows, size, notes)
+        now = time.monotonic()
+        deadline = now + self.seconds if notes.deadline is None else notes.deadline
+        if pace.queued:
+            self._check_wait(pace, rows, deadline - now)
+        self.admission.enter(rows, size)
+        pace.queued += rows
         try:
             if not isinstance(tables, list) or rows > SMALL:
                 job = Job([], 0, notes, deadline, receive, self._metrics)
@@ -99,21 +104,8 @@ class Engine:
             self._line_up(Key(serving, reasons), pace, job)
             return await job.verdicts()
         finally:
-            self._leave(pace, rows, size)
-
-    def _enter(self, pace: Pace, rows: int, size: int, notes: Notes) -> float:
-        """Let records and bytes in until `_leave`, and tell until when they are to be answered. Raises RequestError."""
-        now = time.monotonic()
-        deadline = now + self.seconds if notes.deadline is None else notes.deadline
-        if pace.queued:
-            self._check_wait(pace, rows, deadline - now)
-        self.admission.enter(rows, size)
-        pace.queued += rows
-        return deadline
-
-    def _leave(self, pace: Pace, rows: int, size: int) -> None:
-        pace.queued -= rows
-        self.admission.leave(rows, size)
+            pace.queued -= rows
+            self.admission.leave(rows, size)
 
     def _line_up(self, key: Key, pace: Pace, job: Job) -> None:
         """Let a job be part of the next batch."""
@@ -184,24 +176,13 @@ class Engine:
     async def _long(
         self, serving: Serving, tables: Iterable[Table], reasons: int, job: Job, pace: Pace
     ) -> list[Verdicts]:
-        if not job.due():
-            job.watch()
-            return await job.verdicts()
+        due = job.due()
         job.watch()
-
-        def finished(work: asyncio.Future[list[Verdicts]]) -> None:
-            error = work.exception()
-            if job.done.done():
-                return
-            if error is None:
-                job.done.set_result(work.result())
-            else:
-                job.done.set_exception(error)
-
-        loop = asyncio.get_running_loop()
-        loop.run_in_executor(self._threads, lambda: judge_all(serving, tables, reasons, job, pace)).add_done_callback(
-            finished
-        )
+        if due:
+            # Nothing here holds the work: it would be held by its own error's traceback. See `Job.verdicts`.
+            asyncio.get_running_loop().run_in_executor(
+                self._threads, judge_all, serving, tables, reasons, job, pace
+            ).add_done_callback(lambda work: job.finish(work.exception() or work.result()))
         return await job.verdicts()
 
     def _flush(self) -> None:
@@ -218,7 +199,10 @@ class Engine:
         self._alone = self._alone + 1 if len(jobs) == 1 and len(self._lanes) == 1 else 0
         threaded = bool(jobs) and taken.rows > lane.pace.inline
         if jobs and not threaded:
-            self._answer(lane.pace, jobs, attempt(key.serving, key.reasons, jobs))
+            outcome = attempt(key.serving, key.reasons, jobs)
+            lane.pace.learn(outcome.seconds, taken.rows)
+            hand_out(jobs, outcome)
+            del outcome  # as in `_work`
         for job in (*taken.passed, *lane.waiting, *jobs):
             job.watch()
         if threaded:
@@ -253,20 +237,11 @@ class Engine:
             self._scheduled = True
             asyncio.get_running_loop().call_soon(self._flush)
 
-    def _answer(self, pace: Pace, jobs: Sequence[Job], outcome: Outcome) -> None:
-        pace.learn(outcome.seconds, sum([job.rows for job in jobs]))
-        hand_out(jobs, outcome)
-
 
 def hand_out(jobs: Sequence[Job], outcome: Outcome, start: int = 0) -> None:
     """Give jobs, from `start` on, what became of them: some in each turn of the loop, which has others to see to."""
     stop = start + ANSWERED
     for job, result in zip(jobs[start:stop], outcome.results[start:stop], strict=True):
-        if job.done.done():
-            continue
-        if isinstance(result, Exception):
-            job.done.set_exception(result)
-        else:
-            job.done.set_result(result)
+        job.finish(result)
     if stop < len(jobs):
         asyncio.get_running_loop().call_soon(hand_out, jobs, outcome, stop)

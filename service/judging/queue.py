@@ -116,6 +116,15 @@ class Job:
             self.done = over
             raise
 
+    def finish(self, result: list[Verdicts] | BaseException) -> None:
+        """Give it its verdicts, or why there are none, unless it has an end already."""
+        if self.done.done():
+            return
+        if isinstance(result, BaseException):
+            self.done.set_exception(result)
+        else:
+            self.done.set_result(result)
+
     def due(self) -> bool:
         """Whether it is still to be judged; asked in any thread."""
         return not self.done.done() and time.monotonic() < self.deadline
