@@ -26,7 +26,7 @@ from kilter.service.detector.schema import Schema
 from kilter.service.formats import FORMATS, Format, format_named
 from kilter.service.formats.reading import Batch, Reader, read_batch
 from kilter.service.formats.source import STDIN
-from kilter.service.formats.text import Dialect, decode_text
+from kilter.service.formats.text import SENTINEL, Dialect, decode_text
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -218,13 +218,12 @@ class RecordWriter:
 
     def _filling(self, raw: bytes) -> str:
         """What closes a quote that a record leaves open, and gives it the fields that it lacks."""
+        lines = io.StringIO(decode_text(raw).rstrip("\r\n") + "\n" + SENTINEL)
         try:
-            fields = next(
-                csv.reader(io.StringIO(decode_text(raw).rstrip("\r\n") + "\n"), delimiter=self._dialect.delimiter)
-            )
+            fields = next(csv.reader(lines, delimiter=self._dialect.delimiter))
         except csv.Error:
             return ""
-        closing = '"' if fields and fields[-1].endswith("\n") else ""
+        closing = '"' if fields and fields[-1].endswith(SENTINEL) else ""
         return closing + self._dialect.delimiter * (self._columns - len(fields))
 
 
