@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from kilter.service.detector import KilterError, PictureError, Problem, RecordsError, Verdicts
+from kilter.service.detector.arrays import Array
 from kilter.service.detector.inputs import Read, Table, from_records
 from kilter.service.formats import Format
 from kilter.service.problems import BAD_BODY, BAD_RECORDS, TOO_LARGE, RequestError
@@ -108,9 +108,8 @@ class TableBody(Body):
     def check_answer(self) -> None:
         from kilter.service.formats.writers import COLUMNS
 
-        present = [
-            Problem(None, name, "the column is there already") for name in COLUMNS if name in self._reader.columns
-        ]
+        message = "the column is there already"
+        present = [Problem(None, name, message) for name in COLUMNS if name in self._reader.columns]
         if present:
             raise RequestError(BAD_RECORDS, "verdicts cannot be appended: send the table without them", present)
 
@@ -129,23 +128,27 @@ class TableBody(Body):
         return out.getvalue()
 
 
-class CellsBody(Body):
-    """Records of one cell each."""
+class TablesBody(Body):
+    """Records that come as tables."""
 
-    def __init__(self, call: Call, cells: Iterable[Any], names: Sequence[str] | None = None) -> None:
-        self._call = call
-        self._cells = cells
+    def __init__(self, tables: Iterator[Table], names: Sequence[str] | None = None) -> None:
+        self._tables = tables
         self.names = names
 
     def tables(self) -> Iterator[Table]:
-        schema = self._call.reader.schema
-        [name] = schema.names
-        yield from_records(schema, [{name: cell} for cell in self._cells], self._call.read)
+        return self._tables
+
+
+def _cells(call: Call, cells: Iterable[Any]) -> Iterator[Table]:
+    """Records of one cell each, as one table."""
+    schema = call.reader.schema
+    [name] = schema.names
+    yield from_records(schema, [{name: cell} for cell in cells], call.read)
 
 
 def read_picture_body(call: Call) -> Body:
     """A picture's file as the whole body."""
-    return CellsBody(call, [call.content])
+    return TablesBody(_cells(call, [call.content]))
 
 
 def read_array_body(call: Call) -> Body:
@@ -166,12 +169,12 @@ def read_array_body(call: Call) -> Body:
         raise RequestError(BAD_BODY, f"the npy file has {len(content) - start:,} bytes of values, and not {stated:,}")
     array = np.frombuffer(content, dtype, offset=start).reshape(shape, order="F" if fortran else "C")
     try:
-        records: npt.NDArray[Any] = call.reader.schema.columns[0].split(array)
+        records: Array = call.reader.schema.columns[0].split(array)
     except PictureError as error:
         raise RequestError(BAD_RECORDS, str(error)) from None
     if len(records) > call.limit:
         raise too_many(call.limit)
-    return CellsBody(call, records)
+    return TablesBody(_cells(call, records))
 
 
 def read_form_body(call: Call) -> Body:
@@ -206,7 +209,7 @@ def read_form_body(call: Call) -> Body:
         raise RequestError(BAD_BODY, f"the body is no multipart/form-data: {str(error)[:200]}") from None
     if not form.finished:
         raise RequestError(BAD_BODY, "the body ends before its last boundary: send the whole of it")
-    return CellsBody(call, form.contents, form.names)
+    return TablesBody(_cells(call, form.contents), form.names)
 
 
 class _Form:

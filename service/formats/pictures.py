@@ -80,8 +80,7 @@ class PictureReader(Reader):
         """All pictures, some at a time."""
         start = 0
         while start < len(self._names):
-            batch = self._batch(start)
-            yield batch
+            yield (batch := self._batch(start))
             start += batch.frame.height
 
     def _batch(self, start: int) -> Batch:
@@ -94,7 +93,8 @@ class PictureReader(Reader):
             if row and sum(map(len, cells)) > BATCH_BYTES:
                 break
             try:
-                cells.append(_content(self._folder / name))
+                with (self._folder / name).open("rb") as file:
+                    cells.append(file.read(BYTES + 1))  # of one that is longer than any picture, what tells that
             except OSError as error:
                 cells.append(b"")
                 faults.append(Problem(row, None, f"the file cannot be read: {error.strerror}"))
@@ -104,12 +104,6 @@ class PictureReader(Reader):
 def _named(names: list[str]) -> pl.DataFrame:
     """The names as text that every file can hold: those of files may be any bytes."""
     return pl.DataFrame({COLUMN: [name.encode("utf-8", "backslashreplace").decode() for name in names]})
-
-
-def _content(path: Path) -> bytes:
-    """The bytes of a file; of one that is longer than any picture, as many as tell that."""
-    with path.open("rb") as file:
-        return file.read(BYTES + 1)
 
 
 class FolderContent(NamedTuple):
@@ -130,8 +124,7 @@ def find_pictures(folder: Path) -> FolderContent:
     kinds: dict[str, str] = {}
     others: list[str] = []
     for name in _files(folder):
-        path = folder / name
-        kind = _kind(path)
+        kind, path = _kind(folder / name), PurePosixPath(name)
         if kind or path.suffix.lower() in format_named("picture").endings:
             kinds[name] = kind
         else:

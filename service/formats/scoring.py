@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from math import ceil
 from pathlib import Path
-from typing import BinaryIO, Literal, NamedTuple, Protocol
+from typing import BinaryIO, Literal, NamedTuple
 
 import msgspec
 import numpy as np
@@ -16,6 +16,7 @@ import numpy as np
 from kilter.service.detector import Detector, KilterError, Reason, Region
 from kilter.service.detector.inputs import take
 from kilter.service.detector.schema import Schema
+from kilter.service.formats.pictures import PictureReader
 from kilter.service.formats.reading import Batch, Reader, open_table, read_batch
 from kilter.service.formats.source import STDIN
 from kilter.service.formats.writers import (
@@ -36,16 +37,10 @@ LISTED = 20
 Explained = Literal["anomalies", "all", "none"]
 """Which records get reasons."""
 ROUNDING = 1e-12
-
-
-def open_pictures(path: str | Path, _: BinaryIO | None = None) -> Reader:
-    """Open a folder of pictures, one picture, or a stack of them. Raises KilterError if there is none."""
-    from kilter.service.formats.pictures import PictureReader
-
-    return PictureReader(Path(path))
-
-
-READERS: dict[str, Callable[[str | Path, BinaryIO | None], Reader]] = {"table": open_table, "image": open_pictures}
+READERS: dict[str, Callable[[str | Path, BinaryIO | None], Reader]] = {
+    "table": open_table,
+    "image": lambda path, _: PictureReader(Path(path)),
+}
 """What opens the records of a modality."""
 
 
@@ -103,10 +98,8 @@ class JudgedBatch(NamedTuple):
     drawings: Sequence[bytes | None] = ()
 
 
-class Map(Protocol):
-    """Applies a function to batches, here, in threads or on other machines, and gives the results in their order."""
-
-    def __call__(self, judge: Callable[[Batch], JudgedBatch], batches: Iterable[Batch], /) -> Iterator[JudgedBatch]: ...
+Map = Callable[[Callable[[Batch], JudgedBatch], Iterable[Batch]], Iterator[JudgedBatch]]
+"""Applies a function to batches, here, in threads or on other machines, and gives the results in their order."""
 
 
 class Summary(NamedTuple):

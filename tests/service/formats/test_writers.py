@@ -7,7 +7,7 @@ import resource
 import signal
 from codecs import BOM_UTF8, BOM_UTF16_BE, BOM_UTF16_LE
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
@@ -310,7 +310,7 @@ def test_compressed_output_is_the_same_once_it_is_unpacked(file: File, packing: 
     with packed(out, packing) as stream:
         stream.write(plain)
     assert out.getvalue() != plain
-    with Source("-", io.BytesIO(out.getvalue())) as source:
+    with closing(Source("-", io.BytesIO(out.getvalue()))) as source:
         assert source.packed
         assert source.read(1 << 20) == plain
 
