@@ -45,9 +45,8 @@ class Format:
     endings: tuple[str, ...] = ()
     """Of file names, in lower case, the first being the one to advise."""
     media_types: tuple[str, ...] = ()
-    """Of bodies, the first being the one of an answer."""
+    """Of bodies, the first being the one of an answer; `aliases` mean the same."""
     aliases: tuple[str, ...] = ()
-    """Other media types that mean the same."""
     modality: str | None = "table"
     """Of the models whose records come in it; None for every modality."""
     description: str = ""

@@ -191,18 +191,8 @@ def read_form_body(call: Call) -> Body:
     if not boundary:
         raise RequestError(BAD_BODY, "the content type of several files has a boundary: let your client set it")
     try:
-        parser = MultipartParser(
-            boundary,
-            {
-                "on_part_begin": form.begin,
-                "on_header_field": form.field,
-                "on_header_value": form.value,
-                "on_header_end": form.header,
-                "on_part_data": form.data,
-                "on_part_end": form.end,
-                "on_end": form.finish,
-            },
-        )
+        callbacks: Any = {f"on_{event}": getattr(form, event) for event in _Form.EVENTS}
+        parser = MultipartParser(boundary, callbacks)
         parser.write(call.content)
         parser.finalize()
     except FormParserError as error:
@@ -215,6 +205,8 @@ def read_form_body(call: Call) -> Body:
 class _Form:
     """Takes what the parser finds: the content of each file, and its name or, where it has none, the field's."""
 
+    EVENTS = ("part_begin", "header_field", "header_value", "header_end", "part_data", "part_end", "end")
+
     def __init__(self, limit: int) -> None:
         self.names: list[str] = []
         self.contents: list[bytes] = []
@@ -224,18 +216,18 @@ class _Form:
         self._name = ""
         self._pieces: list[bytes] = []
 
-    def begin(self) -> None:
+    def part_begin(self) -> None:
         if len(self.contents) >= self._limit:
             raise too_many(self._limit)
         self._name, self._pieces, self._field, self._value = "", [], b"", b""
 
-    def field(self, data: bytes, start: int, end: int) -> None:
+    def header_field(self, data: bytes, start: int, end: int) -> None:
         self._field += data[start:end]
 
-    def value(self, data: bytes, start: int, end: int) -> None:
+    def header_value(self, data: bytes, start: int, end: int) -> None:
         self._value += data[start:end]
 
-    def header(self) -> None:
+    def header_end(self) -> None:
         from python_multipart.multipart import parse_options_header
 
         if self._field.lower() == b"content-disposition":
@@ -244,12 +236,12 @@ class _Form:
             self._name = name.decode("utf-8", "replace")[:LONGEST_NAME]
         self._field = self._value = b""
 
-    def data(self, data: bytes, start: int, end: int) -> None:
+    def part_data(self, data: bytes, start: int, end: int) -> None:
         self._pieces.append(data[start:end])
 
-    def end(self) -> None:
+    def part_end(self) -> None:
         self.names.append(self._name)
         self.contents.append(b"".join(self._pieces))
 
-    def finish(self) -> None:
+    def end(self) -> None:
         self.finished = True

@@ -121,16 +121,17 @@ def find_pictures(folder: Path) -> FolderContent:
 
     Links are followed. Raises KilterError if the folder, or one below it, cannot be looked into.
     """
-    kinds: dict[str, str] = {}
-    others: list[str] = []
-    for name in _files(folder):
-        kind, path = _kind(folder / name), PurePosixPath(name)
-        if kind or path.suffix.lower() in format_named("picture").endings:
-            kinds[name] = kind
-        else:
-            others.append(name)
-    masks = _masks(kinds)
-    return FolderContent(tuple(sorted(kinds.keys() - masks)), tuple(sorted(masks)), tuple(sorted(others)))
+    kinds = {name: _kind(folder / name) for name in sorted(_files(folder))}
+    endings = format_named("picture").endings
+    others = [name for name, kind in kinds.items() if not kind and PurePosixPath(name).suffix.lower() not in endings]
+    stems: defaultdict[PurePosixPath, list[str]] = defaultdict(list)
+    for name in kinds.keys() - set(others):
+        stems[PurePosixPath(name).with_suffix("")].append(name)
+    photographed = [names for names in stems.values() if any(kinds[name] in LOSSY for name in names)]
+    masks = {name for names in photographed for name in names if kinds[name] and kinds[name] not in LOSSY}
+    left_out = masks.union(others)
+    pictures = [name for name in kinds if name not in left_out]
+    return FolderContent(tuple(pictures), tuple(sorted(masks)), tuple(others))
 
 
 def _files(folder: Path) -> list[str]:
@@ -162,19 +163,6 @@ def _kind(path: Path) -> str:
         return ""
     kind = format_of(head) or ""
     return "" if kind == "BMP" and any(head[6:10]) else kind  # a text may begin with BM
-
-
-def _masks(kinds: dict[str, str]) -> set[str]:
-    stems: defaultdict[PurePosixPath, list[str]] = defaultdict(list)
-    for name in kinds:
-        stems[PurePosixPath(name).with_suffix("")].append(name)
-    return {
-        name
-        for names in stems.values()
-        if any(kinds[name] in LOSSY for name in names)
-        for name in names
-        if kinds[name] and kinds[name] not in LOSSY
-    }
 
 
 class Stack(NamedTuple):

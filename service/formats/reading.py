@@ -134,7 +134,7 @@ def _typed(schema: Schema, columns: Sequence[Column], frame: pl.DataFrame, probl
             typed[name] = column.from_texts(text, problems)
         else:
             typed[name] = column.from_series(cells[name])
-            problems.extend(column.problems(typed[name]))
+            problems += column.problems(typed[name])
     return typed
 
 

@@ -119,12 +119,11 @@ class Source:
 
     def _unpack(self) -> bool:
         head = self.head(8)
-        for magic, opener in PACKED.items():
-            if head.startswith(magic):
-                self._stream = self._files.enter_context(opener(_Chained(self._waiting, self._stream)))
-                self._waiting = b""
-                return True
-        return False
+        opener = next((PACKED[magic] for magic in PACKED if head.startswith(magic)), None)
+        if opener is not None:
+            self._stream = self._files.enter_context(opener(_Chained(self._waiting, self._stream)))
+            self._waiting = b""
+        return opener is not None
 
     def _format(self) -> Format:
         head = self.head()

@@ -5,6 +5,7 @@ import csv
 import io
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -78,14 +79,12 @@ def sniff_delimiter(text: str) -> str:
 
 def _field_counts(text: str, delimiter: str) -> list[int]:
     counts: list[int] = []
-    try:
+    with suppress(csv.Error):
         for record in csv.reader((line + "\n" for line in text.split("\n")), delimiter=delimiter):
             if record:
                 counts.append(len(record))
             if len(counts) == SAMPLE:
                 break
-    except csv.Error:
-        pass
     return counts
 
 

@@ -10,12 +10,11 @@ import io
 import lzma
 import os
 import re
-import secrets
-import shutil
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, BinaryIO, NamedTuple, Protocol
 
 import polars as pl
@@ -50,12 +49,13 @@ EXACT = 2**53
 
 
 class Output(NamedTuple):
-    """Where a writer may write."""
+    """Where a writer may write: `file` from its start, and parts of it in a folder that is deleted afterwards.
+
+    The folder is on the same disk; there is none on standard output.
+    """
 
     file: BinaryIO
-    """The output, to be filled from its start."""
     parts: Path
-    """A folder for parts of the output, on the same disk and deleted afterwards; not there on standard output."""
 
 
 def output_format(out: str | Path) -> tuple[Format, str]:
@@ -108,16 +108,13 @@ def writing(out: str | Path, stdout: BinaryIO | None = None) -> Iterator[Output]
             with path.open("wb") as file:
                 yield Output(file, Path())
             return
-        parts = path.parent / f".{path.name}.{secrets.token_hex(4)}.partial"
-        parts.mkdir()
-        try:
-            with (parts / path.name).open("xb") as file:
-                yield Output(file, parts)
+        with TemporaryDirectory(".partial", f".{path.name}.", path.parent, ignore_cleanup_errors=True) as folder:
+            part = Path(folder, path.name)
+            with part.open("xb") as file:
+                yield Output(file, part.parent)
                 file.flush()
                 os.fsync(file.fileno())
-            (parts / path.name).replace(path)
-        finally:
-            shutil.rmtree(parts, ignore_errors=True)
+            part.replace(path)
     except BrokenPipeError:
         raise
     except (OSError, PolarsError) as error:

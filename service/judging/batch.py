@@ -16,21 +16,10 @@ from kilter.service.request import Notes
 
 
 class Outcome(NamedTuple):
-    """What became of a batch."""
+    """For each job of a batch its verdicts, or what went wrong; and the seconds in the detector."""
 
     results: list[list[Verdicts] | Exception]
-    """For each job its verdicts, or what went wrong."""
     seconds: float
-    """In the detector."""
-
-
-class Piece(NamedTuple):
-    """Consecutive records of a long request, and what became of them."""
-
-    table: Table
-    verdicts: Verdicts
-    seconds: float
-    """In the detector."""
 
 
 def attempt(serving: Serving, reasons: int, jobs: Sequence[Job]) -> Outcome:
@@ -74,7 +63,7 @@ def judge_all(serving: Serving, tables: Iterable[Table], reasons: int, job: Job,
     A table is judged in as many pieces as its model's pace asks for. Raises RequestError that lists every problem.
     """
     problems: list[Problem] = []
-    judged: list[list[Piece]] = []
+    judged: list[list[tuple[Table, Verdicts, float]]] = []
     rows = 0
     if job.done.done():  # before the first table is read, which may take its time
         return []
@@ -100,8 +89,10 @@ def judge_all(serving: Serving, tables: Iterable[Table], reasons: int, job: Job,
     return [whole([verdicts for _, verdicts, _ in pieces]) for pieces in judged]
 
 
-def _pieces(serving: Serving, table: Table, reasons: int, job: Job, pace: Pace) -> Iterator[Piece]:
-    """Judge a table piece by piece, until the job is done."""
+def _pieces(
+    serving: Serving, table: Table, reasons: int, job: Job, pace: Pace
+) -> Iterator[tuple[Table, Verdicts, float]]:
+    """Judge a table piece by piece, until the job is done; each with the seconds that it took in the detector."""
     start = 0
     while start < table.rows and not job.done.done():
         piece = cut(table, start, start + pace.most)
@@ -110,7 +101,7 @@ def _pieces(serving: Serving, table: Table, reasons: int, job: Job, pace: Pace) 
         verdicts = serving.detector.score(piece, reasons=reasons)
         seconds = time.perf_counter() - began
         pace.learn(seconds, piece.rows)
-        yield Piece(piece, verdicts, seconds)
+        yield piece, verdicts, seconds
 
 
 def refuse_all(serving: Serving, tables: Sequence[Table], notes: Notes) -> None:

@@ -158,10 +158,6 @@ class Engine:
         if pace.queued + rows > pace.most or pace.longest > left * SURE:
             self.admission.check_wait(pace.wait(rows), left)
 
-    def learn(self, serving: Serving, seconds: float, rows: int, *, reasons: bool = False) -> None:
-        """Take in how long so many records of a model took."""
-        self._pace(serving, int(reasons)).learn(seconds, rows)
-
     def _pace(self, serving: Serving, reasons: int) -> Pace:
         name = serving.detector.manifest.name
         paces = self._paces.get(name)

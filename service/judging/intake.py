@@ -176,18 +176,21 @@ class Decoder:
         return await self._queued(deadline, partial(_read, call, reader))
 
     async def draw(self, detector: Detector, verdicts: Verdicts, records: RecordFacts, deadline: float) -> bytes:
-        """What speaks against the first record, drawn over it. Raises RequestError."""
-        return await self._queued(deadline, partial(self._drawn, detector, verdicts, records, deadline))
+        """What speaks against the first record, drawn over it. Raises RequestError.
 
-    def _drawn(self, detector: Detector, verdicts: Verdicts, records: RecordFacts, deadline: float) -> bytes:
-        """The picture is decoded again at its own size: no other picture waits in memory."""
+        The picture is decoded again at its own size: no other picture waits in memory.
+        """
         if verdicts.evidence is None or not records.sizes:
             raise TypeError("there is nothing to draw")
-        width, height = records.sizes[0]
-        with self._room.take(2 * width * height):
-            if time.monotonic() >= deadline:
-                raise out_of_time()
-            return detector.modality.draw(records.first, verdicts.evidence[0], self.max_pixels)
+        (width, height), evidence = records.sizes[0], verdicts.evidence[0]
+
+        def drawn() -> bytes:
+            with self._room.take(2 * width * height):
+                if time.monotonic() >= deadline:
+                    raise out_of_time()
+                return detector.modality.draw(records.first, evidence, self.max_pixels)
+
+        return await self._queued(deadline, drawn)
 
     async def _queued(self, deadline: float, work: Callable[[], T]) -> T:
         """What a function gives that is called in a thread, unless too many wait for one already."""

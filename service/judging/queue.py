@@ -5,6 +5,7 @@ import math
 import time
 from collections import deque
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from starlette.requests import ClientDisconnect
@@ -16,6 +17,8 @@ from kilter.service.monitoring.metrics import Metrics
 from kilter.service.problems import OUT_OF_TIME, RequestError
 from kilter.service.request import Notes
 
+BATCH = 1024
+"""Records that are judged together at most: more go no faster."""
 BATCH_SECONDS = 0.1
 """A batch is made so small that it is expected to take no longer: deadlines are looked at between batches."""
 INLINE_SECONDS = 0.004
@@ -80,29 +83,21 @@ def _bound(seconds: float, rows: int) -> int:
     return max(1, linear) if seconds > BATCH_SECONDS else max(linear, rows + (rows + 1) // 2)
 
 
+@dataclass(slots=True, eq=False, repr=False)
 class Job:
     """Tables that wait for their verdicts: `done` gets these, or why there are none, and `verdicts` gives them."""
 
-    __slots__ = ("_metrics", "_receive", "_watched", "deadline", "done", "notes", "rows", "tables")
-
-    def __init__(
-        self,
-        tables: Sequence[Table],
-        rows: int,
-        notes: Notes,
-        deadline: float,
-        receive: Receive | None,
-        metrics: Metrics,
-    ) -> None:
-        self.tables = tables
-        self.rows = rows
-        self.notes = notes
-        self.deadline = deadline
-        """By `time.monotonic`."""
-        self.done: asyncio.Future[list[Verdicts]] = asyncio.get_running_loop().create_future()
-        self._receive = receive
-        self._metrics = metrics
-        self._watched = False
+    tables: Sequence[Table]
+    rows: int
+    notes: Notes
+    deadline: float
+    """By `time.monotonic`."""
+    receive: Receive | None
+    metrics: Metrics
+    done: asyncio.Future[list[Verdicts]] = field(
+        default_factory=lambda: asyncio.get_running_loop().create_future(), init=False
+    )
+    _watched: bool = field(default=False, init=False)
 
     async def verdicts(self) -> list[Verdicts]:
         """Wait for the verdicts. Raises what went wrong."""
@@ -137,20 +132,20 @@ class Job:
         loop = asyncio.get_running_loop()
         timer = loop.call_later(max(0.0, self.deadline - time.monotonic()), self._expire)
         self.done.add_done_callback(lambda _: timer.cancel())
-        if self._receive is not None:
-            watcher = loop.create_task(self._look_out(self._receive))
+        if self.receive is not None:
+            watcher = loop.create_task(self._look_out(self.receive))
             self.done.add_done_callback(lambda _: watcher.cancel())
 
     async def _look_out(self, receive: Receive) -> None:
         while (await receive())["type"] != "http.disconnect":
             pass  # the body, which was read without being received
         if not self.done.done():
-            self._metrics.shed["left"].inc()
+            self.metrics.shed["left"].inc()
             self.done.set_exception(ClientDisconnect())
 
     def _expire(self) -> None:
         if not self.done.done():
-            self._metrics.shed["deadline"].inc()
+            self.metrics.shed["deadline"].inc()
             self.done.set_exception(out_of_time())
 
 
@@ -163,10 +158,6 @@ def out_of_time() -> RequestError:
     return RequestError(OUT_OF_TIME, detail, headers={"Retry-After": "1"})
 
 
-BATCH = 1024
-"""Records that are judged together at most: more go no faster."""
-
-
 class NextBatch(NamedTuple):
     """Jobs that are to be a batch, the number of their records, and those that were passed over: their time is up."""
 
@@ -175,16 +166,14 @@ class NextBatch(NamedTuple):
     passed: list[Job]
 
 
+@dataclass(slots=True, eq=False)
 class Lane:
     """The small requests for one model that wait to be a batch."""
 
-    __slots__ = ("busy", "pace", "waiting")
-
-    def __init__(self, pace: Pace) -> None:
-        self.pace = pace
-        self.waiting: deque[Job] = deque()
-        self.busy = False
-        """Whether a thread works on it, which then is the one that takes from it."""
+    pace: Pace
+    waiting: deque[Job] = field(default_factory=deque)
+    busy: bool = False
+    """Whether a thread works on it, which then is the one that takes from it."""
 
     def take(self) -> NextBatch:
         """The next batch: as many jobs as the pace allows, and at least one, if there is one in its time."""

@@ -130,11 +130,11 @@ def _check_name(name: str, place: str) -> None:
 
 
 def _scopes(text: str, place: str) -> frozenset[Scope]:
-    known = {str(scope): scope for scope in Scope}
-    wrong = [name for name in text.split(",") if name not in known]
+    names = text.split(",")
+    wrong = [name for name in names if name not in [*Scope]]
     if wrong:
-        raise KilterError(f"{place}there is no scope {wrong[0][:63]!r}: there are {', '.join(known)}")
-    return frozenset(known[name] for name in text.split(","))
+        raise KilterError(f"{place}there is no scope {wrong[0][:63]!r}: there are {', '.join(Scope)}")
+    return frozenset(map(Scope, names))
 
 
 class Guard:

@@ -188,7 +188,8 @@ def files(draw: st.DrawFn, ragged: bool = False) -> File:
     header = [f"c{i}" for i in range(width)]
     widths = st.integers(1, width + 2) if ragged else st.just(width)
     rows = draw(st.lists(widths.flatmap(lambda n: st.lists(CELLS, min_size=n, max_size=n)).filter(any), max_size=6))
-    records = [(written(row, delimiter, draw(st.booleans())), draw(newlines), row) for row in rows]
+    always = st.booleans()
+    records = [(written(row, delimiter, draw(always)), draw(newlines), row) for row in rows]
     newline = draw(newlines)
     if records:
         text, ending, row = records[-1]
@@ -228,7 +229,7 @@ def rewritten(file: File, verdicts: list[tuple[Any, ...]], tails: bool, block: i
                 columns = [list(column) for column in zip(*verdicts[start : start + batch.frame.height], strict=True)]
                 start += batch.frame.height
                 columns = columns or [[]] * 6
-                writer.write(batch, VerdictColumns(*columns[:5], columns[5] if tails else None))
+                writer.write(batch, VerdictColumns(*columns[:5], tails=columns[5] if tails else None))
             writer.finish()
     assert start == len(file.records)
     return out.getvalue()
@@ -356,7 +357,7 @@ def test_a_typed_table_is_written_row_by_row(rows: list[tuple[Any, ...]], size: 
         for batch in reader.batches():
             columns = [list(column) for column in zip(*verdicts[batch.first : batch.first + size], strict=True)]
             columns = columns or [[]] * 6
-            writer.write(batch, VerdictColumns(*columns[:5], columns[5] if tails else None))
+            writer.write(batch, VerdictColumns(*columns[:5], tails=columns[5] if tails else None))
         writer.finish()
     names = [*COLUMNS, *([TAIL] if tails else [])]
     if name != "csv":
