@@ -2,7 +2,7 @@
 
 Small requests that arrive in the same turn of the event loop for the same model are one batch, so that nothing ever
 waits for a batch to fill. What takes longer than `INLINE_SECONDS` is worked on in threads; what arrives meanwhile is
-the next batch. No batch is made that is expected to take longer than `judging.queue.BATCH_SECONDS`.
+the next batch. No batch is made that is expected to take longer than `judging.batch.BATCH_SECONDS`.
 """
 
 import asyncio
@@ -17,8 +17,17 @@ from starlette.types import Receive
 from kilter.service.detector import Verdicts
 from kilter.service.detector.inputs import Table
 from kilter.service.judging.admission import SURE, Admission
-from kilter.service.judging.batch import Outcome, attempt, judge_all, refuse_all
-from kilter.service.judging.queue import INLINE_SECONDS, Job, Lane, NextBatch, Pace
+from kilter.service.judging.batch import (
+    INLINE_SECONDS,
+    Job,
+    Lane,
+    NextBatch,
+    Outcome,
+    Pace,
+    attempt,
+    judge_all,
+    refuse_all,
+)
 from kilter.service.models.registry import Serving
 from kilter.service.monitoring.metrics import Metrics
 from kilter.service.request import Notes

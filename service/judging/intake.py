@@ -23,8 +23,8 @@ from kilter.service.detector.pictures.pixels import content_of, read_cell, size_
 from kilter.service.formats import encodings
 from kilter.service.formats.bodies import Call
 from kilter.service.judging.admission import Hold, Room
+from kilter.service.judging.batch import Pace, out_of_time
 from kilter.service.judging.engine import Engine
-from kilter.service.judging.queue import Pace, out_of_time
 from kilter.service.judging.verdicts import RecordFacts
 from kilter.service.problems import SLOW_BODY, TOO_LARGE, RequestError
 from kilter.service.request import AT_HAND, header_of, headers_of, notes_of

@@ -18,9 +18,8 @@ from kilter.service.detector import Detector, Verdicts
 from kilter.service.detector.arrays import Matrix
 from kilter.service.detector.inputs import Table
 from kilter.service.judging.admission import Admission
-from kilter.service.judging.batch import judge_all
+from kilter.service.judging.batch import INLINE_SECONDS, Job, Pace, judge_all
 from kilter.service.judging.engine import ANSWERED, Engine
-from kilter.service.judging.queue import INLINE_SECONDS, Job, Pace
 from kilter.service.models.registry import Registry, Serving
 from kilter.service.monitoring.metrics import Metrics
 from kilter.service.problems import BAD_RECORDS, OUT_OF_TIME, OVERLOADED, RequestError
