@@ -54,11 +54,9 @@ class Format:
     schema: Mapping[str, Any] | None = None
     """The JSON Schema of such a body, where it is neither one text nor bytes."""
     open: "Opener | str | None" = None
-    """Opens a file or a stream for reading."""
     write: "WriterMaker | str | None" = None
     """Opens a writer for the records of a reader with their verdicts; with tail probabilities if the flag is set."""
     body: "BodyReader | str | None" = "kilter.service.formats.bodies:read_table_body"
-    """Reads the body of a request."""
     packable: bool = False
     """Whether a file of it may be compressed as a whole."""
     answers: bool = False

@@ -25,18 +25,16 @@ _NPY_HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.form
 
 
 class Call(NamedTuple):
-    """A request's body as it came, and what is needed to read it."""
+    """A request's body as it came, and what is needed to read at most `limit` records in it."""
 
     content: bytes
     form: Format
     reader: "RowReader"
-    """Of the model's records."""
     limit: int
-    """Records that the request may have."""
     content_type: str = ""
     """As the request states it, with parameters."""
     read: Read | None = None
-    """Reads a cell, where another way than the column's own is wanted."""
+    """Reads a cell in another way than the column does."""
 
 
 class Body:
@@ -62,7 +60,7 @@ class Body:
 
 
 def too_many(limit: int) -> RequestError:
-    """What a client is told that sends too many records at once."""
+    """The error for a client that sends too many records at once."""
     return RequestError(TOO_LARGE, f"a request may have {limit:,} records: send them in several requests")
 
 

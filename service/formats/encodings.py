@@ -71,7 +71,7 @@ def chosen(accepted: str, offered: Sequence[str] = ("zstd", "gzip")) -> str:
 
 
 def compress(content: bytes, name: str) -> bytes:
-    """The content in a coding."""
+    """Compress an answer in a coding."""
     if name == "zstd":
         return zstd.compress(content, _LEVEL)
     packer = zlib.compressobj(_LEVEL, wbits=_WBITS[name])

@@ -123,7 +123,6 @@ class JsonBody(Body):
         self._call = call
         self._content = call.content.removeprefix(BOM)
         self._records = call.reader.records(self._content)
-        """Of a body that is as it should be."""
 
     def whole(self) -> Table | None:
         records = self._records

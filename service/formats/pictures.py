@@ -107,13 +107,12 @@ def _named(names: list[str]) -> pl.DataFrame:
 
 
 class FolderContent(NamedTuple):
-    """The files of a folder by their paths in it, with `/`, in the order of these."""
+    """The files of a folder by their paths in it, with `/`, in the order of these; `others` are no pictures."""
 
     pictures: tuple[str, ...]
     masks: tuple[str, ...]
     """Pictures in a lossless format beside a photograph of the same stem in the same folder: `a.png` beside `a.jpg`."""
     others: tuple[str, ...]
-    """Files that are no pictures."""
 
 
 def find_pictures(folder: Path) -> FolderContent:
@@ -166,12 +165,11 @@ def _kind(path: Path) -> str:
 
 
 class Stack(NamedTuple):
-    """Images of one size, and a label for each if the file has them."""
+    """Images of one size, and a label for each, (n,), if the file has them."""
 
     images: Array
     """(n, height, width) or (n, height, width, channels), of numbers; it may be a map of the file."""
     labels: Array | None
-    """(n,)"""
 
 
 def stack_kind(path: Path) -> Kind | None:

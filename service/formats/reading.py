@@ -115,10 +115,7 @@ def _with_faults(problems: Sequence[Problem], faults: Sequence[Problem]) -> list
 
 
 def _typed(schema: Schema, columns: Sequence[Column], frame: pl.DataFrame, problems: list[Problem]) -> dict[str, Array]:
-    """The typed values of some columns.
-
-    What polars does, it does to all of them at once: each of its operations costs as much as some hundred cells.
-    """
+    """The typed values of some columns, read at once: an operation of polars costs as much as some hundred cells."""
     cells = {column.name: frame[column.name] for column in columns}
     texts = [column for column in columns if not column.holds(cells[column.name].dtype)]
     cells |= {column.name: as_text(cells[column.name]) for column in texts}
@@ -141,7 +138,7 @@ def _typed(schema: Schema, columns: Sequence[Column], frame: pl.DataFrame, probl
 def _all_at_once(
     cells: Mapping[str, pl.Series], columns: Sequence[Column], work: Callable[[pl.Expr], pl.Expr]
 ) -> dict[str, pl.Series]:
-    """The same done to some columns, by their names, which may look like polars' patterns."""
+    """The results of an expression for some columns, by name; a name may look like a pattern of polars."""
     if not columns:
         return {}
     frame = pl.DataFrame([cells[column.name].alias(str(i)) for i, column in enumerate(columns)])
@@ -149,14 +146,13 @@ def _all_at_once(
 
 
 class Frame(NamedTuple):
-    """Every row of some files, one after the other."""
+    """Every row of some files, one after the other; with notes on wrong endings and on rows that were left out."""
 
     frame: pl.DataFrame
     text: bool
     """Whether the cells are texts as they stand in the files, none of them null."""
     decimal: Decimal
     notes: tuple[str, ...]
-    """What a person should know about how the files were read: endings that lie, rows that were left out."""
 
 
 def open_table(path: str | Path, stdin: BinaryIO | None = None) -> Reader:

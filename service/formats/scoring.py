@@ -31,7 +31,6 @@ from kilter.service.formats.writers import (
 )
 
 REASONS = 5
-"""Most reasons per record."""
 LISTED = 20
 """Columns of a file that a message lists."""
 Explained = Literal["anomalies", "all", "none"]
@@ -113,7 +112,7 @@ class Summary(NamedTuple):
     seconds: float
     notes: tuple[str, ...]
     discoveries: Discoveries | None = None
-    """What was declared, if a false-discovery rate was asked for."""
+    """What was declared, if there is a false-discovery rate."""
 
 
 @dataclass(frozen=True)
@@ -218,9 +217,9 @@ def score_file(
             for row, drawing in enumerate(drawings):
                 if heatmaps is not None and drawing is not None:
                     _write_heatmap(heatmaps, batch.name(row), drawing)
-            wrong = [(row, error) for row, error in enumerate(verdicts.errors) if error is not None]
+            wrong = [f"{batch.name(row)}: {error}" for row, error in enumerate(verdicts.errors) if error is not None]
             if wrong and not errors:
-                first_error = f"{batch.name(wrong[0][0])}: {wrong[0][1]}"
+                first_error = wrong[0]
             errors += len(wrong)
             records += batch.frame.height
             anomalies += sum(map(bool, verdicts.anomalies))

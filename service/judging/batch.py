@@ -114,7 +114,7 @@ class Job:
             raise
 
     def finish(self, result: list[Verdicts] | BaseException) -> None:
-        """Give it its verdicts, or why there are none, unless it has an end already."""
+        """Set its verdicts or its error, unless it has one already."""
         if self.done.done():
             return
         if isinstance(result, BaseException):
@@ -152,10 +152,7 @@ class Job:
 
 
 def out_of_time() -> RequestError:
-    """What a client is told whose request could not be answered in its time.
-
-    It is a 503, not a 504: no gateway waits for a server behind it here, and a 503 may be sent again.
-    """
+    """The error for a request that was not answered in its time: a 503, which may be sent again, and no 504."""
     detail = "the time that the request was given has passed, and it was not judged: send it again, with more time"
     return RequestError(OUT_OF_TIME, detail, headers={"Retry-After": "1"})
 
@@ -293,7 +290,7 @@ def refuse_all(serving: Serving, tables: Sequence[Table], notes: Notes) -> None:
 
 
 def moved(problems: Iterable[Problem], rows: int) -> list[Problem]:
-    """Problems of records that come after so many others."""
+    """Problems with their records counted from so many rows earlier."""
     return [problem._replace(row=rows + problem.row) if problem.row is not None else problem for problem in problems]
 
 
@@ -307,7 +304,7 @@ def refuse(serving: Serving, problems: Sequence[Problem], notes: Notes) -> NoRet
 
 
 def refusal(problems: Sequence[Problem]) -> RequestError:
-    """What a client is told whose records do not fit."""
+    """The error for records that do not fit."""
     wrong = len({problem.row for problem in problems})
     detail = f"{wrong} record{' does' if wrong == 1 else 's do'} not fit the model; none was judged"
     if len(problems) > LISTED:

@@ -175,7 +175,7 @@ class Engine:
         return paces[1 if reasons else 0]
 
     async def run(self, work: Callable[P, T], /, *arguments: P.args, **options: P.kwargs) -> T:
-        """What a function gives that is called in a thread."""
+        """Call a function in a thread and return its result."""
         return await asyncio.get_running_loop().run_in_executor(self._threads, lambda: work(*arguments, **options))
 
     async def _long(

@@ -47,7 +47,7 @@ class Intake:
         self._max_bytes = max_bytes
 
     def hold(self) -> Hold:
-        """What the request is going to hold; to be released when it is answered."""
+        """What the request holds, to be released when it is answered."""
         return Hold(self._engine.admission)
 
     def at_hand(self, scope: Scope) -> bytes | None:
@@ -193,7 +193,7 @@ class Decoder:
         return await self._queued(deadline, drawn)
 
     async def _queued(self, deadline: float, work: Callable[[], T]) -> T:
-        """What a function gives that is called in a thread, unless too many wait for one already."""
+        """Call a function in a thread and return its result, unless too many wait for a thread already."""
         pace = self._pace
         if pace.queued:
             self._engine.admission.check_wait(pace.wait(1), deadline - time.monotonic())

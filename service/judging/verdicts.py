@@ -65,7 +65,6 @@ class RecordFacts(msgspec.Struct):
 
 
 PLAIN = RecordFacts()
-"""Nothing is known."""
 
 
 class AnswerWriter:

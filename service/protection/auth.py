@@ -64,7 +64,7 @@ class Keyring:
         self._by_digest = {token.digest: token for token in tokens}
 
     def find(self, secret: bytes) -> Grant | None:
-        """The token with that secret; what its time tells is about digests, which tell nothing about secrets."""
+        """The token with that secret. The time that it takes depends on digests, which tell nothing about secrets."""
         digest = sha256(secret).digest()
         token = self._by_digest.get(digest)
         return token if token is not None and hmac.compare_digest(token.digest, digest) else None
@@ -144,7 +144,7 @@ class Guard:
         self.tokens = tokens
         self._path = path
         self._metrics_port = metrics_port
-        """Where the metrics are, and nothing else is; None if they are where all is."""
+        """The port of the metrics and nothing else; None if they are at the port of everything."""
         self._stamp = _stamp(path)
 
     @property
@@ -154,7 +154,7 @@ class Guard:
 
     @property
     def admin(self) -> bool:
-        """Whether there is an administration: a token for it."""
+        """Whether there is a token for the administration."""
         return self.tokens.admin
 
     def check(self, scope: types.Scope, wanted: Scope | None) -> None:
@@ -235,7 +235,7 @@ def administrator(scope: types.Scope) -> str:
 
 
 def _stamp(path: Path | None) -> Stamp | None:
-    """What changes with a file, through a link that is put in place of another as well; None if it is not there."""
+    """What changes with a file, also when a link is replaced; None if there is no file."""
     try:
         status = path.stat() if path is not None else None
     except OSError:

@@ -197,7 +197,8 @@ def files(draw: st.DrawFn, ragged: bool = False) -> File:
         own = newline
     else:
         own = draw(st.sampled_from([newline, ""]))
-    blank = draw(newlines) if records and draw(st.booleans()) and records[-1][1].endswith("\n") else ""
+    ended = bool(records) and records[-1][1].endswith("\n")
+    blank = draw(st.just("") | newlines) if ended else ""
     text = delimiter.join(header) + own + "".join(text + ending for text, ending, _ in records) + blank
     codec = "utf-8" if encoding == "utf-8-sig" else encoding
     return File(ENCODINGS[encoding] + text.encode(codec), delimiter, codec, own or "\n", header, records)
@@ -229,7 +230,7 @@ def rewritten(file: File, verdicts: list[tuple[Any, ...]], tails: bool, block: i
                 columns = [list(column) for column in zip(*verdicts[start : start + batch.frame.height], strict=True)]
                 start += batch.frame.height
                 columns = columns or [[]] * 6
-                writer.write(batch, VerdictColumns(*columns[:5], tails=columns[5] if tails else None))
+                writer.write(batch, VerdictColumns(*columns[:5])._replace(tails=columns[5] if tails else None))
             writer.finish()
     assert start == len(file.records)
     return out.getvalue()
@@ -357,7 +358,7 @@ def test_a_typed_table_is_written_row_by_row(rows: list[tuple[Any, ...]], size: 
         for batch in reader.batches():
             columns = [list(column) for column in zip(*verdicts[batch.first : batch.first + size], strict=True)]
             columns = columns or [[]] * 6
-            writer.write(batch, VerdictColumns(*columns[:5], tails=columns[5] if tails else None))
+            writer.write(batch, VerdictColumns(*columns[:5])._replace(tails=columns[5] if tails else None))
         writer.finish()
     names = [*COLUMNS, *([TAIL] if tails else [])]
     if name != "csv":
