@@ -106,6 +106,5 @@ class AnswerWriter:
             return map(Result, *plain, reasons)
         names = unset if records.names is None else records.names[start:stop]
         tails = unset if tail is None else [msgspec.UNSET if x != x else x for x in tail.tolist()]
-        if verdicts.threshold is None:
-            return map(Result, *plain, reasons, names, tails)
-        return map(Result, *plain, reasons, names, tails, verdicts.threshold.tolist(), repeat(self._target_fpr))
+        grouped = () if verdicts.threshold is None else (verdicts.threshold.tolist(), repeat(self._target_fpr))
+        return map(Result, *plain, reasons, names, tails, *grouped)
