@@ -15,8 +15,7 @@ from scipy.sparse.csgraph import connected_components
 
 from kilter.service.detector.pictures.column import ImageColumn
 from kilter.service.detector.pictures.pixels import picture_of, read_picture
-from kilter.service.formats.pictures import find_pictures
-from kilter.service.formats.stacks import read_stack, read_stack_labels
+from kilter.service.formats.pictures import find_pictures, read_stack, read_stack_labels
 
 TRAINED = 0.7
 OTHERS = 900

@@ -11,7 +11,7 @@ from benchmarks.sets import Floats, frame
 from kilter.service.detector.calibration import Calibration
 from kilter.service.detector.detector import Scorer
 from kilter.service.detector.inputs import Table
-from kilter.service.formats.tables import to_table
+from kilter.service.formats.reading import to_table
 from kilter.training.config import FitConfig, TrainConfig
 from kilter.training.data.source import TrainingSource
 from kilter.training.data.tables import prepare

@@ -12,16 +12,14 @@ from starlette.requests import Request
 
 from kilter.service.detector import Schema, load
 from kilter.service.formats import FORMATS, Format
-from kilter.service.formats.dialect import Dialect
-from kilter.service.formats.reading import read_frame
+from kilter.service.formats.reading import Batch, Reader, read_frame
 from kilter.service.formats.scoring import score_file
 from kilter.service.formats.source import Source
-from kilter.service.formats.tables import Batch, Reader
+from kilter.service.formats.text import Dialect
 from kilter.service.formats.writers import Output, VerdictColumns, with_verdicts
 from kilter.service.models.registry import Registry
 from kilter.service.monitoring.metrics import Metrics
-from kilter.service.protection.auth import Guard
-from kilter.service.protection.tokens import Token, Tokens
+from kilter.service.protection.auth import Grant, Guard, Keyring
 from kilter.service.routes import FAMILIES
 from kilter.service.routes.context import Context, find
 from kilter.service.routing import Route, Scope
@@ -36,7 +34,7 @@ MAGIC = b"#bars\n"
 
 
 class BarReader:
-    """Reads tables whose cells stand between bars, the first line naming the columns. See `formats.tables.Reader`."""
+    """Reads tables whose cells stand between bars, the first line naming the columns. See `formats.reading.Reader`."""
 
     dialect: Dialect | None = None
     header = b""
@@ -159,7 +157,7 @@ def test_a_route(monkeypatch: pytest.MonkeyPatch) -> None:
         assert "names" in document["components"]["schemas"]["Fields"]["properties"]
         assert path in http.get("/docs").text
         assert f'kilter_request_duration_seconds_count{{route="{path}",status="200"}} 1.0' in http.get("/metrics").text
-    guard = Guard(Tokens([Token("shop", b"x" * 32, frozenset({Scope.SCORE}))]))
+    guard = Guard(Keyring([Grant("shop", b"x" * 32, frozenset({Scope.SCORE}))]))
     metrics = Metrics()
     with Client(create_app(Settings(), Registry(metrics, [detector()]), metrics, guard=guard)) as http:
         assert http.get("/v1/models/shop/fields").status_code == 401

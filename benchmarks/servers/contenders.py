@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from benchmarks.servers import NAME, environments
 from benchmarks.servers.model import matrix_body, row_body
 from benchmarks.servers.process import Process, free_ports
-from kilter.service.protection.tokens import new_secret, token_line
+from kilter.service.protection.auth import new_secret, token_line
 from kilter.service.routing import Scope
 
 OURS = "kilter"

@@ -19,7 +19,7 @@ def token_command(name: str, scopes: tuple[str, ...]) -> None:
     kilter token shop --scope score >> tokens; then kilter serve with KILTER_TOKENS_FILE=tokens. The file holds only the
     token's SHA-256. A server that runs takes up the change within seconds.
     """
-    from kilter.service.protection.tokens import new_secret, token_line
+    from kilter.service.protection.auth import new_secret, token_line
     from kilter.service.routing import Scope
 
     secret = new_secret()

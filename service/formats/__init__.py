@@ -8,21 +8,22 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from kilter.service.detector.pictures.containers import is_known
 
 if TYPE_CHECKING:
     from kilter.service.detector.schema import Schema
     from kilter.service.formats.bodies import Body, Call
+    from kilter.service.formats.reading import Reader
     from kilter.service.formats.source import Source
-    from kilter.service.formats.tables import Reader
     from kilter.service.formats.writers import Output, Writer
 
     Opener = Callable[[Source], Reader]
     WriterMaker = Callable[[Output, Reader, Schema, bool], Writer]
     BodyReader = Callable[[Call], Body]
 
+T = TypeVar("T")
 ZIP = b"PK\x03\x04"
 GZIP = b"\x1f\x8b"
 NPY = b"\x93NUMPY"
@@ -44,9 +45,8 @@ class Format:
     endings: tuple[str, ...] = ()
     """Of file names, in lower case, the first being the one to advise."""
     media_types: tuple[str, ...] = ()
-    """Of bodies, the first being the one of an answer."""
+    """Of bodies, the first being the one of an answer; `aliases` mean the same."""
     aliases: tuple[str, ...] = ()
-    """Other media types that mean the same."""
     modality: str | None = "table"
     """Of the models whose records come in it; None for every modality."""
     description: str = ""
@@ -54,11 +54,9 @@ class Format:
     schema: Mapping[str, Any] | None = None
     """The JSON Schema of such a body, where it is neither one text nor bytes."""
     open: "Opener | str | None" = None
-    """Opens a file or a stream for reading."""
     write: "WriterMaker | str | None" = None
     """Opens a writer for the records of a reader with their verdicts; with tail probabilities if the flag is set."""
     body: "BodyReader | str | None" = "kilter.service.formats.bodies:read_table_body"
-    """Reads the body of a request."""
     packable: bool = False
     """Whether a file of it may be compressed as a whole."""
     answers: bool = False
@@ -66,28 +64,27 @@ class Format:
 
     def opener(self) -> "Opener":
         """What opens a file. Raises TypeError if nothing does."""
-        resolved: Opener = _resolved(self.open)
-        return resolved
+        return _resolved(self.open)
 
     def writer(self) -> "WriterMaker":
         """What opens a writer. Raises TypeError if nothing does."""
-        resolved: WriterMaker = _resolved(self.write)
-        return resolved
+        return _resolved(self.write)
 
     def body_reader(self) -> "BodyReader":
         """What reads a body. Raises TypeError if nothing does."""
-        resolved: BodyReader = _resolved(self.body)
-        return resolved
+        return _resolved(self.body)
+
+
+def _resolved(part: T | str | None) -> T:
+    if part is None:
+        raise TypeError("the format does not do this")
+    return _imported(part) if isinstance(part, str) else part
 
 
 @cache
-def _resolved(place: Any) -> Any:
-    if isinstance(place, str):
-        module, _, name = place.partition(":")
-        return getattr(import_module(module), name)
-    if place is None:
-        raise TypeError("the format does not do this")
-    return place
+def _imported(place: str) -> Any:
+    module, _, name = place.partition(":")
+    return getattr(import_module(module), name)
 
 
 def _begins(*magic: bytes) -> Callable[[bytes], bool]:
@@ -95,7 +92,7 @@ def _begins(*magic: bytes) -> Callable[[bytes], bool]:
 
 
 _TYPED = "kilter.service.formats.typed:TypedReader"
-_ARROW_BODY = "kilter.service.formats.arrow:read_arrow_body"
+_ARROW_BODY = "kilter.service.formats.typed:read_arrow_body"
 _ARROW_ENDINGS = (".arrow", ".feather", ".ipc")
 
 FORMATS: list[Format] = [
@@ -123,13 +120,7 @@ FORMATS: list[Format] = [
         },
         body="kilter.service.formats.bodies:read_form_body",
     ),
-    Format(
-        "json",
-        "JSON",
-        media_types=(JSON,),
-        modality=None,
-        body="kilter.service.formats.json_body:JsonBody",
-    ),
+    Format("json", "JSON", media_types=(JSON,), modality=None, body="kilter.service.formats.json_body:JsonBody"),
     Format(
         "csv",
         "a text table",

@@ -7,16 +7,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from kilter.service.detector import KilterError, PictureError, Problem, RecordsError, Verdicts
+from kilter.service.detector.arrays import Array
 from kilter.service.detector.inputs import Read, Table, from_records
 from kilter.service.formats import Format
 from kilter.service.problems import BAD_BODY, BAD_RECORDS, TOO_LARGE, RequestError
 
 if TYPE_CHECKING:
     from kilter.service.formats.json_body import RowReader
-    from kilter.service.formats.tables import Batch, Reader
+    from kilter.service.formats.reading import Batch, Reader
 
 CHUNK = 1024
 """Records that are typed and judged together."""
@@ -25,18 +25,16 @@ _NPY_HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.form
 
 
 class Call(NamedTuple):
-    """A request's body as it came, and what is needed to read it."""
+    """A request's body as it came, and what is needed to read at most `limit` records in it."""
 
     content: bytes
     form: Format
     reader: "RowReader"
-    """Of the model's records."""
     limit: int
-    """Records that the request may have."""
     content_type: str = ""
     """As the request states it, with parameters."""
     read: Read | None = None
-    """Reads a cell, where another way than the column's own is wanted."""
+    """Reads a cell in another way than the column does."""
 
 
 class Body:
@@ -62,7 +60,7 @@ class Body:
 
 
 def too_many(limit: int) -> RequestError:
-    """What a client is told that sends too many records at once."""
+    """The error for a client that sends too many records at once."""
     return RequestError(TOO_LARGE, f"a request may have {limit:,} records: send them in several requests")
 
 
@@ -89,7 +87,7 @@ class TableBody(Body):
         self._batches: list[Batch] = []
 
     def tables(self) -> Iterator[Table]:
-        from kilter.service.formats.tables import read_batch
+        from kilter.service.formats.reading import read_batch
 
         rows = 0
         try:
@@ -108,9 +106,8 @@ class TableBody(Body):
     def check_answer(self) -> None:
         from kilter.service.formats.writers import COLUMNS
 
-        present = [
-            Problem(None, name, "the column is there already") for name in COLUMNS if name in self._reader.columns
-        ]
+        message = "the column is there already"
+        present = [Problem(None, name, message) for name in COLUMNS if name in self._reader.columns]
         if present:
             raise RequestError(BAD_RECORDS, "verdicts cannot be appended: send the table without them", present)
 
@@ -129,23 +126,27 @@ class TableBody(Body):
         return out.getvalue()
 
 
-class CellsBody(Body):
-    """Records of one cell each."""
+class TablesBody(Body):
+    """Records that come as tables."""
 
-    def __init__(self, call: Call, cells: Iterable[Any], names: Sequence[str] | None = None) -> None:
-        self._call = call
-        self._cells = cells
+    def __init__(self, tables: Iterator[Table], names: Sequence[str] | None = None) -> None:
+        self._tables = tables
         self.names = names
 
     def tables(self) -> Iterator[Table]:
-        schema = self._call.reader.schema
-        [name] = schema.names
-        yield from_records(schema, [{name: cell} for cell in self._cells], self._call.read)
+        return self._tables
+
+
+def _cells(call: Call, cells: Iterable[Any]) -> Iterator[Table]:
+    """Records of one cell each, as one table."""
+    schema = call.reader.schema
+    [name] = schema.names
+    yield from_records(schema, [{name: cell} for cell in cells], call.read)
 
 
 def read_picture_body(call: Call) -> Body:
     """A picture's file as the whole body."""
-    return CellsBody(call, [call.content])
+    return TablesBody(_cells(call, [call.content]))
 
 
 def read_array_body(call: Call) -> Body:
@@ -166,12 +167,12 @@ def read_array_body(call: Call) -> Body:
         raise RequestError(BAD_BODY, f"the npy file has {len(content) - start:,} bytes of values, and not {stated:,}")
     array = np.frombuffer(content, dtype, offset=start).reshape(shape, order="F" if fortran else "C")
     try:
-        records: npt.NDArray[Any] = call.reader.schema.columns[0].split(array)
+        records: Array = call.reader.schema.columns[0].split(array)
     except PictureError as error:
         raise RequestError(BAD_RECORDS, str(error)) from None
     if len(records) > call.limit:
         raise too_many(call.limit)
-    return CellsBody(call, records)
+    return TablesBody(_cells(call, records))
 
 
 def read_form_body(call: Call) -> Body:
@@ -188,29 +189,21 @@ def read_form_body(call: Call) -> Body:
     if not boundary:
         raise RequestError(BAD_BODY, "the content type of several files has a boundary: let your client set it")
     try:
-        parser = MultipartParser(
-            boundary,
-            {
-                "on_part_begin": form.begin,
-                "on_header_field": form.field,
-                "on_header_value": form.value,
-                "on_header_end": form.header,
-                "on_part_data": form.data,
-                "on_part_end": form.end,
-                "on_end": form.finish,
-            },
-        )
+        callbacks: Any = {f"on_{event}": getattr(form, event) for event in _Form.EVENTS}
+        parser = MultipartParser(boundary, callbacks)
         parser.write(call.content)
         parser.finalize()
     except FormParserError as error:
         raise RequestError(BAD_BODY, f"the body is no multipart/form-data: {str(error)[:200]}") from None
     if not form.finished:
         raise RequestError(BAD_BODY, "the body ends before its last boundary: send the whole of it")
-    return CellsBody(call, form.contents, form.names)
+    return TablesBody(_cells(call, form.contents), form.names)
 
 
 class _Form:
     """Takes what the parser finds: the content of each file, and its name or, where it has none, the field's."""
+
+    EVENTS = ("part_begin", "header_field", "header_value", "header_end", "part_data", "part_end", "end")
 
     def __init__(self, limit: int) -> None:
         self.names: list[str] = []
@@ -221,18 +214,18 @@ class _Form:
         self._name = ""
         self._pieces: list[bytes] = []
 
-    def begin(self) -> None:
+    def part_begin(self) -> None:
         if len(self.contents) >= self._limit:
             raise too_many(self._limit)
         self._name, self._pieces, self._field, self._value = "", [], b"", b""
 
-    def field(self, data: bytes, start: int, end: int) -> None:
+    def header_field(self, data: bytes, start: int, end: int) -> None:
         self._field += data[start:end]
 
-    def value(self, data: bytes, start: int, end: int) -> None:
+    def header_value(self, data: bytes, start: int, end: int) -> None:
         self._value += data[start:end]
 
-    def header(self) -> None:
+    def header_end(self) -> None:
         from python_multipart.multipart import parse_options_header
 
         if self._field.lower() == b"content-disposition":
@@ -241,12 +234,12 @@ class _Form:
             self._name = name.decode("utf-8", "replace")[:LONGEST_NAME]
         self._field = self._value = b""
 
-    def data(self, data: bytes, start: int, end: int) -> None:
+    def part_data(self, data: bytes, start: int, end: int) -> None:
         self._pieces.append(data[start:end])
 
-    def end(self) -> None:
+    def part_end(self) -> None:
         self.names.append(self._name)
         self.contents.append(b"".join(self._pieces))
 
-    def finish(self) -> None:
+    def end(self) -> None:
         self.finished = True

@@ -3,7 +3,7 @@
 import sys
 import zlib
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Any
 
 from kilter.service.problems import BAD_BODY, TOO_LARGE, WRONG_TYPE, RequestError
 
@@ -15,35 +15,22 @@ else:
 ACCEPTED = "gzip, zstd, deflate, identity"
 PAYS = 8 * 1024
 """Answers from this length on are compressed where the client takes that: below, it costs more than it saves."""
+_NAMES = {name: name for name in ("gzip", "zstd", "deflate")} | {"": "", "identity": "", "x-gzip": "gzip"}
 _WBITS = {"gzip": 16 + zlib.MAX_WBITS, "deflate": zlib.MAX_WBITS}
-_ZLIB_LEVEL = 1
-_ZSTD_LEVEL = 1
-
-
-class _Decompressor(Protocol):
-    """One gzip member, zstd frame or zlib stream."""
-
-    @property
-    def eof(self) -> bool: ...
-
-    @property
-    def unused_data(self) -> bytes: ...
+_LEVEL = 1
 
 
 def coding(stated: str) -> str:
     """`gzip`, `zstd`, `deflate`, or an empty string for none. Raises RequestError for any other."""
-    name = stated.strip().lower()
-    if name in ("", "identity"):
-        return ""
-    if name == "x-gzip":
-        return "gzip"
-    if name in ("gzip", "zstd", "deflate"):
-        return name
-    raise RequestError(
-        WRONG_TYPE,
-        f"the body is encoded as {stated[:40]!r}: send it as gzip, zstd or deflate, or plain, without Content-Encoding",
-        headers={"Accept-Encoding": ACCEPTED},
-    )
+    name = _NAMES.get(stated.strip().lower())
+    if name is None:
+        raise RequestError(
+            WRONG_TYPE,
+            f"the body is encoded as {stated[:40]!r}: send it as gzip, zstd or deflate, or plain, without "
+            "Content-Encoding",
+            headers={"Accept-Encoding": ACCEPTED},
+        )
+    return name
 
 
 def decompress(content: bytes, name: str, limit: int) -> bytes:
@@ -54,32 +41,21 @@ def decompress(content: bytes, name: str, limit: int) -> bytes:
     parts: list[bytes] = []
     left = limit
     while True:
+        unpacked: Any = zstd.ZstdDecompressor() if name == "zstd" else zlib.decompressobj(_WBITS[name])
         try:
-            part, done, content = _member(content, name, left + 1)
+            parts.append(unpacked.decompress(content, left + 1))
         except (zlib.error, zstd.ZstdError) as error:
             raise RequestError(BAD_BODY, f"the body is no {name}, as its Content-Encoding says: {error}") from None
-        left -= len(part)
+        left -= len(parts[-1])
         if left < 0:
             raise RequestError(
                 TOO_LARGE, f"the body is longer than {limit:,} bytes once decompressed: send it in several requests"
             )
-        parts.append(part)
-        if not done:
+        if not unpacked.eof:
             raise RequestError(BAD_BODY, f"the body ends in the midst of its {name}: send the whole of it")
+        content = unpacked.unused_data
         if not content:
             return b"".join(parts)
-
-
-def _member(content: bytes, name: str, limit: int) -> tuple[bytes, bool, bytes]:
-    """Up to `limit` bytes of the first member or frame, whether that is all of it, and what comes after."""
-    unpacked: _Decompressor
-    if name == "zstd":
-        unpacked = frame = zstd.ZstdDecompressor()
-        part = frame.decompress(content, limit)
-    else:
-        unpacked = inflate = zlib.decompressobj(_WBITS[name])
-        part = inflate.decompress(content, limit)
-    return part, unpacked.eof or len(part) >= limit, unpacked.unused_data
 
 
 def chosen(accepted: str, offered: Sequence[str] = ("zstd", "gzip")) -> str:
@@ -95,8 +71,8 @@ def chosen(accepted: str, offered: Sequence[str] = ("zstd", "gzip")) -> str:
 
 
 def compress(content: bytes, name: str) -> bytes:
-    """The content in a coding."""
+    """Compress an answer in a coding."""
     if name == "zstd":
-        return zstd.compress(content, _ZSTD_LEVEL)
-    packer = zlib.compressobj(_ZLIB_LEVEL, wbits=_WBITS[name])
+        return zstd.compress(content, _LEVEL)
+    packer = zlib.compressobj(_LEVEL, wbits=_WBITS[name])
     return packer.compress(content) + packer.flush()

@@ -42,18 +42,19 @@ class RowReader:
         self._numbers = [i for i, name in enumerate(schema.names) if name in self._layout.places]
         self._others = [(i, column) for i, column in enumerate(schema.fields) if column.name not in self._layout.places]
         aside = [column.name for column in schema.left_out]
-        fields = [
-            (f"f{i}", column.json_type, msgspec.field(name=column.name)) for i, column in enumerate(schema.fields)
-        ]
-        extra = [(f"e{i}", Any, msgspec.field(name=name, default=None)) for i, name in enumerate(aside)]
         self._many: msgspec.json.Decoder[Any] | None = None
         self._line: msgspec.json.Decoder[Any] | None = None
         self._one: msgspec.json.Decoder[Any] | None = None
-        if len({*schema.names, *aside}) < len(fields) + len(extra) or any(map(_unspeakable, (*schema.names, *aside))):
+        names = [*schema.names, *aside]
+        if len(set(names)) < len(names) or any(map(_unspeakable, names)):
             return
         if any(column.required for column in schema.fields):  # what takes its time is the picture
             return
-        record = msgspec.defstruct("Record", [*fields, *extra], forbid_unknown_fields=True, gc=False)
+        fields = [
+            (f"f{i}", column.json_type, msgspec.field(name=column.name)) for i, column in enumerate(schema.fields)
+        ]
+        fields += [(f"e{i}", Any, msgspec.field(name=name, default=None)) for i, name in enumerate(aside)]
+        record = msgspec.defstruct("Record", fields, forbid_unknown_fields=True, gc=False)
         body = msgspec.defstruct("Body", [(RECORDS, list[record])], forbid_unknown_fields=True)  # type: ignore[valid-type]
         self._many = msgspec.json.Decoder(body)
         self._line = msgspec.json.Decoder(record)
@@ -122,7 +123,6 @@ class JsonBody(Body):
         self._call = call
         self._content = call.content.removeprefix(BOM)
         self._records = call.reader.records(self._content)
-        """Of a body that is as it should be."""
 
     def whole(self) -> Table | None:
         records = self._records
@@ -147,35 +147,29 @@ class JsonBody(Body):
             yield table
 
     def _lenient(self) -> Iterator[Table]:
-        schema, limit, read = self._call.reader.schema, self._call.limit, self._call.read
-        value = decode(self._content, limit)
+        schema = self._call.reader.schema
+        value = decode_json(self._content, self._call.limit)
         columns = value.get(COLUMNS) if isinstance(value, dict) else None
         if isinstance(columns, dict):
             yield from self._columns(value, columns)
             return
-        records = records_of(value, schema, limit)
+        records = records_of(value, schema, self._call.limit)
         for start in range(0, len(records), CHUNK):
-            yield from_records(schema, records[start : start + CHUNK], read)
+            yield from_records(schema, records[start : start + CHUNK], self._call.read)
 
     def _columns(self, value: dict[str, Any], columns: dict[str, Any]) -> Iterator[Table]:
-        if len(value) > 1:
-            _refuse_beside(value, COLUMNS)
-        wrong = [
-            Problem(None, name, "a column is a list of values, one for each record")
-            for name, values in columns.items()
-            if not isinstance(values, list)
-        ]
+        _check_alone(value, COLUMNS)
         lengths = {name: len(values) for name, values in columns.items() if isinstance(values, list)}
-        if not wrong and len(set(lengths.values())) > 1:
-            longest = max(lengths.values())
-            wrong = [
-                Problem(None, name, f"the column has {count:,} values, another has {longest:,}: all have as many")
-                for name, count in lengths.items()
-                if count < longest
-            ]
+        rows = max(lengths.values(), default=0)
+        message = "a column is a list of values, one for each record"
+        wrong = [Problem(None, name, message) for name in columns if name not in lengths]
+        wrong = wrong or [
+            Problem(None, name, f"the column has {count:,} values, another has {rows:,}: all have as many")
+            for name, count in lengths.items()
+            if count < rows
+        ]
         if wrong:
             raise RequestError(BAD_RECORDS, COLUMNS_SHAPE, wrong)
-        rows = max(lengths.values(), default=0)
         if rows > self._call.limit:
             raise too_many(self._call.limit)
         for start in range(0, max(rows, 1), CHUNK):
@@ -200,18 +194,16 @@ class LinesBody(Body):
             yield self._lenient(lines) if table is None else table
 
     def _lenient(self, lines: Sequence[bytes]) -> Table:
-        problems: list[Problem] = []
+        unread: dict[int | None, Problem] = {}
         records: list[Any] = []
         for row, line in enumerate(lines):
             try:
-                records.append(decode(line))
+                records.append(decode_json(line))
             except RequestError as error:
-                problems.append(Problem(row, None, error.detail.replace("the body", "the line")))
+                unread[row] = Problem(row, None, error.detail.replace("the body", "the line"))
                 records.append(None)
-        unread = {problem.row for problem in problems}
         table = from_records(self._call.reader.schema, records, self._call.read)
-        problems += [problem for problem in table.problems if problem.row not in unread]
-        return table._replace(problems=sorted(problems, key=lambda problem: problem.row or 0))
+        return table._replace(problems=[unread.get(problem.row, problem) for problem in table.problems])
 
 
 def records_of(value: Any, schema: Schema, limit: int) -> list[Any]:
@@ -228,20 +220,20 @@ def records_of(value: Any, schema: Schema, limit: int) -> list[Any]:
         if RECORDS in value and RECORDS not in schema.names:
             raise RequestError(BAD_RECORDS, SHAPE, [Problem(None, RECORDS, "a list of records is expected")])
         return [value]
-    if len(value) > 1:
-        _refuse_beside(value, RECORDS)
+    _check_alone(value, RECORDS)
     if len(records) > limit:
         raise too_many(limit)
     return records
 
 
-def _refuse_beside(value: dict[str, Any], key: str) -> None:
-    """Refuse what stands in a body beside the one key that it may have. Raises RequestError."""
-    extra = [Problem(None, name, f"beside {key!r} the body holds nothing else") for name in value.keys() - {key}]
-    raise RequestError(BAD_RECORDS, SHAPE, sorted(extra))
+def _check_alone(value: dict[str, Any], key: str) -> None:
+    """Raise RequestError if a body has anything beside the one key that it may have."""
+    if len(value) > 1:
+        extra = [Problem(None, name, f"beside {key!r} the body holds nothing else") for name in value.keys() - {key}]
+        raise RequestError(BAD_RECORDS, SHAPE, sorted(extra))
 
 
-def decode(content: bytes, records: int = 0) -> Any:
+def decode_json(content: bytes, records: int = 0) -> Any:
     """The value of a JSON text; a byte order mark before it is passed over.
 
     Raises RequestError if it is none, or has more lists and objects than so many records need.

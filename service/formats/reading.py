@@ -1,18 +1,31 @@
-"""Opens the records of files, of whatever format; and whole tables in memory, for training."""
+"""Records of files and of tables in bodies: opened, in batches of rows, as the detector's typed columns, or whole.
 
-from collections.abc import Callable, Sequence
+Every text is stripped of blanks before it is compared with a text that means a missing value, or read as a number, a
+flag or a time. A categorical text that is not missing is taken as it stands. A typed cell whose type is not the
+column's own is read as the text that it would be in a CSV file.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, Protocol, Self
 
 import polars as pl
 from polars.exceptions import PolarsError
 
-from kilter.service.detector.columns.cells import Decimal
-from kilter.service.detector.errors import KilterError
+from kilter.service.detector.arrays import Array
+from kilter.service.detector.columns import Column
+from kilter.service.detector.columns.cells import Decimal, TextCells, as_text, number_expression
+from kilter.service.detector.errors import KilterError, Problem, RecordsError
+from kilter.service.detector.inputs import Table, from_records, in_order
 from kilter.service.detector.schema import Schema
 from kilter.service.formats.source import Source
-from kilter.service.formats.tables import Reader
 
+if TYPE_CHECKING:
+    from kilter.service.formats.text import Dialect
+
+CELLS = 1 << 22
+"""About the most cells of which copies are held at a time."""
 SHOWN = 5
 """Faults of a file that are listed in full."""
 COMMA = r"^[+-]?[0-9]*,[0-9]+([eE][+-]?[0-9]+)?$"
@@ -20,15 +33,126 @@ POINT = r"^[+-]?[0-9]*\.[0-9]+([eE][+-]?[0-9]+)?$"
 WHOLE = r"^[+-]?[0-9]+$"
 
 
+class Batch(NamedTuple):
+    """Some consecutive records of a file."""
+
+    frame: pl.DataFrame
+    """All text for a text table, with empty cells in a row that has a fault; of pictures, their names."""
+    first: int
+    """Position of its first record in the file, from 0."""
+    faults: Sequence[Problem] = ()
+    """Records that could not be read, counted from the batch's first."""
+    raw: Sequence[bytes] = ()
+    """Each record's own bytes with its line ending, of a text table (in UTF-8 where the file is UTF-16)."""
+    cells: Sequence[Any] | None = None
+    """Where a record is one cell that is not in the frame, a picture: the bytes of its file, or an array."""
+
+    def name(self, row: int) -> str:
+        """How a message names one of its records."""
+        return f"record {self.first + row}" if self.cells is None else str(self.frame[row, 0])
+
+
+class Reader(Protocol):
+    """Records that are open for reading; a context manager that closes their file."""
+
+    name: str
+    columns: tuple[str, ...]
+    notes: tuple[str, ...] = ()
+    dialect: "Dialect | None" = None
+    """How a text table is written; None for anything else."""
+    header: bytes = b""
+    """The own bytes of a text table's first record."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None: ...
+
+    def batches(self) -> Iterator[Batch]:
+        """Every record, once, in order; at least one batch. Raises KilterError if the file turns out to be damaged."""
+
+
+def check_columns(name: str, columns: Sequence[str], remedy: str) -> tuple[str, ...]:
+    """The columns of a table. Raises KilterError if it has none, or two of one name."""
+    if not columns:
+        raise KilterError(f"{name} has no columns")
+    twice = [column for column, count in Counter(columns).items() if count > 1]
+    if twice:
+        raise KilterError(f"{name} has two columns named {twice[0]!r}: give each its own name ({remedy})")
+    return tuple(columns)
+
+
+def read_batch(schema: Schema, batch: Batch) -> Table:
+    """The typed columns of a batch. Raises RecordsError if a column that is needed is not there."""
+    if batch.cells is None:
+        return to_table(schema, batch.frame, faults=batch.faults)
+    [name] = schema.names
+    table = from_records(schema, [{name: cell} for cell in batch.cells])
+    return table._replace(problems=_with_faults(table.problems, batch.faults))
+
+
+def to_table(schema: Schema, frame: pl.DataFrame, *, faults: Sequence[Problem] = ()) -> Table:
+    """The typed columns that `schema` needs, and the problems of cells; other columns of `frame` are passed over.
+
+    `faults` are problems of whole rows, beside which those of their cells do not count. Raises RecordsError if a
+    column that is needed is not there.
+    """
+    message = "the table has no such column, and the model needs it"
+    absent = [Problem(None, name, message) for name in schema.names if name not in frame.columns]
+    if absent:
+        raise RecordsError(absent)
+    problems: list[Problem] = []
+    columns: dict[str, Array] = {}
+    step = max(1, CELLS // max(1, frame.height))
+    for start in range(0, len(schema.fields), step):
+        columns |= _typed(schema, schema.fields[start : start + step], frame, problems)
+    return Table(columns, frame.height, _with_faults(problems, faults))
+
+
+def _with_faults(problems: Sequence[Problem], faults: Sequence[Problem]) -> list[Problem]:
+    faulty = {fault.row for fault in faults}
+    return in_order([*faults, *(problem for problem in problems if problem.row not in faulty)])
+
+
+def _typed(schema: Schema, columns: Sequence[Column], frame: pl.DataFrame, problems: list[Problem]) -> dict[str, Array]:
+    """The typed values of some columns, read at once: an operation of polars costs as much as some hundred cells."""
+    cells = {column.name: frame[column.name] for column in columns}
+    texts = [column for column in columns if not column.holds(cells[column.name].dtype)]
+    cells |= {column.name: as_text(cells[column.name]) for column in texts}
+    stripped = _all_at_once(cells, texts, lambda text: text.str.strip_chars())
+    numeric = [column for column in texts if column.written_as_number]
+    numbers = _all_at_once(stripped, numeric, lambda text: number_expression(text, schema.decimal))
+    missing = frozenset(schema.null_tokens)
+    typed = {}
+    for column in columns:
+        name = column.name
+        if name in stripped:
+            text = TextCells(cells[name], stripped[name], numbers.get(name), missing, schema.decimal)
+            typed[name] = column.from_texts(text, problems)
+        else:
+            typed[name] = column.from_series(cells[name])
+            problems += column.problems(typed[name])
+    return typed
+
+
+def _all_at_once(
+    cells: Mapping[str, pl.Series], columns: Sequence[Column], work: Callable[[pl.Expr], pl.Expr]
+) -> dict[str, pl.Series]:
+    """The results of an expression for some columns, by name; a name may look like a pattern of polars."""
+    if not columns:
+        return {}
+    frame = pl.DataFrame([cells[column.name].alias(str(i)) for i, column in enumerate(columns)])
+    return dict(zip([column.name for column in columns], frame.select(work(pl.all())), strict=True))
+
+
 class Frame(NamedTuple):
-    """Every row of some files, one after the other."""
+    """Every row of some files, one after the other; with notes on wrong endings and on rows that were left out."""
 
     frame: pl.DataFrame
     text: bool
     """Whether the cells are texts as they stand in the files, none of them null."""
     decimal: Decimal
     notes: tuple[str, ...]
-    """What a person should know about how the files were read: endings that lie, rows that were left out."""
 
 
 def open_table(path: str | Path, stdin: BinaryIO | None = None) -> Reader:
@@ -42,17 +166,6 @@ def open_table(path: str | Path, stdin: BinaryIO | None = None) -> Reader:
     except BaseException:
         source.close()
         raise
-
-
-def open_pictures(path: str | Path, _: BinaryIO | None = None) -> Reader:
-    """Open a folder of pictures, one picture, or a stack of them. Raises KilterError if there is none."""
-    from kilter.service.formats.pictures import PictureReader
-
-    return PictureReader(Path(path))
-
-
-READERS: dict[str, Callable[[str | Path, BinaryIO | None], Reader]] = {"table": open_table, "image": open_pictures}
-"""What opens the records of a modality."""
 
 
 def read_frame(paths: Sequence[str | Path], stdin: BinaryIO | None = None) -> Frame:
@@ -69,10 +182,9 @@ def read_frame(paths: Sequence[str | Path], stdin: BinaryIO | None = None) -> Fr
         with open_table(path, stdin) as table:
             if frames:
                 _check_same(table, frames[0].columns, str(paths[0]))
-            frame, faults = _rows(table)
+            frame, left_out = _rows(table)
             frames.append(frame.select(frames[0].columns) if frames else frame)
-            notes += table.notes
-            notes += _listed(table.name, faults)
+            notes += [*table.notes, *left_out]
             texts.append(table.dialect is not None)
             delimiters.add(table.dialect.delimiter if table.dialect else "")
     if any(texts) and not all(texts):
@@ -81,39 +193,31 @@ def read_frame(paths: Sequence[str | Path], stdin: BinaryIO | None = None) -> Fr
         whole = pl.concat(frames, how="vertical_relaxed")
     except PolarsError as error:
         raise KilterError(f"the files {', '.join(map(str, paths))} have different types: {error}") from None
-    decimal: Decimal = "."
-    if texts[0] and delimiters != {","}:
-        decimal = find_decimal(whole)
+    decimal: Decimal = find_decimal(whole) if texts[0] and delimiters != {","} else "."
     return Frame(whole, texts[0], decimal, tuple(notes))
 
 
 def _rows(table: Reader) -> tuple[pl.DataFrame, list[str]]:
+    """The rows that can be read, and a note of the others."""
     parts: list[pl.DataFrame] = []
     messages: list[str] = []
     for batch in table.batches():
-        bad = [fault.row for fault in batch.faults]
+        bad = {fault.row for fault in batch.faults}
         messages += [fault.message for fault in batch.faults]
         frame = batch.frame
-        if bad:
-            keep = pl.Series([True] * frame.height)
-            frame = frame.filter(keep.set(pl.Series(range(frame.height)).is_in(bad), value=False))
-        parts.append(frame)
+        parts.append(frame.filter([row not in bad for row in range(frame.height)]) if bad else frame)
     whole = pl.concat(parts)
     if not whole.height:
         raise KilterError(
-            f"{table.name} has a header and no rows"
-            if not messages
-            else f"{table.name} has no row that can be read: {messages[0]}"
+            f"{table.name} has no row that can be read: {messages[0]}"
+            if messages
+            else f"{table.name} has a header and no rows"
         )
-    return whole, messages
-
-
-def _listed(name: str, messages: Sequence[str]) -> list[str]:
     if not messages:
-        return []
+        return whole, []
     rows = "1 row is" if len(messages) == 1 else f"{len(messages):,} rows are"
     more = f"; and {len(messages) - SHOWN:,} more" if len(messages) > SHOWN else ""
-    return [f"{name}: {rows} left out, as they cannot be read: {'; '.join(messages[:SHOWN])}{more}"]
+    return whole, [f"{table.name}: {rows} left out, as they cannot be read: {'; '.join(messages[:SHOWN])}{more}"]
 
 
 def _check_same(table: Reader, expected: Sequence[str], first: str) -> None:
@@ -122,9 +226,8 @@ def _check_same(table: Reader, expected: Sequence[str], first: str) -> None:
     if absent or extra:
         parts = [f"lacks {', '.join(map(repr, absent))}"] if absent else []
         parts += [f"has besides {', '.join(map(repr, extra))}"] if extra else []
-        raise KilterError(
-            f"{table.name} has not the columns of {first}: it {' and '.join(parts)}. All files need the same columns"
-        )
+        wrong = " and ".join(parts)
+        raise KilterError(f"{table.name} has not the columns of {first}: it {wrong}. All files need the same columns")
 
 
 def find_decimal(frame: pl.DataFrame) -> Decimal:

@@ -2,21 +2,23 @@
 
 import json
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
+from math import ceil
 from pathlib import Path
-from typing import BinaryIO, Literal, NamedTuple, Protocol
+from typing import BinaryIO, Literal, NamedTuple
 
 import msgspec
 import numpy as np
 
-from kilter.service.detector import Detector, KilterError, Problem, Reason, Region
+from kilter.service.detector import Detector, KilterError, Reason, Region
 from kilter.service.detector.inputs import take
 from kilter.service.detector.schema import Schema
-from kilter.service.formats.discovery import Discoveries, PValueCounts, check_rate
-from kilter.service.formats.reading import READERS
+from kilter.service.formats.pictures import PictureReader
+from kilter.service.formats.reading import Batch, Reader, open_table, read_batch
 from kilter.service.formats.source import STDIN
-from kilter.service.formats.tables import Batch, Reader, read_batch
 from kilter.service.formats.writers import (
     COLUMNS,
     STDOUT,
@@ -29,11 +31,62 @@ from kilter.service.formats.writers import (
 )
 
 REASONS = 5
-"""Most reasons per record."""
 LISTED = 20
 """Columns of a file that a message lists."""
 Explained = Literal["anomalies", "all", "none"]
 """Which records get reasons."""
+ROUNDING = 1e-12
+READERS: dict[str, Callable[[str | Path, BinaryIO | None], Reader]] = {
+    "table": open_table,
+    "image": lambda path, _: PictureReader(Path(path)),
+}
+"""What opens the records of a modality."""
+
+
+class Discoveries(NamedTuple):
+    """Which records of a file are declared anomalies at a false-discovery rate."""
+
+    fdr: float
+    judged: int
+    """Number of records that could be judged."""
+    declared: int
+    cut: float
+    """Records with p-values up to here are declared; 0 if none are."""
+    lowest: float
+    """The lowest p-value that the calibration can give."""
+
+    def __str__(self) -> str:
+        rate = f"false-discovery rate {self.fdr:g}"
+        if self.declared:
+            return (
+                f"{rate}: {self.declared:,} of {self.judged:,} judged records declared, those with p-values up to "
+                f"{self.cut:.3g}"
+            )
+        least = ceil(self.judged * self.lowest / self.fdr - ROUNDING)
+        return (
+            f"{rate}: nothing declared. The lowest p-value that the calibration can give is {self.lowest:.3g}, and "
+            f"among {self.judged:,} records at least {least:,} must have it: calibrate on more rows, or score fewer "
+            "at a time"
+        )
+
+
+def find_discoveries(counts: Mapping[float, int], fdr: float, lowest: float) -> Discoveries:
+    """Declare records so that few of the declared ones are normal; `counts` is how often each p-value occurs.
+
+    The procedure of Benjamini and Hochberg (1995) on conformal p-values: the cut is the largest p of which at least
+    m p / fdr of all m p-values are at most p. Where the normal records among those of the file are exchangeable with
+    the calibration records, it keeps the expected share of normal records among the declared ones at the rate or below:
+    p-values that share a calibration set are positively dependent in the way that it allows (Bates, Candes, Lei, Romano
+    and Sesia, Testing for outliers with conformal p-values, Annals of Statistics, 2023). No p-value is below
+    1 / (n + 1), so that among many records a few anomalies cannot be declared however strange they are.
+    """
+    total = sum(counts.values())
+    cut, declared, reached = 0.0, 0, 0
+    for p_value, count in sorted(counts.items()):
+        reached += count
+        if p_value * total <= fdr * reached * (1 + ROUNDING):
+            cut, declared = p_value, reached
+    return Discoveries(fdr, total, declared, cut, lowest)
 
 
 class JudgedBatch(NamedTuple):
@@ -44,10 +97,8 @@ class JudgedBatch(NamedTuple):
     drawings: Sequence[bytes | None] = ()
 
 
-class Map(Protocol):
-    """Applies a function to batches, here, in threads or on other machines, and gives the results in their order."""
-
-    def __call__(self, judge: Callable[[Batch], JudgedBatch], batches: Iterable[Batch], /) -> Iterator[JudgedBatch]: ...
+Map = Callable[[Callable[[Batch], JudgedBatch], Iterable[Batch]], Iterator[JudgedBatch]]
+"""Applies a function to batches, here, in threads or on other machines, and gives the results in their order."""
 
 
 class Summary(NamedTuple):
@@ -61,56 +112,49 @@ class Summary(NamedTuple):
     seconds: float
     notes: tuple[str, ...]
     discoveries: Discoveries | None = None
-    """What was declared, if a false-discovery rate was asked for."""
+    """What was declared, if there is a false-discovery rate."""
 
 
-class Judge:
-    """Judges batches, and says what is wanted of each record."""
+@dataclass(frozen=True)
+class BatchJudge:
+    """Judges batches, and gives for each record what is wanted of it."""
 
-    def __init__(
-        self,
-        detector: Detector,
-        explained: Explained = "anomalies",
-        limit: int = REASONS,
-        *,
-        cut: float | None = None,
-        tails: bool = False,
-        drawings: bool = False,
-    ) -> None:
-        """`limit` is the most reasons of a record; with `cut`, anomalies are the records with p-values up to it."""
-        self._detector = detector
-        self._explained = explained
-        self._limit = limit
-        self._cut = cut
-        self._tails = tails
-        self._drawings = drawings
+    detector: Detector
+    explained: Explained = "anomalies"
+    limit: int = REASONS
+    """Most reasons of a record."""
+    cut: float | None = None
+    """Anomalies are the records with p-values up to it, if it is given."""
+    tails: bool = False
+    """Whether tail probabilities are given."""
+    drawings: bool = False
 
     def __call__(self, batch: Batch) -> JudgedBatch:
         """The verdicts on a batch."""
-        detector, modality = self._detector, self._detector.modality
+        detector, modality = self.detector, self.detector.modality
         table = read_batch(detector.schema, batch)
         if not table.rows:
-            return JudgedBatch(batch, VerdictColumns([], [], [], [], [], [] if self._tails else None))
-        every = self._explained == "all" or self._drawings
-        verdicts = detector.score(table, reasons=self._limit if every else 0, errors="mark")
-        flags = verdicts.anomaly if self._cut is None else verdicts.p_value <= self._cut
+            return JudgedBatch(batch, VerdictColumns([], [], [], [], [], [] if self.tails else None))
+        every = self.explained == "all" or self.drawings
+        verdicts = detector.score(table, reasons=self.limit if every else 0, errors="mark")
+        flags = verdicts.anomaly if self.cut is None else verdicts.p_value <= self.cut
         errors: list[str | None] = [None] * table.rows
-        for problem in verdicts.problems:
-            if problem.row is not None:
-                message, before = _message(problem, batch), errors[problem.row]
-                errors[problem.row] = f"{before}; {message}" if before else message
+        for row, field, message in verdicts.problems:
+            if row is not None:
+                text = message if field is None or batch.cells is not None else f"field {field!r}: {message}"
+                errors[row] = f"{errors[row]}; {text}" if errors[row] else text
         good = np.array([error is None for error in errors])
-        strange = good if self._explained == "all" else good & flags & (self._explained == "anomalies")
+        strange = good if self.explained == "all" else good & flags & (self.explained == "anomalies")
         texts: list[str | None] = [None] * table.rows
         if strange.any():
             rows = np.flatnonzero(strange).tolist()
-            explained = verdicts if every else detector.score(take(table, strange), reasons=self._limit)
+            explained = verdicts if every else detector.score(take(table, strange), reasons=self.limit)
             sizes = None if batch.cells is None else [modality.size(batch.cells[row]) for row in rows]
             places = rows if every else range(len(rows))
-            for row, reasons in zip(rows, modality.reasons(explained, places, self._limit, sizes), strict=True):
+            for row, reasons in zip(rows, modality.reasons(explained, places, self.limit, sizes), strict=True):
                 texts[row] = ascii_json(reasons)
         drawings: list[bytes | None] = []
-        if self._drawings and batch.cells is not None and verdicts.evidence is not None:
+        if self.drawings and batch.cells is not None and verdicts.evidence is not None:
             drawings = [
                 modality.draw(cell, verdicts.evidence[row]) if good[row] else None
                 for row, cell in enumerate(batch.cells)
@@ -120,7 +164,7 @@ class Judge:
             for values in (verdicts.score, verdicts.p_value, flags)
         )
         tails: list[float | None] | None = None
-        if self._tails:
+        if self.tails:
             tail = verdicts.tail_probability
             tails = [None] * table.rows if tail is None else [None if x != x else x for x in tail.tolist()]
         return JudgedBatch(batch, VerdictColumns(scores, p_values, anomalies, texts, errors, tails), drawings)
@@ -145,7 +189,7 @@ def score_file(
 
     `-` is a standard stream. Of a table every row gets five more columns; of pictures a row tells which one it is
     about. `reasons` says which records get reasons, `limit` how many at most. With `fdr` the file is read twice, and
-    the anomalies are those that are declared at this false-discovery rate (`formats.discovery`). With `tails` tail
+    the anomalies are those that are declared at this false-discovery rate (`find_discoveries`). With `tails` tail
     probabilities are a sixth column. Heat maps of all pictures go into a folder, each by its picture's path in the
     other one. `mapped` applies the judge to the batches. Raises KilterError if the file cannot be read or lacks a
     column, or the output cannot be written.
@@ -159,7 +203,7 @@ def score_file(
     check_output(out, path, force=force)
     discoveries = None if fdr is None else discover(detector, path, out, fdr)
     cut = None if discoveries is None else discoveries.cut
-    judge = Judge(detector, reasons, limit, cut=cut, tails=tails, drawings=heatmaps is not None)
+    judge = BatchJudge(detector, reasons, limit, cut=cut, tails=tails, drawings=heatmaps is not None)
     records = anomalies = errors = 0
     first_error = ""
     with ExitStack() as stack:
@@ -173,9 +217,9 @@ def score_file(
             for row, drawing in enumerate(drawings):
                 if heatmaps is not None and drawing is not None:
                     _write_heatmap(heatmaps, batch.name(row), drawing)
-            wrong = [(row, error) for row, error in enumerate(verdicts.errors) if error is not None]
+            wrong = [f"{batch.name(row)}: {error}" for row, error in enumerate(verdicts.errors) if error is not None]
             if wrong and not errors:
-                first_error = f"{batch.name(wrong[0][0])}: {wrong[0][1]}"
+                first_error = wrong[0]
             errors += len(wrong)
             records += batch.frame.height
             anomalies += sum(map(bool, verdicts.anomalies))
@@ -191,31 +235,28 @@ def discover(detector: Detector, path: str | Path, out: str | Path, fdr: float) 
 
     Raises KilterError if it cannot be read twice, or `out` is no file: nothing may be written before all is read.
     """
-    check_rate(fdr)
+    if not 0 < fdr < 1:
+        raise KilterError(f"a false-discovery rate is between 0 and 1, like 0.05; not {fdr:g}")
     if str(out) == STDOUT:
         raise KilterError("a false-discovery rate needs a file to write to, not standard output: name one with -o")
     place = Path(path)
     if str(path) == STDIN or (place.exists() and not place.is_file() and not place.is_dir()):
         raise KilterError("a false-discovery rate needs a file that can be read twice, not a stream: save it first")
     calibrations = (detector.calibration, *(detector.groups.calibrations.values() if detector.groups else ()))
-    counts = PValueCounts(fdr, 1 / (max(calibration.size for calibration in calibrations) + 1))
+    counts: Counter[float] = Counter()
     with READERS[detector.modality.name](path, None) as reader:
         _check_columns(reader, detector.schema)
         for batch in reader.batches():
             if batch.frame.height:
-                counts.add(detector.score(read_batch(detector.schema, batch), errors="mark").p_value)
-    return counts.discoveries()
+                p_values = detector.score(read_batch(detector.schema, batch), errors="mark").p_value
+                counts.update(p_values[~np.isnan(p_values)].tolist())
+    return find_discoveries(counts, fdr, 1 / (max(calibration.size for calibration in calibrations) + 1))
 
 
 def ascii_json(reasons: Sequence[Reason | Region]) -> str:
     """Reasons as compact JSON that stands in a file of any encoding."""
     text = msgspec.json.encode(reasons).decode()
     return text if text.isascii() else json.dumps(json.loads(text), separators=(",", ":"))
-
-
-def _message(problem: Problem, batch: Batch) -> str:
-    of_field = problem.field is not None and batch.cells is None
-    return f"field {problem.field!r}: {problem.message}" if of_field else problem.message
 
 
 def _check_columns(reader: Reader, schema: Schema, *, tails: bool = False) -> None:
@@ -228,9 +269,8 @@ def _check_columns(reader: Reader, schema: Schema, *, tails: bool = False) -> No
     appended = (*COLUMNS, TAIL) if tails else (*COLUMNS,)
     present = [name for name in appended if name in reader.columns]
     if present:
-        raise KilterError(
-            f"{reader.name} has a column {present[0]!r} already: score the original file, or take that column out"
-        )
+        remedy = "score the original file, or take that column out"
+        raise KilterError(f"{reader.name} has a column {present[0]!r} already: {remedy}")
 
 
 def _check_heatmaps(folder: Path, path: Path, *, force: bool) -> None:

@@ -10,8 +10,9 @@ import sys
 import tempfile
 import zlib
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol, Self
+from typing import Any, BinaryIO, Protocol
 
 from kilter.service.detector.errors import KilterError
 from kilter.service.formats import GZIP, NPY, ZIP, Format, format_named, format_of_content, format_of_ending
@@ -53,12 +54,6 @@ class Readable(Protocol):
     def read(self, size: int, /) -> bytes: ...
 
 
-class Closable(Protocol):
-    """What is closed after use."""
-
-    def close(self) -> None: ...
-
-
 class Source:
     """A file opened for reading: `read` gives its bytes, decompressed; `head` the first of them without taking them."""
 
@@ -66,7 +61,7 @@ class Source:
         """Open `path`, or `stdin` for `-`. Raises KilterError if it is not there, empty, or no table at all."""
         self.path = None if str(path) == STDIN else Path(path)
         self.name = stdin_name if self.path is None else str(path)
-        self._files: list[Closable] = []
+        self._files = ExitStack()
         self._waiting = b""
         self._stream: Readable = self._open(stdin)
         try:
@@ -76,16 +71,9 @@ class Source:
             self.close()
             raise
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
     def close(self) -> None:
         """Close every file that was opened."""
-        for file in reversed(self._files):
-            file.close()
+        self._files.close()
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -113,8 +101,7 @@ class Source:
         """A path from which the decompressed bytes can be read in any order, until `close`."""
         if self.path is not None and not self.packed and self.path.is_file():
             return self.path
-        spool = tempfile.NamedTemporaryFile(prefix="kilter-")  # noqa: SIM115
-        self._files.append(spool)
+        spool = self._files.enter_context(tempfile.NamedTemporaryFile(prefix="kilter-"))  # noqa: SIM115
         while block := self.read(1 << 20):
             spool.write(block)
         spool.flush()
@@ -124,24 +111,19 @@ class Source:
         if self.path is None:
             return stdin or sys.stdin.buffer
         try:
-            file = self.path.open("rb")
+            return self._files.enter_context(self.path.open("rb"))
         except FileNotFoundError:
             raise KilterError(f"there is no file {self.name}") from None
         except IsADirectoryError:
             raise KilterError(f"{self.name} is a folder: name a file") from None
-        self._files.append(file)
-        return file
 
     def _unpack(self) -> bool:
         head = self.head(8)
-        for magic, opener in PACKED.items():
-            if head.startswith(magic):
-                unpacked = opener(_Chained(self._waiting, self._stream))
-                self._stream = unpacked
-                self._files.append(unpacked)
-                self._waiting = b""
-                return True
-        return False
+        opener = next((PACKED[magic] for magic in PACKED if head.startswith(magic)), None)
+        if opener is not None:
+            self._stream = self._files.enter_context(opener(_Chained(self._waiting, self._stream)))
+            self._waiting = b""
+        return opener is not None
 
     def _format(self) -> Format:
         head = self.head()

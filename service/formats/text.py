@@ -1,9 +1,12 @@
-"""Reads a text table (CSV in any dialect) block by block: each record's fields, own bytes, and lines."""
+"""Text tables, CSV in any dialect: how one is written, and its records, read block by block with their own bytes."""
 
+import codecs
 import csv
 import io
+from collections import Counter
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple, Self
+from contextlib import suppress
+from typing import Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -11,10 +14,18 @@ import polars as pl
 
 from kilter.service.detector.columns.cells import NUMBERS
 from kilter.service.detector.errors import KilterError, Problem
-from kilter.service.formats.dialect import Dialect, Utf16Stream, decode_lines, sniff
+from kilter.service.formats.reading import Batch, Reader, check_columns
 from kilter.service.formats.source import HEAD, Readable, Source
-from kilter.service.formats.tables import Batch, check_columns
 
+DELIMITERS = ",;\t|"
+SAMPLE = 200
+"""Number of records on which the delimiter is decided."""
+Encoding = Literal["utf-8", "utf-16-le", "utf-16-be"]
+BOMS: dict[bytes, Encoding] = {
+    codecs.BOM_UTF8: "utf-8",
+    codecs.BOM_UTF16_LE: "utf-16-le",
+    codecs.BOM_UTF16_BE: "utf-16-be",
+}
 ROWS = 1 << 15
 """About the most rows in a block."""
 BYTES = 1 << 22
@@ -28,6 +39,94 @@ SENTINEL = "\0end of block\0"
 UNREADABLE = "a quote is opened that nothing closes, or a carriage return stands in the middle of the line"
 
 
+class Dialect(NamedTuple):
+    """What a reader must know of a text table, and a writer to continue it."""
+
+    delimiter: str = ","
+    encoding: Encoding = "utf-8"
+    """`utf-8` without a byte order mark stands for any ASCII superset: see `decode_text`."""
+    bom: bytes = b""
+    newline: bytes = b"\n"
+
+
+def sniff(head: bytes, name: str) -> Dialect:
+    """The dialect of a text table, from its first bytes. Raises KilterError if lines end as on no current system."""
+    bom, encoding = next(((bom, BOMS[bom]) for bom in BOMS if head.startswith(bom)), (b"", "utf-8"))
+    body = head[len(bom) :]
+    text = decode_text(body) if encoding == "utf-8" else body.decode(encoding, errors="ignore")  # a cut end
+    if "\n" not in text and "\r" in text.rstrip("\r"):
+        raise KilterError(f"the lines of {name} end in a carriage return alone: convert them to line feeds")
+    newline = b"\r\n" if "\r\n" in text.partition("\n")[0] + "\n" else b"\n"
+    complete = text.rpartition("\n")[0] or text
+    return Dialect(sniff_delimiter(complete), encoding, bom, newline)
+
+
+def sniff_delimiter(text: str) -> str:
+    """The delimiter with which most records have as many fields as the header, and that as many as possible.
+
+    A table of one column gets one that does not occur in it.
+    """
+    best, best_rank = "", (0.0, 0)
+    for delimiter in DELIMITERS:
+        counts = _field_counts(text, delimiter)
+        if counts and counts[0] > 1:
+            share = Counter(counts)[counts[0]] / len(counts)
+            rank = (round(share, 2), counts[0])
+            if rank > best_rank:
+                best, best_rank = delimiter, rank
+    return best or next((delimiter for delimiter in DELIMITERS if delimiter not in text), ",")
+
+
+def _field_counts(text: str, delimiter: str) -> list[int]:
+    counts: list[int] = []
+    with suppress(csv.Error):
+        for record in csv.reader((line + "\n" for line in text.split("\n")), delimiter=delimiter):
+            if record:
+                counts.append(len(record))
+            if len(counts) == SAMPLE:
+                break
+    return counts
+
+
+def decode_text(line: bytes) -> str:
+    """The text of a line: UTF-8 or, where it is not that, Windows-1252 or Latin-1, each line for itself."""
+    try:
+        return line.decode()
+    except UnicodeDecodeError:
+        try:
+            return line.decode("cp1252")
+        except UnicodeDecodeError:
+            return line.decode("latin-1")
+
+
+def decode_lines(data: bytes) -> str:
+    """The text of many lines, each decoded for itself."""
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        return "\n".join(map(decode_text, data.split(b"\n")))
+
+
+class Utf16Stream:
+    """The bytes of a UTF-16 source, its byte order mark already taken, as UTF-8."""
+
+    def __init__(self, source: Source, encoding: Encoding) -> None:
+        self._source = source
+        self._decoder = codecs.getincrementaldecoder(encoding)()
+        self._encoding = encoding
+
+    def read(self, size: int, /) -> bytes:
+        """Some UTF-8 bytes, none at the end. Raises KilterError if the bytes are no UTF-16."""
+        try:
+            while block := self._source.read(size):
+                if text := self._decoder.decode(block):
+                    return text.encode()
+            self._decoder.decode(b"", final=True)
+        except UnicodeError as error:
+            raise KilterError(f"{self._source.name} is not valid {self._encoding.upper()}: {error}") from None
+        return b""
+
+
 class Record(NamedTuple):
     """One record of a text table; `fields` is None where it cannot be read."""
 
@@ -38,31 +137,19 @@ class Record(NamedTuple):
     """The number, from 1, of its first line in the file."""
 
 
-class Block(NamedTuple):
-    """Records as a frame of text: row i of `frame` is record i; its cells are empty where the record has a fault."""
-
-    frame: pl.DataFrame
-    raw: list[bytes]
-    lines: Sequence[int]
-    faults: list[tuple[int, str]]
-    """(row, message) for records that are ragged or cannot be read."""
-
-
-class TextReader:
-    """A text table that is open for reading. See `formats.tables.Reader`."""
+class TextReader(Reader):
+    """A text table that is open for reading."""
 
     def __init__(self, source: Source) -> None:
         """Read the header. Raises KilterError if there is none, or it names a column twice."""
         self._source = source
         self.name = source.name
         self.notes = source.notes
-        self.dialect: Dialect | None = sniff(source.head(), source.name)
-        self._delimiter = self.dialect.delimiter
-        if self.dialect.bom:
-            source.read(len(self.dialect.bom))
-        self._stream: Readable = (
-            source if self.dialect.encoding == "utf-8" else Utf16Stream(source, self.dialect.encoding, source.name)
-        )
+        self.dialect = dialect = sniff(source.head(), source.name)
+        self._delimiter = dialect.delimiter
+        if dialect.bom:
+            source.read(len(dialect.bom))
+        self._stream: Readable = source if dialect.encoding == "utf-8" else Utf16Stream(source, dialect.encoding)
         data = self._stream.read(HEAD)
         header = self._header(data)
         start = sum(len(line) + 1 for line in data.split(b"\n")[: header.line - 1])
@@ -75,18 +162,31 @@ class TextReader:
         lines = self._data.count(b"\n") or 1
         self._bytes = min(BYTES, max(HEAD, ROWS * len(self._data) // lines))
 
-    def __enter__(self) -> Self:
-        return self
-
     def __exit__(self, *_: object) -> None:
         self._source.close()
 
     def batches(self) -> Iterator[Batch]:
         """Every record, once, in order; those that cannot be read are faults."""
-        row = 0
-        for block in self._blocks():
-            yield Batch(block.frame, row, [Problem(i, None, message) for i, message in block.faults], block.raw)
-            row += block.frame.height
+        data, final, first = self._data, False, 0
+        while not final:
+            more = self._stream.read(self._bytes)
+            final = not more
+            data += more
+            complete = len(data) if final else data.rfind(b"\n") + 1
+            rest = data[complete:]
+            batch = plain_batch(data[:complete], self.columns, self._delimiter, first)
+            if batch is not None:
+                self._line += len(batch.raw)
+            else:
+                records, rest = split_records(data, self._delimiter, self._line, final=final)
+                batch = quoted_batch(records, self.columns, first)
+                self._line += data.count(b"\n", 0, len(data) - len(rest))
+            if batch.raw or (final and not first):
+                yield batch
+                first += len(batch.raw)
+            if len(rest) > LONGEST_LINE:
+                raise KilterError(f"line {self._line} of {self.name} has over {LONGEST_LINE} bytes: it is no table")
+            data = rest
 
     def _header(self, data: bytes) -> Record:
         records, _ = split_records(data, self._delimiter, 1, final=len(data) < HEAD)
@@ -96,35 +196,12 @@ class TextReader:
             raise KilterError(f"the header of {self.name} cannot be read: a quote in it is never closed")
         return records[0]
 
-    def _blocks(self) -> Iterator[Block]:
-        data, final = self._data, False
-        yielded = False
-        while not final:
-            more = self._stream.read(self._bytes)
-            final = not more
-            data += more
-            complete = len(data) if final else data.rfind(b"\n") + 1
-            rest = data[complete:]
-            block = plain_block(data[:complete], self.columns, self._delimiter, self._line)
-            if block is not None:
-                self._line += len(block.raw)
-            else:
-                records, rest = split_records(data, self._delimiter, self._line, final=final)
-                block = quoted_block(records, self.columns)
-                self._line += data.count(b"\n", 0, len(data) - len(rest))
-            if block.raw or (final and not yielded):
-                yielded = True
-                yield block
-            if len(rest) > LONGEST_LINE:
-                raise KilterError(f"line {self._line} of {self.name} has over {LONGEST_LINE} bytes: it is no table")
-            data = rest
 
-
-def plain_block(data: bytes, columns: Sequence[str], delimiter: str, line: int) -> Block | None:
+def plain_batch(data: bytes, columns: Sequence[str], delimiter: str, first: int) -> Batch | None:
     """Complete lines that are one record each, read by polars; None if they are not that plain.
 
     Quotes may only stand around whole fields, and there are no blank lines, ragged records or other oddities. The same
-    as `quoted_block` of the same lines, many times faster.
+    as `quoted_batch` of the same lines, many times faster.
     """
     if not data or b"\0" in data or data[:1] in (b"\n", b"\r") or b"\n\n" in data or b"\n\r" in data:
         return None
@@ -158,7 +235,7 @@ def plain_block(data: bytes, columns: Sequence[str], delimiter: str, line: int) 
     if frame.height != len(ends):
         return None
     frame.columns = list(columns)
-    return Block(frame, data.splitlines(keepends=True), range(line, line + len(ends)), [])
+    return Batch(frame, first, raw=data.splitlines(keepends=True))
 
 
 def _around_fields(
@@ -176,33 +253,30 @@ def _around_fields(
     return bool(starts.all() and stops.all() and in_one_line.all())
 
 
-def quoted_block(records: Sequence[Record], columns: Sequence[str]) -> Block:
-    """Records as the csv module read them, ragged ones and unreadable ones told apart."""
-    faults: list[tuple[int, str]] = []
+def quoted_batch(records: Sequence[Record], columns: Sequence[str], first: int) -> Batch:
+    """Records as the csv module read them; those that are ragged or cannot be read are faults."""
+    faults: list[Problem] = []
     rows: list[list[str]] = []
-    empty = [""] * len(columns)
     for row, record in enumerate(records):
-        if record.fields is None:
-            faults.append((row, f"line {record.line} cannot be read: {UNREADABLE}"))
-        elif len(record.fields) != len(columns):
-            faults.append((row, _ragged(record.line, len(record.fields), len(columns))))
-        else:
+        if record.fields is not None and len(record.fields) == len(columns):
             rows.append(record.fields)
-            continue
-        rows.append(empty)
+        else:
+            rows.append([""] * len(columns))
+            faults.append(Problem(row, None, _fault(record, len(columns))))
     cells = zip(*rows, strict=True) if rows else [()] * len(columns)
     frame = pl.DataFrame([pl.Series(name, values, pl.String) for name, values in zip(columns, cells, strict=True)])
-    return Block(frame, [record.raw for record in records], [record.line for record in records], faults)
+    return Batch(frame, first, faults, [record.raw for record in records])
 
 
-def _ragged(line: int, count: int, expected: int) -> str:
+def _fault(record: Record, expected: int) -> str:
+    if record.fields is None:
+        return f"line {record.line} cannot be read: {UNREADABLE}"
+    count = len(record.fields)
     fields = "1 field" if count == 1 else f"{count} fields"
-    remedy = (
-        "put quotes around a field that holds the delimiter"
-        if count > expected
-        else "give every column a field, empty where there is no value"
-    )
-    return f"line {line} has {fields} and the header {expected}: {remedy}"
+    remedy = "give every column a field, empty where there is no value"
+    if count > expected:
+        remedy = "put quotes around a field that holds the delimiter"
+    return f"line {record.line} has {fields} and the header {expected}: {remedy}"
 
 
 def split_records(data: bytes, delimiter: str, line: int, *, final: bool) -> tuple[list[Record], bytes]:

@@ -1,27 +1,37 @@
-"""Reads tables that know their types: Parquet, Arrow, and NumPy's npz."""
+"""Tables that know their types: Parquet, Arrow and NumPy's npz in files, and Arrow in bodies.
 
+An Arrow body is read once it is known that it claims no more than it has: its messages say how long their buffers are,
+and the reader asks for memory by what they say before it looks, and ends the process where it gets none. Messages are
+flatbuffers, of which this reads the few fields that count.
+"""
+
+import struct
 import zipfile
 from collections.abc import Iterator
-from typing import Any, Self
+from io import BytesIO
+from typing import Any
 
 import numpy as np
 import polars as pl
-from polars.exceptions import PolarsError
+from polars.exceptions import PanicException, PolarsError
 
-from kilter.service.detector.errors import KilterError
-from kilter.service.formats.dialect import Dialect
+from kilter.service.detector.errors import KilterError, RecordsError
+from kilter.service.detector.inputs import Table
+from kilter.service.detector.schema import Schema
+from kilter.service.formats.bodies import CHUNK, Body, Call, TablesBody, too_many
+from kilter.service.formats.reading import Batch, Reader, check_columns, to_table
 from kilter.service.formats.source import Source
-from kilter.service.formats.tables import Batch, check_columns
+from kilter.service.problems import BAD_BODY, BAD_RECORDS, RequestError
 
 ROWS = 1 << 15
 """Rows per batch."""
+_CONTINUES = 0xFFFFFFFF
+_DICTIONARY, _BATCH = 2, 3
+_MAGIC = b"ARROW1"
 
 
-class TypedReader:
-    """A typed table that is open for reading. See `formats.tables.Reader`."""
-
-    dialect: Dialect | None = None
-    header = b""
+class TypedReader(Reader):
+    """A typed table that is open for reading."""
 
     def __init__(self, source: Source) -> None:
         """Read the schema. Raises KilterError if the file is damaged."""
@@ -34,9 +44,6 @@ class TypedReader:
         except (PolarsError, OSError) as error:
             raise self._damaged(error) from None
         self.columns = check_columns(self.name, names, "rename one")
-
-    def __enter__(self) -> Self:
-        return self
 
     def __exit__(self, *_: object) -> None:
         self._source.close()
@@ -99,3 +106,142 @@ def _native(values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     """An array of a type that polars has, in the machine's byte order."""
     kind = np.float32 if values.dtype == np.float16 else values.dtype.newbyteorder("=")
     return np.ascontiguousarray(values, kind)
+
+
+class TooManyRowsError(ValueError):
+    """The batches have more records together than they may."""
+
+
+def read_arrow_body(call: Call) -> Body:
+    """An Arrow body. Raises RequestError if it is damaged or has too many records."""
+    stream = call.form.name == "arrow-stream"
+    source = BytesIO(call.content)
+    try:
+        Claims(call.content, call.limit).check(stream=stream)
+        return TablesBody(_tables(call.reader.schema, pl.read_ipc_stream(source) if stream else pl.read_ipc(source)))
+    except TooManyRowsError:
+        raise too_many(call.limit) from None
+    except (PolarsError, PanicException, OSError, ValueError, TypeError) as error:
+        kind = "stream" if stream else "file"
+        raise RequestError(BAD_BODY, f"the body is no Arrow IPC {kind}: {str(error)[:200]}") from None
+
+
+def _tables(schema: Schema, frame: pl.DataFrame) -> Iterator[Table]:
+    """The records of a frame, some at a time; columns that the model does not know are passed over, as in a file."""
+    try:
+        for start in range(0, max(frame.height, 1), CHUNK):
+            yield to_table(schema, frame.slice(start, CHUNK))
+    except RecordsError as error:
+        raise RequestError(BAD_RECORDS, "the columns do not fit the model", error.problems) from None
+
+
+class Claims:
+    """Checks what the messages of an Arrow body claim. Raises ValueError, TooManyRowsError for too many records."""
+
+    def __init__(self, content: bytes, rows: int) -> None:
+        """`rows` is the most records that all batches may have together."""
+        self._content = content
+        self._rows = rows
+
+    def check(self, *, stream: bool) -> None:
+        """Check every message, of the stream format or the file format."""
+        try:
+            if stream:
+                self._stream()
+            else:
+                self._file()
+        except (struct.error, IndexError):
+            raise ValueError("a message points beyond its end") from None
+
+    def _stream(self) -> None:
+        at = 0
+        while at + 4 <= len(self._content):
+            at, size = self._prefix(at)
+            if size == 0:
+                return
+            at += self._message(at, at + size) + size
+
+    def _file(self) -> None:
+        """The messages at which the footer points."""
+        end = len(self._content) - len(_MAGIC) - 4
+        if end < 0 or not (self._content.startswith(_MAGIC) and self._content.endswith(_MAGIC)):
+            raise ValueError("it does not begin and end as one")
+        start = end - self._read("<i", end)
+        footer = self._table(start)
+        for index in (2, 3):
+            for offset, length, size in self._structures(footer, index, "<qixxxxq"):
+                at = self._prefix(offset)[0]
+                if self._message(at, offset + length) != size:
+                    raise ValueError("the footer and a message differ in its size")
+
+    def _prefix(self, at: int) -> tuple[int, int]:
+        """Where a message begins, and its length, which stands before it with or without a mark."""
+        size = self._read("<I", at)
+        if size != _CONTINUES:
+            return at + 4, size
+        return at + 8, self._read("<I", at + 4)
+
+    def _message(self, at: int, end: int) -> int:
+        """Check a message whose buffers begin at `end`; their length."""
+        if not at < end <= len(self._content):
+            raise ValueError("a message is longer than what is left")
+        root = self._table(at)
+        kind, header, length = (self._field(root, index) for index in (1, 2, 3))
+        body = 0 if length is None else self._read("<q", length)
+        if not 0 <= body <= len(self._content) - end:
+            raise ValueError(f"a message has {body} bytes, and {len(self._content) - end} are left")
+        if kind is None or header is None:
+            raise ValueError("a message has no header")
+        code, table = self._read("<B", kind), self._table(header)
+        if code == _BATCH:
+            self._rows -= self._batch(table, body, self._rows)
+        elif code == _DICTIONARY and (data := self._field(table, 1)) is not None:
+            self._batch(self._table(data), body, len(self._content))
+        return body
+
+    def _batch(self, table: int, body: int, rows: int) -> int:
+        """Check a batch of at most `rows` rows whose buffers lie in `body` bytes; the number of its rows."""
+        if self._field(table, 3) is not None:
+            raise ValueError("its buffers are compressed: write it without compression, and compress the body instead")
+        stated = self._field(table, 0)
+        length = 0 if stated is None else self._read("<q", stated)
+        if length > rows:
+            raise TooManyRowsError
+        if length < 0:
+            raise ValueError(f"a batch has {length} records")
+        for count, _ in self._structures(table, 1, "<qq"):
+            if not 0 <= count <= max(rows, len(self._content)):
+                raise ValueError(f"a column has {count} values")
+        for offset, size in self._structures(table, 2, "<qq"):
+            if offset < 0 or size < 0 or offset + size > body:
+                raise ValueError(f"a buffer ends at byte {offset + size} of {body}")
+        return length
+
+    def _structures(self, table: int, index: int, form: str) -> list[tuple[int, ...]]:
+        """A vector of structures of integers."""
+        field = self._field(table, index)
+        if field is None:
+            return []
+        start = self._table(field)
+        size = struct.calcsize(form) * self._read("<I", start)
+        if size > len(self._content) - start - 4:
+            raise ValueError("a list is longer than what is left")
+        return list(struct.iter_unpack(form, self._content[start + 4 : start + 4 + size]))
+
+    def _table(self, at: int) -> int:
+        return at + self._read("<I", at)
+
+    def _field(self, table: int, index: int) -> int | None:
+        """Where a field of a table stands; None if it has its default."""
+        known = table - self._read("<i", table)
+        slot = 4 + 2 * index
+        if slot + 2 > self._read("<H", known):
+            return None
+        offset = self._read("<H", known + slot)
+        return table + offset if offset else None
+
+    def _read(self, form: str, at: int) -> int:
+        if at < 0:
+            raise IndexError
+        [value] = struct.unpack_from(form, self._content, at)
+        return int(value)

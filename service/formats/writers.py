@@ -10,12 +10,11 @@ import io
 import lzma
 import os
 import re
-import secrets
-import shutil
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, BinaryIO, NamedTuple, Protocol
 
 import polars as pl
@@ -24,9 +23,9 @@ from polars.exceptions import PolarsError
 from kilter.service.detector.errors import KilterError
 from kilter.service.detector.schema import Schema
 from kilter.service.formats import FORMATS, Format, format_named
-from kilter.service.formats.dialect import Dialect, decode
+from kilter.service.formats.reading import Batch, Reader, read_batch
 from kilter.service.formats.source import STDIN
-from kilter.service.formats.tables import Batch, Reader, read_batch
+from kilter.service.formats.text import SENTINEL, Dialect, decode_text
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -50,12 +49,13 @@ EXACT = 2**53
 
 
 class Output(NamedTuple):
-    """Where a writer may write."""
+    """Where a writer may write: `file` from its start, and parts of it in a folder that is deleted afterwards.
+
+    The folder is on the same disk; there is none on standard output.
+    """
 
     file: BinaryIO
-    """The output, to be filled from its start."""
     parts: Path
-    """A folder for parts of the output, on the same disk and deleted afterwards; not there on standard output."""
 
 
 def output_format(out: str | Path) -> tuple[Format, str]:
@@ -108,16 +108,13 @@ def writing(out: str | Path, stdout: BinaryIO | None = None) -> Iterator[Output]
             with path.open("wb") as file:
                 yield Output(file, Path())
             return
-        parts = path.parent / f".{path.name}.{secrets.token_hex(4)}.partial"
-        parts.mkdir()
-        try:
-            with (parts / path.name).open("xb") as file:
-                yield Output(file, parts)
+        with TemporaryDirectory(".partial", f".{path.name}.", path.parent, ignore_cleanup_errors=True) as folder:
+            part = Path(folder, path.name)
+            with part.open("xb") as file:
+                yield Output(file, part.parent)
                 file.flush()
                 os.fsync(file.fileno())
-            (parts / path.name).replace(path)
-        finally:
-            shutil.rmtree(parts, ignore_errors=True)
+            part.replace(path)
     except BrokenPipeError:
         raise
     except (OSError, PolarsError) as error:
@@ -154,34 +151,25 @@ class Writer(Protocol):
 
 def packed(file: BinaryIO, packing: str) -> AbstractContextManager[Any]:
     """A file that compresses what is written to it, by the ending of its name."""
-    match packing:
-        case ".gz":
-            return gzip.GzipFile(fileobj=file, mode="wb", filename="", mtime=0, compresslevel=6)
-        case ".bz2":
-            return bz2.open(file, "wb")
-        case ".xz":
-            return lzma.open(file, "wb")
-        case ".zst":
-            opened: AbstractContextManager[Any] = zstd.open(file, "wb")
-            return opened
-        case _:
-            return nullcontext(file)
+    if packing == ".gz":
+        return gzip.GzipFile(fileobj=file, mode="wb", filename="", mtime=0, compresslevel=6)
+    openers: dict[str, Callable[..., Any]] = {"": nullcontext, ".bz2": bz2.open, ".xz": lzma.open, ".zst": zstd.open}
+    opened: AbstractContextManager[Any] = openers[packing](file, *(["wb"] if packing else []))
+    return opened
 
 
 class RecordWriter:
     """Continues a text table: each record's own bytes, and the verdict in the same dialect after them."""
 
-    def __init__(
-        self, file: BinaryIO, dialect: Dialect, header: bytes, columns: int, decimal: str, *, tails: bool = False
-    ) -> None:
+    def __init__(self, file: BinaryIO, reader: Reader, dialect: Dialect, decimal: str, *, tails: bool) -> None:
         """Write the header. `decimal` is the sign in the appended numbers; `tails` appends tail probabilities too."""
         self._file = file
         self._dialect = dialect
-        self._columns = columns
-        self._point = None if decimal == "." else decimal
+        self._columns = len(reader.columns)
+        self._point = None if decimal in (".", dialect.delimiter) else decimal
         self._special = re.compile(f'["\r\n{re.escape(dialect.delimiter)}]')
         file.write(dialect.bom)
-        self._put(self._line(header, dialect.delimiter.join(["", *COLUMNS, *([TAIL] if tails else [])])))
+        self._put(self._line(reader.header, dialect.delimiter.join(["", *COLUMNS, *([TAIL] if tails else [])])))
 
     def write(self, batch: Batch, verdicts: VerdictColumns) -> None:
         delimiter = self._dialect.delimiter
@@ -208,12 +196,11 @@ class RecordWriter:
         """A record with `more` before its line ending, in an encoding in which it reads as before."""
         body = raw.removesuffix(b"\n").removesuffix(b"\r")
         ending = raw[len(body) :] or self._dialect.newline
-        if more.isascii():
-            return body + more.encode() + ending
-        try:
-            body.decode()
-        except UnicodeDecodeError:
-            return body + more.encode("cp1252", "backslashreplace") + ending
+        if not more.isascii():
+            try:
+                body.decode()
+            except UnicodeDecodeError:
+                return body + more.encode("cp1252", "backslashreplace") + ending
         return body + more.encode() + ending
 
     def _number(self, value: float | None) -> str:
@@ -228,54 +215,24 @@ class RecordWriter:
 
     def _filling(self, raw: bytes) -> str:
         """What closes a quote that a record leaves open, and gives it the fields that it lacks."""
+        lines = io.StringIO(decode_text(raw).rstrip("\r\n") + "\n" + SENTINEL)
         try:
-            fields = next(csv.reader(io.StringIO(decode(raw).rstrip("\r\n") + "\n"), delimiter=self._dialect.delimiter))
+            fields = next(csv.reader(lines, delimiter=self._dialect.delimiter))
         except csv.Error:
             return ""
-        closing = '"' if fields and fields[-1].endswith("\n") else ""
+        closing = '"' if fields and fields[-1].endswith(SENTINEL) else ""
         return closing + self._dialect.delimiter * (self._columns - len(fields))
-
-
-class TypedRows:
-    """Makes typed frames of batches, in their order."""
-
-    def __init__(self, dialect: Dialect | None, schema: Schema) -> None:
-        """Frames of a typed table, which has no `dialect`, stay as they are."""
-        self._text = dialect is not None
-        self._schema = schema
-        whole = [column.name for column in schema.fields if column.stored_whole]
-        self.whole = set(whole) if self._text else set()
-        """Columns in which every number so far was whole, as in training."""
-
-    def frame(self, batch: Batch) -> pl.DataFrame:
-        """The rows of a batch: what the model reads as number, flag or time is one, null where it is in error.
-
-        All else stays text, null where it is empty.
-        """
-        if not self._text:
-            return batch.frame
-        table = read_batch(self._schema, batch)
-        typed: list[pl.Series] = []
-        for column in self._schema.fields:
-            values = column.to_series(table.columns[column.name])
-            if values is None:
-                continue
-            if column.name in self.whole and not ((values == values.round()) & (values.abs() < EXACT)).all():
-                self.whole.discard(column.name)
-            typed.append(values)
-        return batch.frame.with_columns(pl.all().replace("", None)).with_columns(typed)
 
 
 class TextFrameWriter:
     """Writes a typed table as a text table."""
 
-    def __init__(self, file: BinaryIO, typed: TypedRows) -> None:
+    def __init__(self, file: BinaryIO) -> None:
         self._file = file
-        self._typed = typed
         self._has_header = False
 
     def write(self, batch: Batch, verdicts: VerdictColumns) -> None:
-        frame = with_verdicts(self._typed.frame(batch), verdicts)
+        frame = with_verdicts(batch.frame, verdicts)
         self._file.write(frame.write_csv(include_header=not self._has_header).encode())
         self._has_header = True
 
@@ -284,22 +241,43 @@ class TextFrameWriter:
 
 
 class StoredFrameWriter:
-    """Writes a table in parts, which `finish` puts together in a format that stores types."""
+    """Writes a table in parts, which `finish` puts together in a format that stores types.
 
-    def __init__(self, output: Output, typed: TypedRows, sink: Callable[[pl.LazyFrame, BinaryIO], None]) -> None:
+    Of a text table, what the model reads as number, flag or time becomes one, null where it is in error; all else stays
+    text, null where it is empty. Typed tables stay as they are.
+    """
+
+    def __init__(
+        self, output: Output, reader: Reader, schema: Schema, sink: Callable[[pl.LazyFrame, BinaryIO], None]
+    ) -> None:
         self._output = output
-        self._typed = typed
+        self._schema = schema
         self._sink = sink
+        self._text = reader.dialect is not None
         self._count = 0
+        self._whole = {column.name for column in schema.fields if self._text and column.stored_whole}
+        """Columns in which every number so far was whole, as in training."""
 
     def write(self, batch: Batch, verdicts: VerdictColumns) -> None:
-        frame = with_verdicts(self._typed.frame(batch), verdicts)
+        frame = with_verdicts(self._typed(batch) if self._text else batch.frame, verdicts)
         frame.write_ipc(self._output.parts / f"{self._count:08d}.part", compression="lz4")
         self._count += 1
 
     def finish(self) -> None:
         rows = pl.scan_ipc(sorted(self._output.parts.glob("*.part")), glob=False)
-        self._sink(rows.cast(dict.fromkeys(self._typed.whole, pl.Int64())), self._output.file)
+        self._sink(rows.cast(dict.fromkeys(self._whole, pl.Int64())), self._output.file)
+
+    def _typed(self, batch: Batch) -> pl.DataFrame:
+        columns = read_batch(self._schema, batch).columns
+        typed: list[pl.Series] = []
+        for column in self._schema.fields:
+            values = column.to_series(columns[column.name])
+            if values is None:
+                continue
+            if column.name in self._whole and not ((values == values.round()) & (values.abs() < EXACT)).all():
+                self._whole.discard(column.name)
+            typed.append(values)
+        return batch.frame.with_columns(pl.all().replace("", None)).with_columns(typed)
 
 
 def with_verdicts(frame: pl.DataFrame, verdicts: VerdictColumns) -> pl.DataFrame:
@@ -313,18 +291,15 @@ def with_verdicts(frame: pl.DataFrame, verdicts: VerdictColumns) -> pl.DataFrame
 def write_text(output: Output, reader: Reader, schema: Schema, tails: bool) -> Writer:
     """A writer of a text table: in the dialect of the table that is read, or else as CSV."""
     if reader.dialect is None:
-        return TextFrameWriter(output.file, TypedRows(None, schema))
-    decimal = "." if reader.dialect.delimiter == schema.decimal else schema.decimal
-    columns = len(reader.columns)
-    return RecordWriter(output.file, reader.dialect, reader.header, columns, decimal, tails=tails)
+        return TextFrameWriter(output.file)
+    return RecordWriter(output.file, reader, reader.dialect, schema.decimal, tails=tails)
 
 
 def write_parquet(output: Output, reader: Reader, schema: Schema, _: bool) -> Writer:
     """A writer of a Parquet file."""
-    return StoredFrameWriter(output, TypedRows(reader.dialect, schema), lambda rows, file: rows.sink_parquet(file))
+    return StoredFrameWriter(output, reader, schema, lambda rows, file: rows.sink_parquet(file))
 
 
 def write_arrow(output: Output, reader: Reader, schema: Schema, _: bool) -> Writer:
     """A writer of an Arrow file."""
-    typed = TypedRows(reader.dialect, schema)
-    return StoredFrameWriter(output, typed, lambda rows, file: rows.sink_ipc(file, compression="lz4"))
+    return StoredFrameWriter(output, reader, schema, lambda rows, file: rows.sink_ipc(file, compression="lz4"))

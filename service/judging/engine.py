@@ -2,7 +2,7 @@
 
 Small requests that arrive in the same turn of the event loop for the same model are one batch, so that nothing ever
 waits for a batch to fill. What takes longer than `INLINE_SECONDS` is worked on in threads; what arrives meanwhile is
-the next batch. No batch is made that is expected to take longer than `judging.queue.BATCH_SECONDS`.
+the next batch. No batch is made that is expected to take longer than `judging.batch.BATCH_SECONDS`.
 """
 
 import asyncio
@@ -17,8 +17,17 @@ from starlette.types import Receive
 from kilter.service.detector import Verdicts
 from kilter.service.detector.inputs import Table
 from kilter.service.judging.admission import SURE, Admission
-from kilter.service.judging.batch import Outcome, attempt, judge_all, refuse_all
-from kilter.service.judging.queue import INLINE_SECONDS, Job, Lane, NextBatch, Pace
+from kilter.service.judging.batch import (
+    INLINE_SECONDS,
+    Job,
+    Lane,
+    NextBatch,
+    Outcome,
+    Pace,
+    attempt,
+    judge_all,
+    refuse_all,
+)
 from kilter.service.models.registry import Serving
 from kilter.service.monitoring.metrics import Metrics
 from kilter.service.request import Notes
@@ -86,7 +95,12 @@ class Engine:
         else:
             rows = sum([table.rows for table in tables])
         pace = self._pace(serving, reasons)
-        deadline = self._enter(pace, rows, size, notes)
+        now = time.monotonic()
+        deadline = now + self.seconds if notes.deadline is None else notes.deadline
+        if pace.queued:
+            self._check_wait(pace, rows, deadline - now)
+        self.admission.enter(rows, size)
+        pace.queued += rows
         try:
             if not isinstance(tables, list) or rows > SMALL:
                 job = Job([], 0, notes, deadline, receive, self._metrics)
@@ -99,21 +113,8 @@ class Engine:
             self._line_up(Key(serving, reasons), pace, job)
             return await job.verdicts()
         finally:
-            self._leave(pace, rows, size)
-
-    def _enter(self, pace: Pace, rows: int, size: int, notes: Notes) -> float:
-        """Let records and bytes in until `_leave`, and tell until when they are to be answered. Raises RequestError."""
-        now = time.monotonic()
-        deadline = now + self.seconds if notes.deadline is None else notes.deadline
-        if pace.queued:
-            self._check_wait(pace, rows, deadline - now)
-        self.admission.enter(rows, size)
-        pace.queued += rows
-        return deadline
-
-    def _leave(self, pace: Pace, rows: int, size: int) -> None:
-        pace.queued -= rows
-        self.admission.leave(rows, size)
+            pace.queued -= rows
+            self.admission.leave(rows, size)
 
     def _line_up(self, key: Key, pace: Pace, job: Job) -> None:
         """Let a job be part of the next batch."""
@@ -166,10 +167,6 @@ class Engine:
         if pace.queued + rows > pace.most or pace.longest > left * SURE:
             self.admission.check_wait(pace.wait(rows), left)
 
-    def learn(self, serving: Serving, seconds: float, rows: int, *, reasons: bool = False) -> None:
-        """Take in how long so many records of a model took."""
-        self._pace(serving, int(reasons)).learn(seconds, rows)
-
     def _pace(self, serving: Serving, reasons: int) -> Pace:
         name = serving.detector.manifest.name
         paces = self._paces.get(name)
@@ -178,30 +175,19 @@ class Engine:
         return paces[1 if reasons else 0]
 
     async def run(self, work: Callable[P, T], /, *arguments: P.args, **options: P.kwargs) -> T:
-        """What a function gives that is called in a thread."""
+        """Call a function in a thread and return its result."""
         return await asyncio.get_running_loop().run_in_executor(self._threads, lambda: work(*arguments, **options))
 
     async def _long(
         self, serving: Serving, tables: Iterable[Table], reasons: int, job: Job, pace: Pace
     ) -> list[Verdicts]:
-        if not job.due():
-            job.watch()
-            return await job.verdicts()
+        due = job.due()
         job.watch()
-
-        def finished(work: asyncio.Future[list[Verdicts]]) -> None:
-            error = work.exception()
-            if job.done.done():
-                return
-            if error is None:
-                job.done.set_result(work.result())
-            else:
-                job.done.set_exception(error)
-
-        loop = asyncio.get_running_loop()
-        loop.run_in_executor(self._threads, lambda: judge_all(serving, tables, reasons, job, pace)).add_done_callback(
-            finished
-        )
+        if due:
+            # Nothing here holds the work: it would be held by its own error's traceback. See `Job.verdicts`.
+            asyncio.get_running_loop().run_in_executor(
+                self._threads, judge_all, serving, tables, reasons, job, pace
+            ).add_done_callback(lambda work: job.finish(work.exception() or work.result()))
         return await job.verdicts()
 
     def _flush(self) -> None:
@@ -218,7 +204,10 @@ class Engine:
         self._alone = self._alone + 1 if len(jobs) == 1 and len(self._lanes) == 1 else 0
         threaded = bool(jobs) and taken.rows > lane.pace.inline
         if jobs and not threaded:
-            self._answer(lane.pace, jobs, attempt(key.serving, key.reasons, jobs))
+            outcome = attempt(key.serving, key.reasons, jobs)
+            lane.pace.learn(outcome.seconds, taken.rows)
+            hand_out(jobs, outcome)
+            del outcome  # as in `_work`
         for job in (*taken.passed, *lane.waiting, *jobs):
             job.watch()
         if threaded:
@@ -253,20 +242,11 @@ class Engine:
             self._scheduled = True
             asyncio.get_running_loop().call_soon(self._flush)
 
-    def _answer(self, pace: Pace, jobs: Sequence[Job], outcome: Outcome) -> None:
-        pace.learn(outcome.seconds, sum([job.rows for job in jobs]))
-        hand_out(jobs, outcome)
-
 
 def hand_out(jobs: Sequence[Job], outcome: Outcome, start: int = 0) -> None:
     """Give jobs, from `start` on, what became of them: some in each turn of the loop, which has others to see to."""
     stop = start + ANSWERED
     for job, result in zip(jobs[start:stop], outcome.results[start:stop], strict=True):
-        if job.done.done():
-            continue
-        if isinstance(result, Exception):
-            job.done.set_exception(result)
-        else:
-            job.done.set_result(result)
+        job.finish(result)
     if stop < len(jobs):
         asyncio.get_running_loop().call_soon(hand_out, jobs, outcome, stop)

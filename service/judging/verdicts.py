@@ -1,14 +1,12 @@
 """From verdicts to the answer of the score route, for records of every modality."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import chain, repeat
+from itertools import repeat
 from typing import Annotated, Any
 
 import msgspec
-import numpy as np
 
-from kilter.service.detector import Detector, Problem, Verdicts
-from kilter.service.problems import BAD_RECORDS, LISTED, RequestError
+from kilter.service.detector import Detector, Verdicts
 
 REASONS = msgspec.Meta(
     description="There where reasons are asked for: what speaks against the record, strongest first. Of a record of "
@@ -67,43 +65,6 @@ class RecordFacts(msgspec.Struct):
 
 
 PLAIN = RecordFacts()
-"""Nothing is known."""
-
-
-def part(verdicts: Verdicts, start: int, stop: int) -> Verdicts:
-    """The verdicts on the records from `start` up to `stop`."""
-    if start == 0 and stop == len(verdicts.score):
-        return verdicts
-    rows = slice(start, stop)
-    return Verdicts(
-        verdicts.score[rows],
-        verdicts.p_value[rows],
-        verdicts.anomaly[rows],
-        None if verdicts.reasons is None else verdicts.reasons[rows],
-        [],
-        verdicts.features[rows],
-        None if verdicts.threshold is None else verdicts.threshold[rows],
-        None if verdicts.tail_probability is None else verdicts.tail_probability[rows],
-        None if verdicts.evidence is None else verdicts.evidence[rows],
-    )
-
-
-def whole(pieces: Sequence[Verdicts]) -> Verdicts:
-    """Consecutive verdicts of one model as one: the inverse of `part`."""
-    if len(pieces) == 1:
-        return pieces[0]
-    score, p_value, anomaly, reasons, _, features, threshold, tail, evidence = zip(*pieces, strict=True)
-    return Verdicts(
-        np.concatenate(score),
-        np.concatenate(p_value),
-        np.concatenate(anomaly),
-        None if reasons[0] is None else list(chain.from_iterable(reasons)),
-        [],
-        np.concatenate(features),
-        None if threshold[0] is None else np.concatenate(threshold),
-        None if tail[0] is None else np.concatenate(tail),
-        None if evidence[0] is None else np.concatenate(evidence),
-    )
 
 
 class AnswerWriter:
@@ -145,15 +106,5 @@ class AnswerWriter:
             return map(Result, *plain, reasons)
         names = unset if records.names is None else records.names[start:stop]
         tails = unset if tail is None else [msgspec.UNSET if x != x else x for x in tail.tolist()]
-        if verdicts.threshold is None:
-            return map(Result, *plain, reasons, names, tails)
-        return map(Result, *plain, reasons, names, tails, verdicts.threshold.tolist(), repeat(self._target_fpr))
-
-
-def refusal(problems: Sequence[Problem]) -> RequestError:
-    """What a client is told whose records do not fit."""
-    wrong = len({problem.row for problem in problems})
-    detail = f"{wrong} record{' does' if wrong == 1 else 's do'} not fit the model; none was judged"
-    if len(problems) > LISTED:
-        detail = f"more than {LISTED:,} problems, of which the first {LISTED:,} are listed; no record was judged"
-    return RequestError(BAD_RECORDS, detail, problems)
+        grouped = () if verdicts.threshold is None else (verdicts.threshold.tolist(), repeat(self._target_fpr))
+        return map(Result, *plain, reasons, names, tails, *grouped)

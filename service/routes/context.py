@@ -4,8 +4,8 @@ import re
 from dataclasses import dataclass
 
 from kilter.service.detector import Detector
-from kilter.service.judging.decoder import Decoder
 from kilter.service.judging.engine import Engine
+from kilter.service.judging.intake import Decoder
 from kilter.service.models.loading import Loader
 from kilter.service.models.registry import Registry, Serving
 from kilter.service.monitoring.logs import Ledger

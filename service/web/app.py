@@ -11,8 +11,8 @@ from starlette.responses import Response
 
 from kilter import __version__
 from kilter.service.judging.admission import Admission
-from kilter.service.judging.decoder import Decoder
 from kilter.service.judging.engine import Engine
+from kilter.service.judging.intake import Decoder
 from kilter.service.models.loading import Loader, Watch, shadows_of
 from kilter.service.models.registry import Registry
 from kilter.service.monitoring.logs import Ledger

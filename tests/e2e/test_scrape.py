@@ -6,7 +6,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from kilter.service.protection.tokens import new_secret, token_line
+from kilter.service.protection.auth import new_secret, token_line
 from kilter.service.routing import Scope
 from tests.support.monitoring import DEPLOY, Service, fetch, free_port, hastened, process, wait_for
 

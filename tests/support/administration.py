@@ -7,8 +7,7 @@ from typing import Any
 from kilter.service.models.loading import Loader
 from kilter.service.models.registry import Registry
 from kilter.service.monitoring.metrics import Metrics
-from kilter.service.protection.auth import Guard
-from kilter.service.protection.tokens import Token, Tokens, new_secret
+from kilter.service.protection.auth import Grant, Guard, Keyring, new_secret
 from kilter.service.routing import Scope
 from kilter.service.settings import Settings
 from kilter.service.web.app import create_app
@@ -20,8 +19,8 @@ ADMINISTRATOR = {"Authorization": f"Bearer {SECRET}"}
 
 def guard() -> Guard:
     """Lets the operator do everything, and anybody score and read metrics."""
-    token = Token("operator", sha256(SECRET.encode()).digest(), frozenset(Scope))
-    return Guard(Tokens([token], frozenset({Scope.SCORE, Scope.METRICS})))
+    token = Grant("operator", sha256(SECRET.encode()).digest(), frozenset(Scope))
+    return Guard(Keyring([token], frozenset({Scope.SCORE, Scope.METRICS})))
 
 
 class Service:

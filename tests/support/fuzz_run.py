@@ -11,8 +11,7 @@ from typing import Any
 
 from kilter.service.models.registry import Registry
 from kilter.service.monitoring.metrics import Metrics
-from kilter.service.protection.auth import Guard
-from kilter.service.protection.tokens import Token, Tokens
+from kilter.service.protection.auth import Grant, Guard, Keyring
 from kilter.service.routing import Scope
 from kilter.service.settings import Settings
 from kilter.service.web.app import create_app
@@ -34,7 +33,7 @@ class Target:
         metrics = Metrics()
         self._models = [detector(), meter(), picture_detector(version=3)]
         self._registry = Registry(metrics, self._models)
-        tokens = Tokens([Token("fuzz", sha256(SECRET.encode()).digest(), frozenset(Scope))], frozenset({Scope.SCORE}))
+        tokens = Keyring([Grant("fuzz", sha256(SECRET.encode()).digest(), frozenset(Scope))], frozenset({Scope.SCORE}))
         settings = Settings(max_body_bytes=300_000, max_records=2000, max_pixels=1_000_000, models=Path("/nonexistent"))
         self._app = create_app(settings, self._registry, metrics, guard=Guard(tokens))
         self.statuses = Counter[int | None]()

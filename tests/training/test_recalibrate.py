@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 from kilter.service.detector import Detector, KilterError, artifact, load, store
-from kilter.service.formats.reading import read_frame
-from kilter.service.formats.tables import to_table
+from kilter.service.formats.reading import read_frame, to_table
 from kilter.training.data.source import LabelledRows
 from kilter.training.recalibrate import recalibrate
 from tests.support.data import write_csv

@@ -10,7 +10,7 @@ from kilter.service.detector.arrays import Array, Pixels, Positions
 from kilter.service.detector.errors import KilterError, PictureError
 from kilter.service.detector.pictures.column import ImageColumn
 from kilter.service.detector.pictures.pixels import picture_of
-from kilter.service.formats.stacks import LABELS, read_stack, read_stack_labels
+from kilter.service.formats.pictures import LABELS, read_stack, read_stack_labels
 from kilter.training.data.decoding import DecodedPicture, Progress
 from kilter.training.data.source import Labels, read_labels
 from kilter.training.data.survey import PictureTraits, coloured

@@ -12,8 +12,7 @@ from kilter.service.detector.findings import Training
 from kilter.service.detector.inputs import Table
 from kilter.service.detector.pictures.column import ImageColumn
 from kilter.service.detector.schema import Schema
-from kilter.service.formats.pictures import ACCEPTED
-from kilter.service.formats.stacks import LABELS, stack_kind
+from kilter.service.formats.pictures import ACCEPTED, LABELS, stack_kind
 from kilter.training.data.arrays import ArrayPictures
 from kilter.training.data.decoding import Progress, silent
 from kilter.training.data.folders import FolderPictures

@@ -10,8 +10,7 @@ from kilter.service.detector.columns.base import is_missing
 from kilter.service.detector.errors import KilterError
 from kilter.service.detector.findings import Training
 from kilter.service.detector.schema import Schema
-from kilter.service.formats.reading import read_frame
-from kilter.service.formats.tables import to_table
+from kilter.service.formats.reading import read_frame, to_table
 from kilter.training.data.inference import group_by, infer_columns
 from kilter.training.data.source import (
     TOO_MANY_BAD,

@@ -5,7 +5,7 @@ from typing import Annotated, Any, NamedTuple
 import msgspec
 
 from kilter.service.detector import KilterError
-from kilter.service.formats.json_body import decode
+from kilter.service.formats.json_body import decode_json
 from kilter.service.problems import BAD_BODY, RequestError
 from kilter.service.routes.inference import tensors
 from kilter.service.routes.inference.tensors import Array
@@ -76,7 +76,7 @@ def parse_inference(content: bytes, stated: str, rows: int) -> tuple[InferReques
     if not content:
         raise RequestError(BAD_BODY, "the body is empty: send an inference request as JSON")
     try:
-        request = msgspec.convert(decode(content[:length], rows), InferRequest)
+        request = msgspec.convert(decode_json(content[:length], rows), InferRequest)
     except msgspec.ValidationError as error:
         raise RequestError(BAD_BODY, f"the request does not follow the protocol: {error}") from None
     rest = memoryview(content)[length:]

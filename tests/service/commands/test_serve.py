@@ -19,8 +19,7 @@ import pytest
 from kilter.service.commands.serve import listen, unprotected
 from kilter.service.detector import KilterError
 from kilter.service.probe import is_ready
-from kilter.service.protection import tokens
-from kilter.service.protection.auth import Guard
+from kilter.service.protection.auth import Grant, Guard, Keyring, new_secret, token_line
 from kilter.service.routing import Scope
 from tests.support.certificates import certificate
 from tests.support.versions import add
@@ -204,8 +203,8 @@ def test_it_serves_over_tls_with_metrics_elsewhere(models_folder: Path, tmp_path
     """A client that trusts the certificate is answered, told to stay with TLS, and asked for a token."""
     chain, key = certificate(tmp_path)
     file = tmp_path / "tokens"
-    secret = tokens.new_secret()
-    file.write_text(tokens.token_line("shop", [Scope.SCORE, Scope.METRICS], secret))
+    secret = new_secret()
+    file.write_text(token_line("shop", [Scope.SCORE, Scope.METRICS], secret))
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     arguments = ("--tls-cert", str(chain), "--tls-key", str(key))
@@ -236,7 +235,7 @@ def test_it_serves_over_tls_with_metrics_elsewhere(models_folder: Path, tmp_path
 
 def test_a_service_that_everyone_reaches_is_told_from_others() -> None:
     """One without tokens on an address beyond this machine."""
-    some = Guard(tokens.Tokens([tokens.Token("shop", b"", frozenset())]))
+    some = Guard(Keyring([Grant("shop", b"", frozenset())]))
     assert unprotected(Guard(), "0.0.0.0")  # noqa: S104  # nothing listens
     assert unprotected(Guard(), "::")
     assert not unprotected(some, "0.0.0.0")  # noqa: S104

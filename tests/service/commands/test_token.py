@@ -5,7 +5,7 @@ from pathlib import Path
 from click.testing import CliRunner
 
 from kilter.service.commands.token import token_command
-from kilter.service.protection.tokens import read_tokens
+from kilter.service.protection.auth import read_tokens
 from kilter.service.routing import Scope
 
 

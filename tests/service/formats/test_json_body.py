@@ -14,7 +14,7 @@ from kilter.service.detector.inputs import Table, from_columns, from_records
 from kilter.service.detector.schema import LeftOut, Schema
 from kilter.service.formats import format_named
 from kilter.service.formats.bodies import Call
-from kilter.service.formats.json_body import JsonBody, LinesBody, RowReader, decode, records_of
+from kilter.service.formats.json_body import JsonBody, LinesBody, RowReader, decode_json, records_of
 from kilter.service.problems import RequestError
 
 MIXED = Schema(
@@ -80,7 +80,7 @@ def call(content: bytes, schema: Schema) -> Call:
 
 def slowly(schema: Schema, content: bytes) -> Table:
     """Each value looked at by itself."""
-    return from_records(schema, records_of(decode(content), schema, LIMIT))
+    return from_records(schema, records_of(decode_json(content), schema, LIMIT))
 
 
 def quickly(schema: Schema, content: bytes) -> Table:
@@ -140,7 +140,7 @@ def test_lines_are_records(found: list[str], end: bytes) -> None:
     content = end.join(text.encode("utf-8", "surrogatepass") for text in found)
     (table,) = LinesBody(call(content, MIXED)).tables()
     try:
-        values = [decode(text.encode("utf-8", "surrogatepass")) for text in found]
+        values = [decode_json(text.encode("utf-8", "surrogatepass")) for text in found]
     except RequestError:
         assert any(problem.field is None for problem in table.problems)
         return
@@ -154,7 +154,7 @@ def test_lines_are_records(found: list[str], end: bytes) -> None:
 def test_columns_are_records_turned_over(found: list[str]) -> None:
     """Column by column the values and the problems of cells are those of the records."""
     try:
-        records = [decode(text.encode("utf-8", "surrogatepass")) for text in found]
+        records = [decode_json(text.encode("utf-8", "surrogatepass")) for text in found]
     except RequestError:
         return
     full = [{name: record.get(name) for name in MIXED.names} for record in records]

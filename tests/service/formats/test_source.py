@@ -6,6 +6,7 @@ import io
 import lzma
 import zipfile
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -45,10 +46,10 @@ def test_compression_is_known_by_its_magic_bytes(tmp_path: Path, pack: Callable[
     """A compressed file gives its content, whatever it is called, and so does standard input."""
     path = tmp_path / "table.csv"
     path.write_bytes(pack(TEXT))
-    with Source(path) as source:
+    with closing(Source(path)) as source:
         assert source.head(4) == TEXT[:4]
         assert read_all(source) == TEXT
-    with Source("-", io.BytesIO(pack(TEXT))) as source:
+    with closing(Source("-", io.BytesIO(pack(TEXT)))) as source:
         assert (source.name, read_all(source)) == ("standard input", TEXT)
 
 
@@ -65,7 +66,7 @@ def test_kind_is_known_by_content(tmp_path: Path) -> None:
     }
     for kind, write in writers.items():
         write()
-        with Source(path) as source:
+        with closing(Source(path)) as source:
             assert source.format.name == kind
             assert bool(source.notes) == (kind != "csv")
 
@@ -101,7 +102,7 @@ def test_what_is_no_table_is_refused_by_name(tmp_path: Path, content: bytes, mes
     """An empty file, binary junk, other formats and damaged compression are errors that name the file."""
     path = tmp_path / "table.csv"
     path.write_bytes(content)
-    with pytest.raises(KilterError, match=message) as caught, Source(path) as source:
+    with pytest.raises(KilterError, match=message) as caught, closing(Source(path)) as source:
         read_all(source)
     assert str(path) in str(caught.value)
 

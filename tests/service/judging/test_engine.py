@@ -18,9 +18,8 @@ from kilter.service.detector import Detector, Verdicts
 from kilter.service.detector.arrays import Matrix
 from kilter.service.detector.inputs import Table
 from kilter.service.judging.admission import Admission
-from kilter.service.judging.batch import judge_all
+from kilter.service.judging.batch import INLINE_SECONDS, Job, Pace, judge_all
 from kilter.service.judging.engine import ANSWERED, Engine
-from kilter.service.judging.queue import INLINE_SECONDS, Job, Pace
 from kilter.service.models.registry import Registry, Serving
 from kilter.service.monitoring.metrics import Metrics
 from kilter.service.problems import BAD_RECORDS, OUT_OF_TIME, OVERLOADED, RequestError
@@ -62,7 +61,7 @@ class Setting:
         self.detector: Detector = self.serving.detector
         self.engine = Engine(Admission(records, size, self.metrics), self.metrics, seconds)
         for reasons in (False, True):
-            self.engine.learn(self.serving, *learned, reasons=reasons)
+            self.engine._pace(self.serving, int(reasons)).learn(*learned)
 
     def table(self, values: Sequence[float | None]) -> Table:
         return self.detector.table([RECORD | {"amount": value} for value in values])
@@ -296,7 +295,7 @@ def test_a_request_that_comes_alone_is_always_tried() -> None:
             await setting.judge([1.0], deadline=notes.deadline)
         waiting = asyncio.create_task(setting.judge([1.0]))
         await asyncio.sleep(0)
-        setting.engine.learn(setting.serving, 60.0, 1)
+        setting.engine._pace(setting.serving, 0).learn(60.0, 1)
         with pytest.raises(RequestError) as caught:
             setting.engine.turn_away(setting.serving, 0, Notes(deadline=time.monotonic() + 5))
         assert caught.value.kind is OVERLOADED

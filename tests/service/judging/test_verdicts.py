@@ -1,13 +1,10 @@
-from itertools import pairwise
-
 import numpy as np
 import pytest
 
 from kilter.service.detector import Calibration, Detector
 from kilter.service.detector.calibration import Tail
-from kilter.service.detector.inputs import cut
 from kilter.service.detector.thresholds import Groups
-from kilter.service.judging.verdicts import AnswerWriter, part, whole
+from kilter.service.judging.verdicts import AnswerWriter
 from tests.support import serving
 from tests.support.serving import RECORD, STRANGE, client
 
@@ -66,22 +63,3 @@ def test_a_plain_model_says_no_more_than_it_has() -> None:
     (result,) = AnswerWriter(serving.detector()).results([verdicts])
     assert (result.score, result.anomaly) == (verdicts.score[0], False)
     assert verdicts.threshold is None
-
-
-@pytest.mark.parametrize("reasons", [0, 2])
-@pytest.mark.parametrize("grouped", [False, True])
-def test_verdicts_in_parts_make_the_whole(reasons: int, grouped: bool) -> None:
-    """Every column of them, and of the table that they are on."""
-    model = detector(groups() if grouped else None, TAIL)
-    table = model.table([RECORD | {"amount": float(i), "colour": "blue"} for i in range(9)] + [STRANGE])
-    verdicts = model.score(table, reasons=reasons)
-    ends = (0, 1, 4, 10)
-    found = whole([part(verdicts, start, stop) for start, stop in pairwise(ends)])
-    judged = whole([model.score(cut(table, start, stop), reasons=reasons) for start, stop in pairwise(ends)])
-    for made in (found, judged):
-        assert made.reasons == verdicts.reasons
-        for one, other in zip(made, verdicts, strict=True):
-            if isinstance(other, np.ndarray) and isinstance(one, np.ndarray):
-                assert np.array_equal(one, other, equal_nan=True)
-            else:
-                assert one == other

@@ -15,8 +15,7 @@ from kilter.service.detector import KilterError
 from kilter.service.models.registry import Registry
 from kilter.service.monitoring.metrics import Metrics
 from kilter.service.problems import RequestError
-from kilter.service.protection.auth import Guard, administrator, guard_of
-from kilter.service.protection.tokens import Token, Tokens, new_secret, token_line
+from kilter.service.protection.auth import Grant, Guard, Keyring, administrator, guard_of, new_secret, token_line
 from kilter.service.request import Notes, notes_of
 from kilter.service.routing import Scope
 from kilter.service.settings import Settings
@@ -29,10 +28,10 @@ LOAD = "/v1/models/shop/load"
 SCORE = "/v1/models/shop/score"
 
 
-def token(scope: Scope) -> Token:
+def token(scope: Scope) -> Grant:
     """The token that may be used for one thing, of its name."""
     found = tokens_file_line(scope)
-    return Token(f"the-{scope}", bytes.fromhex(found.partition("sha256:")[2]), frozenset({scope}))
+    return Grant(f"the-{scope}", bytes.fromhex(found.partition("sha256:")[2]), frozenset({scope}))
 
 
 def tokens_file_line(scope: Scope) -> str:
@@ -42,7 +41,7 @@ def tokens_file_line(scope: Scope) -> str:
 
 def guarded(*scopes: Scope, anyone: frozenset[Scope] = frozenset()) -> Client:
     """A service that knows a token for each of some scopes."""
-    guard = Guard(Tokens([token(scope) for scope in scopes], anyone))
+    guard = Guard(Keyring([token(scope) for scope in scopes], anyone))
     metrics = Metrics()
     return Client(create_app(Settings(), Registry(metrics, [detector()]), metrics, guard=guard))
 
@@ -111,7 +110,7 @@ def test_each_path_needs_its_scope(path: str, scope: Scope | None) -> None:
 
 def test_every_route_of_the_administration_is_taken_for_one() -> None:
     """And no other: each operation of the document that is tagged so is refused to whoever may only score."""
-    everything = Guard(Tokens([token(scope) for scope in Scope]))
+    everything = Guard(Keyring([token(scope) for scope in Scope]))
     metrics = Metrics()
     with Client(create_app(Settings(), Registry(metrics, [detector()]), metrics, guard=everything)) as http:
         document = http.get("/openapi.json", **bearer(Scope.SCORE)).json()
@@ -133,7 +132,7 @@ def _status(path: str, authorization: str | None = None, **more: Any) -> int:
     """What a guard that knows a token for each scope answers; 200 if it lets the request pass."""
     try:
         wanted = needed(path.removeprefix(more.get("root_path", "")))
-        Guard(Tokens([token(scope) for scope in Scope])).check(scope_of(path, authorization, **more), wanted)
+        Guard(Keyring([token(scope) for scope in Scope])).check(scope_of(path, authorization, **more), wanted)
     except RequestError as refused:
         return refused.kind.status
     return 200
@@ -187,7 +186,7 @@ def test_no_other_header_opens_anything(given: str) -> None:
 
 def test_an_administrator_is_known_by_name() -> None:
     """A route of the administration learns who asks, and is closed to whom the guard let in for something else."""
-    guard = Guard(Tokens([token(Scope.ADMIN), token(Scope.SCORE)]))
+    guard = Guard(Keyring([token(Scope.ADMIN), token(Scope.SCORE)]))
     asked = scope_of(LOAD, f"Bearer {SECRETS[Scope.ADMIN]}")
     guard.check(asked, Scope.ADMIN)
     assert administrator(asked) == "the-admin"

@@ -4,8 +4,7 @@ from hashlib import sha256
 
 from kilter.service.models.registry import Registry
 from kilter.service.monitoring.metrics import Metrics
-from kilter.service.protection.auth import Guard
-from kilter.service.protection.tokens import Token, Tokens, new_secret
+from kilter.service.protection.auth import Grant, Guard, Keyring, new_secret
 from kilter.service.routing import Scope
 from kilter.service.settings import Settings
 from kilter.service.web.app import create_app
@@ -15,8 +14,8 @@ from tests.support.serving import Client, client, detector
 def test_operations_that_ask_for_a_token_say_so() -> None:
     """With 401 and 403 in the form of their path; health asks for none, nor what is open to anyone."""
     secret = new_secret()
-    token = Token("all", sha256(secret.encode()).digest(), frozenset(Scope))
-    guard = Guard(Tokens([token], frozenset({Scope.METRICS})))
+    token = Grant("all", sha256(secret.encode()).digest(), frozenset(Scope))
+    guard = Guard(Keyring([token], frozenset({Scope.METRICS})))
     metrics = Metrics()
     app = create_app(Settings(), Registry(metrics, [detector()]), metrics, guard=guard)
     with Client(app) as http:

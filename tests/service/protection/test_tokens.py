@@ -8,7 +8,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from kilter.service.detector import KilterError
-from kilter.service.protection.tokens import OPEN, new_secret, read_tokens, token_line
+from kilter.service.protection.auth import OPEN, new_secret, read_tokens, token_line
 from kilter.service.routing import Scope
 
 SECRET = new_secret()

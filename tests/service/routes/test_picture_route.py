@@ -16,7 +16,7 @@ from PIL import Image
 
 from kilter.service.detector.pictures.decoding import accepted
 from kilter.service.detector.pictures.pixels import read_cell
-from kilter.service.judging.decoder import INLINE_BYTES
+from kilter.service.judging.intake import INLINE_BYTES
 from kilter.service.monitoring.metrics import Metrics
 from tests.service.detector.pictures.test_decoding import FORMATS
 from tests.support.picture_model import dark, picture_detector, spotted
@@ -316,7 +316,7 @@ def test_large_pictures_are_not_decoded_in_the_loop(monkeypatch: pytest.MonkeyPa
         places.append(threading.current_thread().name.partition("_")[0])
         return read_cell(*arguments)
 
-    monkeypatch.setattr("kilter.service.judging.decoder.read_cell", noted)
+    monkeypatch.setattr("kilter.service.judging.intake.read_cell", noted)
     with client(picture_detector()) as http:
         for picture in (dark(), np.zeros((3000, 3000), np.uint8)):
             content = encoded(picture)

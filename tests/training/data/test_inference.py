@@ -11,7 +11,7 @@ import pytest
 from kilter.service.detector import KilterError
 from kilter.service.detector.columns import BooleanColumn, CategoricalColumn, Column, NumericColumn, TimestampColumn
 from kilter.service.detector.schema import LeftOut, Schema
-from kilter.service.formats.tables import to_table
+from kilter.service.formats.reading import to_table
 from kilter.training.data.inference import Draft, group_by, infer_columns
 from kilter.training.data.source import ColumnDecision
 

@@ -9,9 +9,8 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from kilter.service.detector import KilterError
-from kilter.service.formats.discovery import PValueCounts, check_rate, cut_of
 from kilter.service.formats.reading import read_frame
-from kilter.service.formats.scoring import score_file
+from kilter.service.formats.scoring import find_discoveries, score_file
 from tests.support import detectors
 
 RANKS = st.lists(st.integers(1, 40), min_size=1, max_size=80)
@@ -21,20 +20,17 @@ RANKS = st.lists(st.integers(1, 40), min_size=1, max_size=80)
 def test_the_declared_are_those_of_benjamini_and_hochberg(ranks: list[int], fdr: float) -> None:
     """Equal to SciPy's adjusted p-values, ties and all."""
     p_values = np.array(ranks) / 40
-    declared = p_values <= cut_of(Counter(p_values.tolist()), fdr)
+    declared = p_values <= find_discoveries(Counter(p_values.tolist()), fdr, 1 / 41).cut
     assert (declared == (stats.false_discovery_control(p_values) <= fdr + 1e-12)).all()
 
 
-@given(RANKS, st.integers(1, 9))
-def test_the_order_and_the_batches_of_a_file_do_not_matter(ranks: list[int], parts: int) -> None:
-    """Only how often each p-value occurs does; NaN does not count."""
-    p_values = np.array(ranks) / 40
-    whole, split = PValueCounts(0.2, 1 / 40), PValueCounts(0.2, 1 / 40)
-    whole.add(np.append(p_values[::-1], np.nan))
-    for part in np.array_split(p_values, parts):
-        split.add(part)
-    assert whole.discoveries() == split.discoveries()
-    assert whole.discoveries().judged == len(ranks)
+@given(RANKS, st.sampled_from([0.05, 0.2, 0.8]))
+def test_the_declared_are_counted(ranks: list[int], fdr: float) -> None:
+    """As many as have p-values up to the cut, whatever the order in which p-values were counted."""
+    p_values = [rank / 40 for rank in ranks]
+    found = find_discoveries(Counter(p_values), fdr, 1 / 41)
+    assert found == find_discoveries(Counter(p_values[::-1]), fdr, 1 / 41)
+    assert (found.judged, found.declared) == (len(ranks), sum(p_value <= found.cut for p_value in p_values))
 
 
 def test_few_of_the_declared_are_normal_on_average() -> None:
@@ -45,7 +41,7 @@ def test_few_of_the_declared_are_normal_on_average() -> None:
         calibration = np.sort(rng.normal(size=499))
         scores = np.append(rng.normal(size=450), rng.normal(3.5, 1, 50))
         p_values = (1 + 499 - np.searchsorted(calibration, scores)) / 500
-        declared = p_values <= cut_of(Counter(p_values.tolist()), 0.2)
+        declared = p_values <= find_discoveries(Counter(p_values.tolist()), 0.2, 1 / 500).cut
         shares.append(declared[:450].sum() / max(1, declared.sum()))
     assert np.mean(shares) <= 0.2 + 2 * np.std(shares) / np.sqrt(len(shares))
     assert np.mean(shares) > 0.1
@@ -53,9 +49,7 @@ def test_few_of_the_declared_are_normal_on_average() -> None:
 
 def test_what_cannot_be_declared_is_explained() -> None:
     """With 19 calibration records no p-value is below 0.05, too coarse for one of 100 records."""
-    tally = PValueCounts(0.1, 0.05)
-    tally.add(np.append(np.full(99, 0.5), 0.05))
-    found = tally.discoveries()
+    found = find_discoveries({0.5: 99, 0.05: 1}, 0.1, 0.05)
     assert found.declared == 0
     assert "among 100 records at least 50 must have it" in str(found)
 
@@ -96,10 +90,10 @@ def test_a_stream_is_refused(table: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("fdr", [0.0, 1.0, -0.1, float("nan")])
-def test_a_rate_that_makes_no_sense_is_refused(fdr: float) -> None:
-    """It is between 0 and 1."""
+def test_a_rate_that_makes_no_sense_is_refused(fdr: float, table: Path, tmp_path: Path) -> None:
+    """A false-discovery rate is between 0 and 1."""
     with pytest.raises(KilterError, match="between 0 and 1"):
-        check_rate(fdr)
+        score_file(detectors.detector(), table, tmp_path / "out.csv", fdr=fdr)
 
 
 def test_tail_probabilities_are_a_sixth_column(table: Path, tmp_path: Path) -> None:

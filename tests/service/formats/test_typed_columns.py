@@ -19,8 +19,7 @@ from kilter.service.detector.columns import BooleanColumn, CategoricalColumn, Nu
 from kilter.service.detector.columns.cells import parse_number, parse_numbers
 from kilter.service.detector.inputs import Table, from_records
 from kilter.service.detector.schema import LeftOut
-from kilter.service.formats.reading import open_table
-from kilter.service.formats.tables import to_table
+from kilter.service.formats.reading import open_table, to_table
 
 NUMERIC = NumericColumn("n", center=0.0, scale=1.0, minimum=0.0, maximum=0.0)
 SCHEMA = Schema(
@@ -144,7 +143,7 @@ def test_how_many_columns_are_read_at_a_time_changes_nothing(monkeypatch: pytest
     together = to_table(SCHEMA, frame)
     assert [problem.row for problem in together.problems] == [1, 1, 2]
     for cells in (1, 3, 6, 9):
-        monkeypatch.setattr("kilter.service.formats.tables.CELLS", cells)
+        monkeypatch.setattr("kilter.service.formats.reading.CELLS", cells)
         found = to_table(SCHEMA, frame)
         assert found.problems == together.problems
         assert same(found.columns, together.columns)

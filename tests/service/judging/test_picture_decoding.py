@@ -9,8 +9,8 @@ from kilter.service.formats import format_named
 from kilter.service.formats.bodies import Call
 from kilter.service.formats.json_body import RowReader
 from kilter.service.judging.admission import Admission, Hold, Room
-from kilter.service.judging.decoder import CellReader, Decoder
 from kilter.service.judging.engine import Engine
+from kilter.service.judging.intake import CellReader, Decoder
 from kilter.service.monitoring.metrics import Metrics
 from kilter.service.problems import RequestError
 from tests.support.picture_model import picture_detector, spotted

@@ -1,4 +1,4 @@
-"""Tests of `formats.stacks`: images in IDX, npy and npz files, and what is no image."""
+"""Tests of `formats.pictures`: images in IDX, npy and npz files, and what is no image."""
 
 import gzip
 import struct
@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from kilter.service.detector.errors import KilterError
-from kilter.service.formats.stacks import IDX_TYPES, read_stack, read_stack_labels, stack_kind
+from kilter.service.formats.pictures import IDX_TYPES, read_stack, read_stack_labels, stack_kind
 
 CODES = {kind: code for code, kind in IDX_TYPES.items()}
 

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pyarrow import ipc
 
-from kilter.service.formats.arrow import Claims, TooManyRowsError
+from kilter.service.formats.typed import Claims, TooManyRowsError
 from tests.support.serving import RECORD, client
 
 ROWS = 3
