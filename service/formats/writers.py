@@ -243,7 +243,7 @@ class TypedRows:
         """Frames of a typed table, which has no `dialect`, stay as they are."""
         self._text = dialect is not None
         self._schema = schema
-        whole = [column.name for column in schema.fields if column.stored_whole]
+        whole = [column.name for column in schema.fields if column.integer]
         self.whole = set(whole) if self._text else set()
         """Columns in which every number so far was whole, as in training."""
 

@@ -17,7 +17,7 @@ MAX_LEVELS = 512
 """Rarer levels than these count as unseen, in training as in scoring."""
 ROWS_PER_LEVEL = 5
 FEW_LEVELS = 10
-"""A category has on average at least so many rows for each level, or no more levels than these."""
+"""A category has on average at least `ROWS_PER_LEVEL` rows for each level, or at most `FEW_LEVELS` levels."""
 NEARLY_UNIQUE = 0.9
 FREE_TEXT = 40
 """Average length from which many distinct texts are prose."""
@@ -89,11 +89,8 @@ class CategoricalColumn(Column, msgspec.Struct, frozen=True, tag="categorical", 
             return Decision(cls(cells.name, (), ()), why, varies=levels > 1)
         in_rows = f"{levels:,} distinct values in {cells.rows:,} rows"
         if numbers >= 0.5 * count:
-            return Decision(
-                None,
-                f"{numbers:,} of {count:,} values are numbers and the rest are not ({cells.not_numbers()}): clean them "
-                "to use it",
-            )
+            share = f"{numbers:,} of {count:,} values are numbers"
+            return Decision(None, f"{share} and the rest are not ({cells.not_numbers()}): clean them to use it")
         length = cells.distinct_texts.str.len_chars().mean()
         if isinstance(length, float) and length >= FREE_TEXT:
             return Decision(None, f"free text: {in_rows}, {length:.0f} characters on average")

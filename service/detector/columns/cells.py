@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 
-from kilter.service.detector.arrays import Array, Floats
-from kilter.service.detector.columns.base import FLOAT32_MAX, UNKNOWN, Column, quote
+from kilter.service.detector.arrays import Floats
+from kilter.service.detector.columns.base import FLOAT32_MAX, UNKNOWN, Column, describe_value
 from kilter.service.detector.errors import Problem, RecordsError
 
 if TYPE_CHECKING:
@@ -153,7 +153,7 @@ def parse_number(text: str, decimal: Decimal) -> float:
     if INFINITE.fullmatch(text):
         return float(text)
     example = "1234.5" if decimal == "." else "1234,5"
-    raise ValueError(f"a number like {example} is expected, not {quote(text)}; {UNKNOWN}")
+    raise ValueError(f"a number like {example} is expected, not {describe_value(text)}; {UNKNOWN}")
 
 
 def parse_numbers(texts: "pl.Series", decimal: Decimal) -> "pl.Series":
@@ -183,21 +183,14 @@ def as_text(cells: "pl.Series") -> "pl.Series":
     from polars.exceptions import PolarsError
 
     dtype = cells.dtype
-    if dtype == pl.String:
-        return cells
     if dtype.is_float():
         whole = cells.cast(pl.Int64, strict=False)
         other = cells.fill_nan(None).cast(pl.String)
         return pl.select(pl.when(whole.cast(dtype) == cells).then(whole.cast(pl.String)).otherwise(other)).to_series()
     try:
-        return cells.cast(pl.String)
+        if not dtype.is_nested():
+            return cells.cast(pl.String)
     except PolarsError:
-        message = f"the column holds {dtype}, which is neither number, flag, text nor time"
-        raise RecordsError([Problem(None, cells.name, message)]) from None
-
-
-def floats(cells: "pl.Series") -> Array:
-    """Numbers or flags as float64, NaN where null, which is how polars hands floats to NumPy."""
-    import polars as pl
-
-    return cells.cast(pl.Float64).to_numpy()
+        pass
+    message = f"the column holds {dtype}, which is neither number, flag, text nor time"
+    raise RecordsError([Problem(None, cells.name, message)])

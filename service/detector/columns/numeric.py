@@ -8,8 +8,8 @@ import msgspec
 import numpy as np
 
 from kilter.service.detector.arrays import Array, Floats
-from kilter.service.detector.columns.base import FLOAT32_MAX, LIMIT, Affine, Column, Feature, describe_value, read_each
-from kilter.service.detector.columns.cells import Decision, TextCells, TrainingCells, floats, parse_number
+from kilter.service.detector.columns.base import FLOAT32_MAX, LIMIT, Affine, Column, Feature, describe_value, read_texts
+from kilter.service.detector.columns.cells import Decimal, Decision, TextCells, TrainingCells, parse_number
 from kilter.service.detector.errors import Problem
 
 if TYPE_CHECKING:
@@ -57,10 +57,6 @@ class NumericColumn(Column, msgspec.Struct, frozen=True, tag="numeric", tag_fiel
     datatype = "FP64"
 
     @property
-    def stored_whole(self) -> bool:
-        return self.integer
-
-    @property
     def affine(self) -> Affine | None:
         return Affine(self.center, self.scale) if self.constant is None and self.transform == "identity" else None
 
@@ -73,7 +69,7 @@ class NumericColumn(Column, msgspec.Struct, frozen=True, tag="numeric", tag_fiel
         try:
             number = float(value)
         except OverflowError:
-            number = float("inf") if value > 0 else float("-inf")
+            number = np.inf
         if abs(number) > FLOAT32_MAX:
             raise ValueError(_out_of_range(number))
         return number
@@ -98,24 +94,16 @@ class NumericColumn(Column, msgspec.Struct, frozen=True, tag="numeric", tag_fiel
     def holds(self, dtype: "pl.DataType") -> bool:
         return dtype.is_integer() or dtype.is_float()
 
-    def from_series(self, cells: "pl.Series") -> Array:
-        return floats(cells)
+    def read_text(self, text: str, decimal: Decimal) -> float:
+        return parse_number(text, decimal)
 
     def from_texts(self, cells: TextCells, problems: list[Problem]) -> Array:
         assert cells.numbers is not None  # noqa: S101 (the column is written as number)
         values = cells.numbers.to_numpy(writable=True)
         rows = np.flatnonzero(np.isnan(values))
         if len(rows):
-            texts = cells.stripped.gather(rows).to_list()
-            read_each(
-                self,
-                rows.tolist(),
-                texts,
-                cells.missing,
-                lambda text: parse_number(text, cells.decimal),
-                values,
-                problems,
-            )
+            texts = zip(rows.tolist(), cells.stripped.gather(rows).to_list(), strict=True)
+            read_texts(self, cells, texts, values, problems)
         problems.extend(self.problems(values))
         return values
 
@@ -149,11 +137,6 @@ class NumericColumn(Column, msgspec.Struct, frozen=True, tag="numeric", tag_fiel
     def _number(self, value: float) -> float | int:
         return round(value) if self.integer and abs(value) < 2**53 else value
 
-    def to_series(self, values: Array) -> "pl.Series":
-        import polars as pl
-
-        return pl.Series(self.name, values, nan_to_null=True)
-
     def describe(self) -> str:
         return f"{self.minimum:.4g} to {self.maximum:.4g}" if self.constant is None else f"always {self.constant:.4g}"
 
@@ -181,10 +164,8 @@ class NumericColumn(Column, msgspec.Struct, frozen=True, tag="numeric", tag_fiel
         if not varies:
             why += f"; always {values[0]:g}, so that a change is what counts"
         if not others and set(np.unique(values).tolist()) == {0.0, 1.0}:
-            why += (
-                f"; 1 in only {int(values.sum()):,} of them, 0 in all others, too few to know that it is a flag and no "
-                "count"
-            )
+            ones = f"1 in only {int(values.sum()):,} of them, 0 in all others"
+            why += f"; {ones}, too few to know that it is a flag and not a count"
         if others:
             rows = "row" if others == 1 else "rows"
             why += f"; {others:,} {rows} with anything else ({cells.not_numbers()}) cannot be read"
@@ -227,23 +208,20 @@ class NumericColumn(Column, msgspec.Struct, frozen=True, tag="numeric", tag_fiel
         return msgspec.structs.replace(self, transform="asinh", shift=median, unit=unit)
 
     def usual(self, rng: np.random.Generator) -> float | int:
-        return self._cell(self.restore(rng.normal()))
+        return self._cell(self.restore(rng.normal()), self.minimum, self.maximum)
 
     def central(self) -> float | int:
-        return self._cell(self.restore(0.0))
+        return self._cell(self.restore(0.0), self.minimum, self.maximum)
 
     def odd(self, rng: np.random.Generator) -> float | int | None:
         if rng.random() < 0.3:
             return None
-        far = self.maximum + 5 * (self.maximum - self.minimum or 1.0)
-        return self._rounded(float(np.clip(far, -3e38, 3e38)))
+        return self._cell(self.maximum + 5 * (self.maximum - self.minimum or 1.0), -3e38, 3e38)
 
-    def _cell(self, value: float) -> float | int:
-        """A number within what training saw, as a record may have it."""
-        return self._rounded(float(np.clip(value, self.minimum, self.maximum)))
-
-    def _rounded(self, value: float) -> float | int:
-        return round(value) if self.integer and abs(value) < 2**53 else float(f"{value:.6g}")
+    def _cell(self, value: float, low: float, high: float) -> float | int:
+        """A number between two others, as a record may have it."""
+        number = self._number(float(np.clip(value, low, high)))
+        return number if isinstance(number, int) else float(f"{number:.6g}")
 
 
 def _out_of_range(value: float) -> str:

@@ -58,7 +58,7 @@ def test_modalities_have_a_network_and_a_training_each() -> None:
         assert imported(NETWORKS[kind]).modality == name
 
 
-@pytest.mark.parametrize("module", ["networks", "scores", "modality"])
+@pytest.mark.parametrize("module", ["networks", "scores", "modalities"])
 def test_a_registry_is_read_without_torch(module: str) -> None:
     """A service on a CPU never imports it."""
     code = f"import sys, kilter.service.detector.{module}; print('torch' in sys.modules)"
