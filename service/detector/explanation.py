@@ -27,23 +27,16 @@ class Reason(msgspec.Struct, frozen=True):
     """This column's part of all that speaks against the record, in [0, 1]."""
 
 
-class Attribution(msgspec.Struct, frozen=True):
-    """How much each column speaks against each record, (n, columns), and what was expected, (n, features)."""
-
-    against: Floats
-    expected: Floats
-
-
 def attribute(
     schema: Schema, program: Program, x: Matrix, score: Floats, surprise: Floats, terms: Floats, expected: Floats
-) -> Attribution:
-    """Hide the columns of records, x of shape (n, features), in turn.
+) -> tuple[Floats, Floats]:
+    """How much each column speaks against each record, (n, columns), and what is expected of it, (n, features).
 
-    A column counts with how far the score falls when it is hidden, and with log(1 + d) if the negative ELBO falls by d
-    nats then: that is how surprising its value is among the others, and tells the wrong column where the score, led by
-    the nearest remembered record, falls about as far for a column that the wrong one has pulled along. Leaving out and
-    asking again is the plainest attribution by perturbation (Robnik-Sikonja and Kononenko, 2008; Zeiler and Fergus,
-    2014).
+    The columns of the records, x of shape (n, features), are hidden in turn. A column counts with how far the score
+    falls when it is hidden, and with log(1 + d) if the negative ELBO falls by d nats then: that is how surprising its
+    value is among the others, and tells the wrong column where the score, led by the nearest remembered record, falls
+    about as far for a column that the wrong one has pulled along. Leaving out and asking again is the plainest
+    attribution by perturbation (Robnik-Sikonja and Kononenko, 2008; Zeiler and Fergus, 2014).
 
     `score`, (n,), and `surprise`, (n,), the negative ELBO, are each record's own, `terms`, (n, columns), the surprise
     of each column, by which the candidates are chosen, and `expected`, (n, features), what the network expects with
@@ -64,12 +57,12 @@ def attribute(
         np.put_along_axis(against[start : start + step], picked, fall + np.log1p(np.maximum(relief, 0)), axis=1)
         record, feature = np.nonzero(own)
         guess[start + record // picked.shape[1], feature] = anew[record, feature]
-    return Attribution(against, guess)
+    return against, guess
 
 
-def explain(schema: Schema, table: Table, attribution: Attribution, limit: int) -> list[list[Reason]]:
-    """Up to `limit` reasons for each record, strongest first; only columns that speak against a record count."""
-    against = np.maximum(attribution.against, 0.0)
+def explain(schema: Schema, table: Table, against: Floats, expected: Floats, limit: int) -> list[list[Reason]]:
+    """Up to `limit` reasons for each record from `attribute`, strongest first; none for a column that speaks for it."""
+    against = np.maximum(against, 0.0)
     total = against.sum(axis=1)
     order = np.argsort(-against, axis=1, kind="stable")[:, :limit]
     first = [0, *accumulate(len(column.features(0)) for column in schema.columns)]
@@ -85,7 +78,7 @@ def explain(schema: Schema, table: Table, attribution: Attribution, limit: int) 
                 Reason(
                     column.name,
                     column.shown(table.columns[column.name][row]),
-                    column.expected(attribution.expected[row, first[i] : first[i + 1]]),
+                    column.expected(expected[row, first[i] : first[i + 1]]),
                     round(float(against[row, i] / total[row]), 4),
                 )
             )

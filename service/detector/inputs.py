@@ -1,25 +1,21 @@
-"""From what callers hold (records, matrices, frames) to typed columns, with every problem found, not the first only.
+"""Reads records, matrices and frames to typed columns, and finds every problem in them, not only the first.
 
 The dtypes of a table's columns are those of `Column.dtype`. Files are read into the same by other modules.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from functools import partial
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from kilter.service.detector.arrays import Array, Floats
-from kilter.service.detector.columns.base import ABSENT, Column, describe_value, read_cells
+from kilter.service.detector.columns.base import ABSENT, Column, Read, describe_value, read_cells
 from kilter.service.detector.errors import KilterError, Problem, RecordsError
 from kilter.service.detector.schema import Schema
 
-Read = Callable[[Column, Any], Any]
-"""Reads one cell, in another way than the column's own. Raises ValueError or PictureError."""
-
 
 class Table(NamedTuple):
-    """Typed columns of n records, and what is wrong with some of them."""
+    """Typed columns of records, and the problems of some of them."""
 
     columns: Mapping[str, Array]
     rows: int
@@ -27,7 +23,7 @@ class Table(NamedTuple):
 
 
 class Layout:
-    """Which fields of a schema are columns of a matrix of numbers, and where; and which are not."""
+    """The places of a schema's fields in a matrix of numbers, and the fields that are not numbers."""
 
     def __init__(self, schema: Schema) -> None:
         numbers = [column.name for column in schema.fields if column.is_number]
@@ -78,30 +74,25 @@ def cut(table: Table, start: int, stop: int) -> Table:
     """The rows of a table without problems from `start` up to `stop`, or to its end."""
     if start == 0 and stop >= table.rows:
         return table
-    rows, count = slice(start, stop), min(stop, table.rows) - start
+    rows = slice(start, stop)
     columns = table.columns
+    others = columns.others if isinstance(columns, NumberColumns) else columns
+    part: Mapping[str, Array] = {name: values[rows] for name, values in others.items()}
     if isinstance(columns, NumberColumns):
-        others = {name: values[rows] for name, values in columns.others.items()}
-        return Table(NumberColumns(columns.layout, columns.matrix[rows], others), count, [])
-    return Table({name: values[rows] for name, values in columns.items()}, count, [])
+        part = NumberColumns(columns.layout, columns.matrix[rows], part)
+    return Table(part, min(stop, table.rows) - start, [])
 
 
 def take(table: Table, rows: Array) -> Table:
     """The rows of a mask, (rows,), or of positions, in their order, with those of their problems that name a row."""
     positions = np.flatnonzero(rows) if rows.dtype == np.bool_ else rows
-    problems: list[Problem] = []
-    if table.problems:
-        places: dict[int, list[int]] = {}
-        for new, old in enumerate(positions.tolist()):
-            places.setdefault(old, []).append(new)
-        problems = [
-            problem._replace(row=new)
-            for problem in table.problems
-            if problem.row is not None
-            for new in places.get(problem.row, ())
-        ]
-    columns = {name: values[positions] for name, values in table.columns.items()}
-    return Table(columns, len(positions), in_order(problems))
+    problems_of: dict[int | None, list[Problem]] = {}
+    for problem in table.problems:
+        problems_of.setdefault(problem.row, []).append(problem)
+    problems = [
+        problem._replace(row=row) for row, old in enumerate(positions.tolist()) for problem in problems_of.get(old, ())
+    ]
+    return Table({name: values[positions] for name, values in table.columns.items()}, len(positions), problems)
 
 
 def in_order(problems: Iterable[Problem]) -> list[Problem]:
@@ -110,7 +101,7 @@ def in_order(problems: Iterable[Problem]) -> list[Problem]:
 
 
 def from_records(schema: Schema, records: Sequence[Any], read: Read | None = None) -> Table:
-    """Read records as JSON or Python gives them: a missing value is None or NaN.
+    """Read records from JSON or Python: a missing value is None or NaN.
 
     A record is a mapping, a pandas Series, or a named tuple as pandas' `itertuples` gives it.
     """
@@ -130,7 +121,7 @@ def from_records(schema: Schema, records: Sequence[Any], read: Read | None = Non
     columns = {}
     for column in schema.fields:
         cells = [record.get(column.name, ABSENT) for record in usable]
-        columns[column.name] = read_cells(column, cells, problems, _reader(column, read))
+        columns[column.name] = read_cells(column, cells, problems, read)
     return Table(columns, len(records), in_order(problems))
 
 
@@ -146,22 +137,14 @@ def from_columns(schema: Schema, columns: Mapping[str, list[Any]], read: Read | 
     rows = max(map(len, columns.values()), default=0)
     if problems:
         return Table({}, rows, problems)
-    typed = {
-        column.name: read_cells(column, columns[column.name], problems, _reader(column, read))
-        for column in schema.fields
-    }
+    typed = {column.name: read_cells(column, columns[column.name], problems, read) for column in schema.fields}
     return Table(typed, rows, in_order(problems))
-
-
-def _reader(column: Column, read: Read | None) -> Callable[[Any], Any] | None:
-    return None if read is None else partial(read, column)
 
 
 def _fields(record: Any) -> Mapping[str, Any] | None:
     """The fields of a record that is no mapping; None if it has none."""
     if hasattr(record, "_asdict"):
-        fields: Mapping[str, Any] = {name: value for name, value in record._asdict().items() if name != "Index"}
-        return fields
+        return {name: value for name, value in record._asdict().items() if name != "Index"}
     if hasattr(record, "to_dict") and hasattr(record, "index") and not hasattr(record, "columns"):
         return {str(name): value for name, value in record.to_dict().items()}
     return None

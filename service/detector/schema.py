@@ -1,6 +1,6 @@
 """What a record looks like: its columns, how their cells are read, and the features that they become.
 
-Everything here is plain data, stored in the manifest.
+The manifest holds a schema as it is.
 """
 
 from typing import Literal
@@ -18,14 +18,14 @@ class LeftOut(msgspec.Struct, frozen=True):
 
 
 class Schema(msgspec.Struct, frozen=True):
-    """The columns that the network sees, in order, what else a record must have, and how text is read."""
+    """The columns that the network sees, in order, the other fields of a record, and how text is read."""
 
     columns: tuple[Column, ...]
     rows: int
     """Number of fitting rows, from which every count and statistic here comes."""
     left_out: tuple[LeftOut, ...] = ()
     aside: tuple[Column, ...] = ()
-    """Columns that records have besides, and that the network does not see: one by which they are grouped."""
+    """Further columns of a record, which the network does not see: one by which records are grouped."""
     null_tokens: tuple[str, ...] = ("", "NA", "N/A", "NaN", "nan", "null", "NULL", "None", "n/a", "NaT", "-nan", "#N/A")
     """Texts that mean a missing value, compared after stripping blanks."""
     decimal: Literal[".", ","] = "."
@@ -37,16 +37,16 @@ class Schema(msgspec.Struct, frozen=True):
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The names of all columns that a record must have."""
+        """The names of the `fields`."""
         return tuple(column.name for column in self.fields)
 
     def field(self, name: str) -> Column | None:
-        """The column of that name that a record must have; None if there is none."""
+        """The field of that name; None if there is none."""
         return next((column for column in self.fields if column.name == name), None)
 
     @property
     def ignored(self) -> frozenset[str]:
-        """The names of columns that a record may have, and that are not looked at."""
+        """The names of columns that a record may have, and that the model does not look at."""
         return frozenset(column.name for column in self.left_out)
 
     @property

@@ -15,7 +15,7 @@ import numpy.typing as npt
 import polars as pl
 
 from kilter.service.detector.errors import KilterError, Problem
-from kilter.service.detector.pictures.containers import format_of, is_known
+from kilter.service.detector.pictures.containers import format_of
 from kilter.service.detector.pictures.decoding import BYTES
 from kilter.service.formats import format_named
 from kilter.service.formats.dialect import Dialect
@@ -62,7 +62,7 @@ class PictureReader:
             self._names = [str(place) for place in range(len(self._stack))]
         else:
             with path.open("rb") as file:
-                if not is_known(file.read(16)):
+                if format_of(file.read(16)) is None:
                     raise KilterError(f"{path} is no picture: {ACCEPTED} are, and stacks of them in IDX, npy or npz")
             self._folder, self._names = path.parent, [path.name]
         if not self._names:

@@ -1,20 +1,20 @@
-"""Pictures, one a record."""
+"""Pictures: each is a record."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from math import prod
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from kilter.service.detector.arrays import Array, Floats, Matrix
 from kilter.service.detector.columns import Feature
 from kilter.service.detector.errors import ArtifactError
-from kilter.service.detector.inputs import Table, cut, from_frame
+from kilter.service.detector.inputs import Table, cut
 from kilter.service.detector.modalities.base import Modality, Scores, Watched
 from kilter.service.detector.pictures.column import ImageColumn
 from kilter.service.detector.pictures.decoding import PIXELS
 from kilter.service.detector.pictures.pixels import from_array, size_of, upright
-from kilter.service.detector.pictures.regions import Grid, heatmap, regions
+from kilter.service.detector.pictures.regions import Grid, find_regions, heatmap
 from kilter.service.detector.runtime import Program
 from kilter.service.detector.schema import Schema
 
@@ -24,28 +24,28 @@ if TYPE_CHECKING:
     from kilter.service.detector.pictures.regions import Region
 
 FLOATS = 1 << 22
-"""Of the encoded pictures that are judged at once."""
+"""Most values of the pictures that are encoded at once."""
 VALUES = 65_536
 """Values per call on a CPU: the comparison with other pictures takes many times a picture's own memory."""
 GPU_VALUES = 64 * VALUES
 VALUES_OF_A_RECORD = 8192
 """Values of a picture that count as a record, where records are counted for the memory that they take."""
 MOST_BYTES = 64 * 1024 * 1024
-"""Of the pictures of a request at the model's size, all together."""
+"""Most bytes of all pictures of a request, at the model's size."""
 FIGURES = ("brightness", "contrast", "sharpness")
 EXAMPLE = "iVBORw0KGgoAAAANSUhEUgAAABAAAAAQCAAAAAA6mKC9AAAAEUlEQVR42mNk4EAFTBwjWgAASdQIGDOfFtMAAAAASUVORK5CYII="
 """A small picture in base64: from black to white across its corners."""
 
 
 class ImageModality(Modality):
-    """See the module. What is watched are three numbers that tell when a camera or its light changes."""
+    """Watches three figures of a picture, which tell when a camera or its light changes."""
 
     name = "image"
     decodes = True
     draws = True
 
     def __init__(self, schema: Schema, grid: tuple[int, int] | None = None) -> None:
-        """Raises ArtifactError if the schema is none of a picture."""
+        """Raises ArtifactError if the schema is not that of a picture."""
         super().__init__(schema, grid)
         column = schema.columns[0]
         if not isinstance(column, ImageColumn) or len(schema.fields) > 1 or min(column.shape) < 1:
@@ -53,20 +53,16 @@ class ImageModality(Modality):
         if not column.low < column.high:
             raise ArtifactError(f"black is {column.low:g} and white {column.high:g}: black is below white")
         self.column = column
+        watched = enumerate(FIGURES)
+        self.watched = tuple(Watched(f"{column.name}.{name}", i, Feature(0, "gaussian")) for i, name in watched)
 
     @property
     def cells(self) -> Grid:
-        """The cells over a picture in which evidence is given. Raises ArtifactError if the model does not say."""
+        """The cells of a picture in which evidence is given. Raises ArtifactError if the model has no such grid."""
         match self.grid:
             case [int(rows), int(columns)] if rows > 0 and columns > 0:
                 return Grid(rows, columns)
         raise ArtifactError(f"the evidence against a picture has a grid of [rows, columns], not {self.grid!r}")
-
-    @property
-    def watched(self) -> tuple[Watched, ...]:
-        return tuple(
-            Watched(f"{self.column.name}.{figure}", i, Feature(0, "gaussian")) for i, figure in enumerate(FIGURES)
-        )
 
     @property
     def weight(self) -> int:
@@ -82,9 +78,6 @@ class ImageModality(Modality):
         pictures = from_array(data, self.column)
         return Table({self.column.name: pictures}, len(pictures), [])
 
-    def read_frame(self, data: Any) -> Table:
-        return from_frame(self.schema, data)
-
     def encode(self, table: Table) -> Iterator[Matrix]:
         step = max(1, FLOATS // self.column.size)
         for start in range(0, max(1, table.rows), step):
@@ -98,7 +91,9 @@ class ImageModality(Modality):
         """
         grey = x.reshape(-1, *self.column.shape).mean(axis=3)
         brightness, contrast = grey.mean(axis=(1, 2)), grey.std(axis=(1, 2))
-        first, second = _roughness(grey, 1), _roughness(grey, 2)
+        first, second = (
+            sum(np.abs(np.diff(grey, order, axis=axis)).mean(axis=(1, 2)) for axis in (1, 2)) / 2 for order in (1, 2)
+        )
         sharpness = np.divide(second, first, out=np.zeros_like(first), where=first > 1e-6)
         return np.stack([brightness, contrast, sharpness], axis=1).astype(np.float32)
 
@@ -110,7 +105,7 @@ class ImageModality(Modality):
             return Scores(score, None, table, figures)
         unread = {problem.row for problem in table.problems}
         explained = [
-            [] if row in unread else regions(evidence, self.cells, self.column.width, self.column.height, reasons)
+            [] if row in unread else find_regions(evidence, self.cells, self.column.width, self.column.height, reasons)
             for row, evidence in enumerate(terms[0])
         ]
         return Scores(score, explained, table, figures, terms[0])
@@ -121,7 +116,7 @@ class ImageModality(Modality):
         if sizes is None or verdicts.evidence is None:
             return super().reasons(verdicts, rows, limit)
         return [
-            regions(verdicts.evidence[row], self.cells, size[0], size[1], limit)
+            find_regions(verdicts.evidence[row], self.cells, size[0], size[1], limit)
             for row, size in zip(rows, sizes, strict=True)
         ]
 
@@ -143,9 +138,3 @@ class ImageModality(Modality):
 
     def example(self, probe: Mapping[str, Any]) -> dict[str, Any]:
         return {self.column.name: EXAMPLE}
-
-
-def _roughness(grey: Matrix, order: int) -> Matrix:
-    """The mean difference of that order of neighbours along columns and rows, (n,)."""
-    down, across = (np.abs(np.diff(grey, order, axis=axis)).mean(axis=(1, 2)) for axis in (1, 2))
-    return cast("Matrix", (down + across) / 2)

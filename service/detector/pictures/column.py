@@ -1,5 +1,7 @@
 """The one column of a model of pictures."""
 
+from base64 import b64encode
+from io import BytesIO
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 import msgspec
@@ -9,19 +11,24 @@ from kilter.service.detector.arrays import Array, Pixels
 from kilter.service.detector.columns.base import Column, Feature
 from kilter.service.detector.columns.cells import Decision, TextCells, TrainingCells
 from kilter.service.detector.errors import Problem, RecordsError
-from kilter.service.detector.pictures import pixels
+from kilter.service.detector.pictures.decoding import library
+from kilter.service.detector.pictures.pixels import image_of, several, to_pixels
 
 if TYPE_CHECKING:
     import polars as pl
 
 NO_PICTURES = "a table holds no pictures, and the model judges nothing else: name a folder of pictures, or one"
+FIELD = 4
+"""Number of random values in each direction, through which a synthetic smooth field is drawn."""
+BLOCKS = 8
+"""Number of blocks of synthetic coarse noise in each direction."""
 
 
 class ImageColumn(Column, msgspec.Struct, frozen=True, tag="image", tag_field="kind"):
     """A picture, brought to one size and number of channels before the network sees it.
 
-    A picture file's own values are 8 or 16 bits deep and need no more than that; numbers of an array are taken so that
-    `low` is black and `high` is white. The picture is stretched to the size, whatever its proportions.
+    A file tells the range of its own values; numbers of an array are taken so that `low` is black and `high` is white.
+    The picture is stretched to the size, whatever its proportions.
     """
 
     name: str
@@ -42,7 +49,6 @@ class ImageColumn(Column, msgspec.Struct, frozen=True, tag="image", tag_field="k
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """(height, width, channels)."""
         return self.height, self.width, self.channels
 
     @property
@@ -67,10 +73,10 @@ class ImageColumn(Column, msgspec.Struct, frozen=True, tag="image", tag_field="k
         return (Feature(index, "pixels", size=self.size),)
 
     def read(self, value: Any) -> Pixels:
-        return pixels.read_cell(value, self)
+        return to_pixels(value, self)
 
     def split(self, array: Array) -> Array:
-        return pixels.several(array, self)
+        return several(array, self)
 
     def holds(self, dtype: "pl.DataType") -> bool:
         raise RecordsError([Problem(None, self.name, NO_PICTURES)])
@@ -107,11 +113,35 @@ class ImageColumn(Column, msgspec.Struct, frozen=True, tag="image", tag_field="k
         return self
 
     def usual(self, rng: np.random.Generator) -> str:
-        from kilter.service.detector.pictures import synthetic
-
-        return synthetic.usual(self, rng)
+        """A shape before an even background, or a smooth field."""
+        if rng.random() < 0.5:
+            return base64_of(self._shape(rng))
+        values = rng.integers(0, 256, (FIELD, FIELD, self.channels)).astype(np.uint8)
+        return base64_of(self._resize(values, library().Resampling.BICUBIC))
 
     def odd(self, rng: np.random.Generator) -> str:
-        from kilter.service.detector.pictures import synthetic
+        """Coarse noise of full contrast."""
+        blocks = rng.integers(0, 2, (BLOCKS, BLOCKS, self.channels)).astype(np.uint8) * 255
+        return base64_of(self._resize(blocks, library().Resampling.NEAREST))
 
-        return synthetic.odd(self, rng)
+    def _shape(self, rng: np.random.Generator) -> Pixels:
+        from PIL import ImageDraw
+
+        background, ink = rng.integers(0, 256, (2, self.channels)).tolist()
+        image = library().new("L" if self.channels == 1 else "RGB", (self.width, self.height), tuple(background))
+        draw = ImageDraw.Draw(image)
+        top, left = rng.uniform(0.05, 0.5, 2) * (self.height, self.width)
+        bottom, right = rng.uniform(0.55, 0.95, 2) * (self.height, self.width)
+        outline = draw.ellipse if rng.random() < 0.5 else draw.rectangle
+        outline((int(left), int(top), int(right), int(bottom)), fill=tuple(ink))
+        return np.asarray(image).reshape(self.shape)
+
+    def _resize(self, pixels: Pixels, method: int) -> Pixels:
+        return np.asarray(image_of(pixels).resize((self.width, self.height), method)).reshape(self.shape)
+
+
+def base64_of(pixels: Pixels) -> str:
+    """Pixels, (height, width, channels), as PNG in base64."""
+    content = BytesIO()
+    image_of(pixels).save(content, "PNG", optimize=True)
+    return b64encode(content.getvalue()).decode()

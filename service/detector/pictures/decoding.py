@@ -1,8 +1,8 @@
-"""From the bytes of a picture's file, which may come from anywhere, to a picture in memory.
+"""Decodes pictures from files, which may come from anywhere.
 
 PNG, JPEG, WebP, TIFF and BMP of one frame. What a file says of itself is checked (`detector.pictures.containers`)
-before Pillow decodes it; the decoder sees no metadata, and of those only the orientation is applied. Pillow is the
-extra `images`, imported when the first picture comes.
+before Pillow decodes it; the decoder sees no metadata, and only the orientation is applied. Pillow is the extra
+`images`, imported when the first picture comes.
 """
 
 import warnings
@@ -21,35 +21,35 @@ if TYPE_CHECKING:
     from PIL import Image
 
 PIXELS = 40_000_000
-"""Most pixels of a picture, unless another number is asked for; in memory each takes four bytes or more."""
+"""Most pixels of a picture by default; in memory each takes four bytes or more."""
 MOST_PIXELS = 89_000_000
-"""The number that may be asked for at most: Pillow takes larger pictures for an attack."""
+"""The highest limit that may be set: Pillow takes larger pictures for an attack."""
 BYTES = 256 * 1024 * 1024
-"""Longest file: as many pixels of three channels of 16 bits."""
+"""Longest file: the most pixels in three channels of 16 bits."""
 SIDE = 65_500
 """Longest side: that of JPEG, so that a picture is none that only one format can hold."""
 
 
 def accepted(pixels: int = PIXELS) -> str:
-    """What is accepted, as every refusal ends."""
+    """The limits of pictures in words, with which every refusal ends."""
     return f"accepted are PNG, JPEG, WebP, TIFF and BMP of one frame, up to {pixels:,} pixels"
 
 
 def decode(content: bytes, pixels: int = PIXELS) -> "Image.Image":
-    """The picture in a file, upright, in whatever mode it has. Raises PictureError if it is none that is accepted."""
+    """The picture in a file, upright, in whatever mode it has. Raises PictureError if it is not accepted."""
     file = checked(content, pixels)
     with refusing(pixels):
         picture: Image.Image = library().open(BytesIO(file.content), formats=[file.format])
         if picture.size != (file.width, file.height) or getattr(picture, "n_frames", 1) != 1:
             raise ValueError("it contradicts itself")
         picture.load()
-        method = _TURNS.get(file.orientation)
-        return picture if method is None else picture.transpose(library().Transpose(method))
+        turn = _TURNS.get(file.orientation)
+        return picture if turn is None else picture.transpose(library().Transpose(turn))
 
 
 @contextmanager
 def refusing(pixels: int = PIXELS) -> Iterator[None]:
-    """Turn whatever is raised in here, by a decoder or about what it gave, into a PictureError."""
+    """Turn whatever is raised in here, by a decoder or about its picture, into a PictureError."""
     try:
         yield
     except KilterError:
@@ -68,7 +68,7 @@ def file_size(content: bytes, pixels: int = PIXELS) -> tuple[int, int]:
 
 
 def checked(content: bytes, pixels: int = PIXELS) -> containers.Picture:
-    """What a file says of itself, if that is within the limits. Raises PictureError if it is not."""
+    """What a file says of itself. Raises PictureError if it is damaged, or beyond the limits."""
     if not content:
         raise PictureError(f"the picture is empty; {accepted(pixels)}")
     if len(content) > BYTES:
@@ -77,8 +77,6 @@ def checked(content: bytes, pixels: int = PIXELS) -> containers.Picture:
         file = containers.describe(content)
     except PictureError as error:
         raise PictureError(f"{error}; {accepted(pixels)}") from None
-    if file is None:
-        raise PictureError(f"it is no picture; {accepted(pixels)}")
     width, height = file.width, file.height
     if width < 1 or height < 1:
         raise PictureError(f"the picture is {width} x {height} pixels, and has none; {accepted(pixels)}")
@@ -88,12 +86,12 @@ def checked(content: bytes, pixels: int = PIXELS) -> containers.Picture:
 
 
 _TURNS = {2: 0, 3: 3, 4: 1, 5: 5, 6: 4, 7: 6, 8: 2}
-"""What makes a picture upright, by its orientation in EXIF: the numbers of `PIL.Image.Transpose`."""
+"""Orientations in EXIF, and the numbers in `PIL.Image.Transpose` of the turns that make a picture upright."""
 
 
 @cache
 def library() -> ModuleType:
-    """`PIL.Image` with the formats that are decoded, and its warnings of bombs as errors. Raises KilterError."""
+    """`PIL.Image` with the accepted formats, and its warnings of bombs as errors. Raises KilterError without Pillow."""
     try:
         for name in ("Png", "Jpeg", "WebP", "Tiff", "Bmp"):
             import_module(f"PIL.{name}ImagePlugin")

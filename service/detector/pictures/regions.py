@@ -14,17 +14,15 @@ if TYPE_CHECKING:
     from PIL import Image
 
 LEVEL = 1.0
-"""Evidence beyond nearly all of what is normal at a place."""
+"""Evidence that is stronger than nearly all of what is normal at a place."""
 CORE = 0.6
-"""A region is where the evidence is at least this part of the strongest: what is around it is its halo."""
-
+"""The evidence of a region is at least this part of the strongest: what is around it is its halo."""
 FAINT, FULL = 1.0, 8.0
-"""Evidence that begins to show, which is beyond nearly all that is normal, and evidence from which on the colour is the
-same: one scale for all pictures."""
+"""The evidence that begins to show, and that from which on the colour is the same: one scale for all pictures."""
 OPAQUE = 0.75
-"""Of the strongest colour: the picture is to be seen below it."""
+"""The strongest opacity of the colours: the picture is to be seen below them."""
 _COLOURS = ((84, 2, 163), (156, 23, 158), (204, 71, 120), (237, 121, 83), (253, 180, 47), (240, 249, 33))
-"""From matplotlib's `plasma`, which is told apart whatever colours one sees, and in print: lighter is stranger."""
+"""From matplotlib's `plasma`, which the colour-blind can read, and which can be printed: lighter is stranger."""
 
 
 class Box(msgspec.Struct, frozen=True):
@@ -45,18 +43,18 @@ class Region(msgspec.Struct, frozen=True):
 
 
 class Grid(NamedTuple):
-    """The cells in which evidence is given: so many rows and columns over the whole picture."""
+    """The number of rows and columns of the cells, all over the picture, in which evidence is given."""
 
     rows: int
     columns: int
 
 
-def regions(evidence: Floats, grid: Grid, width: int, height: int, limit: int) -> list[Region]:
+def find_regions(evidence: Floats, grid: Grid, width: int, height: int, limit: int) -> list[Region]:
     """Up to `limit` regions of a picture of that size in pixels, that with the strongest evidence first.
 
     A faint one that is spread over much of the picture may have the larger share. `evidence`, (rows * columns), is in
-    units of which 1 is beyond nearly all that is normal; where no place reaches that, the strongest ones are given
-    all the same.
+    units of which 1 is beyond nearly all that is normal; where no place reaches that, the regions are those of the
+    strongest places.
     """
     cells = evidence.reshape(grid)
     peak = float(cells.max())
@@ -76,7 +74,7 @@ def regions(evidence: Floats, grid: Grid, width: int, height: int, limit: int) -
 
 
 def _connected(marked: Mask) -> list[list[tuple[int, int]]]:
-    """The marked cells in groups of such as touch, by an edge or a corner."""
+    """The marked cells in groups that touch by an edge or a corner."""
     left = {(int(row), int(column)) for row, column in np.argwhere(marked)}
     groups = []
     while left:
@@ -90,9 +88,9 @@ def _connected(marked: Mask) -> list[list[tuple[int, int]]]:
 
 
 def heatmap(picture: "Image.Image", evidence: Floats, grid: Grid) -> bytes:
-    """The picture, in RGB and at its own size, with the evidence, (rows * columns), over it, as a PNG.
+    """A PNG of a picture, in RGB and at its own size, with the evidence, (rows * columns), over it.
 
-    Where a place looks as usual nothing is drawn. The picture is drawn over.
+    Nothing is drawn where a place looks as usual. The picture itself is changed.
     """
     image = library()
     strength = np.log(np.maximum(evidence, FAINT) / FAINT) / np.log(FULL / FAINT)

@@ -44,8 +44,7 @@ def schema(columns: int) -> Schema:
 def attributed(program: Sums, x: Matrix, terms: npt.NDArray[np.float64]) -> tuple[npt.NDArray[np.float64], ...]:
     """Parts and expectations of records."""
     score, reconstruction, kl, expected = program.run(x, ("score", "reconstruction", "kl", "expected"))
-    found = attribute(schema(terms.shape[1]), program, x, score, reconstruction + kl, terms, expected)
-    return found.against, found.expected
+    return attribute(schema(terms.shape[1]), program, x, score, reconstruction + kl, terms, expected)
 
 
 def test_a_column_s_part_is_what_the_score_loses_without_it() -> None:

@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from kilter.service.detector.pictures.decoding import accepted
-from kilter.service.detector.pictures.pixels import read_cell
+from kilter.service.detector.pictures.pixels import to_pixels
 from kilter.service.judging.decoder import INLINE_BYTES
 from kilter.service.monitoring.metrics import Metrics
 from tests.service.detector.pictures.test_decoding import FORMATS
@@ -209,7 +209,7 @@ def test_what_is_hostile_is_told_what_is_accepted(http: Client, name: str) -> No
 
 @pytest.mark.parametrize(
     ("value", "told"),
-    [(None, "not null"), (3, "not a number"), ([[0, 1]], "not a list"), ("@@@@", "no base64"), ("", "empty")],
+    [(None, "not null"), (3, "not the number 3"), ([[0, 1]], "not a list"), ("@@@@", "no base64"), ("", "empty")],
 )
 def test_a_cell_that_is_no_picture_is_refused(http: Client, value: Any, told: str) -> None:
     """By record and field."""
@@ -314,9 +314,9 @@ def test_large_pictures_are_not_decoded_in_the_loop(monkeypatch: pytest.MonkeyPa
 
     def noted(*arguments: Any) -> Any:
         places.append(threading.current_thread().name.partition("_")[0])
-        return read_cell(*arguments)
+        return to_pixels(*arguments)
 
-    monkeypatch.setattr("kilter.service.judging.decoder.read_cell", noted)
+    monkeypatch.setattr("kilter.service.judging.decoder.to_pixels", noted)
     with client(picture_detector()) as http:
         for picture in (dark(), np.zeros((3000, 3000), np.uint8)):
             content = encoded(picture)

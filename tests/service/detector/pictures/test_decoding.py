@@ -14,7 +14,7 @@ from PIL import Image
 
 from kilter.service.detector.errors import PictureError
 from kilter.service.detector.pictures.decoding import accepted, checked, decode, file_size
-from kilter.service.detector.pictures.pixels import read_picture
+from kilter.service.detector.pictures.pixels import to_pixels
 from tests.support.pictures import GREY, chunk, encoded, exif, lying, png_claiming, scene, tiff_of
 
 SCENE = scene()
@@ -36,7 +36,7 @@ FORMATS = {
 def refused(content: bytes, reason: str) -> None:
     """It is refused for that reason, and told what is accepted."""
     with pytest.raises(PictureError, match=reason) as caught:
-        read_picture(content, GREY)
+        to_pixels(content, GREY)
     assert accepted() in str(caught.value)
 
 
@@ -274,7 +274,7 @@ def test_damage_of_any_kind_gives_a_picture_or_a_picture_error(data: st.DataObje
     told = ""
     found = np.zeros(GREY.shape, np.uint8)
     try:
-        found = read_picture(bytes(content), GREY, 1_000_000)
+        found = to_pixels(bytes(content), GREY, 1_000_000)
     except PictureError as error:
         told = str(error)
     assert not told or accepted(1_000_000) in told

@@ -9,14 +9,7 @@ from PIL import Image
 
 from kilter.service.detector.errors import PictureError
 from kilter.service.detector.pictures.column import ImageColumn
-from kilter.service.detector.pictures.pixels import (
-    STRIP,
-    from_array,
-    picture_of,
-    read_picture,
-    strips,
-    upright,
-)
+from kilter.service.detector.pictures.pixels import STRIP, from_array, strips, to_pixels, upright
 from tests.support.pictures import COLOUR, GREY, Pixels, encoded, lossless, scene
 
 SIDES = st.integers(1, 40)
@@ -29,10 +22,10 @@ SIDES = st.integers(1, 40)
 )
 def test_a_file_an_array_and_a_batch_are_the_same_picture(picture: Pixels, column: ImageColumn) -> None:
     """Of any size, and for a model of any size, grey or in colour."""
-    wanted = picture_of(picture, column)
+    wanted = to_pixels(picture, column)
     assert wanted.shape == column.shape
     for form, content in lossless(picture).items():
-        np.testing.assert_array_equal(read_picture(content, column), wanted, form)
+        np.testing.assert_array_equal(to_pixels(content, column), wanted, form)
     batch = np.stack([picture, 255 - picture, picture])
     np.testing.assert_array_equal(from_array(batch, column)[[0, 2]], np.stack([wanted, wanted]))
 
@@ -57,26 +50,26 @@ def test_numbers_are_taken_by_the_columns_range(low: float, high: float) -> None
     column = ImageColumn("image", 16, 16, 1, low, high)
     eight = np.arange(256, dtype=np.uint8).reshape(16, 16, 1)
     numbers = low + (high - low) * eight / 255.0
-    np.testing.assert_array_equal(picture_of(numbers, column), eight)
-    np.testing.assert_array_equal(picture_of(numbers.astype(np.float32), column), eight)
+    np.testing.assert_array_equal(to_pixels(numbers, column), eight)
+    np.testing.assert_array_equal(to_pixels(numbers.astype(np.float32), column), eight)
     over = numbers + 0.5 * (high - low)
-    assert picture_of(over, column).max() == 255
+    assert to_pixels(over, column).max() == 255
 
 
 def test_numbers_of_another_scale_are_refused() -> None:
     """16 bits for a model of 8, and what is no number; both would be judged as something else."""
     grey = np.full((16, 16), 60_000, np.uint16)
     with pytest.raises(PictureError, match=r"from 60000 to 60000, and the model takes 0 as black and 255 as white"):
-        picture_of(grey, GREY)
-    assert picture_of(grey, ImageColumn("image", 16, 16, 1, 0, 65_535)).max() == round(60_000 / 257)
+        to_pixels(grey, GREY)
+    assert to_pixels(grey, ImageColumn("image", 16, 16, 1, 0, 65_535)).max() == round(60_000 / 257)
     for bad in (np.nan, np.inf, -np.inf):
         with pytest.raises(PictureError, match="finite numbers"):
-            picture_of(np.where(np.eye(16) > 0, bad, 1.0), GREY)
+            to_pixels(np.where(np.eye(16) > 0, bad, 1.0), GREY)
     for dtype in (np.bool_, np.complex64, object, "datetime64[s]", "U1"):
         with pytest.raises(PictureError, match="array of numbers"):
-            picture_of(np.zeros((16, 16), dtype), GREY)
+            to_pixels(np.zeros((16, 16), dtype), GREY)
     with pytest.raises(PictureError, match="are accepted"):
-        picture_of(np.zeros((16, 16)), GREY, pixels=255)
+        to_pixels(np.zeros((16, 16)), GREY, pixels=255)
 
 
 def test_sixteen_bits_are_scaled_and_not_clipped() -> None:
@@ -84,9 +77,9 @@ def test_sixteen_bits_are_scaled_and_not_clipped() -> None:
     deep = np.linspace(0, 65_535, 256).reshape(16, 16).astype(np.uint16)
     wanted = np.rint(deep / 257).astype(np.uint8)[:, :, None]
     column = ImageColumn("image", 16, 16, 1, 0, 65_535)
-    np.testing.assert_array_equal(picture_of(deep, column), wanted)
+    np.testing.assert_array_equal(to_pixels(deep, column), wanted)
     for form in ("PNG", "TIFF"):
-        np.testing.assert_array_equal(read_picture(encoded(Image.fromarray(deep), form), GREY), wanted)
+        np.testing.assert_array_equal(to_pixels(encoded(Image.fromarray(deep), form), GREY), wanted)
 
 
 def test_a_tiff_of_floats_is_taken_by_the_columns_range() -> None:
@@ -94,13 +87,13 @@ def test_a_tiff_of_floats_is_taken_by_the_columns_range() -> None:
     floats = np.linspace(0, 1, 256, dtype=np.float32).reshape(16, 16)
     content = encoded(Image.fromarray(floats), "TIFF")
     column = ImageColumn("image", 16, 16, 1, 0.0, 1.0)
-    np.testing.assert_array_equal(read_picture(content, column), picture_of(floats, column))
-    assert read_picture(content, column).max() == 255
+    np.testing.assert_array_equal(to_pixels(content, column), to_pixels(floats, column))
+    assert to_pixels(content, column).max() == 255
     whole = encoded(Image.fromarray((floats * 1000).astype(np.int32)), "TIFF")
     with pytest.raises(PictureError, match="from 0 to 1000"):
-        read_picture(whole, GREY)
+        to_pixels(whole, GREY)
     with pytest.raises(PictureError, match="finite numbers"):
-        read_picture(encoded(Image.fromarray(np.full((4, 4), np.nan, np.float32)), "TIFF"), GREY)
+        to_pixels(encoded(Image.fromarray(np.full((4, 4), np.nan, np.float32)), "TIFF"), GREY)
 
 
 def test_what_is_transparent_is_white() -> None:
@@ -109,17 +102,17 @@ def test_what_is_transparent_is_white() -> None:
     clear[:8] = [200, 10, 10, 255]
     for form in ("PNG", "TIFF", "WEBP"):
         options = {"lossless": True} if form == "WEBP" else {}
-        seen = read_picture(encoded(Image.fromarray(clear), form, **options), COLOUR)
+        seen = to_pixels(encoded(Image.fromarray(clear), form, **options), COLOUR)
         assert seen[0, 0].tolist() == [200, 10, 10]
         assert seen[-1, -1].tolist() == [255, 255, 255]
-        np.testing.assert_array_equal(seen, picture_of(clear, COLOUR))
+        np.testing.assert_array_equal(seen, to_pixels(clear, COLOUR))
     half = np.full((16, 16, 2), 128, np.uint8)
     half[:, :, 0] = 0
-    assert picture_of(half, GREY)[0, 0, 0] == 127
+    assert to_pixels(half, GREY)[0, 0, 0] == 127
     palette = Image.fromarray(clear[:, :, 0]).convert("P")
-    seen = read_picture(encoded(palette, transparency=0), COLOUR)
+    seen = to_pixels(encoded(palette, transparency=0), COLOUR)
     assert seen[-1, -1].tolist() == [255, 255, 255]
-    grey = read_picture(encoded(Image.fromarray(clear[:, :, 0]), transparency=0), GREY)
+    grey = to_pixels(encoded(Image.fromarray(clear[:, :, 0]), transparency=0), GREY)
     assert grey[-1, -1, 0] == 255
 
 
@@ -145,21 +138,21 @@ def test_every_kind_of_colour_becomes_grey_or_red_green_and_blue(mode: str, form
     grey = drawn.convert("L")
     stored = grey.convert(mode) if mode in ("I", "F", "LA") else drawn.convert(mode)
     content = encoded(stored, form)
-    assert np.abs(read_picture(content, GREY)[:, :, 0].astype(int) - np.asarray(grey)).mean() < near
-    assert read_picture(content, COLOUR).shape == (16, 16, 3)
+    assert np.abs(to_pixels(content, GREY)[:, :, 0].astype(int) - np.asarray(grey)).mean() < near
+    assert to_pixels(content, COLOUR).shape == (16, 16, 3)
 
 
 def test_grey_is_the_luma_of_the_standard() -> None:
     """0.299 red + 0.587 green + 0.114 blue."""
     for colour, luma in (((255, 0, 0), 76), ((0, 255, 0), 150), ((0, 0, 255), 29)):
-        assert picture_of(np.full((16, 16, 3), colour, np.uint8), GREY)[3, 3, 0] == luma
+        assert to_pixels(np.full((16, 16, 3), colour, np.uint8), GREY)[3, 3, 0] == luma
 
 
 def test_a_reduction_looks_at_every_pixel() -> None:
     """Fine stripes become grey, and not whichever of them is hit."""
     stripes = np.zeros((160, 160, 1), np.uint8)
     stripes[::2] = 255
-    inner = picture_of(stripes, GREY)[1:-1]
+    inner = to_pixels(stripes, GREY)[1:-1]
     assert abs(inner.astype(int) - 127).max() <= 2
 
 
@@ -181,7 +174,7 @@ def test_a_large_picture_is_worked_on_in_strips(monkeypatch: pytest.MonkeyPatch)
 
     def seen() -> list[Pixels]:
         files = [encoded(Image.fromarray(array), "TIFF") for array in (clear, deep, floats)]
-        return [*(read_picture(content, COLOUR) for content in files), picture_of(floats, GREY)]
+        return [*(to_pixels(content, COLOUR) for content in files), to_pixels(floats, GREY)]
 
     whole = seen()
     monkeypatch.setattr("kilter.service.detector.pictures.pixels.STRIP", 70)

@@ -1,16 +1,21 @@
-"""The regions of a picture are where the evidence against it lies."""
+"""Tests of `pictures.regions`: where the evidence against a picture lies, and how it is drawn over it."""
+
+from io import BytesIO
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from PIL import Image
 
 from kilter.service.detector.errors import ArtifactError
 from kilter.service.detector.modalities.pictures import ImageModality
 from kilter.service.detector.pictures.column import ImageColumn
-from kilter.service.detector.pictures.regions import Box, Grid, Region, regions
+from kilter.service.detector.pictures.regions import Box, Grid, Region, find_regions, heatmap
 from kilter.service.detector.schema import Schema
+from tests.support.pictures import scene
 
 GRID = Grid(4, 6)
 SCHEMA = Schema((ImageColumn("image", 8, 8, 1),), 9)
@@ -26,34 +31,34 @@ def evidence(*cells: tuple[int, int, float]) -> np.ndarray[tuple[int], np.dtype[
 
 def test_cells_that_touch_are_one_region() -> None:
     """By an edge or a corner; the box is in pixels of the picture, and the shares are of all that speaks against it."""
-    found = regions(evidence((0, 0, 6.0), (1, 1, 5.0), (3, 5, 5.0)), GRID, 60, 40, 5)
+    found = find_regions(evidence((0, 0, 6.0), (1, 1, 5.0), (3, 5, 5.0)), GRID, 60, 40, 5)
     assert found == [Region(Box(0, 0, 20, 20), 0.6875), Region(Box(50, 30, 10, 10), 0.3125)]
 
 
 def test_no_more_are_told_than_are_asked_for() -> None:
     """The strongest ones."""
-    found = regions(evidence((0, 0, 2.6), (0, 3, 4.0), (3, 0, 3.4)), GRID, 60, 40, 2)
+    found = find_regions(evidence((0, 0, 2.6), (0, 3, 4.0), (3, 0, 3.4)), GRID, 60, 40, 2)
     assert [(region.box.left, region.box.top) for region in found] == [(30, 0), (0, 30)]
     assert [region.share for region in found] == [0.4, 0.34]
 
 
 def test_the_strongest_place_goes_before_the_largest() -> None:
     """A faint one may be spread over many cells, and have the larger share."""
-    found = regions(evidence((0, 0, 5.0), *((3, column, 4.0) for column in range(6))), GRID, 60, 40, 5)
+    found = find_regions(evidence((0, 0, 5.0), *((3, column, 4.0) for column in range(6))), GRID, 60, 40, 5)
     assert [region.box.width for region in found] == [10, 60]
     assert found[0].share < found[1].share
 
 
 def test_the_halo_of_a_region_is_not_part_of_it() -> None:
     """What is around a strong place is strange by it; it counts, but makes the box no larger."""
-    [found] = regions(evidence((1, 1, 40.0), (1, 2, 5.0), (2, 1, 5.0)), GRID, 6, 4, 5)
+    [found] = find_regions(evidence((1, 1, 40.0), (1, 2, 5.0), (2, 1, 5.0)), GRID, 6, 4, 5)
     assert found == Region(Box(1, 1, 1, 1), 0.8)
 
 
 def test_a_picture_as_good_as_normal_has_its_strongest_places_told() -> None:
     """As a record has its fields; where nothing speaks against it, there is none."""
-    assert regions(evidence((2, 2, 0.4)), GRID, 60, 40, 5) == [Region(Box(20, 20, 10, 10), 1.0)]
-    assert regions(evidence(), GRID, 60, 40, 5) == []
+    assert find_regions(evidence((2, 2, 0.4)), GRID, 60, 40, 5) == [Region(Box(20, 20, 10, 10), 1.0)]
+    assert find_regions(evidence(), GRID, 60, 40, 5) == []
 
 
 @given(
@@ -65,7 +70,7 @@ def test_regions_lie_in_the_picture_and_share_no_more_than_all(
     cells: np.ndarray[tuple[int, int], np.dtype[np.float64]], width: int, height: int
 ) -> None:
     """Whatever the grid and the size, even of a picture that is smaller than its grid."""
-    found = regions(cells.ravel(), Grid(*cells.shape), width, height, 100)
+    found = find_regions(cells.ravel(), Grid(*cells.shape), width, height, 100)
     assert bool(found) == (cells.max() > 0)
     assert sum(region.share for region in found) <= 1.001
     for box in (region.box for region in found):
@@ -82,7 +87,7 @@ def test_the_strongest_place_is_within_the_first_regions_box() -> None:
         cells = np.abs(rng.normal(0, 0.3, (8, 8)))
         row, column = rng.integers(8, size=2)
         cells[row, column] = 9.0
-        box = regions(cells.ravel(), Grid(8, 8), 80, 160, 1)[0].box
+        box = find_regions(cells.ravel(), Grid(8, 8), 80, 160, 1)[0].box
         assert box.left <= column * 10 < box.left + box.width
         assert box.top <= row * 20 < box.top + box.height
 
@@ -93,3 +98,52 @@ def test_a_manifest_without_a_grid_is_refused(grid: object) -> None:
     with pytest.raises(ArtifactError, match="has a grid of"):
         ImageModality(SCHEMA, grid).cells  # type: ignore[arg-type]  # noqa: B018
     assert ImageModality(SCHEMA, (4, 6)).cells == GRID
+
+
+SQUARE = Grid(4, 4)
+
+
+def drawn(picture: npt.NDArray[np.uint8], evidence: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
+    """The pixels of a heat map."""
+    with Image.open(BytesIO(heatmap(Image.fromarray(picture), evidence.ravel(), SQUARE))) as image:
+        assert image.format == "PNG"
+        assert image.mode == "RGB"
+        return np.asarray(image).astype(np.int64)
+
+
+def test_a_normal_picture_is_left_as_it_is() -> None:
+    """It has the size that it came with, and each of its pixels."""
+    picture = scene(37, 53)
+    np.testing.assert_array_equal(drawn(picture, np.full(SQUARE, 1.0)), picture)
+
+
+def test_a_strange_place_is_drawn_over_and_the_rest_is_not() -> None:
+    """The stronger the evidence, the further from the picture."""
+    picture = np.full((80, 80, 3), 100, np.uint8)
+    apart = []
+    for strength in (2.0, 4.0, 8.0):
+        evidence = np.zeros(SQUARE)
+        evidence[0, 3] = strength
+        change = np.abs(drawn(picture, evidence) - picture).sum(axis=2)
+        assert change[:20, 60:].mean() > 20 * (change[40:].mean() + 0.01)
+        apart.append(change[5:15, 65:75].mean())
+    assert apart == sorted(apart)
+    assert apart[0] > 20
+
+
+def test_two_pictures_compare() -> None:
+    """The scale is fixed: the same evidence has the same colour, whatever else is in the picture."""
+    picture = np.full((80, 80, 3), 100, np.uint8)
+    weak, both = np.zeros(SQUARE), np.zeros(SQUARE)
+    weak[0, 0] = both[0, 0] = 3.0
+    both[3, 3] = 99.0
+    np.testing.assert_array_equal(drawn(picture, weak)[:30, :30], drawn(picture, both)[:30, :30])
+
+
+def test_it_is_drawn_in_strips_without_seams(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A large picture is never there twice."""
+    picture = scene(200, 90)
+    evidence = np.random.default_rng(0).gamma(1.0, 3.0, SQUARE)
+    whole = drawn(picture, evidence)
+    monkeypatch.setattr("kilter.service.detector.pictures.pixels.STRIP", 900)
+    assert np.abs(drawn(picture, evidence) - whole).max() <= 1
