@@ -24,7 +24,7 @@ from kilter.service.detector.store import resolve
 from kilter.service.detector.thresholds import at_rate, thresholds_of
 
 if TYPE_CHECKING:
-    from kilter.service.detector.explanation import Reason
+    from kilter.service.detector.modalities.tables import Reason
     from kilter.service.detector.pictures.regions import Region
 
 

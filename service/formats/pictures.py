@@ -16,7 +16,7 @@ import polars as pl
 
 from kilter.service.detector.errors import KilterError, Problem
 from kilter.service.detector.pictures.containers import format_of
-from kilter.service.detector.pictures.decoding import BYTES
+from kilter.service.detector.pictures.pixels import BYTES
 from kilter.service.formats import format_named
 from kilter.service.formats.dialect import Dialect
 from kilter.service.formats.stacks import read_stack, stack_kind

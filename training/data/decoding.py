@@ -15,8 +15,7 @@ from typing import NamedTuple, TypeVar
 from kilter.service.detector.arrays import Pixels
 from kilter.service.detector.errors import KilterError, PictureError
 from kilter.service.detector.pictures.column import ImageColumn
-from kilter.service.detector.pictures.decoding import BYTES, file_size
-from kilter.service.detector.pictures.pixels import to_pixels
+from kilter.service.detector.pictures.pixels import BYTES, file_size, to_pixels
 
 ALONE = 1 << 24
 """Files of fewer bytes than these are decoded sooner than a process has started."""

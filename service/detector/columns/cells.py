@@ -83,7 +83,7 @@ class TrainingCells:
         import polars as pl
 
         if self.texts is not None:
-            return parse_numbers(self.texts, self.decimal)
+            return parse_series(self.texts, self.decimal)
         if self.cells.dtype.is_integer() or self.cells.dtype.is_float():
             return self.cells.cast(pl.Float64).fill_nan(None).drop_nulls()
         return None
@@ -125,7 +125,7 @@ class TrainingCells:
         if self.texts is None:
             return (str(int(number)), f"{number:.1f}")
         texts = self.distinct_texts.to_list()
-        numbers = parse_numbers(self.distinct_texts, self.decimal).to_list()
+        numbers = parse_series(self.distinct_texts, self.decimal).to_list()
         return tuple(sorted(usual | {text for text, other in zip(texts, numbers, strict=True) if other == number}))
 
     def with_missing(self, what: str) -> str:
@@ -156,7 +156,7 @@ def parse_number(text: str, decimal: Decimal) -> float:
     raise ValueError(f"a number like {example} is expected, not {describe_value(text)}; {UNKNOWN}")
 
 
-def parse_numbers(texts: "pl.Series", decimal: Decimal) -> "pl.Series":
+def parse_series(texts: "pl.Series", decimal: Decimal) -> "pl.Series":
     """Stripped texts as float64, null where one is no finite number: `parse_number` of each, vectorised."""
     import polars as pl
 
@@ -164,7 +164,7 @@ def parse_numbers(texts: "pl.Series", decimal: Decimal) -> "pl.Series":
 
 
 def number_expression(texts: "pl.Expr", decimal: Decimal) -> "pl.Expr":
-    """`parse_numbers` as an expression."""
+    """`parse_series` as an expression."""
     import polars as pl
 
     if decimal == ",":

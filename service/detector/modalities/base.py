@@ -15,7 +15,7 @@ from kilter.service.detector.schema import Schema
 
 if TYPE_CHECKING:
     from kilter.service.detector.detector import Verdicts
-    from kilter.service.detector.explanation import Reason
+    from kilter.service.detector.modalities.tables import Reason
     from kilter.service.detector.pictures.regions import Region
 
 

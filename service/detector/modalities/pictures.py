@@ -12,15 +12,14 @@ from kilter.service.detector.errors import ArtifactError
 from kilter.service.detector.inputs import Table, cut
 from kilter.service.detector.modalities.base import Modality, Scores, Watched
 from kilter.service.detector.pictures.column import ImageColumn
-from kilter.service.detector.pictures.decoding import PIXELS
-from kilter.service.detector.pictures.pixels import from_array, size_of, upright
+from kilter.service.detector.pictures.pixels import PIXELS, from_array, size_of, upright
 from kilter.service.detector.pictures.regions import Grid, find_regions, heatmap
 from kilter.service.detector.runtime import Program
 from kilter.service.detector.schema import Schema
 
 if TYPE_CHECKING:
     from kilter.service.detector.detector import Verdicts
-    from kilter.service.detector.explanation import Reason
+    from kilter.service.detector.modalities.tables import Reason
     from kilter.service.detector.pictures.regions import Region
 
 FLOATS = 1 << 22

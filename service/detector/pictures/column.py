@@ -11,8 +11,7 @@ from kilter.service.detector.arrays import Array, Pixels
 from kilter.service.detector.columns.base import Column, Feature
 from kilter.service.detector.columns.cells import Decision, TextCells, TrainingCells
 from kilter.service.detector.errors import Problem, RecordsError
-from kilter.service.detector.pictures.decoding import library
-from kilter.service.detector.pictures.pixels import image_of, several, to_pixels
+from kilter.service.detector.pictures.pixels import image_of, library, several, to_pixels
 
 if TYPE_CHECKING:
     import polars as pl

@@ -1,5 +1,9 @@
 """Brings pictures, from files or arrays, to what a model sees: uint8 (height, width, channels) of its size.
 
+A file, which may come from anywhere, is PNG, JPEG, WebP, TIFF or BMP of one frame. What it says of itself is checked
+(`detector.pictures.containers`) before Pillow decodes it; the decoder sees no metadata, and only the orientation is
+applied. Pillow is the extra `images`, imported when the first picture comes.
+
 Every picture goes the same way: to 8 bits, its transparency over white, as a viewer shows it, to grey (0.299 red +
 0.587 green + 0.114 blue, ITU-R BT.601) or to red, green and blue, and then to the model's size, by a triangle filter
 that is as wide as the reduction asks for. So a picture is the same to the last bit as a file, as an array and in a
@@ -8,29 +12,113 @@ batch. Numbers without a range of their own (arrays, TIFF of floats or of 32 bit
 """
 
 import re
+import warnings
 from base64 import b64decode
 from binascii import Error as Base64Error
 from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from importlib import import_module
+from io import BytesIO
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from kilter.service.detector.arrays import Array, Pixels
 from kilter.service.detector.columns.base import describe_value
-from kilter.service.detector.errors import PictureError
-from kilter.service.detector.pictures.decoding import PIXELS, accepted, decode, file_size, library, refusing
+from kilter.service.detector.errors import KilterError, PictureError
+from kilter.service.detector.pictures import containers
 
 if TYPE_CHECKING:
     from PIL import Image
 
     from kilter.service.detector.pictures.column import ImageColumn
 
+PIXELS = 40_000_000
+"""Most pixels of a picture by default; in memory each takes four bytes or more."""
+MOST_PIXELS = 89_000_000
+"""The highest limit that may be set: Pillow takes larger pictures for an attack."""
+BYTES = 256 * 1024 * 1024
+"""Longest file: the most pixels in three channels of 16 bits."""
+SIDE = 65_500
+"""Longest side: that of JPEG, so that a picture is none that only one format can hold."""
 STRIP = 1 << 22
 """Most pixels of a strip, the part of a picture that is copied at once where a step needs copies."""
 _URL = re.compile(r"data:[^,]{0,200};base64,", re.IGNORECASE)
 _BLANKS = str.maketrans("", "", " \t\r\n")
 _CHANNELS = (1, 2, 3, 4)
 """Numbers of channels of an array: grey, grey and alpha, colour, colour and alpha."""
+_TURNS = {2: 0, 3: 3, 4: 1, 5: 5, 6: 4, 7: 6, 8: 2}
+"""Orientations in EXIF, and the numbers in `PIL.Image.Transpose` of the turns that make a picture upright."""
+
+
+def limits_in_words(pixels: int = PIXELS) -> str:
+    """The limits of pictures in words, with which every refusal ends."""
+    return f"accepted are PNG, JPEG, WebP, TIFF and BMP of one frame, up to {pixels:,} pixels"
+
+
+def decode(content: bytes, pixels: int = PIXELS) -> "Image.Image":
+    """The picture in a file, upright, in whatever mode it has. Raises PictureError if it is not accepted."""
+    file = check_file(content, pixels)
+    with decoder_errors(pixels):
+        picture: Image.Image = library().open(BytesIO(file.content), formats=[file.format])
+        if picture.size != (file.width, file.height) or getattr(picture, "n_frames", 1) != 1:
+            raise ValueError("it contradicts itself")
+        picture.load()
+        turn = _TURNS.get(file.orientation)
+        return picture if turn is None else picture.transpose(library().Transpose(turn))
+
+
+@contextmanager
+def decoder_errors(pixels: int = PIXELS) -> Iterator[None]:
+    """Turn whatever is raised in here, by a decoder or about its picture, into a PictureError."""
+    try:
+        yield
+    except KilterError:
+        raise
+    except MemoryError:
+        raise PictureError(f"the picture needs more memory than there is; {limits_in_words(pixels)}") from None
+    except Exception as error:  # a decoder raises whatever it runs into
+        reason = str(error).partition("\n")[0][:100] or type(error).__name__
+        raise PictureError(f"the picture cannot be decoded ({reason}); {limits_in_words(pixels)}") from error
+
+
+def file_size(content: bytes, pixels: int = PIXELS) -> tuple[int, int]:
+    """Width and height of the picture in a file, upright; nothing is decoded. Raises PictureError."""
+    file = check_file(content, pixels)
+    return (file.height, file.width) if file.orientation >= 5 else (file.width, file.height)
+
+
+def check_file(content: bytes, pixels: int = PIXELS) -> containers.Picture:
+    """What a file says of itself. Raises PictureError if it is damaged, or beyond the limits."""
+    try:
+        if not content:
+            raise PictureError("the picture is empty")
+        if len(content) > BYTES:
+            raise PictureError(f"the picture's file is longer than {BYTES:,} bytes")
+        file = containers.describe(content)
+        width, height = file.width, file.height
+        if width < 1 or height < 1:
+            raise PictureError(f"the picture is {width} x {height} pixels, and has none")
+        if max(width * height, file.tile) > pixels or max(width, height) > SIDE:
+            raise PictureError(f"the picture is {width:,} x {height:,} pixels, which is too large")
+        return file
+    except PictureError as error:
+        raise PictureError(f"{error}; {limits_in_words(pixels)}") from None
+
+
+@cache
+def library() -> ModuleType:
+    """`PIL.Image` with the accepted formats, and its warnings of bombs as errors. Raises KilterError without Pillow."""
+    try:
+        for name in ("Png", "Jpeg", "WebP", "Tiff", "Bmp"):
+            import_module(f"PIL.{name}ImagePlugin")
+    except ImportError:
+        raise KilterError("pictures need Pillow: pip install 'kilter[images]'") from None
+    image = import_module("PIL.Image")
+    warnings.filterwarnings("error", category=image.DecompressionBombWarning)
+    return image
 
 
 def to_pixels(value: Any, column: "ImageColumn", pixels: int = PIXELS) -> Pixels:
@@ -40,7 +128,7 @@ def to_pixels(value: Any, column: "ImageColumn", pixels: int = PIXELS) -> Pixels
     """
     if isinstance(value, np.ndarray) and value.dtype == np.uint8 and column.eight_bits and value.shape == column.shape:
         return value
-    with refusing(pixels):
+    with decoder_errors(pixels):
         image = _image(value, column, column.channels, pixels)
         if image.size != (column.width, column.height):
             image = image.resize((column.width, column.height), library().Resampling.BILINEAR)
@@ -74,7 +162,7 @@ def several(array: Array, column: "ImageColumn") -> Array:
 
 def upright(value: Any, column: "ImageColumn", pixels: int = PIXELS) -> "Image.Image":
     """A picture, as in `to_pixels`, at its own size, in RGB. Raises PictureError."""
-    with refusing(pixels):
+    with decoder_errors(pixels):
         return _image(value, column, 3, pixels)
 
 
@@ -128,7 +216,7 @@ def _converted(image: "Image.Image", mode: str) -> "Image.Image":
     try:
         return image.convert(mode)
     except (ValueError, OSError):
-        raise PictureError(f"the picture's colours are of the kind {image.mode}; {accepted()}") from None
+        raise PictureError(f"the picture's colours are of the kind {image.mode}; {limits_in_words()}") from None
 
 
 def _over_white(image: "Image.Image", mode: str) -> "Image.Image":
@@ -185,9 +273,9 @@ def content_of(value: Any) -> bytes:
     if isinstance(value, bytes | bytearray | memoryview):
         return bytes(value)
     if not isinstance(value, str):
-        raise PictureError(f"a picture is expected as base64 text, not {describe_value(value)}; {accepted()}")
+        raise PictureError(f"a picture is expected as base64 text, not {describe_value(value)}; {limits_in_words()}")
     text = _URL.sub("", value, count=1) if value[:5].lower() == "data:" else value
     try:
         return b64decode(text.translate(_BLANKS), validate=True)
     except (Base64Error, ValueError):
-        raise PictureError(f"the text is no base64 of a picture's file; {accepted()}") from None
+        raise PictureError(f"the text is no base64 of a picture's file; {limits_in_words()}") from None

@@ -7,8 +7,7 @@ import msgspec
 import numpy as np
 
 from kilter.service.detector.arrays import Floats, Mask
-from kilter.service.detector.pictures.decoding import library
-from kilter.service.detector.pictures.pixels import strips
+from kilter.service.detector.pictures.pixels import library, strips
 
 if TYPE_CHECKING:
     from PIL import Image

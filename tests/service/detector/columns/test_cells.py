@@ -9,7 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from kilter.service.detector.columns.base import FLOAT32_MAX
-from kilter.service.detector.columns.cells import Decimal, TrainingCells, as_text, parse_number, parse_numbers
+from kilter.service.detector.columns.cells import Decimal, TrainingCells, as_text, parse_number, parse_series
 from kilter.service.detector.errors import RecordsError
 
 NUMBERS = st.text("0123456789.,+-eEinfa _x", max_size=8)
@@ -19,7 +19,7 @@ NUMBERS = st.text("0123456789.,+-eEinfa _x", max_size=8)
 @example(["1.5", "1,5", "1_000", "0x10", "1e5", ".5", "5.", "1.2.3", "nan", "inf", "-Infinity", "１"], ".")
 def test_texts_are_numbers_together_where_each_is_one_alone(texts: list[str], decimal: Decimal) -> None:
     """The vectorised reading agrees with that of one text, infinities aside, which are refused as what they are."""
-    together = parse_numbers(pl.Series(texts, dtype=pl.String), decimal).to_list()
+    together = parse_series(pl.Series(texts, dtype=pl.String), decimal).to_list()
     for text, number in zip(texts, together, strict=True):
         try:
             alone: float | None = parse_number(text, decimal)
