@@ -92,20 +92,21 @@ def file_size(content: bytes, pixels: int = PIXELS) -> tuple[int, int]:
 
 def check_file(content: bytes, pixels: int = PIXELS) -> containers.Picture:
     """What a file says of itself. Raises PictureError if it is damaged, or beyond the limits."""
+    limits = limits_in_words(pixels)
+    if not content:
+        raise PictureError(f"the picture is empty; {limits}")
+    if len(content) > BYTES:
+        raise PictureError(f"the picture's file is longer than {BYTES:,} bytes; {limits}")
     try:
-        if not content:
-            raise PictureError("the picture is empty")
-        if len(content) > BYTES:
-            raise PictureError(f"the picture's file is longer than {BYTES:,} bytes")
         file = containers.describe(content)
-        width, height = file.width, file.height
-        if width < 1 or height < 1:
-            raise PictureError(f"the picture is {width} x {height} pixels, and has none")
-        if max(width * height, file.tile) > pixels or max(width, height) > SIDE:
-            raise PictureError(f"the picture is {width:,} x {height:,} pixels, which is too large")
-        return file
     except PictureError as error:
-        raise PictureError(f"{error}; {limits_in_words(pixels)}") from None
+        raise PictureError(f"{error}; {limits}") from None
+    width, height = file.width, file.height
+    if width < 1 or height < 1:
+        raise PictureError(f"the picture is {width} x {height} pixels, and has none; {limits}")
+    if max(width * height, file.tile) > pixels or max(width, height) > SIDE:
+        raise PictureError(f"the picture is {width:,} x {height:,} pixels, which is too large; {limits}")
+    return file
 
 
 @cache
