@@ -4,6 +4,7 @@ The dtypes of a table's columns are those of `Column.dtype`. Files are read into
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -31,18 +32,14 @@ class Layout:
         self.others = tuple(name for name in schema.names if name not in self.places)
 
 
+@dataclass(slots=True, eq=False)
 class NumberColumns(Mapping[str, Array]):
-    """The columns of a table by name, those of numbers side by side in one matrix, so that they are encoded at once.
+    """The columns of a table by name, those of numbers side by side in one matrix, so that they are encoded at once."""
 
-    The matrix is float64 (n, numbers), NaN where a value is missing.
-    """
-
-    __slots__ = ("layout", "matrix", "others")
-
-    def __init__(self, layout: Layout, matrix: Floats, others: Mapping[str, Array] | None = None) -> None:
-        self.layout = layout
-        self.matrix = matrix
-        self.others = others or {}
+    layout: Layout
+    matrix: Floats
+    """float64 (n, numbers), NaN where a value is missing."""
+    others: Mapping[str, Array] = field(default_factory=dict)
 
     def __getitem__(self, name: str) -> Array:
         place = self.layout.places.get(name)
@@ -108,16 +105,13 @@ def from_records(schema: Schema, records: Sequence[Any], read: Read | None = Non
     problems: list[Problem] = []
     usable: list[Mapping[Any, Any]] = []
     names: set[Any] = set(schema.names)
-    ignored = schema.ignored
     for row, record in enumerate(records):
         fields: Mapping[Any, Any] | None = record if isinstance(record, Mapping) else _fields(record)
+        usable.append(fields or {})
         if fields is None:
             problems.append(Problem(row, None, f"a record is an object of fields, not {describe_value(record)}"))
-            usable.append({})
-            continue
-        usable.append(fields)
-        if fields.keys() != names:
-            problems.extend(_wrong_fields(row, fields, names, ignored))
+        elif fields.keys() != names:
+            problems.extend(_wrong_fields(row, fields, names, schema))
     columns = {}
     for column in schema.fields:
         cells = [record.get(column.name, ABSENT) for record in usable]
@@ -127,13 +121,7 @@ def from_records(schema: Schema, records: Sequence[Any], read: Read | None = Non
 
 def from_columns(schema: Schema, columns: Mapping[str, list[Any]], read: Read | None = None) -> Table:
     """Read columns of the same length, of values as JSON gives them."""
-    problems = [
-        Problem(None, name, "the column is missing: send nulls if its values are not known")
-        for name in schema.names
-        if name not in columns
-    ]
-    extra = sorted(columns.keys() - set(schema.names) - schema.ignored)
-    problems += [Problem(None, name, "the model has no such field: leave it out") for name in extra]
+    problems = _wrong_fields(None, columns, set(schema.names), schema)
     rows = max(map(len, columns.values()), default=0)
     if problems:
         return Table({}, rows, problems)
@@ -150,11 +138,12 @@ def _fields(record: Any) -> Mapping[str, Any] | None:
     return None
 
 
-def _wrong_fields(row: int, record: Mapping[Any, Any], names: set[Any], ignored: frozenset[str]) -> list[Problem]:
-    missing = sorted(names - record.keys())
-    extra = sorted(str(name) for name in record.keys() - names - ignored)
+def _wrong_fields(row: int | None, fields: Mapping[Any, Any], names: set[Any], schema: Schema) -> list[Problem]:
+    missing = sorted(names - fields.keys())
+    extra = sorted(str(name) for name in fields.keys() - names - schema.ignored)
+    what = "column" if row is None else "field"
     return [
-        *(Problem(row, name, "the field is missing: send null if its value is not known") for name in missing),
+        *(Problem(row, name, f"the {what} is missing: send null if its value is not known") for name in missing),
         *(Problem(row, name, "the model has no such field: leave it out") for name in extra),
     ]
 

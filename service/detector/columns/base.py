@@ -29,7 +29,7 @@ LIMIT = 1e3
 a record's verdict would depend on its batch."""
 UNKNOWN = "leave the cell empty if it is unknown"
 ABSENT = object()
-"""Stands for the cell of a field that a record lacks, which is the record's problem and not the cell's."""
+"""The cell of a field that a record lacks, which is the record's problem and not the cell's."""
 Read = Callable[["Column", Any], Any]
 """Reads a cell of a column in another way than the column's own. Raises ValueError or PictureError."""
 
@@ -49,26 +49,18 @@ class Feature(NamedTuple):
     """Number of floats."""
 
 
-class Affine(NamedTuple):
-    """A feature that is (value - center) / scale, so that many columns can be encoded at once."""
-
-    center: float
-    scale: float
-
-
 class Column:
-    """One column of a record. Subclasses are frozen structs with a tag; see the module."""
+    """One column of a record. Kinds of column are frozen structs with a tag."""
 
     name: str
     missing: int
     """Number of fitting rows in which the value was missing."""
     integer: bool = False
-    """Whether all values of the fitting rows were whole numbers, so that a file with types stores whole numbers."""
+    """Whether the fitting rows hold whole numbers alone, which a file with types stores as such."""
 
     modality: ClassVar[str] = "table"
     """The modality of a schema that begins with such a column."""
     dtype: ClassVar[np.dtype[Any]]
-    """The dtype of a table's typed values."""
     absent: ClassVar[Any]
     """The typed value that stands for a missing one."""
     is_number: ClassVar[bool] = False
@@ -92,12 +84,11 @@ class Column:
 
     @property
     def value_shape(self) -> tuple[int, ...]:
-        """The shape of a typed value that is an array."""
         return ()
 
     @property
-    def affine(self) -> Affine | None:
-        """How values are standardised, if encoding does nothing else."""
+    def affine(self) -> tuple[float, float] | None:
+        """The center and scale of a column whose only feature is (value - center) / scale; None for any other."""
         return None
 
     @property
@@ -106,7 +97,7 @@ class Column:
         return None
 
     def features(self, index: int) -> tuple[Feature, ...]:
-        """The features of the column, whose index in the schema is `index`."""
+        """Its features, if it is column number `index` of a schema."""
         raise NotImplementedError
 
     def read(self, value: Any) -> Any:
@@ -144,9 +135,29 @@ class Column:
         return cells.cast(pl.Float64).to_numpy()
 
     def from_texts(self, cells: "TextCells", problems: list[Problem]) -> Array:
-        """The typed values of the cells of a text table; a text that cannot be read is a problem, and missing."""
-        values = missing_values(self, len(cells.stripped))
-        read_texts(self, cells, enumerate(cells.stripped.to_list()), values, problems)
+        """The typed values of the cells of a text table; a text that cannot be read is a problem, and missing.
+
+        Each distinct text is read once, unless it is among `TextCells.numbers`.
+        """
+        if cells.numbers is None:
+            values = missing_values(self, len(cells.stripped))
+            rows: Array = np.arange(len(values))
+        else:
+            values = cells.numbers.to_numpy(writable=True)
+            rows = np.flatnonzero(np.isnan(values))
+        values_of: dict[str | None, Any] = dict.fromkeys([None, "", *cells.missing])
+        for row, text in zip(rows.tolist(), cells.stripped.gather(rows).to_list(), strict=True):
+            if text not in values_of:
+                try:
+                    values_of[text] = self.read_text(text, cells.decimal)
+                except ValueError as error:
+                    values_of[text] = error
+            value = values_of[text]
+            if isinstance(value, ValueError):
+                problems.append(Problem(row, self.name, str(value)))
+            elif value is not None:
+                values[row] = value
+        problems.extend(self.problems(values))
         return values
 
     def encode(self, values: Array) -> Array:
@@ -226,7 +237,7 @@ def describe_value(value: Any) -> str:
     names = {str: "the text", bool: "the boolean", int: "the number", float: "the number"}
     if type(value) not in names:
         return {dict: "an object", list: "a list", type(None): "null"}.get(type(value), type(value).__name__)
-    text = str(value).lower() if isinstance(value, bool) else repr(value)
+    text = repr(value).lower() if isinstance(value, bool) else repr(value)
     return f"{names[type(value)]} {text if len(text) <= 40 else text[:37] + '...'}"
 
 
@@ -234,31 +245,6 @@ def list_names(names: Sequence[str], most: int = 4, longest: int = 20) -> str:
     """The first of some names, and how many more there are."""
     shown = ", ".join(name if len(name) <= longest else name[: longest - 1] + "…" for name in names[:most])
     return shown + (f" and {len(names) - most:,} more" if len(names) > most else "")
-
-
-def read_texts(
-    column: Column,
-    cells: "TextCells",
-    texts: Iterable[tuple[int, str | None]],
-    values: Array,
-    problems: list[Problem],
-) -> None:
-    """Read stripped texts, each with its row, into `values`, each distinct text once; one that is refused is a problem.
-
-    A missing text leaves its value as it is.
-    """
-    values_of: dict[str | None, Any] = dict.fromkeys([None, "", *cells.missing])
-    for row, text in texts:
-        if text not in values_of:
-            try:
-                values_of[text] = column.read_text(text, cells.decimal)  # type: ignore[arg-type]  # None is a key
-            except ValueError as error:
-                values_of[text] = error
-        value = values_of[text]
-        if isinstance(value, ValueError):
-            problems.append(Problem(row, column.name, str(value)))
-        elif value is not None:
-            values[row] = value
 
 
 def missing_values(column: Column, rows: int) -> Array:
@@ -269,10 +255,7 @@ def missing_values(column: Column, rows: int) -> Array:
 
 
 def read_cells(column: Column, cells: Sequence[Any], problems: list[Problem], read: Read | None = None) -> Array:
-    """The typed values of cells from JSON or Python.
-
-    A cell that `read` (by default the column's own way) refuses is a problem, and missing in the column.
-    """
+    """The typed values of cells from JSON or Python; one that `read`, or else the column, refuses is a problem."""
     values = column.read_all(cells) if read is None else None
     if values is not None:
         return values

@@ -8,8 +8,8 @@ import msgspec
 import numpy as np
 
 from kilter.service.detector.arrays import Array, Floats
-from kilter.service.detector.columns.base import FLOAT32_MAX, LIMIT, Affine, Column, Feature, describe_value, read_texts
-from kilter.service.detector.columns.cells import Decimal, Decision, TextCells, TrainingCells, parse_number
+from kilter.service.detector.columns.base import FLOAT32_MAX, LIMIT, Column, Feature, describe_value
+from kilter.service.detector.columns.cells import Decimal, Decision, TrainingCells, parse_number
 from kilter.service.detector.errors import Problem
 
 if TYPE_CHECKING:
@@ -57,8 +57,8 @@ class NumericColumn(Column, msgspec.Struct, frozen=True, tag="numeric", tag_fiel
     datatype = "FP64"
 
     @property
-    def affine(self) -> Affine | None:
-        return Affine(self.center, self.scale) if self.constant is None and self.transform == "identity" else None
+    def affine(self) -> tuple[float, float] | None:
+        return (self.center, self.scale) if self.constant is None and self.transform == "identity" else None
 
     def features(self, index: int) -> tuple[Feature, ...]:
         return (Feature(index, "gaussian" if self.constant is None else "flag"),)
@@ -96,16 +96,6 @@ class NumericColumn(Column, msgspec.Struct, frozen=True, tag="numeric", tag_fiel
 
     def read_text(self, text: str, decimal: Decimal) -> float:
         return parse_number(text, decimal)
-
-    def from_texts(self, cells: TextCells, problems: list[Problem]) -> Array:
-        assert cells.numbers is not None  # noqa: S101 (the column is written as number)
-        values = cells.numbers.to_numpy(writable=True)
-        rows = np.flatnonzero(np.isnan(values))
-        if len(rows):
-            texts = zip(rows.tolist(), cells.stripped.gather(rows).to_list(), strict=True)
-            read_texts(self, cells, texts, values, problems)
-        problems.extend(self.problems(values))
-        return values
 
     def encode(self, values: Array) -> Array:
         return self.standardise(values)[:, None]
@@ -145,7 +135,9 @@ class NumericColumn(Column, msgspec.Struct, frozen=True, tag="numeric", tag_fiel
         return {"type": ["number", "null"], "minimum": -FLOAT32_MAX, "maximum": FLOAT32_MAX, "description": values}
 
     def group_name(self, value: Any) -> str | None:
-        return None if np.isnan(value) else str(int(value)) if value == int(value) else repr(float(value))
+        if np.isnan(value):
+            return None
+        return str(int(value)) if value == int(value) else repr(float(value))
 
     def group_value(self, name: str) -> float:
         return float(name)
@@ -192,18 +184,18 @@ class NumericColumn(Column, msgspec.Struct, frozen=True, tag="numeric", tag_fiel
         return msgspec.structs.replace(column, center=float((present / unit).mean()) * unit, scale=scale)
 
     def _tamed(self, present: Floats, deviation: float) -> Self:
-        """The column with a transform that tames its tail, if it has a heavy one: counts, amounts and durations do.
+        """The column with a transform for a heavy tail, if it has one: counts, amounts and durations do.
 
-        That is a column of no negative number whose largest lies many standard deviations from the median. Whole
+        A tail is heavy if no number is negative and the largest lies many standard deviations from the median. Whole
         numbers are taken as they are, others from the median in units of the median distance from it.
         """
         median = float(np.median(present))
+        distance = np.abs(present - median)
         whole = bool((present == np.round(present)).all())
-        if present.min() < 0 or np.abs(present - median).max() <= (HEAVY_COUNT if whole else HEAVY) * deviation:
+        if present.min() < 0 or distance.max() <= (HEAVY_COUNT if whole else HEAVY) * deviation:
             return self
         if whole:
             return msgspec.structs.replace(self, transform="asinh")
-        distance = np.abs(present - median)
         unit = float(np.median(distance[distance > 0]))
         return msgspec.structs.replace(self, transform="asinh", shift=median, unit=unit)
 

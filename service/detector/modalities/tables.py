@@ -34,12 +34,10 @@ class TableModality(Modality):
         super().__init__(schema, grid)
         sizes = (sum(feature.size for feature in column.features(0)) for column in schema.columns)
         *starts, self._width = accumulate(sizes, initial=0)
-        affine = {i: column.affine for i, column in enumerate(schema.columns)}
-        plain = {i: standard for i, standard in affine.items() if standard is not None}
+        plain = {i: column.affine for i, column in enumerate(schema.columns) if column.affine}
         self._others = [(starts[i], column) for i, column in enumerate(schema.columns) if i not in plain]
         self._positions = np.array([starts[i] for i in plain], np.int64)
-        self._center = np.array([standard.center for standard in plain.values()])
-        self._scale = np.array([standard.scale for standard in plain.values()])
+        self._center, self._scale = np.array([*plain.values()], np.float64).reshape(-1, 2).T.copy()
         self._names = [schema.columns[i].name for i in plain]
         self._whole = self._names == [column.name for column in schema.fields]
         """Whether a record has no other fields than these numbers, so that they are the matrix of `NumberColumns`."""

@@ -19,7 +19,6 @@ from kilter.service.detector.columns.base import (
     list_names,
     missing_values,
     read_cells,
-    read_texts,
 )
 from kilter.service.detector.columns.cells import TextCells
 from kilter.service.detector.errors import PictureError, Problem
@@ -143,18 +142,15 @@ TEXTS = st.lists(st.sampled_from(["1", "2", "bad", "worse", "", None, "n/a"]))
 
 @given(TEXTS)
 def test_each_distinct_text_is_read_once(texts: list[str | None]) -> None:
-    """The rows of one that is refused each have a problem; empty and missing ones leave the values as they are."""
+    """The rows of one that is refused each have a problem; empty and missing texts have none."""
     column, problems = Plain("x", []), list[Problem]()
     stripped = pl.Series(texts, dtype=pl.String)
     cells = TextCells(stripped, stripped, None, frozenset(["n/a"]), ".")
-    values = np.full(len(texts), -1.0)
-    read_texts(column, cells, enumerate(texts), values, problems)
+    values = column.from_texts(cells, problems)
     assert len(column.calls) == len(set(column.calls))
     assert set(column.calls) == set(texts) - {"", None, "n/a"}
     assert [problem.row for problem in problems] == [i for i, text in enumerate(texts) if text in ("bad", "worse")]
-    assert values.tolist() == [float(text) if text in ("1", "2") else -1.0 for text in texts]
-    whole = column.from_texts(cells, [])
-    np.testing.assert_array_equal(whole, [float(text) if text in ("1", "2") else np.nan for text in texts])
+    np.testing.assert_array_equal(values, [float(text) if text in ("1", "2") else np.nan for text in texts])
 
 
 def test_numbers_and_flags_of_a_typed_file_become_floats() -> None:
