@@ -11,7 +11,7 @@ from kilter.service.detector.columns import Column, Feature
 
 
 class LeftOut(msgspec.Struct, frozen=True):
-    """A column of the training file that the model does not look at, and why."""
+    """A column of the training file that the model does not look at."""
 
     name: str
     reason: str
@@ -37,7 +37,6 @@ class Schema(msgspec.Struct, frozen=True):
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The names of the `fields`."""
         return tuple(column.name for column in self.fields)
 
     def field(self, name: str) -> Column | None:

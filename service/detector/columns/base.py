@@ -55,6 +55,8 @@ class Column:
     name: str
     missing: int
     """Number of fitting rows in which the value was missing."""
+    counts: tuple[int, ...] | None = None
+    """Number of fitting rows that have each level; None for a column without levels."""
     integer: bool = False
     """Whether the fitting rows hold whole numbers alone, which a file with types stores as such."""
 
@@ -66,10 +68,9 @@ class Column:
     is_number: ClassVar[bool] = False
     """Whether a typed value is a float64, NaN where missing, that can stand in a matrix."""
     is_time: ClassVar[bool] = False
+    """Whether an hour of normal traffic has other values than the fitting rows."""
     can_group: ClassVar[bool] = True
     """Whether records can be grouped by it, with a threshold for each group."""
-    comparable: ClassVar[bool] = True
-    """Whether an hour of normal traffic has the same distribution of values as the fitting rows."""
     required: ClassVar[bool] = False
     """Whether a missing value is a problem."""
     written_as_number: ClassVar[bool] = False
@@ -83,17 +84,13 @@ class Column:
         return str(type(self).__struct_config__.tag)  # type: ignore[attr-defined]
 
     @property
-    def value_shape(self) -> tuple[int, ...]:
+    def shape(self) -> tuple[int, ...]:
+        """The shape of a typed value; () if that is no array."""
         return ()
 
     @property
     def affine(self) -> tuple[float, float] | None:
         """The center and scale of a column whose only feature is (value - center) / scale; None for any other."""
-        return None
-
-    @property
-    def levels_seen_once(self) -> int | None:
-        """Number of levels that exactly one fitting row has; None for a column without levels."""
         return None
 
     def features(self, index: int) -> tuple[Feature, ...]:
@@ -213,7 +210,7 @@ class Column:
     @classmethod
     def infer(cls, cells: "TrainingCells") -> "Decision | None":
         """The column if the cells are of this kind, or why they are of no use; None leaves them to other kinds."""
-        raise NotImplementedError
+        return None
 
     def fit(self, values: Array) -> Self:
         """The column with the statistics of the fitting rows' typed values, (n,); here the number of missing ones."""
@@ -249,7 +246,7 @@ def list_names(names: Sequence[str], most: int = 4, longest: int = 20) -> str:
 
 def missing_values(column: Column, rows: int) -> Array:
     """The typed values of a column that is missing in all of so many rows."""
-    values = np.empty((rows, *column.value_shape), column.dtype)
+    values = np.empty((rows, *column.shape), column.dtype)
     values[...] = column.absent  # `numpy.full` takes as long as a verdict on a record
     return values
 

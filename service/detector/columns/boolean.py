@@ -93,9 +93,8 @@ class BooleanColumn(Column, msgspec.Struct, frozen=True, tag="boolean", tag_fiel
     def infer(cls, cells: TrainingCells) -> Decision | None:
         if cells.are_numbers:
             values = cells.values
-            if len(values) < cells.count or set(np.unique(values).tolist()) != {0.0, 1.0}:
-                return None
-            if values.sum() < min(FEW_ONES, FEW_SHARE * len(values)):
+            few = values.sum() < min(FEW_ONES, FEW_SHARE * len(values))
+            if few or len(values) < cells.count or set(np.unique(values).tolist()) != {0.0, 1.0}:
                 return None
             return _decision(cells, cells.spelled(1.0), cells.spelled(0.0), varies=True)
         if cells.texts is None:

@@ -34,10 +34,6 @@ class CategoricalColumn(Column, msgspec.Struct, frozen=True, tag="categorical", 
     dtype = np.dtype(object)
     absent = None
 
-    @property
-    def levels_seen_once(self) -> int:
-        return self.counts.count(1)
-
     def features(self, index: int) -> tuple[Feature, ...]:
         return (Feature(index, "level", len(self.levels)),)
 

@@ -4,6 +4,7 @@ Nothing here imports polars before it is given something of polars.
 """
 
 import re
+from contextlib import suppress
 from functools import cached_property
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
@@ -41,10 +42,9 @@ class TextCells(NamedTuple):
 
 
 class Decision(NamedTuple):
-    """What a column of the training files is taken for, and why."""
+    """The column that training makes of cells, None if it leaves them out, and why."""
 
     column: Column | None
-    """None if it is left out."""
     why: str
     varies: bool = False
 
@@ -111,7 +111,6 @@ class TrainingCells:
 
     @cached_property
     def distinct_numbers(self) -> int:
-        """Number of distinct numbers."""
         return len(np.unique(self.values))
 
     @property
@@ -121,15 +120,13 @@ class TrainingCells:
 
     def spelled(self, number: float) -> tuple[str, ...]:
         """The ways in which a whole number is written."""
-        usual = {str(int(number))}
         if self.texts is None:
             return (str(int(number)), f"{number:.1f}")
-        texts = self.distinct_texts.to_list()
-        numbers = parse_series(self.distinct_texts, self.decimal).to_list()
-        return tuple(sorted(usual | {text for text, other in zip(texts, numbers, strict=True) if other == number}))
+        numbers = parse_series(self.distinct_texts, self.decimal)
+        return tuple(sorted({str(int(number)), *self.distinct_texts.filter(numbers == number).to_list()}))
 
     def with_missing(self, what: str) -> str:
-        """What is said of the values, and how many are missing."""
+        """A text about the values, with the number of missing ones."""
         missing = self.rows - self.count
         return f"{what}, {missing:,} missing" if missing else what
 
@@ -137,17 +134,13 @@ class TrainingCells:
         """Examples of values that are no numbers."""
         if self.texts is None or self.numbers is None:
             return "infinite or too large"
-        others = self.texts.filter(self.numbers.is_null() | (self.numbers.abs() > FLOAT32_MAX)).unique(
-            maintain_order=True
-        )
+        is_number = self.numbers.abs().fill_null(np.inf) <= FLOAT32_MAX
+        others = self.texts.filter(~is_number).unique(maintain_order=True)
         return ", ".join(map(repr, others.head(3).to_list())) + (", ..." if len(others) > 3 else "")
 
 
 def parse_number(text: str, decimal: Decimal) -> float:
-    """The number that a stripped text means, as `float` reads it. Raises ValueError, with the remedy, if it is none.
-
-    Infinities are numbers here, to be refused as what they are.
-    """
+    """The number in a stripped text, which may be infinite. Raises ValueError, with the remedy, if there is none."""
     if NUMBERS[decimal].fullmatch(text):
         return float(text.replace(",", "."))
     if INFINITE.fullmatch(text):
@@ -187,10 +180,8 @@ def as_text(cells: "pl.Series") -> "pl.Series":
         whole = cells.cast(pl.Int64, strict=False)
         other = cells.fill_nan(None).cast(pl.String)
         return pl.select(pl.when(whole.cast(dtype) == cells).then(whole.cast(pl.String)).otherwise(other)).to_series()
-    try:
+    with suppress(PolarsError):
         if not dtype.is_nested():
             return cells.cast(pl.String)
-    except PolarsError:
-        pass
     message = f"the column holds {dtype}, which is neither number, flag, text nor time"
     raise RecordsError([Problem(None, cells.name, message)])

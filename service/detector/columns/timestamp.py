@@ -35,19 +35,14 @@ CLOCKS = ("", "%H:%M", "%H:%M:%S", "%H:%M:%S.%f", "%I:%M %p", "%I:%M:%S %p")
 WORDS = ("%d %b %Y", "%d-%b-%Y", "%d-%b-%y", "%d %B %Y", "%b %d, %Y", "%B %d, %Y", "%d/%b/%Y")
 NUMERIC = ("%Y{0}%m{0}%d", "%d{0}%m{0}%Y", "%m{0}%d{0}%Y", "%d{0}%m{0}%y", "%m{0}%d{0}%y")
 OTHER = ("%Y%m%d", "%Y%m%d%H%M%S", "%a %b %d %H:%M:%S %Y", "%a, %d %b %Y %H:%M:%S %z", "%d/%b/%Y:%H:%M:%S %z")
-SPAN = 7 * 24 * 60
-"""Minutes over which made-up times are spread."""
 
 
 class TimestampColumn(Column, msgspec.Struct, frozen=True, tag="timestamp", tag_field="kind"):
-    """A point in time, scored by its calendar fields and never by absolute time.
-
-    `format` is how text is read: `iso` (ISO 8601), `unix_s`, `unix_ms`, or a strptime format. A time with an offset is
-    converted to UTC; one without is taken as it stands.
-    """
+    """A point in time; one with an offset is converted to UTC, one without is taken as it stands."""
 
     name: str
     format: str
+    """The format of its texts: `iso` (ISO 8601), `unix_s`, `unix_ms`, or a strptime format."""
     fields: tuple[CalendarField, ...]
     missing: int = 0
 
@@ -55,7 +50,6 @@ class TimestampColumn(Column, msgspec.Struct, frozen=True, tag="timestamp", tag_
     absent = np.datetime64("NaT", "us")
     is_time = True
     can_group = False
-    comparable = False
 
     def features(self, index: int) -> tuple[Feature, ...]:
         return tuple(Feature(index, "level", CALENDAR_SIZES[field]) for field in self.fields)
@@ -137,7 +131,7 @@ class TimestampColumn(Column, msgspec.Struct, frozen=True, tag="timestamp", tag_
         return Decision(cls(cells.name, form.format, fields), why, varies=True)
 
     def usual(self, rng: np.random.Generator) -> Any:
-        time = datetime(2024, 1, 1, tzinfo=UTC) + timedelta(minutes=int(rng.integers(SPAN)))
+        time = datetime(2024, 1, 1, tzinfo=UTC) + timedelta(minutes=int(rng.integers(7 * 24 * 60)))
         if self.format in UNIX:
             return int(time.timestamp()) * UNIX[self.format][0]
         return time.replace(tzinfo=None).isoformat() if self.format == "iso" else time.strftime(self.format)
@@ -203,13 +197,11 @@ def calendar_fields(times: Times) -> tuple[CalendarField, ...]:
 
 
 class TimeFormat(NamedTuple):
-    """How the cells of a column are read as times, and the times that they give."""
+    """A `TimestampColumn.format`, the times that it gives, and the doubt if texts can be read in two ways."""
 
     format: str
-    """See `TimestampColumn.format`."""
     times: Times
     doubt: str = ""
-    """What a person should check, where the texts can be read in two ways."""
 
 
 def _format_of(cells: TrainingCells) -> TimeFormat | None:
@@ -219,9 +211,9 @@ def _format_of(cells: TrainingCells) -> TimeFormat | None:
         return TimeFormat("iso", _times_of(cells.cells.drop_nulls())) if is_time else None
     if not cells.are_numbers:
         return text_format(cells.distinct_texts.to_list())
-    if not (cells.are_whole and len(cells.values) == cells.count):
-        return None
-    return unix_format(cells.name, cells.values) or _compact_format(cells)
+    if cells.are_whole and len(cells.values) == cells.count:
+        return unix_format(cells.name, cells.values) or _compact_format(cells)
+    return None
 
 
 def text_format(texts: Sequence[str]) -> TimeFormat | None:
@@ -273,12 +265,10 @@ def _candidates(example: str) -> Iterator[str]:
 def _read_texts(form: str, texts: Sequence[str]) -> Times | None:
     """The times of texts, without those that are none; None if those are too many."""
     times: list[np.datetime64] = []
-    failures = 0
-    for text in texts:
+    for i, text in enumerate(texts):
         try:
             times.append(read_time(text, form))
         except ValueError:
-            failures += 1
-            if failures > TOLERATED * len(texts):
+            if i + 1 - len(times) > TOLERATED * len(texts):
                 return None
     return np.array(times, "datetime64[us]")

@@ -12,15 +12,14 @@ from kilter.service.detector.errors import ArtifactError
 from kilter.service.detector.inputs import Table, cut
 from kilter.service.detector.modalities.base import Modality, Scores, Watched
 from kilter.service.detector.pictures.column import ImageColumn
-from kilter.service.detector.pictures.pixels import PIXELS, from_array, size_of, upright
-from kilter.service.detector.pictures.regions import Grid, find_regions, heatmap
+from kilter.service.detector.pictures.pixels import PIXELS, size_of, to_pixels, upright
+from kilter.service.detector.pictures.regions import Grid, Region, find_regions, heatmap
 from kilter.service.detector.runtime import Program
 from kilter.service.detector.schema import Schema
 
 if TYPE_CHECKING:
     from kilter.service.detector.detector import Verdicts
     from kilter.service.detector.modalities.tables import Reason
-    from kilter.service.detector.pictures.regions import Region
 
 FLOATS = 1 << 22
 """Most values of the pictures that are encoded at once."""
@@ -74,8 +73,9 @@ class ImageModality(Modality):
         return max(1, (VALUES if device == "cpu" else GPU_VALUES) // self.column.size)
 
     def read_array(self, data: Array) -> Table:
-        pictures = from_array(data, self.column)
-        return Table({self.column.name: pictures}, len(pictures), [])
+        pictures = [to_pixels(picture, self.column) for picture in self.column.split(data)]
+        values = np.array(pictures, np.uint8).reshape(-1, *self.column.shape)
+        return Table({self.column.name: values}, len(pictures), [])
 
     def encode(self, table: Table) -> Iterator[Matrix]:
         step = max(1, FLOATS // self.column.size)

@@ -94,10 +94,10 @@ def _watch(schema: Schema, index: int, position: int) -> Watched:
     The chance that the next level is a new one is estimated by the share of rows whose level came once (Good,
     Biometrika, 1953).
     """
-    column, once = schema.columns[index], schema.columns[index].levels_seen_once
-    unseen = None if once is None else once / schema.rows
+    column = schema.columns[index]
+    unseen = None if column.counts is None else column.counts.count(1) / schema.rows
     missing = column.missing / schema.rows if schema.rows else 0.0
-    return Watched(column.name, position, column.features(index)[0], column.comparable, missing, unseen)
+    return Watched(column.name, position, column.features(index)[0], not column.is_time, missing, unseen)
 
 
 class Reason(msgspec.Struct, frozen=True):
@@ -157,13 +157,8 @@ def explain(schema: Schema, table: Table, against: Floats, expected: Floats, lim
             if row in unread or not against[row, i] > 0:
                 break
             column = schema.columns[i]
-            reasons.append(
-                Reason(
-                    column.name,
-                    column.shown(table.columns[column.name][row]),
-                    column.expected(expected[row, first[i] : first[i + 1]]),
-                    round(float(against[row, i] / total[row]), 4),
-                )
-            )
+            observed = column.shown(table.columns[column.name][row])
+            usual = column.expected(expected[row, first[i] : first[i + 1]])
+            reasons.append(Reason(column.name, observed, usual, round(float(against[row, i] / total[row]), 4)))
         explained.append(reasons)
     return explained

@@ -278,8 +278,8 @@ class TabularVAE(TableNetwork):
         super().start(schema, x)
         rows = schema.rows + 2
         self.flag_floor.fill_(1 / rows)
-        once = [schema.columns[self.features[i].column].levels_seen_once for i in self._levels]
-        unseen = [1e-6 if count is None else min((count + 1) / rows, 0.5) for count in once]
+        seen = [schema.columns[self.features[i].column].counts for i in self._levels]
+        unseen = [1e-6 if counts is None else min((counts.count(1) + 1) / rows, 0.5) for counts in seen]
         self.unseen.copy_(torch.tensor(unseen))
         dense = self.dense(x)
         flags, slots = len(self.flag), len(self.slot_code)

@@ -9,9 +9,9 @@ import numpy as np
 
 from kilter.service.detector.arrays import Array, Pixels
 from kilter.service.detector.columns.base import Column, Feature
-from kilter.service.detector.columns.cells import Decision, TextCells, TrainingCells
-from kilter.service.detector.errors import Problem, RecordsError
-from kilter.service.detector.pictures.pixels import image_of, library, several, to_pixels
+from kilter.service.detector.columns.cells import TextCells
+from kilter.service.detector.errors import PictureError, Problem, RecordsError
+from kilter.service.detector.pictures.pixels import CHANNELS, image_of, library, to_pixels
 
 if TYPE_CHECKING:
     import polars as pl
@@ -51,10 +51,6 @@ class ImageColumn(Column, msgspec.Struct, frozen=True, tag="image", tag_field="k
         return self.height, self.width, self.channels
 
     @property
-    def value_shape(self) -> tuple[int, ...]:
-        return self.shape
-
-    @property
     def size(self) -> int:
         """Number of values of a picture."""
         return self.height * self.width * self.channels
@@ -75,7 +71,19 @@ class ImageColumn(Column, msgspec.Struct, frozen=True, tag="image", tag_field="k
         return to_pixels(value, self)
 
     def split(self, array: Array) -> Array:
-        return several(array, self)
+        """The pictures in an array, as (n, h, w) or (n, h, w, c).
+
+        The array is (n, height * width * channels) of the model, else (h, w); (h, w, c) where the last is up to 4, else
+        (n, h, w); or (n, h, w, c). Raises PictureError for any other shape.
+        """
+        if array.ndim == 2 and array.shape[1] == self.size:
+            array = array.reshape(-1, *self.shape)
+        elif array.ndim == 2 or (array.ndim == 3 and array.shape[2] in CHANNELS):
+            array = array[None]
+        if array.ndim not in (3, 4):
+            shapes = f"(n, h, w), (n, h, w, c) or (n, {self.size})"
+            raise PictureError(f"pictures are an array of shape {shapes}, not {array.shape}")
+        return array
 
     def holds(self, dtype: "pl.DataType") -> bool:
         raise RecordsError([Problem(None, self.name, NO_PICTURES)])
@@ -102,10 +110,6 @@ class ImageColumn(Column, msgspec.Struct, frozen=True, tag="image", tag_field="k
     def differs(self, other: Column) -> str | None:
         if isinstance(other, ImageColumn) and other.shape != self.shape:
             return f"it sees pictures of the shape {self.shape}, the serving version of {other.shape}"
-        return None
-
-    @classmethod
-    def infer(cls, cells: TrainingCells) -> Decision | None:
         return None
 
     def fit(self, values: Array) -> Self:

@@ -82,19 +82,16 @@ def describe(content: bytes) -> Picture:
 
 
 class TiffTag(NamedTuple):
-    """An entry of a TIFF's directory."""
+    """An entry of a TIFF's directory: all twelve bytes, the number of its values, and their bytes."""
 
     tag: int
     raw: bytes
-    """All twelve bytes of the entry."""
     values: int
-    """Number of its values."""
     size: int
-    """Number of bytes of its values."""
     first: int
-    """Its first value, if that is a whole number without a sign and stands in the entry itself; else 0."""
+    """The first value, if that is a whole number without a sign and stands in the entry itself; else 0."""
     place: int
-    """Where its values stand in the file; 0 if they stand in the entry itself."""
+    """Where the values stand in the file; 0 if they stand in the entry itself."""
 
 
 class TiffDirectory(NamedTuple):

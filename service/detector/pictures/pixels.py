@@ -47,7 +47,7 @@ STRIP = 1 << 22
 """Most pixels of a strip, the part of a picture that is copied at once where a step needs copies."""
 _URL = re.compile(r"data:[^,]{0,200};base64,", re.IGNORECASE)
 _BLANKS = str.maketrans("", "", " \t\r\n")
-_CHANNELS = (1, 2, 3, 4)
+CHANNELS = (1, 2, 3, 4)
 """Numbers of channels of an array: grey, grey and alpha, colour, colour and alpha."""
 _TURNS = {2: 0, 3: 3, 4: 1, 5: 5, 6: 4, 7: 6, 8: 2}
 """Orientations in EXIF, and the numbers in `PIL.Image.Transpose` of the turns that make a picture upright."""
@@ -136,31 +136,6 @@ def to_pixels(value: Any, column: "ImageColumn", pixels: int = PIXELS) -> Pixels
         return np.array(image).reshape(column.shape)
 
 
-def from_array(array: Array, column: "ImageColumn") -> Pixels:
-    """The pictures of an array, each of any size, as uint8 (n, height, width, channels).
-
-    Their number is told by the shape: see `several`. Raises PictureError for numbers that do not fit, too.
-    """
-    pictures = [to_pixels(picture, column) for picture in several(array, column)]
-    return np.array(pictures, np.uint8).reshape(-1, *column.shape)
-
-
-def several(array: Array, column: "ImageColumn") -> Array:
-    """An array of pictures as (n, h, w) or (n, h, w, c).
-
-    It is (n, height * width * channels) of the model, else (h, w); (h, w, c) where the last is up to 4, else (n, h, w);
-    or (n, h, w, c). Raises PictureError for any other shape.
-    """
-    if array.ndim == 2 and array.shape[1] == column.size:
-        array = array.reshape(-1, *column.shape)
-    elif array.ndim == 2 or (array.ndim == 3 and array.shape[2] in _CHANNELS):
-        array = array[None]
-    if array.ndim not in (3, 4):
-        shapes = f"(n, h, w), (n, h, w, c) or (n, {column.size})"
-        raise PictureError(f"pictures are an array of shape {shapes}, not {array.shape}")
-    return array
-
-
 def upright(value: Any, column: "ImageColumn", pixels: int = PIXELS) -> "Image.Image":
     """A picture, as in `to_pixels`, at its own size, in RGB. Raises PictureError."""
     with decoder_errors(pixels):
@@ -187,7 +162,7 @@ def _image(value: Any, column: "ImageColumn", channels: Literal[1, 3], pixels: i
 
 
 def _of_array(array: Array, column: "ImageColumn", pixels: int) -> "Image.Image":
-    if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in _CHANNELS):
+    if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in CHANNELS):
         raise PictureError(f"a picture is an array of shape (h, w) or (h, w, c), c from 1 to 4, not {array.shape}")
     height, width = array.shape[:2]
     if not 0 < height * width <= pixels:
@@ -203,7 +178,8 @@ def _flat(image: "Image.Image", column: "ImageColumn", channels: Literal[1, 3]) 
     wanted = "L" if channels == 1 else "RGB"
     mode = image.mode
     if mode.startswith("I;16"):
-        image = image_of(np.concatenate([_sixteen(part) for part in _parts(image)]))
+        deep = (part.astype(np.uint32) for part in _parts(image))
+        image = image_of(np.concatenate([((part + 128) // 257).astype(np.uint8) for part in deep]))
     elif mode in ("I", "F"):
         image = image_of(np.concatenate([_eight(part, column) for part in _parts(image)]))
     elif image.has_transparency_data:
@@ -240,12 +216,6 @@ def strips(width: int, height: int) -> list[tuple[int, int, int, int]]:
 def _parts(image: "Image.Image") -> Iterator[Array]:
     """The numbers of a picture of one channel, strip by strip."""
     return (np.asarray(image.crop(box)) for box in strips(*image.size))
-
-
-def _sixteen(values: Array) -> Pixels:
-    """16 bits as 8: 65,535 is 257 times 255."""
-    scaled: Pixels = ((values.astype(np.uint32) + 128) // 257).astype(np.uint8)
-    return scaled
 
 
 def _eight(values: Array, column: "ImageColumn") -> Pixels:

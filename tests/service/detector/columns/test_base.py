@@ -81,7 +81,7 @@ def test_missing_values_have_the_dtype_of_the_column(column: Column) -> None:
     """And its shape, where a value is an array."""
     values = missing_values(column, 3)
     assert values.dtype == column.dtype
-    assert values.shape == (3, *column.value_shape)
+    assert values.shape == (3, *column.shape)
 
 
 @given(st.lists(st.sampled_from([1.0, 2, None, float("nan"), "x", True, ABSENT, 10**400])))
@@ -181,8 +181,8 @@ def test_what_a_kind_does_not_say_is_the_usual() -> None:
     """A column stands in tables, can group, need not be there, and is text to protocols."""
     plain = Column()
     assert (plain.modality, plain.can_group, plain.required, plain.is_time) == ("table", True, False, False)
-    assert (plain.json_type, plain.datatype, plain.value_shape) == (str | None, "BYTES", ())
-    nothing: list[Any] = [plain.affine, plain.levels_seen_once, plain.differs(NUMBER), plain.central()]
+    assert (plain.json_type, plain.datatype, plain.shape) == (str | None, "BYTES", ())
+    nothing: list[Any] = [plain.affine, plain.counts, plain.differs(NUMBER), plain.central()]
     assert nothing == [None] * 4
     for call in (lambda: plain.read(1), lambda: plain.features(0), plain.describe, plain.json_schema):
         with pytest.raises(NotImplementedError):

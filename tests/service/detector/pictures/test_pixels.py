@@ -13,19 +13,21 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from PIL import Image
 
+from kilter.service.detector.arrays import Array
 from kilter.service.detector.errors import PictureError
+from kilter.service.detector.modalities.pictures import ImageModality
 from kilter.service.detector.pictures.column import ImageColumn
 from kilter.service.detector.pictures.pixels import (
     STRIP,
     check_file,
     decode,
     file_size,
-    from_array,
     limits_in_words,
     strips,
     to_pixels,
     upright,
 )
+from kilter.service.detector.schema import Schema
 from tests.support.pictures import (
     COLOUR,
     GREY,
@@ -314,6 +316,11 @@ def test_without_pillow_it_is_named() -> None:
 
 
 SIDES = st.integers(1, 40)
+
+
+def from_array(array: Array, column: ImageColumn) -> Array:
+    """The pictures of an array as a model of the column sees them."""
+    return ImageModality(Schema((column,), 9)).read_array(array).columns[column.name]
 
 
 @settings(max_examples=60)
