@@ -24,8 +24,8 @@ from kilter.service.detector.store import resolve
 from kilter.service.detector.thresholds import at_rate, thresholds_of
 
 if TYPE_CHECKING:
+    from kilter.service.detector.modalities.pictures import Region
     from kilter.service.detector.modalities.tables import Reason
-    from kilter.service.detector.pictures.regions import Region
 
 
 class Scorer:

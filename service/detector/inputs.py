@@ -3,6 +3,7 @@
 The dtypes of a table's columns are those of `Column.dtype`. Files are read into the same by other modules.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -175,13 +176,11 @@ def from_frame(schema: Schema, frame: Any) -> Table:
         import polars as pl
 
         frame = pl.DataFrame(frame)
-    present = [str(name) for name in frame.columns]
-    absent = [name for name in schema.names if name not in present]
-    if absent:
-        raise RecordsError([Problem(None, name, "the column is missing") for name in absent])
-    twice = sorted({name for name in schema.names if present.count(name) > 1})
-    if twice:
-        raise RecordsError([Problem(None, name, "the column stands in the table twice") for name in twice])
+    count = Counter(map(str, frame.columns))
+    wrong = [Problem(None, name, "the column is missing") for name in schema.names if not count[name]]
+    wrong += [Problem(None, name, "the column stands in the table twice") for name in schema.names if count[name] > 1]
+    if wrong:
+        raise RecordsError(wrong)
     problems: list[Problem] = []
     columns = {column.name: read_array(column, frame[column.name].to_numpy(), problems) for column in schema.fields}
     return Table(columns, len(frame), in_order(problems))

@@ -98,18 +98,16 @@ class NumericColumn(Column, msgspec.Struct, frozen=True, tag="numeric", tag_fiel
         return parse_number(text, decimal)
 
     def encode(self, values: Array) -> Array:
-        return self.standardise(values)[:, None]
-
-    def standardise(self, values: Floats) -> Floats:
-        """The feature of values, (n,): standardised, or 0 (equal) and 1 (changed) where the column was constant."""
         if self.constant is not None:
-            return np.where(np.isnan(values), np.nan, values != self.constant)
-        if self.transform == "asinh":
-            values = np.arcsinh((values - self.shift) / self.unit)
-        return np.clip((values - self.center) / self.scale, -LIMIT, LIMIT)
+            values = np.where(np.isnan(values), np.nan, values != self.constant)
+        else:
+            if self.transform == "asinh":
+                values = np.arcsinh((values - self.shift) / self.unit)
+            values = np.clip((values - self.center) / self.scale, -LIMIT, LIMIT)
+        return values[:, None]
 
     def restore(self, feature: float) -> float:
-        """The value whose feature is `feature`: the inverse of `standardise`, within what a float can hold."""
+        """The value whose feature is `feature`: the inverse of `encode`, within what a float can hold."""
         if self.constant is not None:
             return self.constant
         value = feature * self.scale + self.center
@@ -176,12 +174,11 @@ class NumericColumn(Column, msgspec.Struct, frozen=True, tag="numeric", tag_fiel
         if low == high or scale <= 1e-12 * unit:
             return msgspec.structs.replace(column, constant=low, center=low, scale=1.0)
         column = column._tamed(present, scale)
-        if column.transform == "asinh":
-            present = np.arcsinh((present - column.shift) / column.unit)
-            deviation = float(present.std())
-            scale = max(deviation, LEAST_SPREAD) if column.unit == 1 else deviation
-            return msgspec.structs.replace(column, center=float(present.mean()), scale=scale)
-        return msgspec.structs.replace(column, center=float((present / unit).mean()) * unit, scale=scale)
+        if column.transform == "identity":
+            return msgspec.structs.replace(column, center=float((present / unit).mean()) * unit, scale=scale)
+        present = np.arcsinh((present - column.shift) / column.unit)
+        least = LEAST_SPREAD if column.unit == 1 else 0.0
+        return msgspec.structs.replace(column, center=float(present.mean()), scale=max(float(present.std()), least))
 
     def _tamed(self, present: Floats, deviation: float) -> Self:
         """The column with a transform for a heavy tail, if it has one: counts, amounts and durations do.

@@ -15,8 +15,8 @@ from kilter.service.detector.schema import Schema
 
 if TYPE_CHECKING:
     from kilter.service.detector.detector import Verdicts
+    from kilter.service.detector.modalities.pictures import Region
     from kilter.service.detector.modalities.tables import Reason
-    from kilter.service.detector.pictures.regions import Region
 
 
 class Watched(NamedTuple):

@@ -118,12 +118,11 @@ def attribute(
     The columns of the records, x of shape (n, features), are hidden in turn. A column counts with how far the score
     falls when it is hidden, and with log(1 + d) if the negative ELBO falls by d nats then: that is how surprising its
     value is among the others, and tells the wrong column where the score, led by the nearest remembered record, falls
-    about as far for a column that the wrong one has pulled along. Leaving out and asking again is the plainest
-    attribution by perturbation (Robnik-Sikonja and Kononenko, 2008; Zeiler and Fergus, 2014).
+    about as far for a column that the wrong one has pulled along. This is the plainest attribution by perturbation
+    (Robnik-Sikonja and Kononenko, 2008; Zeiler and Fergus, 2014).
 
-    `score`, (n,), and `surprise`, (n,), the negative ELBO, are each record's own, `terms`, (n, columns), the surprise
-    of each column, by which the candidates are chosen, and `expected`, (n, features), what the network expects with
-    nothing hidden. A column that was not tried has a part of 0.
+    `score`, (n,), `surprise`, (n,), the negative ELBO, and `expected`, (n, features), are those of the records with
+    nothing hidden; `terms`, (n, columns), the surprise of each column, tells which are tried. Others count as 0.
     """
     belongs = np.array([feature.column for feature in schema.features()])
     candidates = np.argsort(-terms, axis=1, kind="stable")[:, :CANDIDATES]

@@ -9,7 +9,6 @@ import numpy as np
 
 from kilter.service.detector.arrays import Array, Pixels
 from kilter.service.detector.columns.base import Column, Feature
-from kilter.service.detector.columns.cells import TextCells
 from kilter.service.detector.errors import PictureError, Problem, RecordsError
 from kilter.service.detector.pictures.pixels import CHANNELS, image_of, library, to_pixels
 
@@ -17,10 +16,6 @@ if TYPE_CHECKING:
     import polars as pl
 
 NO_PICTURES = "a table holds no pictures, and the model judges nothing else: name a folder of pictures, or one"
-FIELD = 4
-"""Number of random values in each direction, through which a synthetic smooth field is drawn."""
-BLOCKS = 8
-"""Number of blocks of synthetic coarse noise in each direction."""
 
 
 class ImageColumn(Column, msgspec.Struct, frozen=True, tag="image", tag_field="kind"):
@@ -88,9 +83,6 @@ class ImageColumn(Column, msgspec.Struct, frozen=True, tag="image", tag_field="k
     def holds(self, dtype: "pl.DataType") -> bool:
         raise RecordsError([Problem(None, self.name, NO_PICTURES)])
 
-    def from_texts(self, cells: TextCells, problems: list[Problem]) -> Array:
-        raise RecordsError([Problem(None, self.name, NO_PICTURES)])
-
     def encode(self, values: Array) -> Array:
         # A float64 would take eight times the pictures' memory.
         scaled = np.divide(values, np.float32(255), dtype=np.float32)
@@ -116,15 +108,15 @@ class ImageColumn(Column, msgspec.Struct, frozen=True, tag="image", tag_field="k
         return self
 
     def usual(self, rng: np.random.Generator) -> str:
-        """A shape before an even background, or a smooth field."""
+        """A shape before an even background, or a smooth field through 4 x 4 random values."""
         if rng.random() < 0.5:
             return base64_of(self._shape(rng))
-        values = rng.integers(0, 256, (FIELD, FIELD, self.channels)).astype(np.uint8)
+        values = rng.integers(0, 256, (4, 4, self.channels)).astype(np.uint8)
         return base64_of(self._resize(values, library().Resampling.BICUBIC))
 
     def odd(self, rng: np.random.Generator) -> str:
-        """Coarse noise of full contrast."""
-        blocks = rng.integers(0, 2, (BLOCKS, BLOCKS, self.channels)).astype(np.uint8) * 255
+        """Coarse noise of full contrast, of 8 x 8 blocks."""
+        blocks = rng.integers(0, 2, (8, 8, self.channels)).astype(np.uint8) * 255
         return base64_of(self._resize(blocks, library().Resampling.NEAREST))
 
     def _shape(self, rng: np.random.Generator) -> Pixels:

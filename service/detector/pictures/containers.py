@@ -1,9 +1,9 @@
 """What a picture's file says of itself before anything of it is decoded, and which parts of it a decoder sees.
 
-A file may come from anywhere. So each format's own structure is walked here, in steps that are counted: the size in
-pixels and the number of frames are known before a decoder is called, and the decoder never sees metadata, in which much
-can be hidden that costs memory or time. Of the metadata only the orientation is read. Nobody looks at what stands
-behind the end of a picture (cameras put films there): the picture is judged that every viewer shows.
+A file may come from anywhere. So each format's own structure is walked here, in steps that are counted: size and number
+of frames are known before a decoder is called, and the decoder never sees metadata, in which much can be hidden that
+costs memory or time; of these only the orientation is read. What stands behind the end of a picture (cameras put films
+there) is ignored, as by every viewer.
 """
 
 import re
@@ -222,11 +222,11 @@ def _tiff(content: bytes) -> Picture:
             raise ValueError(f"its tag {entry.tag} is not what it must be")
     # The new directory stands at the end: the places of values are told from the start of the file.
     start = len(content) + len(content) % 2
-    head = content[:4] + struct.pack(f"{order}I", start) + content[8:] + b"\0" * (start - len(content))
-    entries = struct.pack(f"{order}H", len(kept)) + b"".join(entry.raw for entry in kept) + b"\0\0\0\0"
+    head = (content[:4], struct.pack(f"{order}I", start), content[8:], b"\0" * (start - len(content)))
+    entries = (struct.pack(f"{order}H", len(kept)), *(entry.raw for entry in kept), b"\0\0\0\0")
     tile = tags.first(_TIFF_TILE[0]) * tags.first(_TIFF_TILE[1])
     size = tags.first(_TIFF_WIDTH), tags.first(_TIFF_HEIGHT)
-    return Picture("TIFF", *size, tags.orientation(), head + entries, tile)
+    return Picture("TIFF", *size, tags.orientation(), b"".join(head + entries), tile)
 
 
 def _webp(content: bytes) -> Picture:

@@ -1,14 +1,12 @@
 """Brings pictures, from files or arrays, to what a model sees: uint8 (height, width, channels) of its size.
 
-A file, which may come from anywhere, is PNG, JPEG, WebP, TIFF or BMP of one frame. What it says of itself is checked
-(`detector.pictures.containers`) before Pillow decodes it; the decoder sees no metadata, and only the orientation is
-applied. Pillow is the extra `images`, imported when the first picture comes.
+What a file, which may come from anywhere, says of itself is checked (`detector.pictures.containers`) before Pillow
+decodes it. Pillow is the extra `images`, imported when the first picture comes.
 
-Every picture goes the same way: to 8 bits, its transparency over white, as a viewer shows it, to grey (0.299 red +
-0.587 green + 0.114 blue, ITU-R BT.601) or to red, green and blue, and then to the model's size, by a triangle filter
-that is as wide as the reduction asks for. So a picture is the same to the last bit as a file, as an array and in a
-batch. Numbers without a range of their own (arrays, TIFF of floats or of 32 bits) are taken by the column's `low` and
-`high`.
+Every picture goes the same way: to 8 bits, its transparency over white, to grey (0.299 red + 0.587 green + 0.114 blue,
+ITU-R BT.601) or to red, green and blue, and then to the model's size, by a triangle filter that is as wide as the
+reduction asks for. So a picture is the same to the last bit as a file, as an array and in a batch. Numbers without a
+range of their own (arrays, TIFF of floats or of 32 bits) are taken by the column's `low` and `high`.
 """
 
 import re
