@@ -1,7 +1,4 @@
-"""Reads records, matrices and frames to typed columns, and finds every problem in them, not only the first.
-
-The dtypes of a table's columns are those of `Column.dtype`. Files are read into the same by other modules.
-"""
+"""Reads records, matrices and frames to typed columns, and finds every problem in them, not only the first."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -99,10 +96,7 @@ def in_order(problems: Iterable[Problem]) -> list[Problem]:
 
 
 def from_records(schema: Schema, records: Sequence[Any], read: Read | None = None) -> Table:
-    """Read records from JSON or Python: a missing value is None or NaN.
-
-    A record is a mapping, a pandas Series, or a named tuple as pandas' `itertuples` gives it.
-    """
+    """Read mappings, pandas Series, or named tuples as pandas' `itertuples` gives them."""
     problems: list[Problem] = []
     usable: list[Mapping[Any, Any]] = []
     names: set[Any] = set(schema.names)
@@ -150,10 +144,7 @@ def _wrong_fields(row: int | None, fields: Mapping[Any, Any], names: set[Any], s
 
 
 def from_matrix(schema: Schema, matrix: Array) -> Table:
-    """Read an (n, columns) matrix of numbers, its columns in the schema's order; NaN is a missing value.
-
-    Raises KilterError if the shape does not fit, or the schema has columns that are not numbers or flags.
-    """
+    """Read an (n, columns) matrix of numbers and flags, NaN where missing. Raises KilterError if it does not fit."""
     names = schema.names
     if matrix.ndim != 2 or matrix.shape[1] != len(names):
         raise KilterError(f"the model takes a matrix of shape (n, {len(names)}), not {matrix.shape}")
@@ -168,10 +159,7 @@ def from_matrix(schema: Schema, matrix: Array) -> Table:
 
 
 def from_frame(schema: Schema, frame: Any) -> Table:
-    """Read any frame with `columns` and indexable by name: pandas, or what the Arrow C stream interface gives.
-
-    Columns that the model does not know are ignored. Raises RecordsError if one that it needs is not there.
-    """
+    """Read a frame of pandas, or with an Arrow C stream. Raises RecordsError if a column is missing, or there twice."""
     if hasattr(frame, "__arrow_c_stream__") and type(frame).__module__.split(".")[0] != "pandas":
         import polars as pl
 

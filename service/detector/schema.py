@@ -1,7 +1,4 @@
-"""What a record looks like: its columns, how their cells are read, and the features that they become.
-
-The manifest holds a schema as it is.
-"""
+"""What a record looks like: its columns, how their cells are read, and the features that they become."""
 
 from typing import Literal
 

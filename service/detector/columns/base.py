@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
     from kilter.service.detector.columns.cells import Decimal, Decision, TextCells, TrainingCells
 
-FeatureKind = Literal["gaussian", "flag", "level", "pixels"]
 Value = float | int | str | bool | None
 """A cell as JSON holds it."""
 FLOAT32_MAX = float(np.finfo(np.float32).max)
@@ -30,6 +29,7 @@ a record's verdict would depend on its batch."""
 UNKNOWN = "leave the cell empty if it is unknown"
 ABSENT = object()
 """The cell of a field that a record lacks, which is the record's problem and not the cell's."""
+NEVER_MISSING = frozenset({str, bool, int})
 Read = Callable[["Column", Any], Any]
 """Reads a cell of a column in another way than the column's own. Raises ValueError or PictureError."""
 
@@ -43,7 +43,7 @@ class Feature(NamedTuple):
 
     column: int
     """Index of the column in `Schema.columns`."""
-    kind: FeatureKind
+    kind: Literal["gaussian", "flag", "level", "pixels"]
     levels: int = 0
     size: int = 1
     """Number of floats."""
@@ -68,7 +68,7 @@ class Column:
     is_number: ClassVar[bool] = False
     """Whether a typed value is a float64, NaN where missing, that can stand in a matrix."""
     is_time: ClassVar[bool] = False
-    """Whether an hour of normal traffic has other values than the fitting rows."""
+    """Whether a typed value is a datetime64, so that traffic never has the values of the fitting rows."""
     can_group: ClassVar[bool] = True
     """Whether records can be grouped by it, with a threshold for each group."""
     required: ClassVar[bool] = False
@@ -132,10 +132,7 @@ class Column:
         return cells.cast(pl.Float64).to_numpy()
 
     def from_texts(self, cells: "TextCells", problems: list[Problem]) -> Array:
-        """The typed values of the cells of a text table; a text that cannot be read is a problem, and missing.
-
-        Each distinct text is read once, unless it is among `TextCells.numbers`.
-        """
+        """The typed values of a text table's cells, each distinct text read once; one that is refused is a problem."""
         if cells.numbers is None:
             values = missing_values(self, len(cells.stripped))
             rows: Array = np.arange(len(values))
@@ -259,16 +256,13 @@ def read_cells(column: Column, cells: Sequence[Any], problems: list[Problem], re
     reader = column.read if read is None else partial(read, column)
     values = missing_values(column, len(cells))
     for row, cell in enumerate(cells):
-        if cell is ABSENT or (not column.required and type(cell) not in _NEVER_MISSING and is_missing(cell)):
+        if cell is ABSENT or (not column.required and type(cell) not in NEVER_MISSING and is_missing(cell)):
             continue
         try:
             values[row] = reader(cell)
         except (ValueError, OverflowError, PictureError) as error:
             problems.append(Problem(row, column.name, str(error)))
     return values
-
-
-_NEVER_MISSING = frozenset({str, bool, int})
 
 
 def is_missing(cell: Any) -> bool:

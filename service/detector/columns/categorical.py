@@ -19,6 +19,7 @@ ROWS_PER_LEVEL = 5
 FEW_LEVELS = 10
 """A category has on average at least `ROWS_PER_LEVEL` rows for each level, or at most `FEW_LEVELS` levels."""
 NEARLY_UNIQUE = 0.9
+TEXTS = frozenset({str, type(None)})
 FREE_TEXT = 40
 """Average length from which many distinct texts are prose."""
 
@@ -43,7 +44,7 @@ class CategoricalColumn(Column, msgspec.Struct, frozen=True, tag="categorical", 
         raise ValueError(f"text is expected, not {describe_value(value)}")
 
     def read_all(self, cells: Sequence[Any]) -> Array | None:
-        return _objects(cells) if _TEXTS.issuperset(map(type, cells)) else None
+        return _objects(cells) if TEXTS.issuperset(map(type, cells)) else None
 
     def from_texts(self, cells: TextCells, problems: list[Problem]) -> Array:
         pairs = zip(cells.texts.to_list(), cells.stripped.to_list(), strict=True)
@@ -112,9 +113,6 @@ class CategoricalColumn(Column, msgspec.Struct, frozen=True, tag="categorical", 
 
     def odd(self, rng: np.random.Generator) -> str | None:
         return None if rng.random() < 0.3 else "a level that no training record has"
-
-
-_TEXTS = frozenset({str, type(None)})
 
 
 def _objects(values: Sequence[Any]) -> npt.NDArray[np.object_]:

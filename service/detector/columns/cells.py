@@ -1,7 +1,4 @@
-"""The cells of one column in a file, as texts or as polars types them, and what training decides by them.
-
-Nothing here imports polars before it is given something of polars.
-"""
+"""The cells of a column in a file, and what training decides by them; polars is imported when it is needed."""
 
 import re
 from contextlib import suppress
@@ -31,7 +28,6 @@ class TextCells(NamedTuple):
     """The cells of a column in a text table."""
 
     texts: "pl.Series"
-    """As they stand."""
     stripped: "pl.Series"
     """Without blanks around them."""
     numbers: "pl.Series | None"
@@ -168,10 +164,7 @@ def number_expression(texts: "pl.Expr", decimal: Decimal) -> "pl.Expr":
 
 
 def as_text(cells: "pl.Series") -> "pl.Series":
-    """A column as the texts that a CSV file would hold, null where missing (a float's NaN too).
-
-    Raises RecordsError for lists, structures and other types that no cell of a text table can hold.
-    """
+    """The texts that a CSV file would hold, null where missing, NaN too. Raises RecordsError for lists, structs etc."""
     import polars as pl
     from polars.exceptions import PolarsError
 

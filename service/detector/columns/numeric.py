@@ -30,10 +30,7 @@ CAMEL_ID = re.compile(r"[a-z](Id|ID|Key|No|Nr|Number)$")
 
 
 class NumericColumn(Column, msgspec.Struct, frozen=True, tag="numeric", tag_field="kind"):
-    """A number, standardised as (t(value) - center) / scale in float64.
-
-    A column that is constant in the fitting rows has `constant` set, and becomes a flag: 0 when equal, 1 when changed.
-    """
+    """A number, standardised as (t(value) - center) / scale in float64."""
 
     name: str
     center: float
@@ -46,6 +43,7 @@ class NumericColumn(Column, msgspec.Struct, frozen=True, tag="numeric", tag_fiel
     shift: float = 0.0
     unit: float = 1.0
     constant: float | None = None
+    """The only value in the fitting rows, if there is only one; the feature is a flag then, 1 for another value."""
     integer: bool = False
     missing: int = 0
 
@@ -157,8 +155,7 @@ class NumericColumn(Column, msgspec.Struct, frozen=True, tag="numeric", tag_fiel
             ones = f"1 in only {int(values.sum()):,} of them, 0 in all others"
             why += f"; {ones}, too few to know that it is a flag and not a count"
         if others:
-            rows = "row" if others == 1 else "rows"
-            why += f"; {others:,} {rows} with anything else ({cells.not_numbers()}) cannot be read"
+            why += f"; {others:,} row{'s' * (others != 1)} with anything else ({cells.not_numbers()}) cannot be read"
         return Decision(cls(cells.name, 0.0, 1.0, 0.0, 0.0, integer=whole), why, varies)
 
     def fit(self, values: Floats) -> Self:
@@ -181,10 +178,9 @@ class NumericColumn(Column, msgspec.Struct, frozen=True, tag="numeric", tag_fiel
         return msgspec.structs.replace(column, center=float(present.mean()), scale=max(float(present.std()), least))
 
     def _tamed(self, present: Floats, deviation: float) -> Self:
-        """The column with a transform for a heavy tail, if it has one: counts, amounts and durations do.
+        """The column with a transform if it has a heavy tail, as counts, amounts and durations have.
 
-        A tail is heavy if no number is negative and the largest lies many standard deviations from the median. Whole
-        numbers are taken as they are, others from the median in units of the median distance from it.
+        Whole numbers are taken as they are, others from the median in units of the median distance from it.
         """
         median = float(np.median(present))
         distance = np.abs(present - median)

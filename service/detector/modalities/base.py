@@ -76,10 +76,7 @@ class Modality(ABC):
         """How many records a program takes at once on a device."""
 
     def read(self, data: Any) -> Table:
-        """Read records (dicts, pandas rows), one record, a matrix (NumPy), or a frame (any with an Arrow C stream).
-
-        Raises KilterError if it is none of these or does not fit as a whole.
-        """
+        """Read records, one record, an array, or a frame (of pandas, or with an Arrow C stream). Raises KilterError."""
         if isinstance(data, Table):
             return data
         if isinstance(data, np.ndarray):

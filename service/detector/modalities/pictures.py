@@ -179,9 +179,8 @@ class ImageModality(Modality):
 def find_regions(evidence: Floats, grid: Grid, width: int, height: int, limit: int) -> list[Region]:
     """Up to `limit` regions of a picture of that size in pixels, that with the strongest evidence first.
 
-    A faint one that is spread over much of the picture may have the larger share. `evidence`, (rows * columns), is in
-    units of which 1 is beyond nearly all that is normal; where no place reaches that, the regions are those of the
-    strongest places.
+    A faint one may have the larger share. `evidence`, (rows * columns), is in units of which 1 is beyond nearly all
+    that is normal; where no place reaches that, the regions are those of the strongest places.
     """
     cells = evidence.reshape(grid)
     peak = float(cells.max())
@@ -215,10 +214,7 @@ def _connected(marked: Mask) -> list[list[tuple[int, int]]]:
 
 
 def heatmap(picture: "Image.Image", evidence: Floats, grid: Grid) -> bytes:
-    """A PNG of a picture, in RGB and at its own size, with the evidence, (rows * columns), over it.
-
-    Nothing is drawn where a place looks as usual. The picture itself is changed.
-    """
+    """A PNG of an RGB picture, which is changed, with the evidence, (rows * columns), over its unusual places."""
     image = library()
     strength = np.log(np.maximum(evidence, FAINT) / FAINT) / np.log(FULL / FAINT)
     cells = image.fromarray(np.minimum(strength, 1.0).reshape(grid).astype(np.float32))

@@ -1,7 +1,4 @@
-"""Tables: records of numbers, flags, categories and times.
-
-A record is explained by its columns: each is hidden in turn, and the record judged again.
-"""
+"""Tables: records of numbers, flags, categories and times, explained by hiding one column after the other."""
 
 from collections.abc import Iterator
 from itertools import accumulate
@@ -89,10 +86,9 @@ class TableModality(Modality):
 
 
 def _watch(schema: Schema, index: int, position: int) -> Watched:
-    """A column by its first feature, which stands at a position of the matrix.
+    """A column by its first feature.
 
-    The chance that the next level is a new one is estimated by the share of rows whose level came once (Good,
-    Biometrika, 1953).
+    The chance of a new level is estimated by the share of rows whose level came once (Good, Biometrika, 1953).
     """
     column = schema.columns[index]
     unseen = None if column.counts is None else column.counts.count(1) / schema.rows

@@ -53,10 +53,9 @@ class Picture(NamedTuple):
     format: str
     """Its name in Pillow."""
     width: int
-    """Width and height in pixels, as they are stored; `orientation` may swap them."""
+    """Width and height in pixels, as they are stored; `orientation`, 1 to 8 as in EXIF, may swap them."""
     height: int
     orientation: int
-    """The orientation by EXIF, 1 to 8."""
     content: bytes
     """The part of the file that is decoded."""
     tile: int = 0

@@ -217,10 +217,7 @@ def _parts(image: "Image.Image") -> Iterator[Array]:
 
 
 def _eight(values: Array, column: "ImageColumn") -> Pixels:
-    """Numbers as 8 bits, `low` as 0 and `high` as 255.
-
-    Raises PictureError if they are not finite, or as far beyond black or white as these are apart.
-    """
+    """Numbers as 8 bits, `low` as 0 and `high` as 255. Raises PictureError for any that are not near that range."""
     if values.dtype == np.uint8 and column.eight_bits:
         return values
     low, high = float(values.min()), float(values.max())
@@ -235,10 +232,7 @@ def _eight(values: Array, column: "ImageColumn") -> Pixels:
 
 
 def content_of(value: Any) -> bytes:
-    """The bytes of a picture's file, given as such or as base64 with or without `data:image/png;base64,` before it.
-
-    Raises PictureError for anything else.
-    """
+    """The bytes of a picture's file; text is base64, or a `data:` URL of it. Raises PictureError."""
     if isinstance(value, bytes | bytearray | memoryview):
         return bytes(value)
     if not isinstance(value, str):
