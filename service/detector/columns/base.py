@@ -133,17 +133,19 @@ class Column:
 
     def from_texts(self, cells: "TextCells", problems: list[Problem]) -> Array:
         """The typed values of a text table's cells, each distinct text read once; one that is refused is a problem."""
+        texts: Iterable[tuple[int, str | None]] = ()
         if cells.numbers is None:
             values = missing_values(self, len(cells.stripped))
-            rows: Array = np.arange(len(values))
+            texts = enumerate(cells.stripped.to_list())
         else:
             values = cells.numbers.to_numpy(writable=True)
-            rows = np.flatnonzero(np.isnan(values))
+            if len(rows := np.flatnonzero(np.isnan(values))):
+                texts = zip(rows.tolist(), cells.stripped.gather(rows).to_list(), strict=True)
         values_of: dict[str | None, Any] = dict.fromkeys([None, "", *cells.missing])
-        for row, text in zip(rows.tolist(), cells.stripped.gather(rows).to_list(), strict=True):
+        for row, text in texts:
             if text not in values_of:
                 try:
-                    values_of[text] = self.read_text(text, cells.decimal)
+                    values_of[text] = self.read_text(text, cells.decimal)  # type: ignore[arg-type]  # None is a key
                 except ValueError as error:
                     values_of[text] = error
             value = values_of[text]

@@ -93,11 +93,8 @@ class ImageColumn(Column, msgspec.Struct, frozen=True, tag="image", tag_field="k
         return f"{self.height} x {self.width} pixels (height x width), {colours}, from {self.low:g} to {self.high:g}"
 
     def json_schema(self) -> dict[str, Any]:
-        return {
-            "type": "string",
-            "contentEncoding": "base64",
-            "description": "a picture's file in base64, with or without `data:image/png;base64,` before it",
-        }
+        file = "a picture's file in base64, with or without `data:image/png;base64,` before it"
+        return {"type": "string", "contentEncoding": "base64", "description": file}
 
     def differs(self, other: Column) -> str | None:
         if isinstance(other, ImageColumn) and other.shape != self.shape:
