@@ -14,7 +14,7 @@ import numpy.typing as npt
 from scipy.sparse.csgraph import connected_components
 
 from kilter.service.detector.pictures.column import ImageColumn
-from kilter.service.detector.pictures.pixels import picture_of, read_picture
+from kilter.service.detector.pictures.pixels import to_pixels
 from kilter.service.formats.pictures import find_pictures, read_stack, read_stack_labels
 
 TRAINED = 0.7
@@ -88,10 +88,7 @@ def near_duplicates(paths: list[Path]) -> npt.NDArray[np.int64]:
 
 def pixels(pictures: list[Picture], column: ImageColumn) -> Pixels:
     """Pictures as a model of that column sees them, (n, height, width, channels)."""
-    read = (
-        read_picture(one.read_bytes(), column) if isinstance(one, Path) else picture_of(one, column) for one in pictures
-    )
-    return np.stack(list(read))
+    return np.stack([to_pixels(one.read_bytes() if isinstance(one, Path) else one, column) for one in pictures])
 
 
 def _filled(groups: npt.NDArray[np.int64], most: int, rng: np.random.Generator) -> Mask:

@@ -9,7 +9,7 @@ from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from kilter.service.detector import KilterError
-from kilter.service.detector.pictures.decoding import MOST_PIXELS, PIXELS
+from kilter.service.detector.pictures.pixels import MOST_PIXELS, PIXELS
 
 PREFIX = "KILTER_"
 _SHADOW = r"[a-z0-9][a-z0-9-]{0,62}=([1-9][0-9]{0,8}|latest)"

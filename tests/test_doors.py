@@ -18,9 +18,8 @@ from torch import Tensor, nn
 from kilter.service.detector import Detector, load
 from kilter.service.detector.arrays import Array, Floats
 from kilter.service.detector.columns import KINDS, Column, Feature
-from kilter.service.detector.columns.base import describe_value, missing_values, read_each
-from kilter.service.detector.columns.cells import Decision, TextCells, TrainingCells
-from kilter.service.detector.errors import Problem
+from kilter.service.detector.columns.base import describe_value
+from kilter.service.detector.columns.cells import Decision, TrainingCells
 from kilter.service.detector.networks import NETWORKS
 from kilter.service.detector.networks.base import HALF_LOG_TWO_PI, Posterior, Sizes, View
 from kilter.service.detector.networks.tabular import TableNetwork
@@ -168,12 +167,6 @@ class DurationColumn(Column, msgspec.Struct, frozen=True, tag="duration", tag_fi
         if match is None:
             raise ValueError(f"minutes and seconds like 3:07 are expected, not {describe_value(value)}")
         return 60.0 * int(match[1]) + int(match[2])
-
-    def from_texts(self, cells: TextCells, problems: list[Problem]) -> Array:
-        texts = cells.stripped.to_list()
-        values = missing_values(self, len(texts))
-        read_each(self, range(len(texts)), texts, cells.missing, self.read, values, problems)
-        return values
 
     def encode(self, values: Array) -> Array:
         return (values[:, None] - self.center) / self.scale

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     import pandas as pd
     import polars as pl
 
-    from kilter.service.detector.explanation import Reason
-    from kilter.service.detector.pictures.regions import Region
+    from kilter.service.detector.modalities.pictures import Region
+    from kilter.service.detector.modalities.tables import Reason
 
 
 class Scorer:

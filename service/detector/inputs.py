@@ -1,25 +1,20 @@
-"""From what callers hold (records, matrices, frames) to typed columns, with every problem found, not the first only.
+"""Reads records, matrices and frames to typed columns, and finds every problem in them, not only the first."""
 
-The dtypes of a table's columns are those of `Column.dtype`. Files are read into the same by other modules.
-"""
-
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from functools import partial
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from kilter.service.detector.arrays import Array, Floats
-from kilter.service.detector.columns.base import ABSENT, Column, describe_value, read_cells
+from kilter.service.detector.columns.base import ABSENT, Column, Read, describe_value, read_cells
 from kilter.service.detector.errors import KilterError, Problem, RecordsError
 from kilter.service.detector.schema import Schema
 
-Read = Callable[[Column, Any], Any]
-"""Reads one cell, in another way than the column's own. Raises ValueError or PictureError."""
-
 
 class Table(NamedTuple):
-    """Typed columns of n records, and what is wrong with some of them."""
+    """Typed columns of records, and the problems of some of them."""
 
     columns: Mapping[str, Array]
     rows: int
@@ -27,7 +22,7 @@ class Table(NamedTuple):
 
 
 class Layout:
-    """Which fields of a schema are columns of a matrix of numbers, and where; and which are not."""
+    """The places of a schema's fields in a matrix of numbers, and the fields that are not numbers."""
 
     def __init__(self, schema: Schema) -> None:
         numbers = [column.name for column in schema.fields if column.is_number]
@@ -35,18 +30,14 @@ class Layout:
         self.others = tuple(name for name in schema.names if name not in self.places)
 
 
+@dataclass(slots=True, eq=False)
 class NumberColumns(Mapping[str, Array]):
-    """The columns of a table by name, those of numbers side by side in one matrix, so that they are encoded at once.
+    """The columns of a table by name, those of numbers side by side in one matrix, so that they are encoded at once."""
 
-    The matrix is float64 (n, numbers), NaN where a value is missing.
-    """
-
-    __slots__ = ("layout", "matrix", "others")
-
-    def __init__(self, layout: Layout, matrix: Floats, others: Mapping[str, Array] | None = None) -> None:
-        self.layout = layout
-        self.matrix = matrix
-        self.others = others or {}
+    layout: Layout
+    matrix: Floats
+    """float64 (n, numbers), NaN where a value is missing."""
+    others: Mapping[str, Array] = field(default_factory=dict)
 
     def __getitem__(self, name: str) -> Array:
         place = self.layout.places.get(name)
@@ -78,30 +69,25 @@ def cut(table: Table, start: int, stop: int) -> Table:
     """The rows of a table without problems from `start` up to `stop`, or to its end."""
     if start == 0 and stop >= table.rows:
         return table
-    rows, count = slice(start, stop), min(stop, table.rows) - start
+    rows = slice(start, stop)
     columns = table.columns
+    others = columns.others if isinstance(columns, NumberColumns) else columns
+    part: Mapping[str, Array] = {name: values[rows] for name, values in others.items()}
     if isinstance(columns, NumberColumns):
-        others = {name: values[rows] for name, values in columns.others.items()}
-        return Table(NumberColumns(columns.layout, columns.matrix[rows], others), count, [])
-    return Table({name: values[rows] for name, values in columns.items()}, count, [])
+        part = NumberColumns(columns.layout, columns.matrix[rows], part)
+    return Table(part, min(stop, table.rows) - start, [])
 
 
 def take(table: Table, rows: Array) -> Table:
     """The rows of a mask, (rows,), or of positions, in their order, with those of their problems that name a row."""
     positions = np.flatnonzero(rows) if rows.dtype == np.bool_ else rows
-    problems: list[Problem] = []
-    if table.problems:
-        places: dict[int, list[int]] = {}
-        for new, old in enumerate(positions.tolist()):
-            places.setdefault(old, []).append(new)
-        problems = [
-            problem._replace(row=new)
-            for problem in table.problems
-            if problem.row is not None
-            for new in places.get(problem.row, ())
-        ]
-    columns = {name: values[positions] for name, values in table.columns.items()}
-    return Table(columns, len(positions), in_order(problems))
+    problems_of: dict[int | None, list[Problem]] = {}
+    for problem in table.problems:
+        problems_of.setdefault(problem.row, []).append(problem)
+    problems = [
+        problem._replace(row=row) for row, old in enumerate(positions.tolist()) for problem in problems_of.get(old, ())
+    ]
+    return Table({name: values[positions] for name, values in table.columns.items()}, len(positions), problems)
 
 
 def in_order(problems: Iterable[Problem]) -> list[Problem]:
@@ -110,77 +96,55 @@ def in_order(problems: Iterable[Problem]) -> list[Problem]:
 
 
 def from_records(schema: Schema, records: Sequence[Any], read: Read | None = None) -> Table:
-    """Read records as JSON or Python gives them: a missing value is None or NaN.
-
-    A record is a mapping, a pandas Series, or a named tuple as pandas' `itertuples` gives it.
-    """
+    """Read mappings, pandas Series, or named tuples as pandas' `itertuples` gives them."""
     problems: list[Problem] = []
     usable: list[Mapping[Any, Any]] = []
     names: set[Any] = set(schema.names)
-    ignored = schema.ignored
     for row, record in enumerate(records):
         fields: Mapping[Any, Any] | None = record if isinstance(record, Mapping) else _fields(record)
+        usable.append(fields or {})
         if fields is None:
             problems.append(Problem(row, None, f"a record is an object of fields, not {describe_value(record)}"))
-            usable.append({})
-            continue
-        usable.append(fields)
-        if fields.keys() != names:
-            problems.extend(_wrong_fields(row, fields, names, ignored))
+        elif fields.keys() != names:
+            problems.extend(_wrong_fields(row, fields, names, schema))
     columns = {}
     for column in schema.fields:
         cells = [record.get(column.name, ABSENT) for record in usable]
-        columns[column.name] = read_cells(column, cells, problems, _reader(column, read))
+        columns[column.name] = read_cells(column, cells, problems, read)
     return Table(columns, len(records), in_order(problems))
 
 
 def from_columns(schema: Schema, columns: Mapping[str, list[Any]], read: Read | None = None) -> Table:
     """Read columns of the same length, of values as JSON gives them."""
-    problems = [
-        Problem(None, name, "the column is missing: send nulls if its values are not known")
-        for name in schema.names
-        if name not in columns
-    ]
-    extra = sorted(columns.keys() - set(schema.names) - schema.ignored)
-    problems += [Problem(None, name, "the model has no such field: leave it out") for name in extra]
+    problems = _wrong_fields(None, columns, set(schema.names), schema)
     rows = max(map(len, columns.values()), default=0)
     if problems:
         return Table({}, rows, problems)
-    typed = {
-        column.name: read_cells(column, columns[column.name], problems, _reader(column, read))
-        for column in schema.fields
-    }
+    typed = {column.name: read_cells(column, columns[column.name], problems, read) for column in schema.fields}
     return Table(typed, rows, in_order(problems))
-
-
-def _reader(column: Column, read: Read | None) -> Callable[[Any], Any] | None:
-    return None if read is None else partial(read, column)
 
 
 def _fields(record: Any) -> Mapping[str, Any] | None:
     """The fields of a record that is no mapping; None if it has none."""
     if hasattr(record, "_asdict"):
-        fields: Mapping[str, Any] = {name: value for name, value in record._asdict().items() if name != "Index"}
-        return fields
+        return {name: value for name, value in record._asdict().items() if name != "Index"}
     if hasattr(record, "to_dict") and hasattr(record, "index") and not hasattr(record, "columns"):
         return {str(name): value for name, value in record.to_dict().items()}
     return None
 
 
-def _wrong_fields(row: int, record: Mapping[Any, Any], names: set[Any], ignored: frozenset[str]) -> list[Problem]:
-    missing = sorted(names - record.keys())
-    extra = sorted(str(name) for name in record.keys() - names - ignored)
+def _wrong_fields(row: int | None, fields: Mapping[Any, Any], names: set[Any], schema: Schema) -> list[Problem]:
+    missing = sorted(names - fields.keys())
+    extra = sorted(str(name) for name in fields.keys() - names - schema.ignored)
+    what = "column" if row is None else "field"
     return [
-        *(Problem(row, name, "the field is missing: send null if its value is not known") for name in missing),
+        *(Problem(row, name, f"the {what} is missing: send null if its value is not known") for name in missing),
         *(Problem(row, name, "the model has no such field: leave it out") for name in extra),
     ]
 
 
 def from_matrix(schema: Schema, matrix: Array) -> Table:
-    """Read an (n, columns) matrix of numbers, its columns in the schema's order; NaN is a missing value.
-
-    Raises KilterError if the shape does not fit, or the schema has columns that are not numbers or flags.
-    """
+    """Read an (n, columns) matrix of numbers and flags, NaN where missing. Raises KilterError if it does not fit."""
     names = schema.names
     if matrix.ndim != 2 or matrix.shape[1] != len(names):
         raise KilterError(f"the model takes a matrix of shape (n, {len(names)}), not {matrix.shape}")
@@ -195,26 +159,20 @@ def from_matrix(schema: Schema, matrix: Array) -> Table:
 
 
 def from_frame(schema: Schema, frame: Any) -> Table:
-    """Read any frame with `columns` and indexable by name: pandas, or what the Arrow C stream interface gives.
-
-    Columns that the model does not know are ignored. Raises RecordsError if one that it needs is not there.
-    """
+    """Read a frame of pandas, or with an Arrow C stream. Raises RecordsError if a column is missing, or there twice."""
     if hasattr(frame, "__arrow_c_stream__") and type(frame).__module__.split(".")[0] != "pandas":
         import polars as pl
 
         frame = pl.DataFrame(frame)
-    present = [str(name) for name in frame.columns]
-    absent = [name for name in schema.names if name not in present]
-    if absent:
-        raise RecordsError([Problem(None, name, "the column is missing") for name in absent])
-    twice = sorted({name for name in schema.names if present.count(name) > 1})
-    if twice:
-        raise RecordsError([Problem(None, name, "the column stands in the table twice") for name in twice])
+    count = Counter(map(str, frame.columns))
+    wrong = [Problem(None, name, "the column is missing") for name in schema.names if not count[name]]
+    wrong += [Problem(None, name, "the column stands in the table twice") for name in schema.names if count[name] > 1]
+    if wrong:
+        raise RecordsError(wrong)
     problems: list[Problem] = []
-    keys = dict(zip(present, frame.columns, strict=True))  # those of pandas need not be texts
-    columns = {
-        column.name: read_array(column, frame[keys[column.name]].to_numpy(), problems) for column in schema.fields
-    }
+    keys = {str(name): name for name in frame.columns}  # those of pandas need not be texts
+    values = {column: frame[keys[column.name]].to_numpy() for column in schema.fields}
+    columns = {column.name: read_array(column, array, problems) for column, array in values.items()}
     return Table(columns, len(frame), in_order(problems))
 
 

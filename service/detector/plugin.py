@@ -1,9 +1,6 @@
-"""Entries of the registries, by which modalities, networks and scores are added: a class, or the place of one.
+"""Entries of the registries: a class, or its place, `package.module:Class`, which is imported at its first use."""
 
-A place is `package.module:Class`, and is imported when it is first used, so that reading a registry costs nothing.
-"""
-
-from importlib import import_module
+from pkgutil import resolve_name
 from typing import TypeVar, cast
 
 Plugin = TypeVar("Plugin")
@@ -11,7 +8,4 @@ Plugin = TypeVar("Plugin")
 
 def imported(entry: str | type[Plugin]) -> type[Plugin]:
     """The class of an entry."""
-    if not isinstance(entry, str):
-        return entry
-    module, _, attribute = entry.partition(":")
-    return cast("type[Plugin]", getattr(import_module(module), attribute))
+    return cast("type[Plugin]", resolve_name(entry)) if isinstance(entry, str) else entry

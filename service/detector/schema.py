@@ -1,7 +1,4 @@
-"""What a record looks like: its columns, how their cells are read, and the features that they become.
-
-Everything here is plain data, stored in the manifest.
-"""
+"""What a record looks like: its columns, how their cells are read, and the features that they become."""
 
 from typing import Literal
 
@@ -11,21 +8,21 @@ from kilter.service.detector.columns import Column, Feature
 
 
 class LeftOut(msgspec.Struct, frozen=True):
-    """A column of the training file that the model does not look at, and why."""
+    """A column of the training file that the model does not look at."""
 
     name: str
     reason: str
 
 
 class Schema(msgspec.Struct, frozen=True):
-    """The columns that the network sees, in order, what else a record must have, and how text is read."""
+    """The columns that the network sees, in order, the other fields of a record, and how text is read."""
 
     columns: tuple[Column, ...]
     rows: int
     """Number of fitting rows, from which every count and statistic here comes."""
     left_out: tuple[LeftOut, ...] = ()
     aside: tuple[Column, ...] = ()
-    """Columns that records have besides, and that the network does not see: one by which they are grouped."""
+    """Further columns of a record, which the network does not see: one by which records are grouped."""
     null_tokens: tuple[str, ...] = ("", "NA", "N/A", "NaN", "nan", "null", "NULL", "None", "n/a", "NaT", "-nan", "#N/A")
     """Texts that mean a missing value, compared after stripping blanks."""
     decimal: Literal[".", ","] = "."
@@ -37,16 +34,15 @@ class Schema(msgspec.Struct, frozen=True):
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The names of all columns that a record must have."""
         return tuple(column.name for column in self.fields)
 
     def field(self, name: str) -> Column | None:
-        """The column of that name that a record must have; None if there is none."""
+        """The field of that name; None if there is none."""
         return next((column for column in self.fields if column.name == name), None)
 
     @property
     def ignored(self) -> frozenset[str]:
-        """The names of columns that a record may have, and that are not looked at."""
+        """The names of columns that a record may have, and that the model does not look at."""
         return frozenset(column.name for column in self.left_out)
 
     @property

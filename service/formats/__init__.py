@@ -10,7 +10,7 @@ from functools import cache
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from kilter.service.detector.pictures.containers import is_known
+from kilter.service.detector.pictures.containers import format_of
 
 if TYPE_CHECKING:
     from kilter.service.detector.schema import Schema
@@ -99,7 +99,7 @@ FORMATS: list[Format] = [
     Format(
         "picture",
         "a picture",
-        lambda head: is_known(head[:16]),
+        lambda head: format_of(head[:16]) is not None,
         (".png", ".jpg", ".jpeg", ".jpe", ".webp", ".tif", ".tiff", ".bmp", ".dib"),
         (PNG, "image/jpeg", "image/webp", "image/tiff", "image/bmp", "application/octet-stream"),
         ("image/jpg", "image/pjpeg", "image/tif", "image/x-tiff", "image/x-ms-bmp", "image/x-bmp"),

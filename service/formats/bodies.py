@@ -10,7 +10,8 @@ import numpy as np
 
 from kilter.service.detector import KilterError, PictureError, Problem, RecordsError, Verdicts
 from kilter.service.detector.arrays import Array
-from kilter.service.detector.inputs import Read, Table, from_records
+from kilter.service.detector.columns.base import Read
+from kilter.service.detector.inputs import Table, from_records
 from kilter.service.formats import Format
 from kilter.service.problems import BAD_BODY, BAD_RECORDS, TOO_LARGE, RequestError
 

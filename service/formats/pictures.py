@@ -21,8 +21,8 @@ import polars as pl
 
 from kilter.service.detector.arrays import Array
 from kilter.service.detector.errors import KilterError, Problem
-from kilter.service.detector.pictures.containers import format_of, is_known
-from kilter.service.detector.pictures.decoding import BYTES
+from kilter.service.detector.pictures.containers import format_of
+from kilter.service.detector.pictures.pixels import BYTES
 from kilter.service.formats import GZIP, NPY, ZIP, format_named
 from kilter.service.formats.reading import Batch, Reader
 
@@ -67,7 +67,7 @@ class PictureReader(Reader):
             self._names = [str(place) for place in range(len(self._stack))]
         else:
             with path.open("rb") as file:
-                if not is_known(file.read(16)):
+                if format_of(file.read(16)) is None:
                     raise KilterError(f"{path} is no picture: {ACCEPTED} are, and stacks of them in IDX, npy or npz")
             self._folder, self._names = path.parent, [path.name]
         if not self._names:

@@ -261,7 +261,7 @@ def ascii_json(reasons: Sequence[Reason | Region]) -> str:
 
 def _check_columns(reader: Reader, schema: Schema, *, tails: bool = False) -> None:
     absent = [name for name in schema.names if name not in reader.columns]
-    if absent and not schema.columns[0].value_shape:  # otherwise a record is the one cell that a reader gives
+    if absent and not schema.columns[0].shape:  # otherwise a record is the one cell that a reader gives
         raise KilterError(
             f"{reader.name} lacks {', '.join(map(repr, absent))}, which the model needs; its columns are "
             f"{', '.join(map(repr, reader.columns[:LISTED]))}{', ...' if len(reader.columns) > LISTED else ''}"

@@ -255,7 +255,7 @@ class StoredFrameWriter:
         self._sink = sink
         self._text = reader.dialect is not None
         self._count = 0
-        self._whole = {column.name for column in schema.fields if self._text and column.stored_whole}
+        self._whole = {column.name for column in schema.fields if self._text and column.integer}
         """Columns in which every number so far was whole, as in training."""
 
     def write(self, batch: Batch, verdicts: VerdictColumns) -> None:

@@ -19,7 +19,7 @@ from starlette.types import Receive, Scope
 from kilter.service.detector import Detector, Verdicts
 from kilter.service.detector.arrays import Pixels
 from kilter.service.detector.inputs import Table
-from kilter.service.detector.pictures.pixels import content_of, read_cell, size_of
+from kilter.service.detector.pictures.pixels import content_of, size_of, to_pixels
 from kilter.service.formats import encodings
 from kilter.service.formats.bodies import Call
 from kilter.service.judging.admission import Hold, Room
@@ -140,12 +140,12 @@ class CellReader:
             self._inline -= width * height + column.width * column.height
             if self._inline < 0:
                 raise _Elsewhere
-            pixels = read_cell(cell, column, self._pixels)
+            pixels = to_pixels(cell, column, self._pixels)
         else:
             with self._room.take(width * height):
                 if time.monotonic() >= self._deadline:
                     raise out_of_time()
-                pixels = read_cell(cell, column, self._pixels)
+                pixels = to_pixels(cell, column, self._pixels)
             self._hold.add(0, pixels.nbytes)
         if self.records.first is None:
             self.records.first = cell

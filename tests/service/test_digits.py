@@ -18,7 +18,7 @@ from kilter.service.commands.inspect import inspect
 from kilter.service.commands.score import score_command
 from kilter.service.detector import ArtifactError, Detector, Region, load
 from kilter.service.detector.artifact import MANIFEST
-from kilter.service.detector.pictures.regions import Box
+from kilter.service.detector.modalities.pictures import Box
 from tests.support.artifacts import rewritten
 from tests.support.digits import digits, shuffled, spoiled, write_pictures
 from tests.support.pictures import encoded

@@ -65,7 +65,7 @@ def test_the_artifact_says_which_backbone_is_part_of_it(folder: Path, model: Pat
     assert (score.kind, score.name) == ("backbone-neighbours", "neighbours")
     assert score.backbone == BackboneEntry("net.onnx", digest)
     assert (score.shape["channels"], score.shape["features"]) == (3, [FILTERS, SIZE // 4, SIZE // 4])
-    assert image.value_shape[:2] == (SIZE, SIZE)
+    assert image.shape[:2] == (SIZE, SIZE)
     for document in ("MODEL_CARD.md", "report.html"):
         text = (model / document).read_text()
         assert f"net.onnx, SHA-256 {digest}" in text

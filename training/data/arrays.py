@@ -9,7 +9,7 @@ import polars as pl
 from kilter.service.detector.arrays import Array, Pixels, Positions
 from kilter.service.detector.errors import KilterError, PictureError
 from kilter.service.detector.pictures.column import ImageColumn
-from kilter.service.detector.pictures.pixels import picture_of
+from kilter.service.detector.pictures.pixels import to_pixels
 from kilter.service.formats.pictures import LABELS, read_stack, read_stack_labels
 from kilter.training.data.decoding import DecodedPicture, Progress
 from kilter.training.data.source import Labels, read_labels
@@ -90,7 +90,7 @@ class ArrayPictures:
         for row in range(total):
             image = self._at(row)
             try:
-                yield DecodedPicture(picture_of(image, column), *image.shape[:2])
+                yield DecodedPicture(to_pixels(image, column), *image.shape[:2])
             except PictureError as error:
                 yield error
             if (row + 1) % REPORTED == 0 or row + 1 == total:

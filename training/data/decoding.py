@@ -15,8 +15,7 @@ from typing import NamedTuple, TypeVar
 from kilter.service.detector.arrays import Pixels
 from kilter.service.detector.errors import KilterError, PictureError
 from kilter.service.detector.pictures.column import ImageColumn
-from kilter.service.detector.pictures.decoding import BYTES, file_size
-from kilter.service.detector.pictures.pixels import read_picture
+from kilter.service.detector.pictures.pixels import BYTES, file_size, to_pixels
 
 ALONE = 1 << 24
 """Files of fewer bytes than these are decoded sooner than a process has started."""
@@ -99,7 +98,7 @@ def decoded_file(column: ImageColumn, path: Path) -> DecodedPicture:
     """The picture of a file. Raises PictureError if it cannot be read."""
     content = content_of_file(path)
     width, height = file_size(content)
-    return DecodedPicture(read_picture(content, column), height, width)
+    return DecodedPicture(to_pixels(content, column), height, width)
 
 
 def _chunk(work: Callable[[Path], Result], paths: Sequence[Path]) -> list[Result | PictureError]:

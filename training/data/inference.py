@@ -13,7 +13,7 @@ from kilter.service.detector.columns.cells import (
     Decision,
     TrainingCells,
     as_text,
-    parse_numbers,
+    parse_series,
 )
 from kilter.service.detector.errors import KilterError
 from kilter.service.detector.schema import LeftOut, Schema
@@ -86,7 +86,7 @@ def _markers(frame: pl.DataFrame, tokens: tuple[str, ...], decimal: Decimal) -> 
         if not marked.any():
             continue
         others = texts.filter(~marked & (texts != "") & ~texts.is_in([*tokens]))
-        if parse_numbers(others, decimal).count() >= NUMERIC_SHARE * max(1, len(others)):
+        if parse_series(others, decimal).count() >= NUMERIC_SHARE * max(1, len(others)):
             markers |= set(texts.filter(marked).to_list())
     return markers
 
@@ -122,7 +122,7 @@ def _grouping_column(name: str, cells: pl.Series, schema: Schema) -> Column:
     words = {text.lower() for text in present.unique().head(3).to_list()}
     if cells.dtype == pl.Boolean or (words and words <= {"true", "false"}):
         return BooleanColumn(name, ("true",), ("false",))
-    numbers = parse_numbers(present, schema.decimal)
+    numbers = parse_series(present, schema.decimal)
     if len(present) and not numbers.null_count():
         integer = bool((numbers == numbers.round()).all())
         return NumericColumn(name, center=0.0, scale=1.0, minimum=0.0, maximum=0.0, integer=integer)

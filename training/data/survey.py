@@ -9,7 +9,7 @@ import numpy as np
 from kilter.service.detector.arrays import Pixels, Positions
 from kilter.service.detector.errors import KilterError, PictureError
 from kilter.service.detector.pictures.column import ImageColumn
-from kilter.service.detector.pictures.decoding import decode
+from kilter.service.detector.pictures.pixels import decode
 from kilter.training.data.decoding import content_of_file
 from kilter.training.data.source import ColumnDecision
 

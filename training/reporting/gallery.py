@@ -13,9 +13,9 @@ from PIL import Image
 from kilter.service.detector.arrays import Floats, Pixels, Positions
 from kilter.service.detector.detector import Judge
 from kilter.service.detector.inputs import take
+from kilter.service.detector.modalities.pictures import Grid, heatmap
 from kilter.service.detector.pictures.column import ImageColumn
-from kilter.service.detector.pictures.regions import Grid, heatmap
-from kilter.service.detector.pictures.synthetic import image_of
+from kilter.service.detector.pictures.pixels import image_of
 from kilter.training.reporting.plots import plane
 from kilter.training.reporting.run import Latent, Pictured, Run, Scored
 

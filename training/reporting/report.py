@@ -11,10 +11,10 @@ import numpy as np
 
 from kilter.service.detector.arrays import Floats
 from kilter.service.detector.detector import Judge
-from kilter.service.detector.explanation import Reason
 from kilter.service.detector.findings import Evaluation, Training
 from kilter.service.detector.inputs import take
 from kilter.service.detector.manifest import Manifest, choice_in_words
+from kilter.service.detector.modalities.tables import Reason
 from kilter.training.evaluation.baselines import baseline_warning, compared_rows
 from kilter.training.fitting.diagnosis import remedy_in_words
 from kilter.training.reporting import plots, words

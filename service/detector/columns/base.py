@@ -1,4 +1,4 @@
-"""What every kind of column has: how its cells are read, encoded, restored, explained and described.
+"""The interface of a kind of column: how its cells are read, encoded, restored, explained and described.
 
 A *column* is what the user has; a *feature* is one float32 input of the network. A kind of column is a frozen struct
 that subclasses `Column`, in one module, and an entry in the list `KINDS` of this package. Nothing else asks which kind
@@ -6,8 +6,10 @@ a column is.
 """
 
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Self
 
+import msgspec
 import numpy as np
 
 from kilter.service.detector.arrays import Array, Floats
@@ -16,9 +18,8 @@ from kilter.service.detector.errors import PictureError, Problem
 if TYPE_CHECKING:
     import polars as pl
 
-    from kilter.service.detector.columns.cells import Decision, TextCells, TrainingCells
+    from kilter.service.detector.columns.cells import Decimal, Decision, TextCells, TrainingCells
 
-FeatureKind = Literal["gaussian", "flag", "level", "pixels"]
 Value = float | int | str | bool | None
 """A cell as JSON holds it."""
 FLOAT32_MAX = float(np.finfo(np.float32).max)
@@ -27,7 +28,10 @@ LIMIT = 1e3
 a record's verdict would depend on its batch."""
 UNKNOWN = "leave the cell empty if it is unknown"
 ABSENT = object()
-"""Stands for a cell that is not there at all, which is the record's problem and not the cell's."""
+"""The cell of a field that a record lacks, which is the record's problem and not the cell's."""
+NEVER_MISSING = frozenset({str, bool, int})
+Read = Callable[["Column", Any], Any]
+"""Reads a cell of a column in another way than the column's own. Raises ValueError or PictureError."""
 
 
 class Feature(NamedTuple):
@@ -39,70 +43,54 @@ class Feature(NamedTuple):
 
     column: int
     """Index of the column in `Schema.columns`."""
-    kind: FeatureKind
+    kind: Literal["gaussian", "flag", "level", "pixels"]
     levels: int = 0
     size: int = 1
     """Number of floats."""
 
 
-class Affine(NamedTuple):
-    """A feature that is (value - center) / scale, so that many columns can be encoded at once."""
-
-    center: float
-    scale: float
-
-
 class Column:
-    """One column of a record. Subclasses are frozen structs with a tag; see the module."""
+    """One column of a record. Kinds of column are frozen structs with a tag."""
 
     name: str
     missing: int
     """Number of fitting rows in which the value was missing."""
+    counts: tuple[int, ...] | None = None
+    """Number of fitting rows that have each level; None for a column without levels."""
+    integer: bool = False
+    """Whether the fitting rows hold whole numbers alone, which a file with types stores as such."""
 
     modality: ClassVar[str] = "table"
-    """Which modality a schema that begins with such a column has."""
+    """The modality of a schema that begins with such a column."""
     dtype: ClassVar[np.dtype[Any]]
-    """Of the typed values of a table."""
     absent: ClassVar[Any]
     """The typed value that stands for a missing one."""
     is_number: ClassVar[bool] = False
     """Whether a typed value is a float64, NaN where missing, that can stand in a matrix."""
     is_time: ClassVar[bool] = False
+    """Whether a typed value is a datetime64, so that traffic never has the values of the fitting rows."""
     can_group: ClassVar[bool] = True
     """Whether records can be grouped by it, with a threshold for each group."""
-    comparable: ClassVar[bool] = True
-    """Whether the values of an hour of traffic look like those of training while nothing has changed."""
     required: ClassVar[bool] = False
     """Whether a missing value is a problem."""
     written_as_number: ClassVar[bool] = False
-    """Whether texts of it are numbers, so that these are parsed for many columns at once."""
+    """Whether its texts are numbers, so that they are parsed for many columns at once."""
+    value_axes: ClassVar[tuple[str, ...]] = ()
+    """The names of the axes of a typed value that is an array."""
 
     @property
     def kind(self) -> str:
-        """Its tag in a manifest, and what it is called in reports."""
+        """The tag of its kind in a manifest, and the kind's name in reports."""
         return str(type(self).__struct_config__.tag)  # type: ignore[attr-defined]
 
-    value_axes: ClassVar[tuple[str, ...]] = ()
-    """What the axes of a typed value mean, where it is an array itself."""
-
     @property
-    def value_shape(self) -> tuple[int, ...]:
-        """Of a typed value, where it is an array itself."""
+    def shape(self) -> tuple[int, ...]:
+        """The shape of a typed value; () if that is no array."""
         return ()
 
     @property
-    def stored_whole(self) -> bool:
-        """Whether a file with types stores its values as whole numbers, as long as they are."""
-        return False
-
-    @property
-    def affine(self) -> Affine | None:
-        """How it is standardised, if that is all that encoding does."""
-        return None
-
-    @property
-    def levels_seen_once(self) -> int | None:
-        """Number of levels that one fitting row alone has; None for a column without levels."""
+    def affine(self) -> tuple[float, float] | None:
+        """The center and scale of a column whose only feature is (value - center) / scale; None for any other."""
         return None
 
     def features(self, index: int) -> tuple[Feature, ...]:
@@ -110,15 +98,19 @@ class Column:
         raise NotImplementedError
 
     def read(self, value: Any) -> Any:
-        """The typed value of a cell as JSON or Python holds it, None aside. Raises ValueError, with the remedy."""
+        """The typed value of a cell from JSON or Python that is not None. Raises ValueError, with the remedy."""
         raise NotImplementedError
 
+    def read_text(self, text: str, decimal: "Decimal") -> Any:
+        """The typed value of a stripped text of a file. Raises ValueError, with the remedy."""
+        return self.read(text)
+
     def read_all(self, cells: Sequence[Any]) -> Array | None:
-        """The typed values of cells that all are of the usual types; None if they are to be read one by one."""
+        """The typed values of cells that all have the usual types; None if they are to be read one by one."""
         return None
 
     def from_array(self, values: Array) -> Array | None:
-        """The typed values of a NumPy array whose dtype is the column's own; None for any other dtype."""
+        """The typed values of a NumPy array whose dtype suits the column; None for any other dtype."""
         return None
 
     def split(self, array: Array) -> Array:
@@ -126,7 +118,7 @@ class Column:
         raise NotImplementedError
 
     def problems(self, values: Array) -> Iterable[Problem]:
-        """What is wrong with typed values, (n,), that came as an array or a typed frame."""
+        """The problems of typed values, (n,), that came as an array or a typed frame."""
         return ()
 
     def holds(self, dtype: "pl.DataType") -> bool:
@@ -134,40 +126,67 @@ class Column:
         return False
 
     def from_series(self, cells: "pl.Series") -> Array:
-        """The typed values of cells whose type the column `holds`."""
-        raise NotImplementedError
+        """The typed values of cells whose type the column `holds`; here float64, NaN where null."""
+        import polars as pl
+
+        return cells.cast(pl.Float64).to_numpy()
 
     def from_texts(self, cells: "TextCells", problems: list[Problem]) -> Array:
-        """The typed values of the cells of a text table; what cannot be read is a problem, and missing."""
-        raise NotImplementedError
+        """The typed values of a text table's cells, each distinct text read once; one that is refused is a problem."""
+        texts: Iterable[tuple[int, str | None]] = ()
+        if cells.numbers is None:
+            values = missing_values(self, len(cells.stripped))
+            texts = enumerate(cells.stripped.to_list())
+        else:
+            values = cells.numbers.to_numpy(writable=True)
+            if len(rows := np.flatnonzero(np.isnan(values))):
+                texts = zip(rows.tolist(), cells.stripped.gather(rows).to_list(), strict=True)
+        values_of: dict[str | None, Any] = dict.fromkeys([None, "", *cells.missing])
+        for row, text in texts:
+            if text not in values_of:
+                try:
+                    values_of[text] = self.read_text(text, cells.decimal)  # type: ignore[arg-type]  # None is a key
+                except ValueError as error:
+                    values_of[text] = error
+            value = values_of[text]
+            if isinstance(value, ValueError):
+                problems.append(Problem(row, self.name, str(value)))
+            elif value is not None:
+                values[row] = value
+        problems.extend(self.problems(values))
+        return values
 
     def encode(self, values: Array) -> Array:
         """The features, (n, features), of typed values, (n,); NaN where missing."""
         raise NotImplementedError
 
     def shown(self, value: Any) -> Value:
-        """A typed value as a reason tells what was observed."""
+        """A typed value as a reason names what was observed."""
         raise NotImplementedError
 
     def expected(self, features: Floats) -> Value:
-        """What the network expects, by its features, (features,), as a reason tells it."""
+        """The value that the network expects, from its features, (features,), as a reason names it."""
         raise NotImplementedError
 
     def to_series(self, values: Array) -> "pl.Series | None":
-        """Typed values as a file with types stores them; None if their texts are to stay."""
-        return None
+        """Typed values as a file with types stores them; None if the file's texts are to stay."""
+        if not self.is_number and not self.is_time:
+            return None
+        import polars as pl
+
+        return pl.Series(self.name, values, nan_to_null=True)
 
     def describe(self) -> str:
         """The range or the levels of the fitting rows, in a few words."""
         raise NotImplementedError
 
     def json_schema(self) -> dict[str, Any]:
-        """What a cell in JSON must be, as JSON Schema."""
+        """The JSON Schema of a cell."""
         raise NotImplementedError
 
     @property
     def json_type(self) -> Any:
-        """What a cell in JSON is, as msgspec decodes it; what it does not take is read by `read`."""
+        """The type by which msgspec decodes a cell of JSON; `read` reads a cell that it refuses."""
         return str | None
 
     @property
@@ -176,7 +195,7 @@ class Column:
         return "BYTES"
 
     def differs(self, other: "Column") -> str | None:
-        """How its cells are read otherwise than those of another column of the same kind; None if they are not."""
+        """How its cells are read differently from those of another column of its kind; None if they are not."""
         return None
 
     def group_name(self, value: Any) -> str | None:
@@ -184,28 +203,28 @@ class Column:
         raise NotImplementedError
 
     def group_value(self, name: str) -> Any:
-        """The typed value that a group's name stands for. Raises ValueError if there is no such value."""
+        """The typed value of the group of that name. Raises ValueError if there is no such value."""
         raise NotImplementedError
 
     @classmethod
     def infer(cls, cells: "TrainingCells") -> "Decision | None":
-        """What a column of the training files is if it is of this kind, or why it is of no use; None to ask others."""
-        raise NotImplementedError
+        """The column if the cells are of this kind, or why they are of no use; None leaves them to other kinds."""
+        return None
 
     def fit(self, values: Array) -> Self:
-        """The column with the statistics of the fitting rows' typed values, (n,)."""
-        raise NotImplementedError
+        """The column with the statistics of the fitting rows' typed values, (n,); here the number of missing ones."""
+        return msgspec.structs.replace(self, missing=int(np.isnan(values).sum()))  # type: ignore[type-var]
 
     def usual(self, rng: np.random.Generator) -> Any:
-        """A made-up cell that is usual, as JSON holds it."""
+        """A synthetic cell with a usual value, as JSON holds it."""
         raise NotImplementedError
 
     def central(self) -> Any:
-        """The cell in the middle of what is usual, if there is a middle; None otherwise."""
+        """The cell in the middle of the usual values; None if they have no middle."""
         return None
 
     def odd(self, rng: np.random.Generator) -> Any:
-        """A made-up cell that training never saw, as JSON holds it."""
+        """A synthetic cell with a value that training never saw, as JSON holds it."""
         return None
 
 
@@ -214,13 +233,8 @@ def describe_value(value: Any) -> str:
     names = {str: "the text", bool: "the boolean", int: "the number", float: "the number"}
     if type(value) not in names:
         return {dict: "an object", list: "a list", type(None): "null"}.get(type(value), type(value).__name__)
-    text = str(value).lower() if isinstance(value, bool) else repr(value)
+    text = repr(value).lower() if isinstance(value, bool) else repr(value)
     return f"{names[type(value)]} {text if len(text) <= 40 else text[:37] + '...'}"
-
-
-def quote(text: str) -> str:
-    """A text of a file as an error message names it."""
-    return f"the text {text if len(text) <= 40 else text[:37] + '...'!r}"
 
 
 def list_names(names: Sequence[str], most: int = 4, longest: int = 20) -> str:
@@ -229,54 +243,22 @@ def list_names(names: Sequence[str], most: int = 4, longest: int = 20) -> str:
     return shown + (f" and {len(names) - most:,} more" if len(names) > most else "")
 
 
-def read_each(
-    column: Column,
-    rows: Iterable[int],
-    texts: Iterable[str | None],
-    missing: Iterable[str],
-    read: Callable[[str], Any],
-    values: Array,
-    problems: list[Problem],
-) -> None:
-    """Read the stripped texts of some rows into `values`, each distinct one once; what `read` refuses is a problem.
-
-    Empty texts, and those in `missing`, leave `values` as they are.
-    """
-    values_of: dict[str | None, Any] = dict.fromkeys([None, "", *missing])
-    for row, text in zip(rows, texts, strict=True):
-        if text not in values_of:
-            try:
-                values_of[text] = read(text)  # type: ignore[arg-type]  # None is there from the start
-            except ValueError as error:
-                values_of[text] = error
-        value = values_of[text]
-        if isinstance(value, ValueError):
-            problems.append(Problem(row, column.name, str(value)))
-        elif value is not None:
-            values[row] = value
-
-
 def missing_values(column: Column, rows: int) -> Array:
-    """So many missing values of a column."""
-    values = np.empty((rows, *column.value_shape), column.dtype)
+    """The typed values of a column that is missing in all of so many rows."""
+    values = np.empty((rows, *column.shape), column.dtype)
     values[...] = column.absent  # `numpy.full` takes as long as a verdict on a record
     return values
 
 
-def read_cells(
-    column: Column, cells: Sequence[Any], problems: list[Problem], read: Callable[[Any], Any] | None = None
-) -> Array:
-    """The typed values of cells as JSON or Python holds them.
-
-    A cell that `read` (by default the column's own way) refuses is a problem, and missing in the column.
-    """
+def read_cells(column: Column, cells: Sequence[Any], problems: list[Problem], read: Read | None = None) -> Array:
+    """The typed values of cells from JSON or Python; one that `read`, or else the column, refuses is a problem."""
     values = column.read_all(cells) if read is None else None
     if values is not None:
         return values
-    reader = read or column.read
+    reader = column.read if read is None else partial(read, column)
     values = missing_values(column, len(cells))
     for row, cell in enumerate(cells):
-        if cell is ABSENT or (not column.required and type(cell) not in _NEVER_MISSING and is_missing(cell)):
+        if cell is ABSENT or (not column.required and type(cell) not in NEVER_MISSING and is_missing(cell)):
             continue
         try:
             values[row] = reader(cell)
@@ -285,15 +267,10 @@ def read_cells(
     return values
 
 
-_NEVER_MISSING = frozenset({str, bool, int})
-
-
 def is_missing(cell: Any) -> bool:
     """Whether a cell is None, NaN, NaT or pandas' NA."""
     if isinstance(cell, float | np.floating):
         return bool(cell != cell)
-    return (
-        cell is None
-        or type(cell).__name__ in ("NAType", "NaTType")
-        or (isinstance(cell, np.datetime64) and bool(np.isnat(cell)))
-    )
+    if isinstance(cell, np.datetime64):
+        return bool(np.isnat(cell))
+    return cell is None or type(cell).__name__ in ("NAType", "NaTType")

@@ -1,23 +1,14 @@
 """Columns of flags."""
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Annotated, Any, Self
+from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 import numpy as np
 
 from kilter.service.detector.arrays import Array, Floats
-from kilter.service.detector.columns.base import (
-    UNKNOWN,
-    Column,
-    Feature,
-    describe_value,
-    list_names,
-    missing_values,
-    quote,
-    read_each,
-)
-from kilter.service.detector.columns.cells import Decision, TextCells, TrainingCells, floats
+from kilter.service.detector.columns.base import UNKNOWN, Column, Feature, describe_value, list_names
+from kilter.service.detector.columns.cells import Decimal, Decision, TrainingCells
 from kilter.service.detector.errors import Problem
 
 if TYPE_CHECKING:
@@ -30,11 +21,11 @@ PAIRS = (("true", "false"), ("yes", "no"), ("t", "f"), ("y", "n"), ("on", "off")
 CERTAIN = {"true", "false", "yes", "no"}
 """Words that make a flag even where they are a column's only value."""
 WORDS = {"true": 1.0, "false": 0.0, "1": 1.0, "0": 0.0}
-"""Flags as every source but a text table has them; a column's own words go before."""
+"""Texts that every column of flags takes, after its own words."""
 
 
 class BooleanColumn(Column, msgspec.Struct, frozen=True, tag="boolean", tag_field="kind"):
-    """A flag; `true` and `false` are the texts by which files spell it, compared in lower case."""
+    """A flag; `true` and `false` are the texts by which files spell it, in lower case."""
 
     name: str
     true: tuple[str, ...]
@@ -65,22 +56,12 @@ class BooleanColumn(Column, msgspec.Struct, frozen=True, tag="boolean", tag_fiel
     def holds(self, dtype: "pl.DataType") -> bool:
         return dtype.is_integer() or dtype.is_float() or str(dtype) == "Boolean"
 
-    def from_series(self, cells: "pl.Series") -> Array:
-        return floats(cells)
-
-    def from_texts(self, cells: TextCells, problems: list[Problem]) -> Array:
+    def read_text(self, text: str, decimal: Decimal) -> float:
         flags = WORDS | dict.fromkeys(self.true, 1.0) | dict.fromkeys(self.false, 0.0)
-        words = ", ".join(map(repr, self.true + self.false))
-
-        def read(text: str) -> float:
-            if text.lower() not in flags:
-                raise ValueError(f"one of {words} is expected, not {quote(text)}; {UNKNOWN}")
-            return flags[text.lower()]
-
-        texts = cells.stripped.to_list()
-        values = missing_values(self, len(texts))
-        read_each(self, range(len(texts)), texts, cells.missing, read, values, problems)
-        return values
+        if text.lower() not in flags:
+            words = ", ".join(map(repr, self.true + self.false))
+            raise ValueError(f"one of {words} is expected, not {describe_value(text)}; {UNKNOWN}")
+        return flags[text.lower()]
 
     def encode(self, values: Array) -> Array:
         return values[:, None]
@@ -112,9 +93,8 @@ class BooleanColumn(Column, msgspec.Struct, frozen=True, tag="boolean", tag_fiel
     def infer(cls, cells: TrainingCells) -> Decision | None:
         if cells.are_numbers:
             values = cells.values
-            if len(values) < cells.count or set(np.unique(values).tolist()) != {0.0, 1.0}:
-                return None
-            if values.sum() < min(FEW_ONES, FEW_SHARE * len(values)):
+            few = values.sum() < min(FEW_ONES, FEW_SHARE * len(values))
+            if few or len(values) < cells.count or set(np.unique(values).tolist()) != {0.0, 1.0}:
                 return None
             return _decision(cells, cells.spelled(1.0), cells.spelled(0.0), varies=True)
         if cells.texts is None:
@@ -127,9 +107,6 @@ class BooleanColumn(Column, msgspec.Struct, frozen=True, tag="boolean", tag_fiel
             if words == {true, false} or (len(words) == 1 and words <= {true, false} & CERTAIN):
                 return _decision(cells, (true,), (false,), varies=len(words) > 1)
         return None
-
-    def fit(self, values: Floats) -> Self:
-        return msgspec.structs.replace(self, missing=int(np.isnan(values).sum()))
 
     def usual(self, rng: np.random.Generator) -> bool:
         return bool(rng.integers(2))

@@ -17,8 +17,9 @@ MAX_LEVELS = 512
 """Rarer levels than these count as unseen, in training as in scoring."""
 ROWS_PER_LEVEL = 5
 FEW_LEVELS = 10
-"""A category has on average at least so many rows for each level, or no more levels than these."""
+"""A category has on average at least `ROWS_PER_LEVEL` rows for each level, or at most `FEW_LEVELS` levels."""
 NEARLY_UNIQUE = 0.9
+TEXTS = frozenset({str, type(None)})
 FREE_TEXT = 40
 """Average length from which many distinct texts are prose."""
 
@@ -34,10 +35,6 @@ class CategoricalColumn(Column, msgspec.Struct, frozen=True, tag="categorical", 
     dtype = np.dtype(object)
     absent = None
 
-    @property
-    def levels_seen_once(self) -> int:
-        return self.counts.count(1)
-
     def features(self, index: int) -> tuple[Feature, ...]:
         return (Feature(index, "level", len(self.levels)),)
 
@@ -47,7 +44,7 @@ class CategoricalColumn(Column, msgspec.Struct, frozen=True, tag="categorical", 
         raise ValueError(f"text is expected, not {describe_value(value)}")
 
     def read_all(self, cells: Sequence[Any]) -> Array | None:
-        return _objects(cells) if _TEXTS.issuperset(map(type, cells)) else None
+        return _objects(cells) if TEXTS.issuperset(map(type, cells)) else None
 
     def from_texts(self, cells: TextCells, problems: list[Problem]) -> Array:
         pairs = zip(cells.texts.to_list(), cells.stripped.to_list(), strict=True)
@@ -89,11 +86,8 @@ class CategoricalColumn(Column, msgspec.Struct, frozen=True, tag="categorical", 
             return Decision(cls(cells.name, (), ()), why, varies=levels > 1)
         in_rows = f"{levels:,} distinct values in {cells.rows:,} rows"
         if numbers >= 0.5 * count:
-            return Decision(
-                None,
-                f"{numbers:,} of {count:,} values are numbers and the rest are not ({cells.not_numbers()}): clean them "
-                "to use it",
-            )
+            share = f"{numbers:,} of {count:,} values are numbers"
+            return Decision(None, f"{share} and the rest are not ({cells.not_numbers()}): clean them to use it")
         length = cells.distinct_texts.str.len_chars().mean()
         if isinstance(length, float) and length >= FREE_TEXT:
             return Decision(None, f"free text: {in_rows}, {length:.0f} characters on average")
@@ -119,9 +113,6 @@ class CategoricalColumn(Column, msgspec.Struct, frozen=True, tag="categorical", 
 
     def odd(self, rng: np.random.Generator) -> str | None:
         return None if rng.random() < 0.3 else "a level that no training record has"
-
-
-_TEXTS = frozenset({str, type(None)})
 
 
 def _objects(values: Sequence[Any]) -> npt.NDArray[np.object_]:

@@ -1,16 +1,14 @@
-"""The cells of one column in a file, as texts or as polars types them, and what training decides by them.
-
-Nothing here imports polars before it is given something of polars.
-"""
+"""The cells of a column in a file, and what training decides by them; polars is imported when it is needed."""
 
 import re
+from contextlib import suppress
 from functools import cached_property
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 
-from kilter.service.detector.arrays import Array, Floats
-from kilter.service.detector.columns.base import FLOAT32_MAX, UNKNOWN, Column, quote
+from kilter.service.detector.arrays import Floats
+from kilter.service.detector.columns.base import FLOAT32_MAX, UNKNOWN, Column, describe_value
 from kilter.service.detector.errors import Problem, RecordsError
 
 if TYPE_CHECKING:
@@ -30,7 +28,6 @@ class TextCells(NamedTuple):
     """The cells of a column in a text table."""
 
     texts: "pl.Series"
-    """As they stand."""
     stripped: "pl.Series"
     """Without blanks around them."""
     numbers: "pl.Series | None"
@@ -41,10 +38,9 @@ class TextCells(NamedTuple):
 
 
 class Decision(NamedTuple):
-    """What a column of the training files is taken for, and why."""
+    """The column that training makes of cells, None if it leaves them out, and why."""
 
     column: Column | None
-    """None if it is left out."""
     why: str
     varies: bool = False
 
@@ -83,7 +79,7 @@ class TrainingCells:
         import polars as pl
 
         if self.texts is not None:
-            return parse_numbers(self.texts, self.decimal)
+            return parse_series(self.texts, self.decimal)
         if self.cells.dtype.is_integer() or self.cells.dtype.is_float():
             return self.cells.cast(pl.Float64).fill_nan(None).drop_nulls()
         return None
@@ -111,7 +107,6 @@ class TrainingCells:
 
     @cached_property
     def distinct_numbers(self) -> int:
-        """Number of distinct numbers."""
         return len(np.unique(self.values))
 
     @property
@@ -121,15 +116,13 @@ class TrainingCells:
 
     def spelled(self, number: float) -> tuple[str, ...]:
         """The ways in which a whole number is written."""
-        usual = {str(int(number))}
         if self.texts is None:
             return (str(int(number)), f"{number:.1f}")
-        texts = self.distinct_texts.to_list()
-        numbers = parse_numbers(self.distinct_texts, self.decimal).to_list()
-        return tuple(sorted(usual | {text for text, other in zip(texts, numbers, strict=True) if other == number}))
+        numbers = parse_series(self.distinct_texts, self.decimal)
+        return tuple(sorted({str(int(number)), *self.distinct_texts.filter(numbers == number).to_list()}))
 
     def with_missing(self, what: str) -> str:
-        """What is said of the values, and how many are missing."""
+        """A text about the values, with the number of missing ones."""
         missing = self.rows - self.count
         return f"{what}, {missing:,} missing" if missing else what
 
@@ -137,26 +130,22 @@ class TrainingCells:
         """Examples of values that are no numbers."""
         if self.texts is None or self.numbers is None:
             return "infinite or too large"
-        others = self.texts.filter(self.numbers.is_null() | (self.numbers.abs() > FLOAT32_MAX)).unique(
-            maintain_order=True
-        )
+        is_number = self.numbers.abs().fill_null(np.inf) <= FLOAT32_MAX
+        others = self.texts.filter(~is_number).unique(maintain_order=True)
         return ", ".join(map(repr, others.head(3).to_list())) + (", ..." if len(others) > 3 else "")
 
 
 def parse_number(text: str, decimal: Decimal) -> float:
-    """The number that a stripped text means, as `float` reads it. Raises ValueError, with the remedy, if it is none.
-
-    Infinities are numbers here, to be refused as what they are.
-    """
+    """The number in a stripped text, which may be infinite. Raises ValueError, with the remedy, if there is none."""
     if NUMBERS[decimal].fullmatch(text):
         return float(text.replace(",", "."))
     if INFINITE.fullmatch(text):
         return float(text)
     example = "1234.5" if decimal == "." else "1234,5"
-    raise ValueError(f"a number like {example} is expected, not {quote(text)}; {UNKNOWN}")
+    raise ValueError(f"a number like {example} is expected, not {describe_value(text)}; {UNKNOWN}")
 
 
-def parse_numbers(texts: "pl.Series", decimal: Decimal) -> "pl.Series":
+def parse_series(texts: "pl.Series", decimal: Decimal) -> "pl.Series":
     """Stripped texts as float64, null where one is no finite number: `parse_number` of each, vectorised."""
     import polars as pl
 
@@ -164,7 +153,7 @@ def parse_numbers(texts: "pl.Series", decimal: Decimal) -> "pl.Series":
 
 
 def number_expression(texts: "pl.Expr", decimal: Decimal) -> "pl.Expr":
-    """`parse_numbers` as an expression."""
+    """`parse_series` as an expression."""
     import polars as pl
 
     if decimal == ",":
@@ -175,31 +164,17 @@ def number_expression(texts: "pl.Expr", decimal: Decimal) -> "pl.Expr":
 
 
 def as_text(cells: "pl.Series") -> "pl.Series":
-    """A column as the texts that a CSV file would hold, null where missing (a float's NaN too).
-
-    Raises RecordsError for lists, structures and other types that no cell of a text table can hold.
-    """
+    """The texts that a CSV file would hold, null where missing, NaN too. Raises RecordsError for lists, structs etc."""
     import polars as pl
     from polars.exceptions import PolarsError
 
     dtype = cells.dtype
-    if dtype == pl.String:
-        return cells
     if dtype.is_float():
         whole = cells.cast(pl.Int64, strict=False)
         other = cells.fill_nan(None).cast(pl.String)
         return pl.select(pl.when(whole.cast(dtype) == cells).then(whole.cast(pl.String)).otherwise(other)).to_series()
-    try:
+    with suppress(PolarsError):
         if not dtype.is_nested():
             return cells.cast(pl.String)
-    except PolarsError:
-        pass
     message = f"the column holds {dtype}, which is neither number, flag, text nor time"
     raise RecordsError([Problem(None, cells.name, message)])
-
-
-def floats(cells: "pl.Series") -> Array:
-    """Numbers or flags as float64, NaN where null, which is how polars hands floats to NumPy."""
-    import polars as pl
-
-    return cells.cast(pl.Float64).to_numpy()

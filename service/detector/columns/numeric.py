@@ -8,8 +8,8 @@ import msgspec
 import numpy as np
 
 from kilter.service.detector.arrays import Array, Floats
-from kilter.service.detector.columns.base import FLOAT32_MAX, LIMIT, Affine, Column, Feature, describe_value, read_each
-from kilter.service.detector.columns.cells import Decision, TextCells, TrainingCells, floats, parse_number
+from kilter.service.detector.columns.base import FLOAT32_MAX, LIMIT, Column, Feature, describe_value
+from kilter.service.detector.columns.cells import Decimal, Decision, TrainingCells, parse_number
 from kilter.service.detector.errors import Problem
 
 if TYPE_CHECKING:
@@ -30,10 +30,7 @@ CAMEL_ID = re.compile(r"[a-z](Id|ID|Key|No|Nr|Number)$")
 
 
 class NumericColumn(Column, msgspec.Struct, frozen=True, tag="numeric", tag_field="kind"):
-    """A number, standardised as (t(value) - center) / scale in float64.
-
-    A column that is constant in the fitting rows has `constant` set, and becomes a flag: 0 when equal, 1 when changed.
-    """
+    """A number, standardised as (t(value) - center) / scale in float64."""
 
     name: str
     center: float
@@ -46,6 +43,7 @@ class NumericColumn(Column, msgspec.Struct, frozen=True, tag="numeric", tag_fiel
     shift: float = 0.0
     unit: float = 1.0
     constant: float | None = None
+    """The only value in the fitting rows, if there is only one; the feature is a flag then, 1 for another value."""
     integer: bool = False
     missing: int = 0
 
@@ -57,12 +55,8 @@ class NumericColumn(Column, msgspec.Struct, frozen=True, tag="numeric", tag_fiel
     datatype = "FP64"
 
     @property
-    def stored_whole(self) -> bool:
-        return self.integer
-
-    @property
-    def affine(self) -> Affine | None:
-        return Affine(self.center, self.scale) if self.constant is None and self.transform == "identity" else None
+    def affine(self) -> tuple[float, float] | None:
+        return (self.center, self.scale) if self.constant is None and self.transform == "identity" else None
 
     def features(self, index: int) -> tuple[Feature, ...]:
         return (Feature(index, "gaussian" if self.constant is None else "flag"),)
@@ -73,7 +67,7 @@ class NumericColumn(Column, msgspec.Struct, frozen=True, tag="numeric", tag_fiel
         try:
             number = float(value)
         except OverflowError:
-            number = float("inf") if value > 0 else float("-inf")
+            number = np.inf
         if abs(number) > FLOAT32_MAX:
             raise ValueError(_out_of_range(number))
         return number
@@ -98,40 +92,20 @@ class NumericColumn(Column, msgspec.Struct, frozen=True, tag="numeric", tag_fiel
     def holds(self, dtype: "pl.DataType") -> bool:
         return dtype.is_integer() or dtype.is_float()
 
-    def from_series(self, cells: "pl.Series") -> Array:
-        return floats(cells)
-
-    def from_texts(self, cells: TextCells, problems: list[Problem]) -> Array:
-        assert cells.numbers is not None  # noqa: S101 (the column is written as number)
-        values = cells.numbers.to_numpy(writable=True)
-        rows = np.flatnonzero(np.isnan(values))
-        if len(rows):
-            texts = cells.stripped.gather(rows).to_list()
-            read_each(
-                self,
-                rows.tolist(),
-                texts,
-                cells.missing,
-                lambda text: parse_number(text, cells.decimal),
-                values,
-                problems,
-            )
-        problems.extend(self.problems(values))
-        return values
+    def read_text(self, text: str, decimal: Decimal) -> float:
+        return parse_number(text, decimal)
 
     def encode(self, values: Array) -> Array:
-        return self.standardise(values)[:, None]
-
-    def standardise(self, values: Floats) -> Floats:
-        """The feature of values, (n,): standardised, or 0 (equal) and 1 (changed) where the column was constant."""
         if self.constant is not None:
-            return np.where(np.isnan(values), np.nan, values != self.constant)
-        if self.transform == "asinh":
-            values = np.arcsinh((values - self.shift) / self.unit)
-        return np.clip((values - self.center) / self.scale, -LIMIT, LIMIT)
+            values = np.where(np.isnan(values), np.nan, values != self.constant)
+        else:
+            if self.transform == "asinh":
+                values = np.arcsinh((values - self.shift) / self.unit)
+            values = np.clip((values - self.center) / self.scale, -LIMIT, LIMIT)
+        return values[:, None]
 
     def restore(self, feature: float) -> float:
-        """The value whose feature is `feature`: the inverse of `standardise`, within what a float can hold."""
+        """The value whose feature is `feature`: the inverse of `encode`, within what a float can hold."""
         if self.constant is not None:
             return self.constant
         value = feature * self.scale + self.center
@@ -149,11 +123,6 @@ class NumericColumn(Column, msgspec.Struct, frozen=True, tag="numeric", tag_fiel
     def _number(self, value: float) -> float | int:
         return round(value) if self.integer and abs(value) < 2**53 else value
 
-    def to_series(self, values: Array) -> "pl.Series":
-        import polars as pl
-
-        return pl.Series(self.name, values, nan_to_null=True)
-
     def describe(self) -> str:
         return f"{self.minimum:.4g} to {self.maximum:.4g}" if self.constant is None else f"always {self.constant:.4g}"
 
@@ -162,7 +131,9 @@ class NumericColumn(Column, msgspec.Struct, frozen=True, tag="numeric", tag_fiel
         return {"type": ["number", "null"], "minimum": -FLOAT32_MAX, "maximum": FLOAT32_MAX, "description": values}
 
     def group_name(self, value: Any) -> str | None:
-        return None if np.isnan(value) else str(int(value)) if value == int(value) else repr(float(value))
+        if np.isnan(value):
+            return None
+        return str(int(value)) if value == int(value) else repr(float(value))
 
     def group_value(self, name: str) -> float:
         return float(name)
@@ -181,13 +152,10 @@ class NumericColumn(Column, msgspec.Struct, frozen=True, tag="numeric", tag_fiel
         if not varies:
             why += f"; always {values[0]:g}, so that a change is what counts"
         if not others and set(np.unique(values).tolist()) == {0.0, 1.0}:
-            why += (
-                f"; 1 in only {int(values.sum()):,} of them, 0 in all others, too few to know that it is a flag and no "
-                "count"
-            )
+            ones = f"1 in only {int(values.sum()):,} of them, 0 in all others"
+            why += f"; {ones}, too few to know that it is a flag and not a count"
         if others:
-            rows = "row" if others == 1 else "rows"
-            why += f"; {others:,} {rows} with anything else ({cells.not_numbers()}) cannot be read"
+            why += f"; {others:,} row{'s' * (others != 1)} with anything else ({cells.not_numbers()}) cannot be read"
         return Decision(cls(cells.name, 0.0, 1.0, 0.0, 0.0, integer=whole), why, varies)
 
     def fit(self, values: Floats) -> Self:
@@ -203,47 +171,42 @@ class NumericColumn(Column, msgspec.Struct, frozen=True, tag="numeric", tag_fiel
         if low == high or scale <= 1e-12 * unit:
             return msgspec.structs.replace(column, constant=low, center=low, scale=1.0)
         column = column._tamed(present, scale)
-        if column.transform == "asinh":
-            present = np.arcsinh((present - column.shift) / column.unit)
-            deviation = float(present.std())
-            scale = max(deviation, LEAST_SPREAD) if column.unit == 1 else deviation
-            return msgspec.structs.replace(column, center=float(present.mean()), scale=scale)
-        return msgspec.structs.replace(column, center=float((present / unit).mean()) * unit, scale=scale)
+        if column.transform == "identity":
+            return msgspec.structs.replace(column, center=float((present / unit).mean()) * unit, scale=scale)
+        present = np.arcsinh((present - column.shift) / column.unit)
+        least = LEAST_SPREAD if column.unit == 1 else 0.0
+        return msgspec.structs.replace(column, center=float(present.mean()), scale=max(float(present.std()), least))
 
     def _tamed(self, present: Floats, deviation: float) -> Self:
-        """The column with a transform that tames its tail, if it has a heavy one: counts, amounts and durations do.
+        """The column with a transform if it has a heavy tail, as counts, amounts and durations have.
 
-        That is a column of no negative number whose largest lies many standard deviations from the median. Whole
-        numbers are taken as they are, others from the median in units of the median distance from it.
+        Whole numbers are taken as they are, others from the median in units of the median distance from it.
         """
         median = float(np.median(present))
+        distance = np.abs(present - median)
         whole = bool((present == np.round(present)).all())
-        if present.min() < 0 or np.abs(present - median).max() <= (HEAVY_COUNT if whole else HEAVY) * deviation:
+        if present.min() < 0 or distance.max() <= (HEAVY_COUNT if whole else HEAVY) * deviation:
             return self
         if whole:
             return msgspec.structs.replace(self, transform="asinh")
-        distance = np.abs(present - median)
         unit = float(np.median(distance[distance > 0]))
         return msgspec.structs.replace(self, transform="asinh", shift=median, unit=unit)
 
     def usual(self, rng: np.random.Generator) -> float | int:
-        return self._cell(self.restore(rng.normal()))
+        return self._cell(self.restore(rng.normal()), self.minimum, self.maximum)
 
     def central(self) -> float | int:
-        return self._cell(self.restore(0.0))
+        return self._cell(self.restore(0.0), self.minimum, self.maximum)
 
     def odd(self, rng: np.random.Generator) -> float | int | None:
         if rng.random() < 0.3:
             return None
-        far = self.maximum + 5 * (self.maximum - self.minimum or 1.0)
-        return self._rounded(float(np.clip(far, -3e38, 3e38)))
+        return self._cell(self.maximum + 5 * (self.maximum - self.minimum or 1.0), -3e38, 3e38)
 
-    def _cell(self, value: float) -> float | int:
-        """A number within what training saw, as a record may have it."""
-        return self._rounded(float(np.clip(value, self.minimum, self.maximum)))
-
-    def _rounded(self, value: float) -> float | int:
-        return round(value) if self.integer and abs(value) < 2**53 else float(f"{value:.6g}")
+    def _cell(self, value: float, low: float, high: float) -> float | int:
+        """A number between two others, as a record may have it."""
+        number = self._number(float(np.clip(value, low, high)))
+        return number if isinstance(number, int) else float(f"{number:.6g}")
 
 
 def _out_of_range(value: float) -> str:

@@ -4,15 +4,14 @@ import re
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import product
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import msgspec
 import numpy as np
 
 from kilter.service.detector.arrays import Array, Floats, Times
-from kilter.service.detector.columns.base import Column, Feature, describe_value, missing_values, read_each
-from kilter.service.detector.columns.cells import Decision, TextCells, TrainingCells, parse_number
-from kilter.service.detector.errors import Problem
+from kilter.service.detector.columns.base import Column, Feature, describe_value
+from kilter.service.detector.columns.cells import Decimal, Decision, TrainingCells, parse_number
 
 if TYPE_CHECKING:
     import polars as pl
@@ -20,6 +19,8 @@ if TYPE_CHECKING:
 CalendarField = Literal["hour", "weekday", "day", "month"]
 CALENDAR_SIZES: dict[CalendarField, int] = {"hour": 24, "weekday": 7, "day": 31, "month": 12}
 """Number of levels of each calendar field; codes run from 0."""
+LEAST_DAYS: dict[CalendarField, int] = {"hour": 2, "weekday": 14, "day": 90, "month": 730}
+"""Days that times must span before a calendar field is used: what is usual in it is not known earlier."""
 WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 UNIX = {"unix_s": (1, "seconds"), "unix_ms": (1000, "milliseconds")}
 """Formats of Unix times, with their units in a second and the units' names."""
@@ -34,19 +35,14 @@ CLOCKS = ("", "%H:%M", "%H:%M:%S", "%H:%M:%S.%f", "%I:%M %p", "%I:%M:%S %p")
 WORDS = ("%d %b %Y", "%d-%b-%Y", "%d-%b-%y", "%d %B %Y", "%b %d, %Y", "%B %d, %Y", "%d/%b/%Y")
 NUMERIC = ("%Y{0}%m{0}%d", "%d{0}%m{0}%Y", "%m{0}%d{0}%Y", "%d{0}%m{0}%y", "%m{0}%d{0}%y")
 OTHER = ("%Y%m%d", "%Y%m%d%H%M%S", "%a %b %d %H:%M:%S %Y", "%a, %d %b %Y %H:%M:%S %z", "%d/%b/%Y:%H:%M:%S %z")
-SPAN = 7 * 24 * 60
-"""Minutes over which made-up times are spread."""
 
 
 class TimestampColumn(Column, msgspec.Struct, frozen=True, tag="timestamp", tag_field="kind"):
-    """A point in time, scored by its calendar fields and never by absolute time.
-
-    `format` is how text is read: `iso` (ISO 8601), `unix_s`, `unix_ms`, or a strptime format. A time with an offset is
-    converted to UTC; one without is taken as it stands.
-    """
+    """A point in time; one with an offset is converted to UTC, one without is taken as it stands."""
 
     name: str
     format: str
+    """The format of its texts: `iso` (ISO 8601), `unix_s`, `unix_ms`, or a strptime format."""
     fields: tuple[CalendarField, ...]
     missing: int = 0
 
@@ -54,7 +50,6 @@ class TimestampColumn(Column, msgspec.Struct, frozen=True, tag="timestamp", tag_
     absent = np.datetime64("NaT", "us")
     is_time = True
     can_group = False
-    comparable = False
 
     def features(self, index: int) -> tuple[Feature, ...]:
         return tuple(Feature(index, "level", CALENDAR_SIZES[field]) for field in self.fields)
@@ -83,14 +78,8 @@ class TimestampColumn(Column, msgspec.Struct, frozen=True, tag="timestamp", tag_
     def from_series(self, cells: "pl.Series") -> Array:
         return _times_of(cells)
 
-    def from_texts(self, cells: TextCells, problems: list[Problem]) -> Array:
-        def read(text: str) -> np.datetime64:
-            return read_time(parse_number(text, cells.decimal) if self.format in UNIX else text, self.format)
-
-        texts = cells.stripped.to_list()
-        values = missing_values(self, len(texts))
-        read_each(self, range(len(texts)), texts, cells.missing, read, values, problems)
-        return values
+    def read_text(self, text: str, decimal: Decimal) -> np.datetime64:
+        return read_time(parse_number(text, decimal) if self.format in UNIX else text, self.format)
 
     def encode(self, values: Array) -> Array:
         return np.stack([calendar(field, values) for field in self.fields], axis=1)
@@ -103,11 +92,6 @@ class TimestampColumn(Column, msgspec.Struct, frozen=True, tag="timestamp", tag_
             WEEKDAYS[int(code)] if field == "weekday" else f"{field} {int(code) + (field in ('day', 'month'))}"
             for field, code in zip(self.fields, features, strict=True)
         )
-
-    def to_series(self, values: Array) -> "pl.Series":
-        import polars as pl
-
-        return pl.Series(self.name, values, nan_to_null=True)
 
     def describe(self) -> str:
         return f"by {', '.join(self.fields)}"
@@ -138,21 +122,16 @@ class TimestampColumn(Column, msgspec.Struct, frozen=True, tag="timestamp", tag_
         if form is None:
             return None
         fields = calendar_fields(form.times)
-        first, last = (
-            str(time.astype("datetime64[s]")).replace("T", " ") for time in (form.times.min(), form.times.max())
-        )
-        span = f"from {first} to {last}"
+        first, last = (str(time.astype("datetime64[s]")) for time in (form.times.min(), form.times.max()))
+        span = f"from {first} to {last}".replace("T", " ")
         if not fields:
             return Decision(None, f"times {span}: too short a time to know what hour or weekday is usual")
         why = cells.with_missing(f"times {span}, read as {form.format}, scored by {', '.join(fields)}")
         why += f"; {form.doubt}" if form.doubt else ""
         return Decision(cls(cells.name, form.format, fields), why, varies=True)
 
-    def fit(self, values: Times) -> Self:
-        return msgspec.structs.replace(self, missing=int(np.isnat(values).sum()))
-
     def usual(self, rng: np.random.Generator) -> Any:
-        time = datetime(2024, 1, 1, tzinfo=UTC) + timedelta(minutes=int(rng.integers(SPAN)))
+        time = datetime(2024, 1, 1, tzinfo=UTC) + timedelta(minutes=int(rng.integers(7 * 24 * 60)))
         if self.format in UNIX:
             return int(time.timestamp()) * UNIX[self.format][0]
         return time.replace(tzinfo=None).isoformat() if self.format == "iso" else time.strftime(self.format)
@@ -208,33 +187,21 @@ def calendar(field: CalendarField, times: Times) -> Floats:
 
 
 def calendar_fields(times: Times) -> tuple[CalendarField, ...]:
-    """The fields that times vary in, and of which they have seen enough rounds to know what is usual.
-
-    Hours need two days, weekdays two weeks, days of the month 90 days, months two years.
-    """
+    """The fields of which times span enough days (`LEAST_DAYS`); hours and weekdays must vary, too."""
     days = float(np.ptp(times.astype(np.int64))) / 86_400e6
-    hours = times.astype("datetime64[h]").astype(np.int64) % 24
-    weekdays = times.astype("datetime64[D]").astype(np.int64) % 7
-    fields: list[CalendarField] = []
-    if days >= 2 and len(np.unique(hours)) > 1:
-        fields.append("hour")
-    if days >= 14 and len(np.unique(weekdays)) > 1:
-        fields.append("weekday")
-    if days >= 90:
-        fields.append("day")
-    if days >= 730:
-        fields.append("month")
-    return tuple(fields)
+    return tuple(
+        field
+        for field, least in LEAST_DAYS.items()
+        if days >= least and (field in ("day", "month") or len(np.unique(calendar(field, times))) > 1)
+    )
 
 
 class TimeFormat(NamedTuple):
-    """How the cells of a column are read as times, and the times that they give."""
+    """A `TimestampColumn.format`, the times that it gives, and the doubt if texts can be read in two ways."""
 
     format: str
-    """See `TimestampColumn.format`."""
     times: Times
     doubt: str = ""
-    """What a person should check, where the texts can be read in two ways."""
 
 
 def _format_of(cells: TrainingCells) -> TimeFormat | None:
@@ -244,9 +211,9 @@ def _format_of(cells: TrainingCells) -> TimeFormat | None:
         return TimeFormat("iso", _times_of(cells.cells.drop_nulls())) if is_time else None
     if not cells.are_numbers:
         return text_format(cells.distinct_texts.to_list())
-    if not (cells.are_whole and len(cells.values) == cells.count):
-        return None
-    return unix_format(cells.name, cells.values) or _compact_format(cells)
+    if cells.are_whole and len(cells.values) == cells.count:
+        return unix_format(cells.name, cells.values) or _compact_format(cells)
+    return None
 
 
 def text_format(texts: Sequence[str]) -> TimeFormat | None:
@@ -298,12 +265,10 @@ def _candidates(example: str) -> Iterator[str]:
 def _read_texts(form: str, texts: Sequence[str]) -> Times | None:
     """The times of texts, without those that are none; None if those are too many."""
     times: list[np.datetime64] = []
-    failures = 0
-    for text in texts:
+    for i, text in enumerate(texts):
         try:
             times.append(read_time(text, form))
         except ValueError:
-            failures += 1
-            if failures > TOLERATED * len(texts):
+            if i + 1 - len(times) > TOLERATED * len(texts):
                 return None
     return np.array(times, "datetime64[us]")

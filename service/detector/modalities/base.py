@@ -1,4 +1,4 @@
-"""What every modality has: how records are read and encoded, how a verdict is explained, what is watched."""
+"""The interface of a modality: how records are read, encoded and scored, and what is watched of them."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -9,33 +9,33 @@ import numpy as np
 from kilter.service.detector.arrays import Array, Floats, Matrix
 from kilter.service.detector.columns import Feature
 from kilter.service.detector.errors import KilterError
-from kilter.service.detector.inputs import Table, from_records
+from kilter.service.detector.inputs import Table, from_frame, from_records
 from kilter.service.detector.runtime import Program
 from kilter.service.detector.schema import Schema
 
 if TYPE_CHECKING:
     from kilter.service.detector.detector import Verdicts
-    from kilter.service.detector.explanation import Reason
-    from kilter.service.detector.pictures.regions import Region
+    from kilter.service.detector.modalities.pictures import Region
+    from kilter.service.detector.modalities.tables import Reason
 
 
 class Watched(NamedTuple):
-    """Something of a record that is compared with the fitting rows while a model serves."""
+    """A value of each record that is compared with the fitting rows while a model serves."""
 
     name: str
     position: int
-    """Of its value among those that `Modality.figures` gives."""
+    """Its position among those that `Modality.figures` gives."""
     feature: Feature
     comparable: bool = True
-    """Whether its values are compared, and not only whether it is missing."""
+    """Whether its values are compared; if not, only the missing ones are counted."""
     missing: float = 0.0
     """Share of the fitting rows in which it was missing."""
     unseen: float | None = None
-    """Share of normal records that are expected to have a new level; None for what has no levels."""
+    """Share of normal records that are expected to have a new level; None for a value without levels."""
 
 
 class Scores(NamedTuple):
-    """Scores of n records, and what they were read from."""
+    """The scores of n records, and what they come from."""
 
     score: Floats
     reasons: "Sequence[Sequence[Reason | Region]] | None"
@@ -44,7 +44,7 @@ class Scores(NamedTuple):
     features: Matrix
     """`Modality.figures` of the records."""
     evidence: Floats | None = None
-    """Of pictures, where reasons were asked for: what speaks against each place, (n, rows * columns) of the grid."""
+    """The evidence against each place of pictures, (n, rows * columns) of the grid; None without reasons."""
 
 
 class Modality(ABC):
@@ -54,25 +54,21 @@ class Modality(ABC):
     decodes: ClassVar[bool] = False
     """Whether a record is a file that is decoded before it is judged, which takes time and memory."""
     draws: ClassVar[bool] = False
-    """Whether what speaks against a record can be drawn over it."""
+    """Whether the evidence against a record can be drawn over it."""
+    watched: tuple[Watched, ...]
 
     def __init__(self, schema: Schema, grid: tuple[int, int] | None = None) -> None:
-        """`grid` is that of the evidence that a score gives, if it gives evidence of places."""
+        """`grid` is the grid of rows and columns in which a score gives evidence, if it gives evidence of places."""
         self.schema = schema
         self.grid = grid
 
     @property
-    @abstractmethod
-    def watched(self) -> tuple[Watched, ...]:
-        """What is watched of a record, in a fixed order."""
-
-    @property
     def weight(self) -> int:
-        """What a record counts as, in memory, beside an ordinary one."""
+        """How many ordinary records take as much memory as one of these."""
         return 1
 
     def most_records(self, limit: int) -> int:
-        """How many records may be held in memory at once, where `limit` ordinary ones may be."""
+        """How many records may be in memory at once, where `limit` ordinary ones may be."""
         return limit
 
     @abstractmethod
@@ -80,16 +76,13 @@ class Modality(ABC):
         """How many records a program takes at once on a device."""
 
     def read(self, data: Any) -> Table:
-        """Read records (dicts, pandas rows), one record, a matrix (NumPy), or a frame (any with an Arrow C stream).
-
-        Raises KilterError if it is none of these or does not fit as a whole.
-        """
+        """Read records, one record, an array, or a frame (of pandas, or with an Arrow C stream). Raises KilterError."""
         if isinstance(data, Table):
             return data
         if isinstance(data, np.ndarray):
             return self.read_array(data)
         if hasattr(data, "columns") or (hasattr(data, "__arrow_c_stream__") and not hasattr(data, "to_dict")):
-            return self.read_frame(data)
+            return from_frame(self.schema, data)
         if isinstance(data, Mapping) or hasattr(data, "_asdict") or hasattr(data, "to_dict"):
             return from_records(self.schema, [data])
         if isinstance(data, Sequence) and not isinstance(data, str | bytes):
@@ -101,16 +94,12 @@ class Modality(ABC):
         """Read an array. Raises KilterError if its shape does not fit."""
 
     @abstractmethod
-    def read_frame(self, data: Any) -> Table:
-        """Read a frame. Raises RecordsError if it lacks a column."""
-
-    @abstractmethod
     def encode(self, table: Table) -> Iterator[Matrix]:
         """The encoded records, (n, width), NaN where a value is missing, as many at a time as memory allows."""
 
     @abstractmethod
     def figures(self, x: Matrix) -> Matrix:
-        """What is watched of encoded records, (n, ...); see `Watched.position`."""
+        """The values of encoded records that are watched, (n, ...); see `Watched.position`."""
 
     @abstractmethod
     def score(self, program: Program, table: Table, reasons: int) -> Scores:
@@ -123,20 +112,20 @@ class Modality(ABC):
         return [] if verdicts.reasons is None else [verdicts.reasons[row][:limit] for row in rows]
 
     def size(self, cell: Any) -> tuple[int, int]:
-        """Width and height of a record that is one cell, as it came. Raises KilterError if it has none."""
+        """Width and height of a record that is one cell. Raises KilterError if it has none."""
         raise KilterError(f"a record of the modality {self.name} has no size")
 
     def draw(self, cell: Any, evidence: Floats, pixels: int | None = None) -> bytes:
-        """A PNG of a record with what speaks against it, (places,); of `pixels` pixels at most. Raises KilterError."""
+        """A PNG of a record of at most `pixels` pixels with the evidence against it, (places,). Raises KilterError."""
         raise KilterError(f"a record of the modality {self.name} cannot be drawn")
 
     def check(self, program: Program, x: Matrix) -> None:  # noqa: B027 (most have nothing to check)
-        """Raise ArtifactError if what a program gives for encoded records, x, cannot be what is explained."""
+        """Raise ArtifactError if the evidence that a program gives for encoded records, x, does not fit the model."""
 
     def example_tensors(self, probe: Mapping[str, Any]) -> list[tuple[str, list[int], list[Any]]]:
-        """Name, shape and flat values of the tensors of a record to show how to ask, given one of the probes."""
+        """Name, shape and flat values of the tensors of an example request, made from one of the probes."""
         return [(column.name, [1], [probe[column.name]]) for column in self.schema.fields]
 
     def example(self, probe: Mapping[str, Any]) -> dict[str, Any]:
-        """A record to show how to ask, given one of the model's probes."""
+        """The record of an example request, made from one of the model's probes."""
         return dict(probe)

@@ -244,8 +244,8 @@ class TabularVAE(TableNetwork):
         rows = schema.rows + 2
         self.flag_floor.fill_(1 / rows)
         for place, i in enumerate(self._levels):
-            once = schema.columns[self.features[i].column].levels_seen_once
-            self.unseen[place] = 1e-6 if once is None else min((once + 1) / rows, 0.5)
+            counts = schema.columns[self.features[i].column].counts
+            self.unseen[place] = 1e-6 if counts is None else min((counts.count(1) + 1) / rows, 0.5)
         sizes = [len(self.gaussian), len(self.flag), len(self.slot_code)]
         _, flags, slots = torch.split(self.dense(x), sizes, dim=-1)
         flag, level = ((counts.sum(0) + 1) / (len(x) + 2) for counts in ((flags + 1) / 2, slots))

@@ -1,5 +1,7 @@
 """The one column of a model of pictures."""
 
+from base64 import b64encode
+from io import BytesIO
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 import msgspec
@@ -7,9 +9,8 @@ import numpy as np
 
 from kilter.service.detector.arrays import Array, Pixels
 from kilter.service.detector.columns.base import Column, Feature
-from kilter.service.detector.columns.cells import Decision, TextCells, TrainingCells
-from kilter.service.detector.errors import Problem, RecordsError
-from kilter.service.detector.pictures import pixels
+from kilter.service.detector.errors import PictureError, Problem, RecordsError
+from kilter.service.detector.pictures.pixels import CHANNELS, image_of, library, to_pixels
 
 if TYPE_CHECKING:
     import polars as pl
@@ -20,8 +21,8 @@ NO_PICTURES = "a table holds no pictures, and the model judges nothing else: nam
 class ImageColumn(Column, msgspec.Struct, frozen=True, tag="image", tag_field="kind"):
     """A picture, brought to one size and number of channels before the network sees it.
 
-    A picture file's own values are 8 or 16 bits deep and need no more than that; numbers of an array are taken so that
-    `low` is black and `high` is white. The picture is stretched to the size, whatever its proportions.
+    A file tells the range of its own values; numbers of an array are taken so that `low` is black and `high` is white.
+    The picture is stretched to the size, whatever its proportions.
     """
 
     name: str
@@ -42,12 +43,7 @@ class ImageColumn(Column, msgspec.Struct, frozen=True, tag="image", tag_field="k
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """(height, width, channels)."""
         return self.height, self.width, self.channels
-
-    @property
-    def value_shape(self) -> tuple[int, ...]:
-        return self.shape
 
     @property
     def size(self) -> int:
@@ -67,15 +63,24 @@ class ImageColumn(Column, msgspec.Struct, frozen=True, tag="image", tag_field="k
         return (Feature(index, "pixels", size=self.size),)
 
     def read(self, value: Any) -> Pixels:
-        return pixels.read_cell(value, self)
+        return to_pixels(value, self)
 
     def split(self, array: Array) -> Array:
-        return pixels.several(array, self)
+        """The pictures in an array, as (n, h, w) or (n, h, w, c).
+
+        The array is (n, height * width * channels) of the model, else (h, w); (h, w, c) where the last is up to 4, else
+        (n, h, w); or (n, h, w, c). Raises PictureError for any other shape.
+        """
+        if array.ndim == 2 and array.shape[1] == self.size:
+            array = array.reshape(-1, *self.shape)
+        elif array.ndim == 2 or (array.ndim == 3 and array.shape[2] in CHANNELS):
+            array = array[None]
+        if array.ndim not in (3, 4):
+            shapes = f"(n, h, w), (n, h, w, c) or (n, {self.size})"
+            raise PictureError(f"pictures are an array of shape {shapes}, not {array.shape}")
+        return array
 
     def holds(self, dtype: "pl.DataType") -> bool:
-        raise RecordsError([Problem(None, self.name, NO_PICTURES)])
-
-    def from_texts(self, cells: TextCells, problems: list[Problem]) -> Array:
         raise RecordsError([Problem(None, self.name, NO_PICTURES)])
 
     def encode(self, values: Array) -> Array:
@@ -88,30 +93,47 @@ class ImageColumn(Column, msgspec.Struct, frozen=True, tag="image", tag_field="k
         return f"{self.height} x {self.width} pixels (height x width), {colours}, from {self.low:g} to {self.high:g}"
 
     def json_schema(self) -> dict[str, Any]:
-        return {
-            "type": "string",
-            "contentEncoding": "base64",
-            "description": "a picture's file in base64, with or without `data:image/png;base64,` before it",
-        }
+        file = "a picture's file in base64, with or without `data:image/png;base64,` before it"
+        return {"type": "string", "contentEncoding": "base64", "description": file}
 
     def differs(self, other: Column) -> str | None:
         if isinstance(other, ImageColumn) and other.shape != self.shape:
             return f"it sees pictures of the shape {self.shape}, the serving version of {other.shape}"
         return None
 
-    @classmethod
-    def infer(cls, cells: TrainingCells) -> Decision | None:
-        return None
-
     def fit(self, values: Array) -> Self:
         return self
 
     def usual(self, rng: np.random.Generator) -> str:
-        from kilter.service.detector.pictures import synthetic
-
-        return synthetic.usual(self, rng)
+        """A shape before an even background, or a smooth field through 4 x 4 random values."""
+        if rng.random() < 0.5:
+            return base64_of(self._shape(rng))
+        values = rng.integers(0, 256, (4, 4, self.channels)).astype(np.uint8)
+        return base64_of(self._resize(values, library().Resampling.BICUBIC))
 
     def odd(self, rng: np.random.Generator) -> str:
-        from kilter.service.detector.pictures import synthetic
+        """Coarse noise of full contrast, of 8 x 8 blocks."""
+        blocks = rng.integers(0, 2, (8, 8, self.channels)).astype(np.uint8) * 255
+        return base64_of(self._resize(blocks, library().Resampling.NEAREST))
 
-        return synthetic.odd(self, rng)
+    def _shape(self, rng: np.random.Generator) -> Pixels:
+        from PIL import ImageDraw
+
+        background, ink = rng.integers(0, 256, (2, self.channels)).tolist()
+        image = library().new("L" if self.channels == 1 else "RGB", (self.width, self.height), tuple(background))
+        draw = ImageDraw.Draw(image)
+        top, left = rng.uniform(0.05, 0.5, 2) * (self.height, self.width)
+        bottom, right = rng.uniform(0.55, 0.95, 2) * (self.height, self.width)
+        outline = draw.ellipse if rng.random() < 0.5 else draw.rectangle
+        outline((int(left), int(top), int(right), int(bottom)), fill=tuple(ink))
+        return np.asarray(image).reshape(self.shape)
+
+    def _resize(self, pixels: Pixels, method: int) -> Pixels:
+        return np.asarray(image_of(pixels).resize((self.width, self.height), method)).reshape(self.shape)
+
+
+def base64_of(pixels: Pixels) -> str:
+    """Pixels, (height, width, channels), as PNG in base64."""
+    content = BytesIO()
+    image_of(pixels).save(content, "PNG", optimize=True)
+    return b64encode(content.getvalue()).decode()

@@ -1,9 +1,9 @@
-"""What a picture's file says of itself before anything of it is decoded, and what of it a decoder is to see.
+"""What a picture's file says of itself before anything of it is decoded, and which parts of it a decoder sees.
 
-A file comes from anywhere. So each format's own structure is walked here, in steps that are counted: the size in pixels
-and the number of frames are known before a decoder is called, and that one never sees metadata, in which much can be
-hidden that costs memory or time. Of metadata only the orientation is taken. What stands behind the end of a picture
-(cameras put films there) is not looked at: it is judged as the picture that every viewer shows.
+A file may come from anywhere. So each format's own structure is walked here, in steps that are counted: size and number
+of frames are known before a decoder is called, and the decoder never sees metadata, in which much can be hidden that
+costs memory or time; of these only the orientation is read. What stands behind the end of a picture (cameras put films
+there) is ignored, as by every viewer.
 """
 
 import re
@@ -14,7 +14,7 @@ from typing import NamedTuple
 from kilter.service.detector.errors import PictureError
 
 ORDERS = {b"II*\0": "<", b"MM\0*": ">"}
-"""First bytes of the two byte orders, as `struct` calls these."""
+"""First bytes of a TIFF of each byte order, and the order's sign in `struct`."""
 ORIENTATION = 0x0112
 PREFIX = b"Exif\0\0"
 MOST_TAGS = 1024
@@ -36,16 +36,14 @@ _JPEG_FILL = re.compile(rb"\xff+")
 _JPEG_MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
 _TIFF_WIDTH, _TIFF_HEIGHT, _TIFF_TILE = 256, 257, (322, 323)
 _TIFF_SUBFILE, _TIFF_COMPRESSION = 254, 259
-_TIFF_KEPT = frozenset(
-    {256, 257, 258, 259, 262, 266, 273, 277, 278, 279, 284, 292, 293, 317, 320, *range(322, 326), 338, 339, 347}
-) | {529, 530, 531, 532}
-"""Tags that a decoder needs."""
 _TIFF_SINGLE = frozenset({256, 257, 259, 262, 266, 277, 278, 284, 292, 293, 317, 322, 323})
-"""Those that have one value."""
+"""Tags that a decoder needs, and that have one value."""
+_TIFF_KEPT = _TIFF_SINGLE | {258, 273, 279, 320, 324, 325, 338, 339, 347, 529, 530, 531, 532}
+"""All tags that a decoder needs."""
 _TIFF_COMPRESSIONS = {1, 2, 3, 4, 5, 7, 8, 32773, 32946}
 """None, three of fax machines, LZW, JPEG, Deflate, PackBits, Deflate under its old number."""
 _TIFF_BYTES = 1 << 18
-"""Of the values of all tags that are kept: the places of 30,000 strips."""
+"""Most bytes of the values of all tags that are kept: the places of 30,000 strips."""
 _TIFF_PAGES = 64
 
 
@@ -53,95 +51,90 @@ class Picture(NamedTuple):
     """A file as its own structure describes it."""
 
     format: str
-    """As Pillow calls it."""
+    """Its name in Pillow."""
     width: int
-    """In pixels, as it is stored; `orientation` may turn it."""
+    """Width and height in pixels, as they are stored; `orientation`, 1 to 8 as in EXIF, may swap them."""
     height: int
     orientation: int
-    """By EXIF, 1 to 8."""
     content: bytes
-    """What is to be decoded."""
+    """The part of the file that is decoded."""
     tile: int = 0
-    """Pixels that a decoder makes room for at once, where the file says so."""
-
-
-def is_known(head: bytes) -> bool:
-    """Whether a file that begins so is of a known format."""
-    return format_of(head) is not None
+    """Number of pixels of a tile, for which a decoder makes room at once; 0 in a file without tiles."""
 
 
 def format_of(head: bytes) -> str | None:
-    """The format of a file that begins so, as Pillow calls it; None if it is not known."""
-    return next((name for name, (known, _) in _READERS.items() if known(head)), None)
+    """Pillow's name of the format of a file with such first 16 bytes; None if it is not known."""
+    return next((name for name, (fits, _) in _READERS.items() if fits(head)), None)
 
 
-def describe(content: bytes) -> Picture | None:
-    """What a file says of itself; None if it is of no known format. Raises PictureError if it is damaged."""
-    for known, read in _READERS.values():
-        if known(content[:16]):
-            try:
-                return read(content)
-            except (struct.error, IndexError):
-                raise PictureError(CUT_SHORT) from None
-            except ValueError as error:
-                raise PictureError(f"the picture is damaged: {error}") from None
-    return None
+def describe(content: bytes) -> Picture:
+    """What a file says of itself. Raises PictureError if it is damaged, or its format is not known."""
+    form = format_of(content[:16])
+    if form is None:
+        raise PictureError("it is no picture")
+    try:
+        return _READERS[form][1](content)
+    except (struct.error, IndexError):
+        raise PictureError(CUT_SHORT) from None
+    except ValueError as error:
+        raise PictureError(f"the picture is damaged: {error}") from None
 
 
 class TiffTag(NamedTuple):
-    """A tag of a directory, as it stands there."""
+    """An entry of a TIFF's directory: all twelve bytes, the number of its values, and their bytes."""
 
     tag: int
     raw: bytes
-    """All twelve bytes."""
     values: int
-    """How many it has."""
     size: int
-    """Bytes of these."""
     first: int
-    """The first of them, if that is a whole number without a sign and stands in the entry itself; else 0."""
+    """The first value, if that is a whole number without a sign and stands in the entry itself; else 0."""
     place: int
-    """Where they stand, if not in the entry itself; else 0."""
+    """Where the values stand in the file; 0 if they stand in the entry itself."""
 
 
-class Directory(NamedTuple):
-    """Entries, and where the next directory begins, 0 for nowhere."""
+class TiffDirectory(NamedTuple):
+    """Entries, and where the next directory begins; 0 if there is none."""
 
     entries: list[TiffTag]
     following: int
 
     def first(self, tag: int) -> int:
-        """The first value of a tag, 0 where there is none."""
+        """The first value of a tag, 0 if there is none."""
         return next((entry.first for entry in self.entries if entry.tag == tag), 0)
 
+    def orientation(self) -> int:
+        """The orientation, 1 to 8; 1 means upright."""
+        turn = self.first(ORIENTATION)
+        return turn if 1 <= turn <= 8 else 1
 
-def directory(content: bytes, order: str, at: int) -> Directory:
-    """The directory at a position. Raises ValueError or struct.error if it is damaged."""
-    (count,) = struct.unpack_from(f"{order}H", content, at)
+
+def read_directory(content: bytes, at: int | None = None) -> TiffDirectory:
+    """The directory of a TIFF at a position, or its first one. Raises ValueError or struct.error if it is damaged."""
+    if content[:4] not in ORDERS:
+        raise ValueError("it has no byte order")
+    order = ORDERS[content[:4]]
+    start = struct.unpack_from(f"{order}I", content, 4)[0] if at is None else at
+    (count,) = struct.unpack_from(f"{order}H", content, start)
     if count > MOST_TAGS:
         raise ValueError(f"a directory has {count} tags")
     entries = []
-    for place in range(at + 2, at + 2 + 12 * count, 12):
+    for place in range(start + 2, start + 2 + 12 * count, 12):
         tag, kind, values = struct.unpack_from(f"{order}HHI", content, place)
         short = {1: "B", 3: "H", 4: "I"}.get(kind, "")
         size = _SIZES.get(kind, 1) * values
         first = int(struct.unpack_from(order + short, content, place + 8)[0]) if short and 0 < size <= 4 else 0
         offset = int(struct.unpack_from(f"{order}I", content, place + 8)[0]) if size > 4 else 0
         entries.append(TiffTag(tag, content[place : place + 12], values, size, first, offset))
-    return Directory(entries, *struct.unpack_from(f"{order}I", content, at + 2 + 12 * count))
+    return TiffDirectory(entries, *struct.unpack_from(f"{order}I", content, start + 2 + 12 * count))
 
 
 def orientation(exif: bytes) -> int:
-    """How a picture lies by its EXIF data, 1 to 8; 1, upright, where they do not say or are damaged."""
-    exif = exif.removeprefix(PREFIX)
-    order = ORDERS.get(exif[:4])
-    if order is None:
-        return 1
+    """The orientation of a picture by its EXIF data, 1 to 8; 1, upright, if they have none or are damaged."""
     try:
-        turn = directory(exif, order, struct.unpack_from(f"{order}I", exif, 4)[0]).first(ORIENTATION)
+        return read_directory(exif.removeprefix(PREFIX)).orientation()
     except (struct.error, ValueError):
         return 1
-    return turn if 1 <= turn <= 8 else 1
 
 
 def _png(content: bytes) -> Picture:
@@ -207,12 +200,12 @@ def _jpeg(content: bytes) -> Picture:
 
 def _tiff(content: bytes) -> Picture:
     order = ORDERS[content[:4]]
-    tags = directory(content, order, struct.unpack_from(f"{order}I", content, 4)[0])
+    tags = read_directory(content)
     following = tags.following
     for _ in range(_TIFF_PAGES):
         if not 0 < following < len(content):
             break
-        other = directory(content, order, following)
+        other = read_directory(content, following)
         if not other.first(_TIFF_SUBFILE) & 5:  # neither a smaller version of the picture nor its mask
             raise PictureError(SEVERAL)
         following = other.following
@@ -226,22 +219,13 @@ def _tiff(content: bytes) -> Picture:
     for entry in kept:
         if entry.place + entry.size > len(content) or (entry.tag in _TIFF_SINGLE and entry.values != 1):
             raise ValueError(f"its tag {entry.tag} is not what it must be")
-    # A directory of their own, at the end: where values stand in the file is told from its start.
+    # The new directory stands at the end: the places of values are told from the start of the file.
     start = len(content) + len(content) % 2
-    anew = b"".join(
-        (
-            content[:4],
-            struct.pack(f"{order}I", start),
-            content[8:],
-            b"\0" * (start - len(content)),
-            struct.pack(f"{order}H", len(kept)),
-            *(entry.raw for entry in kept),
-            b"\0\0\0\0",
-        )
-    )
+    head = (content[:4], struct.pack(f"{order}I", start), content[8:], b"\0" * (start - len(content)))
+    entries = (struct.pack(f"{order}H", len(kept)), *(entry.raw for entry in kept), b"\0\0\0\0")
     tile = tags.first(_TIFF_TILE[0]) * tags.first(_TIFF_TILE[1])
-    turn = tags.first(ORIENTATION)
-    return Picture("TIFF", tags.first(_TIFF_WIDTH), tags.first(_TIFF_HEIGHT), turn if 1 <= turn <= 8 else 1, anew, tile)
+    size = tags.first(_TIFF_WIDTH), tags.first(_TIFF_HEIGHT)
+    return Picture("TIFF", *size, tags.orientation(), b"".join(head + entries), tile)
 
 
 def _webp(content: bytes) -> Picture:

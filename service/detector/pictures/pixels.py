@@ -1,91 +1,174 @@
-"""Pictures, from files or arrays, to what a model sees: uint8 (height, width, channels) of its size.
+"""Brings pictures, from files or arrays, to what a model sees: uint8 (height, width, channels) of its size.
 
-Whatever a picture comes from, it goes the same way: to 8 bits, out of its transparency over white, as a viewer shows
-it, to grey (0.299 red + 0.587 green + 0.114 blue, ITU-R BT.601) or to red, green and blue, and then to the model's
-size, by a triangle filter that is as wide as the reduction asks for. So a picture is the same to the last bit as a
-file, as an array and in a batch. Numbers without a range of their own (arrays, TIFF of floats or of 32 bits) are taken
-by the column's `low` and `high`.
+What a file, which may come from anywhere, says of itself is checked (`detector.pictures.containers`) before Pillow
+decodes it. Pillow is the extra `images`, imported when the first picture comes.
+
+Every picture goes the same way: to 8 bits, its transparency over white, to grey (0.299 red + 0.587 green + 0.114 blue,
+ITU-R BT.601) or to red, green and blue, and then to the model's size, by a triangle filter that is as wide as the
+reduction asks for. So a picture is the same to the last bit as a file, as an array and in a batch. Numbers without a
+range of their own (arrays, TIFF of floats or of 32 bits) are taken by the column's `low` and `high`.
 """
 
 import re
+import warnings
 from base64 import b64decode
 from binascii import Error as Base64Error
 from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from importlib import import_module
+from io import BytesIO
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from kilter.service.detector.arrays import Array, Pixels
-from kilter.service.detector.errors import PictureError
-from kilter.service.detector.pictures.decoding import PIXELS, accepted, decode, file_size, library, refusing
+from kilter.service.detector.columns.base import describe_value
+from kilter.service.detector.errors import KilterError, PictureError
+from kilter.service.detector.pictures import containers
 
 if TYPE_CHECKING:
     from PIL import Image
 
     from kilter.service.detector.pictures.column import ImageColumn
 
+PIXELS = 40_000_000
+"""Most pixels of a picture by default; in memory each takes four bytes or more."""
+MOST_PIXELS = 89_000_000
+"""The highest limit that may be set: Pillow takes larger pictures for an attack."""
+BYTES = 256 * 1024 * 1024
+"""Longest file: the most pixels in three channels of 16 bits."""
+SIDE = 65_500
+"""Longest side: that of JPEG, so that a picture is none that only one format can hold."""
 STRIP = 1 << 22
-"""Pixels that are worked on at once where a step would need a copy of the picture."""
+"""Most pixels of a strip, the part of a picture that is copied at once where a step needs copies."""
 _URL = re.compile(r"data:[^,]{0,200};base64,", re.IGNORECASE)
 _BLANKS = str.maketrans("", "", " \t\r\n")
-_CHANNELS = (1, 2, 3, 4)
-"""Of an array: grey, grey and alpha, colour, colour and alpha."""
+CHANNELS = (1, 2, 3, 4)
+"""Numbers of channels of an array: grey, grey and alpha, colour, colour and alpha."""
+_TURNS = {2: 0, 3: 3, 4: 1, 5: 5, 6: 4, 7: 6, 8: 2}
+"""Orientations in EXIF, and the numbers in `PIL.Image.Transpose` of the turns that make a picture upright."""
 
 
-def read_picture(content: bytes, column: "ImageColumn", pixels: int = PIXELS) -> Pixels:
-    """The picture in a file as uint8 (height, width, channels). Raises PictureError, which says what is accepted."""
-    picture = decode(content, pixels)
-    with refusing(pixels):
-        return _fitted(_flat(picture, column, column.channels), column)
+def limits_in_words(pixels: int = PIXELS) -> str:
+    """The limits of pictures in words, with which every refusal ends."""
+    return f"accepted are PNG, JPEG, WebP, TIFF and BMP of one frame, up to {pixels:,} pixels"
 
 
-def from_array(array: Array, column: "ImageColumn", pixels: int = PIXELS) -> Pixels:
-    """Pictures of numbers, each of any size, as uint8 (n, height, width, channels); 1 x one picture is n = 1.
+def decode(content: bytes, pixels: int = PIXELS) -> "Image.Image":
+    """The picture in a file, upright, in whatever mode it has. Raises PictureError if it is not accepted."""
+    file = check_file(content, pixels)
+    with decoder_errors(pixels):
+        picture: Image.Image = library().open(BytesIO(file.content), formats=[file.format])
+        if picture.size != (file.width, file.height) or getattr(picture, "n_frames", 1) != 1:
+            raise ValueError("it contradicts itself")
+        picture.load()
+        turn = _TURNS.get(file.orientation)
+        return picture if turn is None else picture.transpose(library().Transpose(turn))
 
-    What is meant is told by the shape: see `several`. Raises PictureError for numbers that do not fit, too.
+
+@contextmanager
+def decoder_errors(pixels: int = PIXELS) -> Iterator[None]:
+    """Turn whatever is raised in here, by a decoder or about its picture, into a PictureError."""
+    try:
+        yield
+    except KilterError:
+        raise
+    except MemoryError:
+        raise PictureError(f"the picture needs more memory than there is; {limits_in_words(pixels)}") from None
+    except Exception as error:  # a decoder raises whatever it runs into
+        reason = str(error).partition("\n")[0][:100] or type(error).__name__
+        raise PictureError(f"the picture cannot be decoded ({reason}); {limits_in_words(pixels)}") from error
+
+
+def file_size(content: bytes, pixels: int = PIXELS) -> tuple[int, int]:
+    """Width and height of the picture in a file, upright; nothing is decoded. Raises PictureError."""
+    file = check_file(content, pixels)
+    return (file.height, file.width) if file.orientation >= 5 else (file.width, file.height)
+
+
+def check_file(content: bytes, pixels: int = PIXELS) -> containers.Picture:
+    """What a file says of itself. Raises PictureError if it is damaged, or beyond the limits."""
+    limits = limits_in_words(pixels)
+    if not content:
+        raise PictureError(f"the picture is empty; {limits}")
+    if len(content) > BYTES:
+        raise PictureError(f"the picture's file is longer than {BYTES:,} bytes; {limits}")
+    try:
+        file = containers.describe(content)
+    except PictureError as error:
+        raise PictureError(f"{error}; {limits}") from None
+    width, height = file.width, file.height
+    if width < 1 or height < 1:
+        raise PictureError(f"the picture is {width} x {height} pixels, and has none; {limits}")
+    if max(width * height, file.tile) > pixels or max(width, height) > SIDE:
+        raise PictureError(f"the picture is {width:,} x {height:,} pixels, which is too large; {limits}")
+    return file
+
+
+@cache
+def library() -> ModuleType:
+    """`PIL.Image` with the accepted formats, and its warnings of bombs as errors. Raises KilterError without Pillow."""
+    try:
+        for name in ("Png", "Jpeg", "WebP", "Tiff", "Bmp"):
+            import_module(f"PIL.{name}ImagePlugin")
+    except ImportError:
+        raise KilterError("pictures need Pillow: pip install 'kilter[images]'") from None
+    image = import_module("PIL.Image")
+    warnings.filterwarnings("error", category=image.DecompressionBombWarning)
+    return image
+
+
+def to_pixels(value: Any, column: "ImageColumn", pixels: int = PIXELS) -> Pixels:
+    """A picture as the model sees it, uint8 (height, width, channels). Raises PictureError.
+
+    It is a file's bytes, those in base64, or an array of numbers, (h, w) or (h, w, c); of `pixels` pixels at most.
     """
-    pictures = [picture_of(picture, column, pixels) for picture in several(array, column)]
-    return np.array(pictures, np.uint8).reshape(-1, *column.shape)
+    if isinstance(value, np.ndarray) and value.dtype == np.uint8 and column.eight_bits and value.shape == column.shape:
+        return value
+    with decoder_errors(pixels):
+        image = _image(value, column, column.channels, pixels)
+        if image.size != (column.width, column.height):
+            image = image.resize((column.width, column.height), library().Resampling.BILINEAR)
+        return np.array(image).reshape(column.shape)
 
 
-def several(array: Array, column: "ImageColumn") -> Array:
-    """An array of pictures as (n, h, w) or (n, h, w, c).
-
-    It is (n, height * width * channels) of the model, else (h, w); (h, w, c) where the last is up to 4, else (n, h, w);
-    or (n, h, w, c). Raises PictureError for any other shape.
-    """
-    if array.ndim == 2 and array.shape[1] == column.size:
-        array = array.reshape(-1, *column.shape)
-    elif array.ndim == 2 or (array.ndim == 3 and array.shape[2] in _CHANNELS):
-        array = array[None]
-    if array.ndim not in (3, 4):
-        flat = column.size
-        raise PictureError(f"pictures are an array of shape (n, h, w), (n, h, w, c) or (n, {flat}), not {array.shape}")
-    return array
+def upright(value: Any, column: "ImageColumn", pixels: int = PIXELS) -> "Image.Image":
+    """A picture, as in `to_pixels`, at its own size, in RGB. Raises PictureError."""
+    with decoder_errors(pixels):
+        return _image(value, column, 3, pixels)
 
 
-def picture_of(array: Array, column: "ImageColumn", pixels: int = PIXELS) -> Pixels:
-    """One picture of numbers, (h, w) or (h, w, c), as uint8 (height, width, channels). Raises PictureError."""
-    if array.dtype == np.uint8 and column.eight_bits and array.shape == column.shape:
-        return array
-    return _fitted(_flat(_of_array(array, column, pixels), column, column.channels), column)
+def size_of(value: Any, pixels: int = PIXELS) -> tuple[int, int]:
+    """Width and height of a picture at its own size, upright; nothing is decoded. Raises PictureError."""
+    if isinstance(value, np.ndarray):
+        return value.shape[1], value.shape[0]
+    return file_size(content_of(value), pixels)
+
+
+def image_of(pixels: Pixels) -> "Image.Image":
+    """Pixels, (height, width) or (height, width, 1 to 4), as an image."""
+    image: Image.Image = library().fromarray(pixels[..., 0] if pixels.shape[2:] == (1,) else pixels)
+    return image
+
+
+def _image(value: Any, column: "ImageColumn", channels: Literal[1, 3], pixels: int) -> "Image.Image":
+    is_array = isinstance(value, np.ndarray)
+    image = _of_array(value, column, pixels) if is_array else decode(content_of(value), pixels)
+    return _flat(image, column, channels)
 
 
 def _of_array(array: Array, column: "ImageColumn", pixels: int) -> "Image.Image":
-    if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in _CHANNELS):
+    if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in CHANNELS):
         raise PictureError(f"a picture is an array of shape (h, w) or (h, w, c), c from 1 to 4, not {array.shape}")
     height, width = array.shape[:2]
     if not 0 < height * width <= pixels:
         raise PictureError(f"the picture is {width:,} x {height:,} pixels: 1 to {pixels:,} are accepted")
-    eight = _scaled(array, column)
-    image: Image.Image = library().fromarray(eight[:, :, 0] if eight.shape[2:] == (1,) else eight)
-    return image
-
-
-def _fitted(image: "Image.Image", column: "ImageColumn") -> Pixels:
-    if image.size != (column.width, column.height):
-        image = image.resize((column.width, column.height), library().Resampling.BILINEAR)
-    return np.array(image).reshape(column.shape)
+    if array.dtype.kind not in "fiu":
+        raise PictureError(f"a picture is an array of numbers, not of dtype {array.dtype}")
+    rows = max(1, STRIP // array[0].size)
+    return image_of(np.concatenate([_eight(array[top : top + rows], column) for top in range(0, height, rows)]))
 
 
 def _flat(image: "Image.Image", column: "ImageColumn", channels: Literal[1, 3]) -> "Image.Image":
@@ -93,11 +176,10 @@ def _flat(image: "Image.Image", column: "ImageColumn", channels: Literal[1, 3]) 
     wanted = "L" if channels == 1 else "RGB"
     mode = image.mode
     if mode.startswith("I;16"):
-        image = library().fromarray(np.concatenate([_sixteen(part) for part in _parts(image)]))
+        deep = (part.astype(np.uint32) for part in _parts(image))
+        image = image_of(np.concatenate([((part + 128) // 257).astype(np.uint8) for part in deep]))
     elif mode in ("I", "F"):
-        for part in _parts(image):
-            _check_scale(part, column)
-        image = library().fromarray(np.concatenate([_eight(part, column) for part in _parts(image)]))
+        image = image_of(np.concatenate([_eight(part, column) for part in _parts(image)]))
     elif image.has_transparency_data:
         return _over_white(image, wanted)
     elif mode not in ("1", "L", "RGB") or (mode, wanted) == ("1", "RGB"):
@@ -109,11 +191,11 @@ def _converted(image: "Image.Image", mode: str) -> "Image.Image":
     try:
         return image.convert(mode)
     except (ValueError, OSError):
-        raise PictureError(f"the picture's colours are of the kind {image.mode}; {accepted()}") from None
+        raise PictureError(f"the picture's colours are of the kind {image.mode}; {limits_in_words()}") from None
 
 
 def _over_white(image: "Image.Image", mode: str) -> "Image.Image":
-    """A picture with transparency in front of white, some rows at a time."""
+    """A picture with transparency in front of white."""
     white: Image.Image = library().new(mode, image.size, "white")
     for box in strips(*image.size):
         part = _converted(image.crop(box), "RGBA")
@@ -130,28 +212,14 @@ def strips(width: int, height: int) -> list[tuple[int, int, int, int]]:
 
 
 def _parts(image: "Image.Image") -> Iterator[Array]:
-    """The numbers of a picture of one channel, some rows at a time."""
+    """The numbers of a picture of one channel, strip by strip."""
     return (np.asarray(image.crop(box)) for box in strips(*image.size))
 
 
-def _sixteen(values: Array) -> Pixels:
-    """16 bits as 8: 65,535 is 257 times 255."""
-    scaled: Pixels = ((values.astype(np.uint32) + 128) // 257).astype(np.uint8)
-    return scaled
-
-
-def _scaled(values: Array, column: "ImageColumn") -> Pixels:
-    """Numbers as 8 bits, `low` as 0 and `high` as 255. Raises PictureError for what are no such numbers."""
-    if values.dtype.kind not in "fiu":
-        raise PictureError(f"a picture is an array of numbers, not of dtype {values.dtype}")
-    _check_scale(values, column)
-    rows = max(1, STRIP // values[0].size)
-    parts = [_eight(values[start : start + rows], column) for start in range(0, len(values), rows)]
-    return parts[0] if len(parts) == 1 else np.concatenate(parts)
-
-
-def _check_scale(values: Array, column: "ImageColumn") -> None:
-    """Raise PictureError for numbers that are not finite, or as far beyond black or white as these are apart."""
+def _eight(values: Array, column: "ImageColumn") -> Pixels:
+    """Numbers as 8 bits, `low` as 0 and `high` as 255. Raises PictureError for any that are not near that range."""
+    if values.dtype == np.uint8 and column.eight_bits:
+        return values
     low, high = float(values.min()), float(values.max())
     span = column.high - column.low
     if not (low >= column.low - span and high <= column.high + span):
@@ -159,50 +227,18 @@ def _check_scale(values: Array, column: "ImageColumn") -> None:
             f"the picture's numbers go from {low:g} to {high:g}, and the model takes {column.low:g} as black and "
             f"{column.high:g} as white: send finite numbers of that scale"
         )
-
-
-def _eight(values: Array, column: "ImageColumn") -> Pixels:
-    if values.dtype == np.uint8 and column.eight_bits:
-        return values
-    part = (values.astype(np.float64) - column.low) * (255.0 / (column.high - column.low))
+    part = (values.astype(np.float64) - column.low) * (255.0 / span)
     return np.rint(np.clip(part, 0.0, 255.0)).astype(np.uint8)
 
 
-def read_cell(value: Any, column: "ImageColumn", pixels: int = PIXELS) -> Pixels:
-    """The picture as the model sees it, uint8 (height, width, channels). Raises PictureError."""
-    if isinstance(value, np.ndarray):
-        return picture_of(value, column, pixels)
-    return read_picture(content_of(value), column, pixels)
-
-
-def size_of(value: Any, pixels: int = PIXELS) -> tuple[int, int]:
-    """Width and height of the picture as it came, upright; nothing is decoded. Raises PictureError."""
-    if isinstance(value, np.ndarray):
-        return value.shape[1], value.shape[0]
-    return file_size(content_of(value), pixels)
-
-
-def upright(value: Any, column: "ImageColumn", pixels: int = PIXELS) -> "Image.Image":
-    """The picture at its own size, in RGB. Raises PictureError."""
-    if isinstance(value, np.ndarray):
-        return _flat(_of_array(value, column, pixels), column, 3)
-    picture = decode(content_of(value), pixels)
-    with refusing(pixels):
-        return _flat(picture, column, 3)
-
-
 def content_of(value: Any) -> bytes:
-    """The bytes of a picture's file; text is base64, with or without `data:image/png;base64,` before it.
-
-    Raises PictureError if it is neither.
-    """
+    """The bytes of a picture's file; text is base64, or a `data:` URL of it. Raises PictureError."""
     if isinstance(value, bytes | bytearray | memoryview):
         return bytes(value)
     if not isinstance(value, str):
-        kind = {type(None): "null", dict: "an object", list: "a list", bool: "a boolean"}.get(type(value), "a number")
-        raise PictureError(f"a picture is expected as base64 text, not {kind}; {accepted()}")
+        raise PictureError(f"a picture is expected as base64 text, not {describe_value(value)}; {limits_in_words()}")
     text = _URL.sub("", value, count=1) if value[:5].lower() == "data:" else value
     try:
         return b64decode(text.translate(_BLANKS), validate=True)
     except (Base64Error, ValueError):
-        raise PictureError(f"the text is no base64 of a picture's file; {accepted()}") from None
+        raise PictureError(f"the text is no base64 of a picture's file; {limits_in_words()}") from None

@@ -26,7 +26,7 @@ DEFAULT = ("score", "p_value", "anomaly")
 
 def outputs_of(schema: Schema) -> dict[str, str]:
     """The outputs that there are for a model's records: one that is an array has no columns that contribute."""
-    whole = bool(schema.columns[0].value_shape)
+    whole = bool(schema.columns[0].shape)
     return {name: kind for name, kind in OUTPUTS.items() if not (whole and name == CONTRIBUTION)}
 
 

@@ -43,7 +43,7 @@ def datatypes(column: Column) -> tuple[str, ...]:
 def read_tensors(modality: Modality, inputs: Sequence[Input], limit: int) -> Iterator[Table]:
     """The records, some at a time. Raises RequestError if the tensors do not fit, or there are more than the limit."""
     schema = modality.schema
-    if schema.columns[0].value_shape:
+    if schema.columns[0].shape:
         return _of_arrays(modality, inputs, modality.most_records(limit))
     if _is_matrix(schema, inputs):
         return _of_matrix(schema, inputs[0], limit)

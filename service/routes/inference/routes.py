@@ -88,7 +88,7 @@ def describe_model(detector: Detector, versions: Sequence[int]) -> ModelMetadata
     schema = detector.schema
     width = len(schema.names)
     matrix = [TensorMetadata(matrix_name(schema), "FP32", [ANY, width])] if takes_matrix(schema) else []
-    each = [ANY, *schema.columns[0].value_shape]
+    each = [ANY, *schema.columns[0].shape]
     return ModelMetadata(
         detector.name,
         [str(version) for version in versions],

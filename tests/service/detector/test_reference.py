@@ -12,7 +12,7 @@ from kilter.service.detector.artifact import TENSORS
 from kilter.service.detector.columns import NumericColumn
 from kilter.service.detector.inputs import from_records
 from kilter.service.detector.modalities import modality_of
-from kilter.service.detector.modalities.tables import Encoder
+from kilter.service.detector.modalities.tables import TableModality
 from kilter.service.detector.reference import BINS, EDGES, SHARES, histogram, reference_of, reference_tensors
 from kilter.service.detector.schema import Schema
 from tests.support.artifacts import rewritten
@@ -59,7 +59,7 @@ def test_a_trained_model_holds_the_reference_of_its_fitting_rows(detector: Detec
     assert 0.01 < shares["pressure"][-1] < 0.1
     np.testing.assert_allclose(shares["product"][:3], [0.6, 0.3, 0.1], atol=0.08)
     strange = [record | {"product": "anvil"} for record in records(np.random.default_rng(1), 10)]
-    x = Encoder(detector.schema).encode(from_records(detector.schema, strange))
+    x = TableModality(detector.schema).matrix(from_records(detector.schema, strange))
     found = histogram(x[:, : len(names)], reference.edges)
     assert found[names.index("product")][BINS] == 10
 

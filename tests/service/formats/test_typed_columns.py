@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from kilter.service.detector import RecordsError, Schema
 from kilter.service.detector.columns import BooleanColumn, CategoricalColumn, NumericColumn, TimestampColumn
-from kilter.service.detector.columns.cells import parse_number, parse_numbers
+from kilter.service.detector.columns.cells import parse_number, parse_series
 from kilter.service.detector.inputs import Table, from_records
 from kilter.service.detector.schema import LeftOut
 from kilter.service.formats.reading import open_table, to_table
@@ -61,7 +61,7 @@ def test_numbers_are_read_to_the_last_bit(value: float) -> None:
 def test_numbers_are_what_float_reads_in_plain_notation(text: str, decimal: Any) -> None:
     """Vectorised and single reading agree, and give what float() gives or refuse the text."""
     text = text.strip()
-    (vector,) = parse_numbers(pl.Series([text]), decimal).to_list()
+    (vector,) = parse_series(pl.Series([text]), decimal).to_list()
     try:
         single = parse_number(text, decimal)
     except ValueError:

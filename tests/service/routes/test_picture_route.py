@@ -14,11 +14,10 @@ import numpy.typing as npt
 import pytest
 from PIL import Image
 
-from kilter.service.detector.pictures.decoding import accepted
-from kilter.service.detector.pictures.pixels import read_cell
+from kilter.service.detector.pictures.pixels import limits_in_words, to_pixels
 from kilter.service.judging.intake import INLINE_BYTES
 from kilter.service.monitoring.metrics import Metrics
-from tests.service.detector.pictures.test_decoding import FORMATS
+from tests.service.detector.pictures.test_pixels import FORMATS
 from tests.support.picture_model import dark, picture_detector, spotted
 from tests.support.pictures import COLOUR, chunk, encoded, exif, lossless, png_claiming, scene
 from tests.support.serving import RECORD, Client, client, detector
@@ -196,7 +195,7 @@ HOSTILE = {
 def test_what_is_hostile_is_told_what_is_accepted(http: Client, name: str) -> None:
     """In every form that it can be sent in, with its place; and nothing of that request is judged."""
     content = HOSTILE[name]
-    told = accepted(1_000_000) if "scale" not in name else "send finite numbers"
+    told = limits_in_words(1_000_000) if "scale" not in name else "send finite numbers"
     raw = http.post(SCORE, content=content, headers={"content-type": "image/png"})
     text = http.post(SCORE, json={"records": [{"image": base64(PNG)}, {"image": base64(content)}]})
     form = http.post(SCORE, files=[("f", ("a.png", PNG)), ("f", ("b.png", content))])
@@ -209,7 +208,7 @@ def test_what_is_hostile_is_told_what_is_accepted(http: Client, name: str) -> No
 
 @pytest.mark.parametrize(
     ("value", "told"),
-    [(None, "not null"), (3, "not a number"), ([[0, 1]], "not a list"), ("@@@@", "no base64"), ("", "empty")],
+    [(None, "not null"), (3, "not the number 3"), ([[0, 1]], "not a list"), ("@@@@", "no base64"), ("", "empty")],
 )
 def test_a_cell_that_is_no_picture_is_refused(http: Client, value: Any, told: str) -> None:
     """By record and field."""
@@ -314,9 +313,9 @@ def test_large_pictures_are_not_decoded_in_the_loop(monkeypatch: pytest.MonkeyPa
 
     def noted(*arguments: Any) -> Any:
         places.append(threading.current_thread().name.partition("_")[0])
-        return read_cell(*arguments)
+        return to_pixels(*arguments)
 
-    monkeypatch.setattr("kilter.service.judging.intake.read_cell", noted)
+    monkeypatch.setattr("kilter.service.judging.intake.to_pixels", noted)
     with client(picture_detector()) as http:
         for picture in (dark(), np.zeros((3000, 3000), np.uint8)):
             content = encoded(picture)

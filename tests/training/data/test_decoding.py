@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from kilter.service.detector.errors import KilterError, PictureError
-from kilter.service.detector.pictures.pixels import read_picture
+from kilter.service.detector.pictures.pixels import to_pixels
 from kilter.training.data.decoding import CHUNK, content_of_file, decoded_file, each
 from tests.support.pictures import GREY, encoded, scene
 
@@ -39,7 +39,7 @@ def test_pictures_come_in_their_order_and_broken_ones_with_their_reason(paths: l
             continue
         assert not isinstance(one, PictureError)
         assert (one.height, one.width) == (20 + i, 30)
-        np.testing.assert_array_equal(one.pixels, read_picture(path.read_bytes(), GREY))
+        np.testing.assert_array_equal(one.pixels, to_pixels(path.read_bytes(), GREY))
     assert "cut short" in str(pictures[5])
     assert "No such file" in str(pictures[7])
     assert reports[-1] == (len(paths), len(paths))

@@ -2,8 +2,10 @@
 
 from typing import Any
 
+import msgspec
 import numpy as np
 import pandas as pd
+import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -16,10 +18,9 @@ from kilter.service.detector.columns.base import (
     is_missing,
     list_names,
     missing_values,
-    quote,
     read_cells,
-    read_each,
 )
+from kilter.service.detector.columns.cells import TextCells
 from kilter.service.detector.errors import PictureError, Problem
 from kilter.service.detector.pictures.column import ImageColumn
 
@@ -45,13 +46,6 @@ KIND, PICTURE = CategoricalColumn("kind", ("a",), (1,)), ImageColumn("image", 8,
 def test_a_value_is_named_by_its_type_and_itself(value: Any, words: str) -> None:
     """If that is short."""
     assert describe_value(value) == words
-
-
-def test_a_text_of_a_file_is_quoted_and_cut() -> None:
-    """At 40 characters."""
-    assert quote("abc") == "the text 'abc'"
-    assert quote("x" * 40) == f"the text '{'x' * 40}'"
-    assert quote("x" * 41) == f"the text '{'x' * 37}...'"
 
 
 @pytest.mark.parametrize(
@@ -87,7 +81,7 @@ def test_missing_values_have_the_dtype_of_the_column(column: Column) -> None:
     """And its shape, where a value is an array."""
     values = missing_values(column, 3)
     assert values.dtype == column.dtype
-    assert values.shape == (3, *column.value_shape)
+    assert values.shape == (3, *column.shape)
 
 
 @given(st.lists(st.sampled_from([1.0, 2, None, float("nan"), "x", True, ABSENT, 10**400])))
@@ -117,7 +111,7 @@ def test_a_picture_must_be_there() -> None:
 def test_cells_may_be_read_in_another_way_than_the_columns_own() -> None:
     """By a function that a caller gives; what it refuses is a problem."""
 
-    def read(cell: Any) -> float:
+    def read(_: Column, cell: Any) -> float:
         if cell == "far":
             raise PictureError("too far")
         return float(cell) + 1
@@ -127,21 +121,53 @@ def test_cells_may_be_read_in_another_way_than_the_columns_own() -> None:
     assert problems == [Problem(2, "x", "too far")]
 
 
-@given(st.lists(st.sampled_from(["1", "2", "bad", "worse", "", None, "n/a"])))
+class Plain(Column, msgspec.Struct, frozen=True, tag="plain", tag_field="kind"):
+    """A column of floats that says no more than it must, and keeps the texts that it reads."""
+
+    name: str
+    calls: list[str]
+    missing: int = 0
+
+    dtype = np.dtype(np.float64)
+    absent = np.nan
+    is_number = True
+
+    def read(self, value: Any) -> float:
+        self.calls.append(value)
+        return float(value)
+
+
+TEXTS = st.lists(st.sampled_from(["1", "2", "bad", "worse", "", None, "n/a"]))
+
+
+@given(TEXTS)
 def test_each_distinct_text_is_read_once(texts: list[str | None]) -> None:
-    """The rows of one that is refused each have a problem; empty and missing ones leave the values as they are."""
-    calls: list[str] = []
-
-    def read(text: str) -> float:
-        calls.append(text)
-        return float(text)
-
-    values, problems = np.full(len(texts), -1.0), list[Problem]()
-    read_each(NUMBER, range(len(texts)), texts, ["n/a"], read, values, problems)
-    assert len(calls) == len(set(calls))
-    assert set(calls) == set(texts) - {"", None, "n/a"}
+    """The rows of one that is refused each have a problem; empty and missing texts have none."""
+    column, problems = Plain("x", []), list[Problem]()
+    stripped = pl.Series(texts, dtype=pl.String)
+    cells = TextCells(stripped, stripped, None, frozenset(["n/a"]), ".")
+    values = column.from_texts(cells, problems)
+    assert len(column.calls) == len(set(column.calls))
+    assert set(column.calls) == set(texts) - {"", None, "n/a"}
     assert [problem.row for problem in problems] == [i for i, text in enumerate(texts) if text in ("bad", "worse")]
-    assert values.tolist() == [float(text) if text in ("1", "2") else -1.0 for text in texts]
+    np.testing.assert_array_equal(values, [float(text) if text in ("1", "2") else np.nan for text in texts])
+
+
+def test_numbers_and_flags_of_a_typed_file_become_floats() -> None:
+    """NaN where there is none, and null where it is written again."""
+    column = Plain("x", [])
+    np.testing.assert_array_equal(column.from_series(pl.Series([1, None, 3])), [1.0, np.nan, 3.0])
+    np.testing.assert_array_equal(column.from_series(pl.Series([True, False, None])), [1.0, 0.0, np.nan])
+    series = column.to_series(np.array([1.0, np.nan]))
+    assert series is not None
+    assert series.to_list() == [1.0, None]
+    assert KIND.to_series(np.array(["a"], object)) is None
+
+
+@pytest.mark.parametrize("values", [np.array([1.0, np.nan, np.nan]), np.array(["NaT", "2024-01-01", "NaT"], "M8[us]")])
+def test_missing_values_of_the_fitting_rows_are_counted(values: Any) -> None:
+    """Of numbers and of times alike."""
+    assert Plain("x", []).fit(values) == Plain("x", [], missing=2)
 
 
 def test_every_kind_of_column_has_a_tag_of_its_own() -> None:
@@ -155,8 +181,8 @@ def test_what_a_kind_does_not_say_is_the_usual() -> None:
     """A column stands in tables, can group, need not be there, and is text to protocols."""
     plain = Column()
     assert (plain.modality, plain.can_group, plain.required, plain.is_time) == ("table", True, False, False)
-    assert (plain.json_type, plain.datatype, plain.value_shape) == (str | None, "BYTES", ())
-    nothing: list[Any] = [plain.affine, plain.levels_seen_once, plain.differs(NUMBER), plain.central()]
+    assert (plain.json_type, plain.datatype, plain.shape) == (str | None, "BYTES", ())
+    nothing: list[Any] = [plain.affine, plain.counts, plain.differs(NUMBER), plain.central()]
     assert nothing == [None] * 4
     for call in (lambda: plain.read(1), lambda: plain.features(0), plain.describe, plain.json_schema):
         with pytest.raises(NotImplementedError):

@@ -36,7 +36,6 @@ def test_levels_are_those_of_the_fitting_rows_the_commonest_first(values: list[s
     assert dict(zip(column.levels, column.counts, strict=True)) == counts
     assert list(column.levels) == sorted(counts, key=lambda level: (-counts[level], str(level)))
     assert column.missing == values.count(None)
-    assert column.levels_seen_once == [*counts.values()].count(1)
 
 
 def test_no_more_levels_are_kept_than_there_is_room_for() -> None:

@@ -9,7 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from kilter.service.detector.columns.base import FLOAT32_MAX
-from kilter.service.detector.columns.cells import Decimal, TrainingCells, as_text, floats, parse_number, parse_numbers
+from kilter.service.detector.columns.cells import Decimal, TrainingCells, as_text, parse_number, parse_series
 from kilter.service.detector.errors import RecordsError
 
 NUMBERS = st.text("0123456789.,+-eEinfa _x", max_size=8)
@@ -19,7 +19,7 @@ NUMBERS = st.text("0123456789.,+-eEinfa _x", max_size=8)
 @example(["1.5", "1,5", "1_000", "0x10", "1e5", ".5", "5.", "1.2.3", "nan", "inf", "-Infinity", "１"], ".")
 def test_texts_are_numbers_together_where_each_is_one_alone(texts: list[str], decimal: Decimal) -> None:
     """The vectorised reading agrees with that of one text, infinities aside, which are refused as what they are."""
-    together = parse_numbers(pl.Series(texts, dtype=pl.String), decimal).to_list()
+    together = parse_series(pl.Series(texts, dtype=pl.String), decimal).to_list()
     for text, number in zip(texts, together, strict=True):
         try:
             alone: float | None = parse_number(text, decimal)
@@ -67,12 +67,6 @@ def test_what_no_cell_can_hold_is_refused(cells: Any) -> None:
     """Lists and structures."""
     with pytest.raises(RecordsError, match=r"field 'c': the column holds .*, which is neither number, flag, text nor"):
         as_text(pl.Series("c", cells))
-
-
-def test_numbers_and_flags_become_floats() -> None:
-    """NaN where there is none."""
-    np.testing.assert_array_equal(floats(pl.Series([1, None, 3])), [1.0, np.nan, 3.0])
-    np.testing.assert_array_equal(floats(pl.Series([True, False, None])), [1.0, 0.0, np.nan])
 
 
 def cells(values: Any, decimal: Decimal = ".") -> TrainingCells:

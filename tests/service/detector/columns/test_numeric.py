@@ -1,32 +1,115 @@
-"""Numbers are standardised, and come back."""
+"""Tests of `columns.numeric`: numbers are standardised, and come back."""
+
+from typing import Any
 
 import numpy as np
+import polars as pl
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from kilter.service.detector.columns import NumericColumn
 from kilter.service.detector.columns.base import LIMIT
+from kilter.service.detector.columns.cells import TrainingCells
 
 finite = st.floats(-1e6, 1e6)
 
 
 @given(finite, st.floats(1e-3, 1e6), st.sampled_from(["identity", "asinh"]), finite, st.floats(1e-3, 1e3))
-def test_restore_undoes_standardise(value: float, scale: float, transform: str, center: float, unit: float) -> None:
+def test_restore_undoes_encode(value: float, scale: float, transform: str, center: float, unit: float) -> None:
     """A reason can show what the network expected in the column's own unit."""
-    column = NumericColumn("n", center, scale, 0, 1, transform, shift=1.0, unit=unit)  # type: ignore[arg-type]
-    feature = float(column.standardise(np.array([value]))[0])
+    numeric = NumericColumn("n", center, scale, 0, 1, transform, shift=1.0, unit=unit)  # type: ignore[arg-type]
+    feature = float(numeric.encode(np.array([value]))[0, 0])
     if abs(feature) < LIMIT:
-        assert np.isclose(column.restore(feature), value, rtol=1e-6, atol=1e-6 * max(1.0, abs(center), unit))
+        assert np.isclose(numeric.restore(feature), value, rtol=1e-6, atol=1e-6 * max(1.0, abs(center), unit))
 
 
 @given(st.floats(allow_nan=False, allow_infinity=False, width=32))
 def test_a_standardised_number_is_bounded(value: float) -> None:
     """No number, however large, makes a score infinite."""
-    feature = NumericColumn("n", 0.0, 1e-30, 0, 1).standardise(np.array([value]))
+    feature = NumericColumn("n", 0.0, 1e-30, 0, 1).encode(np.array([value]))
     assert np.abs(feature).max() <= LIMIT
 
 
 def test_a_changed_constant_is_a_flag() -> None:
     """A column that never varied says only whether it did now."""
-    column = NumericColumn("n", 5.0, 1.0, 5.0, 5.0, constant=5.0)
-    np.testing.assert_array_equal(column.standardise(np.array([5.0, 5.1, np.nan])), [0, 1, np.nan])
+    changed = NumericColumn("n", 5.0, 1.0, 5.0, 5.0, constant=5.0)
+    np.testing.assert_array_equal(changed.encode(np.array([5.0, 5.1, np.nan])), [[0], [1], [np.nan]])
+
+
+def column(values: Any, **fields: Any) -> NumericColumn:
+    """A column fitted to values."""
+    return NumericColumn("n", 0.0, 1.0, 0.0, 0.0, **fields).fit(np.asarray(values, float))
+
+
+@given(st.lists(st.one_of(finite, st.just(np.nan)), min_size=1))
+def test_a_fitted_column_knows_the_range_and_the_missing_values(values: list[float]) -> None:
+    """Of values that are all the same it is the constant."""
+    fitted, present = column(values), [value for value in values if not np.isnan(value)]
+    assert fitted.missing == len(values) - len(present)
+    assert (fitted.minimum, fitted.maximum) == (min(present, default=0.0), max(present, default=0.0))
+    assert fitted.scale > 0
+    if len(set(present)) == 1:
+        assert fitted.constant == present[0]
+
+
+def test_a_heavy_tail_is_tamed() -> None:
+    """Of counts as they are, of amounts from their median; numbers below 0 and light tails are left as they are."""
+    bulk = np.random.default_rng(0).uniform(0, 9, 500)
+    assert column(bulk).affine is not None
+    counts, amounts = column([*bulk.round(), 1e4]), column([*bulk, 1e4])
+    assert (counts.transform, counts.shift, counts.unit) == ("asinh", 0.0, 1.0)
+    assert (amounts.transform, amounts.shift) == ("asinh", float(np.median([*bulk, 1e4])))
+    assert counts.affine is None
+    assert column([*bulk, 1e4, -1.0]).transform == "identity"
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        (True, "a number is expected, not the boolean true"),
+        ("1", "a number is expected, not the text '1'"),
+        (10**400, "the number is infinite: only finite numbers"),
+        (-(10**400), "the number is infinite: only finite numbers"),
+        (1e39, "the number is 1e[+]39: only finite numbers up to 3.4e38"),
+    ],
+)
+def test_what_is_no_number_of_a_float32_is_refused(value: Any, message: str) -> None:
+    """One by one; all at once such cells are left to that."""
+    plain = NumericColumn("n", 0.0, 1.0, 0.0, 1.0)
+    with pytest.raises(ValueError, match=message):
+        plain.read(value)
+    assert plain.read_all([1.0, value]) is None
+
+
+def decided(values: Any, name: str = "n") -> tuple[bool, str]:
+    """Whether cells are numbers that a model can use, and why or why not."""
+    decision = NumericColumn.infer(TrainingCells(name, pl.Series(name, values), (), "."))
+    assert decision is not None
+    return decision.column is not None, decision.why
+
+
+def test_numbers_that_identify_a_row_are_left_out() -> None:
+    """Row numbers, ascending numbers, and many distinct ones under such a name; fewer than 20 may be anything."""
+    shuffled = np.random.default_rng(0).permutation(50) * 3
+    assert decided([*range(20)]) == (False, "it counts the rows")
+    assert decided([*range(19)])[0]
+    assert decided([i * i for i in range(20)])[1].startswith("an identifier: 20 distinct whole numbers in order")
+    assert decided(shuffled, "customerId")[1].startswith("an identifier by its name: 50 distinct")
+    assert decided(shuffled, "amount")[0]
+
+
+def test_the_reason_for_numbers_says_what_else_there_is() -> None:
+    """Constants, rare ones, and rows that cannot be read."""
+    assert decided(["7"] * 30)[1] == "all 30 values are numbers; always 7, so that a change is what counts"
+    assert "1 in only 1 of them, 0 in all others" in decided(["0"] * 199 + ["1"])[1]
+    assert "; 1 row with anything else ('x') cannot be read" in decided([*map(str, [0.5, 2.5] * 60), "x"])[1]
+
+
+def test_made_up_numbers_are_usual_or_far_beyond() -> None:
+    """Whole where the column's are."""
+    fitted, rng = column([*range(100)], integer=True), np.random.default_rng(0)
+    usual, odd = [fitted.usual(rng) for _ in range(50)], [fitted.odd(rng) for _ in range(50)]
+    assert all(isinstance(value, int) and 0 <= value <= 99 for value in usual)
+    assert fitted.central() == round(49.5)
+    assert set(odd) == {None, 99 + 5 * 99}

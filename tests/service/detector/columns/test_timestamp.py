@@ -1,12 +1,16 @@
-"""Times are told from other texts and numbers, and their fields chosen by what the data can support."""
+"""Tests of `columns.timestamp`: times are told from other cells, and their fields chosen by what data support."""
 
 from datetime import datetime, timedelta
+from typing import Any
 
 import numpy as np
+import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kilter.service.detector.columns import TimestampColumn
+from kilter.service.detector.columns.cells import TrainingCells
 from kilter.service.detector.columns.timestamp import calendar, calendar_fields, text_format, unix_format
 
 MOMENTS = [datetime(2023, 1, 5, 3, 4) + timedelta(days=3 * i, hours=i, minutes=7 * i) for i in range(120)]
@@ -98,3 +102,68 @@ def test_calendar_fields_are_those_of_the_calendar(moment: object) -> None:
     want = {"hour": moment.hour, "weekday": moment.weekday(), "day": moment.day - 1, "month": moment.month - 1}  # type: ignore[attr-defined]
     for field, code in want.items():
         assert calendar(field, time)[0] == code  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("form", "cell", "kind", "datatype"),
+    [
+        ("iso", "2024-01-02T03:04:05", "string", "BYTES"),
+        ("unix_s", 1_704_164_645, "number", "FP64"),
+        ("unix_ms", 1_704_164_645_000, "number", "FP64"),
+        ("%d.%m.%Y %H:%M:%S", "02.01.2024 03:04:05", "string", "BYTES"),
+    ],
+)
+def test_a_time_is_read_in_the_format_of_its_column(form: str, cell: object, kind: str, datatype: str) -> None:
+    """From JSON and from the text of a file alike; a made-up one can be read, too."""
+    column = TimestampColumn("at", form, ("hour", "weekday"))
+    moment = np.datetime64("2024-01-02T03:04:05", "us")
+    assert column.read(cell) == column.read_text(str(cell), ".") == moment
+    assert column.shown(moment) == "2024-01-02T03:04:05"
+    assert column.expected(np.array([3.0, 1.0])) == "hour 3, Tuesday"
+    assert column.json_schema()["type"] == [kind, "null"]
+    assert column.datatype == datatype
+    assert not np.isnat(column.read(column.usual(np.random.default_rng(0))))
+    assert column.differs(column) is None
+    assert "the serving version as %H" in str(column.differs(TimestampColumn("at", "%H", ())))
+
+
+def test_iso_times_are_read_all_at_once_unless_one_has_an_offset() -> None:
+    """Which is then converted, one by one."""
+    column = TimestampColumn("at", "iso", ("hour",))
+    values = column.read_all(["2024-01-02", None])
+    assert values is not None
+    assert str(values[0]) == "2024-01-02T00:00:00.000000"
+    assert np.isnat(values[1])
+    for other in ("2024-01-02T00:00:00Z", "soon", 7):
+        assert column.read_all(["2024-01-02", other]) is None
+    assert TimestampColumn("at", "unix_s", ("hour",)).read_all([1]) is None
+
+
+def test_typed_times_are_taken_by_utc() -> None:
+    """Dates and times of a file with types; anything else is read as text."""
+    column = TimestampColumn("at", "iso", ("hour",))
+    aware = pl.Series([MOMENTS[0]]).dt.replace_time_zone("Europe/Berlin")
+    assert column.from_series(aware)[0] == np.datetime64("2023-01-05T02:04", "us")
+    assert [column.holds(dtype) for dtype in (pl.Date(), pl.Datetime("ms"), pl.Time(), pl.Int64())] == [
+        True,
+        True,
+        False,
+        False,
+    ]
+
+
+def test_a_column_of_times_says_how_it_was_read() -> None:
+    """By name for Unix times; too short a time is of no use, and other cells are none."""
+
+    def why(values: list[Any], name: str = "at") -> str | None:
+        decision = TimestampColumn.infer(TrainingCells(name, pl.Series(name, values), (), "."))
+        return None if decision is None else decision.why
+
+    assert why([str(moment.date()) for moment in MOMENTS]) == (
+        "times from 2023-01-05 00:00:00 to 2024-01-02 00:00:00, read as iso, scored by weekday, day"
+    )
+    assert str(why([int(moment.timestamp()) for moment in MOMENTS], "time")).count("read as unix_s") == 1
+    assert str(why([20230101 + i for i in range(28)])).count("read as iso") == 1
+    assert str(why(["2024-01-01", "2024-01-02"])).endswith("too short a time to know what hour or weekday is usual")
+    assert why([1.5, 2.5]) is None
+    assert why([True, False]) is None

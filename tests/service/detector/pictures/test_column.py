@@ -1,15 +1,20 @@
-"""Pictures reach the detector in every form, and are judged as records are."""
+"""Tests of `pictures.column`: pictures are judged as records are, whatever their form, and made up for probes."""
 
-from base64 import b64encode
+from base64 import b64decode, b64encode
 from typing import Any
 
+import msgspec
 import numpy as np
 import pandas as pd
 import pytest
 
 from kilter.service.detector import KilterError, RecordsError, Region
-from kilter.service.detector.pictures.column import ImageColumn
-from kilter.service.detector.pictures.pixels import content_of, read_cell, size_of, upright
+from kilter.service.detector.detector import Detector
+from kilter.service.detector.errors import ArtifactError
+from kilter.service.detector.pictures.column import ImageColumn, base64_of
+from kilter.service.detector.pictures.pixels import content_of, size_of, to_pixels, upright
+from kilter.service.detector.schema import Schema
+from kilter.training.package import PLAIN, make_probes, probe_records
 from tests.support.picture_model import dark, picture_detector, spotted
 from tests.support.pictures import COLOUR, GREY, encoded
 
@@ -53,8 +58,8 @@ def test_every_form_gets_the_same_verdict() -> None:
     ("value", "told"),
     [
         (None, "not null"),
-        (3, "not a number"),
-        (True, "not a boolean"),
+        (3, "not the number 3"),
+        (True, "not the boolean true"),
         ([1, 2], "not a list"),
         ({}, "not an object"),
         ("", "empty"),
@@ -137,7 +142,7 @@ def test_a_cell_knows_its_own_size_and_content() -> None:
     for value in (content, base64(content), SPOT):
         assert size_of(value) == (96, 64)
         assert upright(value, GREY).size == (96, 64)
-        assert read_cell(value, COLOUR).shape == COLOUR.shape
+        assert to_pixels(value, COLOUR).shape == COLOUR.shape
     assert content_of("data:image/png;base64," + base64(content)) == content
 
 
@@ -147,3 +152,38 @@ def test_a_larger_model_is_no_different() -> None:
     detector = picture_detector(column=column)
     picture = spotted(channels=3)
     assert detector.score([{"image": encoded(picture)}]).score == detector.score(picture).score
+
+
+COLUMNS = [ImageColumn("image", 8, 8, 1), ImageColumn("image", 64, 40, 3), ImageColumn("image", 200, 256, 1)]
+
+
+@pytest.mark.parametrize("column", COLUMNS, ids=str)
+def test_probes_are_pictures_of_the_model_s_size_and_all_different(column: ImageColumn) -> None:
+    """The same for one seed; black and white stand for a picture as they do in its file."""
+    schema = Schema((column,), 10)
+    records = probe_records(schema, 0)
+    assert records == probe_records(schema, 0) != probe_records(schema, 1)
+    read = [to_pixels(b64decode(record["image"]), column) for record in records]
+    assert len({picture.tobytes() for picture in read}) == len(records)
+    assert sum(len(record["image"]) for record in records) < 500_000
+
+
+def test_a_picture_s_text_gives_its_pixels_back() -> None:
+    """To the last bit."""
+    for column in COLUMNS:
+        pixels = np.random.default_rng(0).integers(0, 256, column.shape, np.uint8)
+        np.testing.assert_array_equal(to_pixels(b64decode(base64_of(pixels)), column), pixels)
+
+
+def test_probes_of_pictures_replay() -> None:
+    """And a detector that scores otherwise is found out."""
+    detector = picture_detector()
+    probes = make_probes(detector, 0)
+    assert probes.p_values[0] == max(probes.p_values[:PLAIN])
+    program, calibration = detector.scorer.program, detector.calibration
+    Detector(detector.manifest, program, calibration, probes, None, detector.reference).replay()
+    other = Detector(
+        detector.manifest, program, calibration, msgspec.structs.replace(probes, scores=[0.0] * 24), None, None
+    )
+    with pytest.raises(ArtifactError, match=r"probes\.json: probe 0 scores"):
+        other.replay()

@@ -21,9 +21,9 @@ from kilter.service.detector.pictures.containers import (
     SEVERAL,
     Picture,
     describe,
-    directory,
-    is_known,
+    format_of,
     orientation,
+    read_directory,
 )
 from tests.support.pictures import chunk, encoded, exif, scene
 
@@ -34,9 +34,7 @@ DATA, END = chunk(b"IDAT", b"data"), chunk(b"IEND", b"")
 
 def picture(content: bytes) -> Picture:
     """What a file of a known format says of itself."""
-    described = describe(content)
-    assert described is not None
-    return described
+    return describe(content)
 
 
 def refused(content: bytes, reason: str) -> None:
@@ -66,10 +64,10 @@ def refused(content: bytes, reason: str) -> None:
     ],
 )
 def test_a_format_is_told_by_the_first_bytes_of_a_file(head: bytes, known: bool) -> None:
-    """A file of no known format is described by nothing."""
-    assert is_known(head) == known
+    """A file of no known format is no picture."""
+    assert (format_of(head) is not None) == known
     if not known:
-        assert describe(head + bytes(100)) is None
+        refused(head + bytes(100), "it is no picture")
 
 
 # PNG
@@ -246,10 +244,9 @@ def tiff(*directories: Sequence[Tag], order: str = "<", data: bytes = b"pixels..
     return content
 
 
-def entries_of(content: bytes, order: str = "<") -> list[int]:
+def entries_of(content: bytes) -> list[int]:
     """The tags of the directory that a decoder will see."""
-    (at,) = struct.unpack_from(f"{order}I", content, 4)
-    return [entry.tag for entry in directory(content, order, at).entries]
+    return [entry.tag for entry in read_directory(content).entries]
 
 
 @pytest.mark.parametrize("order", ["<", ">"])
@@ -260,7 +257,7 @@ def test_a_tiff_is_its_first_directory_without_metadata(order: str) -> None:
         content = tiff([*BASE, (274, 3, 1, 8), *metadata], order=order, data=data)
         described = picture(content)
         assert described[:4] == ("TIFF", 7, 5, 8)
-        assert entries_of(described.content, order) == [256, 257, 273, 279]
+        assert entries_of(described.content) == [256, 257, 273, 279]
         (at,) = struct.unpack_from(f"{order}I", described.content, 4)
         assert at == len(content) + len(content) % 2
         assert described.content[8 : len(content)] == content[8:]
@@ -378,7 +375,7 @@ def test_a_tile_is_what_a_decoder_makes_room_for() -> None:
 def test_a_tag_is_read_by_its_type(kind: int, count: int, value: int, first: int, size: int, place: int) -> None:
     """Values of four bytes or less stand in the tag itself, others where it says; only whole numbers are read."""
     content = tiff([(300, kind, count, value)])
-    (entry,) = directory(content, "<", 16).entries
+    (entry,) = read_directory(content).entries
     assert (entry.tag, entry.values, entry.size, entry.first, entry.place) == (300, count, size, first, place)
     assert entry.raw == content[18:30]
 
@@ -386,9 +383,9 @@ def test_a_tag_is_read_by_its_type(kind: int, count: int, value: int, first: int
 def test_a_directory_has_a_limited_number_of_tags() -> None:
     """So many, and not one more."""
     most = [(1000, 3, 1, 0)] * MOST_TAGS
-    assert len(directory(tiff(most), "<", 16).entries) == MOST_TAGS
+    assert len(read_directory(tiff(most)).entries) == MOST_TAGS
     refused(tiff([*most, (1001, 3, 1, 0)]), f"a directory has {MOST_TAGS + 1} tags")
-    assert directory(tiff(most), "<", 16).first(1) == 0
+    assert read_directory(tiff(most)).first(1) == 0
 
 
 # EXIF
@@ -523,7 +520,7 @@ def test_a_real_picture_is_described(form: str) -> None:
 def test_no_file_is_anything_but_a_picture_or_a_picture_error(head: bytes, rest: bytes) -> None:
     """Whatever follows the first bytes."""
     with suppress(PictureError):
-        assert describe(head + rest) is not None
+        assert describe(head + rest).content
 
 
 def test_the_bounds_are_those_that_real_pictures_keep() -> None:
