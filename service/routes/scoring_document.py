@@ -16,22 +16,36 @@ from kilter.service.request import LONGEST_SECONDS
 from kilter.service.routes.context import Context, example_request
 from kilter.service.routing import COMPONENT, Content, Json
 
-TIMEOUT: Json = {
-    "name": "Request-Timeout",
-    "in": "header",
-    "required": False,
-    "schema": {"type": "number", "exclusiveMinimum": 0, "maximum": LONGEST_SECONDS, "multipleOf": 0.001},
-    "description": "For how many seconds the client waits: afterwards the records are not judged any more, and the "
-    "answer is a 503. X-Request-Timeout is the same.",
-}
-HEATMAP: Json = {
-    "name": "heatmap",
-    "in": "query",
-    "required": False,
-    "schema": {"type": "boolean"},
-    "description": "true: the answer is the one picture that was sent, with what speaks against it drawn over it, and "
-    "the verdict in headers. The same holds where Accept names image/png.",
-}
+
+def _parameter(name: str, place: str, schema: Json, description: str) -> Json:
+    return {"name": name, "in": place, "required": False, "schema": schema, "description": description}
+
+
+TIMEOUT = _parameter(
+    "Request-Timeout",
+    "header",
+    {"type": "number", "exclusiveMinimum": 0, "maximum": LONGEST_SECONDS, "multipleOf": 0.001},
+    "How many seconds the client waits. Afterwards the records are not judged, and the answer is a 503. "
+    "X-Request-Timeout means the same.",
+)
+HEATMAP = _parameter(
+    "heatmap",
+    "query",
+    {"type": "boolean"},
+    "true: the answer is the one picture that was sent, with what speaks against it drawn over it, and the verdict in "
+    "headers. The answer is the same where Accept names image/png.",
+)
+MODEL_HEADERS = (
+    ("Model", "string", "The model's name"),
+    ("Version", "integer", "Its version"),
+    ("Threshold", "number", "A record whose score is above it is an anomaly"),
+    ("Target-Fpr", "number", "The share of normal records that may be flagged"),
+)
+VERDICT_HEADERS = (
+    ("Score", "number", "The picture's score"),
+    ("P-Value", "number", "Its p-value"),
+    ("Anomaly", "boolean", "Whether it is flagged"),
+)
 
 
 class ScoringDocument:
@@ -39,33 +53,23 @@ class ScoringDocument:
 
     def __init__(self, context: Context) -> None:
         self._registry = context.registry
-        self._settings = context.settings
-
-    @property
-    def _modalities(self) -> list[str]:
-        """Of the models that serve; tables where none does."""
-        return sorted({detector.modality.name for detector in self._registry.detectors}) or ["table"]
+        self._max_records = context.settings.max_records
 
     @property
     def _draws(self) -> bool:
         return any(detector.modality.draws for detector in self._registry.detectors)
 
     def parameters(self, usual: int, most: int) -> list[Json]:
-        """The parameters in query and headers; `usual` reasons are meant by true, `most` may be asked for."""
+        """The parameters in query and headers; true stands for `usual` reasons, and `most` is their largest number."""
         number: Json = {"type": "integer", "minimum": 0, "maximum": most}
-        reasons: Json = {
-            "name": "reasons",
-            "in": "query",
-            "required": False,
-            "schema": {"anyOf": [{"type": "boolean"}, number]},
-            "description": f"How many reasons for each record at most, or true for {usual}.",
-        }
+        text = f"How many reasons for each record at most, or true for {usual}."
+        reasons = _parameter("reasons", "query", {"anyOf": [{"type": "boolean"}, number]}, text)
         return [reasons, *([HEATMAP] if self._draws else []), TIMEOUT]
 
     def request(self) -> Content:
         """The bodies, by media type."""
         content: Json = {}
-        for modality in self._modalities:
+        for modality in sorted({d.modality.name for d in self._registry.detectors}) or ["table"]:
             for form in formats_of(modality):
                 schema = {**(form.schema or {"type": "string", "format": form.name}), "description": form.description}
                 content |= {media_type: {"schema": schema} for media_type in form.media_types}
@@ -84,19 +88,14 @@ class ScoringDocument:
         return Content(content, {}, schemas)
 
     def _json_schema(self) -> Json:
-        records: list[Json] = [{"$ref": COMPONENT.format(name=f"record.{name}")} for name in self._registry.names]
-        one: Json = {"anyOf": records} if len(records) > 1 else records[0] if records else {"type": "object"}
-        most = f"at most {self._settings.max_records}"
-        many: Json = {
-            "type": "object",
-            "properties": {"records": {"type": "array", "items": one, "minItems": 1, "description": most}},
-            "required": ["records"],
-            "additionalProperties": False,
-        }
+        models: list[Json] = [{"$ref": COMPONENT.format(name=f"record.{name}")} for name in self._registry.names]
+        one: Json = {"anyOf": models} if len(models) > 1 else models[0] if models else {"type": "object"}
+        records = {"type": "array", "items": one, "minItems": 1, "description": f"at most {self._max_records}"}
+        many = _object({"records": records}, ["records"])
         return {"anyOf": [many, one, *(_columns(detector) for detector in self._registry.detectors)]}
 
     def response(self) -> Content:
-        """The answers, by media type, that in JSON with the first model's verdict on its example."""
+        """The answers, by media type; that in JSON has the first model's verdict on its example."""
         answer: Json = {"schema": {"$ref": COMPONENT.format(name="Answer")}}
         for detector in self._registry.detectors[:1]:
             answer["example"] = _example_answer(detector)
@@ -107,24 +106,11 @@ class ScoringDocument:
             content[CSV] = {"schema": {"type": "string", "format": "csv", "description": text}}
         if self._draws:
             content[PNG] = {"schema": {"type": "string", "format": "heatmap", "description": "A heat map, as a PNG."}}
-        headers = _headers("with NDJSON or a heat map alone", NAMED)
+        headers = _headers("with NDJSON or a heat map alone", MODEL_HEADERS)
         if self._draws:
-            headers |= _headers("with a heat map alone", VERDICT)
+            headers |= _headers("with a heat map alone", VERDICT_HEADERS)
         schemas = msgspec.json.schema_components((Answer, Reason, Region), ref_template=COMPONENT)[1]
         return Content(content, headers, schemas)
-
-
-NAMED = (
-    ("Model", "string", "The model's name"),
-    ("Version", "integer", "Its version"),
-    ("Threshold", "number", "A record whose score is above it is an anomaly"),
-    ("Target-Fpr", "number", "The share of normal records that may be flagged"),
-)
-VERDICT = (
-    ("Score", "number", "The picture's score"),
-    ("P-Value", "number", "Its p-value"),
-    ("Anomaly", "boolean", "Whether it is flagged"),
-)
 
 
 def _headers(when: str, names: tuple[tuple[str, str, str], ...]) -> Json:
@@ -135,7 +121,7 @@ def _headers(when: str, names: tuple[tuple[str, str, str], ...]) -> Json:
 
 
 def _example_answer(detector: Detector) -> Any:
-    """What the model answers to its example, asked for reasons."""
+    """The answer of a model to its example, with reasons."""
     content = json.dumps(example_request(detector)).encode()
     body = JsonBody(Call(content, format_named("json"), RowReader(detector.schema), 1))
     verdicts = [detector.score(table, reasons=5) for table in body.tables()]
@@ -149,14 +135,13 @@ def _example_answer(detector: Detector) -> Any:
 def _columns(detector: Detector) -> Json:
     cells = record_schema(detector.schema)["properties"]
     lists = {name: {"type": "array", "items": cells[name], "minItems": 1} for name in detector.schema.names}
-    text = "column by column, all of the same length"
-    every = {"type": "object", "properties": lists, "required": list(lists), "additionalProperties": False}
-    return {
-        "type": "object",
-        "properties": {"columns": every | {"description": text}},
-        "required": ["columns"],
-        "additionalProperties": False,
-    }
+    columns = _object(lists, list(lists)) | {"description": "column by column, all of the same length"}
+    return _object({"columns": columns}, ["columns"])
+
+
+def _object(properties: Json, required: list[str]) -> Json:
+    """The schema of an object that has these properties and no others."""
+    return {"type": "object", "properties": properties, "required": required, "additionalProperties": False}
 
 
 def _csv_example(detector: Detector) -> str:
@@ -169,12 +154,7 @@ def _csv_example(detector: Detector) -> str:
 
 
 def record_schema(schema: Schema) -> Json:
-    """What a record in JSON must be, as JSON Schema: exactly what `detector.inputs` takes."""
+    """The JSON Schema of a record; a record fits it exactly if `detector.inputs` takes it."""
     properties = {column.name: column.json_schema() for column in schema.fields}
-    ignored: Json = {column.name: {"description": f"not looked at: {column.reason}"} for column in schema.left_out}
-    return {
-        "type": "object",
-        "properties": properties | ignored,
-        "required": list(schema.names),
-        "additionalProperties": False,
-    }
+    ignored: Json = {column.name: {"description": f"ignored: {column.reason}"} for column in schema.left_out}
+    return _object(properties | ignored, list(schema.names))

@@ -18,7 +18,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from kilter.service.fastlane.exchange import Exchange
-from kilter.service.fastlane.protocol import FEW, MOST, REMEMBERED, FastProtocol, Line, TargetFinder
+from kilter.service.fastlane.protocol import FEW, MOST, REMEMBERED, FastProtocol, Lane
 from kilter.service.routing import MATCH, Route, RouteTable, path_of
 from kilter.service.routing import Scope as TokenScope
 
@@ -450,10 +450,10 @@ def test_all_are_begun_in_their_order_and_not_too_many_in_a_turn(arriving: list[
     turns, begun = [0], list[tuple[int, int]]()
 
     async def run() -> None:
-        line, loop, number = Line(), asyncio.get_running_loop(), 0
+        lane, loop, number = Lane(RouteTable([])), asyncio.get_running_loop(), 0
         for count in arriving:
             for _ in range(count):
-                line.begin(cast(Exchange, Noted(turns, begun, number)), loop)
+                lane.begin(cast(Exchange, Noted(turns, begun, number)), loop)
                 number += 1
             await asyncio.sleep(0)
             turns[0] += 1
@@ -473,9 +473,9 @@ def test_a_few_are_begun_at_once() -> None:
     turns, begun = [0], list[tuple[int, int]]()
 
     async def run() -> None:
-        line, loop = Line(), asyncio.get_running_loop()
+        lane, loop = Lane(RouteTable([])), asyncio.get_running_loop()
         for number in range(10 * FEW):
-            line.begin(cast(Exchange, Noted(turns, begun, number)), loop)
+            lane.begin(cast(Exchange, Noted(turns, begun, number)), loop)
             assert begun[-1] == (number, number)
             await asyncio.sleep(0)
             turns[0] += 1
@@ -488,13 +488,14 @@ async def _nothing(_: Scope, __: Receive, ___: Send) -> None: ...
 
 def test_a_url_leads_to_the_same_place_each_time() -> None:
     """Whether it is remembered or, if it is long, looked up anew; what is asked for once is not mixed with another."""
-    targets = TargetFinder(RouteTable([direct(_nothing)]))
+    lane = Lane(RouteTable([direct(_nothing)]))
     long = b"x" * REMEMBERED
     for _ in range(2):
         for url, query in ((b"/a/short", b""), (b"/a/short?q=1", b"q=1"), (b"/a/short?" + long, long)):
-            target = targets.find(url)
-            assert target is not None
-            assert target[:3] == ("/a/short", b"/a/short", query)
-            assert target.match.parameters == {"name": "a"}
+            scope = lane.find(url)
+            assert scope is not None
+            assert (scope["method"], scope["path"], scope["raw_path"]) == ("POST", "/a/short", b"/a/short")
+            assert scope["query_string"] == query
+            assert scope[MATCH].parameters == {"name": "a"}
         for other in (b"/a/long", b"/%61/short", b"/a/b/short", b"/" + long):
-            assert targets.find(other) is None
+            assert lane.find(other) is None

@@ -1,25 +1,33 @@
-"""The pages for people: the front page and the documentation, each one file that needs nothing from elsewhere."""
+"""The routes about the service itself: health, readiness and metrics for the platform, pages and OpenAPI for people.
+
+A page is one file that needs nothing from elsewhere.
+"""
 
 import json
 import shlex
 from base64 import b64encode
+from functools import partial
 from hashlib import sha256
 from html import escape
 from pathlib import Path
 from string import Template
 from typing import Any
 
+from prometheus_client.exposition import choose_encoder
+from pydantic import BaseModel, Field
 from starlette.requests import Request
-from starlette.responses import HTMLResponse
+from starlette.responses import HTMLResponse, Response
 
 from kilter import __version__
 from kilter.service.detector import Detector
 from kilter.service.models.registry import Registry
-from kilter.service.problems import KINDS
+from kilter.service.problems import KINDS, NOT_READY, RequestError
 from kilter.service.routes.context import Context, example_request
 from kilter.service.routes.models import summary_of
 from kilter.service.routes.scoring import SCORE
-from kilter.service.routing import Route, Scope
+from kilter.service.routing import Content, Route, Scope
+
+METRICS = "/metrics"
 
 _PAGE, _STYLE, _SEND = (
     (Path(__file__).parent / "templates" / name).read_text() for name in ("page.html", "page.css", "send.js")
@@ -35,11 +43,25 @@ HEADERS = {
     f"connect-src 'self'; style-src {_digest(_STYLE)}; script-src {_digest(_SEND)}",
     "Referrer-Policy": "no-referrer",
 }
-"""With every page: only its own style and script count, nobody frames it, and it asks nobody but this service."""
+"""Of every page: it runs its own style and script alone, nobody frames it, and it sends to this service alone."""
+
+
+class Health(BaseModel):
+    """The process answers."""
+
+    live: bool = True
+
+
+class Ready(BaseModel):
+    """The models that serve, by name, with their versions."""
+
+    ready: bool = True
+    models: dict[str, int]
+    fast_lane: bool = Field(description="whether requests take the fast lane; not every release of uvicorn allows it")
 
 
 def render_home(registry: Registry, base: str, *, metrics: bool = True) -> str:
-    """The front page: what serves, and how to ask it; `metrics` says whether they are at the same address."""
+    """Render the front page: what serves, and a request to each; `metrics` says whether they are at this address."""
     rows = "".join(
         f'<tr><td><a href="{escape(m.url)}">{escape(m.name)}</a></td><td>{m.version}</td><td>{m.columns}</td>'
         f"<td>{m.threshold:.6g}</td><td>{m.target_fpr:g}</td></tr>"
@@ -55,13 +77,13 @@ def render_home(registry: Registry, base: str, *, metrics: bool = True) -> str:
         '<p><a href="docs">Documentation</a> · <a href="openapi.json">OpenAPI</a> · '
         + ('<a href="metrics">Metrics</a> · ' if metrics else "")
         + '<a href="readyz">Readiness</a></p>',
-        *(f"<h2>Ask {escape(d.name)}</h2><pre>{escape(curl(d, base))}</pre>" for d in registry.detectors),
+        *(f"<h2>Ask {escape(d.name)}</h2><pre>{escape(curl_command(d, base))}</pre>" for d in registry.detectors),
     ]
     return _page("Kilter", "\n".join(parts))
 
 
 def render_docs(document: dict[str, Any], base: str) -> str:
-    """The documentation: every operation of an OpenAPI document with its example, which can be sent from here."""
+    """Render the documentation: every operation of an OpenAPI document, with its example ready to be sent."""
     operations = [
         _operation(path, method, operation, base)
         for path, methods in document["paths"].items()
@@ -87,7 +109,7 @@ def render_docs(document: dict[str, Any], base: str) -> str:
     return _page("Kilter: the HTTP API", "\n".join(parts))
 
 
-def curl(detector: Detector, base: str) -> str:
+def curl_command(detector: Detector, base: str) -> str:
     """A command that scores the model's example."""
     body = shlex.quote(json.dumps(example_request(detector), ensure_ascii=False))
     url = shlex.quote(base.rstrip("/") + SCORE.format(name=detector.name) + "?reasons=true")
@@ -106,10 +128,10 @@ def _operation(path: str, method: str, operation: dict[str, Any], base: str) -> 
         f"<tr><td>{escape(status)}</td><td>{escape(answer['description'])}</td></tr>"
         for status, answer in operation["responses"].items()
     )
-    said = f"<p>{escape(operation['description'])}</p>" if "description" in operation else ""
+    description = f"<p>{escape(operation['description'])}</p>" if "description" in operation else ""
     return (
         f'<details><summary><span class="method">{method.upper()}</span> <code>{escape(path)}</code> '
-        f"{escape(operation['summary'])}</summary>{said}"
+        f"{escape(operation['summary'])}</summary>{description}"
         f'<form data-method="{method.upper()}"><p><code>{escape(base)}</code> '
         f'<input size="50" value="{escape(url.removeprefix("/"))}"> <button>Send</button></p>{box}'
         f"<pre hidden></pre></form><table>{answers}</table></details>"
@@ -124,20 +146,47 @@ def _page(title: str, body: str) -> str:
     return Template(_PAGE).substitute(title=title, style=_STYLE, body=body, version=__version__)
 
 
-def page_routes(context: Context) -> list[Route]:
-    """The family; the OpenAPI document does not list it."""
-    same_port = context.settings.metrics_port is None
+def about_routes(context: Context) -> list[Route]:
+    """The routes of the platform, and the pages, which the OpenAPI document does not list."""
+    registry = context.registry
+    one_port = context.settings.metrics_port is None
+
+    async def health(_: Request) -> Health:
+        """Whether the process answers."""
+        return Health()
+
+    async def ready(request: Request) -> Ready:
+        """Whether a model serves."""
+        if registry.why_not_ready is not None:
+            raise RequestError(NOT_READY, registry.why_not_ready)
+        versions = {detector.name: detector.version for detector in registry.detectors}
+        return Ready(models=versions, fast_lane=request.app.state.fast_lane)
+
+    async def metrics(request: Request) -> Response:
+        """Metrics in the text format of Prometheus."""
+        context.ledger.settle()
+        encode, media_type = choose_encoder(request.headers.get("accept", ""))
+        return Response(encode(context.metrics.registry), headers={"content-type": media_type})
 
     async def show_home(request: Request) -> HTMLResponse:
-        page = render_home(context.registry, str(request.base_url), metrics=same_port)
+        page = render_home(registry, str(request.base_url), metrics=one_port)
         return HTMLResponse(page, headers=HEADERS)
 
     async def show_docs(request: Request) -> HTMLResponse:
         return HTMLResponse(render_docs(request.app.state.document(), str(request.base_url)), headers=HEADERS)
 
     async def show_document(request: Request) -> Any:
-        document: dict[str, Any] = request.app.state.document()
-        return document
+        return request.app.state.document()
 
-    pages = {"/": show_home, "/docs": show_docs, "/openapi.json": show_document}
-    return [Route("GET", path, Scope.SCORE, None, None, endpoint) for path, endpoint in pages.items()]
+    text = {"schema": {"type": "string"}}
+    exposition = Content({"text/plain": text, "application/openmetrics-text": text})
+    route = partial(Route, "GET", request=None)
+    platform, page = partial(route, tag="platform"), partial(route, scope=Scope.SCORE, response=None)
+    return [
+        platform("/healthz", scope=None, response=Health, endpoint=health),
+        platform("/readyz", scope=None, response=Ready, endpoint=ready, problems=(NOT_READY,)),
+        platform(METRICS, Scope.METRICS, response=lambda: exposition, endpoint=metrics, answer="The metrics."),
+        page("/", endpoint=show_home),
+        page("/docs", endpoint=show_docs),
+        page("/openapi.json", endpoint=show_document),
+    ]
