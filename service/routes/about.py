@@ -29,9 +29,8 @@ from kilter.service.routing import Content, Route, Scope
 
 METRICS = "/metrics"
 
-_PAGE, _STYLE, _SEND = (
-    (Path(__file__).parent / "templates" / name).read_text() for name in ("page.html", "page.css", "send.js")
-)
+_TEMPLATES = {path.name: path.read_text() for path in (Path(__file__).parent / "templates").iterdir()}
+_STYLE, _SEND = _TEMPLATES["page.css"], _TEMPLATES["send.js"]
 
 
 def _digest(text: str) -> str:
@@ -68,27 +67,26 @@ def render_home(registry: Registry, base: str, *, metrics: bool = True) -> str:
         for m in map(summary_of, registry.detectors)
     )
     table = f"<table><tr><th>model<th>version<th>fields<th>threshold<th>target rate</tr>{rows}</table>"
-    empty = f"<p><strong>Not ready:</strong></p><pre>{escape(registry.why_not_ready or '')}</pre>"
+    not_ready = f"<p><strong>Not ready:</strong></p><pre>{escape(registry.why_not_ready or '')}</pre>"
     failed = "".join(f"<li>{escape(name)}</li>" for name in sorted(registry.failures))
-    parts = [
-        "<h1>Kilter</h1><p>Calibrated verdicts on records: a score, a p-value, a flag, and which fields are off.</p>",
-        table if rows else empty,
-        f"<p>Not loaded, the log says why:</p><ul>{failed}</ul>" if failed else "",
-        '<p><a href="docs">Documentation</a> · <a href="openapi.json">OpenAPI</a> · '
-        + ('<a href="metrics">Metrics</a> · ' if metrics else "")
-        + '<a href="readyz">Readiness</a></p>',
-        *(f"<h2>Ask {escape(d.name)}</h2><pre>{escape(curl_command(d, base))}</pre>" for d in registry.detectors),
-    ]
-    return _page("Kilter", "\n".join(parts))
+    commands = ((escape(d.name), escape(curl_command(d, base))) for d in registry.detectors)
+    body = _fill(
+        "home.html",
+        models=table if rows else not_ready,
+        failed=f"<p>Not loaded, the log says why:</p><ul>{failed}</ul>" if failed else "",
+        metrics='<a href="metrics">Metrics</a> · ' if metrics else "",
+        examples="\n".join(f"<h2>Ask {name}</h2><pre>{command}</pre>" for name, command in commands),
+    )
+    return _fill("page.html", title="Kilter", style=_STYLE, body=body, version=__version__)
 
 
 def render_docs(document: dict[str, Any], base: str) -> str:
     """Render the documentation: every operation of an OpenAPI document, with its example ready to be sent."""
-    operations = [
-        _operation(path, method, operation, base)
+    operations = "\n".join(
+        _operation(path, method.upper(), operation, base)
         for path, methods in document["paths"].items()
         for method, operation in methods.items()
-    ]
+    )
     kinds = "".join(
         f'<tr id="{kind.slug}"><td><code>{kind.slug}</code></td><td>{kind.status}</td><td>{escape(kind.title)}. '
         f"{escape(kind.meaning)}</td></tr>"
@@ -98,15 +96,9 @@ def render_docs(document: dict[str, Any], base: str) -> str:
         f"<details><summary><code>{escape(name)}</code></summary><pre>{_json(schema)}</pre></details>"
         for name, schema in document["components"]["schemas"].items()
     )
-    parts = [
-        f"<h1>Kilter: the HTTP API</h1><p>{escape(document['info']['description'])} This page needs no internet; "
-        'other tools read <a href="openapi.json">the OpenAPI document</a>.</p><h2>Routes</h2>',
-        *operations,
-        "<h2>Problems</h2><p>What goes wrong is answered as <code>application/problem+json</code> (RFC 9457), every "
-        f"problem of a request at once.</p><table><tr><th>type<th>status<th>meaning</tr>{kinds}</table>",
-        f"<h2>Schemas</h2>{schemas}<script>{_SEND}</script>",
-    ]
-    return _page("Kilter: the HTTP API", "\n".join(parts))
+    description = escape(document["info"]["description"])
+    body = _fill("docs.html", description=description, operations=operations, kinds=kinds, schemas=schemas, send=_SEND)
+    return _fill("page.html", title="Kilter: the HTTP API", style=_STYLE, body=body, version=__version__)
 
 
 def curl_command(detector: Detector, base: str) -> str:
@@ -128,22 +120,18 @@ def _operation(path: str, method: str, operation: dict[str, Any], base: str) -> 
         f"<tr><td>{escape(status)}</td><td>{escape(answer['description'])}</td></tr>"
         for status, answer in operation["responses"].items()
     )
+    texts = {"base": base, "method": method, "path": path, "summary": operation["summary"], "url": url[1:]}
     description = f"<p>{escape(operation['description'])}</p>" if "description" in operation else ""
-    return (
-        f'<details><summary><span class="method">{method.upper()}</span> <code>{escape(path)}</code> '
-        f"{escape(operation['summary'])}</summary>{description}"
-        f'<form data-method="{method.upper()}"><p><code>{escape(base)}</code> '
-        f'<input size="50" value="{escape(url.removeprefix("/"))}"> <button>Send</button></p>{box}'
-        f"<pre hidden></pre></form><table>{answers}</table></details>"
-    )
+    escaped = {name: escape(text) for name, text in texts.items()}
+    return _fill("operation.html", **escaped, description=description, body=box, answers=answers)
 
 
 def _json(value: Any) -> str:
     return escape(json.dumps(value, indent=2, ensure_ascii=False))
 
 
-def _page(title: str, body: str) -> str:
-    return Template(_PAGE).substitute(title=title, style=_STYLE, body=body, version=__version__)
+def _fill(template: str, **values: str) -> str:
+    return Template(_TEMPLATES[template]).substitute(values)
 
 
 def about_routes(context: Context) -> list[Route]:

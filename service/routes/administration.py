@@ -173,26 +173,20 @@ def administration_routes(context: Context) -> list[Route]:
     """The routes of the administration."""
     own = Administration(context)
     route = partial(Route, scope=Scope.ADMIN, tag="administration", failure=REFUSED)
-    details = partial(route, response=ModelDetails)
+    loading = partial(route, "POST", request=WhichVersion, optional=True)
     shadow = partial(route, path=f"{MODEL}/shadow", response=ShadowInfo)
     triton = partial(route, "POST", request=RepositoryRequest, response=Acknowledgement, optional=True)
-    which, threshold = WhichVersion, f"{MODEL}/threshold"
-    rate = partial(details, "PUT", threshold, failure=UNSUPPORTED_RATE, request_example=own.example_rate)
+    threshold = partial(route, path=f"{MODEL}/threshold", response=ModelDetails)
+    rate = {"failure": UNSUPPORTED_RATE, "request_example": own.example_rate}
     return [
-        details("POST", f"{MODEL}/load", request=which, endpoint=own.load, failure=LOAD_FAILED, optional=True),
-        route("POST", f"{MODEL}/unload", request=which, response=UnloadedVersions, endpoint=own.unload, optional=True),
-        rate(request=TargetRate, endpoint=own.set_rate),
-        details("DELETE", threshold, request=None, endpoint=own.reset_rate),
+        loading(f"{MODEL}/load", response=ModelDetails, endpoint=own.load, failure=LOAD_FAILED),
+        loading(f"{MODEL}/unload", response=UnloadedVersions, endpoint=own.unload),
+        threshold("PUT", request=TargetRate, endpoint=own.set_rate, **rate),
+        threshold("DELETE", request=None, endpoint=own.reset_rate),
         shadow("GET", request=None, endpoint=own.show_shadow),
         shadow("PUT", request=Candidate, endpoint=own.put_shadow, failure=LOAD_FAILED),
         shadow("DELETE", request=None, endpoint=own.end_shadow),
-        route(
-            *("POST", "/v2/repository/index"),
-            request=IndexRequest,
-            response=list[IndexEntry],
-            endpoint=own.index,
-            optional=True,
-        ),
+        triton("/v2/repository/index", request=IndexRequest, response=list[IndexEntry], endpoint=own.index),
         triton(f"{REPOSITORY}/load", endpoint=own.load_from_repository, failure=LOAD_FAILED),
         triton(f"{REPOSITORY}/unload", endpoint=own.unload_from_repository),
     ]

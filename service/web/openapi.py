@@ -72,7 +72,10 @@ class Document:
         if parameters:
             operation["parameters"] = parameters
         if route.request is not None:
-            operation["requestBody"] = self._request(route)
+            body, _ = self._content(route.request)
+            if route.request_example is not None:
+                body[JSON]["examples"] = {"example": {"value": route.request_example()}}
+            operation["requestBody"] = {"required": not route.optional, "content": body}
         answer, headers = self._content(route.response, route.response_example and route.response_example())
         text = route.answer or _text_of(*get_args(route.response) or [route.response]).partition("\n")[0]
         responses: Json = {"200": {"description": text, "content": answer}}
@@ -99,12 +102,6 @@ class Document:
                 parameter = {"name": name, "in": "path", "required": True, "schema": schema, "description": text}
                 parameters.append(parameter | ({"example": getattr(detectors[0], name)} if detectors else {}))
         return parameters
-
-    def _request(self, route: Route) -> Json:
-        content, _ = self._content(route.request)
-        if route.request_example is not None:
-            content[JSON]["examples"] = {"example": {"value": route.request_example()}}
-        return {"required": not route.optional, "content": content}
 
     def _content(self, kind: Any, example: Any = None) -> tuple[Json, Json]:
         """Describe a body by media type, and headers; collect its schemas."""

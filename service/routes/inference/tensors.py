@@ -273,5 +273,7 @@ def _marked(schema: Schema, column: Column, values: Array) -> Array:
     if values.dtype != object:
         return values
     tokens, levels = set(schema.null_tokens), getattr(column, "levels", ())
-    missing = (text is None or (text.strip() in tokens and text not in levels) for text in values.tolist())
-    return np.where(np.fromiter(missing, np.bool_, len(values)), None, values)
+    missing = [text is None or (text.strip() in tokens and text not in levels) for text in values.tolist()]
+    marked = values.copy()
+    marked[np.array(missing, np.bool_)] = None
+    return marked
