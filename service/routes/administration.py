@@ -79,114 +79,103 @@ class Acknowledgement(msgspec.Struct, frozen=True):
     """An empty object: the request was carried out."""
 
 
-class Administration:
-    """The endpoints; slow work is done in threads."""
+def _name(request: Request) -> Any:
+    return request.path_params["name"]
 
-    def __init__(self, context: Context) -> None:
-        self._loader = context.loader
-        self._registry = context.registry
 
-    async def load(self, request: Request, wanted: WhichVersion) -> ModelDetails:
+def administration_routes(context: Context) -> list[Route]:
+    """The routes of the administration; slow work is done in threads."""
+    loader, registry = context.loader, context.registry
+
+    async def load(request: Request, wanted: WhichVersion) -> ModelDetails:
         """Load a version from the folder.
 
         Without a version, the one that is to serve is loaded: the pinned one, or else the highest in the folder. It is
         read, verified, and takes the place of the one that serves; requests that have begun end with the version that
         they began with. Another version is loaded beside the one that serves, and answers under its number.
         """
-        return details_of(await run_sync(self._loader.load, _name(request), wanted.version), self._registry)
+        return details_of(await run_sync(loader.load, _name(request), wanted.version), registry)
 
-    async def unload(self, request: Request, wanted: WhichVersion) -> UnloadedVersions:
+    async def unload(request: Request, wanted: WhichVersion) -> UnloadedVersions:
         """Unload a model.
 
         With a version, only that one beside the one that serves. The watch on the folder does not load it again.
         """
-        versions = await run_sync(self._loader.unload, _name(request), wanted.version)
+        versions = await run_sync(loader.unload, _name(request), wanted.version)
         return UnloadedVersions(name=_name(request), versions=versions)
 
-    async def set_rate(self, request: Request, rate: TargetRate) -> ModelDetails:
+    async def set_rate(request: Request, rate: TargetRate | None = None) -> ModelDetails:
         """Judge at another target false-positive rate.
 
         Every threshold of the model, those of groups included, is set anew by its own calibration scores; a group that
         has too few of them gets the common threshold. The rate also holds for versions that are loaded later, as far as
         they can support it, until it is deleted or the process ends.
         """
-        return await self._rate(request, rate.target_fpr)
-
-    async def reset_rate(self, request: Request) -> ModelDetails:
-        """Judge at the artifact's own rate again."""
-        return await self._rate(request, None)
-
-    async def _rate(self, request: Request, rate: float | None) -> ModelDetails:
         notes = notes_of(request.scope)
         who = {"token": notes.token, "request_id": notes.request_id}
-        return details_of(await run_sync(self._registry.rate, _name(request), rate, who), self._registry)
+        target_fpr = None if rate is None else rate.target_fpr
+        return details_of(await run_sync(registry.rate, _name(request), target_fpr, who), registry)
 
-    def example_rate(self) -> dict[str, float]:
-        """The rate of the first model that serves."""
-        detectors = self._registry.detectors
-        return {"target_fpr": detectors[0].calibration.target_fpr if detectors else 0.05}
+    async def reset_rate(request: Request) -> ModelDetails:
+        """Judge at the artifact's own rate again."""
+        return await set_rate(request)
 
-    async def show_shadow(self, request: Request) -> ShadowInfo:
+    def example_rate() -> dict[str, float]:
+        return {"target_fpr": next((d.calibration.target_fpr for d in registry.detectors), 0.05)}
+
+    async def show_shadow(request: Request) -> ShadowInfo:
         """Compare the version in the shadow with the one that serves."""
-        return await run_sync(describe_shadow, *self._registry.shadowed(_name(request)))
+        return await run_sync(describe_shadow, *registry.shadowed(_name(request)))
 
-    async def put_shadow(self, request: Request, candidate: Candidate) -> ShadowInfo:
+    async def put_shadow(request: Request, candidate: Candidate) -> ShadowInfo:
         """Put a version in the shadow.
 
         Beside the requests, it judges the records that the serving version judges, and nobody is answered from it. The
         p-values of the two versions are compared, not their scores.
         """
-        return await run_sync(describe_shadow, *await run_sync(self._loader.cast, _name(request), candidate.version))
+        return await run_sync(describe_shadow, *await run_sync(loader.cast, _name(request), candidate.version))
 
-    async def end_shadow(self, request: Request) -> ShadowInfo:
+    async def end_shadow(request: Request) -> ShadowInfo:
         """End the shadow.
 
         The answer is its last comparison.
         """
-        return await run_sync(describe_shadow, *await run_sync(self._registry.uncast, _name(request)))
+        return await run_sync(describe_shadow, *await run_sync(registry.uncast, _name(request)))
 
-    async def index(self, _: Request, wanted: IndexRequest) -> list[IndexEntry]:
+    async def index(_: Request, wanted: IndexRequest) -> list[IndexEntry]:
         """List every version, in Triton's form."""
-        states = await run_sync(self._loader.states)
+        states = await run_sync(loader.states)
         return [
             IndexEntry(state.name, str(state.version), "READY" if state.loaded else "UNAVAILABLE", state.why)
             for state in states
             if state.loaded or not wanted.ready
         ]
 
-    async def load_from_repository(self, request: Request, _: RepositoryRequest) -> Acknowledgement:
+    async def load_from_repository(request: Request, _: RepositoryRequest) -> Acknowledgement:
         """Load a model, by Triton's call."""
-        await run_sync(self._loader.load, _name(request))
+        await run_sync(loader.load, _name(request))
         return Acknowledgement()
 
-    async def unload_from_repository(self, request: Request, _: RepositoryRequest) -> Acknowledgement:
+    async def unload_from_repository(request: Request, _: RepositoryRequest) -> Acknowledgement:
         """Unload a model, by Triton's call."""
-        await run_sync(self._loader.unload, _name(request))
+        await run_sync(loader.unload, _name(request))
         return Acknowledgement()
 
-
-def _name(request: Request) -> Any:
-    return request.path_params["name"]
-
-
-def administration_routes(context: Context) -> list[Route]:
-    """The routes of the administration."""
-    own = Administration(context)
     route = partial(Route, scope=Scope.ADMIN, tag="administration", failure=REFUSED)
     loading = partial(route, "POST", request=WhichVersion, optional=True)
     shadow = partial(route, path=f"{MODEL}/shadow", response=ShadowInfo)
     triton = partial(route, "POST", request=RepositoryRequest, response=Acknowledgement, optional=True)
     threshold = partial(route, path=f"{MODEL}/threshold", response=ModelDetails)
-    rate = {"failure": UNSUPPORTED_RATE, "request_example": own.example_rate}
+    rate = {"failure": UNSUPPORTED_RATE, "request_example": example_rate}
     return [
-        loading(f"{MODEL}/load", response=ModelDetails, endpoint=own.load, failure=LOAD_FAILED),
-        loading(f"{MODEL}/unload", response=UnloadedVersions, endpoint=own.unload),
-        threshold("PUT", request=TargetRate, endpoint=own.set_rate, **rate),
-        threshold("DELETE", request=None, endpoint=own.reset_rate),
-        shadow("GET", request=None, endpoint=own.show_shadow),
-        shadow("PUT", request=Candidate, endpoint=own.put_shadow, failure=LOAD_FAILED),
-        shadow("DELETE", request=None, endpoint=own.end_shadow),
-        triton("/v2/repository/index", request=IndexRequest, response=list[IndexEntry], endpoint=own.index),
-        triton(f"{REPOSITORY}/load", endpoint=own.load_from_repository, failure=LOAD_FAILED),
-        triton(f"{REPOSITORY}/unload", endpoint=own.unload_from_repository),
+        loading(f"{MODEL}/load", response=ModelDetails, endpoint=load, failure=LOAD_FAILED),
+        loading(f"{MODEL}/unload", response=UnloadedVersions, endpoint=unload),
+        threshold("PUT", request=TargetRate, endpoint=set_rate, **rate),
+        threshold("DELETE", request=None, endpoint=reset_rate),
+        shadow("GET", request=None, endpoint=show_shadow),
+        shadow("PUT", request=Candidate, endpoint=put_shadow, failure=LOAD_FAILED),
+        shadow("DELETE", request=None, endpoint=end_shadow),
+        triton("/v2/repository/index", request=IndexRequest, response=list[IndexEntry], endpoint=index),
+        triton(f"{REPOSITORY}/load", endpoint=load_from_repository, failure=LOAD_FAILED),
+        triton(f"{REPOSITORY}/unload", endpoint=unload_from_repository),
     ]

@@ -28,7 +28,7 @@ from kilter.service.models.registry import Serving
 from kilter.service.problems import BAD_PARAMETER, BAD_RECORDS, NOT_READY, OUT_OF_TIME, WRONG_TYPE, RequestError
 from kilter.service.request import header_of, headers_of, notes_of
 from kilter.service.routes.context import MODEL, Context, find
-from kilter.service.routes.scoring_document import ScoringDocument
+from kilter.service.routes.scoring_document import describe_answers, describe_bodies, describe_parameters
 from kilter.service.routing import Route, Scope
 
 SCORE = f"{MODEL}/score"
@@ -277,17 +277,17 @@ def reasons_wanted(values: Sequence[str]) -> int:
 
 def scoring_routes(context: Context) -> list[Route]:
     """The routes that judge records by the version of a model that serves, or by another."""
-    document = ScoringDocument(context)
+    registry = context.registry
     score = partial(
         Route,
         "POST",
         scope=Scope.SCORE,
-        request=document.request,
-        response=document.response,
+        request=partial(describe_bodies, registry, context.settings.max_records),
+        response=partial(describe_answers, registry),
         endpoint=ScoreEndpoint(context),
         tag="scoring",
         answer="The verdicts, in the order of the records.",
-        parameters=partial(document.parameters, DEFAULT_REASONS, MAX_REASONS),
+        parameters=partial(describe_parameters, registry, DEFAULT_REASONS, MAX_REASONS),
         problems=(*PROBLEMS, BAD_RECORDS, BAD_PARAMETER, OUT_OF_TIME),
         direct=True,
     )

@@ -2,18 +2,18 @@
 
 import csv
 import json
+from collections.abc import Sequence
 from io import StringIO
 from typing import Any
 
 import msgspec
 
 from kilter.service.detector import Detector, Reason, Region, Schema
-from kilter.service.formats import CSV, JSON, NDJSON, PNG, format_named, formats_of
-from kilter.service.formats.bodies import Call
-from kilter.service.formats.json_body import JsonBody, RowReader
+from kilter.service.formats import CSV, JSON, NDJSON, PNG, formats_of
 from kilter.service.judging.verdicts import Answer, AnswerWriter, RecordFacts
+from kilter.service.models.registry import Registry
 from kilter.service.request import LONGEST_SECONDS
-from kilter.service.routes.context import Context, example_request
+from kilter.service.routes.context import example_request
 from kilter.service.routing import COMPONENT, Content, Json
 
 
@@ -48,69 +48,62 @@ VERDICT_HEADERS = (
 )
 
 
-class ScoringDocument:
-    """Describes bodies and answers for the models that serve just now."""
+def describe_parameters(registry: Registry, usual: int, most: int) -> list[Json]:
+    """Describe query and headers; `usual` is the number of reasons that true stands for, `most` the largest number."""
+    number: Json = {"type": "integer", "minimum": 0, "maximum": most}
+    text = f"How many reasons for each record at most, or true for {usual}."
+    reasons = _parameter("reasons", "query", {"anyOf": [{"type": "boolean"}, number]}, text)
+    return [reasons, *([HEATMAP] if _draws(registry.detectors) else []), TIMEOUT]
 
-    def __init__(self, context: Context) -> None:
-        self._registry = context.registry
-        self._max_records = context.settings.max_records
 
-    @property
-    def _draws(self) -> bool:
-        return any(detector.modality.draws for detector in self._registry.detectors)
+def describe_bodies(registry: Registry, max_records: int) -> Content:
+    """Describe the bodies of requests, by media type."""
+    detectors = registry.detectors
+    content: Json = {}
+    for modality in sorted({d.modality.name for d in detectors}) or ["table"]:
+        for form in formats_of(modality):
+            schema = {**(form.schema or {"type": "string", "format": form.name}), "description": form.description}
+            content |= {media_type: {"schema": schema} for media_type in form.media_types}
+    models: list[Json] = [{"$ref": COMPONENT.format(name=f"record.{d.name}")} for d in detectors]
+    one: Json = {"anyOf": models} if len(models) > 1 else models[0] if models else {"type": "object"}
+    records = {"type": "array", "items": one, "minItems": 1, "description": f"at most {max_records}"}
+    content[JSON] = {"schema": {"anyOf": [_object({"records": records}, ["records"]), one, *map(_columns, detectors)]}}
+    examples: dict[str, dict[str, Any]] = {
+        JSON: {d.name: example_request(d) for d in detectors},
+        NDJSON: {d.name: json.dumps(example_request(d)["records"][0]) + "\n" for d in detectors},
+        CSV: {d.name: _csv_example(d) for d in detectors if not d.modality.decodes},
+    }
+    for media_type, values in examples.items():
+        if values and media_type in content:
+            described = {name: {"summary": f"for {name}", "value": value} for name, value in values.items()}
+            content[media_type]["examples"] = described
+    return Content(content, {}, {f"record.{d.name}": record_schema(d.schema) for d in detectors})
 
-    def parameters(self, usual: int, most: int) -> list[Json]:
-        """The parameters in query and headers; true stands for `usual` reasons, and `most` is their largest number."""
-        number: Json = {"type": "integer", "minimum": 0, "maximum": most}
-        text = f"How many reasons for each record at most, or true for {usual}."
-        reasons = _parameter("reasons", "query", {"anyOf": [{"type": "boolean"}, number]}, text)
-        return [reasons, *([HEATMAP] if self._draws else []), TIMEOUT]
 
-    def request(self) -> Content:
-        """The bodies, by media type."""
-        content: Json = {}
-        for modality in sorted({d.modality.name for d in self._registry.detectors}) or ["table"]:
-            for form in formats_of(modality):
-                schema = {**(form.schema or {"type": "string", "format": form.name}), "description": form.description}
-                content |= {media_type: {"schema": schema} for media_type in form.media_types}
-        content[JSON] = {"schema": self._json_schema()}
-        examples: dict[str, dict[str, Any]] = {
-            JSON: {d.name: example_request(d) for d in self._registry.detectors},
-            NDJSON: {d.name: json.dumps(example_request(d)["records"][0]) + "\n" for d in self._registry.detectors},
-            CSV: {d.name: _csv_example(d) for d in self._registry.detectors if not d.modality.decodes},
-        }
-        for media_type, values in examples.items():
-            if values and media_type in content:
-                content[media_type]["examples"] = {
-                    name: {"summary": f"for {name}", "value": value} for name, value in values.items()
-                }
-        schemas = {f"record.{d.name}": record_schema(d.schema) for d in self._registry.detectors}
-        return Content(content, {}, schemas)
+def describe_answers(registry: Registry) -> Content:
+    """Describe the answers, by media type; that in JSON has the first model's verdict on its example."""
+    detectors = registry.detectors
+    answer: Json = {"schema": {"$ref": COMPONENT.format(name="Answer")}}
+    for detector in detectors[:1]:
+        answer["example"] = _example_answer(detector)
+    lines = _text("ndjson", "An object of `results` in each line, where Accept names it; the headers tell the rest.")
+    content: Json = {JSON: answer, NDJSON: lines}
+    if not detectors or not all(d.modality.decodes for d in detectors):
+        content[CSV] = _text("csv", "The table that was sent, with the verdicts appended, where Accept names it.")
+    headers = _headers("with NDJSON or a heat map alone", MODEL_HEADERS)
+    if _draws(detectors):
+        content[PNG] = _text("heatmap", "A heat map, as a PNG.")
+        headers |= _headers("with a heat map alone", VERDICT_HEADERS)
+    schemas = msgspec.json.schema_components((Answer, Reason, Region), ref_template=COMPONENT)[1]
+    return Content(content, headers, schemas)
 
-    def _json_schema(self) -> Json:
-        models: list[Json] = [{"$ref": COMPONENT.format(name=f"record.{name}")} for name in self._registry.names]
-        one: Json = {"anyOf": models} if len(models) > 1 else models[0] if models else {"type": "object"}
-        records = {"type": "array", "items": one, "minItems": 1, "description": f"at most {self._max_records}"}
-        many = _object({"records": records}, ["records"])
-        return {"anyOf": [many, one, *(_columns(detector) for detector in self._registry.detectors)]}
 
-    def response(self) -> Content:
-        """The answers, by media type; that in JSON has the first model's verdict on its example."""
-        answer: Json = {"schema": {"$ref": COMPONENT.format(name="Answer")}}
-        for detector in self._registry.detectors[:1]:
-            answer["example"] = _example_answer(detector)
-        text = "An object of `results` in each line, where Accept names it; the headers tell the rest."
-        content: Json = {JSON: answer, NDJSON: {"schema": {"type": "string", "format": "ndjson", "description": text}}}
-        if not all(detector.modality.decodes for detector in self._registry.detectors) or not self._registry.detectors:
-            text = "The table that was sent, with the verdicts appended, where Accept names it."
-            content[CSV] = {"schema": {"type": "string", "format": "csv", "description": text}}
-        if self._draws:
-            content[PNG] = {"schema": {"type": "string", "format": "heatmap", "description": "A heat map, as a PNG."}}
-        headers = _headers("with NDJSON or a heat map alone", MODEL_HEADERS)
-        if self._draws:
-            headers |= _headers("with a heat map alone", VERDICT_HEADERS)
-        schemas = msgspec.json.schema_components((Answer, Reason, Region), ref_template=COMPONENT)[1]
-        return Content(content, headers, schemas)
+def _draws(detectors: Sequence[Detector]) -> bool:
+    return any(detector.modality.draws for detector in detectors)
+
+
+def _text(form: str, description: str) -> Json:
+    return {"schema": {"type": "string", "format": form, "description": description}}
 
 
 def _headers(when: str, names: tuple[tuple[str, str, str], ...]) -> Json:
@@ -122,14 +115,12 @@ def _headers(when: str, names: tuple[tuple[str, str, str], ...]) -> Json:
 
 def _example_answer(detector: Detector) -> Any:
     """The answer of a model to its example, with reasons."""
-    content = json.dumps(example_request(detector)).encode()
-    body = JsonBody(Call(content, format_named("json"), RowReader(detector.schema), 1))
-    verdicts = [detector.score(table, reasons=5) for table in body.tables()]
+    records = example_request(detector)["records"]
+    verdicts = detector.score(records, reasons=5)
     sizes = None
     if detector.modality.decodes:
-        [record] = example_request(detector)["records"]
-        sizes = [detector.modality.size(record[detector.schema.names[0]])]
-    return json.loads(AnswerWriter(detector).write(verdicts, RecordFacts(sizes=sizes), 5))
+        sizes = [detector.modality.size(records[0][detector.schema.names[0]])]
+    return json.loads(AnswerWriter(detector).write([verdicts], RecordFacts(sizes=sizes), 5))
 
 
 def _columns(detector: Detector) -> Json:

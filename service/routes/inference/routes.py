@@ -188,8 +188,8 @@ def example_inference(detector: Detector) -> Json:
     return {"id": "1", "inputs": inputs}
 
 
-def describe_parameters() -> list[Json]:
-    """Describe the headers of an inference request."""
+def describe_header() -> list[Json]:
+    """Describe the header of an inference request, as a list of one."""
     text = "The length of the JSON with which the body begins, if binary data follow it."
     schema = {"type": "integer", "minimum": 1}
     return [{"name": HEADER, "in": "header", "required": False, "schema": schema, "description": text}]
@@ -229,7 +229,7 @@ def inference_routes(context: Context) -> list[Route]:
         response=describe_response,
         endpoint=InferEndpoint(context),
         answer="The verdicts, in the order of the records.",
-        parameters=describe_parameters,
+        parameters=describe_header,
         problems=PROBLEMS,
         direct=True,
     )
