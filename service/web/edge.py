@@ -5,7 +5,7 @@ import logging
 import re
 import secrets
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 import msgspec
@@ -133,7 +133,7 @@ def internal_error(scope: types.Scope) -> RequestError:
     return RequestError(problems.INTERNAL, text)
 
 
-def make_handler(route: Route) -> Callable[[Request], Awaitable[Response]]:
+def make_handler(route: Route) -> Callable[[Request], Coroutine[Any, Any, Response]]:
     """Make the function that answers requests for a route that is not direct."""
 
     async def handle(request: Request) -> Response:

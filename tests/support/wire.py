@@ -52,7 +52,8 @@ class Connection:
         config.timeout_keep_alive = seconds  # type: ignore[assignment]
         config.load()
         self.state = ServerState()
-        self.protocol: Any = config.http_protocol_class(config=config, server_state=self.state, app_state={})
+        make: Any = protocol
+        self.protocol = make(config=config, server_state=self.state, app_state={})
         self.wire = Wire()
         self.protocol.connection_made(self.wire)
 

@@ -3,6 +3,7 @@
 import csv
 import json
 from io import StringIO
+from typing import Any
 
 import pytest
 from jsonschema_rs import validator_for
@@ -62,10 +63,17 @@ def test_the_schema_of_a_body_takes_its_forms() -> None:
     components = {"components": {"schemas": described.schemas}}
     validator = validator_for(described.by_media_type["application/json"]["schema"] | components)
     columns = {name: [value] for name, value in RECORD.items()}
-    for body in (RECORD, {"records": [RECORD]}, {"columns": columns}):
-        assert validator.is_valid(body)
-    for body in ({}, {"records": []}, {"records": [{}]}, {"columns": {}}, {"records": [RECORD], "more": 1}, [RECORD]):
-        assert not validator.is_valid(body)
+    valid: list[Any] = [RECORD, {"records": [RECORD]}, {"columns": columns}]
+    assert all(map(validator.is_valid, valid))
+    wrong: list[Any] = [
+        {},
+        {"records": []},
+        {"records": [{}]},
+        {"columns": {}},
+        {"records": [RECORD], "more": 1},
+        [RECORD],
+    ]
+    assert not any(map(validator.is_valid, wrong))
 
 
 def test_the_example_in_csv_is_the_record() -> None:
