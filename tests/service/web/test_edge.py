@@ -272,7 +272,7 @@ class Wanted(msgspec.Struct, forbid_unknown_fields=True):
     version: int = 1
 
 
-def asked(*parts: bytes, **headers: str) -> Request:
+def incoming(*parts: bytes, **headers: str) -> Request:
     """A request whose body comes in parts."""
     messages = [{"type": "http.request", "body": part, "more_body": True} for part in parts]
     waiting = iter([*messages, {"type": "http.request", "body": b"", "more_body": False}])
@@ -289,7 +289,7 @@ def asked(*parts: bytes, **headers: str) -> Request:
 )
 def test_a_short_body_is_read(parts: tuple[bytes, ...], version: int) -> None:
     """In as many parts as it comes in; without one every field has its default, and 3.0 is the integer 3."""
-    assert asyncio.run(read_body(asked(*parts), Wanted)) == Wanted(version)
+    assert asyncio.run(read_body(incoming(*parts), Wanted)) == Wanted(version)
 
 
 @pytest.mark.parametrize(
@@ -309,7 +309,7 @@ def test_a_short_body_that_cannot_be_read_is_refused(
 ) -> None:
     """With what is wrong with it."""
     with pytest.raises(RequestError, match=re.escape(text)) as caught:
-        asyncio.run(read_body(asked(*parts, **headers), Wanted))
+        asyncio.run(read_body(incoming(*parts, **headers), Wanted))
     assert caught.value.kind.status == status
 
 
@@ -330,7 +330,7 @@ def test_an_error_of_the_domain_is_a_problem(error: Exception, failure: ProblemK
 
     handle = make_handler(Route("POST", "/", TokenScope.SCORE, None, None, fail, failure=failure))
     with pytest.raises(RequestError, match=str(error)) as caught:
-        asyncio.run(handle(asked()))
+        asyncio.run(handle(incoming()))
     assert caught.value.kind.status == status
     if failure is not None and type(error) is KilterError:
         assert caught.value.kind is failure
@@ -344,7 +344,7 @@ def test_an_error_that_no_route_foresees_stays_what_it_is() -> None:
 
     handle = make_handler(Route("POST", "/", TokenScope.SCORE, None, None, fail))
     with pytest.raises(KilterError, match="broken"):
-        asyncio.run(handle(asked()))
+        asyncio.run(handle(incoming()))
 
 
 @pytest.mark.parametrize(("path", "status"), [("/v1/models/shop/score", 422), ("/v2/models/shop/infer", 400)])
