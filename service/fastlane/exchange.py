@@ -192,7 +192,7 @@ class Exchange:
         protocol = self._protocol
         lines = [b"%b: %b\r\n" % header for header in (*protocol.server_state.default_headers, *headers)]
         block = b"".join(lines)
-        if len(block.translate(None, CONTROLS)) != len(block) - 2 * len(lines):
+        if len(block.translate(None, CONTROLS)) != len(block) - 2 * len(lines):  # each line has its own CR and LF
             raise RuntimeError("a header has a control character")
         if b"content-length: %d\r\n" % len(body) not in block:
             raise RuntimeError("the body has another length than its header states")

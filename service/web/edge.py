@@ -85,7 +85,9 @@ class Edge:
         match = scope.get(MATCH) or self.table.match(path_of(scope))
         route = None if match is None else match.routes.get(scope["method"])
         try:
-            self._guard.check(scope, route.scope if route is not None else _scope_of(match))
+            # To learn that a method does not exist takes the scope of another at its path.
+            wanted = Scope.SCORE if match is None else (route or next(iter(match.routes.values()))).scope
+            self._guard.check(scope, wanted)
             if not TIMEOUT_HEADERS.isdisjoint(sent):
                 notes.deadline = deadline_of(scope)
             if match is None or route is None:
@@ -111,20 +113,13 @@ class Edge:
             self._tracing.end(traced, scope, request_id, label, status)
 
 
-def _scope_of(match: Match | None) -> Scope | None:
-    """The scope that a request for a path or method that does not exist needs, before it is answered so."""
-    return Scope.SCORE if match is None else next(iter(match.routes.values())).scope
-
-
 def _refusal(scope: types.Scope, match: Match | None) -> RequestError:
     """The problem of a request for a path or method that does not exist."""
     if match is None:
         return problems.no_route(scope)
     place = f"{scope['method'][:20]} {scope['path'][:200]}"
-    allowed = {"Allow": ", ".join(sorted(match.routes))}
-    return RequestError(
-        problems.WRONG_METHOD, f"{place} is not possible: the header Allow says what is", headers=allowed
-    )
+    text = f"{place} is not possible: the header Allow says what is"
+    return RequestError(problems.WRONG_METHOD, text, headers={"Allow": ", ".join(sorted(match.routes))})
 
 
 def internal_error(scope: types.Scope) -> RequestError:
