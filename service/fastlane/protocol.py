@@ -23,7 +23,7 @@ REMEMBERED = 256
 """How many URLs are remembered, and the length of the longest in bytes: clients send to the same few."""
 
 
-class Lane:
+class FastLane:
     """The way of short requests through an application, shared by its connections.
 
     It finds the direct routes of their URLs, and begins their exchanges in the order in which they came.
@@ -72,15 +72,15 @@ class Lane:
             loop.call_soon(self._turn, loop)
 
 
-_LANES: WeakKeyDictionary[object, Lane] = WeakKeyDictionary()
+_LANES: WeakKeyDictionary[object, FastLane] = WeakKeyDictionary()
 
 
-def lane_of(app: object) -> Lane | None:
+def lane_of(app: object) -> FastLane | None:
     """The lane of an application; None if it has no table of routes."""
     table = getattr(app, "table", None)
     if not isinstance(table, RouteTable):
         return None
-    return _LANES.get(app) or _LANES.setdefault(app, Lane(table))
+    return _LANES.get(app) or _LANES.setdefault(app, FastLane(table))
 
 
 class Flow(FlowControl):

@@ -16,7 +16,7 @@ from starlette.types import Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from kilter.service.fastlane.exchange import Exchange
-from kilter.service.fastlane.protocol import FEW, MOST, REMEMBERED, FastProtocol, Lane
+from kilter.service.fastlane.protocol import FEW, MOST, REMEMBERED, FastLane, FastProtocol
 from kilter.service.routing import MATCH, Route, RouteTable, path_of
 from kilter.service.routing import Scope as TokenScope
 from tests.support.wire import Connection, request
@@ -391,7 +391,7 @@ def test_all_are_begun_in_their_order_and_not_too_many_in_a_turn(arriving: list[
     turns, begun = [0], list[tuple[int, int]]()
 
     async def run() -> None:
-        lane, loop, number = Lane(RouteTable([])), asyncio.get_running_loop(), 0
+        lane, loop, number = FastLane(RouteTable([])), asyncio.get_running_loop(), 0
         for count in arriving:
             for _ in range(count):
                 lane.begin(cast(Exchange, Noted(turns, begun, number)), loop)
@@ -414,7 +414,7 @@ def test_a_few_are_begun_at_once() -> None:
     turns, begun = [0], list[tuple[int, int]]()
 
     async def run() -> None:
-        lane, loop = Lane(RouteTable([])), asyncio.get_running_loop()
+        lane, loop = FastLane(RouteTable([])), asyncio.get_running_loop()
         for number in range(10 * FEW):
             lane.begin(cast(Exchange, Noted(turns, begun, number)), loop)
             assert begun[-1] == (number, number)
@@ -429,7 +429,7 @@ async def _nothing(_: Scope, __: Receive, ___: Send) -> None: ...
 
 def test_a_url_leads_to_the_same_place_each_time() -> None:
     """Whether it is remembered or, if it is long, looked up anew; what is asked for once is not mixed with another."""
-    lane = Lane(RouteTable([direct(_nothing)]))
+    lane = FastLane(RouteTable([direct(_nothing)]))
     long = b"x" * REMEMBERED
     for _ in range(2):
         for url, query in ((b"/a/short", b""), (b"/a/short?q=1", b"q=1"), (b"/a/short?" + long, long)):
