@@ -1,4 +1,4 @@
-"""The table of routes. From it follow routing, who may ask, the OpenAPI document, and the metrics' labels."""
+"""The table of routes, from which routing, access, the OpenAPI document and the labels of metrics follow."""
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -15,13 +15,13 @@ Endpoint = Callable[..., Awaitable[Any]]
 COMPONENT = "#/components/schemas/{name}"
 """Where the OpenAPI document keeps a schema."""
 MATCH = "kilter.match"
-"""In a scope: the `Match` of a request, where it is known before `Edge` looks for it."""
+"""In a scope: the `Match` of a request, if it is known before `Edge` looks it up."""
 
 
 class Scope(StrEnum):
     """What a token may be used for."""
 
-    # An enumeration's own runs in Python, and every request asks for it.
+    # An enumeration's own hash runs in Python, and every request needs it.
     __hash__ = str.__hash__
 
     SCORE = "score"
@@ -30,60 +30,60 @@ class Scope(StrEnum):
 
 
 class Content(NamedTuple):
-    """A body as the OpenAPI document describes it, where that depends on the models that serve."""
+    """A body as the OpenAPI document describes it, if that depends on the models that serve."""
 
     by_media_type: Json
     headers: Json = {}  # noqa: RUF012 (never changed)
     schemas: Json = {}  # noqa: RUF012
-    """To which it refers."""
+    """Those to which the body refers."""
 
 
 @dataclass(frozen=True, eq=False)
 class Route:
-    """One route: an entry in the list of its family, and its endpoint.
+    """One route: a method and path, its endpoint, and what the OpenAPI document says of it.
 
-    An endpoint is called with the Starlette request and, where `request` is a struct, with the body as that; it returns
-    an instance of `response`, or a Starlette response. It may raise RequestError, and KilterError for what the state of
-    the service does not allow. A `direct` endpoint is an ASGI application that reads and answers by itself. What an
-    endpoint's docstring says, its first line and the rest, stands in the OpenAPI document.
+    An endpoint is called with the Starlette request and, if `request` is a struct, with the body as one; it returns an
+    instance of `response`, or a Starlette response. It may raise RequestError, and KilterError for what the state of
+    the service does not allow. A `direct` endpoint is an ASGI application that reads and answers by itself. The first
+    line of an endpoint's docstring is the summary in the OpenAPI document, and the rest is the description.
     """
 
     method: str
     path: str
     scope: Scope | None
-    """None for the platform's questions about health, which are always answered."""
+    """Of the token that it needs; None for health, which needs none."""
     request: type | Callable[[], Content] | None
     response: Any
-    """A pydantic model, a msgspec struct, a list of one, or what describes another content; None if it is a page."""
+    """A pydantic model, a msgspec struct, a list of one, or a function that gives a `Content`; None for a page."""
     endpoint: Endpoint
     tag: str = ""
-    """Under which the OpenAPI document lists it; without one, it is not listed."""
+    """Its heading in the OpenAPI document, which does not list it without one."""
     summary: str = ""
-    """In the place of the docstring's first line."""
+    """Replaces the docstring's first line."""
     answer: str = ""
-    """What a 200 says, in the place of the first line of the docstring of `response`."""
+    """The description of a 200, which replaces the first line of the docstring of `response`."""
     problems: tuple[ProblemKind, ...] = ()
-    """What the client may be told beside what follows from path, scope and body."""
+    """Those that may be answered beside the ones that follow from path, scope and body."""
     failure: ProblemKind | None = None
-    """What the client is told when the endpoint raises a KilterError."""
+    """The problem that a KilterError of the endpoint becomes."""
     optional: bool = False
     """Whether the body may be left out."""
     parameters: Callable[[], list[Json]] = list
-    """Those in the query and the headers, as the OpenAPI document describes them."""
+    """Of the query and the headers, as the OpenAPI document describes them."""
     request_example: Callable[[], Any] | None = None
     response_example: Callable[[], Any] | None = None
     direct: bool = False
 
 
 class Match(NamedTuple):
-    """Where a path leads."""
+    """The routes that a path leads to."""
 
     path: str
     """With the names of its parameters in braces: a label that no client can invent."""
     routes: Mapping[str, Route]
     """By method."""
     parameters: Mapping[str, str]
-    """Of the path."""
+    """Values of the path's parameters by name."""
 
 
 class RouteTable:
@@ -92,20 +92,19 @@ class RouteTable:
     def __init__(self, routes: Iterable[Route]) -> None:
         """Raises ValueError if two routes have the same method and path."""
         self.routes = tuple(routes)
-        by_path: dict[str, dict[str, Route]] = {}
+        self._by_path: dict[str, dict[str, Route]] = {}
         for route in self.routes:
-            if by_path.setdefault(route.path, {}).setdefault(route.method, route) is not route:
+            if self._by_path.setdefault(route.path, {}).setdefault(route.method, route) is not route:
                 raise ValueError(f"there are two routes {route.method} {route.path}")
-        self._fixed = {path: Match(path, methods, {}) for path, methods in by_path.items() if "{" not in path}
+        self._fixed = {path: Match(path, methods, {}) for path, methods in self._by_path.items() if "{" not in path}
         self._patterns: dict[str, list[tuple[Any, str]]] = {}
         """By the last part of the path."""
-        self._by_path = by_path
-        for path in by_path.keys() - self._fixed.keys():
+        for path in self._by_path.keys() - self._fixed.keys():
             self._patterns.setdefault(path.rpartition("/")[2], []).append((compile_path(path)[0], path))
         self._open_ended = [pattern for end, some in self._patterns.items() if end.startswith("{") for pattern in some]
 
     def match(self, path: str) -> Match | None:
-        """Where a path leads; None if there is nothing."""
+        """Find the routes of a path; None if there are none."""
         fixed = self._fixed.get(path)
         if fixed is not None:
             return fixed

@@ -1,6 +1,6 @@
 """The server: how it takes connections, and how it stops.
 
-Readiness fails first, while everything is still answered; then it takes nothing more.
+When it stops, readiness fails first, while every request is still answered; then it takes no more connections.
 """
 
 import asyncio
@@ -19,15 +19,15 @@ from kilter.service.web.edge import Edge
 
 log = logging.getLogger(__name__)
 KEEP_ALIVE_SECONDS = 75
-"""An idle connection is closed later than load balancers close theirs, a minute as a rule: whoever closes first must be
-the client, or its next request may meet a closed connection."""
+"""An idle connection is closed later than load balancers close theirs, which is after a minute as a rule. If the server
+closed it first, the client's next request could be lost."""
 DOORS = 32
-"""Times that each socket is listened on: libuv takes one connection from each in a turn of its loop, and a turn is long
-while many requests come. A probe would wait behind all the connections of a flood."""
+"""How many times each socket is listened on: libuv takes one connection from each in a turn of its loop, and a turn is
+long while many requests come. A probe would wait behind all the connections of a flood."""
 
 
 def choose_protocol() -> type[asyncio.Protocol] | None:
-    """The protocol of the fast lane; None where there is none, or not for the installed uvicorn."""
+    """The protocol of the fast lane; None if it is not installed, or was not tested with the installed uvicorn."""
     try:
         from kilter.service import fastlane
     except ImportError:
@@ -35,12 +35,12 @@ def choose_protocol() -> type[asyncio.Protocol] | None:
     return fastlane.find_protocol()
 
 
-def configured(app: Edge, settings: Settings, **options: Any) -> uvicorn.Config:
-    """How uvicorn runs the service: by the fast lane, if that is there for it."""
+def configure(app: Edge, settings: Settings, **options: Any) -> uvicorn.Config:
+    """Make uvicorn's configuration: with the fast lane, if there is one for it."""
     protocol = choose_protocol()
     app.app.state.fast_lane = protocol is not None
     if protocol is None:
-        why = "the fast lane was not tried with this release of uvicorn, or is not installed"
+        why = "the fast lane was not tested with this release of uvicorn, or is not installed"
         log.warning("served plainly", extra={"fields": {"uvicorn": uvicorn.__version__, "why": why}})
     return uvicorn.Config(
         app,
@@ -59,9 +59,9 @@ def configured(app: Edge, settings: Settings, **options: Any) -> uvicorn.Config:
 
 
 class Server(uvicorn.Server):
-    """A server that goes on for some seconds after SIGTERM, until nobody sends it requests any more.
+    """A server that goes on for `seconds` after SIGTERM, so that clients can turn to another.
 
-    Answers ask clients to close their connections meanwhile. What was accepted then is answered to its end.
+    Its answers meanwhile ask clients to close their connections. Every request that it accepted is answered.
     """
 
     def __init__(self, config: uvicorn.Config, registry: Registry, seconds: float) -> None:
@@ -75,7 +75,7 @@ class Server(uvicorn.Server):
             super().handle_exit(sig, frame)
             return
         self._registry.stopping = True
-        # A signal's handler runs between any two steps of the loop, and may not touch it otherwise.
+        # A signal's handler runs between any two steps of the loop, and may touch it in no other way.
         self._loop.call_soon_threadsafe(self._loop.call_later, self._seconds, super().handle_exit, sig, frame)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:

@@ -21,7 +21,7 @@ from kilter.service.models.registry import Registry
 from kilter.service.monitoring.logs import DELAY, Ledger, logging_config
 from kilter.service.monitoring.metrics import Metrics
 from kilter.service.protection.auth import guard_of
-from kilter.service.server import Server, configured
+from kilter.service.server import Server, configure
 from kilter.service.settings import read_settings
 from kilter.service.web.app import create_app
 
@@ -50,7 +50,7 @@ def main(milliseconds: float, per: Literal["batch", "record"]) -> None:
     registry = Registry(metrics, [detector])
     app = create_app(settings, registry, metrics, guard=guard_of(settings.tokens_file), ledger=Ledger(metrics, DELAY))
     sys.setswitchinterval(SWITCH_SECONDS)
-    Server(configured(app, settings), registry, 0.0).run(sockets=[listen(settings.host, settings.port)])
+    Server(configure(app, settings), registry, 0.0).run(sockets=[listen(settings.host, settings.port)])
 
 
 if __name__ == "__main__":

@@ -48,7 +48,7 @@ def serve(**options: str | int | Path | None) -> None:
     from kilter.service.monitoring.telemetry import from_environment
     from kilter.service.protection.auth import guard_of
     from kilter.service.protection.tls import check_certificate
-    from kilter.service.server import Server, configured
+    from kilter.service.server import Server, configure
     from kilter.service.settings import read_settings
     from kilter.service.web.app import create_app
 
@@ -90,7 +90,7 @@ def serve(**options: str | int | Path | None) -> None:
         gc.collect()
         gc.freeze()  # what is there now stays to the end, and need not be looked through again and again
         gc.set_threshold(GARBAGE)
-        Server(configured(app, settings), registry, settings.drain_seconds).run(sockets=sockets)
+        Server(configure(app, settings), registry, settings.drain_seconds).run(sockets=sockets)
 
 
 def _address(listening: socket.socket) -> str:

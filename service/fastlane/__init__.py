@@ -1,19 +1,16 @@
 """The fast lane: requests that come as a whole are answered without a task and by one write.
 
-It is a subclass of uvicorn's protocol that leans on private parts of it. Those were tried in some releases of uvicorn;
-with any other, and without this folder, uvicorn serves plainly: the same answers, at half to two thirds of the rate.
+It is a subclass of uvicorn's protocol that relies on private parts of it, and was tested with the releases below. With
+any other, and without this folder, uvicorn serves plainly: the same answers, at half to two thirds of the rate.
 """
 
+import asyncio
 from hashlib import sha256
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from kilter.service.fastlane.protocol import FastProtocol
 
 PARTS = ("uvicorn.protocols.http.httptools_impl", "uvicorn.protocols.http.flow_control")
-TRIED = {
+TESTED = {
     "f60c53fb525fe6b9c61292da0bc7e6087ea5795af469bae6c8d6378fe4b434e9": "0.34.0 to 0.38.0",
     "c389f6a1013717191fd555716a7800b5fc190ac8eda433fab514090fd327eb82": "0.39.0",
     "0707b1edfee2dfba902b02f39cdc97bfffdbc130cab8ec63ec35858834543c27": "0.40.0",
@@ -24,12 +21,12 @@ TRIED = {
     "c848541476e326a510b31cd1e2060b59de7c5d78b49b3771f83c297bd9f8c06c": "0.50.0 to 0.52.0",
     "ea814cf42e50628dba76b72e12900943da6801b4bcf097f11dff4ea2cdc99455": "0.53.0 to 0.54.0",
 }
-"""SHA-256 of the sources of those parts, one after the other, and the releases of uvicorn that have them."""
+"""The SHA-256 of the sources of these parts, joined, and the releases of uvicorn that have them."""
 
 
-def find_protocol() -> "type[FastProtocol] | None":
-    """The protocol; None if the installed uvicorn is none of those that were tried."""
-    if digest_of_parts() not in TRIED:
+def find_protocol() -> type[asyncio.Protocol] | None:
+    """The protocol of the fast lane; None if it was not tested with the installed uvicorn."""
+    if digest_of_parts() not in TESTED:
         return None
     from kilter.service.fastlane.protocol import FastProtocol
 
@@ -37,7 +34,7 @@ def find_protocol() -> "type[FastProtocol] | None":
 
 
 def digest_of_parts() -> str:
-    """The digest of the private parts of the installed uvicorn; nothing where it lacks one."""
+    """The digest of the private parts of the installed uvicorn; empty if it lacks one of them."""
     sources = b""
     for name in PARTS:
         spec = find_spec(name)

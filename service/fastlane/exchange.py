@@ -16,15 +16,16 @@ if TYPE_CHECKING:
     from kilter.service.fastlane.protocol import FastProtocol
 
 log = logging.getLogger(__name__)
+CONTROLS = bytes([*range(32), 127])
+"""Bytes that HTTP forbids in headers. A tab it allows in a value, but no answer has one."""
 
 
 class Exchange:
-    """A request whose body is there before it begins, so that most are answered at once, before any other is looked at.
+    """A request whose whole body has come before it begins, so that most are answered without waiting.
 
-    It is the current task of what it runs: a task of its own kind, as asyncio allows, that costs a third of asyncio's
-    own. What it runs may use `asyncio.timeout`, task groups and anyio as in any other. Head and body are written
-    together, since two writes are two system calls and two packets. Uvicorn's protocol sees the attributes of a cycle
-    of its own.
+    To the application that it runs, it is the current task: one of its own kind, as asyncio allows, at a third of the
+    cost of asyncio's own. `asyncio.timeout`, task groups and anyio work as in any other task. To uvicorn's protocol it
+    has the attributes of a cycle. Head and body are written together, as two writes are two system calls and packets.
     """
 
     __slots__ = (
@@ -41,32 +42,32 @@ class Exchange:
         self._head: Message | None = None
         self._parts: list[bytes] = []
         self._change: asyncio.Future[None] | None = None
-        """Done once the client has left or is answered, where somebody wants to know."""
+        """Done once the client has left or is answered; None until the application waits for that."""
         self.disconnected = False
         self.keep_alive = keep_alive
         self.response_complete = False
         self._coroutine: Coroutine[Any, Any, None] | None = None
         self._context: Context | None = None
         self._fut_waiter: asyncio.Future[Any] | None = None
-        """What it waits for; anyio reads it and the next by these names."""
+        """What the application waits for; anyio reads it and the next by these names."""
         self._must_cancel = False
         self._cancels = 0
         self._callbacks: list[tuple[Callable[[Any], object], Context | None]] = []
 
     @property
     def message_event(self) -> "Exchange":
-        """What is `set` when something has changed."""
+        """As of a cycle: `set` is called on it when the client has left."""
         return self
 
     def set(self) -> None:
-        """The client has left, or is answered."""
+        """Wake the application if it waits for the client to leave or to be answered."""
         if self._change is not None and not self._change.done():
             self._change.set_result(None)
 
     def begin(self, waited: float = 0.0) -> None:
-        """Answer the request or, if that has to wait for something, go on once that is done.
+        """Run the application to its end, or to the first thing that it has to wait for.
 
-        It has `waited` so many seconds to be begun. Nothing is done for a client that has left meanwhile.
+        `waited` is how many seconds the request waited for this. A client that has left meanwhile is not answered.
         """
         if self.disconnected:
             return
@@ -78,12 +79,12 @@ class Exchange:
             self._protocol.tasks.add(self)  # type: ignore[arg-type]
 
     def _wake(self, done: "asyncio.Future[Any] | None" = None) -> None:
-        """Go on, what was waited for being done; called in its context."""
+        """Go on once `done` is done; called in the context of the application."""
         if not self._step():
             self._protocol.tasks.discard(self)
 
     def _step(self) -> bool:
-        """Run to the next thing to wait for; whether there is one."""
+        """Run the application to the next thing that it waits for; return whether there is one."""
         assert self._coroutine is not None  # noqa: S101
         loop = self._protocol.loop
         self._fut_waiter = None
@@ -96,7 +97,7 @@ class Exchange:
                 waits = self._coroutine.send(None)
         except StopIteration:
             error = None
-        except BaseException as raised:  # as uvicorn does with that of a task
+        except BaseException as raised:  # as uvicorn catches those of a task
             error = raised
         else:
             if waits is None:
@@ -119,8 +120,9 @@ class Exchange:
             self._write(500, [(b"content-length", b"0")], b"")
         return False
 
+    # From here on the methods of asyncio.Task, for a task that has not ended.
+
     def cancel(self, msg: str | None = None) -> bool:
-        """End it where it waits, as `asyncio.Task.cancel` does."""
         if self.done():
             return False
         self._cancels += 1
@@ -129,38 +131,30 @@ class Exchange:
         return True
 
     def uncancel(self) -> int:
-        """As `asyncio.Task.uncancel`."""
         self._cancels = max(0, self._cancels - 1)
         if not self._cancels:
             self._must_cancel = False
         return self._cancels
 
     def cancelling(self) -> int:
-        """As `asyncio.Task.cancelling`."""
         return self._cancels
 
     def done(self) -> bool:
-        """Whether it has ended."""
         return self._coroutine is None
 
     def get_coro(self) -> Coroutine[Any, Any, None] | None:
-        """What it runs."""
         return self._coroutine
 
     def get_loop(self) -> asyncio.AbstractEventLoop:
-        """The loop in which it runs."""
         return self._protocol.loop
 
     def get_name(self) -> str:
-        """What it is called where tasks are listed."""
         return f"{self._scope['method']} {self._scope['path']}"
 
     def add_done_callback(self, callback: Callable[[Any], object], *, context: Context | None = None) -> None:
-        """As `asyncio.Task.add_done_callback`, of a task that has not ended."""
         self._callbacks.append((callback, context))
 
     def remove_done_callback(self, callback: Callable[[Any], object]) -> int:
-        """As `asyncio.Task.remove_done_callback`."""
         before = len(self._callbacks)
         self._callbacks = [entry for entry in self._callbacks if entry[0] != callback]
         return before - len(self._callbacks)
@@ -191,14 +185,17 @@ class Exchange:
             self._write(self._head["status"], self._head["headers"], body)
 
     def _write(self, status: int, headers: list[tuple[bytes, bytes]], body: bytes) -> None:
-        """Write the whole answer. Raises RuntimeError if a header has a line break, or its length is not the body's."""
+        """Write the whole answer.
+
+        Raises RuntimeError if a header has a control character, or states another length than the body's.
+        """
         protocol = self._protocol
-        given = [*protocol.server_state.default_headers, *headers]
-        block = b"".join([b"%b: %b\r\n" % header for header in given])
-        if block.count(b"\r") != len(given) or block.count(b"\n") != len(given):
-            raise RuntimeError("a header has a line break")
+        lines = [b"%b: %b\r\n" % header for header in (*protocol.server_state.default_headers, *headers)]
+        block = b"".join(lines)
+        if len(block.translate(None, CONTROLS)) != len(block) - 2 * len(lines):  # each line has its own CR and LF
+            raise RuntimeError("a header has a control character")
         if b"content-length: %d\r\n" % len(body) not in block:
-            raise RuntimeError("the length of the body is not the one that the answer states")
+            raise RuntimeError("the body has another length than its header states")
         if b"connection: close\r\n" in block:
             self.keep_alive = False
         elif not self.keep_alive:

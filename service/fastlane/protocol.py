@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections import deque
 from functools import lru_cache
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 from weakref import WeakKeyDictionary
 
 import httptools
@@ -13,53 +13,44 @@ from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from kilter.service.fastlane.exchange import Exchange
-from kilter.service.routing import MATCH, Match, RouteTable
+from kilter.service.routing import MATCH, RouteTable
 
 MOST = 64
-"""More would make no better batches, and would hold up what else the loop has to do: probes, and new connections."""
+"""Exchanges begun in one turn of the loop: more make no better batches, and hold up probes and new connections."""
 FEW = 16
-"""Before there are as many, nobody looks whether the turn is over: that costs a turn of its own."""
+"""So many are begun before the loop is asked whether its turn is over, as that costs a turn of its own."""
 REMEMBERED = 256
-"""URLs whose targets are remembered, and the bytes of the longest: clients ask for the same few again and again."""
+"""How many URLs are remembered, and the length of the longest in bytes: clients send to the same few."""
 
 
-class Target(NamedTuple):
-    """Where a URL leads."""
+class FastLane:
+    """The way of short requests through an application, shared by its connections.
 
-    path: str
-    raw_path: bytes
-    query: bytes
-    match: Match
-
-
-class TargetFinder:
-    """Finds the direct routes that URLs of POST requests lead to."""
+    It finds the direct routes of their URLs, and begins their exchanges in the order in which they came.
+    """
 
     def __init__(self, table: RouteTable) -> None:
         self._table = table
         self._remembered = lru_cache(REMEMBERED)(self._look_up)
+        self._started = 0
+        """Exchanges that were begun in this turn of the loop, and in those before it in which there were few."""
+        self._waiting: deque[tuple[float, Exchange]] = deque()
 
-    def find(self, url: bytes) -> Target | None:
-        """Where POST requests for a URL go; None if not to a direct route. Raises httptools.HttpParserError."""
+    def find(self, url: bytes) -> Scope | None:
+        """The part of a scope that a POST request's URL decides; None if it leads to no direct route.
+
+        Raises httptools.HttpParserError.
+        """
         return self._remembered(url) if len(url) <= REMEMBERED else self._look_up(url)
 
-    def _look_up(self, url: bytes) -> Target | None:
+    def _look_up(self, url: bytes) -> Scope | None:
         parsed = httptools.parse_url(url)
-        path = parsed.path.decode("ascii")
+        path, query = parsed.path.decode("ascii"), parsed.query or b""
         match = None if "%" in path else self._table.match(path)
         route = match and match.routes.get("POST")
-        if match is None or route is None or not route.direct:
+        if route is None or not route.direct:
             return None
-        return Target(path, parsed.path, parsed.query or b"", match)
-
-
-class Line:
-    """Begins exchanges in the order in which they came."""
-
-    def __init__(self) -> None:
-        self._started = 0
-        """In this turn, and in those before it in which there were few."""
-        self._waiting: deque[tuple[float, Exchange]] = deque()
+        return {"method": "POST", "path": path, "raw_path": parsed.path, "query_string": query, MATCH: match}
 
     def begin(self, exchange: Exchange, loop: asyncio.AbstractEventLoop) -> None:
         """Begin an exchange, now or in a later turn of the loop."""
@@ -81,13 +72,6 @@ class Line:
             loop.call_soon(self._turn, loop)
 
 
-class FastLane(NamedTuple):
-    """What the connections of an application share."""
-
-    targets: TargetFinder
-    line: Line
-
-
 _LANES: WeakKeyDictionary[object, FastLane] = WeakKeyDictionary()
 
 
@@ -96,17 +80,14 @@ def lane_of(app: object) -> FastLane | None:
     table = getattr(app, "table", None)
     if not isinstance(table, RouteTable):
         return None
-    lane = _LANES.get(app)
-    if lane is None:
-        lane = _LANES[app] = FastLane(TargetFinder(table), Line())
-    return lane
+    return _LANES.get(app) or _LANES.setdefault(app, FastLane(table))
 
 
 class Flow(FlowControl):
-    """Reads no more from a client while requests of it wait for the one before them.
+    """Stops reading from a client while its requests wait for the one before them.
 
-    A cycle of uvicorn that looks out for its client to leave would read on, and a client that sends faster than it
-    reads would fill the memory.
+    A cycle of uvicorn that watches for its client to leave would read on, and a client that sends faster than it reads
+    would fill the memory.
     """
 
     def __init__(self, transport: asyncio.Transport, waiting: deque[Any]) -> None:
@@ -119,22 +100,22 @@ class Flow(FlowControl):
 
 
 class FastProtocol(HttpToolsProtocol):
-    """Answers requests for direct routes by exchanges, if they come as a whole; all others as uvicorn does.
+    """Answers requests for direct routes by exchanges, if they come in one piece; all others as uvicorn does.
 
-    An exchange begins when all that has come in one piece is taken in. Where that is not the whole of a request, the
-    request is begun anew in uvicorn's way.
+    An exchange begins once the whole piece is parsed. If that is not the whole request, the request is begun anew in
+    uvicorn's way.
     """
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self._lane = lane_of(self.config.app)
         self._parts: list[bytes] | None = None
-        """The body of a short request, while it is taken in."""
+        """The body of a short request, while it is parsed."""
         self._ready: Exchange | None = None
         self._answering: Any = None
-        """The exchange or cycle whose turn it is, where others wait behind it: `cycle` is the last one of them."""
+        """The exchange or cycle that is answering while others wait behind it; `cycle` is the last of these."""
         self._idle_since: float | None = None
-        """By the loop's clock; None while a request is taken in or answered."""
+        """By the loop's clock; None while a request is parsed or answered."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(cast(asyncio.Transport, transport))
@@ -144,7 +125,7 @@ class FastProtocol(HttpToolsProtocol):
         super().data_received(data)
         if self._ready is not None and self._lane is not None:
             ready, self._ready = self._ready, None
-            self._lane.line.begin(ready, self.loop)
+            self._lane.begin(ready, self.loop)
         elif self._parts is not None:
             parts, self._parts = self._parts, None
             super().on_headers_complete()
@@ -161,7 +142,7 @@ class FastProtocol(HttpToolsProtocol):
             self._answering = before
 
     def _is_short(self) -> bool:
-        """Whether the request whose head has come is for a direct route, with none before it that is not answered."""
+        """Whether the parsed head is of a request for a direct route, and all requests before it are answered."""
         parser = self.parser
         if (
             self._lane is None
@@ -173,13 +154,10 @@ class FastProtocol(HttpToolsProtocol):
             or (self.cycle is not None and not self.cycle.response_complete)
         ):
             return False
-        target = self._lane.targets.find(self.url)
+        target = self._lane.find(self.url)
         if target is None:
             return False
-        scope = cast(Scope, self.scope)
-        scope["method"], scope["path"], scope["raw_path"] = "POST", target.path, target.raw_path
-        scope["query_string"] = target.query
-        scope[MATCH] = target.match
+        cast(Scope, self.scope).update(target)
         return True
 
     def on_body(self, body: bytes) -> None:
@@ -209,13 +187,13 @@ class FastProtocol(HttpToolsProtocol):
             self._close_after(self.timeout_keep_alive)
 
     def _unset_keepalive_if_required(self) -> None:
-        """Let the timer run on: by itself it sees whether it was for nothing, and each request would need another."""
+        """Let the timer run on: at its end it sees whether the connection is idle. A timer per request costs more."""
         self._idle_since = None
 
     def timeout_keep_alive_handler(self) -> None:
         self.timeout_keep_alive_task = None
         if self._idle_since is None:
-            return  # the end of the answer begins another
+            return  # the end of the answer starts another
         left = self._idle_since + self.timeout_keep_alive - self.loop.time()
         if left > 0:
             self._close_after(left)
@@ -233,7 +211,7 @@ class FastProtocol(HttpToolsProtocol):
         if self.timeout_keep_alive_task is not None:
             self.timeout_keep_alive_task.cancel()
             self.timeout_keep_alive_task = None
-        # These hold their protocol: all of them would wait for the garbage collector.
+        # These refer to the protocol: without this, all of them would wait for the garbage collector.
         self.cycle = cast(Any, None)
         self._answering = None
         self.pipeline.clear()

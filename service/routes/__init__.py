@@ -2,16 +2,18 @@
 
 from collections.abc import Callable
 
-from kilter.service.routes import administration, models, pages, platform, scoring
+from kilter.service.routes.about import about_routes
+from kilter.service.routes.administration import administration_routes
 from kilter.service.routes.context import Context
 from kilter.service.routes.inference.routes import inference_routes
+from kilter.service.routes.models import model_routes
+from kilter.service.routes.scoring import scoring_routes
 from kilter.service.routing import Route
 
 FAMILIES: list[Callable[[Context], list[Route]]] = [
-    scoring.scoring_routes,
-    models.model_routes,
+    scoring_routes,
+    model_routes,
     inference_routes,
-    administration.administration_routes,
-    platform.platform_routes,
-    pages.page_routes,
+    administration_routes,
+    about_routes,
 ]

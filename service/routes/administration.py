@@ -1,10 +1,10 @@
-"""The administration: what is loaded, at which rate it judges, what is in its shadow; and Triton's calls for the same.
+"""The administration: which versions are loaded, the rate that a model judges at, its shadow; and Triton's calls.
 
-The guard lets a request reach it only with a token of the scope admin; without such a token it is not there.
+The guard lets a request reach it only with a token of the scope admin; without such a token the paths do not exist.
 """
 
-from dataclasses import replace
-from typing import Annotated, Literal
+from functools import partial
+from typing import Annotated, Any, Literal
 
 import msgspec
 from anyio.to_thread import run_sync
@@ -15,17 +15,16 @@ from kilter.service.detector.manifest import HIGHEST_RATE
 from kilter.service.models.shadow import ShadowInfo, describe_shadow
 from kilter.service.problems import LOAD_FAILED, REFUSED, UNSUPPORTED_RATE
 from kilter.service.request import notes_of
-from kilter.service.routes.context import Context
-from kilter.service.routes.models import MODEL, ModelDetails, details_of
+from kilter.service.routes.context import MODEL, Context
+from kilter.service.routes.models import ModelDetails, details_of
 from kilter.service.routing import Route, Scope
 
-INDEX = "/v2/repository/index"
 REPOSITORY = "/v2/repository/models/{name}"
 Version = Annotated[int, msgspec.Meta(ge=1, le=999_999_999)]
 
 
 class WhichVersion(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A version; null for the one that serves and, of those in the folder, the one that is to serve."""
+    """A version; null stands for the one that serves or, when loading, for the one that is to serve."""
 
     version: Version | None = None
 
@@ -37,32 +36,32 @@ class TargetRate(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Candidate(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A version that is to be in the shadow of the one that serves."""
+    """The version to put in the shadow of the one that serves."""
 
     version: Version
 
 
 class UnloadedVersions(BaseModel):
-    """The versions of a model that are loaded no longer."""
+    """The versions of a model that were unloaded."""
 
     name: str
     versions: list[int]
 
 
 class IndexRequest(msgspec.Struct, frozen=True):
-    """Whether only the versions that are ready are listed."""
+    """Whether to list only the versions that are ready."""
 
     ready: bool = False
 
 
 class RepositoryParameters(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What may be said of loading and unloading; a model here has no dependents."""
+    """The parameters of loading and unloading; no model here has dependents."""
 
     unload_dependents: bool | msgspec.UnsetType = msgspec.UNSET
 
 
 class RepositoryRequest(msgspec.Struct, frozen=True):
-    """A model's files and configuration cannot be sent: they are in the folder."""
+    """A request to load or unload; it cannot send a model's files or configuration, which are in the folder."""
 
     parameters: RepositoryParameters = RepositoryParameters()
 
@@ -76,124 +75,107 @@ class IndexEntry(msgspec.Struct, frozen=True):
     reason: str
 
 
-class Nothing(msgspec.Struct, frozen=True):
-    """It is done."""
+class Acknowledgement(msgspec.Struct, frozen=True):
+    """An empty object: the request was carried out."""
 
 
-class Administration:
-    """The endpoints; what takes time is done in threads."""
+def _name(request: Request) -> Any:
+    return request.path_params["name"]
 
-    def __init__(self, context: Context) -> None:
-        self._loader = context.loader
-        self._registry = context.registry
 
-    async def load(self, request: Request, wanted: WhichVersion) -> ModelDetails:
+def administration_routes(context: Context) -> list[Route]:
+    """The routes of the administration; slow work is done in threads."""
+    loader, registry = context.loader, context.registry
+
+    async def load(request: Request, wanted: WhichVersion) -> ModelDetails:
         """Load a version from the folder.
 
-        Without a version, the one of the folder that is to serve, which is the pinned or else the highest: it is read,
-        verified, and takes the place of the one that serves, while requests that have begun end with the one that they
-        began with. Another version is loaded beside it, to be asked for by its number.
+        Without a version, the one that is to serve is loaded: the pinned one, or else the highest in the folder. It is
+        read, verified, and takes the place of the one that serves; requests that have begun end with the version that
+        they began with. Another version is loaded beside the one that serves, and answers under its number.
         """
-        serving = await run_sync(self._loader.load, request.path_params["name"], wanted.version)
-        return details_of(serving, self._registry.versions(serving.detector.name))
+        return details_of(await run_sync(loader.load, _name(request), wanted.version), registry)
 
-    async def unload(self, request: Request, wanted: WhichVersion) -> UnloadedVersions:
+    async def unload(request: Request, wanted: WhichVersion) -> UnloadedVersions:
         """Unload a model.
 
-        With a version, only that one beside the one that serves. The watch does not load it again.
+        With a version, only that one beside the one that serves. The watch on the folder does not load it again.
         """
-        name = request.path_params["name"]
-        return UnloadedVersions(name=name, versions=await run_sync(self._loader.unload, name, wanted.version))
+        versions = await run_sync(loader.unload, _name(request), wanted.version)
+        return UnloadedVersions(name=_name(request), versions=versions)
 
-    async def set_rate(self, request: Request, rate: TargetRate) -> ModelDetails:
+    async def set_rate(request: Request, rate: TargetRate | None = None) -> ModelDetails:
         """Judge at another target false-positive rate.
 
-        Every threshold of the model is set anew by its own calibration scores, those of groups included; a group that
-        has too few has the common one. It holds for versions that are loaded later as well, as far as they can support
-        it, until it is taken back or the process ends.
+        Every threshold of the model, those of groups included, is set anew by its own calibration scores; a group that
+        has too few of them gets the common threshold. The rate also holds for versions that are loaded later, as far as
+        they can support it, until it is deleted or the process ends.
         """
-        return await self._rate(request, rate.target_fpr)
-
-    async def reset_rate(self, request: Request) -> ModelDetails:
-        """Judge at the artifact's own rate again."""
-        return await self._rate(request, None)
-
-    async def _rate(self, request: Request, rate: float | None) -> ModelDetails:
         notes = notes_of(request.scope)
         who = {"token": notes.token, "request_id": notes.request_id}
-        serving = await run_sync(self._registry.rate, request.path_params["name"], rate, who)
-        return details_of(serving, self._registry.versions(serving.detector.name))
+        target_fpr = None if rate is None else rate.target_fpr
+        return details_of(await run_sync(registry.rate, _name(request), target_fpr, who), registry)
 
-    def example_rate(self) -> dict[str, float]:
-        """The rate of the first model that serves."""
-        detectors = self._registry.detectors
-        return {"target_fpr": detectors[0].calibration.target_fpr if detectors else 0.05}
+    async def reset_rate(request: Request) -> ModelDetails:
+        """Judge at the artifact's own rate again."""
+        return await set_rate(request)
 
-    async def show_shadow(self, request: Request) -> ShadowInfo:
-        """How the version in the shadow compares."""
-        return await run_sync(describe_shadow, *self._registry.shadowed(request.path_params["name"]))
+    def example_rate() -> dict[str, float]:
+        return {"target_fpr": next((d.calibration.target_fpr for d in registry.detectors), 0.05)}
 
-    async def put_shadow(self, request: Request, candidate: Candidate) -> ShadowInfo:
+    async def show_shadow(request: Request) -> ShadowInfo:
+        """Compare the version in the shadow with the one that serves."""
+        return await run_sync(describe_shadow, *registry.shadowed(_name(request)))
+
+    async def put_shadow(request: Request, candidate: Candidate) -> ShadowInfo:
         """Put a version in the shadow.
 
-        It judges what the serving version judges, beside the requests, and nobody is answered from it. p-values are
-        compared, not scores.
+        Beside the requests, it judges the records that the serving version judges, and nobody is answered from it. The
+        p-values of the two versions are compared, not their scores.
         """
-        shadowed = await run_sync(self._loader.cast, request.path_params["name"], candidate.version)
-        return await run_sync(describe_shadow, *shadowed)
+        return await run_sync(describe_shadow, *await run_sync(loader.cast, _name(request), candidate.version))
 
-    async def end_shadow(self, request: Request) -> ShadowInfo:
+    async def end_shadow(request: Request) -> ShadowInfo:
         """End the shadow.
 
         The answer is its last comparison.
         """
-        return await run_sync(describe_shadow, *await run_sync(self._registry.uncast, request.path_params["name"]))
+        return await run_sync(describe_shadow, *await run_sync(registry.uncast, _name(request)))
 
-    async def index(self, _: Request, wanted: IndexRequest) -> list[IndexEntry]:
-        """Triton's list of the versions that there are."""
-        states = await run_sync(self._loader.states)
+    async def index(_: Request, wanted: IndexRequest) -> list[IndexEntry]:
+        """List every version, in Triton's form."""
+        states = await run_sync(loader.states)
         return [
             IndexEntry(state.name, str(state.version), "READY" if state.loaded else "UNAVAILABLE", state.why)
             for state in states
             if state.loaded or not wanted.ready
         ]
 
-    async def load_from_repository(self, request: Request, _: RepositoryRequest) -> Nothing:
-        """Triton's call to load a model."""
-        await run_sync(self._loader.load, request.path_params["name"])
-        return Nothing()
+    async def load_from_repository(request: Request, _: RepositoryRequest) -> Acknowledgement:
+        """Load a model, by Triton's call."""
+        await run_sync(loader.load, _name(request))
+        return Acknowledgement()
 
-    async def unload_from_repository(self, request: Request, _: RepositoryRequest) -> Nothing:
-        """Triton's call to unload a model."""
-        await run_sync(self._loader.unload, request.path_params["name"])
-        return Nothing()
+    async def unload_from_repository(request: Request, _: RepositoryRequest) -> Acknowledgement:
+        """Unload a model, by Triton's call."""
+        await run_sync(loader.unload, _name(request))
+        return Acknowledgement()
 
-
-def administration_routes(context: Context) -> list[Route]:
-    """The family."""
-    own, admin = Administration(context), Scope.ADMIN
-    threshold, shadow = f"{MODEL}/threshold", f"{MODEL}/shadow"
-    listed = [
-        Route("POST", f"{MODEL}/load", admin, WhichVersion, ModelDetails, own.load, failure=LOAD_FAILED, optional=True),
-        Route("POST", f"{MODEL}/unload", admin, WhichVersion, UnloadedVersions, own.unload, optional=True),
-        Route(
-            *("PUT", threshold, admin, TargetRate, ModelDetails, own.set_rate),
-            failure=UNSUPPORTED_RATE,
-            request_example=own.example_rate,
-        ),
-        Route("DELETE", threshold, admin, None, ModelDetails, own.reset_rate),
-        Route("GET", shadow, admin, None, ShadowInfo, own.show_shadow),
-        Route("PUT", shadow, admin, Candidate, ShadowInfo, own.put_shadow, failure=LOAD_FAILED),
-        Route("DELETE", shadow, admin, None, ShadowInfo, own.end_shadow),
-        Route("POST", INDEX, admin, IndexRequest, list[IndexEntry], own.index, optional=True),
-        Route(
-            *("POST", f"{REPOSITORY}/load", admin, RepositoryRequest, Nothing, own.load_from_repository),
-            failure=LOAD_FAILED,
-            optional=True,
-        ),
-        Route(
-            *("POST", f"{REPOSITORY}/unload", admin, RepositoryRequest, Nothing, own.unload_from_repository),
-            optional=True,
-        ),
+    route = partial(Route, scope=Scope.ADMIN, tag="administration", failure=REFUSED)
+    loading = partial(route, "POST", request=WhichVersion, optional=True)
+    shadow = partial(route, path=f"{MODEL}/shadow", response=ShadowInfo)
+    triton = partial(route, "POST", request=RepositoryRequest, response=Acknowledgement, optional=True)
+    threshold = partial(route, path=f"{MODEL}/threshold", response=ModelDetails)
+    rate = {"failure": UNSUPPORTED_RATE, "request_example": example_rate}
+    return [
+        loading(f"{MODEL}/load", response=ModelDetails, endpoint=load, failure=LOAD_FAILED),
+        loading(f"{MODEL}/unload", response=UnloadedVersions, endpoint=unload),
+        threshold("PUT", request=TargetRate, endpoint=set_rate, **rate),
+        threshold("DELETE", request=None, endpoint=reset_rate),
+        shadow("GET", request=None, endpoint=show_shadow),
+        shadow("PUT", request=Candidate, endpoint=put_shadow, failure=LOAD_FAILED),
+        shadow("DELETE", request=None, endpoint=end_shadow),
+        triton("/v2/repository/index", request=IndexRequest, response=list[IndexEntry], endpoint=index),
+        triton(f"{REPOSITORY}/load", endpoint=load_from_repository, failure=LOAD_FAILED),
+        triton(f"{REPOSITORY}/unload", endpoint=unload_from_repository),
     ]
-    return [replace(route, tag="administration", failure=route.failure or REFUSED) for route in listed]

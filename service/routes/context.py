@@ -1,4 +1,4 @@
-"""What the families of routes work with."""
+"""What the families of routes share: the parts of the service, and how a model is looked up."""
 
 import re
 from dataclasses import dataclass
@@ -15,6 +15,7 @@ from kilter.service.protection.auth import Guard
 from kilter.service.routing import Json
 from kilter.service.settings import Settings
 
+MODEL = "/v1/models/{name}"
 _VERSION = re.compile(r"[1-9][0-9]{0,17}")
 
 
@@ -33,7 +34,7 @@ class Context:
 
 
 def find(registry: Registry, name: str, version: str | None = None) -> Serving:
-    """The model of that name that serves, or that version of it. Raises RequestError that names those there are."""
+    """Find the model of that name, or a version of it. Raises RequestError that names the ones that serve."""
     serving = registry.get(name)
     if serving is not None and version is not None:
         serving = registry.get(name, int(version)) if _VERSION.fullmatch(version) else None
@@ -49,5 +50,5 @@ def find(registry: Registry, name: str, version: str | None = None) -> Serving:
 
 
 def example_request(detector: Detector) -> Json:
-    """A synthetic request body that the model answers; a picture is a small one, whatever the model's size."""
+    """A synthetic request body that the model answers; its picture is small, whatever the model's size."""
     return {"records": [detector.modality.example(detector.probes.records[0])]}

@@ -5,7 +5,7 @@ Its endpoint is a plain ASGI application: a framework's handling of a body and a
 
 import re
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 from urllib.parse import parse_qs
@@ -14,43 +14,26 @@ from weakref import WeakKeyDictionary
 from starlette import types
 from starlette.requests import ClientDisconnect
 
+from kilter.service import problems
 from kilter.service.detector import Detector, Verdicts
 from kilter.service.detector.modalities.base import Modality
-from kilter.service.formats import (
-    JSON,
-    NDJSON,
-    PNG,
-    Format,
-    encodings,
-    format_named,
-    format_of_media_type,
-    formats_of,
-)
+from kilter.service.formats import JSON, NDJSON, PNG, Format, encodings, format_named, format_of_media_type, formats_of
 from kilter.service.formats.bodies import Call
 from kilter.service.formats.json_body import JsonBody, RowReader
+from kilter.service.judging.admission import Hold
+from kilter.service.judging.engine import Engine
 from kilter.service.judging.intake import Intake
 from kilter.service.judging.verdicts import PLAIN, AnswerWriter, RecordFacts
 from kilter.service.models.registry import Serving
-from kilter.service.problems import (
-    BAD_BODY,
-    BAD_PARAMETER,
-    BAD_RECORDS,
-    NOT_READY,
-    OUT_OF_TIME,
-    OVERLOADED,
-    SLOW_BODY,
-    TOO_LARGE,
-    WRONG_TYPE,
-    RequestError,
-)
-from kilter.service.request import Notes, header_of, headers_of, notes_of
-from kilter.service.routes.context import Context, find
-from kilter.service.routes.scoring_document import ScoringDocument
+from kilter.service.problems import BAD_PARAMETER, BAD_RECORDS, NOT_READY, OUT_OF_TIME, WRONG_TYPE, RequestError
+from kilter.service.request import header_of, headers_of, notes_of
+from kilter.service.routes.context import MODEL, Context, find
+from kilter.service.routes.scoring_document import describe_answers, describe_bodies, describe_parameters
 from kilter.service.routing import Route, Scope
 
-MODEL = "/v1/models/{name}"
 SCORE = f"{MODEL}/score"
-SCORE_VERSION = f"{MODEL}/versions/{{version}}/score"
+PROBLEMS = (problems.BAD_BODY, problems.SLOW_BODY, problems.TOO_LARGE, WRONG_TYPE, NOT_READY, problems.OVERLOADED)
+"""Of every route that judges."""
 INLINE_BYTES = 128 * 1024
 """Bodies up to this size are worked on at once: that takes less than a few milliseconds, and a thread costs its own."""
 INLINE_RESULTS = 16
@@ -58,16 +41,19 @@ INLINE_RESULTS = 16
 DEFAULT_REASONS = 5
 MAX_REASONS = 1000
 PARAMETERS = ("reasons", "heatmap")
+Headers = list[tuple[bytes, bytes]]
+Judge = Callable[..., Awaitable[list[Verdicts]]]
+"""Judges tables with so many reasons, for one request."""
 _JSON_FORMAT = format_named("json")
 
 
 class ScoreQuery(NamedTuple):
-    """What a request wants, by its headers and query."""
+    """The headers and query of a request, as they were understood."""
 
     form: Format
     """Of its body."""
     content_type: str
-    """As it was stated, with its parameters."""
+    """As the request states it, with parameters."""
     answer: str
     """The media type of its answer."""
     reasons: int
@@ -75,28 +61,37 @@ class ScoreQuery(NamedTuple):
 
 
 _PLAIN = ScoreQuery(_JSON_FORMAT, JSON, JSON, 0)
-"""What most requests want."""
+"""That of most requests."""
 
 
 class ModelTools:
     """What is made once for a version that serves: the reader of its records, and the writer of its answers."""
 
     def __init__(self, serving: Serving, limit: int) -> None:
+        """`limit` is the number of ordinary records that a request may have."""
         detector = serving.detector
         self.detector = detector
         self.name, self.version, self.modality = detector.name, detector.version, detector.modality
         self.limit = detector.modality.most_records(limit)
-        """Records that a request may have."""
         self.reader = RowReader(detector.schema)
         self.writer = AnswerWriter(detector)
+
+    def call(self, content: bytes, query: ScoreQuery) -> Call:
+        """The body of a request, to be read."""
+        return Call(content, query.form, self.reader, self.limit, query.content_type)
+
+    def write(self, query: ScoreQuery, records: RecordFacts, judged: Sequence[Verdicts]) -> bytes:
+        """The answer in JSON, or in lines of it."""
+        write = self.writer.lines if query.answer == NDJSON else self.writer.write
+        return write(judged, records, query.reasons)
 
 
 class ScoreEndpoint:
     """Judge records.
 
-    Every record of the request is judged, or none and every problem is listed. A record has every field of the model;
-    null stands for an unknown value. Bodies may be compressed, with Content-Encoding gzip or zstd, and so are long
-    answers where Accept-Encoding names these.
+    Either every record of the request is judged, or none is and every problem is listed. A record has every field of
+    the model; null stands for an unknown value. Bodies may be compressed, with Content-Encoding gzip, zstd or deflate.
+    Long answers are compressed with gzip or zstd where Accept-Encoding names one.
     """
 
     def __init__(self, context: Context) -> None:
@@ -105,137 +100,105 @@ class ScoreEndpoint:
         self._decoder = context.decoder
         self._intake = Intake(context.engine, context.settings.max_body_bytes)
         self._max_records = context.settings.max_records
-        self._prepared: WeakKeyDictionary[Serving, ModelTools] = WeakKeyDictionary()
+        self._tools: WeakKeyDictionary[Serving, ModelTools] = WeakKeyDictionary()
 
     async def __call__(self, scope: types.Scope, receive: types.Receive, send: types.Send) -> None:
         serving = find(self._registry, **scope["path_params"])
-        prepared = self._prepare(serving)
+        tools = self._tools.get(serving)
+        if tools is None:
+            tools = self._tools[serving] = ModelTools(serving, self._max_records)
         notes = notes_of(scope)
-        notes.model, notes.version = prepared.name, prepared.version
-        query = query_of(scope, prepared.modality)
+        notes.model, notes.version = tools.name, tools.version
+        query = query_of(scope, tools.modality)
         content = self._intake.at_hand(scope) if query is _PLAIN else None
         self._engine.turn_away(serving, query.reasons, notes)
-        extra: Sequence[tuple[bytes, bytes]] = ()
+        extra: Headers = []
         try:
             if content is not None and len(content) <= INLINE_BYTES:
-                body = JsonBody(Call(content, _JSON_FORMAT, prepared.reader, prepared.limit))
+                body = JsonBody(Call(content, _JSON_FORMAT, tools.reader, tools.limit))
                 table = body.whole()
                 tables = list(body.tables()) if table is None else [table]
                 judged = await self._engine.judge(serving, tables, 0, notes, size=len(content), receive=receive)
-                answer = prepared.writer.write(judged)
+                answer = tools.writer.write(judged)
             else:
-                answer, extra = await self._long(scope, receive, serving, prepared, query)
+                hold = self._intake.hold()
+                try:
+                    content = await self._intake.read(scope, receive, hold)
+                    self._engine.turn_away(serving, query.reasons, notes)
+                    hold.reach(len(content))
+                    judge = partial(self._engine.judge, serving, notes=notes, receive=receive)
+                    if tools.modality.decodes:
+                        deadline = notes.deadline or time.monotonic() + self._engine.seconds
+                        answer, extra = await self._decoded(tools, query, content, judge, hold, deadline)
+                    else:
+                        answer = await self._answer(tools, query, content, judge)
+                finally:
+                    hold.release()
         except ClientDisconnect:
             return
-        head = [(b"content-type", query.answer.encode()), (b"content-length", b"%d" % len(answer)), *extra]
+        headers = [(b"content-type", query.answer.encode()), *extra]
         if query.answer in (NDJSON, PNG):
-            head += described(prepared.detector)
-        if len(answer) >= encodings.PAYS and query.answer != PNG:
-            coding = encodings.chosen(header_of(scope, b"accept-encoding"))
-            if coding:
-                answer = await self._engine.run(encodings.compress, answer, coding)
-                head[1] = (b"content-length", b"%d" % len(answer))
-                head += [(b"content-encoding", coding.encode()), (b"vary", b"accept-encoding")]
-        await send({"type": "http.response.start", "status": 200, "headers": head})
-        await send({"type": "http.response.body", "body": answer})
+            headers += model_headers(tools.detector)
+        codings = () if query.answer == PNG else ("zstd", "gzip")
+        await send_answer(scope, send, self._engine, answer, headers, codings)
 
-    async def _long(
-        self, scope: types.Scope, receive: types.Receive, serving: Serving, prepared: ModelTools, query: ScoreQuery
-    ) -> tuple[bytes, Sequence[tuple[bytes, bytes]]]:
-        """The answer to a request that is out of the ordinary, or whose body did not come at once; with headers."""
-        notes = notes_of(scope)
-        hold = self._intake.hold()
-        try:
-            content = await self._intake.read(scope, receive, hold)
-            self._engine.turn_away(serving, query.reasons, notes)
-            hold.reach(len(content))
-            if not prepared.modality.decodes:
-                return await self._answer(serving, prepared, query, content, notes, receive), ()
-            deadline = time.monotonic() + self._engine.seconds if notes.deadline is None else notes.deadline
-            call = Call(content, query.form, prepared.reader, prepared.limit, query.content_type)
-            tables, records = await self._decoder.read(call, hold, deadline)
-            if query.answer == PNG:
-                return await self._drawn(serving, query, tables, records, notes, receive, deadline)
-            judged = await self._engine.judge(serving, tables, query.reasons, notes, receive=receive)
-            write = partial(_written, prepared, query, judged, records)
-            few = len(records.sizes or ()) <= INLINE_RESULTS
-            return (write() if few else await self._engine.run(write)), ()
-        finally:
-            hold.release()
-
-    async def _answer(
-        self,
-        serving: Serving,
-        prepared: ModelTools,
-        query: ScoreQuery,
-        content: bytes,
-        notes: Notes,
-        receive: types.Receive,
-    ) -> bytes:
+    async def _answer(self, tools: ModelTools, query: ScoreQuery, content: bytes, judge: Judge) -> bytes:
         """The answer for records that are not decoded."""
-        small = len(content) <= INLINE_BYTES
-        call = Call(content, query.form, prepared.reader, prepared.limit, query.content_type)
+        small, call = len(content) <= INLINE_BYTES, tools.call(content, query)
         read = query.form.body_reader()
         at_once = small and query.form.modality is None
         body = read(call) if at_once else await self._engine.run(read, call)
+        write: Callable[[Sequence[Verdicts]], bytes] = partial(tools.write, query, PLAIN)
         if query.form.media_types[0] == query.answer and query.form.answers:
             body.check_answer()
             write = body.answer
-        else:
-            write = partial(_written, prepared, query, records=PLAIN)
-        tables = list(body.tables()) if at_once else body.tables()
-        judged = await self._engine.judge(serving, tables, query.reasons, notes, receive=receive)
+        judged = await judge(list(body.tables()) if at_once else body.tables(), query.reasons)
         return write(judged) if small else await self._engine.run(write, judged)
 
-    async def _drawn(
-        self,
-        serving: Serving,
-        query: ScoreQuery,
-        tables: list[Any],
-        records: RecordFacts,
-        notes: Notes,
-        receive: types.Receive,
-        deadline: float,
-    ) -> tuple[bytes, Sequence[tuple[bytes, bytes]]]:
-        """The one record with what speaks against it drawn over it, and its verdict as headers."""
+    async def _decoded(
+        self, tools: ModelTools, query: ScoreQuery, content: bytes, judge: Judge, hold: Hold, deadline: float
+    ) -> tuple[bytes, Headers]:
+        """The answer for records that are decoded; for a heat map, also headers with the verdict."""
+        tables, records = await self._decoder.read(tools.call(content, query), hold, deadline)
+        if query.answer != PNG:
+            write = partial(tools.write, query, records, await judge(tables, query.reasons))
+            few = len(records.sizes or ()) <= INLINE_RESULTS
+            return (write() if few else await self._engine.run(write)), []
         if sum(table.rows for table in tables) > 1:
             raise RequestError(BAD_PARAMETER, "a heat map is of one picture: send one, or ask for reasons")
-        [verdicts] = await self._engine.judge(serving, tables, max(query.reasons, 1), notes, receive=receive)
-        values = {
-            "score": verdicts.score[0].item(),
-            "p-value": verdicts.p_value[0].item(),
-            "anomaly": str(bool(verdicts.anomaly[0])).lower(),
-        }
-        drawing = await self._decoder.draw(serving.detector, verdicts, records, deadline)
-        return drawing, [(f"kilter-{name}".encode(), str(value).encode()) for name, value in values.items()]
-
-    def _prepare(self, serving: Serving) -> ModelTools:
-        prepared = self._prepared.get(serving)
-        if prepared is None:
-            prepared = self._prepared[serving] = ModelTools(serving, self._max_records)
-        return prepared
+        [verdicts] = await judge(tables, max(query.reasons, 1))
+        drawing = await self._decoder.draw(tools.detector, verdicts, records, deadline)
+        verdict = {"score": verdicts.score[0].item(), "p-value": verdicts.p_value[0].item()}
+        return drawing, _headers(verdict | {"anomaly": str(bool(verdicts.anomaly[0])).lower()})
 
 
-def _written(prepared: ModelTools, query: ScoreQuery, judged: Sequence[Verdicts], records: RecordFacts) -> bytes:
-    """The answer in JSON, or in lines of it."""
-    write = prepared.writer.lines if query.answer == NDJSON else prepared.writer.write
-    return write(judged, records, query.reasons)
+async def send_answer(
+    scope: types.Scope, send: types.Send, engine: Engine, content: bytes, headers: Headers, codings: Sequence[str]
+) -> None:
+    """Send a 200, compressed in the first of the codings that the client takes if the content is long."""
+    if len(content) >= encodings.PAYS:
+        coding = encodings.chosen(header_of(scope, b"accept-encoding"), codings)
+        if coding:
+            content = await engine.run(encodings.compress, content, coding)
+            headers += [(b"content-encoding", coding.encode()), (b"vary", b"accept-encoding")]
+    headers.append((b"content-length", b"%d" % len(content)))
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": content})
 
 
-def described(detector: Detector) -> list[tuple[bytes, bytes]]:
-    """What JSON says before the results, as headers of an answer that has none but results."""
+def model_headers(detector: Detector) -> Headers:
+    """The headers of an answer that has no place for model and threshold in its body."""
+    model = {"model": detector.name, "version": detector.version}
     calibration = detector.calibration
-    values = {
-        "model": detector.name,
-        "version": detector.version,
-        "threshold": calibration.threshold,
-        "target-fpr": calibration.target_fpr,
-    }
+    return _headers(model | {"threshold": calibration.threshold, "target-fpr": calibration.target_fpr})
+
+
+def _headers(values: Mapping[str, Any]) -> Headers:
     return [(f"kilter-{name}".encode(), str(value).encode()) for name, value in values.items()]
 
 
 def query_of(scope: types.Scope, modality: Modality) -> ScoreQuery:
-    """What a request wants, by its headers and query. Raises RequestError."""
+    """Read the headers and query of a request. Raises RequestError."""
     query, sent = scope["query_string"], headers_of(scope)
     if (
         not query
@@ -245,7 +208,9 @@ def query_of(scope: types.Scope, modality: Modality) -> ScoreQuery:
     ):
         return _PLAIN
     values = parse_qs(query.decode("latin-1"), keep_blank_values=True)
-    check_parameters(values)
+    for name in values:  # a mistyped one would be passed over in silence
+        if name not in PARAMETERS:
+            raise RequestError(BAD_PARAMETER, f"there is no parameter {name[:40]!r}, only {' and '.join(PARAMETERS)}")
     content_type, accept = header_of(scope, b"content-type"), header_of(scope, b"accept")
     form = body_format(content_type, modality)
     answer = answer_type(form, accept)
@@ -255,19 +220,16 @@ def query_of(scope: types.Scope, modality: Modality) -> ScoreQuery:
 
 
 def body_format(content_type: str, modality: Modality) -> Format:
-    """The format of a body by its content type; JSON where the request does not say. Raises RequestError."""
+    """The format of a body by its content type; JSON if there is none. Raises RequestError."""
     if content_type in ("", JSON):
         return _JSON_FORMAT
     media_type, *parameters = (part.strip().lower() for part in content_type.split(";"))
     form = format_of_media_type(media_type, modality.name)
     if form is None:
-        known = [one for taken in formats_of(modality.name) for one in taken.media_types]
-        raise RequestError(
-            WRONG_TYPE,
-            f"the content type is {content_type[:100]!r}: to this model send one of {', '.join(known)} (with curl: -H "
-            f"'Content-Type: {known[0]}')",
-            headers={"Accept-Post": ", ".join(known)},
-        )
+        known = [media_type for form in formats_of(modality.name) for media_type in form.media_types]
+        remedy = f"to this model send one of {', '.join(known)} (with curl: -H 'Content-Type: {known[0]}')"
+        text = f"the content type is {content_type[:100]!r}: {remedy}"
+        raise RequestError(WRONG_TYPE, text, headers={"Accept-Post": ", ".join(known)})
     for parameter in parameters:
         name, _, value = parameter.partition("=")
         text = value.strip("\"'")
@@ -276,28 +238,26 @@ def body_format(content_type: str, modality: Modality) -> Format:
     return form
 
 
+def media_types_of(accept: str) -> set[str]:
+    """The media types that an `Accept` names."""
+    return {item.partition(";")[0].strip().lower() for item in accept.split(",")}
+
+
 def answer_type(form: Format, accept: str) -> str:
     """The media type of an answer, by the body's format and the request's `Accept`: JSON unless it names another."""
     if accept in ("", "*/*", JSON):
         return JSON
-    named = {item.partition(";")[0].strip().lower() for item in accept.split(",")}
+    named = media_types_of(accept)
     if form.answers and form.media_types[0] in named:
         return form.media_types[0]
     lines = format_named("ndjson")
     return NDJSON if not named.isdisjoint((*lines.media_types, *lines.aliases)) else JSON
 
 
-def check_parameters(values: Iterable[str]) -> None:
-    """Raise RequestError for a parameter that there is not: a mistyped one would be passed over in silence."""
-    for name in values:
-        if name not in PARAMETERS:
-            raise RequestError(BAD_PARAMETER, f"there is no parameter {name[:40]!r}, only {' and '.join(PARAMETERS)}")
-
-
 def heatmap_wanted(values: Sequence[str] | None, accept: str, modality: Modality) -> bool:
-    """Whether a heat map is wanted, by `?heatmap=` or, where that is not there, by `Accept`. Raises RequestError."""
+    """Whether `?heatmap=` or, without it, `Accept` asks for a heat map. Raises RequestError."""
     if values is None:
-        return any(item.partition(";")[0].strip().lower() == PNG for item in accept.split(","))
+        return PNG in media_types_of(accept)
     if values not in (["true"], ["false"]):
         raise RequestError(BAD_PARAMETER, "heatmap is true or false, given once")
     if values == ["true"] and not modality.draws:
@@ -316,21 +276,19 @@ def reasons_wanted(values: Sequence[str]) -> int:
 
 
 def scoring_routes(context: Context) -> list[Route]:
-    """The family."""
-    document = ScoringDocument(context)
+    """The routes that judge records by the version of a model that serves, or by another."""
+    registry = context.registry
     score = partial(
         Route,
+        "POST",
         scope=Scope.SCORE,
-        request=document.request,
-        response=document.response,
+        request=partial(describe_bodies, registry, context.settings.max_records),
+        response=partial(describe_answers, registry),
         endpoint=ScoreEndpoint(context),
         tag="scoring",
         answer="The verdicts, in the order of the records.",
-        parameters=partial(document.parameters, DEFAULT_REASONS, MAX_REASONS),
-        problems=(
-            *(BAD_BODY, SLOW_BODY, TOO_LARGE, WRONG_TYPE, BAD_RECORDS, BAD_PARAMETER),
-            *(NOT_READY, OVERLOADED, OUT_OF_TIME),
-        ),
+        parameters=partial(describe_parameters, registry, DEFAULT_REASONS, MAX_REASONS),
+        problems=(*PROBLEMS, BAD_RECORDS, BAD_PARAMETER, OUT_OF_TIME),
         direct=True,
     )
-    return [score("POST", SCORE), score("POST", SCORE_VERSION, summary="Judge records by a version")]
+    return [score(SCORE), score(f"{MODEL}/versions/{{version}}/score", summary="Judge records by a version")]

@@ -2,129 +2,108 @@
 
 import csv
 import json
+from collections.abc import Sequence
 from io import StringIO
 from typing import Any
 
 import msgspec
 
 from kilter.service.detector import Detector, Reason, Region, Schema
-from kilter.service.formats import CSV, JSON, NDJSON, PNG, format_named, formats_of
-from kilter.service.formats.bodies import Call
-from kilter.service.formats.json_body import JsonBody, RowReader
+from kilter.service.formats import CSV, JSON, NDJSON, PNG, formats_of
 from kilter.service.judging.verdicts import Answer, AnswerWriter, RecordFacts
+from kilter.service.models.registry import Registry
 from kilter.service.request import LONGEST_SECONDS
-from kilter.service.routes.context import Context, example_request
+from kilter.service.routes.context import example_request
 from kilter.service.routing import COMPONENT, Content, Json
 
-TIMEOUT: Json = {
-    "name": "Request-Timeout",
-    "in": "header",
-    "required": False,
-    "schema": {"type": "number", "exclusiveMinimum": 0, "maximum": LONGEST_SECONDS, "multipleOf": 0.001},
-    "description": "For how many seconds the client waits: afterwards the records are not judged any more, and the "
-    "answer is a 503. X-Request-Timeout is the same.",
-}
-HEATMAP: Json = {
-    "name": "heatmap",
-    "in": "query",
-    "required": False,
-    "schema": {"type": "boolean"},
-    "description": "true: the answer is the one picture that was sent, with what speaks against it drawn over it, and "
-    "the verdict in headers. The same holds where Accept names image/png.",
-}
+
+def _parameter(name: str, place: str, schema: Json, description: str) -> Json:
+    return {"name": name, "in": place, "required": False, "schema": schema, "description": description}
 
 
-class ScoringDocument:
-    """Describes bodies and answers for the models that serve just now."""
-
-    def __init__(self, context: Context) -> None:
-        self._registry = context.registry
-        self._settings = context.settings
-
-    @property
-    def _modalities(self) -> list[str]:
-        """Of the models that serve; tables where none does."""
-        return sorted({detector.modality.name for detector in self._registry.detectors}) or ["table"]
-
-    @property
-    def _draws(self) -> bool:
-        return any(detector.modality.draws for detector in self._registry.detectors)
-
-    def parameters(self, usual: int, most: int) -> list[Json]:
-        """The parameters in query and headers; `usual` reasons are meant by true, `most` may be asked for."""
-        number: Json = {"type": "integer", "minimum": 0, "maximum": most}
-        reasons: Json = {
-            "name": "reasons",
-            "in": "query",
-            "required": False,
-            "schema": {"anyOf": [{"type": "boolean"}, number]},
-            "description": f"How many reasons for each record at most, or true for {usual}.",
-        }
-        return [reasons, *([HEATMAP] if self._draws else []), TIMEOUT]
-
-    def request(self) -> Content:
-        """The bodies, by media type."""
-        content: Json = {}
-        for modality in self._modalities:
-            for form in formats_of(modality):
-                schema = {**(form.schema or {"type": "string", "format": form.name}), "description": form.description}
-                content |= {media_type: {"schema": schema} for media_type in form.media_types}
-        content[JSON] = {"schema": self._json_schema()}
-        examples: dict[str, dict[str, Any]] = {
-            JSON: {d.name: example_request(d) for d in self._registry.detectors},
-            NDJSON: {d.name: json.dumps(example_request(d)["records"][0]) + "\n" for d in self._registry.detectors},
-            CSV: {d.name: _csv_example(d) for d in self._registry.detectors if not d.modality.decodes},
-        }
-        for media_type, values in examples.items():
-            if values and media_type in content:
-                content[media_type]["examples"] = {
-                    name: {"summary": f"for {name}", "value": value} for name, value in values.items()
-                }
-        schemas = {f"record.{d.name}": record_schema(d.schema) for d in self._registry.detectors}
-        return Content(content, {}, schemas)
-
-    def _json_schema(self) -> Json:
-        records: list[Json] = [{"$ref": COMPONENT.format(name=f"record.{name}")} for name in self._registry.names]
-        one: Json = {"anyOf": records} if len(records) > 1 else records[0] if records else {"type": "object"}
-        most = f"at most {self._settings.max_records}"
-        many: Json = {
-            "type": "object",
-            "properties": {"records": {"type": "array", "items": one, "minItems": 1, "description": most}},
-            "required": ["records"],
-            "additionalProperties": False,
-        }
-        return {"anyOf": [many, one, *(_columns(detector) for detector in self._registry.detectors)]}
-
-    def response(self) -> Content:
-        """The answers, by media type, that in JSON with the first model's verdict on its example."""
-        answer: Json = {"schema": {"$ref": COMPONENT.format(name="Answer")}}
-        for detector in self._registry.detectors[:1]:
-            answer["example"] = _example_answer(detector)
-        text = "An object of `results` in each line, where Accept names it; the headers tell the rest."
-        content: Json = {JSON: answer, NDJSON: {"schema": {"type": "string", "format": "ndjson", "description": text}}}
-        if not all(detector.modality.decodes for detector in self._registry.detectors) or not self._registry.detectors:
-            text = "The table that was sent, with the verdicts appended, where Accept names it."
-            content[CSV] = {"schema": {"type": "string", "format": "csv", "description": text}}
-        if self._draws:
-            content[PNG] = {"schema": {"type": "string", "format": "heatmap", "description": "A heat map, as a PNG."}}
-        headers = _headers("with NDJSON or a heat map alone", NAMED)
-        if self._draws:
-            headers |= _headers("with a heat map alone", VERDICT)
-        schemas = msgspec.json.schema_components((Answer, Reason, Region), ref_template=COMPONENT)[1]
-        return Content(content, headers, schemas)
-
-
-NAMED = (
+TIMEOUT = _parameter(
+    "Request-Timeout",
+    "header",
+    {"type": "number", "exclusiveMinimum": 0, "maximum": LONGEST_SECONDS, "multipleOf": 0.001},
+    "How many seconds the client waits. Afterwards the records are not judged, and the answer is a 503. "
+    "X-Request-Timeout means the same.",
+)
+HEATMAP = _parameter(
+    "heatmap",
+    "query",
+    {"type": "boolean"},
+    "true: the answer is the one picture that was sent, with what speaks against it drawn over it, and the verdict in "
+    "headers. The answer is the same where Accept names image/png.",
+)
+MODEL_HEADERS = (
     ("Model", "string", "The model's name"),
     ("Version", "integer", "Its version"),
     ("Threshold", "number", "A record whose score is above it is an anomaly"),
     ("Target-Fpr", "number", "The share of normal records that may be flagged"),
 )
-VERDICT = (
+VERDICT_HEADERS = (
     ("Score", "number", "The picture's score"),
     ("P-Value", "number", "Its p-value"),
     ("Anomaly", "boolean", "Whether it is flagged"),
 )
+
+
+def describe_parameters(registry: Registry, usual: int, most: int) -> list[Json]:
+    """Describe query and headers; `usual` is the number of reasons that true stands for, `most` the largest number."""
+    number: Json = {"type": "integer", "minimum": 0, "maximum": most}
+    text = f"How many reasons for each record at most, or true for {usual}."
+    reasons = _parameter("reasons", "query", {"anyOf": [{"type": "boolean"}, number]}, text)
+    return [reasons, *([HEATMAP] if _draws(registry.detectors) else []), TIMEOUT]
+
+
+def describe_bodies(registry: Registry, max_records: int) -> Content:
+    """Describe the bodies of requests, by media type."""
+    detectors = registry.detectors
+    content: Json = {}
+    for modality in sorted({d.modality.name for d in detectors}) or ["table"]:
+        for form in formats_of(modality):
+            schema = {**(form.schema or {"type": "string", "format": form.name}), "description": form.description}
+            content |= {media_type: {"schema": schema} for media_type in form.media_types}
+    models: list[Json] = [{"$ref": COMPONENT.format(name=f"record.{d.name}")} for d in detectors]
+    one: Json = {"anyOf": models} if len(models) > 1 else models[0] if models else {"type": "object"}
+    records = {"type": "array", "items": one, "minItems": 1, "description": f"at most {max_records}"}
+    content[JSON] = {"schema": {"anyOf": [_object({"records": records}, ["records"]), one, *map(_columns, detectors)]}}
+    examples: dict[str, dict[str, Any]] = {
+        JSON: {d.name: example_request(d) for d in detectors},
+        NDJSON: {d.name: json.dumps(example_request(d)["records"][0]) + "\n" for d in detectors},
+        CSV: {d.name: _csv_example(d) for d in detectors if not d.modality.decodes},
+    }
+    for media_type, values in examples.items():
+        if values and media_type in content:
+            described = {name: {"summary": f"for {name}", "value": value} for name, value in values.items()}
+            content[media_type]["examples"] = described
+    return Content(content, {}, {f"record.{d.name}": record_schema(d.schema) for d in detectors})
+
+
+def describe_answers(registry: Registry) -> Content:
+    """Describe the answers, by media type; that in JSON has the first model's verdict on its example."""
+    detectors = registry.detectors
+    answer: Json = {"schema": {"$ref": COMPONENT.format(name="Answer")}}
+    for detector in detectors[:1]:
+        answer["example"] = _example_answer(detector)
+    lines = _text("ndjson", "An object of `results` in each line, where Accept names it; the headers tell the rest.")
+    content: Json = {JSON: answer, NDJSON: lines}
+    if not detectors or not all(d.modality.decodes for d in detectors):
+        content[CSV] = _text("csv", "The table that was sent, with the verdicts appended, where Accept names it.")
+    headers = _headers("with NDJSON or a heat map alone", MODEL_HEADERS)
+    if _draws(detectors):
+        content[PNG] = _text("heatmap", "A heat map, as a PNG.")
+        headers |= _headers("with a heat map alone", VERDICT_HEADERS)
+    schemas = msgspec.json.schema_components((Answer, Reason, Region), ref_template=COMPONENT)[1]
+    return Content(content, headers, schemas)
+
+
+def _draws(detectors: Sequence[Detector]) -> bool:
+    return any(detector.modality.draws for detector in detectors)
+
+
+def _text(form: str, description: str) -> Json:
+    return {"schema": {"type": "string", "format": form, "description": description}}
 
 
 def _headers(when: str, names: tuple[tuple[str, str, str], ...]) -> Json:
@@ -135,28 +114,25 @@ def _headers(when: str, names: tuple[tuple[str, str, str], ...]) -> Json:
 
 
 def _example_answer(detector: Detector) -> Any:
-    """What the model answers to its example, asked for reasons."""
-    content = json.dumps(example_request(detector)).encode()
-    body = JsonBody(Call(content, format_named("json"), RowReader(detector.schema), 1))
-    verdicts = [detector.score(table, reasons=5) for table in body.tables()]
+    """The answer of a model to its example, with reasons."""
+    records = example_request(detector)["records"]
+    verdicts = detector.score(records, reasons=5)
     sizes = None
     if detector.modality.decodes:
-        [record] = example_request(detector)["records"]
-        sizes = [detector.modality.size(record[detector.schema.names[0]])]
-    return json.loads(AnswerWriter(detector).write(verdicts, RecordFacts(sizes=sizes), 5))
+        sizes = [detector.modality.size(records[0][detector.schema.names[0]])]
+    return json.loads(AnswerWriter(detector).write([verdicts], RecordFacts(sizes=sizes), 5))
 
 
 def _columns(detector: Detector) -> Json:
     cells = record_schema(detector.schema)["properties"]
     lists = {name: {"type": "array", "items": cells[name], "minItems": 1} for name in detector.schema.names}
-    text = "column by column, all of the same length"
-    every = {"type": "object", "properties": lists, "required": list(lists), "additionalProperties": False}
-    return {
-        "type": "object",
-        "properties": {"columns": every | {"description": text}},
-        "required": ["columns"],
-        "additionalProperties": False,
-    }
+    columns = _object(lists, list(lists)) | {"description": "column by column, all of the same length"}
+    return _object({"columns": columns}, ["columns"])
+
+
+def _object(properties: Json, required: list[str]) -> Json:
+    """The schema of an object that has these properties and no others."""
+    return {"type": "object", "properties": properties, "required": required, "additionalProperties": False}
 
 
 def _csv_example(detector: Detector) -> str:
@@ -169,12 +145,7 @@ def _csv_example(detector: Detector) -> str:
 
 
 def record_schema(schema: Schema) -> Json:
-    """What a record in JSON must be, as JSON Schema: exactly what `detector.inputs` takes."""
+    """The JSON Schema of a record; a record fits it exactly if `detector.inputs` takes it."""
     properties = {column.name: column.json_schema() for column in schema.fields}
-    ignored: Json = {column.name: {"description": f"not looked at: {column.reason}"} for column in schema.left_out}
-    return {
-        "type": "object",
-        "properties": properties | ignored,
-        "required": list(schema.names),
-        "additionalProperties": False,
-    }
+    ignored: Json = {column.name: {"description": f"ignored: {column.reason}"} for column in schema.left_out}
+    return _object(properties | ignored, list(schema.names))

@@ -9,7 +9,6 @@ import anyio.to_thread
 from fastapi import FastAPI, Request
 from starlette.responses import Response
 
-from kilter import __version__
 from kilter.service.judging.admission import Admission
 from kilter.service.judging.engine import Engine
 from kilter.service.judging.intake import Decoder
@@ -24,8 +23,7 @@ from kilter.service.routes import FAMILIES
 from kilter.service.routes.context import Context
 from kilter.service.routing import RouteTable
 from kilter.service.settings import Settings
-from kilter.service.web.edge import Edge, unforeseen
-from kilter.service.web.handlers import handler, reply
+from kilter.service.web.edge import Edge, internal_error, make_handler, reply
 from kilter.service.web.openapi import Document
 
 
@@ -38,22 +36,16 @@ def create_app(
     loader: Loader | None = None,
     ledger: Ledger | None = None,
 ) -> Edge:
-    """The service. A registry that is given serves as it is; without one the models folder is loaded at start."""
+    """Make the service. A given registry serves as it is; without one the models folder is loaded at the start."""
     guard = guard or guard_of(settings.tokens_file, settings.metrics_port)
     metrics = metrics or Metrics()
+    ledger = ledger or Ledger(metrics)
     served = registry or Registry(metrics, max_versions=settings.max_versions)
+    loader = loader or Loader(served, settings.models, settings.device)
     admission = Admission(settings.max_inflight_records, settings.max_inflight_bytes, metrics)
     engine = Engine(admission, metrics, settings.request_seconds)
-    context = Context(
-        settings,
-        served,
-        loader or Loader(served, settings.models, settings.device),
-        engine,
-        Decoder(engine, settings.max_pixels),
-        metrics,
-        ledger or Ledger(metrics),
-        guard,
-    )
+    decoder = Decoder(engine, settings.max_pixels)
+    context = Context(settings, served, loader, engine, decoder, metrics, ledger, guard)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -69,24 +61,20 @@ def create_app(
             served.shadow_thread.stop()
 
     app = FastAPI(
-        title="Kilter",
-        version=__version__,
         lifespan=lifespan,
         openapi_url=None,
-        docs_url=None,
-        redoc_url=None,
         redirect_slashes=False,
         exception_handlers={RequestError: _problem, Exception: _fault},
-        # FastAPI's own would tell exceptions' texts, which may quote a record.
+        # FastAPI's own would log the texts of exceptions, which may quote a record.
         telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
     )
     table = RouteTable(route for family in FAMILIES for route in family(context))
     for route in table.routes:
         if not route.direct:
-            app.add_api_route(route.path, handler(route), methods=[route.method], response_model=None)
+            app.add_api_route(route.path, make_handler(route), methods=[route.method], response_model=None)
     app.state.document = lambda: Document(context).describe(table)
     app.state.fast_lane = False
-    return Edge(app, table, guard, served, metrics, context.ledger, tracing)
+    return Edge(app, table, context, tracing)
 
 
 async def _problem(request: Request, error: Exception) -> Response:
@@ -95,4 +83,4 @@ async def _problem(request: Request, error: Exception) -> Response:
 
 async def _fault(request: Request, _: Exception) -> Response:
     """Starlette raises the error again afterwards, for the log."""
-    return reply(request.scope, unforeseen(request.scope))
+    return reply(request.scope, internal_error(request.scope))

@@ -10,36 +10,34 @@ from pydantic import BaseModel
 from kilter import __version__
 from kilter.service import problems
 from kilter.service.formats import JSON
-from kilter.service.models.registry import Registry
 from kilter.service.problems import ProblemKind
-from kilter.service.protection.auth import Guard
 from kilter.service.routes.context import Context
 from kilter.service.routing import COMPONENT, Content, Json, Route, RouteTable, Scope
-from kilter.service.web.handlers import is_protocol, status_of
+from kilter.service.web.edge import is_protocol, status_of
 
 DESCRIPTION = "Calibrated verdicts on records: a score, a p-value, a flag, and which fields are off."
 _OF_A_BODY = (problems.BAD_BODY, problems.TOO_LARGE, problems.WRONG_TYPE, problems.BAD_PARAMETER)
-_PROTOCOL_ERROR: Json = {
-    "type": "object",
-    "properties": {"error": {"type": "string"}},
-    "required": ["error"],
-    "description": "Why a request was not answered.",
-}
+
+
+class ProtocolError(msgspec.Struct):
+    """Why a request was not answered."""
+
+    error: str
 
 
 class Document:
-    """Describes routes; the schemas to which these refer are collected on the way."""
+    """Describes routes, and collects the schemas to which their descriptions refer."""
 
     def __init__(self, context: Context) -> None:
-        self._registry: Registry = context.registry
-        self._guard: Guard = context.guard
+        self._registry = context.registry
+        self._guard = context.guard
         self._one_port = context.settings.metrics_port is None
         self._schemas: Json = {}
 
     def describe(self, table: RouteTable) -> Json:
-        """The document. It lists the administration only where there is one, and metrics where they are answered."""
-        self._schemas = msgspec.json.schema_components([problems.ProblemDetails], ref_template=COMPONENT)[1]
-        self._schemas["ProtocolError"] = _PROTOCOL_ERROR
+        """Make the document. It lists the administration if there is a token for it, and metrics if they are here."""
+        for kind in (problems.ProblemDetails, ProtocolError):
+            self._schema(kind)
         paths: Json = {}
         for route in sorted(table.routes, key=lambda route: route.path):
             if route.tag and self._is_here(route):
@@ -51,8 +49,7 @@ class Document:
             "components": {"schemas": dict(sorted(self._schemas.items()))},
         }
         if self._guard.closed:
-            text = "A token, which `kilter token` makes."
-            bearer = {"type": "http", "scheme": "bearer", "description": text}
+            bearer = {"type": "http", "scheme": "bearer", "description": "A token, which `kilter token` makes."}
             document["components"]["securitySchemes"] = {"bearer": bearer}
         return document
 
@@ -75,10 +72,13 @@ class Document:
         if parameters:
             operation["parameters"] = parameters
         if route.request is not None:
-            operation["requestBody"] = self._request(route)
+            body, _ = self._content(route.request)
+            if route.request_example is not None:
+                body[JSON]["examples"] = {"example": {"value": route.request_example()}}
+            operation["requestBody"] = {"required": not route.optional, "content": body}
         answer, headers = self._content(route.response, route.response_example and route.response_example())
-        said = route.answer or _text_of(*get_args(route.response) or [route.response]).partition("\n")[0]
-        responses: Json = {"200": {"description": said, "content": answer}}
+        text = route.answer or _text_of(*get_args(route.response) or [route.response]).partition("\n")[0]
+        responses: Json = {"200": {"description": text, "content": answer}}
         if headers:
             responses["200"]["headers"] = headers
         operation["responses"] = responses | self._refusals(route)
@@ -90,31 +90,25 @@ class Document:
         return route.scope is not None and self._guard.closed and route.scope not in self._guard.tokens.anyone
 
     def _path_parameters(self, route: Route) -> list[Json]:
-        parameters: list[Json] = []
         detectors = self._registry.detectors
-        if "{name}" in route.path:
-            schema: Json = {"type": "string", **({"enum": self._registry.names} if detectors else {})}
-            named: Json = {"name": "name", "in": "path", "required": True, "schema": schema}
-            named["description"] = "A model's name."
-            parameters.append(named | ({"example": detectors[0].name} if detectors else {}))
-        if "{version}" in route.path:
-            parameter: Json = {"name": "version", "in": "path", "required": True}
-            parameter |= {"schema": {"type": "integer", "minimum": 1}, "description": "A version's number."}
-            parameters.append(parameter | ({"example": detectors[0].version} if detectors else {}))
+        names: Json = {"type": "string", **({"enum": self._registry.names} if detectors else {})}
+        kinds = {
+            "name": (names, "A model's name."),
+            "version": ({"type": "integer", "minimum": 1}, "A version's number."),
+        }
+        parameters: list[Json] = []
+        for name, (schema, text) in kinds.items():
+            if f"{{{name}}}" in route.path:
+                parameter = {"name": name, "in": "path", "required": True, "schema": schema, "description": text}
+                parameters.append(parameter | ({"example": getattr(detectors[0], name)} if detectors else {}))
         return parameters
 
-    def _request(self, route: Route) -> Json:
-        content, _ = self._content(route.request)
-        if route.request_example is not None:
-            content[JSON]["examples"] = {"example": {"value": route.request_example()}}
-        return {"required": not route.optional, "content": content}
-
     def _content(self, kind: Any, example: Any = None) -> tuple[Json, Json]:
-        """A body by media type, and headers; its schemas are taken in."""
+        """Describe a body by media type, and headers; collect its schemas."""
         if not isinstance(kind, type | GenericAlias):
-            described: Content = kind()
-            self._schemas |= described.schemas
-            return described.by_media_type, described.headers
+            body: Content = kind()
+            self._schemas |= body.schemas
+            return body.by_media_type, body.headers
         content: Json = {"schema": self._schema(kind)}
         if example is not None:
             content["example"] = example
@@ -127,11 +121,10 @@ class Document:
             return {"$ref": COMPONENT.format(name=kind.__name__)}
         [schema], schemas = msgspec.json.schema_components([kind], ref_template=COMPONENT)
         self._schemas |= schemas
-        plain: Json = schema
-        return plain
+        return schema
 
     def _refusals(self, route: Route) -> Json:
-        """What is answered with any other status than 200."""
+        """Describe the answers with any other status than 200."""
         kinds: list[ProblemKind] = list(route.problems)
         if isinstance(route.request, type):
             kinds += _OF_A_BODY
@@ -148,7 +141,7 @@ class Document:
 
 
 def _text_of(thing: Any) -> str:
-    """What its docstring says; of an object that is called, its type's."""
+    """The docstring of a function or class, or of the class of another object."""
     return getdoc(thing if isinstance(thing, type | FunctionType | MethodType) else type(thing)) or ""
 
 
@@ -156,9 +149,9 @@ def _refusal(path: str, kinds: list[ProblemKind]) -> Json:
     description = " ".join(f"{kind.title}." for kind in kinds)
     if is_protocol(path):
         content: Json = {JSON: {"schema": {"$ref": COMPONENT.format(name="ProtocolError")}}}
-        return {"description": description, "content": content}
-    [first, *_] = kinds
-    example = {"type": f"/docs#{first.slug}", "title": first.title, "status": first.status, "detail": first.meaning}
-    schema = {"$ref": COMPONENT.format(name="ProblemDetails")}
-    content = {problems.MEDIA_TYPE: {"schema": schema, "example": example | {"problems": []}}}
+    else:
+        first = kinds[0]
+        example = problems.ProblemDetails(f"/docs#{first.slug}", first.title, first.status, first.meaning, [])
+        schema = {"$ref": COMPONENT.format(name="ProblemDetails")}
+        content = {problems.MEDIA_TYPE: {"schema": schema, "example": msgspec.to_builtins(example)}}
     return {"description": description, "content": content}

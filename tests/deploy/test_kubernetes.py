@@ -11,7 +11,7 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from kilter.service.routes.platform import METRICS
+from kilter.service.routes.about import METRICS
 from kilter.service.settings import PREFIX, Settings
 
 ROOT = Path(__file__).parents[2]

@@ -10,7 +10,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from kilter.service import server
 from kilter.service.models.registry import Registry
 from kilter.service.monitoring.metrics import Metrics
-from kilter.service.server import choose_protocol, configured
+from kilter.service.server import choose_protocol, configure
 from kilter.service.settings import Settings
 from kilter.service.web.app import create_app
 from tests.support.serving import Client, detector
@@ -23,7 +23,7 @@ def _no_fast_lane(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatc
         monkeypatch.setitem(sys.modules, "kilter.service.fastlane", None)
         monkeypatch.delattr("kilter.service.fastlane", raising=False)
     elif (Path(server.__file__).parent / "fastlane").is_dir():
-        monkeypatch.setattr("kilter.service.fastlane.TRIED", {})
+        monkeypatch.setattr("kilter.service.fastlane.TESTED", {})
 
 
 @pytest.mark.usefixtures("_no_fast_lane")
@@ -32,7 +32,7 @@ def test_without_the_fast_lane_it_serves_plainly(caplog: pytest.LogCaptureFixtur
     metrics = Metrics()
     app = create_app(Settings(), Registry(metrics, [detector()]), metrics)
     with caplog.at_level(logging.WARNING):
-        config = configured(app, Settings())
+        config = configure(app, Settings())
     config.load()
     assert config.http_protocol_class is HttpToolsProtocol
     assert [record.message for record in caplog.records] == ["served plainly"]
@@ -44,6 +44,6 @@ def test_readiness_says_whether_there_is_a_fast_lane() -> None:
     """As the server found when it was configured."""
     metrics = Metrics()
     app = create_app(Settings(), Registry(metrics, [detector()]), metrics)
-    configured(app, Settings()).load()
+    configure(app, Settings()).load()
     with Client(app) as http:
         assert http.get("/readyz").json()["fast_lane"] is (choose_protocol() is not None)

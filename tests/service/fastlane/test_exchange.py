@@ -7,10 +7,13 @@ from contextvars import ContextVar
 import anyio
 import anyio.to_thread
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from tests.service.fastlane.test_protocol import Connection, request
+from tests.service.fastlane.test_protocol import connect
+from tests.support.wire import CONTROLS, request, split_answer
 
 Work = Callable[[], Awaitable[str]]
 SEEN: ContextVar[str] = ContextVar("seen", default="nothing")
@@ -23,7 +26,7 @@ def answered(work: Work) -> str:
         await Response((await work()).encode())(scope, receive, send)
 
     async def run() -> str:
-        connection = Connection(endpoint)
+        connection = connect(endpoint)
         await connection.send(request(b""))
         answer = await connection.answers(1)
         await asyncio.sleep(0)
@@ -219,10 +222,57 @@ def test_whoever_waits_for_its_end_is_told() -> None:
             await asyncio.sleep(0)
             await Response(b"")(scope, receive, send)
 
-        connection = Connection(endpoint)
+        connection = connect(endpoint)
         await connection.send(request(b""))
         await connection.answers(1)
         await asyncio.sleep(0)
 
     asyncio.run(run())
     assert told == ["a", "b", "c"]
+
+
+def sent_with(headers: list[tuple[bytes, bytes]]) -> bytes:
+    """What is written for an endpoint that answers with some headers."""
+
+    async def endpoint(_: Scope, __: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2"), *headers]})
+        await send({"type": "http.response.body", "body": b"{}"})
+
+    async def run() -> bytes:
+        connection = connect(endpoint)
+        await connection.send(request(b""))
+        return b"".join(connection.wire.writes)
+
+    return asyncio.run(run())
+
+
+@pytest.mark.parametrize("byte", sorted(CONTROLS))
+@pytest.mark.parametrize("form", [b"%b", b"%ba", b"a%b", b"a%bb", b"a%b\r\nb"])
+def test_no_control_character_leaves_in_a_header(byte: int, form: bytes) -> None:
+    """In its name or its value, wherever it stands: the client gets a fault that has nothing of that header."""
+    text = form % bytes([byte])
+    for header in ((b"x-" + text, b"value"), (b"x-name", text)):
+        status, headers = split_answer(sent_with([header]))
+        assert status == b"HTTP/1.1 500 Internal Server Error"
+        assert not [name for name, _ in headers if name.startswith(b"x-")]
+
+
+BYTES = st.binary(min_size=1, max_size=12)
+
+
+@given(st.lists(st.tuples(BYTES, BYTES), min_size=1, max_size=4))
+@example([(b"x-a", b"1\r")])
+@example([(b"x-a", b"1\n"), (b"x-b\r", b"2")])
+@example([(b"x-a", b"\r\n\r\nHTTP/1.1 200 OK")])
+def test_headers_are_sent_as_they_are_or_not_at_all(headers: list[tuple[bytes, bytes]]) -> None:
+    """Whatever their bytes: with a control character the answer is a fault, without one nothing is added or lost."""
+    written = sent_with([(b"x-" + name, b"=" + value) for name, value in headers])
+    status, sent = split_answer(written)
+    assert written.count(b"HTTP/1.1 ") == 1
+    if CONTROLS.intersection(b"".join(map(b"".join, headers))):
+        assert status.startswith(b"HTTP/1.1 500 ")
+        assert b"x-" not in written
+    else:
+        assert status == b"HTTP/1.1 200 OK"
+        lines = [b"x-%b: =%b" % header for header in headers]
+        assert [b"%b: %b" % header for header in sent if header[0].startswith(b"x-")] == lines

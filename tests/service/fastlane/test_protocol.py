@@ -6,55 +6,23 @@ import inspect
 import re
 import weakref
 from collections.abc import Awaitable, Callable
-from typing import Any, cast
+from typing import cast
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
-from uvicorn import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
-from uvicorn.server import ServerState
 
 from kilter.service.fastlane.exchange import Exchange
-from kilter.service.fastlane.protocol import FEW, MOST, REMEMBERED, FastProtocol, Line, TargetFinder
+from kilter.service.fastlane.protocol import FEW, MOST, REMEMBERED, FastLane, FastProtocol
 from kilter.service.routing import MATCH, Route, RouteTable, path_of
 from kilter.service.routing import Scope as TokenScope
+from tests.support.wire import Connection, request
 
 HEAD = b"HTTP/1.1 200 OK\r\n"
 Endpoint = Callable[[Scope, Receive, Send], Awaitable[None]]
-
-
-class Wire(asyncio.Transport):
-    """A transport that remembers what was written, and whether it was closed."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.writes: list[bytes] = []
-        self.closed = False
-        self._reading = True
-
-    def get_extra_info(self, name: str, default: Any = None) -> Any:
-        return {"peername": ("127.0.0.1", 1), "sockname": ("127.0.0.1", 2)}.get(name, default)
-
-    def write(self, data: bytes | bytearray | memoryview) -> None:
-        self.writes.append(bytes(data))
-
-    def close(self) -> None:
-        self.closed = True
-
-    def is_closing(self) -> bool:
-        return self.closed
-
-    def is_reading(self) -> bool:
-        return self._reading
-
-    def pause_reading(self) -> None:
-        self._reading = False
-
-    def resume_reading(self) -> None:
-        self._reading = True
 
 
 class App:
@@ -77,36 +45,9 @@ def direct(endpoint: Endpoint) -> Route:
     return Route("POST", "/{name}/short", TokenScope.SCORE, None, None, endpoint, direct=True)
 
 
-class Connection:
-    """A connection to an application of one direct endpoint."""
-
-    def __init__(self, endpoint: Endpoint, keep_alive: float = 60) -> None:
-        config = Config(App(endpoint), http=FastProtocol, lifespan="off", log_config=None)
-        config.timeout_keep_alive = keep_alive  # type: ignore[assignment]
-        config.load()
-        self.state = ServerState()
-        self.protocol = FastProtocol(config=config, server_state=self.state, app_state={})
-        self.wire = Wire()
-        self.protocol.connection_made(self.wire)
-
-    async def send(self, *parts: bytes) -> None:
-        """Hand parts on as a loop does, outside of any task."""
-        for part in parts:
-            asyncio.get_running_loop().call_soon(self.protocol.data_received, part)
-        await asyncio.sleep(0)
-
-    async def answers(self, count: int) -> bytes:
-        """What was written once there are so many answers."""
-        async with asyncio.timeout(5):
-            while b"".join(self.wire.writes).count(b"HTTP/1.1 ") < count:
-                await asyncio.sleep(0.001)
-        return b"".join(self.wire.writes)
-
-
-def request(body: bytes, *headers: bytes, path: bytes = b"/a/short", version: bytes = b"1.1") -> bytes:
-    """A request as it is sent."""
-    lines = [b"POST %b HTTP/%b" % (path, version), b"host: h", b"content-length: %d" % len(body), *headers]
-    return b"\r\n".join(lines) + b"\r\n\r\n" + body
+def connect(endpoint: Endpoint, seconds: float = 60) -> Connection:
+    """A connection to an application of one direct endpoint, by the fast lane."""
+    return Connection(App(endpoint), FastProtocol, seconds)
 
 
 async def echo(scope: Scope, receive: Receive, send: Send) -> None:
@@ -122,7 +63,7 @@ def test_a_request_that_comes_as_a_whole_is_answered_at_once() -> None:
     """By one write, and without a task."""
 
     async def run() -> None:
-        connection = Connection(echo)
+        connection = connect(echo)
         for count in (1, 2):
             await connection.send(request(b"one"))
             assert len(connection.wire.writes) == count
@@ -140,7 +81,7 @@ def test_a_request_in_pieces_is_answered_as_well(at: int) -> None:
     """Wherever it is cut; the next one on the connection too."""
 
     async def run() -> None:
-        connection = Connection(echo)
+        connection = connect(echo)
         whole = request(b"x" * 20)
         await connection.send(whole[:at], whole[at:])
         assert (await connection.answers(1)).endswith(b"a:" + b"x" * 20)
@@ -155,7 +96,7 @@ def test_requests_behind_each_other_are_answered_in_their_order(paths: tuple[byt
     """That come in one piece, before the first is answered."""
 
     async def run() -> None:
-        connection = Connection(echo)
+        connection = connect(echo)
         await connection.send(b"".join(request(b"body", path=path) for path in paths))
         first, second = (await connection.answers(2)).split(b"HTTP/1.1 ")[1:]
         for path, answer in zip(paths, (first, second), strict=True):
@@ -175,7 +116,7 @@ def test_one_that_waits_goes_on_when_that_is_done() -> None:
             await gate
             await echo(scope, receive, send)
 
-        connection = Connection(slow)
+        connection = connect(slow)
         await connection.send(request(b"one"))
         await connection.send(request(b"two", path=b"/long"))
         assert len(connection.state.tasks) == 1
@@ -200,7 +141,7 @@ def test_a_client_that_leaves_is_told_of() -> None:
             seen.append((await receive())["type"])
             seen.append((await receive())["type"])
 
-        connection = Connection(watch)
+        connection = connect(watch)
         await connection.send(request(b""))
         assert seen == ["http.request"]
         connection.protocol.connection_lost(None)
@@ -223,7 +164,7 @@ def test_no_more_is_read_while_requests_wait() -> None:
             looking.cancel()
             await Response(b"")(scope, receive, send)
 
-        connection = Connection(slow)
+        connection = connect(slow)
         whole = request(b"one")
         await connection.send(whole[:-1], whole[-1:])
         await asyncio.sleep(0.01)
@@ -256,7 +197,7 @@ def test_a_client_that_leaves_others_waiting_is_told_of_as_well(in_pieces: bool)
             left.append(scope["path_params"]["name"])
             await Response(b"")(scope, receive, send)
 
-        connection = Connection(slow)
+        connection = connect(slow)
         whole = request(b"one")
         cut = len(whole) - 1 if in_pieces else len(whole)
         await connection.send(
@@ -292,7 +233,7 @@ def test_one_that_waits_for_too_long_is_ended_as_a_task_is() -> None:
         async def stuck(_: Scope, __: Receive, ___: Send) -> None:
             await asyncio.get_running_loop().create_future()
 
-        connection = Connection(stuck)
+        connection = connect(stuck)
         await connection.send(request(b""))
         for task in list(connection.state.tasks):
             task.cancel("too long")
@@ -319,7 +260,7 @@ def test_an_answer_that_would_break_the_protocol_is_not_sent(headers: list[tuple
             await send({"type": "http.response.start", "status": 200, "headers": headers})
             await send({"type": "http.response.body", "body": b"{}"})
 
-        connection = Connection(wrong)
+        connection = connect(wrong)
         await connection.send(request(b""))
         assert b"".join(connection.wire.writes).startswith(b"HTTP/1.1 500 ")
         assert b"x-b" not in b"".join(connection.wire.writes)
@@ -336,7 +277,7 @@ def test_a_body_in_parts_is_sent_as_one() -> None:
             await send({"type": "http.response.body", "body": b"ab", "more_body": True})
             await send({"type": "http.response.body", "body": b"cd"})
 
-        connection = Connection(parts)
+        connection = connect(parts)
         await connection.send(request(b""))
         assert connection.wire.writes[0].endswith(b"\r\n\r\nabcd")
 
@@ -355,7 +296,7 @@ def test_a_connection_is_kept_unless_the_client_wants_it_closed(sent: bytes, kep
     """By its header, or by an old version of HTTP."""
 
     async def run() -> None:
-        connection = Connection(echo)
+        connection = connect(echo)
         await connection.send(sent)
         answer = await connection.answers(1)
         assert answer.startswith(HEAD)
@@ -373,7 +314,7 @@ def test_the_application_may_close_a_connection() -> None:
         async def last(scope: Scope, receive: Receive, send: Send) -> None:
             await Response(b"", headers={"connection": "close"})(scope, receive, send)
 
-        connection = Connection(last)
+        connection = connect(last)
         await connection.send(request(b""))
         assert connection.wire.closed
         assert connection.wire.writes[0].count(b"connection: close") == 1
@@ -392,7 +333,7 @@ def test_an_idle_connection_is_closed_and_one_in_use_is_not() -> None:
                 await gate
             await echo(scope, receive, send)
 
-        connection = Connection(slow, keep_alive=0.1)
+        connection = connect(slow, seconds=0.1)
         for _ in range(4):
             await connection.send(request(b""))
             await asyncio.sleep(0.05)
@@ -416,7 +357,7 @@ def test_a_connection_that_is_gone_leaves_nothing_behind(sent: int) -> None:
     """No timer holds it, and no answer: not even the garbage collector has to come by, which it seldom does."""
 
     async def run() -> weakref.ref[FastProtocol]:
-        connection = Connection(echo)
+        connection = connect(echo)
         await connection.send(request(b"") * sent)
         assert sent > 1 or connection.protocol.timeout_keep_alive_task is not None
         connection.protocol.connection_lost(None)
@@ -450,10 +391,10 @@ def test_all_are_begun_in_their_order_and_not_too_many_in_a_turn(arriving: list[
     turns, begun = [0], list[tuple[int, int]]()
 
     async def run() -> None:
-        line, loop, number = Line(), asyncio.get_running_loop(), 0
+        lane, loop, number = FastLane(RouteTable([])), asyncio.get_running_loop(), 0
         for count in arriving:
             for _ in range(count):
-                line.begin(cast(Exchange, Noted(turns, begun, number)), loop)
+                lane.begin(cast(Exchange, Noted(turns, begun, number)), loop)
                 number += 1
             await asyncio.sleep(0)
             turns[0] += 1
@@ -473,9 +414,9 @@ def test_a_few_are_begun_at_once() -> None:
     turns, begun = [0], list[tuple[int, int]]()
 
     async def run() -> None:
-        line, loop = Line(), asyncio.get_running_loop()
+        lane, loop = FastLane(RouteTable([])), asyncio.get_running_loop()
         for number in range(10 * FEW):
-            line.begin(cast(Exchange, Noted(turns, begun, number)), loop)
+            lane.begin(cast(Exchange, Noted(turns, begun, number)), loop)
             assert begun[-1] == (number, number)
             await asyncio.sleep(0)
             turns[0] += 1
@@ -488,13 +429,14 @@ async def _nothing(_: Scope, __: Receive, ___: Send) -> None: ...
 
 def test_a_url_leads_to_the_same_place_each_time() -> None:
     """Whether it is remembered or, if it is long, looked up anew; what is asked for once is not mixed with another."""
-    targets = TargetFinder(RouteTable([direct(_nothing)]))
+    lane = FastLane(RouteTable([direct(_nothing)]))
     long = b"x" * REMEMBERED
     for _ in range(2):
         for url, query in ((b"/a/short", b""), (b"/a/short?q=1", b"q=1"), (b"/a/short?" + long, long)):
-            target = targets.find(url)
-            assert target is not None
-            assert target[:3] == ("/a/short", b"/a/short", query)
-            assert target.match.parameters == {"name": "a"}
+            scope = lane.find(url)
+            assert scope is not None
+            assert (scope["method"], scope["path"], scope["raw_path"]) == ("POST", "/a/short", b"/a/short")
+            assert scope["query_string"] == query
+            assert scope[MATCH].parameters == {"name": "a"}
         for other in (b"/a/long", b"/%61/short", b"/a/b/short", b"/" + long):
-            assert targets.find(other) is None
+            assert lane.find(other) is None

@@ -8,9 +8,23 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from kilter.service.detector import KilterError
-from kilter.service.routes.inference.tensors import BOOL, DATATYPES, INTEGERS, NUMBERS, from_bytes, from_json, to_bytes
+from kilter.service.detector import KilterError, Schema
+from kilter.service.detector.columns import CategoricalColumn
+from kilter.service.problems import RequestError
+from kilter.service.routes.inference.tensors import (
+    BOOL,
+    DATATYPES,
+    INTEGERS,
+    NUMBERS,
+    Input,
+    from_bytes,
+    from_json,
+    read_tensors,
+    to_bytes,
+)
 from tests.support.protocol_client import packed
+from tests.support.protocol_server import METER, meter
+from tests.support.serving import detector
 
 SHAPES = hnp.array_shapes(min_dims=1, max_dims=2, min_side=0, max_side=5)
 
@@ -117,3 +131,60 @@ def test_json_data_that_do_not_fit_are_told(datatype: str, shape: list[int], dat
     """The text says what was found, and what is expected."""
     with pytest.raises(KilterError, match=told):
         from_json(datatype, shape, data)
+
+
+def read(schema: Schema, *inputs: Input, limit: int = 10) -> list[list[Any]]:
+    """The values of all records, column by column."""
+    tables = list(read_tensors(meter().modality if schema is METER else detector().modality, inputs, limit))
+    return [[value for table in tables for value in table.columns[name].tolist()] for name in schema.names]
+
+
+MATRIX = [[1.0, 2.0, 3.0, 4.0, 1.0], [5.0, 6.0, 7.0, 8.0, 0.0]]
+
+
+@given(st.permutations(range(5)), st.sampled_from(["FP32", "FP64"]))
+def test_a_matrix_and_its_columns_are_the_same_records(order: list[int], datatype: str) -> None:
+    """In whatever order the columns come, and of whatever shape they are."""
+    flat = [value for row in MATRIX for value in row]
+    columns = [Input(METER.names[i], datatype, (2,) if i % 2 else (2, 1), [row[i] for row in MATRIX]) for i in order]
+    assert read(METER, *columns) == read(METER, Input("any", datatype, (2, 5), flat))
+
+
+@pytest.mark.parametrize(
+    ("tensor", "text"),
+    [
+        (Input("x", "FP32", (1, 4), [0] * 4), "has the shape [1, 4]: the model takes a matrix of shape [n, 5]"),
+        (Input("x", "BYTES", (1, 5), ["a"] * 5), "is BYTES: a matrix holds numbers"),
+        (Input("x", "INT8", (1, 5), [0, 0, 0, 0, 128]), "input 'x': 128 is no INT8"),
+        (Input("x", "BOOL", (1, 5), [0, 0, 0, 0, 2]), "input 'x': 2 is no BOOL"),
+        (Input("x", "UINT8", (1, 5), [0, 0, 0, 0, 0.5]), "input 'x': 0.5 is no UINT8"),
+        (Input("x", "FP32", (11, 5), [0] * 55), "a request may have 10 records"),
+    ],
+)
+def test_a_matrix_that_does_not_fit_is_refused(tensor: Input, text: str) -> None:
+    """With its name, and what the model takes."""
+    with pytest.raises(RequestError) as caught:
+        read(METER, tensor)
+    assert text in caught.value.detail
+
+
+def test_a_text_is_missing_unless_it_is_a_level() -> None:
+    """Empty, NA and the like are; spaces around them change nothing, those of a level are its own."""
+    levels = CategoricalColumn("colour", levels=("red", "NA"), counts=(60, 40))
+    schema = Schema(columns=(levels,), rows=10)
+    tables = [
+        table.columns["colour"].tolist()
+        for texts in (["red", "NA", " NA ", ""], ["red", "NA", None, None])
+        for table in read_tensors(detector(schema=schema).modality, [Input("colour", "BYTES", (4,), texts)], 9)
+    ]
+    assert tables[0] == tables[1]
+    assert tables[0][1] != tables[0][2]
+
+
+def test_every_wrong_column_is_listed() -> None:
+    """By its name: those that are missing, unknown, and of another datatype or shape."""
+    wrong, unknown = Input("items", "FP32", (1, 2), [1, 2]), Input("x", "FP32", (1,), [1])
+    inputs = [Input("amount", "BOOL", (1,), [True]), wrong, unknown]
+    with pytest.raises(RequestError) as caught:
+        read(detector().schema, *inputs)
+    assert [problem.field for problem in caught.value.problems] == ["amount", "at", "colour", "items", "member", "x"]

@@ -9,9 +9,9 @@ from kilter.service.detector import Schema
 from kilter.service.detector.columns import NumericColumn, TimestampColumn
 from kilter.service.models.registry import Registry
 from kilter.service.monitoring.metrics import Metrics
-from kilter.service.routes.inference.answers import OUTPUTS
-from kilter.service.routes.inference.records import matrix_name
+from kilter.service.routes.inference.messages import OUTPUTS
 from kilter.service.routes.inference.routes import describe_model
+from kilter.service.routes.inference.tensors import matrix_name
 from kilter.service.settings import Settings
 from kilter.service.web.app import create_app
 from tests.support.protocol_server import METER, meter

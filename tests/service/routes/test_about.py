@@ -1,0 +1,133 @@
+"""The routes about the service itself: health, readiness, metrics and the pages."""
+
+import re
+import shlex
+from base64 import b64encode
+from hashlib import sha256
+from html import unescape
+
+import pytest
+
+from kilter.service.models.registry import Registry
+from kilter.service.monitoring.metrics import Metrics
+from kilter.service.routes.about import curl_command, render_docs, render_home
+from kilter.service.settings import Settings
+from kilter.service.web.app import create_app
+from tests.support.serving import RECORD, Client, client, detector
+
+
+def test_it_is_ready_when_a_model_serves() -> None:
+    """Health is of the process, readiness of the models; without any the reason is told."""
+    with client() as http:
+        assert http.get("/healthz").json() == {"live": True}
+        assert http.get("/readyz").json() == {"ready": True, "models": {"shop": 3}, "fast_lane": False}
+    with Client(create_app(Settings(), Registry(Metrics()))) as http:
+        assert http.get("/healthz").status_code == 200
+        for answer in (http.get("/readyz"), http.post("/v1/models/shop/score", json=RECORD)):
+            assert answer.status_code == 503
+            assert answer.json()["detail"] == "the models are not loaded yet"
+        assert http.get("/").status_code == http.get("/docs").status_code == 200
+
+
+def test_the_pages_need_nothing_from_elsewhere() -> None:
+    """The front page and the documentation refer to this service alone."""
+    with client() as http:
+        for path in ("/", "/docs"):
+            page = http.get(path)
+            assert page.headers["content-type"] == "text/html; charset=utf-8"
+            found = re.findall(r"""(?:src|href)=["']?([^"' >]+)""", page.text)
+            assert found or path == "/docs"
+            for link in found:
+                assert http.get("/" + link.lstrip("/")).status_code == 200
+            assert "https://" not in page.text
+
+
+def test_the_command_on_the_front_page_works() -> None:
+    """What it tells a person to run is answered, quotes in values included."""
+    record = RECORD | {"colour": "it's <b>red</b>"}
+    quoting = detector()
+    quoting.probes.records[:] = [record]
+    with client(quoting) as http:
+        page = http.get("/").text
+        assert "<b>" not in page
+        [command] = re.findall(r"<pre>(curl .*?)</pre>", page, re.DOTALL)
+        _, url, _, header, _, body = shlex.split(unescape(command).replace("\\\n", ""))
+        name, value = header.split(": ")
+        answer = http.post(url, content=body.encode(), headers={name: value})
+    assert answer.status_code == 200
+    assert answer.json()["results"][0]["reasons"][0]["feature"]
+
+
+@pytest.mark.parametrize("host", ["[", "a b", "<script>", "'; rm -rf ~; '", "x:y", "[::1]:80", "a" * 5000, ""])
+def test_no_host_header_brings_a_page_down_or_into_disorder(host: str) -> None:
+    """What a client says about the host is quoted wherever it is shown."""
+    with client() as http:
+        for path in ("/", "/docs", "/nope", "//[x", "/v1/models/%00", "/v1/models/%ff"):
+            answer = http.get(path, headers={"Host": host})
+            assert answer.status_code < 500
+            assert "<script>" not in answer.text.replace("<script>for (const form", "")
+
+
+@pytest.mark.parametrize("path", ["/", "/docs"])
+def test_pages_run_their_own_script_and_style_alone(path: str) -> None:
+    """By their digests; they are framed by nobody, and the page has no other."""
+    with client() as http:
+        page = http.get(path)
+    policy = page.headers["content-security-policy"]
+    assert "default-src 'none'" in policy
+    assert "frame-ancestors 'none'" in policy
+    assert "unsafe" not in policy
+    for tag in ("style", "script"):
+        for content in re.findall(f"<{tag}>(.*?)</{tag}>", page.text, re.S):
+            assert f"{tag}-src 'sha256-{b64encode(sha256(content.encode()).digest()).decode()}'" in policy
+    assert not re.search(r"\sstyle=|\son\w+=|<script [^>]|javascript:", page.text)
+
+
+def test_the_front_page_says_what_does_not_serve() -> None:
+    """Why nothing is ready, and the models that could not be loaded, quoted as HTML; metrics if they are here."""
+    registry = Registry(Metrics())
+    registry.failures = {"b<c": "broken", "a": "gone"}
+    page = render_home(registry, "http://h/", metrics=False)
+    assert "the models are not loaded yet" in page
+    assert "<li>a</li><li>b&lt;c</li>" in page
+    assert 'href="metrics"' not in page
+    assert 'href="metrics"' in render_home(registry, "http://h/")
+
+
+@pytest.mark.parametrize("base", ["http://h", "http://h/", "http://h/$(rm)/"])
+def test_a_command_is_quoted_for_a_shell(base: str) -> None:
+    """Whatever the address and the values are."""
+    url = shlex.split(curl_command(detector(), base).replace("\\\n", ""))[1]
+    assert url == base.rstrip("/") + "/v1/models/shop/score?reasons=true"
+
+
+def test_the_documentation_shows_every_operation_quoted() -> None:
+    """With its parameters filled in, its example, and what it answers; no text of the document is taken for HTML."""
+    operation = {
+        "summary": "A <b>",
+        "description": "More & more",
+        "parameters": [{"name": "name", "in": "path", "example": "shop"}, {"name": "q", "in": "query"}],
+        "requestBody": {"content": {"application/json": {"examples": {"x": {"value": {"a": "<i>"}}}}}},
+        "responses": {"200": {"description": "It <works>"}},
+    }
+    schemas = {"Thing": {"description": "</pre>"}}
+    document = {"info": {"description": "About <it>"}, "paths": {"/v/{name}": {"put": operation}}}
+    page = render_docs(document | {"components": {"schemas": schemas}}, "http://h/")
+    for text in ("A &lt;b&gt;", "More &amp; more", "It &lt;works&gt;", "&lt;i&gt;", "&lt;/pre&gt;", "About &lt;it&gt;"):
+        assert text in page
+    assert 'data-method="PUT"' in page
+    assert 'value="v/shop"' in page
+    assert "$" not in re.sub(r"<script>.*</script>", "", page, flags=re.S)
+
+
+@pytest.mark.parametrize(
+    ("accept", "kind"),
+    [("", "text/plain"), ("application/openmetrics-text; version=1.0.0", "application/openmetrics-text")],
+)
+def test_metrics_come_in_the_format_that_is_accepted(accept: str, kind: str) -> None:
+    """The text format of Prometheus, or OpenMetrics."""
+    with client() as http:
+        http.post("/v1/models/shop/score", json=RECORD)
+        answer = http.get("/metrics", headers={"Accept": accept})
+    assert answer.headers["content-type"].startswith(kind)
+    assert 'kilter_records_total{model="shop",result="normal",version="3"} 1.0' in answer.text
