@@ -20,9 +20,8 @@ from kilter.service.detector.networks.pictures import PictureVAE
 from kilter.service.detector.pictures.column import ImageColumn
 from kilter.service.detector.plugin import imported
 from kilter.service.detector.schema import Schema
-from kilter.training.data.decoding import Progress
-from kilter.training.data.pictures import holds_pictures, read_labelled_pictures, read_pictures
-from kilter.training.data.source import LabelledRows, TrainingData, TrainingSource
+from kilter.training.data.pictures import holds_pictures, read_labelled_pictures, read_training_pictures
+from kilter.training.data.source import LabelledRows, Progress, TrainingData, TrainingSource
 from kilter.training.data.tables import read_labelled_table, read_tables
 from kilter.training.evaluation.baselines import ROWS, SIDE, Simplification, one_hot, pasted, reduced, swapped
 from kilter.training.evaluation.checkup import Examined, some
@@ -182,8 +181,8 @@ class PictureTraining(TrainingModality):
     def read(self, source: TrainingSource, backbone: Backbone | None, progress: Progress) -> TrainingData:
         """Pictures at the size that the backbone takes, which is tried before anything is fitted."""
         if backbone is None:
-            return read_pictures(source, progress)
-        data = read_pictures(backbone.sized(source), progress)
+            return read_training_pictures(source, progress)
+        data = read_training_pictures(backbone.sized(source), progress)
         column = _column(data.draft)
         backbone.shape(column.height, column.width)
         return replace(data, notes=(*data.notes, backbone.note))

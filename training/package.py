@@ -22,7 +22,7 @@ from kilter.service.detector.schema import Schema
 from kilter.service.detector.scores import SCORES
 from kilter.service.detector.thresholds import promise_of, score_tensors
 from kilter.training.config import TrainConfig
-from kilter.training.data.source import TrainingData
+from kilter.training.data.source import TrainingData, provenance
 from kilter.training.evaluation.baselines import baseline_warning
 from kilter.training.evaluation.checkup import Checkup, Examined, check_up
 from kilter.training.evaluation.evaluate import evaluate_rows
@@ -154,7 +154,7 @@ def _training(
     parts, comparison = fitted.split, checkup.comparison
     first = baseline_warning(comparison) if comparison else None
     return Training(
-        files=data.source.files(),
+        files=tuple(map(provenance, data.source.paths)),
         rows=data.table.rows,
         sizes=PartSizes(len(parts.fit), len(parts.calibration), len(parts.held_out)),
         label=data.source.label,

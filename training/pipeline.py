@@ -9,8 +9,7 @@ from kilter.service.detector.detector import Detector, load
 from kilter.service.detector.errors import KilterError
 from kilter.service.detector.findings import Evaluation
 from kilter.training.config import TrainConfig
-from kilter.training.data.decoding import Progress, silent
-from kilter.training.data.source import TrainingSource
+from kilter.training.data.source import Progress, TrainingSource, silent
 from kilter.training.evaluation.thresholds import check_labels, thresholds_of_fit
 from kilter.training.fitting.backbone import read_backbone
 from kilter.training.fitting.fit import FitProgress

@@ -19,7 +19,7 @@ from kilter.service.detector.manifest import Choice, Manifest, Promise, choice_i
 from kilter.service.detector.modalities import modality_of
 from kilter.service.detector.thresholds import promise_of, score_tensors
 from kilter.training.config import Rule
-from kilter.training.data.source import LabelledRows, source_file
+from kilter.training.data.source import LabelledRows, provenance
 from kilter.training.evaluation.evaluate import expected_flags
 from kilter.training.evaluation.thresholds import LabelledScores, check_labels, set_thresholds
 from kilter.training.fitting.split import fit_aside, largest_size
@@ -60,12 +60,12 @@ def recalibrate(
     """
     folder = store.resolve(model).resolve()
     old, content = load(folder), artifact.read_artifact(folder)
-    manifest, file = content.manifest, source_file(source)
+    manifest, file = content.manifest, provenance(source)
     _check(folder, manifest, source, file)
     rule = rule or Rule()
     wanted = rule.rate(target_fpr)
     rate = manifest.calibration.target_fpr if wanted is None else wanted
-    table, anomalies = rows.normal(), rows.anomalies()
+    table, anomalies = rows.parts()
     check_labels(rule, anomalies.rows)
     scores = old.scorer.score(table, errors="mark").score
     usable = np.flatnonzero(~np.isnan(scores))

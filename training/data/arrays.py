@@ -11,14 +11,13 @@ from kilter.service.detector.errors import KilterError, PictureError
 from kilter.service.detector.pictures.column import ImageColumn
 from kilter.service.detector.pictures.pixels import picture_of
 from kilter.service.formats.stacks import LABELS, read_stack, read_stack_labels
-from kilter.training.data.decoding import DecodedPicture, Progress
-from kilter.training.data.source import Labels, read_labels
-from kilter.training.data.survey import PictureTraits, coloured
+from kilter.training.data.source import Labels, Progress, read_labels
+from kilter.training.data.survey import DecodedPicture, PictureTraits, coloured, finite_range
 
 CHANNELS = (1, 2, 3, 4)
 """Last axis of an image with channels."""
 REPORTED = 1024
-"""Images after which progress is told."""
+"""Images after which progress is reported."""
 
 
 class ArrayPictures:
@@ -41,11 +40,8 @@ class ArrayPictures:
         """The position of each image in its file, from 0; with the file's name where there are several."""
         if len(self._files) == 1:
             return tuple(map(str, range(len(self._images[0]))))
-        return tuple(
-            f"{path.name}[{i}]"
-            for path, images in zip(self._files, self._images, strict=True)
-            for i in range(len(images))
-        )
+        files = zip(self._files, self._images, strict=True)
+        return tuple(f"{path.name}[{i}]" for path, images in files for i in range(len(images)))
 
     def labels(self, label: str | None, normal: str | None) -> Labels | None:
         """Which images are normal, by a file of labels, or by the array `y` of npz files.
@@ -59,10 +55,10 @@ class ArrayPictures:
                 )
             return None
         if label == LABELS and not Path(label).exists():
-            parts = [stack.labels for stack in self._stacks]
-            if any(part is None for part in parts):
+            parts = [stack.labels for stack in self._stacks if stack.labels is not None]
+            if len(parts) < len(self._stacks):
                 raise KilterError(f"--label {label}: only npz files have an array {label}")
-            values = np.concatenate([part for part in parts if part is not None])
+            values = np.concatenate(parts)
         else:
             values = read_stack_labels(Path(label))
         if len(values) != self._starts[-1]:
@@ -70,19 +66,18 @@ class ArrayPictures:
         return read_labels(pl.DataFrame({label: values.astype(str)}), label, normal)
 
     def look_at(self, rows: Positions) -> Iterator[PictureTraits | PictureError]:
-        """What is seen of some images, by their positions."""
+        """The traits of some images, by their positions."""
         for row in rows.tolist():
             image = self._at(row)
-            low, high = float(image.min()), float(image.max())
-            if not np.isfinite([low, high]).all():
-                yield PictureError("it holds numbers that are not finite")
+            try:
+                low, high = finite_range(image)
+            except PictureError as error:
+                yield error
                 continue
             height, width, channels = image.shape
-            colour = channels >= 3 and coloured(_eight(image[..., :3], low, high))
-            if image.dtype == np.uint8:
-                yield PictureTraits(height, width, colour)
-            else:
-                yield PictureTraits(height, width, colour, low, high, image.dtype.kind in "ui")
+            colour = channels >= 3 and coloured(_eight_bits(image[..., :3], low, high))
+            values = () if image.dtype == np.uint8 else (low, high, image.dtype.kind in "ui")
+            yield PictureTraits(height, width, colour, *values)
 
     def decoded(self, column: ImageColumn, progress: Progress) -> Iterator[DecodedPicture | PictureError]:
         """Every image as the model sees it, or why it cannot be."""
@@ -97,11 +92,11 @@ class ArrayPictures:
                 progress(row + 1, total)
 
     def unlabelled(self) -> str | None:
-        """What to know where all images count as normal although there are labels."""
+        """A note where all images count as normal although there are labels."""
         if all(stack.labels is None for stack in self._stacks):
             return None
         return (
-            f"All images count as normal, whatever their label. --label {LABELS} --normal VALUE names the normal ones."
+            f"All images count as normal, whatever their label: --label {LABELS} --normal VALUE names those that are."
         )
 
     def _at(self, row: int) -> Array:
@@ -124,7 +119,7 @@ class ArrayPictures:
         return np.moveaxis(images, 1, 3)
 
 
-def _eight(image: Array, low: float, high: float) -> Pixels:
+def _eight_bits(image: Array, low: float, high: float) -> Pixels:
     """An image stretched to 8 bits."""
     scaled: Pixels = ((image.astype(np.float64) - low) * (255 / max(high - low, 1e-300))).astype(np.uint8)
     return scaled

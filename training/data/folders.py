@@ -1,28 +1,45 @@
-"""The pictures of folders as training data: one file a picture, and subfolders' names as labels."""
+"""The pictures of folders as training data: one file a picture, subfolders' names as labels, decoded by processes."""
 
+import multiprocessing
+import os
+import signal
+import threading
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path, PurePosixPath
+from typing import TypeVar
 
 import numpy as np
 
 from kilter.service.detector.arrays import Positions
 from kilter.service.detector.errors import KilterError, PictureError
 from kilter.service.detector.pictures.column import ImageColumn
+from kilter.service.detector.pictures.decoding import BYTES, decode, file_size
+from kilter.service.detector.pictures.pixels import read_picture
 from kilter.service.formats.pictures import ACCEPTED, find_pictures
-from kilter.training.data.decoding import DecodedPicture, Progress, decoded_file, each, silent
-from kilter.training.data.source import LISTED, Labels
-from kilter.training.data.survey import PictureTraits, look_at_file
+from kilter.training.data.source import LISTED, Labels, Progress, silent
+from kilter.training.data.survey import DecodedPicture, PictureTraits, image_traits
 
 SHOWN_FILES = 2
+ALONE = 1 << 24
+"""Files of fewer bytes than these are decoded sooner than a process has started."""
+SMALL = 2_500
+"""A file takes as long as one of this many bytes more than it has."""
+CHUNK = 16
+"""Pictures that a process is given at once."""
+
+Result = TypeVar("Result")
 
 
 class FolderPictures:
     """The pictures of one or several folders, folder by folder, in the order of their paths."""
 
     def __init__(self, folders: Sequence[Path], exclude: Sequence[str] = ()) -> None:
-        """PictureTraits through folders, leaving out the subfolders named in `exclude`.
+        """Look through folders, leaving out the subfolders named in `exclude`.
 
         Raises KilterError if there is no picture, if one would be read twice, or if there is no such subfolder.
         """
@@ -33,7 +50,7 @@ class FolderPictures:
         left_out: set[str] = set()
         for folder in folders:
             files = find_pictures(folder)
-            self.notes += _noted(folder, files.masks, files.others)
+            self.notes += _notes(folder, files.masks, files.others)
             for name in files.pictures:
                 parts = PurePosixPath(name).parts
                 excluded = {*parts[:-1]} & {*exclude}
@@ -42,7 +59,7 @@ class FolderPictures:
                     self.paths.append(folder / name)
                     self.parts.append((folder.resolve().name, *parts))
         self._several = len(folders) > 1
-        self._check(folders, set(exclude) - left_out)
+        self._check(", ".join(map(str, folders)), set(exclude) - left_out)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -70,15 +87,15 @@ class FolderPictures:
         return Labels(labelled & ~is_normal, labelled)
 
     def look_at(self, rows: Positions) -> Iterator[PictureTraits | PictureError]:
-        """What is seen of some pictures, by their positions."""
-        return each(look_at_file, [self.paths[row] for row in rows], silent)
+        """The traits of some pictures, by their positions."""
+        return each(file_traits, [self.paths[row] for row in rows], silent)
 
     def decoded(self, column: ImageColumn, progress: Progress) -> Iterator[DecodedPicture | PictureError]:
         """Every picture as the model sees it, or why it cannot be read."""
         return each(partial(decoded_file, column), self.paths, progress)
 
     def unlabelled(self) -> str | None:
-        """What to know where all pictures count as normal although they lie in several folders."""
+        """A note where all pictures count as normal although they lie in several folders."""
         if len({parts[:-1] for parts in self.parts}) < 2:
             return None
         return f"All pictures count as normal, whatever folder they lie in; {self._by_folder()}. --normal names one."
@@ -88,35 +105,111 @@ class FolderPictures:
         shown = ", ".join(f"{name!r} ({count:,})" for name, count in counts.most_common(LISTED))
         return f"pictures lie in {shown}{', ...' if len(counts) > LISTED else ''}"
 
-    def _check(self, folders: Sequence[Path], unknown: set[str]) -> None:
-        named = ", ".join(map(str, folders))
+    def _check(self, folders: str, unknown: set[str]) -> None:
         if unknown:
-            raise KilterError(f"--exclude names {min(unknown)!r}, and no pictures lie in such a folder of {named}")
+            raise KilterError(f"--exclude names {min(unknown)!r}, and no pictures lie in such a folder of {folders}")
         if not self.paths:
-            raise KilterError(f"there is no picture in {named}: {ACCEPTED} are read. {' '.join(self.notes)}".rstrip())
-        counts = Counter(path.resolve() for path in self.paths)
-        path, times = counts.most_common(1)[0]
+            raise KilterError(f"there is no picture in {folders}: {ACCEPTED} are read. {' '.join(self.notes)}".rstrip())
+        path, times = Counter(path.resolve() for path in self.paths).most_common(1)[0]
         if times > 1:
             raise KilterError(f"{path} would be read {times} times: name each folder once, and none within another")
 
 
-def _noted(folder: Path, masks: Sequence[str], others: Sequence[str]) -> list[str]:
-    notes = []
-    if masks:
-        notes.append(
-            f"In {folder}, {_counted(masks)} left out as a mask, since a photograph of the same name lies beside it: "
-            f"{_listed(masks)}."
-        )
-    if others:
-        notes.append(
-            f"In {folder}, {_counted(others)} passed over, being no picture of a known format: {_listed(others)}."
-        )
-    return notes
+def _notes(folder: Path, masks: Sequence[str], others: Sequence[str]) -> Iterator[str]:
+    """Which files of a folder were left out, and why."""
+    reasons = (
+        (masks, "left out as a mask, since a photograph of the same name lies beside it"),
+        (others, "passed over, being no picture of a known format"),
+    )
+    for names, reason in reasons:
+        if names:
+            count = "1 file was" if len(names) == 1 else f"each of {len(names):,} files was"
+            shown = ", ".join(names[:SHOWN_FILES]) + (", ..." if len(names) > SHOWN_FILES else "")
+            yield f"In {folder}, {count} {reason}: {shown}."
 
 
-def _counted(names: Sequence[str]) -> str:
-    return "1 file was" if len(names) == 1 else f"each of {len(names):,} files was"
+def content_of_file(path: Path) -> bytes:
+    """The bytes of a picture's file. Raises PictureError if it cannot be read, or is longer than any picture's."""
+    try:
+        if path.stat().st_size > BYTES:
+            raise PictureError(f"the picture's file is longer than {BYTES:,} bytes")
+        return path.read_bytes()
+    except OSError as error:
+        raise PictureError(f"the file cannot be read: {error.strerror}") from None
 
 
-def _listed(names: Sequence[str]) -> str:
-    return ", ".join(names[:SHOWN_FILES]) + (", ..." if len(names) > SHOWN_FILES else "")
+def file_traits(path: Path) -> PictureTraits:
+    """The traits of the picture in a file. Raises PictureError if it cannot be read."""
+    return image_traits(decode(content_of_file(path)))
+
+
+def decoded_file(column: ImageColumn, path: Path) -> DecodedPicture:
+    """The picture in a file. Raises PictureError if it cannot be read."""
+    content = content_of_file(path)
+    width, height = file_size(content)
+    return DecodedPicture(read_picture(content, column), height, width)
+
+
+def each(
+    work: Callable[[Path], Result], paths: Sequence[Path], progress: Progress, *, alone: int = ALONE
+) -> Iterator[Result | PictureError]:
+    """What `work`, a function of a module, makes of each file, in their order; or the PictureError that it raises.
+
+    As many processes work as there are processors that this one may use; none beside this one for files of less than
+    `alone` bytes. Raises KilterError if a process dies.
+    """
+    chunks = [paths[i : i + CHUNK] for i in range(0, len(paths), CHUNK)]
+    available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    processes = min(available, len(chunks))
+    chunk_work = partial(_chunk, work)
+    weight = sum(SMALL + (path.stat().st_size if path.is_file() else 0) for path in paths)
+    if processes < 2 or weight < alone:
+        yield from _with_progress(map(chunk_work, chunks), len(paths), progress)
+        return
+    # Forked processes could inherit locks that threads of this one hold.
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(processes, context) as pool:
+        try:
+            with _interrupts_ignored():
+                parts = pool.map(chunk_work, chunks)
+            yield from _with_progress(parts, len(paths), progress)
+        except BrokenProcessPool:
+            raise KilterError(
+                "a process that decodes pictures has ended early. It may have run out of memory; or, if training is "
+                "called from a script, that script lacks `if __name__ == '__main__':` around the call"
+            ) from None
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _chunk(work: Callable[[Path], Result], paths: Sequence[Path]) -> list[Result | PictureError]:
+    results: list[Result | PictureError] = []
+    for path in paths:
+        try:
+            results.append(work(path))
+        except PictureError as error:
+            results.append(PictureError(str(error)))  # its causes cannot all be sent from one process to another
+    return results
+
+
+def _with_progress(
+    parts: Iterator[list[Result | PictureError]], total: int, progress: Progress
+) -> Iterator[Result | PictureError]:
+    done = 0
+    for part in parts:
+        yield from part
+        done += len(part)
+        progress(done, total)
+
+
+@contextmanager
+def _interrupts_ignored() -> Iterator[None]:
+    """Processes that start in here ignore Ctrl-C from their first moment on: the process that waits for them acts."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)

@@ -15,36 +15,36 @@ from kilter.service.detector.schema import Schema
 from kilter.service.formats.pictures import ACCEPTED
 from kilter.service.formats.stacks import LABELS, stack_kind
 from kilter.training.data.arrays import ArrayPictures
-from kilter.training.data.decoding import Progress, silent
 from kilter.training.data.folders import FolderPictures
 from kilter.training.data.source import (
     TOO_MANY_BAD,
     ColumnDecision,
     LabelledRows,
     Labels,
+    Progress,
     TrainingData,
     TrainingSource,
-    labelled_rows,
+    silent,
+    unlabelled_notes,
+    with_labels,
 )
 from kilter.training.data.survey import SAMPLE, decide_pictures, sizes_in_words
 
 MOST_BYTES = 2 << 30
-"""Most memory that the pictures of a run may take at the model's size, a byte for each value; the fit takes four more
-for each."""
+"""Most memory for the pictures of a run at the model's size, a byte a value; the fit takes four more."""
 NAMED = 5
 """Broken pictures that are named."""
 
-
 PictureSource = FolderPictures | ArrayPictures
-"""Pictures of some kind, before they are decoded."""
+"""Pictures before they are decoded."""
 
 
 def holds_pictures(path: Path) -> bool:
-    """Whether a path is that of a folder or of a file of images."""
+    """Whether a path is a folder, or a file of images."""
     return path.is_dir() or stack_kind(path) is not None
 
 
-def read_pictures(source: TrainingSource, progress: Progress = silent) -> TrainingData:
+def read_training_pictures(source: TrainingSource, progress: Progress = silent) -> TrainingData:
     """Read the pictures of folders, or of files of images, and decide what a model sees of them.
 
     Raises KilterError for folders, files or labels that cannot be used, if too many pictures are broken, or if they
@@ -58,8 +58,7 @@ def read_pictures(source: TrainingSource, progress: Progress = silent) -> Traini
     column, decision = _survey(pictures, count, labels, source.image_size)
     check_memory(count, column)
     table, sizes = decode_pictures(pictures, column, progress)
-    unlabelled = 0 if labels is None else int((~labels.labelled).sum())
-    said = [f"{unlabelled:,} pictures without a label were left out."] if unlabelled else []
+    said = unlabelled_notes(labels, "picture")
     if labels is None and (note := pictures.unlabelled()):
         said.append(note)
     notes = (*pictures.notes, sizes_in_words(sizes, column), *said, *broken(table, pictures.names))
@@ -93,9 +92,9 @@ def check_memory(count: int, column: ImageColumn) -> None:
 
 
 def decode_pictures(pictures: PictureSource, column: ImageColumn, progress: Progress) -> tuple[Table, Positions]:
-    """The pictures as rows, black where one cannot be read, with a problem for each such.
+    """The pictures as rows, and the height and width of each that can be read, (pictures, 2).
 
-    And the height and width of each that can be read, (pictures, 2).
+    A picture that cannot be read is a black row with a problem.
     """
     count = len(pictures.names)
     pixels = np.zeros((count, *column.shape), np.uint8)
@@ -122,15 +121,15 @@ def broken(table: Table, names: Sequence[str]) -> list[str]:
 def _survey(
     pictures: PictureSource, count: int, labels: Labels | None, size: tuple[int, int] | None
 ) -> tuple[ImageColumn, ColumnDecision]:
-    """What a model sees, by some of the normal pictures."""
+    """The column of a model, decided by some of the normal pictures."""
     normal = np.arange(count) if labels is None else np.flatnonzero(labels.labelled & ~labels.anomalous)
     rows = np.unique(normal[np.linspace(0, len(normal) - 1, min(SAMPLE, len(normal))).astype(np.int64)])
-    looks = list(pictures.look_at(rows))
-    readable = [look for look in looks if not isinstance(look, PictureError)]
+    traits = list(pictures.look_at(rows))
+    readable = [one for one in traits if not isinstance(one, PictureError)]
     if not readable:
         raise KilterError(
-            f"none of {len(looks):,} pictures that were looked at can be read, first of all "
-            f"{pictures.names[int(rows[0])]}: {looks[0]}"
+            f"none of {len(traits):,} pictures that were looked at can be read, first of all "
+            f"{pictures.names[int(rows[0])]}: {traits[0]}"
         )
     return decide_pictures(readable, size)
 
@@ -165,5 +164,4 @@ def read_labelled_pictures(
     check_memory(len(pictures.names), column)
     table, sizes = decode_pictures(pictures, column, silent)
     notes = (*pictures.notes, sizes_in_words(sizes, column), *broken(table, pictures.names))
-    which = f"Pictures labelled {normal or training.normal!r}"
-    return labelled_rows(table, schema, labels, notes, "picture", which)
+    return with_labels(table, schema, labels, notes, "picture", f"Pictures labelled {normal or training.normal!r}")
