@@ -28,9 +28,8 @@ from kilter.training.evaluation.checkup import Examined, some
 from kilter.training.fitting.backbone import Backbone
 from kilter.training.fitting.diagnosis import Tolerance
 from kilter.training.reporting.gallery import gallery_of
-from kilter.training.reporting.report import Sections, column_shares, strange_rows
-from kilter.training.reporting.run import Pictured, Run, Scored
-from kilter.training.reporting.words import Subject, inline
+from kilter.training.reporting.report import Sections, column_shares, strangest_rows
+from kilter.training.reporting.run import Run, Subject, inline
 
 FITTED_ROWS = 20_000
 """Most fitting rows of a table that are scored to look for suspects; of more, a random sample."""
@@ -91,8 +90,8 @@ class TrainingModality(ABC):
     def latent_rows(self, order: Positions, anomalous: Mask) -> Positions:
         """Of rows in random order, and whether each is an anomaly, those whose place in latent space is drawn."""
 
-    def pictured(self, data: TrainingData, network: Any, normal: Scored, *, fresh: bool, seed: int) -> Pictured | None:
-        """What the report shows of pictures, if records are such; `normal` records served nothing else if `fresh`."""
+    def samples(self, network: Any, seed: int) -> Pixels | None:
+        """Pictures that a network makes of draws from its prior, if records are pictures."""
         return None
 
     @abstractmethod
@@ -161,8 +160,8 @@ class TableTraining(TrainingModality):
 
     def sections(self, run: Run) -> Sections:
         return Sections(
-            strange=strange_rows(run.judge, run.held_out),
-            suspicious=strange_rows(run.judge, run.fitted),
+            strange=strangest_rows(run.judge, run.held_out),
+            suspicious=strangest_rows(run.judge, run.fitted),
             shares=column_shares(run),
         )
 
@@ -213,8 +212,15 @@ class PictureTraining(TrainingModality):
         parts = (order[anomalous[order] == odd][: LATENT_PICTURES // 2] for odd in (False, True))
         return np.sort(np.concatenate([*parts]))
 
-    def pictured(self, data: TrainingData, network: PictureVAE, normal: Scored, *, fresh: bool, seed: int) -> Pictured:
-        return Pictured(data.names, normal, fresh, prior_pictures(network, SAMPLES, seed))
+    @torch.no_grad()
+    def samples(self, network: PictureVAE, seed: int) -> Pixels:
+        """(SAMPLES, height, width, channels). They have no light of their own: each goes from black to white."""
+        generator = torch.Generator().manual_seed(seed)
+        pictures = network.small_pictures(network.decode(network.sample(SAMPLES, generator)))
+        low, high = pictures.amin((1, 2, 3), keepdim=True), pictures.amax((1, 2, 3), keepdim=True)
+        shade = (pictures - low) / (high - low).clamp(min=1e-6)
+        pixels: Pixels = (255 * shade).round().byte().permute(0, 2, 3, 1).numpy()
+        return pixels
 
     def subject(self, schema: Schema) -> Subject:
         column = _column(schema)
@@ -241,27 +247,12 @@ class PictureTraining(TrainingModality):
         )
 
     def sections(self, run: Run) -> Sections:
-        gallery = None if run.pictured is None else gallery_of(run, run.pictured, _column(run.judge.modality.schema))
-        return Sections(gallery=gallery)
+        return Sections(gallery=gallery_of(run, _column(run.judge.modality.schema)))
 
 
 def _column(schema: Schema) -> ImageColumn:
     """The one column of a schema of pictures."""
     return cast("ImageColumn", schema.columns[0])
-
-
-@torch.no_grad()
-def prior_pictures(network: PictureVAE, count: int, seed: int) -> Pixels:
-    """What a network makes of draws from its prior, as large as it sees pictures: (count, height, width, channels).
-
-    They have no light of their own: each goes from black to white.
-    """
-    generator = torch.Generator().manual_seed(seed)
-    pictures = network.small_pictures(network.decode(network.sample(count, generator)))
-    low, high = pictures.amin((1, 2, 3), keepdim=True), pictures.amax((1, 2, 3), keepdim=True)
-    shade = (pictures - low) / (high - low).clamp(min=1e-6)
-    pixels: Pixels = (255 * shade).round().byte().permute(0, 2, 3, 1).numpy()
-    return pixels
 
 
 TRAINING_MODALITIES: dict[str, str | type[TrainingModality]] = {"image": PictureTraining, "table": TableTraining}

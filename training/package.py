@@ -24,7 +24,7 @@ from kilter.service.detector.thresholds import promise_of, score_tensors
 from kilter.training.config import TrainConfig
 from kilter.training.data.source import TrainingData, provenance
 from kilter.training.evaluation.baselines import baseline_warning
-from kilter.training.evaluation.checkup import Checkup, Examined, check_up
+from kilter.training.evaluation.checkup import Checkup, Examined, examine_fit
 from kilter.training.evaluation.evaluate import evaluate_rows
 from kilter.training.evaluation.thresholds import Calibrated
 from kilter.training.fitting.model import Fitted
@@ -119,7 +119,7 @@ def examine(
         Scored(take(table, part), verdicts.score[part], rows[part]) for part in (~is_anomaly, is_anomaly)
     )
     examined = modality.examined(Examined(parts.fit, judged, data.anomalous), fitted.schema, config.seed)
-    checkup = check_up(
+    checkup = examine_fit(
         data, fitted, judge, config, examined, modality.simplification(fitted.schema), modality.tolerance
     )
     stand_in = (
@@ -133,12 +133,14 @@ def examine(
         decisions=data.decisions,
         history=fitted.history,
         evaluation=evaluation,
-        held_out=normal if fresh else None,
+        normal=normal,
+        fresh=fresh,
         anomalies=strange if is_anomaly.any() else None,
         latent=_latent(judge, network, table, verdicts.score, is_anomaly, modality),
         notes=(*data.notes, *stand_in),
         fitted=Scored(take(data.table, examined.fitted), checkup.surprise, examined.fitted),
-        pictured=modality.pictured(data, network, normal, fresh=fresh, seed=config.seed),
+        names=data.names,
+        samples=modality.samples(network, config.seed),
     )
     tensors: dict[str, Array] = {key: tensor.numpy() for key, tensor in fitted.module.state_dict().items()}
     tensors |= score_tensors(calibrated.thresholds)
@@ -152,7 +154,6 @@ def _training(
 ) -> Training:
     """Where the model comes from, how the fit went, and what to say of the result."""
     parts, comparison = fitted.split, checkup.comparison
-    first = baseline_warning(comparison) if comparison else None
     return Training(
         files=tuple(map(provenance, data.source.paths)),
         rows=data.table.rows,
@@ -166,7 +167,7 @@ def _training(
         diagnosis=checkup.diagnosis,
         comparison=comparison,
         suspects=checkup.suspects,
-        warnings=(*((first,) if first else ()), *checkup.diagnosis.notes, *checkup.suspects.notes),
+        warnings=(*baseline_warning(comparison), *checkup.diagnosis.notes, *checkup.suspects.notes),
     )
 
 

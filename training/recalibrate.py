@@ -15,7 +15,7 @@ from kilter.service.detector.errors import KilterError
 from kilter.service.detector.findings import Recalibration, SourceFile
 from kilter.service.detector.groups import Thresholds
 from kilter.service.detector.inputs import Table, take
-from kilter.service.detector.manifest import Choice, Manifest, Promise, choice_in_words
+from kilter.service.detector.manifest import Choice, Manifest, Promise
 from kilter.service.detector.modalities import modality_of
 from kilter.service.detector.thresholds import promise_of, score_tensors
 from kilter.training.config import Rule
@@ -24,7 +24,7 @@ from kilter.training.evaluation.evaluate import expected_flags
 from kilter.training.evaluation.thresholds import LabelledScores, check_labels, set_thresholds
 from kilter.training.fitting.split import fit_aside, largest_size
 from kilter.training.package import completed, judged_probes
-from kilter.training.reporting.words import groups_in_words, percent, promise_in_words
+from kilter.training.reporting.run import percent, promise_in_words
 
 TITLE = "Calibrated anew"
 
@@ -174,9 +174,7 @@ def _notice(version: int, promise: Promise, recalibration: Recalibration) -> str
             f"This is version {version}: version {recalibration.from_version} with a new threshold, "
             f"{promise.threshold:.6g}, for a target false-positive rate of {percent(promise.target_fpr)}, set on "
             f"{promise.size:,} rows of {recalibration.file.name}. The network is the same.",
-            promise_in_words(promise),
-            choice_in_words(promise.chosen, promise.size),
-            *groups_in_words(promise),
+            *promise_in_words(promise),
             f"All figures below are those of version {recalibration.trained_version}, with the threshold that it had.",
         ]
     )

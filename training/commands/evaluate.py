@@ -57,7 +57,7 @@ def evaluate(
 
 def lines_of(evaluation: "Evaluation") -> list[str]:
     """An evaluation as lines of text: verdicts first, then the table of figures."""
-    from kilter.training.reporting.words import evaluation_in_words
+    from kilter.training.reporting.run import evaluation_in_words
 
     frame = frame_of(evaluation).dropna(subset="value")
     table = frame.to_string(index=False, na_rep="", float_format=lambda value: f"{value:.4f}", justify="right")

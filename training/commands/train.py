@@ -84,7 +84,7 @@ def train(
     from kilter.training.config import read_config
     from kilter.training.data.source import TrainingSource
     from kilter.training.pipeline import train as train_model
-    from kilter.training.reporting.words import evaluation_in_words, groups_in_words
+    from kilter.training.reporting.run import evaluation_in_words, groups_in_words
 
     threshold = None if rule is None else rule.inputs
     settings = read_config(

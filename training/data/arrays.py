@@ -95,9 +95,7 @@ class ArrayPictures:
         """A note where all images count as normal although there are labels."""
         if all(stack.labels is None for stack in self._stacks):
             return None
-        return (
-            f"All images count as normal, whatever their label: --label {LABELS} --normal VALUE names those that are."
-        )
+        return f"All images count as normal, whatever their label. --label {LABELS} --normal VALUE says which are."
 
     def _at(self, row: int) -> Array:
         """The image at a position, (height, width, channels), in the machine's byte order."""

@@ -19,7 +19,7 @@ from kilter.service.detector.schema import Schema
 from kilter.service.detector.tail import fit_tail
 from kilter.training.config import Rule, TrainConfig
 from kilter.training.data.source import TrainingData
-from kilter.training.evaluation.bootstrap import percentiles
+from kilter.training.evaluation.evaluate import percentiles
 from kilter.training.fitting.model import Fitted
 from kilter.training.fitting.split import largest_size
 
@@ -80,12 +80,13 @@ def set_thresholds(
 
 def thresholds_of_fit(data: TrainingData, config: TrainConfig, fitted: Fitted) -> Calibrated:
     """The thresholds of a model that has just been fitted, by the calibration rows of its training files."""
+
     scorer, held_out = fitted.scorer, fitted.split.held_out
 
     def labelled() -> LabelledScores:
-        held = scorer.score(take(data.table, held_out)).score if len(held_out) else None
+        normal = scorer.score(take(data.table, held_out)).score if len(held_out) else None
         rate = float(len(data.anomalous) / max(1, data.readable.sum()))
-        return LabelledScores(held, scorer.score(take(data.table, data.anomalous)).score, rate)
+        return LabelledScores(normal, scorer.score(take(data.table, data.anomalous)).score, rate)
 
     return set_thresholds(
         take(data.table, fitted.split.calibration),
@@ -130,18 +131,20 @@ def check_labels(rule: Rule, anomalies: int) -> None:
 
 
 class _Cases(NamedTuple):
-    """p-values of normal and of anomalous rows, and the share of anomalies for which they are weighted."""
+    """A rule, p-values of normal and of anomalous rows, and the share of anomalies for which they are weighted."""
 
+    rule: Rule
     normal: Floats
     anomalous: Floats
     rate: float
 
-    def reached(self, rule: Rule, levels: Floats) -> tuple[Floats, Floats, Floats]:
-        """What each level reaches, (levels,) each: the figure of the rule, what it is worth, and the precision.
+    def reached(self, levels: Floats) -> tuple[Floats, Floats, Floats]:
+        """For each level, (levels,), the figure of the rule, what it is worth, and the precision.
 
         The figure is the F-beta, (1 + beta^2) precision * recall / (beta^2 precision + recall); or the expected cost
         per record, rate * miss * (1 - recall) + (1 - rate) * false alarm * false-positive rate; or the recall.
         """
+        rule = self.rule
         recall, fpr = (
             np.sort(part).searchsorted(levels + ROUNDING, side="right") / len(part)
             for part in (self.anomalous, self.normal)
@@ -158,23 +161,30 @@ class _Cases(NamedTuple):
         enough = (precision >= (rule.recall_at_precision or 0.0) - ROUNDING) & (recall > 0)
         return recall, np.where(enough, recall, -np.inf), precision
 
-    def best(self, rule: Rule) -> float | None:
+    def best(self) -> float | None:
         """The lowest of the best levels; None if none has the precision that is asked for."""
         levels = np.unique(np.concatenate([self.normal, self.anomalous]))
-        worth = np.round(self.reached(rule, levels)[1], 12)
+        worth = np.round(self.reached(levels)[1], 12)
         return None if worth.max() == -np.inf else float(levels[worth.argmax()])
+
+    def choice(self, lowest: float, highest: float) -> tuple[float, float]:
+        """The best level within bounds, the lowest where there is none, and its figure."""
+        best = self.best()
+        level = float(np.clip(lowest if best is None else best, lowest, highest))
+        return level, float(self.reached(np.array([level]))[0][0])
 
 
 def _over(above: Floats, below: Floats) -> Floats:
-    """A quotient of what is not negative; 0 where both are 0."""
+    """The quotient of arrays that are not negative; 0 where both are 0."""
     return np.divide(above, below, out=np.zeros_like(above), where=below > 0)
 
 
 def choose_level(rule: Rule, calibration: Calibration, labelled: LabelledScores, *, seed: int) -> tuple[float, Choice]:
     """The level k / (n + 1) that serves a rule best on labelled rows, and how it came about.
 
-    The choice is among p-values, so that what it reaches on these rows is what the stored level reaches on them.
-    Raises KilterError if there are no anomalies, or no level reaches the precision that is asked for.
+    The choice is among p-values, so that its figure on these rows is also that of the stored level. Its intervals are
+    those of resamples, normal and anomalous rows apart. Raises KilterError if there are no anomalies, or no level
+    reaches the precision that is asked for.
     """
     check_labels(rule, len(labelled.anomalous))
     if labelled.normal is None:
@@ -183,46 +193,32 @@ def choose_level(rule: Rule, calibration: Calibration, labelled: LabelledScores,
     else:
         normal = calibration.p_values(labelled.normal)
     rate = rule.anomaly_rate or labelled.anomaly_rate
-    cases = _Cases(normal, calibration.p_values(labelled.anomalous), rate)
-    lowest = 1 / (calibration.size + 1)
-    highest = int(HIGHEST_RATE * (calibration.size + 1) + 1e-9) / (calibration.size + 1)
-
-    best = cases.best(rule)
+    cases = _Cases(rule, normal, calibration.p_values(labelled.anomalous), rate)
+    best = cases.best()
     if best is None:
-        precision = cases.reached(rule, cases.anomalous)[2].max()
+        precision = cases.reached(cases.anomalous)[2].max()
         raise KilterError(
             f"no threshold has a precision of {rule.recall_at_precision:g} on the labelled rows, weighted so that "
             f"{100 * rate:.3g} % are anomalies: the highest is {precision:.3g}; ask for that or less with "
             "--recall-at-precision"
         )
-    level = float(np.clip(best, lowest, highest))
-    levels, figures = _resampled(rule, cases, (lowest, highest), seed)
+    lowest = 1 / (calibration.size + 1)
+    highest = int(HIGHEST_RATE * (calibration.size + 1) + 1e-9) / (calibration.size + 1)
+    level, figure = cases.choice(lowest, highest)
+    rng = np.random.default_rng(seed)
+    resamples = int(np.clip(WORK // (len(cases.normal) + len(cases.anomalous)), RESAMPLES // 4, RESAMPLES))
+    choices = []
+    for _ in range(resamples):
+        drawn, odd = (rng.choice(part, len(part)) for part in (cases.normal, cases.anomalous))
+        choices.append(cases._replace(normal=drawn, anomalous=odd).choice(lowest, highest))
+    levels, figures = np.transpose(choices)
     evidence = ChoiceEvidence(
         normal=len(cases.normal),
         anomalies=len(cases.anomalous),
         anomaly_rate=rate,
         held_out=labelled.normal is not None,
-        figure=Estimate(_figure(rule, cases, level), *percentiles(figures)),
+        figure=Estimate(figure, *percentiles(figures)),
         level=Estimate(level, *percentiles(levels)),
         edge="lowest" if level <= lowest + ROUNDING else "highest" if best > highest + ROUNDING else "",
     )
     return level, Choice(rule.way or "rate", rule.inputs, evidence)
-
-
-def _figure(rule: Rule, cases: _Cases, level: float) -> float:
-    return float(cases.reached(rule, np.array([level]))[0][0])
-
-
-def _resampled(rule: Rule, cases: _Cases, bounds: tuple[float, float], seed: int) -> tuple[list[float], list[float]]:
-    """Level and figure of the choice on resamples of the rows, normal and anomalous ones apart."""
-    rng = np.random.default_rng(seed)
-    rows = len(cases.normal) + len(cases.anomalous)
-    levels, figures = [], []
-    for _ in range(int(np.clip(WORK // rows, RESAMPLES // 4, RESAMPLES))):
-        normal, anomalous = (rng.choice(part, len(part)) for part in (cases.normal, cases.anomalous))
-        drawn = _Cases(normal, anomalous, cases.rate)
-        best = drawn.best(rule)
-        level = float(np.clip(bounds[0] if best is None else best, *bounds))
-        levels.append(level)
-        figures.append(_figure(rule, drawn, level))
-    return levels, figures

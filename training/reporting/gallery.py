@@ -1,4 +1,4 @@
-"""The pictures of a report: what was given, what was expected, and where they differ.
+"""The pictures of a report: the given one, the expected one, and their difference.
 
 They are embedded as PNG data, at a size that can be seen and does not make the page heavy.
 """
@@ -11,13 +11,12 @@ import numpy as np
 from PIL import Image
 
 from kilter.service.detector.arrays import Floats, Pixels, Positions
-from kilter.service.detector.detector import Judge
 from kilter.service.detector.inputs import take
 from kilter.service.detector.pictures.column import ImageColumn
 from kilter.service.detector.pictures.regions import Grid, heatmap
 from kilter.service.detector.pictures.synthetic import image_of
 from kilter.training.reporting.plots import plane
-from kilter.training.reporting.run import Latent, Pictured, Run, Scored
+from kilter.training.reporting.run import Latent, Run, Scored
 
 SHOWN = 7
 """Pictures in a line, from the lowest score to the highest."""
@@ -30,7 +29,7 @@ GROUPS = ("normal", "flagged", "anomaly")
 SIDE = 96
 """Pixels to which smaller pictures are enlarged, in whole steps, and larger ones reduced."""
 GAIN = 3
-"""A third of the range of grey is as dark a difference as can be."""
+"""A difference of a third of the range of grey is black."""
 COLOURS = 128
 """Colours of a heat map."""
 
@@ -43,7 +42,7 @@ class Shown(NamedTuple):
     p_value: float
     flagged: bool
     surprise: float
-    """What its place among those shown rests on: the score, or the negative ELBO in nats."""
+    """The number by which it was chosen: the score, or the negative ELBO in nats."""
     given: str
     heat: str
     expected: str
@@ -61,7 +60,7 @@ class Placed(NamedTuple):
 
 
 class Gallery(NamedTuple):
-    """All that the report shows as pictures."""
+    """All pictures of a report."""
 
     normal: list[Shown]
     anomalous: list[Shown]
@@ -69,62 +68,57 @@ class Gallery(NamedTuple):
     """The strangest of the normal ones."""
     suspicious: list[Shown]
     """The strangest of those that the network was fitted to."""
-    fresh: bool
-    """Whether the normal ones served nothing else."""
-    prior: list[str]
+    samples: list[str]
     latent: list[Placed]
 
 
-def gallery_of(run: Run, made: Pictured, column: ImageColumn) -> Gallery:
+def gallery_of(run: Run, column: ImageColumn) -> Gallery:
     """The pictures of a run."""
 
-    def shown(scored: Scored | None, rows: Positions) -> list[Shown]:
-        return [] if scored is None else _shown(run.judge, column, scored, rows, made.names)
+    def shown(scored: Scored | None, *, strange: bool = False) -> list[Shown]:
+        if scored is None:
+            return []
+        return _shown(run, column, scored, scored.strangest(STRANGEST) if strange else evenly_spread(scored))
 
-    normal, anomalies, fitted = made.normal, run.anomalies, run.fitted
-    nothing = np.empty(0, np.int64)
     return Gallery(
-        normal=shown(normal, spread(normal)),
-        anomalous=shown(anomalies, spread(anomalies) if anomalies else nothing),
-        strange=shown(normal, normal.strangest(STRANGEST)),
-        suspicious=shown(fitted, fitted.strangest(STRANGEST) if fitted else nothing),
-        fresh=made.fresh,
-        prior=[drawn(pixels) for pixels in made.prior],
+        normal=shown(run.normal),
+        anomalous=shown(run.anomalies),
+        strange=shown(run.normal, strange=True),
+        suspicious=shown(run.fitted, strange=True),
+        samples=[] if run.samples is None else [drawn(pixels) for pixels in run.samples],
         latent=[] if run.latent is None else _latent_map(run.latent, run.judge.calibration.threshold),
     )
 
 
-def spread(scored: Scored) -> Positions:
+def evenly_spread(scored: Scored) -> Positions:
     """The positions of a few rows whose scores are spread evenly over all of them, lowest first."""
     order = scored.strangest(len(scored.scores))[::-1]
     places = (np.arange(SHOWN) + 0.5) / SHOWN * len(order)
     return order[np.unique(places.astype(np.int64))] if len(order) else order
 
 
-def _shown(judge: Judge, column: ImageColumn, scored: Scored, rows: Positions, names: tuple[str, ...]) -> list[Shown]:
-    grid = judge.modality.grid
+def _shown(run: Run, column: ImageColumn, scored: Scored, rows: Positions) -> list[Shown]:
+    grid = run.judge.modality.grid
     if grid is None or not len(rows):
         return []
     table = take(scored.table, rows)
-    verdicts = judge.score(table, reasons=1)
-    (expected,) = judge.scorer.outputs(table, ("expected",))
+    verdicts = run.judge.score(table, reasons=1)
+    (expected,) = run.judge.scorer.outputs(table, ("expected",))
     rebuilt = np.rint(np.clip(expected, 0, 1) * 255).astype(np.uint8).reshape(-1, *column.shape)
-    pixels = table.columns[column.name]
-    evidence = verdicts.evidence
-    places = rows if scored.rows is None else scored.rows[rows]
+    pixels, evidence = table.columns[column.name], verdicts.evidence
     return [
         Shown(
-            names[place] if place < len(names) else "",
+            run.names[scored.rows[row]],
             float(verdicts.score[i]),
             float(verdicts.p_value[i]),
             bool(verdicts.anomaly[i]),
-            float(scored.scores[rows[i]]),
+            float(scored.scores[row]),
             drawn(pixels[i]),
             drawn(pixels[i]) if evidence is None else drawn_heat(pixels[i], evidence[i], Grid(*grid)),
             drawn(rebuilt[i]),
             drawn(residual(pixels[i], rebuilt[i])),
         )
-        for i, place in enumerate(places.tolist())
+        for i, row in enumerate(rows)
     ]
 
 

@@ -3,12 +3,11 @@
 They are drawn by matplotlib, without outside addresses, in the colours of the page's CSS.
 """
 
-import functools
 import io
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from html import escape
-from typing import Any, ParamSpec
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -24,7 +23,6 @@ from kilter.service.detector.findings import Epoch
 from kilter.training.fitting.remedy import ACTIVE
 from kilter.training.reporting.run import Latent
 
-Parameters = ParamSpec("Parameters")
 BARS = 40
 POINTS = 1_200
 """Points drawn of the latent space; more would make the page heavy and the picture no clearer."""
@@ -56,17 +54,8 @@ STYLE: dict[Any, Any] = {
     "legend.fontsize": 8,
     "text.parse_math": False,
 }
-
-
-def styled(plot: Callable[Parameters, str]) -> Callable[Parameters, str]:
-    """Draw a plot in the style of the report, whatever the caller's own matplotlib settings are."""
-
-    @functools.wraps(plot)
-    def drawn(*args: Parameters.args, **kwargs: Parameters.kwargs) -> str:
-        with mpl.rc_context(STYLE):
-            return plot(*args, **kwargs)
-
-    return drawn
+STYLED = mpl.rc_context(STYLE)
+"""Draws a plot in the style of the report, whatever the caller's own matplotlib settings are."""
 
 
 def canvas(height: float, panels: int = 1) -> tuple[Figure, list[Axes]]:
@@ -94,7 +83,7 @@ def render(figure: Figure, name: str, alt: str) -> str:
     return svg
 
 
-@styled
+@STYLED
 def training_curves(history: Sequence[Epoch]) -> str:
     """Loss, reconstruction, KL and held-out ELBO over the steps of a fit, a panel each."""
     figure, axes = canvas(6.0, 4)
@@ -119,7 +108,7 @@ def training_curves(history: Sequence[Epoch]) -> str:
     )
 
 
-@styled
+@STYLED
 def score_distribution(calibration: Floats, threshold: float, unit: str, others: dict[str, Floats]) -> str:
     """How the scores of the calibration rows, and of `others` by name, are distributed, with the threshold."""
     figure, (ax,) = canvas(3.2)
@@ -129,12 +118,11 @@ def score_distribution(calibration: Floats, threshold: float, unit: str, others:
     lowest = min(float(scores.min()) for scores in (calibration, *others.values()) if len(scores))
     low, high = max(lowest, middle - 2 * reach), threshold + 2 * reach
     edges = np.linspace(low, high, BARS + 1)
-    _shares(ax, calibration, edges, "calibration", NORMAL, filled=True)
-    beyond = bool((calibration > high).any())
+    _shares(ax, calibration, edges, label="calibration", color=NORMAL, fill=True, alpha=0.35)
     for (name, scores), colour in zip(others.items(), (INK, STRANGE), strict=False):
         if len(scores):
-            beyond |= bool((scores > high).any())
-            _shares(ax, scores, edges, name, colour, filled=False)
+            _shares(ax, scores, edges, label=name, color=colour, linewidth=1.3)
+    beyond = any((scores > high).any() for scores in (calibration, *others.values()))
     ax.axvline(threshold, color=MARK, linewidth=1.4, linestyle="--", label="threshold")
     ax.set_xlabel(f"score, {unit}" + (" (the last bar holds all beyond it)" if beyond else ""))
     ax.set_ylabel("share of rows")
@@ -147,16 +135,12 @@ def score_distribution(calibration: Floats, threshold: float, unit: str, others:
     )
 
 
-def _shares(ax: Axes, scores: Floats, edges: Floats, name: str, colour: str, *, filled: bool) -> None:
+def _shares(ax: Axes, scores: Floats, edges: Floats, **style: Any) -> None:
     counts, _ = np.histogram(np.clip(scores, edges[0], edges[-1]), edges)
-    shares = counts / len(scores)
-    if filled:
-        ax.stairs(shares, edges, fill=True, color=colour, alpha=0.35, label=name)
-    else:
-        ax.stairs(shares, edges, color=colour, linewidth=1.3, label=name)
+    ax.stairs(counts / len(scores), edges, **style)
 
 
-@styled
+@STYLED
 def p_value_histogram(p_values: Floats, calibration: Calibration) -> str:
     """P-values of held-out normal rows against the uniform that is expected, with a 95 % band for each bar.
 
@@ -184,7 +168,7 @@ def p_value_histogram(p_values: Floats, calibration: Calibration) -> str:
     )
 
 
-@styled
+@STYLED
 def roc_curve(scores: Floats, anomalous: Mask, threshold: float) -> str:
     """True- against false-positive rate, with the point of the threshold."""
     figure, (ax,) = canvas(3.6)
@@ -198,7 +182,7 @@ def roc_curve(scores: Floats, anomalous: Mask, threshold: float) -> str:
     return render(figure, "roc", f"ROC curve with area {area:.3f}.")
 
 
-@styled
+@STYLED
 def precision_recall_curve(scores: Floats, anomalous: Mask, threshold: float) -> str:
     """Precision against recall, with the point of the threshold and the share of anomalies."""
     figure, (ax,) = canvas(3.6)
@@ -222,7 +206,7 @@ def _unit_square(ax: Axes, x: str, y: str) -> None:
     ax.legend(loc="lower right")
 
 
-@styled
+@STYLED
 def column_bars(names: Sequence[str], shares: Sequence[float]) -> str:
     """Columns by their average share of what speaks against a record, strongest first."""
     figure, (ax,) = canvas(0.7 + 0.24 * len(names))
@@ -245,7 +229,7 @@ def plane(means: Floats) -> tuple[Floats, float]:
     return points, float((spread[:2] ** 2).sum() / max((spread**2).sum(), 1e-300))
 
 
-@styled
+@STYLED
 def latent_plane(latent: Latent, threshold: float, seed: int = 0) -> str:
     """The latent means on their first two principal components: normal, flagged, and labelled anomalies."""
     figure, (ax,) = canvas(4.2)
@@ -276,7 +260,7 @@ def latent_plane(latent: Latent, threshold: float, seed: int = 0) -> str:
     )
 
 
-@styled
+@STYLED
 def kl_bars(kl: Sequence[float], active: Sequence[int]) -> str:
     """KL of each latent dimension in nats, largest first, averaged over members that have `active` units."""
     figure, (ax,) = canvas(2.4)
