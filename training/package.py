@@ -13,8 +13,8 @@ import kilter
 from kilter.service.detector import artifact
 from kilter.service.detector.arrays import Array, Floats, Mask
 from kilter.service.detector.calibration import DIGITS, TOLERANCE
-from kilter.service.detector.detector import Judge, Verdicts
-from kilter.service.detector.findings import Evaluation, PartSizes, Training
+from kilter.service.detector.detector import Judge
+from kilter.service.detector.findings import PartSizes, Training
 from kilter.service.detector.inputs import Table, take
 from kilter.service.detector.manifest import Manifest, NetworkEntry, Probes, ScoreEntry
 from kilter.service.detector.reference import reference_tensors
@@ -24,7 +24,7 @@ from kilter.service.detector.thresholds import promise_of, score_tensors
 from kilter.training.config import TrainConfig
 from kilter.training.data.source import TrainingData, provenance
 from kilter.training.evaluation.baselines import baseline_warning
-from kilter.training.evaluation.checkup import Checkup, Examined, examine_fit
+from kilter.training.evaluation.checkup import Examined, examine_fit
 from kilter.training.evaluation.evaluate import evaluate_rows
 from kilter.training.evaluation.thresholds import Calibrated
 from kilter.training.fitting.model import Fitted
@@ -41,7 +41,7 @@ ODD = 8
 
 @dataclass(frozen=True)
 class Trained:
-    """A model that is fitted, calibrated and examined: all of its artifact but a name and a version."""
+    """A model that is fitted, calibrated and examined: its artifact without a name and a version."""
 
     modality: TrainingModality
     fitted: Fitted
@@ -51,18 +51,13 @@ class Trained:
     tensors: dict[str, Array]
     probes: Probes
 
-    @property
-    def evaluation(self) -> Evaluation:
-        """On rows that neither fitting nor calibration saw, or that stand in for such."""
-        return self.run.evaluation
-
     def files(self, name: str, version: int) -> dict[str, bytes]:
         """The files of the artifact under a name, as a version."""
         manifest = self.manifest(name, version)
-        subject, sections = self.modality.subject(manifest.schema), self.modality.sections(self.run)
+        kind, sections = self.modality.kind, self.modality.sections(self.run)
         documents = {
-            "report.html": report(manifest, self.run, subject, sections).encode(),
-            "MODEL_CARD.md": model_card(manifest, self.run, subject).encode(),
+            "report.html": report(manifest, self.run, kind, sections).encode(),
+            "MODEL_CARD.md": model_card(manifest, self.run, kind).encode(),
         }
         return artifact.pack(manifest, self.tensors, self.fitted.programs, self.probes, documents)
 
@@ -102,8 +97,7 @@ def examine(
     data: TrainingData, fitted: Fitted, calibrated: Calibrated, config: TrainConfig, modality: TrainingModality
 ) -> Trained:
     """Evaluate a model on rows that neither fitting nor calibration saw, and look for what is wrong with it."""
-    judge = Judge(fitted.scorer, calibrated.thresholds)
-    parts = fitted.split
+    judge, parts, network = Judge(fitted.scorer, calibrated.thresholds), fitted.split, fitted.module.network
     fresh = len(parts.held_out) > 0
     judged = parts.held_out if fresh else parts.calibration
     rows = np.concatenate([judged, data.anomalous])
@@ -111,23 +105,18 @@ def examine(
     table = take(data.table, rows)
     verdicts = judge.score(table, errors="mark")
     if fitted.stands_in:
-        verdicts = _as_left_out(verdicts, fitted, table, judge)
-    evaluation = evaluate_rows(
-        judge, table, is_anomaly if is_anomaly.any() else None, seed=config.seed, fresh=fresh, verdicts=verdicts
-    )
+        # Calibration rows, which come first, are judged as if the memory of the score held none of them.
+        scores = np.concatenate([fitted.calibration_scores, verdicts.score[len(fitted.calibration_scores) :]])
+        verdicts = verdicts._replace(score=scores, **judge.thresholds.judge(scores, table)._asdict())
+    labels = is_anomaly if is_anomaly.any() else None
+    evaluation = evaluate_rows(judge, table, labels, seed=config.seed, fresh=fresh, verdicts=verdicts)
     normal, strange = (
         Scored(take(table, part), verdicts.score[part], rows[part]) for part in (~is_anomaly, is_anomaly)
     )
     examined = modality.examined(Examined(parts.fit, judged, data.anomalous), fitted.schema, config.seed)
-    checkup = examine_fit(
-        data, fitted, judge, config, examined, modality.simplification(fitted.schema), modality.tolerance
-    )
-    stand_in = (
-        ()
-        if fresh
-        else ("There were too few rows to hold some out for the evaluation: calibration rows stand in for them.",)
-    )
-    network = fitted.module.network
+    simplification = modality.simplification(fitted.schema)
+    checkup = examine_fit(data, fitted, judge, config, examined, simplification, modality.tolerance)
+    stand_in = "There were too few rows to hold some out for the evaluation: calibration rows stand in for them."
     run = Run(
         judge=judge,
         decisions=data.decisions,
@@ -137,7 +126,7 @@ def examine(
         fresh=fresh,
         anomalies=strange if is_anomaly.any() else None,
         latent=_latent(judge, network, table, verdicts.score, is_anomaly, modality),
-        notes=(*data.notes, *stand_in),
+        notes=data.notes if fresh else (*data.notes, stand_in),
         fitted=Scored(take(data.table, examined.fitted), checkup.surprise, examined.fitted),
         names=data.names,
         samples=modality.samples(network, config.seed),
@@ -145,16 +134,7 @@ def examine(
     tensors: dict[str, Array] = {key: tensor.numpy() for key, tensor in fitted.module.state_dict().items()}
     tensors |= score_tensors(calibrated.thresholds)
     tensors |= reference_tensors(fitted.scorer.modality, fitted.scorer.figures(take(data.table, parts.fit)))
-    training = _training(data, fitted, config, evaluation, checkup)
-    return Trained(modality, fitted, calibrated, training, run, tensors, make_probes(judge, config.seed))
-
-
-def _training(
-    data: TrainingData, fitted: Fitted, config: TrainConfig, evaluation: Evaluation, checkup: Checkup
-) -> Training:
-    """Where the model comes from, how the fit went, and what to say of the result."""
-    parts, comparison = fitted.split, checkup.comparison
-    return Training(
+    training = Training(
         files=tuple(map(provenance, data.source.paths)),
         rows=data.table.rows,
         sizes=PartSizes(len(parts.fit), len(parts.calibration), len(parts.held_out)),
@@ -165,17 +145,11 @@ def _training(
         notes=data.notes,
         evaluation=evaluation,
         diagnosis=checkup.diagnosis,
-        comparison=comparison,
+        comparison=checkup.comparison,
         suspects=checkup.suspects,
-        warnings=(*baseline_warning(comparison), *checkup.diagnosis.notes, *checkup.suspects.notes),
+        warnings=(*baseline_warning(checkup.comparison), *checkup.diagnosis.notes, *checkup.suspects.notes),
     )
-
-
-def _as_left_out(verdicts: Verdicts, fitted: Fitted, table: Table, judge: Judge) -> Verdicts:
-    """The verdicts on calibration rows, which come first in the table, and others, as if the memory held none of it."""
-    others = verdicts.score[len(fitted.calibration_scores) :]
-    scores = np.concatenate([fitted.calibration_scores, others])
-    return verdicts._replace(score=scores, **judge.thresholds.judge(scores, table)._asdict())
+    return Trained(modality, fitted, calibrated, training, run, tensors, make_probes(judge, config.seed))
 
 
 def _latent(

@@ -1,4 +1,4 @@
-"""From files, or a frame, to a model: read, infer, split, fit, calibrate, examine, package, and load it from disk."""
+"""From files or a frame to a model: read, infer, split, fit, calibrate, examine, package, and load it from disk."""
 
 from collections.abc import Callable
 from functools import partial
@@ -18,7 +18,7 @@ from kilter.training.modality import modality_of_source
 from kilter.training.package import Trained, examine
 
 
-def train(
+def train_model(
     source: TrainingSource,
     name: str,
     models: Path,
@@ -29,10 +29,10 @@ def train(
     progress: FitProgress = lambda step, steps, epoch: None,
     reading: Progress = silent,
 ) -> tuple[Detector, Path, Evaluation]:
-    """Train a model and write it as the next version; return it as loaded from disk, its folder and its evaluation.
+    """`learn` a model and write it as the next version; return it as loaded from disk, its folder and its evaluation.
 
-    As `learn`, but that nothing is written unless all of it succeeds, save for a checkpoint that an interrupted run
-    leaves behind and the next one takes up.
+    Nothing is written unless all of it succeeds, but for a checkpoint, by which the next run continues an interrupted
+    one.
     """
     store.check_name(name)
     checkpoint = models / name / ".fit.safetensors"
@@ -40,7 +40,7 @@ def train(
         source, config, backbone=backbone, checkpoint=checkpoint, say=say, progress=progress, reading=reading
     )
     folder = store.add(models, name, partial(trained.files, name))
-    return load(folder), folder, trained.evaluation
+    return load(folder), folder, trained.run.evaluation
 
 
 def learn(
@@ -56,9 +56,8 @@ def learn(
     """Train a model in memory, which gives the files of its artifact under any name and version.
 
     `backbone` is an ONNX file with a pretrained network, by whose local features pictures are judged, and `checkpoint`
-    the file by which an interrupted fit is taken up. `say` is called with what was decided about the data, `progress`
-    after each step of the fit, and `reading` with the number of pictures decoded and of all. Raises KilterError for
-    whatever the user can put right.
+    the file from which an interrupted fit continues. `say` is called with each decision about the data, `progress`
+    after each step of the fit. Raises KilterError for whatever the user can put right.
     """
     modality = modality_of_source(source)
     pretrained = None

@@ -28,13 +28,12 @@ class Made(NamedTuple):
     def page(self) -> str:
         """Its report."""
         modality = modality_of_model(self.manifest)
-        return report(self.manifest, self.run, modality.subject(self.manifest.schema), modality.sections(self.run))
+        return report(self.manifest, self.run, modality.kind, modality.sections(self.run))
 
     @property
     def card(self) -> str:
         """Its model card."""
-        subject = modality_of_model(self.manifest).subject(self.manifest.schema)
-        return model_card(self.manifest, self.run, subject)
+        return model_card(self.manifest, self.run, modality_of_model(self.manifest).kind)
 
     def but(self, **fields: Any) -> "Made":
         """The same with other fields of the manifest's `training`."""

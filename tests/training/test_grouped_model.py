@@ -16,7 +16,7 @@ from kilter.service.formats.scoring import score_file
 from kilter.training.config import FitConfig, Rule, TrainConfig
 from kilter.training.data.source import TrainingSource
 from kilter.training.modality import modality_of_model
-from kilter.training.pipeline import train
+from kilter.training.pipeline import train_model
 from kilter.training.recalibrate import recalibrate
 from tests.support.artifacts import rewritten
 from tests.support.data import records
@@ -44,7 +44,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     place = tmp_path_factory.mktemp("grouped")
     config = TrainConfig(score="elbo", split="random", threshold=Rule(f_beta=2.0), fit=FitConfig(steps=60, hidden=32))
     source = TrainingSource((write(place / "train.csv", 900, 40, 0),), "fault", "0", ("site",), "site")
-    train(source, "plant", place / "models", config)
+    train_model(source, "plant", place / "models", config)
     return place / "models" / "plant"
 
 

@@ -36,6 +36,7 @@ def calibrate(
     """
     # Imported here: `kilter --help` only wants to know what the command is called.
     from kilter.service.detector import artifact, store
+    from kilter.training.data.source import TrainingSource
     from kilter.training.modality import modality_of_model
     from kilter.training.recalibrate import recalibrate
     from kilter.training.reporting.run import promise_in_words
@@ -43,7 +44,8 @@ def calibrate(
     manifest = artifact.read_artifact(store.resolve(model)).manifest
     if group_by is None and manifest.calibration.by_group is not None:
         group_by = manifest.calibration.by_group.column
-    rows = modality_of_model(manifest).read_labelled(file, manifest, label, normal, group_by)
+    source = TrainingSource((file,), label, normal, group_by=group_by)
+    rows = modality_of_model(manifest).read_labelled(source, manifest)
     for note in rows.notes:
         click.echo(note)
     done = recalibrate(model, rows, file, target_fpr=target_fpr, rule=rule, group_by=group_by, seed=seed)

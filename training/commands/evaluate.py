@@ -32,13 +32,13 @@ def evaluate(
     """
     # Imported here: `kilter --help` only wants to know what the command is called.
     from kilter.service.detector import load
-    from kilter.training.data.source import source_digest
+    from kilter.training.data.source import TrainingSource, source_digest
     from kilter.training.evaluation.evaluate import evaluate_rows
     from kilter.training.modality import modality_of_model
 
     detector = load(model)
     manifest = detector.manifest
-    rows = modality_of_model(manifest).read_labelled(file, manifest, label, normal, None)
+    rows = modality_of_model(manifest).read_labelled(TrainingSource((file,), label, normal), manifest)
     trained_on = manifest.training.was_trained_on(source_digest(file))
     evaluation = evaluate_rows(detector, rows.table, rows.anomalous, seed=seed, fresh=not trained_on)
     if as_json:

@@ -80,11 +80,10 @@ def train(
     or folders of pictures, nested or not, in PNG, JPEG, WebP, TIFF or BMP; or arrays of images in IDX, npy or npz.
     """
     # Imported here: torch takes seconds, and `kilter --help` only wants to know what the command is called.
-    from kilter.service.detector.manifest import choice_in_words
     from kilter.training.config import read_config
     from kilter.training.data.source import TrainingSource
-    from kilter.training.pipeline import train as train_model
-    from kilter.training.reporting.run import evaluation_in_words, groups_in_words
+    from kilter.training.pipeline import train_model
+    from kilter.training.reporting.run import evaluation_in_words, promise_in_words
 
     threshold = None if rule is None else rule.inputs
     settings = read_config(
@@ -100,22 +99,20 @@ def train(
         progress=interruptible(progress_bar()),
         reading=reading_bar(),
     )
-    promise = detector.manifest.calibration
+    manifest, promise = detector.manifest, detector.manifest.calibration
     click.echo(
-        f"Flags scores above {promise.threshold:.6g} {detector.manifest.score.unit}: a false-positive rate of "
+        f"Flags scores above {promise.threshold:.6g} {manifest.score.unit}: a false-positive rate of "
         f"{promise.expected_fpr:.4g}, calibrated on {promise.size:,} rows that the fit did not see."
     )
-    chosen = [] if promise.chosen.by == "rate" else [choice_in_words(promise.chosen, promise.size)]
-    for line in (*chosen, *groups_in_words(promise), *evaluation_in_words(evaluation)):
-        click.echo(line)
-    for line in detector.manifest.training.warnings:
-        click.echo(f"Attention: {line}")
+    lines = promise_in_words(promise)[2 if promise.chosen.by == "rate" else 1 :]
+    lines += [*evaluation_in_words(evaluation), *(f"Attention: {warning}" for warning in manifest.training.warnings)]
+    click.echo("\n".join(lines))
     click.echo(f"Wrote {folder}; its probes replay. See {folder / 'report.html'}.")
 
 
 def reading_bar() -> Callable[[int, int], None]:
     """Report the decoding of pictures: a bar on a terminal, a plain line at every quarter elsewhere."""
-    bar = tqdm(desc="Reading", unit="picture", leave=True) if sys.stderr.isatty() else None
+    bar = tqdm(desc="Reading", unit="picture") if sys.stderr.isatty() else None
     last = 0
 
     def report(done: int, total: int) -> None:
@@ -126,6 +123,30 @@ def reading_bar() -> Callable[[int, int], None]:
         elif QUARTERS * done // total > last:
             last = QUARTERS * done // total
             click.echo(f"read {done:,} of {total:,} pictures")
+
+    return report
+
+
+def progress_bar() -> "FitProgress":
+    """Report the fit: a bar on a terminal, a plain line at every evaluation elsewhere."""
+    bar = tqdm(desc="Fitting", unit="step") if sys.stderr.isatty() else None
+    first = True
+
+    def report(step: int, steps: int, epoch: Epoch | None) -> None:
+        nonlocal first
+        if first and step > 1:
+            click.echo(f"The training that was interrupted is continued after step {step - 1} of {steps}.")
+        first = False
+        if bar is not None:
+            bar.total = steps
+            bar.update(step - bar.n)
+            if epoch:
+                bar.set_postfix_str(f"held-out ELBO {epoch.held_out_elbo:.3f}")
+        elif epoch:
+            click.echo(
+                f"step {step}/{steps}: loss {epoch.loss:.3f}, reconstruction {epoch.reconstruction:.3f}, "
+                f"KL {epoch.kl:.3f}, held-out ELBO {epoch.held_out_elbo:.3f}"
+            )
 
     return report
 
@@ -148,28 +169,4 @@ def interruptible(progress: "FitProgress") -> "FitProgress":
         progress(step, steps, epoch)
 
     signal.signal(signal.SIGINT, press)
-    return report
-
-
-def progress_bar() -> "FitProgress":
-    """Report the fit: a bar on a terminal, a plain line at every evaluation elsewhere."""
-    bar = tqdm(desc="Fitting", unit="step", leave=True) if sys.stderr.isatty() else None
-    first = True
-
-    def report(step: int, steps: int, epoch: Epoch | None) -> None:
-        nonlocal first
-        if first and step > 1:
-            click.echo(f"The training that was interrupted is taken up after step {step - 1} of {steps}.")
-        first = False
-        if bar is not None:
-            bar.total = steps
-            bar.update(step - bar.n)
-            if epoch:
-                bar.set_postfix_str(f"held-out ELBO {epoch.held_out_elbo:.3f}")
-        elif epoch:
-            click.echo(
-                f"step {step}/{steps}: loss {epoch.loss:.3f}, reconstruction {epoch.reconstruction:.3f}, "
-                f"KL {epoch.kl:.3f}, held-out ELBO {epoch.held_out_elbo:.3f}"
-            )
-
     return report

@@ -1,7 +1,6 @@
 """Tables as training data: files or a frame, the kinds of their columns, their rows and their labels."""
 
 from collections.abc import Collection
-from pathlib import Path
 from typing import Any, Literal
 
 import msgspec
@@ -207,23 +206,22 @@ def _grouping_column(name: str, cells: pl.Series, schema: Schema) -> Column:
     return CategoricalColumn(name, (), ())
 
 
-def read_labelled_table(
-    path: Path, schema: Schema, training: Training, label: str | None, normal: str | None, grouping: str | None
-) -> LabelledRows:
-    """Read a file by the schema of a model, with the labels in the column `label`, whose `normal` means a normal row.
+def read_labelled_table(source: TrainingSource, schema: Schema, training: Training) -> LabelledRows:
+    """Read files by the schema of a model, and the column `group_by` besides.
 
-    What is not given is as in the training, if the file has that column. The column `grouping` is read besides those of
-    the schema. Raises KilterError if the file, its columns or its labels cannot be used.
+    A label and its normal value that are not given are those of the training, if there is such a column. Raises
+    KilterError if the files, their columns or their labels cannot be used.
     """
-    frame, _, _, notes = read_frame([path])
+    frame, _, _, notes = read_frame(source.paths)
+    label, normal = source.label, source.normal
     if label is None and training.label in frame.columns:
         label = training.label
     elif label is None and normal is not None:
         raise KilterError("--normal is the value of a label column: name the column with --label")
     if normal is None and label == training.label:
         normal = training.normal
-    if grouping is not None:
-        schema = group_by(schema, frame, grouping, label)
+    if source.group_by is not None:
+        schema = group_by(schema, frame, source.group_by, label)
     table = to_table(schema, frame)
     labels = None if label is None else read_labels(frame, label, normal)
     return with_labels(table, schema, labels, notes, "row", f"Rows whose {label!r} is {normal!r}")

@@ -9,7 +9,7 @@ import torch
 from kilter.service.detector.arrays import Floats, Matrix
 from kilter.service.detector.findings import Diagnosis, Epoch, Remedy
 from kilter.service.detector.networks.base import Network
-from kilter.training.fitting.remedy import activity, remedy_in_words, row_sample
+from kilter.training.fitting.remedy import latent_activity, remedy_in_words, row_sample
 
 EARLY = 0.5
 """A best step before this share of the steps made is early."""
@@ -35,7 +35,7 @@ def diagnose(
 ) -> Diagnosis:
     """Diagnose a fit from its history, at most `steps` long, the encoded rows that it saw and rows that it did not."""
     columns = network.columns
-    used = activity(network, fitted)
+    used = latent_activity(network, fitted)
     before, after = _elbo(network, fitted), _elbo(network, new)
     error = float(np.hypot(*(values.std() / np.sqrt(len(values)) for values in (before, after))))
     gap = float(before.mean() - after.mean())

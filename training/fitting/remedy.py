@@ -51,7 +51,7 @@ class Activity(NamedTuple):
         return min(self.active) == 0 or sum(self.kl) < LEAST_KL
 
 
-def activity(network: Network, x: Matrix) -> Activity:
+def latent_activity(network: Network, x: Matrix) -> Activity:
     """How the latent space is used over encoded rows, (n, features)."""
     rows = row_sample(x).to(network.device)
     with torch.no_grad():
@@ -73,7 +73,7 @@ class Dependence(NamedTuple):
     nats: float
 
 
-def dependence(x: Matrix, features: tuple[Feature, ...]) -> Dependence | None:
+def strongest_dependence(x: Matrix, features: tuple[Feature, ...]) -> Dependence | None:
     """The strongest dependence between two columns of encoded rows, (n, features); None if there is none to speak of.
 
     Numbers are cut into quantiles, and each pair has a G-test of independence at a level of 0.01 over all pairs. The
@@ -150,9 +150,9 @@ def fit_or_remedy(
     bound, and favours free bits.
     """
     network, history = fit(x, schema, config, seed=seed, device=device, checkpoint=checkpoint, progress=progress)
-    if not remedied or not activity(network, x).collapsed:
+    if not remedied or not latent_activity(network, x).collapsed:
         return FitOutcome(network, history, None)
-    strongest = dependence(x, schema.features())
+    strongest = strongest_dependence(x, schema.features())
     if strongest is None:
         return FitOutcome(network, history, Remedy(None))
     gentler = msgspec.structs.replace(

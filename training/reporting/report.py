@@ -14,14 +14,13 @@ from kilter.service.detector.detector import Judge
 from kilter.service.detector.explanation import Reason
 from kilter.service.detector.inputs import take
 from kilter.service.detector.manifest import Manifest
-from kilter.training.evaluation.baselines import baseline_warning, compared_rows
+from kilter.training.evaluation.baselines import SIDE, baseline_warning, compared_rows
 from kilter.training.fitting.remedy import remedy_in_words
 from kilter.training.reporting import plots
 from kilter.training.reporting.gallery import Gallery
 from kilter.training.reporting.run import (
     Run,
     Scored,
-    Subject,
     evaluation_in_words,
     inline,
     percent,
@@ -64,8 +63,8 @@ class Sections(NamedTuple):
     """Pictures, where records are such."""
 
 
-def report(manifest: Manifest, run: Run, subject: Subject, sections: Sections) -> str:
-    """report.html of a run."""
+def report(manifest: Manifest, run: Run, kind: str, sections: Sections) -> str:
+    """report.html of a run; `kind` is that of the modality."""
     training = manifest.training
     first = baseline_warning(training.comparison)  # nothing matters more
     remedy = training.diagnosis.remedy if training.diagnosis else None
@@ -74,7 +73,7 @@ def report(manifest: Manifest, run: Run, subject: Subject, sections: Sections) -
         "report.html",
         manifest,
         run,
-        subject,
+        kind,
         verdicts=[*first, *evaluation_in_words(run.evaluation)],
         remedy=remedy_in_words(remedy) if remedy else "",
         notes=[*(text for text in training.warnings if text not in first), *run.notes, *run.evaluation.notes],
@@ -87,13 +86,13 @@ def report(manifest: Manifest, run: Run, subject: Subject, sections: Sections) -
     return re.sub(r"(?<=\d) %", "\N{NO-BREAK SPACE}%", page)
 
 
-def model_card(manifest: Manifest, run: Run, subject: Subject) -> str:
+def model_card(manifest: Manifest, run: Run, kind: str) -> str:
     """MODEL_CARD.md of a run: the model, its training data, and the limits of its use."""
     verdicts = [*evaluation_in_words(run.evaluation), *run.evaluation.notes]
-    return _rendered("MODEL_CARD.md", manifest, run, subject, verdicts=verdicts)
+    return _rendered("MODEL_CARD.md", manifest, run, kind, verdicts=verdicts)
 
 
-def _rendered(template: str, manifest: Manifest, run: Run, subject: Subject, **values: Any) -> str:
+def _rendered(template: str, manifest: Manifest, run: Run, kind: str, **values: Any) -> str:
     """A template filled with the values of a run, and its own besides."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES),
@@ -110,7 +109,8 @@ def _rendered(template: str, manifest: Manifest, run: Run, subject: Subject, **v
         manifest=manifest,
         training=manifest.training,
         run=run,
-        subject=subject,
+        kind=kind,
+        side=SIDE,
         calibration=manifest.calibration,
         promise=promise_in_words(manifest.calibration),
         evaluation=run.evaluation,

@@ -11,7 +11,6 @@ from kilter.service.detector.detector import Judge
 from kilter.service.detector.findings import Epoch, Evaluation, Figure
 from kilter.service.detector.inputs import Table
 from kilter.service.detector.manifest import Promise, choice_in_words
-from kilter.service.detector.schema import LeftOut
 from kilter.training.data.source import ColumnDecision
 
 SHOWN_GROUPS = 8
@@ -72,28 +71,6 @@ class Run:
     def held_out(self) -> Scored | None:
         """Normal rows that neither fitting nor calibration saw."""
         return self.normal if self.fresh else None
-
-
-class Subject(NamedTuple):
-    """The words of a report and a model card for one kind of record."""
-
-    kind: str
-    """The kind of records: `tables` or `pictures`."""
-    learned: str
-    """How many records the network learned from."""
-    seen: str
-    """What the model looks at, in a sentence."""
-    fit: str
-    """The form that a record must have, in a sentence."""
-    limits: tuple[str, ...]
-    divided: str
-    """A warning where rows were divided at random."""
-    simplified: str
-    """How simple detectors see a record, in a sentence."""
-    held: str
-    """What of the training rows an artifact and its report hold besides any memory, in sentences."""
-    left_out: tuple[LeftOut, ...] | None = None
-    """The columns that were left out; None where records have none."""
 
 
 def inline(text: str) -> str:

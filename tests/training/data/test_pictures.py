@@ -159,17 +159,17 @@ def test_a_folder_is_read_by_a_model_s_schema(folder: Path) -> None:
     """At its size; with the labels that it was trained with if there are such folders, else with none."""
     column = ImageColumn("image", 16, 16, 1)
     trained, schema = training(normal="good"), Schema((column,), 11)
-    rows = read_labelled_pictures(folder, schema, column, trained, None, None)
+    rows = read_labelled_pictures(TrainingSource((folder,), None, None), schema, trained)
     assert rows.table.columns["image"].shape == (11, 16, 16, 1)
     assert rows.anomalous is not None
     assert rows.anomalous.sum() == 2
     assert "were brought to 16 x 16" in "\n".join(rows.notes)
     assert "Pictures labelled 'good' count as normal, all others as anomalies." in rows.notes
-    unlabelled = read_labelled_pictures(folder / "bad", schema, column, trained, None, None)
+    unlabelled = read_labelled_pictures(TrainingSource((folder / "bad",), None, None), schema, trained)
     assert unlabelled.anomalous is None
     assert "No labels: every picture counts as normal." in unlabelled.notes
     with pytest.raises(KilterError, match="no picture lies in a folder 'fine and good'"):
-        read_labelled_pictures(folder, schema, column, trained, None, "fine and good")
+        read_labelled_pictures(TrainingSource((folder,), None, "fine and good"), schema, trained)
 
 
 def test_images_of_an_npz_file_have_the_labels_that_they_were_trained_by(tmp_path: Path) -> None:
@@ -179,7 +179,9 @@ def test_images_of_an_npz_file_have_the_labels_that_they_were_trained_by(tmp_pat
     column = ImageColumn("image", 16, 16, 1)
 
     def anomalous(label: str | None, trained: Training) -> list[bool] | None:
-        rows = read_labelled_pictures(tmp_path / "new.npz", Schema((column,), 4), column, trained, label, None)
+        rows = read_labelled_pictures(
+            TrainingSource((tmp_path / "new.npz",), label, None), Schema((column,), 4), trained
+        )
         return None if rows.anomalous is None else rows.anomalous.tolist()
 
     assert anomalous(None, training(label="y", normal="3")) == [False, False, True, False]

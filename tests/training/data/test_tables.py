@@ -14,7 +14,7 @@ from kilter.service.detector import KilterError
 from kilter.service.detector.columns import BooleanColumn, CategoricalColumn, Column, NumericColumn, TimestampColumn
 from kilter.service.detector.schema import LeftOut, Schema
 from kilter.service.formats.tables import to_table
-from kilter.training.data.source import ColumnDecision
+from kilter.training.data.source import ColumnDecision, TrainingSource
 from kilter.training.data.tables import as_polars, group_by, infer_columns, read_labelled_table
 from tests.support.detectors import SCHEMA
 from tests.support.manifests import training
@@ -199,7 +199,7 @@ def test_a_frame_of_pandas_keeps_its_types() -> None:
     """Numbers, flags and times go as they are, gaps are missing, and a column of several types becomes text."""
     frame = as_polars(
         pd.DataFrame(
-            {"n": [1.5, None], "flag": [True, False], "mixed": [1, "a"], "at": pd.to_datetime(["2024-01-01", None])}
+            {"n": [1.5, None], "flag": [True, False], "mixed": [1, "a"], "at": [pd.Timestamp("2024-01-01"), pd.NaT]}
         )
     )
     assert frame.schema["n"] == pl.Float64
@@ -230,7 +230,7 @@ def path(tmp_path: Path) -> Path:
 
 def test_labels_are_taken_as_in_training(path: Path) -> None:
     """The column and its normal value need not be given again, and rows without a label are left out."""
-    found = read_labelled_table(path, SCHEMA, TRAINING, None, None, None)
+    found = read_labelled_table(TrainingSource((path,), None, None), SCHEMA, TRAINING)
     assert found.anomalous is not None
     assert found.anomalous.tolist() == [False, True, False, True]
     assert found.table.columns["age"].tolist() == [2, 4, 8, 10]
@@ -240,10 +240,10 @@ def test_labels_are_taken_as_in_training(path: Path) -> None:
 
 def test_what_is_given_goes_before_what_training_says(path: Path) -> None:
     """Another value, or another column with its value."""
-    found = read_labelled_table(path, SCHEMA, TRAINING, "class", "bad", None)
+    found = read_labelled_table(TrainingSource((path,), "class", "bad"), SCHEMA, TRAINING)
     assert found.anomalous is not None
     assert found.anomalous.tolist() == [True, False, True, True]
-    found = read_labelled_table(path, SCHEMA, TRAINING, "colour", "red", None)
+    found = read_labelled_table(TrainingSource((path,), "colour", "red"), SCHEMA, TRAINING)
     assert found.anomalous is not None
     assert found.anomalous.tolist() == [False, True, False, True, False]
 
@@ -251,7 +251,7 @@ def test_what_is_given_goes_before_what_training_says(path: Path) -> None:
 def test_without_a_label_column_every_row_is_normal(path: Path) -> None:
     """If the model had no labels, or the file lacks the column."""
     for said in (training(), training(label="kind", normal="ok")):
-        found = read_labelled_table(path, SCHEMA, said, None, None, None)
+        found = read_labelled_table(TrainingSource((path,), None, None), SCHEMA, said)
         assert found.anomalous is None
         assert found.parts()[0].rows == 5
 
@@ -270,4 +270,4 @@ def test_labels_that_cannot_be_used_are_refused(
 ) -> None:
     """The message names what is there."""
     with pytest.raises(KilterError, match=message):
-        read_labelled_table(path, SCHEMA, training(), label, normal, None)
+        read_labelled_table(TrainingSource((path,), label, normal), SCHEMA, training())

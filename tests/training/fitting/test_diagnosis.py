@@ -14,7 +14,7 @@ from kilter.service.detector.networks.tabular import TabularVAE
 from kilter.service.detector.schema import Schema
 from kilter.training.config import FitConfig
 from kilter.training.fitting.diagnosis import Tolerance, diagnose
-from kilter.training.fitting.remedy import activity
+from kilter.training.fitting.remedy import latent_activity
 
 SCHEMA = Schema(tuple(NumericColumn(f"n{i}", 0, 1, -3, 3) for i in range(3)), rows=200)
 X = np.random.default_rng(0).normal(size=(200, 3)).astype(np.float32)
@@ -44,21 +44,21 @@ def found(network: TabularVAE, elbos: list[float], new: npt.NDArray[np.float32] 
 
 def test_active_units_are_counted_for_each_member(network: TabularVAE) -> None:
     """A member whose posterior is the prior has none, and counts as collapsed."""
-    before = activity(network, X)
+    before = latent_activity(network, X)
     assert min(before.active) > 0
-    after = activity(silenced(network, 1), X)
+    after = latent_activity(silenced(network, 1), X)
     assert after.active == (before.active[0], 0)
     assert after.collapsed
 
 
 def test_kl_of_the_dimensions_adds_up_to_the_whole(network: TabularVAE) -> None:
     """In nats, the largest first; that of a posterior equal to the prior is 0."""
-    kl = activity(network, X).kl
+    kl = latent_activity(network, X).kl
     with torch.no_grad():
         whole = network.see(torch.from_numpy(X)).kl.mean()
     assert sum(kl) == pytest.approx(float(whole), rel=1e-4)
     assert list(kl) == sorted(kl, reverse=True)
-    assert sum(activity(silenced(network, 0, 1), X).kl) == pytest.approx(0, abs=1e-6)
+    assert sum(latent_activity(silenced(network, 0, 1), X).kl) == pytest.approx(0, abs=1e-6)
 
 
 def test_a_healthy_fit_needs_no_attention(network: TabularVAE) -> None:

@@ -14,11 +14,11 @@ from kilter.training.config import FitConfig
 from kilter.training.fitting.fit import fit
 from kilter.training.fitting.remedy import (
     FitOutcome,
-    activity,
-    dependence,
     fit_or_remedy,
+    latent_activity,
     mutual_information,
     remedy_in_words,
+    strongest_dependence,
 )
 
 SCHEMA = Schema(tuple(NumericColumn(f"n{i}", 0, 1, -3, 3) for i in range(4)), rows=600)
@@ -45,7 +45,7 @@ def test_a_collapse_on_columns_that_belong_together_is_remedied(tmp_path: Path) 
     network, history, remedy = fitted(x, HEAVY, tmp_path / ".fit.safetensors")
     assert remedy is not None
     assert remedy.helped
-    assert not activity(network, x).collapsed
+    assert not latent_activity(network, x).collapsed
     assert "fitted again with free bits" in remedy_in_words(remedy)
     assert history[-1].step == 200
     assert list(tmp_path.iterdir()) == []
@@ -56,7 +56,7 @@ def test_independent_columns_may_leave_the_latent_space_empty() -> None:
     x = bound(0.0)
     config = FitConfig(steps=60, hidden=16, weight_decay=1.0)
     outcome = fitted(x, config)
-    assert activity(outcome.network, x).collapsed
+    assert latent_activity(outcome.network, x).collapsed
     assert outcome.remedy == Remedy(None)
     assert "rightly so" in remedy_in_words(outcome.remedy)
 
@@ -70,13 +70,13 @@ def test_a_remedy_that_does_not_help_is_not_kept() -> None:
     assert not outcome.remedy.helped
     assert outcome.remedy.columns is not None
     assert "the first fit was kept. Try more fit.steps" in remedy_in_words(outcome.remedy)
-    assert activity(outcome.network, x).collapsed
+    assert latent_activity(outcome.network, x).collapsed
 
 
 def test_a_collapse_that_is_no_fault_is_left_alone() -> None:
     """As that of pictures is: nothing is looked for, and nothing is done."""
     outcome = fit_or_remedy(bound(0.9), SCHEMA, FitConfig(steps=80, hidden=16, members=1), remedied=False, seed=0)
-    assert activity(outcome.network, bound(0.9)).collapsed
+    assert latent_activity(outcome.network, bound(0.9)).collapsed
     assert outcome.remedy is None
 
 
@@ -93,7 +93,7 @@ def test_free_bits_keep_dimensions_in_use() -> None:
     """A dimension that costs nothing up to its free bits is not given up."""
     x = bound(0.9)
     free, charged = (fit(x, SCHEMA, FitConfig(steps=80, hidden=16, free_bits=bits), seed=0)[0] for bits in (0.1, 0.0))
-    assert min(activity(free, x).active) > min(activity(charged, x).active)
+    assert min(latent_activity(free, x).active) > min(latent_activity(charged, x).active)
 
 
 Floats = npt.NDArray[np.float64]
@@ -106,7 +106,7 @@ def test_independent_columns_show_no_dependence(seed: int) -> None:
     rng = np.random.default_rng(seed)
     x = np.column_stack([rng.normal(size=(400, 2)), rng.standard_cauchy((400, 2)), rng.integers(2, size=(400, 2))])
     x[rng.random(x.shape) < 0.1] = np.nan
-    assert dependence(x.astype(np.float32), NUMBERS) is None
+    assert strongest_dependence(x.astype(np.float32), NUMBERS) is None
 
 
 @pytest.mark.parametrize(
@@ -117,7 +117,7 @@ def test_a_link_of_any_form_is_found(link: Callable[[Floats], Floats]) -> None:
     rng = np.random.default_rng(0)
     x = rng.normal(size=(500, 6))
     x[:, 4] = link(x[:, 1]) + 0.3 * rng.normal(size=500)
-    found = dependence(x.astype(np.float32), NUMBERS)
+    found = strongest_dependence(x.astype(np.float32), NUMBERS)
     assert found is not None
     assert found.columns == (1, 4)
     assert found.nats > 0.05
@@ -130,10 +130,10 @@ def test_levels_and_numbers_are_held_against_each_other() -> None:
     level = np.digitize(number, [-0.5, 0.5])
     x = np.column_stack([level, level, number]).astype(np.float32)
     same = (Feature(0, "level", 3), Feature(0, "level", 3), Feature(1, "gaussian"))
-    found = dependence(x, same)
+    found = strongest_dependence(x, same)
     assert found is not None
     assert found.columns == (0, 1)
-    assert dependence(x[:, :2], same[:2]) is None
+    assert strongest_dependence(x[:, :2], same[:2]) is None
 
 
 def test_mutual_information_is_that_of_the_table() -> None:
