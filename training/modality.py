@@ -22,7 +22,7 @@ from kilter.service.detector.schema import Schema
 from kilter.training.data.pictures import holds_pictures, read_labelled_pictures, read_training_pictures
 from kilter.training.data.source import LabelledRows, Progress, TrainingData, TrainingSource
 from kilter.training.data.tables import read_labelled_table, read_tables
-from kilter.training.evaluation.baselines import ROWS, Simplification, one_hot, pasted, reduced, swapped
+from kilter.training.evaluation.baselines import MOST_ROWS, Simplification, one_hot, pasted, reduced, swapped
 from kilter.training.evaluation.checkup import Examined, some
 from kilter.training.fitting.backbone import Backbone
 from kilter.training.fitting.diagnosis import Tolerance
@@ -32,20 +32,17 @@ from kilter.training.reporting.run import Run
 
 FITTED_ROWS = 20_000
 """Most fitting rows of a table that are scored to look for suspects; of more, a random sample."""
-LATENT_ROWS = 2_000
-"""Most rows of a table that are drawn in latent space."""
+MOST_LATENT_ROWS = 2_000
 CELLS = 4_000_000
-"""At most `ROWS` rows of a label are tried, fewer where they are so wide that they would hold more cells than this."""
+"""At most `MOST_ROWS` rows of a label are tried, fewer where they are so wide that these would be more cells."""
 PICTURES = (300, 2_000)
 """Most pictures of a kind that are examined, since the model takes milliseconds for each: fewer if they are large."""
 FLOATS = 1 << 26
 """Most numbers of the encoded pictures of a kind."""
-TRIED = 500
-"""Most pictures of a label on which detectors are compared."""
+COMPARED_PICTURES = 500
 LATENT_PICTURES = 500
 """Most pictures that are drawn in latent space, half of them anomalies."""
-SAMPLES = 12
-"""Draws from the prior."""
+PRIOR_SAMPLES = 12
 
 
 class TrainingModality(ABC):
@@ -117,7 +114,7 @@ class TableTraining(TrainingModality):
     def simplification(self, schema: Schema) -> Simplification:
         features = schema.features()
         width = sum(max(feature.levels, 1) for feature in features)
-        most = int(np.clip(CELLS // width, 250, ROWS))
+        most = int(np.clip(CELLS // width, 250, MOST_ROWS))
         return Simplification(
             fitted=most,
             tried=most,
@@ -127,7 +124,7 @@ class TableTraining(TrainingModality):
         )
 
     def latent_rows(self, order: Positions, anomalous: Mask) -> Positions:
-        return np.sort(order[:LATENT_ROWS])
+        return np.sort(order[:MOST_LATENT_ROWS])
 
     def sections(self, run: Run) -> Sections:
         return Sections(
@@ -168,8 +165,8 @@ class PictureTraining(TrainingModality):
     def simplification(self, schema: Schema) -> Simplification:
         column = _column(schema)
         return Simplification(
-            fitted=ROWS,
-            tried=TRIED,
+            fitted=MOST_ROWS,
+            tried=COMPARED_PICTURES,
             design=lambda x: reduced(x, column),
             spoilt=lambda x, rng: pasted(x, column, rng),
             basis="pasted parts",
@@ -181,9 +178,9 @@ class PictureTraining(TrainingModality):
 
     @torch.no_grad()
     def samples(self, network: PictureVAE, seed: int) -> Pixels:
-        """(SAMPLES, height, width, channels). They have no light of their own: each goes from black to white."""
+        """(PRIOR_SAMPLES, height, width, channels). They have no light of their own: each goes from black to white."""
         generator = torch.Generator().manual_seed(seed)
-        pictures = network.small_pictures(network.decode(network.sample(SAMPLES, generator)))
+        pictures = network.small_pictures(network.decode(network.sample(PRIOR_SAMPLES, generator)))
         low, high = pictures.amin((1, 2, 3), keepdim=True), pictures.amax((1, 2, 3), keepdim=True)
         shade = (pictures - low) / (high - low).clamp(min=1e-6)
         pixels: Pixels = (255 * shade).round().byte().permute(0, 2, 3, 1).numpy()

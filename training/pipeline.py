@@ -1,21 +1,99 @@
-"""From files or a frame to a model: read, infer, split, fit, calibrate, examine, package, and load it from disk."""
+"""From files or a frame to a model: read, split, fit, calibrate, examine, package, and load it from disk."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import partial
+from importlib.metadata import version as library_version
 from pathlib import Path
+from typing import Any
 
-from kilter.service.detector import store
-from kilter.service.detector.detector import Detector, load
+import msgspec
+import numpy as np
+import torch
+
+import kilter
+from kilter.service.detector import artifact, store
+from kilter.service.detector.arrays import Array, Floats, Mask
+from kilter.service.detector.calibration import DIGITS, TOLERANCE
+from kilter.service.detector.detector import Detector, Judge, load
 from kilter.service.detector.errors import KilterError
-from kilter.service.detector.findings import Evaluation
+from kilter.service.detector.findings import Evaluation, PartSizes, Training
+from kilter.service.detector.inputs import Table, take
+from kilter.service.detector.manifest import Manifest, NetworkEntry, Probes, ScoreEntry
+from kilter.service.detector.reference import reference_tensors
+from kilter.service.detector.schema import Schema
+from kilter.service.detector.scores import SCORES
+from kilter.service.detector.thresholds import promise_of, score_tensors
 from kilter.training.config import TrainConfig
-from kilter.training.data.source import Progress, TrainingSource, silent
-from kilter.training.evaluation.thresholds import check_labels, thresholds_of_fit
+from kilter.training.data.source import Progress, TrainingData, TrainingSource, provenance, silent
+from kilter.training.evaluation.baselines import baseline_warning
+from kilter.training.evaluation.checkup import Examined, examine_fit
+from kilter.training.evaluation.evaluate import evaluate_rows
+from kilter.training.evaluation.thresholds import Calibrated, check_labels, thresholds_of_fit
 from kilter.training.fitting.backbone import read_backbone
 from kilter.training.fitting.fit import FitProgress
-from kilter.training.fitting.model import fit_model
-from kilter.training.modality import modality_of_source
-from kilter.training.package import Trained, examine
+from kilter.training.fitting.model import Fitted, fit_model
+from kilter.training.modality import TrainingModality, modality_of_source
+from kilter.training.reporting.report import model_card, report
+from kilter.training.reporting.run import Latent, Run, Scored
+
+LIBRARIES = ("numpy", "onnx", "onnxruntime", "onnxscript", "polars", "safetensors", "scikit-learn", "torch")
+PLAIN, ODD = 16, 8
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A model that is fitted, calibrated and examined: its artifact without a name and a version."""
+
+    modality: TrainingModality
+    fitted: Fitted
+    calibrated: Calibrated
+    training: Training
+    run: Run
+    tensors: dict[str, Array]
+    probes: Probes
+
+    def files(self, name: str, version: int) -> dict[str, bytes]:
+        """The files of the artifact under a name, as a version."""
+        manifest = self.manifest(name, version)
+        kind, sections = self.modality.kind, self.modality.sections(self.run)
+        documents = {
+            "report.html": report(manifest, self.run, kind, sections).encode(),
+            "MODEL_CARD.md": model_card(manifest, self.run, kind).encode(),
+        }
+        return artifact.pack(manifest, self.tensors, self.fitted.programs, self.probes, documents)
+
+    def manifest(self, name: str, version: int) -> Manifest:
+        """The manifest of the artifact under a name, as a version."""
+        fitted, network, score = self.fitted, self.fitted.module.network, self.fitted.module.score
+        kind = SCORES[fitted.score_kind]
+        return Manifest(
+            format=artifact.FORMAT,
+            name=name,
+            version=version,
+            created=datetime.now(UTC).isoformat(timespec="seconds"),
+            schema=fitted.schema,
+            network=NetworkEntry(
+                fitted.network_kind, network.members, network.latent, msgspec.to_builtins(network.shape)
+            ),
+            score=ScoreEntry(
+                kind=fitted.score_kind,
+                name=kind.name,
+                unit=kind.unit,
+                digits=DIGITS,
+                tolerance=TOLERANCE,
+                shape=msgspec.to_builtins(score.shape),
+                grid=score.grid,
+                memory=score.memory_entry,
+                backbone=None if fitted.backbone is None else fitted.backbone.entry,
+            ),
+            calibration=promise_of(*self.calibrated, fitted.split.how, left_out=fitted.holds_calibration),
+            training=self.training,
+            libraries={"kilter": kilter.__version__, **{name: library_version(name) for name in LIBRARIES}},
+            programs={name: f"{name}.onnx" for name in fitted.programs},
+            tensors={key: tensor.shape for key, tensor in self.tensors.items()},
+        )
 
 
 def train_model(
@@ -77,3 +155,112 @@ def learn(
         data, config, remedied=modality.remedies_collapse, backbone=pretrained, checkpoint=checkpoint, progress=progress
     )
     return examine(data, fitted, thresholds_of_fit(data, config, fitted), config, modality)
+
+
+def examine(
+    data: TrainingData, fitted: Fitted, calibrated: Calibrated, config: TrainConfig, modality: TrainingModality
+) -> Trained:
+    """Evaluate a model on rows that neither fitting nor calibration saw, and look for what is wrong with it."""
+    judge, parts, network = Judge(fitted.scorer, calibrated.thresholds), fitted.split, fitted.module.network
+    fresh = len(parts.held_out) > 0
+    judged = parts.held_out if fresh else parts.calibration
+    rows = np.concatenate([judged, data.anomalous])
+    is_anomaly = np.arange(len(rows)) >= len(judged)
+    table = take(data.table, rows)
+    verdicts = judge.score(table, errors="mark")
+    if fitted.stands_in:
+        # Calibration rows, which come first, are judged as if the memory of the score held none of them.
+        scores = np.concatenate([fitted.calibration_scores, verdicts.score[len(fitted.calibration_scores) :]])
+        verdicts = verdicts._replace(score=scores, **judge.thresholds.judge(scores, table)._asdict())
+    labels = is_anomaly if is_anomaly.any() else None
+    evaluation = evaluate_rows(judge, table, labels, seed=config.seed, fresh=fresh, verdicts=verdicts)
+    normal, strange = (
+        Scored(take(table, part), verdicts.score[part], rows[part]) for part in (~is_anomaly, is_anomaly)
+    )
+    examined = modality.examined(Examined(parts.fit, judged, data.anomalous), fitted.schema, config.seed)
+    simplification = modality.simplification(fitted.schema)
+    checkup = examine_fit(data, fitted, judge, config, examined, simplification, modality.tolerance)
+    stand_in = "There were too few rows to hold some out for the evaluation: calibration rows stand in for them."
+    run = Run(
+        judge=judge,
+        decisions=data.decisions,
+        history=fitted.history,
+        evaluation=evaluation,
+        normal=normal,
+        fresh=fresh,
+        anomalies=strange if is_anomaly.any() else None,
+        latent=_latent(judge, network, table, verdicts.score, is_anomaly, modality),
+        notes=data.notes if fresh else (*data.notes, stand_in),
+        fitted=Scored(take(data.table, examined.fitted), checkup.surprise, examined.fitted),
+        names=data.names,
+        samples=modality.samples(network, config.seed),
+    )
+    tensors: dict[str, Array] = {key: tensor.numpy() for key, tensor in fitted.module.state_dict().items()}
+    tensors |= score_tensors(calibrated.thresholds)
+    tensors |= reference_tensors(fitted.scorer.modality, fitted.scorer.figures(take(data.table, parts.fit)))
+    training = Training(
+        files=tuple(map(provenance, data.source.paths)),
+        rows=data.table.rows,
+        sizes=PartSizes(len(parts.fit), len(parts.calibration), len(parts.held_out)),
+        label=data.source.label,
+        normal=data.source.normal,
+        settings=msgspec.to_builtins(config),
+        history=tuple(fitted.history[-1:]),
+        notes=data.notes,
+        evaluation=evaluation,
+        diagnosis=checkup.diagnosis,
+        comparison=checkup.comparison,
+        suspects=checkup.suspects,
+        warnings=(*baseline_warning(checkup.comparison), *checkup.diagnosis.notes, *checkup.suspects.notes),
+    )
+    return Trained(modality, fitted, calibrated, training, run, tensors, make_probes(judge, config.seed))
+
+
+def _latent(
+    judge: Judge, network: Any, table: Table, scores: Floats, anomalous: Mask, modality: TrainingModality
+) -> Latent:
+    """The latent means of a sample of the judged rows."""
+    picked = modality.latent_rows(np.random.default_rng(0).permutation(table.rows), anomalous)
+    rows = take(table, picked)
+    x = torch.from_numpy(np.concatenate([*judge.modality.encode(rows)]))
+    with torch.no_grad():
+        means = network.posterior(x).mean[0]
+    return Latent(means.double().numpy(), scores[picked], anomalous[picked], rows)
+
+
+def probe_records(schema: Schema, seed: int) -> list[dict[str, Any]]:
+    """Synthetic records, as JSON holds them: PLAIN ones, drawn column by column from the schema, and then ODD ones.
+
+    An odd one has a cell that is out of range, of an unseen level, missing, or noise.
+    """
+    rng = np.random.default_rng(seed)
+    records = [{column.name: column.usual(rng) for column in schema.fields} for _ in range(PLAIN + ODD)]
+    # Drawn column by column a record may well be strange: one has all its numbers in the middle.
+    middle = {column.name: column.central() for column in schema.fields}
+    records[0] |= {name: value for name, value in middle.items() if value is not None}
+    for record in records[PLAIN:]:
+        column = schema.columns[rng.integers(len(schema.columns))]
+        record[column.name] = column.odd(rng)
+    return records
+
+
+def make_probes(judge: Judge, seed: int) -> Probes:
+    """Probes with the verdicts that they get now; the most ordinary comes first, as the example that is shown."""
+    records = probe_records(judge.modality.schema, seed)
+    likeliest = int(np.argmax(judged_probes(records[:PLAIN], judge).p_values))
+    return judged_probes([records.pop(likeliest), *records], judge)
+
+
+def completed(records: list[dict[str, Any]], schema: Schema) -> list[dict[str, Any]]:
+    """Records with a synthetic value in every field of the schema that they lack."""
+    rng = np.random.default_rng(0)
+    return [
+        {column.name: record[column.name] if column.name in record else column.usual(rng) for column in schema.fields}
+        for record in records
+    ]
+
+
+def judged_probes(records: list[dict[str, Any]], judge: Judge) -> Probes:
+    """Records with the verdicts that they get now."""
+    verdicts = judge.score(records)
+    return Probes(records, verdicts.score.tolist(), verdicts.p_value.tolist(), verdicts.anomaly.tolist())

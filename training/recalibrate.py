@@ -23,7 +23,7 @@ from kilter.training.data.source import LabelledRows, provenance
 from kilter.training.evaluation.evaluate import expected_flags
 from kilter.training.evaluation.thresholds import LabelledScores, check_labels, set_thresholds
 from kilter.training.fitting.split import fit_aside, largest_size
-from kilter.training.package import completed, judged_probes
+from kilter.training.pipeline import completed, judged_probes
 from kilter.training.reporting.run import percent, promise_in_words
 
 TITLE = "Calibrated anew"

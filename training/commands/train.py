@@ -5,7 +5,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 from tqdm import tqdm
@@ -65,14 +65,10 @@ def train(
     exclude: tuple[str, ...],
     image_size: tuple[int, int] | None,
     backbone: Path | None,
-    target_fpr: float | None,
     rule: Rule | None,
     group_by: str | None,
-    score: str | None,
-    split: str | None,
-    seed: int | None,
-    device: str | None,
     config: Path | None,
+    **settings: Any,
 ) -> None:
     """Learn what normal looks like from SOURCES, and write a calibrated model as its next version.
 
@@ -85,15 +81,11 @@ def train(
     from kilter.training.pipeline import train_model
     from kilter.training.reporting.run import evaluation_in_words, promise_in_words
 
-    threshold = None if rule is None else rule.inputs
-    settings = read_config(
-        config, target_fpr=target_fpr, threshold=threshold, score=score, split=split, seed=seed, device=device
-    )
     detector, folder, evaluation = train_model(
         TrainingSource(sources, label, normal, exclude, group_by, image_size),
         name,
         models,
-        settings,
+        read_config(config, threshold=None if rule is None else rule.inputs, **settings),
         backbone=backbone,
         say=click.echo,
         progress=interruptible(progress_bar()),

@@ -15,9 +15,7 @@ from kilter.training.data.source import Labels, Progress, read_labels
 from kilter.training.data.survey import DecodedPicture, PictureTraits, coloured, finite_range
 
 CHANNELS = (1, 2, 3, 4)
-"""Last axis of an image with channels."""
-REPORTED = 1024
-"""Images after which progress is reported."""
+PROGRESS_EVERY = 1024
 
 
 class ArrayPictures:
@@ -88,7 +86,7 @@ class ArrayPictures:
                 yield DecodedPicture(picture_of(image, column), *image.shape[:2])
             except PictureError as error:
                 yield error
-            if (row + 1) % REPORTED == 0 or row + 1 == total:
+            if (row + 1) % PROGRESS_EVERY == 0 or row + 1 == total:
                 progress(row + 1, total)
 
     def unlabelled(self) -> str | None:

@@ -21,7 +21,7 @@ from kilter.service.detector.pictures.column import ImageColumn
 from kilter.service.detector.pictures.decoding import BYTES, decode, file_size
 from kilter.service.detector.pictures.pixels import read_picture
 from kilter.service.formats.pictures import ACCEPTED, find_pictures
-from kilter.training.data.source import LISTED, Labels, Progress, silent
+from kilter.training.data.source import LISTED_LABELS, Labels, Progress, silent
 from kilter.training.data.survey import DecodedPicture, PictureTraits, image_traits
 
 SHOWN_FILES = 2
@@ -30,7 +30,6 @@ ALONE = 1 << 24
 SMALL = 2_500
 """A file takes as long as one of this many bytes more than it has."""
 CHUNK = 16
-"""Pictures that a process is given at once."""
 
 Result = TypeVar("Result")
 
@@ -102,8 +101,8 @@ class FolderPictures:
 
     def _by_folder(self) -> str:
         counts = Counter(parts[-2] for parts in self.parts)
-        shown = ", ".join(f"{name!r} ({count:,})" for name, count in counts.most_common(LISTED))
-        return f"pictures lie in {shown}{', ...' if len(counts) > LISTED else ''}"
+        shown = ", ".join(f"{name!r} ({count:,})" for name, count in counts.most_common(LISTED_LABELS))
+        return f"pictures lie in {shown}{', ...' if len(counts) > LISTED_LABELS else ''}"
 
     def _check(self, folders: str, unknown: set[str]) -> None:
         if unknown:

@@ -29,15 +29,13 @@ from kilter.training.data.source import (
     unlabelled_notes,
     with_labels,
 )
-from kilter.training.data.survey import SAMPLE, decide_pictures, sizes_in_words
+from kilter.training.data.survey import SAMPLED_PICTURES, decide_pictures, sizes_in_words
 
 MOST_BYTES = 2 << 30
 """Most memory for the pictures of a run at the model's size, a byte a value; the fit takes four more."""
-NAMED = 5
-"""Broken pictures that are named."""
+SHOWN_BROKEN = 5
 
 PictureSource = FolderPictures | ArrayPictures
-"""Pictures before they are decoded."""
 
 
 def holds_pictures(path: Path) -> bool:
@@ -137,8 +135,8 @@ def broken(table: Table, names: Sequence[str]) -> list[str]:
     """A sentence that names the pictures which cannot be read, if there are any."""
     if not table.problems:
         return []
-    listed = "; ".join(f"{names[problem.row or 0]}: {problem.message}" for problem in table.problems[:NAMED])
-    more = f"; and {len(table.problems) - NAMED:,} more" if len(table.problems) > NAMED else ""
+    listed = "; ".join(f"{names[problem.row or 0]}: {problem.message}" for problem in table.problems[:SHOWN_BROKEN])
+    more = f"; and {len(table.problems) - SHOWN_BROKEN:,} more" if len(table.problems) > SHOWN_BROKEN else ""
     return [f"{len(table.problems):,} of {table.rows:,} pictures cannot be read and were left out: {listed}{more}."]
 
 
@@ -148,7 +146,7 @@ def _survey(
     """The column of a model, decided by some of the normal pictures."""
     everything = np.arange(len(pictures.names))
     normal = everything if labels is None else np.flatnonzero(labels.labelled & ~labels.anomalous)
-    rows = np.unique(normal[np.linspace(0, len(normal) - 1, min(SAMPLE, len(normal))).astype(np.int64)])
+    rows = np.unique(normal[np.linspace(0, len(normal) - 1, min(SAMPLED_PICTURES, len(normal))).astype(np.int64)])
     traits = list(pictures.look_at(rows))
     readable = [one for one in traits if not isinstance(one, PictureError)]
     if not readable:

@@ -18,8 +18,7 @@ from kilter.service.formats.pictures import find_pictures
 
 TOO_MANY_BAD = 0.2
 """Training stops when more than this share of the rows cannot be read."""
-LISTED = 8
-"""Values of a label that are listed."""
+LISTED_LABELS = 8
 
 Progress = Callable[[int, int], None]
 """Called with the number of pictures that are decoded and of all."""
@@ -66,7 +65,7 @@ def read_labels(frame: pl.DataFrame, column: str, normal: str | None) -> Labels:
         raise KilterError(f"there is no column {column!r} to take labels from: {', '.join(frame.columns)}")
     values = frame[column].cast(pl.String).str.strip_chars().fill_null("")
     counts = values.value_counts(sort=True)
-    listed = ", ".join(f"{value!r} ({count:,})" for value, count in counts.head(LISTED).iter_rows())
+    listed = ", ".join(f"{value!r} ({count:,})" for value, count in counts.head(LISTED_LABELS).iter_rows())
     if normal is None:
         raise KilterError(f"say which value of {column!r} is normal, with --normal; it has {listed}")
     is_normal = values.is_in([normal, f"{normal}.0", normal.removesuffix(".0")]).to_numpy()
@@ -123,7 +122,6 @@ class LabelledRows(NamedTuple):
 
     table: Table
     schema: Schema
-    """By which the rows were read."""
     anomalous: Mask | None
     notes: tuple[str, ...]
     """How the file was read and what its labels are taken to mean, in sentences."""

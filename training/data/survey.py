@@ -13,8 +13,7 @@ from kilter.training.data.source import ColumnDecision
 if TYPE_CHECKING:
     from PIL import Image
 
-SAMPLE = 128
-"""Pictures that are looked at to decide."""
+SAMPLED_PICTURES = 128
 SIDE = 64
 """Longer sides than this are brought to it, unless another size is asked for."""
 SIDES = (8, 256)

@@ -35,7 +35,6 @@ from kilter.training.data.source import (
 MARKERS = ("?", "-", "--", ".", "\\N", "<NA>", "(null)")
 """Texts that mean a missing value where everything else in a column is a number."""
 MOST_GROUPS = 512
-"""Most values of a column by which records are grouped."""
 
 
 def read_tables(source: TrainingSource) -> TrainingData:

@@ -23,8 +23,7 @@ NOISE = 2.5
 LEAST_GAIN = 0.005
 """The smallest gain in AUROC that is worth a word."""
 OWN = "Kilter"
-ROWS = 4_000
-"""Most rows of a kind that are used."""
+MOST_ROWS = 4_000
 SWAPPED = 1 / 3
 """The share of its fields that a synthetic anomaly has from another row."""
 SIDE = 32
@@ -39,16 +38,15 @@ RowScore = Callable[[Matrix], Floats]
 
 
 class Simplification(NamedTuple):
-    """How simple detectors see encoded rows, and how anomalies are made of them."""
+    """How simple detectors see encoded rows, as numbers alone by `design`, and how anomalies are made of normal ones.
+
+    At most `fitted` rows are fitted, and all detectors are tried on at most `tried` rows of each label.
+    """
 
     fitted: int
-    """Most rows that simple detectors are fitted to."""
     tried: int
-    """Most rows of each label on which all are tried."""
     design: Callable[[Matrix], Matrix]
-    """Encoded rows as numbers alone."""
     spoilt: Callable[[Matrix, np.random.Generator], Matrix]
-    """Anomalies made of normal rows."""
     basis: Basis
 
 

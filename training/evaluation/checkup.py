@@ -27,11 +27,10 @@ CERTAINTY = 1e-4
 
 
 class Examined(NamedTuple):
-    """The positions of the rows by which a model is examined."""
+    """The positions of the rows by which a model is examined: fitted ones, other normal ones, labelled anomalies."""
 
     fitted: Positions
     normal: Positions
-    """Normal rows that the network was not fitted to."""
     anomalous: Positions
 
 
@@ -40,7 +39,6 @@ class Checkup(NamedTuple):
 
     diagnosis: Diagnosis
     comparison: DetectorComparison | None
-    """None where simple detectors were not asked for, or there is nothing to try them on."""
     suspects: Suspects
     surprise: Floats
     """The negative ELBO, in nats, of the fitted rows that were examined: (n,)."""

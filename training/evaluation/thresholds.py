@@ -43,7 +43,6 @@ class LabelledScores(NamedTuple):
     """Held-out normal rows, (m,); None if there are only those of the calibration."""
     anomalous: Floats
     anomaly_rate: float
-    """The share of anomalies among all labelled rows."""
 
 
 def set_thresholds(

@@ -25,13 +25,11 @@ CELLS = (10, 16)
 """Rows and columns of the latent map; of the pictures that fall into a cell one is drawn."""
 THUMBNAIL = 32
 GROUPS = ("normal", "flagged", "anomaly")
-
 SIDE = 96
 """Pixels to which smaller pictures are enlarged, in whole steps, and larger ones reduced."""
 GAIN = 3
 """A difference of a third of the range of grey is black."""
-COLOURS = 128
-"""Colours of a heat map."""
+HEAT_COLOURS = 128
 
 
 class Shown(NamedTuple):
@@ -56,18 +54,15 @@ class Placed(NamedTuple):
     top: float
     picture: str
     group: str
-    """One of `GROUPS`."""
 
 
 class Gallery(NamedTuple):
-    """All pictures of a report."""
+    """All pictures of a report; the strange ones are normal, and the network was fitted to the suspicious ones."""
 
     normal: list[Shown]
     anomalous: list[Shown]
     strange: list[Shown]
-    """The strangest of the normal ones."""
     suspicious: list[Shown]
-    """The strangest of those that the network was fitted to."""
     samples: list[str]
     latent: list[Placed]
 
@@ -154,7 +149,7 @@ def drawn(pixels: Pixels, side: int = SIDE) -> str:
 def drawn_heat(pixels: Pixels, evidence: Floats, grid: Grid) -> str:
     """A picture with the evidence against it, (rows * columns), drawn over it, as a data URL."""
     content = heatmap(_at(image_of(pixels).convert("RGB"), SIDE), evidence, grid)
-    return _url(Image.open(io.BytesIO(content)).quantize(COLOURS))
+    return _url(Image.open(io.BytesIO(content)).quantize(HEAT_COLOURS))
 
 
 def residual(pixels: Pixels, expected: Pixels) -> Pixels:

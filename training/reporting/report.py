@@ -33,10 +33,8 @@ STRANGEST = 10
 REASONS = 3
 SHOWN_ELSEWHERE = ("evaluation", "history", "notes", "diagnosis", "comparison", "suspects", "warnings")
 """Parts of the manifest's `training` that have a place of their own in the report."""
-EXPLAINED_ROWS = 2_000
-"""Most rows over which the columns that matter are averaged."""
-FEWEST = 10
-"""Fewest held-out rows over which they are averaged."""
+EXPLAINED_ROWS = (10, 2_000)
+"""Fewest and most rows over which the columns that matter are averaged."""
 COLUMNS_SHOWN = 15
 
 
@@ -51,16 +49,16 @@ class StrangeRow(NamedTuple):
 
 
 class Sections(NamedTuple):
-    """The parts of a report about single records, which depend on the kind of records."""
+    """The parts of a report about single records, which depend on the kind of records.
+
+    The strange ones are held out and normal, and the network was fitted to the suspicious ones. `shares` are the
+    columns that matter, with their average share of what speaks against a record.
+    """
 
     strange: Sequence[StrangeRow] = ()
-    """The strangest of the held-out normal records."""
     suspicious: Sequence[StrangeRow] = ()
-    """The strangest of those that the network was fitted to."""
     shares: Sequence[tuple[str, float]] = ()
-    """The columns that matter, with their average share of what speaks against a record."""
     gallery: Gallery | None = None
-    """Pictures, where records are such."""
 
 
 def report(manifest: Manifest, run: Run, kind: str, sections: Sections) -> str:
@@ -139,15 +137,14 @@ def column_shares(run: Run) -> list[tuple[str, float]]:
 
     Shares are taken record by record, as in reasons, so that a few extreme records do not decide.
     """
+    fewest, most = EXPLAINED_ROWS
     if run.anomalies is not None and len(run.anomalies.strangest(1)):
         source = run.anomalies
-        rows = np.random.default_rng(0).permutation(source.strangest(len(source.scores)))[:EXPLAINED_ROWS]
-    elif run.held_out is not None:
+        rows = np.random.default_rng(0).permutation(source.strangest(len(source.scores)))[:most]
+    elif run.held_out is not None and len(run.held_out.strangest(1)):
         source = run.held_out
-        rows = source.strangest(max(len(source.scores) // 100, FEWEST))
+        rows = source.strangest(max(len(source.scores) // 100, fewest))
     else:
-        return []
-    if not len(rows):
         return []
     (terms,) = run.judge.scorer.outputs(take(source.table, rows), ("terms",))
     against = np.maximum(terms, 0.0)
@@ -197,14 +194,13 @@ def _value(value: float | int | str | bool | None) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def _flat(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+def _flat(value: Any, name: str = "") -> Iterator[tuple[str, str]]:
     """The leaves of nested settings, with their whole names."""
-    for key, value in values.items():
-        name = f"{prefix}{key}".replace("_", " ")
-        if isinstance(value, dict):
-            yield from _flat(value, prefix=f"{name}: ")
-        elif isinstance(value, list | tuple) and any(isinstance(item, dict) for item in value):
-            for i, item in enumerate(value, 1):
-                yield from _flat(item, prefix=f"{name} {i}: ") if isinstance(item, dict) else [(name, str(item))]
-        else:
-            yield name, ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+    if isinstance(value, dict):
+        for key, part in value.items():
+            yield from _flat(part, f"{name}{': ' * bool(name)}{key}".replace("_", " "))
+    elif isinstance(value, list | tuple) and any(isinstance(part, dict) for part in value):
+        for i, part in enumerate(value, 1):
+            yield from _flat(part, f"{name} {i}")
+    else:
+        yield name, ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)

@@ -14,7 +14,6 @@ from kilter.service.detector.manifest import Promise, choice_in_words
 from kilter.training.data.source import ColumnDecision
 
 SHOWN_GROUPS = 8
-"""Groups that are named in a sentence."""
 SEPARATION = ((0.98, "almost perfectly"), (0.9, "well"), (0.75, "fairly"), (0.6, "weakly"), (0.0, "hardly at all"))
 """How well a detector with at least such a ROC AUC tells anomalies from normal rows."""
 
@@ -40,7 +39,6 @@ class Latent(NamedTuple):
     scores: Floats
     anomalous: Mask
     table: Table
-    """The rows themselves."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +61,6 @@ class Run:
     fitted: Scored | None = None
     """The fitting rows in which suspects were looked for."""
     names: tuple[str, ...] = ()
-    """The names of all rows of the training files, if they have any."""
     samples: Pixels | None = None
     """Pictures that the network makes of draws from its prior, (n, height, width, channels)."""
 

@@ -12,7 +12,7 @@ from kilter.service.detector.pictures import synthetic as made_up
 from kilter.service.detector.pictures.column import ImageColumn
 from kilter.service.detector.pictures.pixels import read_picture
 from kilter.service.detector.schema import Schema
-from kilter.training.package import PLAIN, make_probes, probe_records
+from kilter.training.pipeline import PLAIN, make_probes, probe_records
 from tests.support.picture_model import picture_detector
 
 COLUMNS = [ImageColumn("image", 8, 8, 1), ImageColumn("image", 64, 40, 3), ImageColumn("image", 200, 256, 1)]
