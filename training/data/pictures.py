@@ -15,8 +15,7 @@ from kilter.service.detector.pictures.column import ImageColumn
 from kilter.service.detector.schema import Schema
 from kilter.service.formats.pictures import ACCEPTED
 from kilter.service.formats.stacks import LABELS, stack_kind
-from kilter.training.data.arrays import ArrayPictures
-from kilter.training.data.folders import FolderPictures
+from kilter.training.data.files import ArrayPictures, FolderPictures
 from kilter.training.data.source import (
     TOO_MANY_BAD,
     ColumnDecision,

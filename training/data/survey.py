@@ -54,9 +54,13 @@ class DecodedPicture(NamedTuple):
 def image_traits(image: "Image.Image") -> PictureTraits:
     """The traits of a picture. Raises PictureError if it holds numbers that are not finite."""
     width, height = image.size
-    if image.mode not in ("I", "F"):
-        return PictureTraits(height, width, has_colour(image))
-    return PictureTraits(height, width, False, *finite_range(np.asarray(image)), image.mode == "I")
+    if image.mode in ("I", "F"):
+        return PictureTraits(height, width, False, *finite_range(np.asarray(image)), image.mode == "I")
+    if image.mode in ("1", "L", "LA") or image.mode.startswith("I;16"):
+        return PictureTraits(height, width, False)
+    image = image.convert("RGB")
+    image.thumbnail((THUMBNAIL, THUMBNAIL))
+    return PictureTraits(height, width, coloured(np.asarray(image)))
 
 
 def finite_range(values: Array) -> tuple[float, float]:
@@ -65,15 +69,6 @@ def finite_range(values: Array) -> tuple[float, float]:
     if not np.isfinite([low, high]).all():
         raise PictureError("the picture holds numbers that are not finite")
     return low, high
-
-
-def has_colour(image: "Image.Image") -> bool:
-    """Whether a picture has colour to speak of, and not only channels for it."""
-    if image.mode in ("1", "L", "LA") or image.mode.startswith("I;16"):
-        return False
-    image = image.convert("RGB")
-    image.thumbnail((THUMBNAIL, THUMBNAIL))
-    return coloured(np.asarray(image))
 
 
 def coloured(pixels: Pixels) -> bool:

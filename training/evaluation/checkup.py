@@ -92,15 +92,38 @@ def find_suspects(scores: Floats, rows: Positions, calibration: Calibration) -> 
     usable = np.flatnonzero(~np.isnan(scores))
     order = usable[np.argsort(-scores[usable], kind="stable")]
     listed = tuple(Suspect(int(rows[i]) + 1, float(scores[i])) for i in order[:LISTED])
+    judged, size, rank = len(usable), calibration.size, calibration.rank
     flagged = int(calibration.anomalies(scores).sum())
-    among_new = stats.betabinom(len(usable), calibration.rank, calibration.size + 1 - calibration.rank)
-    low, high = among_new.interval(CONFIDENCE)
+    among_new = stats.betabinom(judged, rank, size + 1 - rank)
+    low, high = map(int, among_new.interval(CONFIDENCE))
+    most = int(among_new.ppf(1 - CERTAINTY))
     limit = far_limit(calibration.scores)
     far, far_calibration = int((scores[usable] > limit).sum()), int((calibration.scores > limit).sum())
-    judged = len(usable)
-    notes = _fitting_notes(far, flagged, int(among_new.ppf(1 - CERTAINTY)), judged)
-    notes += _calibration_notes(far_calibration, calibration)
-    return Suspects(listed, judged, flagged, (int(low), int(high)), far, far_calibration, tuple(notes))
+    advice = (
+        'Look at the rows listed under "Suspects" in the report; if they are anomalies, take them out and train again.'
+    )
+    notes = []
+    if _unlikely(far, judged):
+        notes.append(f"{far:,} of {judged:,} fitting rows score far out of the bulk and may be anomalies. {advice}")
+    elif flagged > most:
+        notes.append(
+            f"{flagged:,} of {judged:,} fitting rows are above the threshold, where hardly ever more than {most:,} "
+            f"of as many new normal rows would be: there may be anomalies among them. {advice}"
+        )
+    if _unlikely(far_calibration, size):
+        if far_calibration >= rank:
+            effect = (
+                "it lies among them, so that hardly any normal row is flagged, and no anomaly below it. Take anomalies "
+                "out and train again, or calibrate on cleaner rows with kilter calibrate"
+            )
+        else:
+            left, meant = (rank - far_calibration) / (size - far_calibration + 1), calibration.expected_fpr
+            effect = f"of truly normal rows {100 * left:.2g} % would be flagged, not {100 * meant:.2g} %"
+        notes.append(
+            f"{far_calibration:,} of the {size:,} calibration rows score far out of the bulk. Calibration rows are "
+            f"never left out, so if these are anomalies, the threshold is higher than it need be: {effect}."
+        )
+    return Suspects(listed, judged, flagged, (low, high), far, far_calibration, tuple(notes))
 
 
 def far_limit(scores: Floats) -> float:
@@ -111,35 +134,3 @@ def far_limit(scores: Floats) -> float:
 
 def _unlikely(count: int, rows: int) -> bool:
     return bool(stats.binom.sf(count - 1, rows, FAR_SHARE) < CERTAINTY)
-
-
-def _fitting_notes(far: int, flagged: int, most: int, judged: int) -> list[str]:
-    advice = (
-        'Look at the rows listed under "Suspects" in the report; if they are anomalies, take them out and train again.'
-    )
-    if _unlikely(far, judged):
-        return [f"{far:,} of {judged:,} fitting rows score far out of the bulk and may be anomalies. {advice}"]
-    if flagged > most:
-        return [
-            f"{flagged:,} of {judged:,} fitting rows are above the threshold, where hardly ever more than {most:,} "
-            f"of as many new normal rows would be: there may be anomalies among them. {advice}"
-        ]
-    return []
-
-
-def _calibration_notes(far: int, calibration: Calibration) -> list[str]:
-    """How conservative the threshold is if the calibration rows far out are anomalies."""
-    if not _unlikely(far, calibration.size):
-        return []
-    size, rank = calibration.size, calibration.rank
-    start = (
-        f"{far:,} of the {size:,} calibration rows score far out of the bulk. Calibration rows are never left out, so "
-        "if these are anomalies, the threshold is higher than it need be"
-    )
-    if far >= rank:
-        return [
-            f"{start}: it lies among them, so that hardly any normal row is flagged, and no anomaly below it. Take "
-            "anomalies out and train again, or calibrate on cleaner rows with kilter calibrate."
-        ]
-    left, meant = (rank - far) / (size - far + 1), calibration.expected_fpr
-    return [f"{start}: of truly normal rows {100 * left:.2g} % would be flagged, not {100 * meant:.2g} %."]

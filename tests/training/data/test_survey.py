@@ -11,7 +11,7 @@ from PIL import Image
 
 from kilter.service.detector.errors import KilterError, PictureError
 from kilter.service.detector.pictures.column import ImageColumn
-from kilter.training.data.folders import file_traits
+from kilter.training.data.files import file_traits
 from kilter.training.data.survey import SIDE, SIDES, PictureTraits, decide_pictures, sizes_in_words
 
 
