@@ -1,7 +1,7 @@
-"""The kinds of records that a model is trained on: tables, pictures, and others to come, chosen by source or model.
+"""The kinds of records that a model is trained on: tables, pictures, and others to come.
 
-It mirrors the detector's modalities (`detector.modalities.base`): a subclass of `TrainingModality`, and an entry in
-`TRAINING_MODALITIES`. Nothing else in training asks which one it has.
+Each is a subclass of `TrainingModality`, with an entry in `TRAINING_MODALITIES` under its name in
+`detector.modalities.base`. Nothing else in training asks which one it has.
 """
 
 from abc import ABC, abstractmethod
@@ -196,7 +196,7 @@ def _column(schema: Schema) -> ImageColumn:
 
 
 TRAINING_MODALITIES: dict[str, str | type[TrainingModality]] = {"image": PictureTraining, "table": TableTraining}
-"""Name, as in `detector.modalities.base`, to the class or its place; the first that accepts a source is taken."""
+"""Name to the class or its place; the first that accepts a source is taken."""
 
 
 def modality_of_source(source: TrainingSource) -> TrainingModality:

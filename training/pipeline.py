@@ -14,12 +14,12 @@ import torch
 
 import kilter
 from kilter.service.detector import artifact, store
-from kilter.service.detector.arrays import Array, Floats, Mask
+from kilter.service.detector.arrays import Array
 from kilter.service.detector.calibration import DIGITS, TOLERANCE
 from kilter.service.detector.detector import Detector, Judge, load
 from kilter.service.detector.errors import KilterError
 from kilter.service.detector.findings import Evaluation, PartSizes, Training
-from kilter.service.detector.inputs import Table, take
+from kilter.service.detector.inputs import take
 from kilter.service.detector.manifest import Manifest, NetworkEntry, Probes, ScoreEntry
 from kilter.service.detector.reference import reference_tensors
 from kilter.service.detector.schema import Schema
@@ -180,6 +180,10 @@ def examine(
     examined = modality.examined(Examined(parts.fit, judged, data.anomalous), fitted.schema, config.seed)
     simplification = modality.simplification(fitted.schema)
     checkup = examine_fit(data, fitted, judge, config, examined, simplification, modality.tolerance)
+    picked = modality.latent_rows(np.random.default_rng(0).permutation(table.rows), is_anomaly)
+    sample = take(table, picked)
+    with torch.no_grad():
+        means = network.posterior(torch.from_numpy(np.concatenate([*judge.modality.encode(sample)]))).mean[0]
     stand_in = "There were too few rows to hold some out for the evaluation: calibration rows stand in for them."
     run = Run(
         judge=judge,
@@ -189,7 +193,7 @@ def examine(
         normal=normal,
         fresh=fresh,
         anomalies=strange if is_anomaly.any() else None,
-        latent=_latent(judge, network, table, verdicts.score, is_anomaly, modality),
+        latent=Latent(means.double().numpy(), verdicts.score[picked], is_anomaly[picked], sample),
         notes=data.notes if fresh else (*data.notes, stand_in),
         fitted=Scored(take(data.table, examined.fitted), checkup.surprise, examined.fitted),
         names=data.names,
@@ -214,18 +218,6 @@ def examine(
         warnings=(*baseline_warning(checkup.comparison), *checkup.diagnosis.notes, *checkup.suspects.notes),
     )
     return Trained(modality, fitted, calibrated, training, run, tensors, make_probes(judge, config.seed))
-
-
-def _latent(
-    judge: Judge, network: Any, table: Table, scores: Floats, anomalous: Mask, modality: TrainingModality
-) -> Latent:
-    """The latent means of a sample of the judged rows."""
-    picked = modality.latent_rows(np.random.default_rng(0).permutation(table.rows), anomalous)
-    rows = take(table, picked)
-    x = torch.from_numpy(np.concatenate([*judge.modality.encode(rows)]))
-    with torch.no_grad():
-        means = network.posterior(x).mean[0]
-    return Latent(means.double().numpy(), scores[picked], anomalous[picked], rows)
 
 
 def probe_records(schema: Schema, seed: int) -> list[dict[str, Any]]:

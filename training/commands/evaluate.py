@@ -7,8 +7,6 @@ import click
 import msgspec
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from kilter.service.detector.findings import Evaluation
 
 SEEN = "The model was trained on this file or folder, so the figures are better than they will be on new rows."
@@ -56,24 +54,22 @@ def evaluate(
 
 
 def lines_of(evaluation: "Evaluation") -> list[str]:
-    """An evaluation as lines of text: verdicts first, then the table of figures."""
+    """An evaluation as lines of text: verdicts first, then the table of the figures that are known."""
     from kilter.training.reporting.run import evaluation_in_words
 
-    frame = frame_of(evaluation).dropna(subset="value")
-    table = frame.to_string(index=False, na_rep="", float_format=lambda value: f"{value:.4f}", justify="right")
-    unread = [f"Rows left out, since they cannot be read: {evaluation.problems:,}."] if evaluation.problems else []
-    counts = []
+    lines = [f"Rows left out, since they cannot be read: {evaluation.problems:,}."] if evaluation.problems else []
+    lines += [*evaluation_in_words(evaluation), *evaluation.notes]
     if evaluation.labelled is not None:
         c = evaluation.labelled.counts
-        counts = [f"anomalies: {c.tp:,} flagged, {c.fn:,} missed; normal rows: {c.fp:,} flagged, {c.tn:,} passed"]
-    figures = ["", *table.splitlines(), "", "low and high: 95 % interval"] if len(frame) else []
-    return [*unread, *evaluation_in_words(evaluation), *evaluation.notes, *counts, *figures]
-
-
-def frame_of(evaluation: "Evaluation") -> "pd.DataFrame":
-    """The figures as a table with the columns metric, value, low, high; NaN where one cannot be told."""
-    import pandas as pd
-
-    rows = [(metric, figure.value, figure.low, figure.high) for metric, figure in evaluation.figures().items()]
-    frame = pd.DataFrame(rows, columns=["metric", "value", "low", "high"])
-    return frame.astype({"value": float, "low": float, "high": float})
+        lines.append(f"anomalies: {c.tp:,} flagged, {c.fn:,} missed; normal rows: {c.fp:,} flagged, {c.tn:,} passed")
+    rows = [
+        (metric, *("" if value is None else f"{value:.4f}" for value in (figure.value, figure.low, figure.high)))
+        for metric, figure in evaluation.figures().items()
+        if figure.value is not None
+    ]
+    if not rows:
+        return lines
+    rows.insert(0, ("metric", "value", "low", "high"))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    table = (" ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in rows)
+    return [*lines, "", *table, "", "low and high: 95 % interval"]

@@ -68,11 +68,7 @@ def read_training_pictures(source: TrainingSource, progress: Progress = silent) 
 
 
 def read_labelled_pictures(source: TrainingSource, schema: Schema, training: Training) -> LabelledRows:
-    """Read the pictures of folders or files as a model sees them, with their labels.
-
-    The label of normal pictures is that of the training, where it is not given; so is the array of labels, but never a
-    file of them, which belongs to other images. Raises KilterError if the pictures or labels cannot be used.
-    """
+    """Read pictures as `TrainingModality.read_labelled` does, but never a file of labels, which is of other images."""
     pictures, column = _opened(source), cast("ImageColumn", schema.columns[0])
     array = LABELS if training.label == LABELS else None
     normal, labels = source.normal or training.normal, None

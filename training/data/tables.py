@@ -206,11 +206,7 @@ def _grouping_column(name: str, cells: pl.Series, schema: Schema) -> Column:
 
 
 def read_labelled_table(source: TrainingSource, schema: Schema, training: Training) -> LabelledRows:
-    """Read files by the schema of a model, and the column `group_by` besides.
-
-    A label and its normal value that are not given are those of the training, if there is such a column. Raises
-    KilterError if the files, their columns or their labels cannot be used.
-    """
+    """Read files as `TrainingModality.read_labelled` does, and the column `group_by` besides those of the schema."""
     frame, _, _, notes = read_frame(source.paths)
     label, normal = source.label, source.normal
     if label is None and training.label in frame.columns:

@@ -122,12 +122,6 @@ DETECTORS: dict[str, Callable[[Matrix, int], RowScore]] = {
 """The simple detectors: each fits rows of numbers, (n, width), and returns a function that scores others."""
 
 
-def better_baseline(comparison: DetectorComparison) -> Baseline | None:
-    """The best of the simple detectors that are better than the model by more than noise."""
-    better = [other for other in comparison.detectors[1:] if other.gain > max(LEAST_GAIN, NOISE * other.error)]
-    return max(better, key=lambda other: other.auroc, default=None)
-
-
 def compared_rows(comparison: DetectorComparison) -> str:
     """The rows on which the detectors were tried, in words."""
     normal, anomalous = f"{comparison.normal:,} normal", f"{comparison.anomalous:,}"
@@ -139,10 +133,12 @@ def compared_rows(comparison: DetectorComparison) -> str:
 
 
 def baseline_warning(comparison: DetectorComparison | None) -> list[str]:
-    """A sentence where a simple detector is better, with the remedy; none where there is no comparison."""
-    best = better_baseline(comparison) if comparison else None
-    if comparison is None or best is None:
+    """A sentence where a simple detector is better by more than noise, with the remedy."""
+    others = comparison.detectors[1:] if comparison else ()
+    better = [other for other in others if other.gain > max(LEAST_GAIN, NOISE * other.error)]
+    if comparison is None or not better:
         return []
+    best = max(better, key=lambda other: other.auroc)
     advice = {
         "labels": "Prefer it for anomalies like these",
         "swapped fields": "If anomalies that break the relation between fields matter to you, prefer it",

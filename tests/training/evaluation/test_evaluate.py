@@ -11,7 +11,6 @@ from sklearn import metrics
 from kilter.service.detector.errors import Problem
 from kilter.service.detector.findings import Evaluation
 from kilter.service.detector.inputs import Table
-from kilter.training.commands.evaluate import frame_of
 from kilter.training.evaluation.evaluate import Ranking, bootstrap, evaluate_rows, proportion
 from tests.support import detectors
 
@@ -48,9 +47,9 @@ def test_every_figure_lies_in_its_interval_and_a_seed_fixes_it() -> None:
     found = evaluate_rows(detector, table, anomalous, seed=7)
     assert found == evaluate_rows(detector, table, anomalous, seed=7)
     assert found != evaluate_rows(detector, table, anomalous, seed=8)
-    frame = frame_of(found).dropna()
-    assert len(frame) == 9
-    assert ((frame["low"] <= frame["value"]) & (frame["value"] <= frame["high"])).all()
+    figures = [(one.low, one.value, one.high) for one in found.figures().values() if one.low is not None]
+    assert len(figures) == 9
+    assert all(low <= value <= high for low, value, high in figures)  # type: ignore[operator]
 
 
 def test_without_labels_all_rows_count_as_normal() -> None:
@@ -68,7 +67,7 @@ def test_without_labels_all_rows_count_as_normal() -> None:
     assert found.elbo.value == pytest.approx(-(reconstruction + kl).mean())
     assert found.reconstruction.value == pytest.approx(reconstruction.mean())
     assert found.kl.value == pytest.approx(0.5)
-    assert list(frame_of(found)["metric"]) == ["false-positive rate", "ELBO, nats", "reconstruction, nats", "KL, nats"]
+    assert [*found.figures()] == ["false-positive rate", "ELBO, nats", "reconstruction, nats", "KL, nats"]
 
 
 def test_rows_that_drifted_break_the_promise() -> None:
@@ -114,8 +113,7 @@ def test_rows_with_problems_are_counted_and_left_out() -> None:
 
 
 def none_of(found: Evaluation, *metrics_: str) -> bool:
-    figures = frame_of(found).set_index("metric")["value"]
-    return bool(figures[list(metrics_)].isna().all())
+    return all(found.figures()[metric].value is None for metric in metrics_)
 
 
 RANKING = ("ROC AUC", "average precision", "precision", "F1", "best F1 of any threshold")
@@ -154,7 +152,7 @@ def test_without_flags_precision_is_unknown() -> None:
 def test_without_rows_nothing_is_known_and_nothing_breaks(labels: np.ndarray[tuple[int], np.dtype[np.bool_]]) -> None:
     """Zero rows are an answer, not an error."""
     found = evaluate_rows(detectors.detector(), detectors.rows(0, 1), labels, seed=0)
-    assert frame_of(found)["value"].isna().all()
+    assert all(figure.value is None for figure in found.figures().values())
     assert found.within_promise is None
     assert found.notes
 
