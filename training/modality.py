@@ -6,6 +6,7 @@ Each is a subclass of `TrainingModality`, with an entry in `TRAINING_MODALITIES`
 
 from abc import ABC, abstractmethod
 from dataclasses import replace
+from functools import partial
 from typing import Any, ClassVar, cast
 
 import numpy as np
@@ -66,10 +67,9 @@ class TrainingModality(ABC):
 
     @abstractmethod
     def read_labelled(self, source: TrainingSource, manifest: Manifest) -> LabelledRows:
-        """Read a file or folder by the schema of a model, with its labels if it has any.
+        """Read files or folders by the schema of a model, with labels: by default those of the training, if any.
 
-        A label and its normal value that are not given are those of the training, if the file has them. Raises
-        KilterError if the file or its labels cannot be used.
+        Raises KilterError if the files or labels cannot be used.
         """
 
     @abstractmethod
@@ -115,13 +115,7 @@ class TableTraining(TrainingModality):
         features = schema.features()
         width = sum(max(feature.levels, 1) for feature in features)
         most = int(np.clip(CELLS // width, 250, MOST_ROWS))
-        return Simplification(
-            fitted=most,
-            tried=most,
-            design=lambda x: one_hot(x, features),
-            spoilt=lambda x, rng: swapped(x, features, rng),
-            basis="swapped fields",
-        )
+        return Simplification(most, most, partial(one_hot, features), partial(swapped, features), "swapped fields")
 
     def latent_rows(self, order: Positions, anomalous: Mask) -> Positions:
         return np.sort(order[:MOST_LATENT_ROWS])
@@ -164,13 +158,8 @@ class PictureTraining(TrainingModality):
 
     def simplification(self, schema: Schema) -> Simplification:
         column = _column(schema)
-        return Simplification(
-            fitted=MOST_ROWS,
-            tried=COMPARED_PICTURES,
-            design=lambda x: reduced(x, column),
-            spoilt=lambda x, rng: pasted(x, column, rng),
-            basis="pasted parts",
-        )
+        tried = COMPARED_PICTURES
+        return Simplification(MOST_ROWS, tried, partial(reduced, column), partial(pasted, column), "pasted parts")
 
     def latent_rows(self, order: Positions, anomalous: Mask) -> Positions:
         parts = (order[anomalous[order] == odd][: LATENT_PICTURES // 2] for odd in (False, True))

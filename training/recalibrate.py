@@ -85,8 +85,7 @@ def recalibrate(
         chosen=manifest.calibration.chosen if wanted is None else Choice("rate"),
         rule=rule,
         labelled=labelled,
-        schema=schema,
-        group_by=group_by,
+        grouping=None if group_by is None else schema.field(group_by),
         seed=seed,
     )
     earlier = manifest.training.recalibration

@@ -115,7 +115,7 @@ def test_a_model_is_grouped_anew_without_a_fit(folder: Path, model: Detector, tm
     """`recalibrate` by another column: the records have that field then, and the network stays."""
     path = write(tmp_path / "new.csv", 400, 10, 5)
     manifest = model.manifest
-    rows = modality_of_model(manifest).read_labelled(path, manifest, None, None, "product")
+    rows = modality_of_model(manifest).read_labelled(TrainingSource((path,), group_by="product"), manifest)
     done = recalibrate(folder, rows, path, rule=Rule(alerts_per_day=50, records_per_day=1_000), group_by="product")
     info = done.detector.manifest.calibration
     assert (info.target_fpr, info.chosen.by) == (0.05, "alerts-per-day")

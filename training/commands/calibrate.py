@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from kilter.training.commands.options import group_option, threshold_options
+from kilter.training.commands.train import group_option, threshold_options
 from kilter.training.config import Rule
 
 

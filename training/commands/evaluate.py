@@ -40,11 +40,8 @@ def evaluate(
     trained_on = manifest.training.was_trained_on(source_digest(file))
     evaluation = evaluate_rows(detector, rows.table, rows.anomalous, seed=seed, fresh=not trained_on)
     if as_json:
-        about = {
-            "model": {"name": detector.name, "version": detector.version},
-            "file": str(file),
-            "trained_on": trained_on,
-        }
+        served = {"name": detector.name, "version": detector.version}
+        about = {"model": served, "file": str(file), "trained_on": trained_on}
         click.echo(msgspec.json.format(msgspec.json.encode(about | msgspec.to_builtins(evaluation)), indent=2))
     else:
         click.echo(f"{detector.name} version {detector.version} on {file}, {evaluation.rows:,} rows")

@@ -16,7 +16,7 @@ from typing import TypeVar
 import numpy as np
 import polars as pl
 
-from kilter.service.detector.arrays import Array, Pixels, Positions
+from kilter.service.detector.arrays import Array, Positions
 from kilter.service.detector.errors import KilterError, PictureError
 from kilter.service.detector.pictures.column import ImageColumn
 from kilter.service.detector.pictures.decoding import BYTES, decode, file_size
@@ -62,7 +62,14 @@ class FolderPictures:
                     self.paths.append(folder / name)
                     self.parts.append((folder.resolve().name, *parts))
         self._several = len(folders) > 1
-        self._check(", ".join(map(str, folders)), set(exclude) - left_out)
+        named, unknown = ", ".join(map(str, folders)), set(exclude) - left_out
+        if unknown:
+            raise KilterError(f"--exclude names {min(unknown)!r}, and no pictures lie in such a folder of {named}")
+        if not self.paths:
+            raise KilterError(f"there is no picture in {named}: {ACCEPTED} are read. {' '.join(self.notes)}".rstrip())
+        path, times = Counter(path.resolve() for path in self.paths).most_common(1)[0]
+        if times > 1:
+            raise KilterError(f"{path} would be read {times} times: name each folder once, and none within another")
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -107,15 +114,6 @@ class FolderPictures:
         counts = Counter(parts[-2] for parts in self.parts)
         shown = ", ".join(f"{name!r} ({count:,})" for name, count in counts.most_common(LISTED_LABELS))
         return f"pictures lie in {shown}{', ...' if len(counts) > LISTED_LABELS else ''}"
-
-    def _check(self, folders: str, unknown: set[str]) -> None:
-        if unknown:
-            raise KilterError(f"--exclude names {min(unknown)!r}, and no pictures lie in such a folder of {folders}")
-        if not self.paths:
-            raise KilterError(f"there is no picture in {folders}: {ACCEPTED} are read. {' '.join(self.notes)}".rstrip())
-        path, times = Counter(path.resolve() for path in self.paths).most_common(1)[0]
-        if times > 1:
-            raise KilterError(f"{path} would be read {times} times: name each folder once, and none within another")
 
 
 def _notes(folder: Path, masks: Sequence[str], others: Sequence[str]) -> Iterator[str]:
@@ -266,7 +264,8 @@ class ArrayPictures:
                 yield error
                 continue
             height, width, channels = image.shape
-            colour = channels >= 3 and coloured(_eight_bits(image[..., :3], low, high))
+            eight_bits = ((image[..., :3].astype(np.float64) - low) * (255 / max(high - low, 1e-300))).astype(np.uint8)
+            colour = channels >= 3 and coloured(eight_bits)
             values = () if image.dtype == np.uint8 else (low, high, image.dtype.kind in "ui")
             yield PictureTraits(height, width, colour, *values)
 
@@ -306,9 +305,3 @@ class ArrayPictures:
             )
         self.notes.append(f"The channels of {path} come before height and width, and were put after them.")
         return np.moveaxis(images, 1, 3)
-
-
-def _eight_bits(image: Array, low: float, high: float) -> Pixels:
-    """An image stretched to 8 bits."""
-    scaled: Pixels = ((image.astype(np.float64) - low) * (255 / max(high - low, 1e-300))).astype(np.uint8)
-    return scaled

@@ -127,7 +127,7 @@ def infer_columns(
         elif name in exclude:
             column, why = None, "excluded on request"
         else:
-            column, why, may_vary = decide_column(TrainingCells(name, cells, tokens, decimal))
+            column, why, may_vary = _decision(TrainingCells(name, cells, tokens, decimal))
             varies |= may_vary
         if column is None:
             left_out.append(LeftOut(name, why))
@@ -142,8 +142,8 @@ def infer_columns(
     return schema, tuple(decisions)
 
 
-def decide_column(cells: TrainingCells) -> Decision:
-    """Decide what one column is: the first kind that recognises its cells takes it."""
+def _decision(cells: TrainingCells) -> Decision:
+    """The decision of the first kind of column that recognises the cells."""
     if not cells.count:
         return Decision(None, f"all {cells.rows:,} values are missing")
     decisions = (kind.infer(cells) for kind in kinds())

@@ -151,7 +151,7 @@ def baseline_warning(comparison: DetectorComparison | None) -> list[str]:
     ]
 
 
-def swapped(normal: Matrix, features: tuple[Feature, ...], rng: np.random.Generator) -> Matrix:
+def swapped(features: tuple[Feature, ...], normal: Matrix, rng: np.random.Generator) -> Matrix:
     """Each row with a random third of its columns, at least one, taken from another row; without those still the same.
 
     Every column keeps its distribution, and what binds columns together is broken.
@@ -170,7 +170,7 @@ def swapped(normal: Matrix, features: tuple[Feature, ...], rng: np.random.Genera
     return np.compress(changed, anomalies, axis=0)
 
 
-def one_hot(x: Matrix, features: tuple[Feature, ...]) -> Matrix:
+def one_hot(features: tuple[Feature, ...], x: Matrix) -> Matrix:
     """Encoded rows, (n, features), as numbers alone: missing values as 0, levels one-hot and 0 where unseen."""
     parts = [
         x[:, i, None] == np.arange(feature.levels) if feature.kind == "level" else np.nan_to_num(x[:, i, None])
@@ -179,7 +179,7 @@ def one_hot(x: Matrix, features: tuple[Feature, ...]) -> Matrix:
     return np.concatenate(parts, axis=1).astype(np.float32)
 
 
-def reduced(x: Matrix, column: ImageColumn) -> Matrix:
+def reduced(column: ImageColumn, x: Matrix) -> Matrix:
     """Encoded pictures, (n, height width channels), each averaged to at most `SIDE` x `SIDE`: (n, fewer)."""
     side = min(column.height, SIDE), min(column.width, SIDE)
     if side == (column.height, column.width):
@@ -189,7 +189,7 @@ def reduced(x: Matrix, column: ImageColumn) -> Matrix:
     return means
 
 
-def pasted(normal: Matrix, column: ImageColumn, rng: np.random.Generator) -> Matrix:
+def pasted(column: ImageColumn, normal: Matrix, rng: np.random.Generator) -> Matrix:
     """Encoded pictures, (n, height width channels), each with a rectangle of another one, from another place of it.
 
     Those that look the same after it are left out.

@@ -103,14 +103,14 @@ def find_suspects(scores: Floats, rows: Positions, calibration: Calibration) -> 
         'Look at the rows listed under "Suspects" in the report; if they are anomalies, take them out and train again.'
     )
     notes = []
-    if _unlikely(far, judged):
+    if stats.binom.sf(far - 1, judged, FAR_SHARE) < CERTAINTY:
         notes.append(f"{far:,} of {judged:,} fitting rows score far out of the bulk and may be anomalies. {advice}")
     elif flagged > most:
         notes.append(
             f"{flagged:,} of {judged:,} fitting rows are above the threshold, where hardly ever more than {most:,} "
             f"of as many new normal rows would be: there may be anomalies among them. {advice}"
         )
-    if _unlikely(far_calibration, size):
+    if stats.binom.sf(far_calibration - 1, size, FAR_SHARE) < CERTAINTY:
         if far_calibration >= rank:
             effect = (
                 "it lies among them, so that hardly any normal row is flagged, and no anomaly below it. Take anomalies "
@@ -130,7 +130,3 @@ def far_limit(scores: Floats) -> float:
     """The score from which on one is far out of the bulk of these, (n,)."""
     middle, upper = np.quantile(scores, [0.5, 0.75])
     return float(middle + FAR * max(upper - middle, 1e-9 * max(1.0, abs(middle))))
-
-
-def _unlikely(count: int, rows: int) -> bool:
-    return bool(stats.binom.sf(count - 1, rows, FAR_SHARE) < CERTAINTY)

@@ -19,7 +19,6 @@ RESAMPLES = 1_000
 WORK = 50_000_000
 """Rows times resamples: larger tables, whose intervals are narrow, get fewer resamples."""
 Bounds = tuple[float, float] | tuple[None, None]
-"""A percentile interval; None where no resample defined the figure."""
 
 
 def evaluate_rows(
@@ -182,8 +181,8 @@ def _ranks(scores: Floats) -> tuple[Positions, int]:
 def bootstrap(scores: Floats, flags: Mask, anomalous: Mask, *, seed: int) -> dict[str, Bounds]:
     """95 % intervals of roc_auc, average_precision, precision, recall and f1; scores, flags and labels are (rows,).
 
-    Needs rows of both labels, which are resampled apart. A resample is a count for each distinct score, so that a
-    figure is a few cumulative sums and needs no sorting.
+    Needs rows of both labels, which are resampled apart; None where no resample defines a figure. A resample is a count
+    for each distinct score, so that a figure is a few cumulative sums and needs no sorting.
     """
     ranks, count = _ranks(scores)
     rng = np.random.default_rng(seed)

@@ -15,7 +15,6 @@ from kilter.service.detector.errors import KilterError
 from kilter.service.detector.groups import Groups, Thresholds
 from kilter.service.detector.inputs import Table, take
 from kilter.service.detector.manifest import HIGHEST_RATE, Choice, ChoiceEvidence, Estimate
-from kilter.service.detector.schema import Schema
 from kilter.service.detector.tail import fit_tail
 from kilter.training.config import Rule, TrainConfig
 from kilter.training.data.source import TrainingData
@@ -54,14 +53,13 @@ def set_thresholds(
     chosen: Choice,
     rule: Rule,
     labelled: Callable[[], LabelledScores],
-    schema: Schema,
-    group_by: str | None,
+    grouping: Column | None,
     seed: int,
 ) -> Calibrated:
     """The thresholds for calibration rows, `table`, with their scores, (rows,), at a rate or as a rule chooses it.
 
-    `chosen` says how the rate came about where no rule does. Raises KilterError if the rows are too few for the rate,
-    or the rule cannot be followed.
+    `chosen` says how the rate came about where no rule does; the values of `grouping` get thresholds of their own.
+    Raises KilterError if the rows are too few for the rate, or the rule cannot be followed.
     """
     rounded = np.round(scores, digits)
     common = Calibration.of(rounded, rate, digits, fit_tail(rounded))
@@ -70,10 +68,7 @@ def set_thresholds(
     if rule.needs_labels:
         rate, chosen = choose_level(rule, common, labelled(), seed=seed)
         common = Calibration.of(rounded, rate, digits, common.tail)
-    groups = None
-    if group_by is not None:
-        column = next(column for column in schema.fields if column.name == group_by)
-        groups = calibrate_groups(column, table, rounded, rate, digits, seed=seed)
+    groups = calibrate_groups(grouping, table, rounded, rate, digits, seed=seed) if grouping else None
     return Calibrated(Thresholds(common, groups), chosen)
 
 
@@ -95,8 +90,7 @@ def thresholds_of_fit(data: TrainingData, config: TrainConfig, fitted: Fitted) -
         chosen=Choice("default" if config.target_fpr is None else "rate"),
         rule=config.threshold,
         labelled=labelled,
-        schema=fitted.schema,
-        group_by=data.source.group_by,
+        grouping=None if data.source.group_by is None else fitted.schema.field(data.source.group_by),
         seed=config.seed,
     )
 

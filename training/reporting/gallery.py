@@ -69,11 +69,31 @@ class Gallery(NamedTuple):
 
 def gallery_of(run: Run, column: ImageColumn) -> Gallery:
     """The pictures of a run."""
+    grid = run.judge.modality.grid
 
     def shown(scored: Scored | None, *, strange: bool = False) -> list[Shown]:
-        if scored is None:
+        rows = () if scored is None else scored.strangest(STRANGEST) if strange else evenly_spread(scored)
+        if scored is None or grid is None or not len(rows):
             return []
-        return _shown(run, column, scored, scored.strangest(STRANGEST) if strange else evenly_spread(scored))
+        table = take(scored.table, rows)
+        verdicts = run.judge.score(table, reasons=1)
+        (expected,) = run.judge.scorer.outputs(table, ("expected",))
+        rebuilt = np.rint(np.clip(expected, 0, 1) * 255).astype(np.uint8).reshape(-1, *column.shape)
+        pixels, evidence = table.columns[column.name], verdicts.evidence
+        return [
+            Shown(
+                run.names[scored.rows[row]],
+                float(verdicts.score[i]),
+                float(verdicts.p_value[i]),
+                bool(verdicts.anomaly[i]),
+                float(scored.scores[row]),
+                drawn(pixels[i]),
+                drawn(pixels[i]) if evidence is None else drawn_heat(pixels[i], evidence[i], Grid(*grid)),
+                drawn(rebuilt[i]),
+                drawn(residual(pixels[i], rebuilt[i])),
+            )
+            for i, row in enumerate(rows)
+        ]
 
     return Gallery(
         normal=shown(run.normal),
@@ -90,31 +110,6 @@ def evenly_spread(scored: Scored) -> Positions:
     order = scored.strangest(len(scored.scores))[::-1]
     places = (np.arange(SHOWN) + 0.5) / SHOWN * len(order)
     return order[np.unique(places.astype(np.int64))] if len(order) else order
-
-
-def _shown(run: Run, column: ImageColumn, scored: Scored, rows: Positions) -> list[Shown]:
-    grid = run.judge.modality.grid
-    if grid is None or not len(rows):
-        return []
-    table = take(scored.table, rows)
-    verdicts = run.judge.score(table, reasons=1)
-    (expected,) = run.judge.scorer.outputs(table, ("expected",))
-    rebuilt = np.rint(np.clip(expected, 0, 1) * 255).astype(np.uint8).reshape(-1, *column.shape)
-    pixels, evidence = table.columns[column.name], verdicts.evidence
-    return [
-        Shown(
-            run.names[scored.rows[row]],
-            float(verdicts.score[i]),
-            float(verdicts.p_value[i]),
-            bool(verdicts.anomaly[i]),
-            float(scored.scores[row]),
-            drawn(pixels[i]),
-            drawn(pixels[i]) if evidence is None else drawn_heat(pixels[i], evidence[i], Grid(*grid)),
-            drawn(rebuilt[i]),
-            drawn(residual(pixels[i], rebuilt[i])),
-        )
-        for i, row in enumerate(rows)
-    ]
 
 
 def _latent_map(latent: Latent, threshold: float) -> list[Placed]:

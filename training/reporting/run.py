@@ -51,9 +51,8 @@ class Run:
     history: list[Epoch]
     evaluation: Evaluation
     normal: Scored
-    """Normal rows that the network did not see: those held out if there are any, else those of the calibration."""
+    """Normal rows that the network did not see: those held out, if `fresh`, else those of the calibration."""
     fresh: bool
-    """Whether the normal rows were held out."""
     anomalies: Scored | None = None
     latent: Latent | None = None
     notes: tuple[str, ...] = ()

@@ -63,7 +63,7 @@ def test_swapped_rows_hold_values_of_other_rows_and_differ_from_every_base(seed:
     """Each column keeps to the values that it had, features of a column move together, and no row is left as it was."""
     normal = rows(50, seed)
     features = (*FEATURES[:5], Feature(4, "level", 3))
-    made = swapped(normal, features, np.random.default_rng(seed))
+    made = swapped(features, normal, np.random.default_rng(seed))
     assert 0 < len(made) <= len(normal)
     for column in range(5):
         at = [i for i, feature in enumerate(features) if feature.column == column]
@@ -75,7 +75,7 @@ def test_swapped_rows_hold_values_of_other_rows_and_differ_from_every_base(seed:
 def test_rows_that_are_all_alike_have_nothing_to_swap() -> None:
     """Then there is no comparison, rather than a wrong one."""
     same = np.ones((40, 6), np.float32)
-    assert len(swapped(same, FEATURES, np.random.default_rng(0))) == 0
+    assert len(swapped(FEATURES, same, np.random.default_rng(0))) == 0
     assert compare(blind, same, same, same[:0], KIND, 0) is None
 
 
@@ -83,7 +83,7 @@ def test_levels_are_one_hot_and_missing_values_the_mean() -> None:
     """An unseen level and a missing one are no level at all."""
     features = (Feature(0, "gaussian"), Feature(1, "level", 2))
     x = np.array([[1.5, 0], [np.nan, 1], [0.5, 2], [0.5, np.nan]], np.float32)
-    assert one_hot(x, features).tolist() == [[1.5, 1, 0], [0, 0, 1], [0.5, 0, 0], [0.5, 0, 0]]
+    assert one_hot(features, x).tolist() == [[1.5, 1, 0], [0, 0, 1], [0.5, 0, 0], [0.5, 0, 0]]
 
 
 def test_a_better_baseline_is_said_to_be_better() -> None:
@@ -151,7 +151,7 @@ def test_a_part_of_each_picture_is_a_rectangle_of_another(height: int, width: in
     """It stands at another place there, and the rest is as it was."""
     column = ImageColumn("image", height, width, 1 if channels == 1 else 3)
     normal = pictures(6, column, seed)
-    made = pasted(normal, column, np.random.default_rng(seed)).reshape(-1, *column.shape)
+    made = pasted(column, normal, np.random.default_rng(seed)).reshape(-1, *column.shape)
     assert len(made) == 6
     for picture, base in zip(made, normal.reshape(-1, *column.shape), strict=True):
         changed = (picture != base).any(axis=2)
@@ -166,8 +166,8 @@ def test_pictures_that_are_all_alike_give_no_anomalies() -> None:
     """What is pasted looks the same; nor is there another picture where there is but one."""
     column = ImageColumn("image", 16, 16, 1)
     rng = np.random.default_rng(0)
-    assert len(pasted(np.ones((5, 256), np.float32), column, rng)) == 0
-    assert len(pasted(pictures(1, column), column, rng)) == 0
+    assert len(pasted(column, np.ones((5, 256), np.float32), rng)) == 0
+    assert len(pasted(column, pictures(1, column), rng)) == 0
 
 
 @pytest.mark.parametrize(("height", "width", "channels"), [(8, 8, 1), (64, 64, 3), (50, 20, 1), (256, 33, 3)])
@@ -175,7 +175,7 @@ def test_simple_detectors_see_few_pixels_with_the_same_mean(height: int, width: 
     """Small pictures as they are."""
     column = ImageColumn("image", height, width, 1 if channels == 1 else 3)
     x = pictures(3, column)
-    seen = reduced(x, column)
+    seen = reduced(column, x)
     assert seen.shape == (3, min(height, SIDE) * min(width, SIDE) * channels)
     np.testing.assert_allclose(seen.mean(axis=1), x.mean(axis=1), atol=0.01)
 
