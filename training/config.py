@@ -122,8 +122,7 @@ class TrainConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How the rate is chosen if not by `target_fpr`."""
     score: str = "neighbours"
     memory_rows: int | None = None
-    """Most rows that the memory of the score `neighbours` holds: 4,096 of a table, fewer if it has many columns, and
-    2,048 pictures or patches of them if not given."""
+    """Rows in the memory of `neighbours`: 4,096 of a table, fewer of a wide one, else 2,048 pictures or patches."""
     seed: int = 0
     split: Literal["auto", "random", "time"] = "auto"
     device: str = "auto"

@@ -121,11 +121,8 @@ class TableTraining(TrainingModality):
         return np.sort(order[:MOST_LATENT_ROWS])
 
     def sections(self, run: Run) -> Sections:
-        return Sections(
-            strange=strangest_rows(run.judge, run.held_out),
-            suspicious=strangest_rows(run.judge, run.fitted),
-            shares=column_shares(run),
-        )
+        strange, suspicious = (strangest_rows(run.judge, rows) for rows in (run.held_out, run.fitted))
+        return Sections(strange, suspicious, column_shares(run))
 
 
 class PictureTraining(TrainingModality):

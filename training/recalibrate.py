@@ -1,5 +1,6 @@
 """Sets the threshold of a model anew on new normal rows, without refitting it: the next version."""
 
+import re
 from datetime import UTC, datetime
 from html import escape
 from pathlib import Path
@@ -176,11 +177,9 @@ def _notice(manifest: Manifest, recalibration: Recalibration) -> str:
 
 def report_with_notice(page: str, notice: str) -> str:
     """A report with the notice before its first heading, and no earlier notice."""
-    before, main, after = page.partition("<main>\n")
-    opened, closed = '<p class="notes" id="notice">', "</p>\n"
-    if after.startswith(opened):
-        after = after.partition(closed)[2]
-    return f"{before}{main}{opened}{escape(notice)}{closed}{after}"
+    opened = '<main>\n<p class="notes" id="notice">'
+    page = re.sub(rf"{opened}.*?</p>\n", "<main>\n", page, count=1)
+    return page.replace("<main>\n", f"{opened}{escape(notice)}</p>\n", 1)
 
 
 def card_with_notice(card: str, title: str, notice: str) -> str:

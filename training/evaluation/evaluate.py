@@ -36,8 +36,7 @@ def evaluate_rows(
     normal rows are those that the threshold was set on, which can say nothing about the promise. `verdicts` are those
     on the rows, if they have been judged already.
     """
-    if verdicts is None:
-        verdicts = detector.score(table, errors="mark")
+    verdicts = verdicts or detector.score(table, errors="mark")
     usable = ~np.isnan(verdicts.score)
     normal = usable if anomalous is None else usable & ~anomalous
     flagged, rows = int(verdicts.anomaly[normal].sum()), int(normal.sum())

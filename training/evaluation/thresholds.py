@@ -1,7 +1,4 @@
-"""From the scores of calibration rows to thresholds: the common one and those of groups, in the way asked for.
-
-A rule that needs labels chooses the level that serves it best on labelled rows, in terms of the false-positive rate.
-"""
+"""From the scores of calibration rows to thresholds: the common one and those of groups, in the way asked for."""
 
 from collections.abc import Callable
 from typing import NamedTuple

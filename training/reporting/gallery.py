@@ -1,7 +1,4 @@
-"""The pictures of a report: the given one, the expected one, and their difference.
-
-They are embedded as PNG data, at a size that can be seen and does not make the page heavy.
-"""
+"""The pictures of a report, embedded as PNG data: the given one, the expected one, and their difference."""
 
 import io
 from base64 import b64encode
@@ -72,8 +69,10 @@ def gallery_of(run: Run, column: ImageColumn) -> Gallery:
     grid = run.judge.modality.grid
 
     def shown(scored: Scored | None, *, strange: bool = False) -> list[Shown]:
-        rows = () if scored is None else scored.strangest(STRANGEST) if strange else evenly_spread(scored)
-        if scored is None or grid is None or not len(rows):
+        if scored is None or grid is None:
+            return []
+        rows = scored.strangest(STRANGEST) if strange else evenly_spread(scored)
+        if not len(rows):
             return []
         table = take(scored.table, rows)
         verdicts = run.judge.score(table, reasons=1)

@@ -1,7 +1,4 @@
-"""The figures of the report, each as an `<svg>` element to stand inside a page.
-
-They are drawn by matplotlib, without outside addresses, in the colours of the page's CSS.
-"""
+"""The figures of a report: `<svg>` elements without outside addresses, in the colours of the page's CSS."""
 
 import io
 import re
