@@ -18,7 +18,7 @@ from benchmarks.image_sets import Picture, Pixels, Split, digits, one_digit, pix
 from kilter.service.detector.pictures.column import ImageColumn
 from kilter.training.config import read_config
 from kilter.training.data.source import TrainingSource
-from kilter.training.pipeline import train
+from kilter.training.pipeline import train_model
 
 OURS = "kilter"
 MNIST = "MNIST"
@@ -118,7 +118,7 @@ def _ours(line: Line, split: Split, task: Task) -> Line:
     with tempfile.TemporaryDirectory(prefix="kilter-") as place:
         source = TrainingSource((written(split.train, Path(place)),))
         began = time.perf_counter()
-        (detector, _, _), cpu = timed(lambda: train(source, "pictures", Path(place) / "models", settings))
+        (detector, _, _), cpu = timed(lambda: train_model(source, "pictures", Path(place) / "models", settings))
         wall = time.perf_counter() - began
     found = detector.score(records(split.test), reasons=1)
     column = detector.schema.columns[0]

@@ -17,8 +17,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from kilter.learning import config_of, source_of
 from kilter.service.detector import Detector, KilterError, Verdicts, load, store
 from kilter.service.detector.calibration import rounded
-from kilter.training.package import Trained
-from kilter.training.pipeline import learn
+from kilter.training.pipeline import Trained, learn
 
 Floats = npt.NDArray[np.float64]
 NAME = "model"

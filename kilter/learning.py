@@ -8,7 +8,7 @@ from typing import Any
 from kilter.service.detector import Detector
 from kilter.training.config import TrainConfig, read_config
 from kilter.training.data.source import TrainingSource
-from kilter.training.pipeline import train as train_model
+from kilter.training.pipeline import train_model
 
 PathLike = str | os.PathLike[str]
 

@@ -28,11 +28,11 @@ def models_folder(training_csv: Path, tmp_path_factory: pytest.TempPathFactory) 
     # Imported here, so that tests which need no model start without torch.
     from kilter.training.config import FitConfig, TrainConfig
     from kilter.training.data.source import TrainingSource
-    from kilter.training.pipeline import train
+    from kilter.training.pipeline import train_model
 
     folder = tmp_path_factory.mktemp("models")
     config = TrainConfig(target_fpr=0.05, split="random", fit=FitConfig(steps=120))
-    train(TrainingSource((training_csv,)), "plant", folder, config)
+    train_model(TrainingSource((training_csv,)), "plant", folder, config)
     return folder
 
 
@@ -53,12 +53,12 @@ def digits_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of models that holds `digits`, trained in earnest but briefly on a folder of pictures."""
     from kilter.training.config import FitConfig, TrainConfig
     from kilter.training.data.source import TrainingSource
-    from kilter.training.pipeline import train
+    from kilter.training.pipeline import train_model
 
     pictures = write_pictures(tmp_path_factory.mktemp("pictures"), shuffled()[:400])
     folder = tmp_path_factory.mktemp("digits-models")
     config = TrainConfig(target_fpr=0.05, split="random", fit=FitConfig(steps=120))
-    train(TrainingSource((pictures,)), "digits", folder, config)
+    train_model(TrainingSource((pictures,)), "digits", folder, config)
     return folder
 
 

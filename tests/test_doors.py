@@ -28,7 +28,7 @@ from kilter.service.detector.scores import SCORES, ScoreKind
 from kilter.service.detector.scores.base import AnomalyScore, Material
 from kilter.training.config import FitConfig, TrainConfig
 from kilter.training.data.source import TrainingSource
-from kilter.training.pipeline import train
+from kilter.training.pipeline import train_model
 
 
 def trained(folder: Path, config: TrainConfig, columns: dict[str, Iterable[Any]]) -> Detector:
@@ -36,7 +36,7 @@ def trained(folder: Path, config: TrainConfig, columns: dict[str, Iterable[Any]]
     rows = zip(*columns.values(), strict=True)
     source = folder / "rows.csv"
     source.write_text("\n".join(",".join(map(str, row)) for row in [tuple(columns), *rows]) + "\n")
-    _, version, _ = train(TrainingSource((source,)), "toy", folder / "models", config)
+    _, version, _ = train_model(TrainingSource((source,)), "toy", folder / "models", config)
     return load(version)
 
 

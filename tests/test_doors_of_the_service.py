@@ -27,7 +27,7 @@ from kilter.service.settings import Settings
 from kilter.service.web.app import create_app
 from kilter.training.config import FitConfig, TrainConfig
 from kilter.training.data.source import TrainingSource
-from kilter.training.pipeline import train
+from kilter.training.pipeline import train_model
 from tests.support.serving import Client, client, detector
 
 MAGIC = b"#bars\n"
@@ -98,7 +98,7 @@ def test_a_format(tmp_path: Path, training_csv: Path, monkeypatch: pytest.Monkey
     source, out = tmp_path / "rows.bars", tmp_path / "out.bars"
     source.write_bytes(bars(read_frame([training_csv]).frame))
     config = TrainConfig(target_fpr=0.05, split="random", fit=FitConfig(steps=50))
-    train(TrainingSource((source,)), "toy", tmp_path / "models", config)
+    train_model(TrainingSource((source,)), "toy", tmp_path / "models", config)
     model = load(tmp_path / "models" / "toy")
     summary = score_file(model, source, out)
     assert (summary.records, summary.errors) == (600, 0)

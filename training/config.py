@@ -1,6 +1,8 @@
 """The settings of a training run, from defaults, a TOML file and the command line."""
 
 import tomllib
+from itertools import permutations
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,8 +13,13 @@ from kilter.service.detector.manifest import HIGHEST_RATE, Way
 from kilter.service.detector.networks import NETWORKS
 from kilter.service.detector.scores import check_score
 
-LABELLED: tuple[Way, ...] = ("f-beta", "cost", "recall-at-precision")
-"""The ways that need labelled anomalies."""
+WAYS: dict[Way, tuple[str, ...]] = {
+    "alerts-per-day": ("alerts_per_day", "records_per_day"),
+    "f-beta": ("f_beta",),
+    "cost": ("cost_false_alarm", "cost_miss"),
+    "recall-at-precision": ("recall_at_precision",),
+}
+"""The ways to choose a threshold, with the fields of a `Rule` that each needs."""
 
 
 class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -29,19 +36,13 @@ class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def inputs(self) -> dict[str, float]:
-        """What was given, by name."""
+        """The fields that were given, by name."""
         return {name: value for name in self.__struct_fields__ if (value := getattr(self, name)) is not None}
 
     @property
     def ways(self) -> list[Way]:
         """The ways that were asked for; `check_rule` sees to it that there is at most one."""
-        wanted: dict[Way, bool] = {
-            "alerts-per-day": self.alerts_per_day is not None or self.records_per_day is not None,
-            "f-beta": self.f_beta is not None,
-            "cost": self.cost_false_alarm is not None or self.cost_miss is not None,
-            "recall-at-precision": self.recall_at_precision is not None,
-        }
-        return [way for way, is_wanted in wanted.items() if is_wanted]
+        return [way for way, names in WAYS.items() if self.inputs.keys() & {*names}]
 
     @property
     def way(self) -> Way | None:
@@ -50,7 +51,7 @@ class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def needs_labels(self) -> bool:
-        return self.way in LABELLED
+        return self.way not in (None, "alerts-per-day")
 
     def rate(self, target_fpr: float | None) -> float | None:
         """The target false-positive rate before labels are looked at: N / M for alerts per day, else `target_fpr`."""
@@ -65,10 +66,9 @@ def check_rule(rule: Rule, target_fpr: float | None) -> None:
     if len(ways) > 1:
         first, second = ("--cost-false-alarm" if way == "cost" else f"--{way}" for way in ways[:2])
         raise KilterError(f"a threshold is chosen in one way: {first} and {second} are two, so leave one out")
-    for first, second in (("alerts_per_day", "records_per_day"), ("cost_false_alarm", "cost_miss")):
-        for option, absent in ((first, second), (second, first)):
-            if getattr(rule, option) is not None and getattr(rule, absent) is None:
-                raise KilterError(f"{_option(option)} says nothing without {_option(absent)}: give both")
+    for option, absent in (pair for names in WAYS.values() for pair in permutations(names, 2)):
+        if option in rule.inputs and absent not in rule.inputs:
+            raise KilterError(f"{_option(option)} says nothing without {_option(absent)}: give both")
     if rule.anomaly_rate is not None and not rule.needs_labels:
         raise KilterError(
             "--anomaly-rate goes with a way that uses labels: --f-beta, --cost-miss or --recall-at-precision"
@@ -122,8 +122,7 @@ class TrainConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How the rate is chosen if not by `target_fpr`."""
     score: str = "neighbours"
     memory_rows: int | None = None
-    """Most rows that the memory of the score `neighbours` holds: 4,096 of a table, fewer if it has many columns, and
-    2,048 pictures or patches of them if not given."""
+    """Rows in the memory of `neighbours`: 4,096 of a table, fewer of a wide one, else 2,048 pictures or patches."""
     seed: int = 0
     split: Literal["auto", "random", "time"] = "auto"
     device: str = "auto"
@@ -132,10 +131,30 @@ class TrainConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     fit: FitConfig = FitConfig()
 
 
+BOUNDS: dict[str, tuple[float, float]] = {
+    "target_fpr": (1e-5, HIGHEST_RATE),
+    "fit.members": (1, 16),
+    "fit.hidden": (1, 4096),
+    "fit.latent": (1, 512),
+    "fit.components": (1, 16),
+    "fit.steps": (1, 10_000_000),
+    "fit.batch_rows": (2, 1_000_000),
+    "fit.learning_rate": (1e-8, 1.0),
+    "fit.weight_decay": (0.0, 1.0),
+    "fit.warm_up": (0.0, 1.0),
+    "fit.free_bits": (0.0, 10.0),
+    "fit.clip_norm": (1e-6, 1e6),
+    "fit.patience": (1, 1_000_000),
+    "fit.threads": (1, 1024),
+    "memory_rows": (16, 65_536),
+    "seed": (0, 2**63 - 1),
+}
+
+
 def read_config(path: Path | None, **overrides: Any) -> TrainConfig:
     """The configuration of a TOML file (or the defaults), with every override that is not None on top.
 
-    Raises KilterError that names the file and the key.
+    Raises KilterError that names the file and the key, or the setting that is out of range.
     """
     values: dict[str, Any] = {}
     if path is not None:
@@ -152,34 +171,12 @@ def read_config(path: Path | None, **overrides: Any) -> TrainConfig:
     except msgspec.ValidationError as error:
         raise KilterError(f"{path or 'settings'}: {error}") from None
     check_rule(config.threshold, config.target_fpr)
-    return check_config(msgspec.structs.replace(config, target_fpr=config.threshold.rate(config.target_fpr)))
-
-
-def check_config(config: TrainConfig) -> TrainConfig:
-    """The configuration, if its values make sense. Raises KilterError."""
+    config = msgspec.structs.replace(config, target_fpr=config.threshold.rate(config.target_fpr))
     check_score(config.score)
-    fit = config.fit
-    if fit.network is not None and fit.network not in NETWORKS:
-        raise KilterError(f"fit.network {fit.network!r}: there are the networks {', '.join(NETWORKS)}")
-    bounds: list[tuple[str, float | None, float, float]] = [
-        ("target_fpr", config.target_fpr, 1e-5, HIGHEST_RATE),
-        ("fit.members", fit.members, 1, 16),
-        ("fit.hidden", fit.hidden, 1, 4096),
-        ("fit.latent", fit.latent, 1, 512),
-        ("fit.components", fit.components, 1, 16),
-        ("fit.steps", fit.steps, 1, 10_000_000),
-        ("fit.batch_rows", fit.batch_rows, 2, 1_000_000),
-        ("fit.learning_rate", fit.learning_rate, 1e-8, 1.0),
-        ("fit.weight_decay", fit.weight_decay, 0.0, 1.0),
-        ("fit.warm_up", fit.warm_up, 0.0, 1.0),
-        ("fit.free_bits", fit.free_bits, 0.0, 10.0),
-        ("fit.clip_norm", fit.clip_norm, 1e-6, 1e6),
-        ("fit.patience", fit.patience, 1, 1_000_000),
-        ("fit.threads", fit.threads, 1, 1024),
-        ("memory_rows", config.memory_rows, 16, 65_536),
-        ("seed", config.seed, 0, 2**63 - 1),
-    ]
-    for name, value, low, high in bounds:
+    if config.fit.network is not None and config.fit.network not in NETWORKS:
+        raise KilterError(f"fit.network {config.fit.network!r}: there are the networks {', '.join(NETWORKS)}")
+    for name, (low, high) in BOUNDS.items():
+        value = attrgetter(name)(config)
         if value is not None and not low <= value <= high:
             raise KilterError(f"{name} must be from {low:g} to {high:g}, not {value:g}")
     return config

@@ -1,12 +1,12 @@
-"""What a training is about: tables, pictures, and what may come, chosen once by the source or by the model.
+"""The kinds of records that a model is trained on: tables, pictures, and others to come.
 
-It mirrors the detector's modalities (`detector.modalities.base`): a subclass of `TrainingModality`, and an entry in
-`TRAINING_MODALITIES`. Nothing else in training asks which one it has.
+Each is a subclass of `TrainingModality`, with an entry in `TRAINING_MODALITIES` under its name in
+`detector.modalities.base`. Nothing else in training asks which one it has.
 """
 
 from abc import ABC, abstractmethod
 from dataclasses import replace
-from pathlib import Path
+from functools import partial
 from typing import Any, ClassVar, cast
 
 import numpy as np
@@ -20,43 +20,38 @@ from kilter.service.detector.networks.pictures import PictureVAE
 from kilter.service.detector.pictures.column import ImageColumn
 from kilter.service.detector.plugin import imported
 from kilter.service.detector.schema import Schema
-from kilter.training.data.decoding import Progress
-from kilter.training.data.pictures import holds_pictures, read_labelled_pictures, read_pictures
-from kilter.training.data.source import LabelledRows, TrainingData, TrainingSource
+from kilter.training.data.pictures import holds_pictures, read_labelled_pictures, read_training_pictures
+from kilter.training.data.source import LabelledRows, Progress, TrainingData, TrainingSource
 from kilter.training.data.tables import read_labelled_table, read_tables
-from kilter.training.evaluation.baselines import ROWS, SIDE, Simplification, one_hot, pasted, reduced, swapped
+from kilter.training.evaluation.baselines import MOST_ROWS, Simplification, one_hot, pasted, reduced, swapped
 from kilter.training.evaluation.checkup import Examined, some
 from kilter.training.fitting.diagnosis import Tolerance
 from kilter.training.fitting.programs import Backbone
 from kilter.training.reporting.gallery import gallery_of
-from kilter.training.reporting.report import Sections, column_shares, strange_rows
-from kilter.training.reporting.run import Pictured, Run, Scored
-from kilter.training.reporting.words import Subject, inline
+from kilter.training.reporting.report import Sections, column_shares, strangest_rows
+from kilter.training.reporting.run import Run
 
 FITTED_ROWS = 20_000
 """Most fitting rows of a table that are scored to look for suspects; of more, a random sample."""
-LATENT_ROWS = 2_000
-"""Most rows of a table whose place in latent space is drawn."""
+MOST_LATENT_ROWS = 2_000
 CELLS = 4_000_000
-"""At most `ROWS` rows of a label are tried, fewer where they are so wide that they would hold more cells than this."""
-PICTURES = 2_000
-"""Most pictures of a kind that are looked at: the model takes milliseconds for each."""
+"""At most `MOST_ROWS` rows of a label are tried, fewer where they are so wide that these would be more cells."""
+PICTURES = (300, 2_000)
+"""Most pictures of a kind that are examined, since the model takes milliseconds for each: fewer if they are large."""
 FLOATS = 1 << 26
-"""Most numbers of the encoded pictures of a kind; of larger ones, down to `LEAST`, fewer are looked at."""
-LEAST = 300
-TRIED = 500
-"""Most pictures of a label on which detectors are compared."""
+"""Most numbers of the encoded pictures of a kind."""
+COMPARED_PICTURES = 500
 LATENT_PICTURES = 500
-"""Most pictures whose place in latent space is drawn, half of them anomalies."""
-SAMPLES = 12
-"""Draws from the prior."""
+"""Most pictures that are drawn in latent space, half of them anomalies."""
+PRIOR_SAMPLES = 12
 
 
 class TrainingModality(ABC):
-    """See the module."""
+    """One kind of records, and all that training does differently for it."""
 
+    kind: ClassVar[str]
+    """The plural of a record, and the name of the template with what the report and the model card say of them."""
     tolerance: ClassVar[Tolerance]
-    """What of a fit is no cause for concern."""
     takes_backbone: ClassVar[bool] = False
     """Whether records may be judged by the features of a pretrained network."""
     remedies_collapse: ClassVar[bool] = True
@@ -71,43 +66,37 @@ class TrainingModality(ABC):
         """Read and type a source. Raises KilterError for whatever cannot be used."""
 
     @abstractmethod
-    def read_labelled(
-        self, path: Path, manifest: Manifest, label: str | None, normal: str | None, group_by: str | None
-    ) -> LabelledRows:
-        """Read a file by the schema of a model, with its labels if it has any, and the column `group_by` besides.
+    def read_labelled(self, source: TrainingSource, manifest: Manifest) -> LabelledRows:
+        """Read files or folders by the schema of a model, with labels: by default those of the training, if any.
 
-        A label and its normal value that are not given are those of the training, if the file has them. Raises
-        KilterError if the file or its labels cannot be used.
+        Raises KilterError if the files or labels cannot be used.
         """
 
     @abstractmethod
     def examined(self, rows: Examined, schema: Schema, seed: int) -> Examined:
-        """Of the rows by which a model may be examined, so many as there is time and memory for."""
+        """As many of the rows as there is time and memory to examine a model by."""
 
     @abstractmethod
     def simplification(self, schema: Schema) -> Simplification:
-        """What encoded rows are to simple detectors."""
+        """How simple detectors see encoded rows."""
 
     @abstractmethod
     def latent_rows(self, order: Positions, anomalous: Mask) -> Positions:
-        """Of rows in random order, and whether each is an anomaly, those whose place in latent space is drawn."""
+        """The rows to draw in latent space, of those in a random order; `anomalous` says which rows are anomalies."""
 
-    def pictured(self, data: TrainingData, network: Any, normal: Scored, *, fresh: bool, seed: int) -> Pictured | None:
-        """What the report shows of pictures, if records are such; `normal` records served nothing else if `fresh`."""
+    def samples(self, network: Any, seed: int) -> Pixels | None:
+        """Pictures that a network makes of draws from its prior, if records are pictures."""
         return None
 
     @abstractmethod
-    def subject(self, schema: Schema) -> Subject:
-        """The words of the report and of the model card."""
-
-    @abstractmethod
     def sections(self, run: Run) -> Sections:
-        """What the report shows of single records."""
+        """The parts of the report about single records."""
 
 
 class TableTraining(TrainingModality):
     """Records of numbers, flags, categories and times, in files or in a frame."""
 
+    kind = "tables"
     tolerance = Tolerance(gap=0.1, rise=0.02)
 
     def accepts(self, source: TrainingSource) -> bool:
@@ -116,10 +105,8 @@ class TableTraining(TrainingModality):
     def read(self, source: TrainingSource, backbone: Backbone | None, progress: Progress) -> TrainingData:
         return read_tables(source)
 
-    def read_labelled(
-        self, path: Path, manifest: Manifest, label: str | None, normal: str | None, group_by: str | None
-    ) -> LabelledRows:
-        return read_labelled_table(path, manifest.schema, manifest.training, label, normal, group_by)
+    def read_labelled(self, source: TrainingSource, manifest: Manifest) -> LabelledRows:
+        return read_labelled_table(source, manifest.schema, manifest.training)
 
     def examined(self, rows: Examined, schema: Schema, seed: int) -> Examined:
         return rows._replace(fitted=some(rows.fitted, FITTED_ROWS, seed))
@@ -127,50 +114,21 @@ class TableTraining(TrainingModality):
     def simplification(self, schema: Schema) -> Simplification:
         features = schema.features()
         width = sum(max(feature.levels, 1) for feature in features)
-        most = int(np.clip(CELLS // width, 250, ROWS))
-        return Simplification(
-            fitted=most,
-            tried=most,
-            design=lambda x: one_hot(x, features),
-            spoilt=lambda x, rng: swapped(x, features, rng),
-            basis="swapped fields",
-        )
+        most = int(np.clip(CELLS // width, 250, MOST_ROWS))
+        return Simplification(most, most, partial(one_hot, features), partial(swapped, features), "swapped fields")
 
     def latent_rows(self, order: Positions, anomalous: Mask) -> Positions:
-        return np.sort(order[:LATENT_ROWS])
-
-    def subject(self, schema: Schema) -> Subject:
-        count = len(schema.columns)
-        named = ", ".join(f"`{inline(column.name)}`" for column in schema.columns)
-        return Subject(
-            kind="tables",
-            learned=f"{schema.rows:,} records with {count} columns",
-            seen=f"It looks at {count} columns: {named}.",
-            fit=f"A record has all {count} columns above; a missing value is sent as null.",
-            limits=(
-                "Values beyond the range of the training rows and levels that it never saw raise the score; that is "
-                "meant, and it means that a legitimate new level is flagged until the model is trained anew.",
-                "The reasons that it gives are the columns that add most to the score, not causes.",
-            ),
-            divided="The rows were divided at random. If they have an order in time, neighbours stand on both sides "
-            "and the figures above are too good.",
-            simplified="For the simple detectors a missing value is the mean, and levels are one-hot.",
-            held="The artifact also holds, for each column, its range and its levels as they stood in the training "
-            "rows, and the sorted scores of the calibration rows. The report shows single records.",
-            left_out=schema.left_out,
-        )
+        return np.sort(order[:MOST_LATENT_ROWS])
 
     def sections(self, run: Run) -> Sections:
-        return Sections(
-            strange=strange_rows(run.judge, run.held_out),
-            suspicious=strange_rows(run.judge, run.fitted),
-            shares=column_shares(run),
-        )
+        strange, suspicious = (strangest_rows(run.judge, rows) for rows in (run.held_out, run.fitted))
+        return Sections(strange, suspicious, column_shares(run))
 
 
 class PictureTraining(TrainingModality):
     """Pictures in folders, or in arrays."""
 
+    kind = "pictures"
     # A pixel of a picture without its noise is worth many nats.
     tolerance = Tolerance(gap=0.3, rise=0.1)
     takes_backbone = True
@@ -182,91 +140,49 @@ class PictureTraining(TrainingModality):
     def read(self, source: TrainingSource, backbone: Backbone | None, progress: Progress) -> TrainingData:
         """Pictures at the size that the backbone takes, which is tried before anything is fitted."""
         if backbone is None:
-            return read_pictures(source, progress)
-        data = read_pictures(backbone.sized(source), progress)
+            return read_training_pictures(source, progress)
+        data = read_training_pictures(backbone.sized(source), progress)
         column = _column(data.draft)
         backbone.shape(column.height, column.width)
         return replace(data, notes=(*data.notes, backbone.note))
 
-    def read_labelled(
-        self, path: Path, manifest: Manifest, label: str | None, normal: str | None, group_by: str | None
-    ) -> LabelledRows:
-        if group_by is not None:
-            raise KilterError(f"--group-by {group_by}: pictures have no columns by which they could be grouped")
-        schema = manifest.schema
-        return read_labelled_pictures(path, schema, _column(schema), manifest.training, label, normal)
+    def read_labelled(self, source: TrainingSource, manifest: Manifest) -> LabelledRows:
+        return read_labelled_pictures(source, manifest.schema, manifest.training)
 
     def examined(self, rows: Examined, schema: Schema, seed: int) -> Examined:
-        most = int(np.clip(FLOATS // schema.width, LEAST, PICTURES))
+        most = int(np.clip(FLOATS // schema.width, *PICTURES))
         return Examined(*(some(part, most, seed) for part in rows))
 
     def simplification(self, schema: Schema) -> Simplification:
         column = _column(schema)
-        return Simplification(
-            fitted=ROWS,
-            tried=TRIED,
-            design=lambda x: reduced(x, column),
-            spoilt=lambda x, rng: pasted(x, column, rng),
-            basis="pasted parts",
-        )
+        tried = COMPARED_PICTURES
+        return Simplification(MOST_ROWS, tried, partial(reduced, column), partial(pasted, column), "pasted parts")
 
     def latent_rows(self, order: Positions, anomalous: Mask) -> Positions:
         parts = (order[anomalous[order] == odd][: LATENT_PICTURES // 2] for odd in (False, True))
         return np.sort(np.concatenate([*parts]))
 
-    def pictured(self, data: TrainingData, network: PictureVAE, normal: Scored, *, fresh: bool, seed: int) -> Pictured:
-        return Pictured(data.names, normal, fresh, prior_pictures(network, SAMPLES, seed))
-
-    def subject(self, schema: Schema) -> Subject:
-        column = _column(schema)
-        colours = "grey" if column.channels == 1 else "in colour"
-        size = f"{column.height} x {column.width} pixels (height x width), {colours}"
-        return Subject(
-            kind="pictures",
-            learned=f"{schema.rows:,} pictures, each brought to {size}",
-            seen=f"It looks at pictures of {size}; larger and smaller ones are stretched to that, whatever their "
-            "proportions.",
-            fit="A picture shows the same thing from the same place in the same light.",
-            limits=(
-                f"What is lost when a picture is brought to {column.height} x {column.width} pixels it cannot see: a "
-                "defect needs to be some pixels large at that size.",
-                "Another camera, light, distance or crop raises the score of every picture; that is meant, and it "
-                "means that the model is to be trained anew, or calibrated, when these change.",
-                "The regions that it gives are where a picture is unlike the training pictures, not causes.",
-            ),
-            divided="The pictures were divided at random. If some overlap or follow closely on one another, "
-            "near-duplicates stand on both sides and the figures above are too good.",
-            simplified=f"The simple detectors see pictures reduced to at most {SIDE} x {SIDE} pixels.",
-            held="The artifact also holds histograms of the training pictures' brightness, contrast and sharpness, and "
-            "the sorted scores of the calibration pictures. The report shows single pictures.",
-        )
+    @torch.no_grad()
+    def samples(self, network: PictureVAE, seed: int) -> Pixels:
+        """(PRIOR_SAMPLES, height, width, channels). They have no light of their own: each goes from black to white."""
+        generator = torch.Generator().manual_seed(seed)
+        pictures = network.small_pictures(network.decode(network.sample(PRIOR_SAMPLES, generator)))
+        low, high = pictures.amin((1, 2, 3), keepdim=True), pictures.amax((1, 2, 3), keepdim=True)
+        shade = (pictures - low) / (high - low).clamp(min=1e-6)
+        pixels: Pixels = (255 * shade).round().byte().permute(0, 2, 3, 1).numpy()
+        return pixels
 
     def sections(self, run: Run) -> Sections:
-        gallery = None if run.pictured is None else gallery_of(run, run.pictured, _column(run.judge.modality.schema))
-        return Sections(gallery=gallery)
+        return Sections(gallery=gallery_of(run, _column(run.judge.modality.schema)))
 
 
 def _column(schema: Schema) -> ImageColumn:
-    """The one column of a schema of pictures."""
+    """The column of a schema of pictures."""
     return cast("ImageColumn", schema.columns[0])
 
 
-@torch.no_grad()
-def prior_pictures(network: PictureVAE, count: int, seed: int) -> Pixels:
-    """What a network makes of draws from its prior, as large as it sees pictures: (count, height, width, channels).
-
-    They have no light of their own: each goes from black to white.
-    """
-    generator = torch.Generator().manual_seed(seed)
-    pictures = network.small_pictures(network.decode(network.sample(count, generator)))
-    low, high = pictures.amin((1, 2, 3), keepdim=True), pictures.amax((1, 2, 3), keepdim=True)
-    shade = (pictures - low) / (high - low).clamp(min=1e-6)
-    pixels: Pixels = (255 * shade).round().byte().permute(0, 2, 3, 1).numpy()
-    return pixels
-
-
 TRAINING_MODALITIES: dict[str, str | type[TrainingModality]] = {"image": PictureTraining, "table": TableTraining}
-"""Name, as in `detector.modalities.base`, to the class or its place; the first that accepts a source is taken."""
+"""Name to the class or its place; the first that accepts a source is taken."""
 
 
 def modality_of_source(source: TrainingSource) -> TrainingModality:

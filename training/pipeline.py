@@ -1,25 +1,102 @@
-"""From files, or a frame, to a model: read, infer, split, fit, calibrate, examine, package, and load it from disk."""
+"""From files or a frame to a model: read, split, fit, calibrate, examine, package, and load it from disk."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import partial
+from importlib.metadata import version as library_version
 from pathlib import Path
+from typing import Any
 
-from kilter.service.detector import store
-from kilter.service.detector.detector import Detector, load
+import msgspec
+import numpy as np
+import torch
+
+import kilter
+from kilter.service.detector import artifact, store
+from kilter.service.detector.arrays import Array
+from kilter.service.detector.calibration import DIGITS, TOLERANCE
+from kilter.service.detector.detector import Detector, Judge, load
 from kilter.service.detector.errors import KilterError
-from kilter.service.detector.findings import Evaluation
+from kilter.service.detector.findings import Evaluation, PartSizes, Training
+from kilter.service.detector.inputs import take
+from kilter.service.detector.manifest import Manifest, NetworkEntry, Probes, ScoreEntry
+from kilter.service.detector.reference import reference_tensors
+from kilter.service.detector.schema import Schema
+from kilter.service.detector.scores import SCORES
+from kilter.service.detector.thresholds import promise_of, score_tensors
 from kilter.training.config import TrainConfig
-from kilter.training.data.decoding import Progress, silent
-from kilter.training.data.source import TrainingSource
-from kilter.training.evaluation.thresholds import check_labels, thresholds_of_fit
+from kilter.training.data.source import Progress, TrainingData, TrainingSource, provenance, silent
+from kilter.training.evaluation.baselines import baseline_warning
+from kilter.training.evaluation.checkup import Examined, examine_fit
+from kilter.training.evaluation.evaluate import evaluate_rows
+from kilter.training.evaluation.thresholds import Calibrated, check_labels, thresholds_of_fit
 from kilter.training.fitting.fit import FitProgress
-from kilter.training.fitting.model import fit_model
+from kilter.training.fitting.model import Fitted, fit_model
 from kilter.training.fitting.programs import read_backbone
-from kilter.training.modality import modality_of_source
-from kilter.training.package import Trained, examine
+from kilter.training.modality import TrainingModality, modality_of_source
+from kilter.training.reporting.report import model_card, report
+from kilter.training.reporting.run import Latent, Run, Scored
+
+LIBRARIES = ("numpy", "onnx", "onnxruntime", "onnxscript", "polars", "safetensors", "scikit-learn", "torch")
+PLAIN, ODD = 16, 8
 
 
-def train(
+@dataclass(frozen=True)
+class Trained:
+    """A model that is fitted, calibrated and examined: its artifact without a name and a version."""
+
+    modality: TrainingModality
+    fitted: Fitted
+    calibrated: Calibrated
+    training: Training
+    run: Run
+    tensors: dict[str, Array]
+    probes: Probes
+
+    def files(self, name: str, version: int) -> dict[str, bytes]:
+        """The files of the artifact under a name, as a version."""
+        manifest = self.manifest(name, version)
+        kind, sections = self.modality.kind, self.modality.sections(self.run)
+        documents = {
+            "report.html": report(manifest, self.run, kind, sections).encode(),
+            "MODEL_CARD.md": model_card(manifest, self.run, kind).encode(),
+        }
+        return artifact.pack(manifest, self.tensors, self.fitted.programs, self.probes, documents)
+
+    def manifest(self, name: str, version: int) -> Manifest:
+        """The manifest of the artifact under a name, as a version."""
+        fitted, network, score = self.fitted, self.fitted.module.network, self.fitted.module.score
+        kind = SCORES[fitted.score_kind]
+        return Manifest(
+            format=artifact.FORMAT,
+            name=name,
+            version=version,
+            created=datetime.now(UTC).isoformat(timespec="seconds"),
+            schema=fitted.schema,
+            network=NetworkEntry(
+                fitted.network_kind, network.members, network.latent, msgspec.to_builtins(network.shape)
+            ),
+            score=ScoreEntry(
+                kind=fitted.score_kind,
+                name=kind.name,
+                unit=kind.unit,
+                digits=DIGITS,
+                tolerance=TOLERANCE,
+                shape=msgspec.to_builtins(score.shape),
+                grid=score.grid,
+                memory=score.memory_entry,
+                backbone=None if fitted.backbone is None else fitted.backbone.entry,
+            ),
+            calibration=promise_of(*self.calibrated, fitted.split.how, left_out=fitted.holds_calibration),
+            training=self.training,
+            libraries={"kilter": kilter.__version__, **{name: library_version(name) for name in LIBRARIES}},
+            programs={name: f"{name}.onnx" for name in fitted.programs},
+            tensors={key: tensor.shape for key, tensor in self.tensors.items()},
+        )
+
+
+def train_model(
     source: TrainingSource,
     name: str,
     models: Path,
@@ -30,10 +107,10 @@ def train(
     progress: FitProgress = lambda step, steps, epoch: None,
     reading: Progress = silent,
 ) -> tuple[Detector, Path, Evaluation]:
-    """Train a model and write it as the next version; return it as loaded from disk, its folder and its evaluation.
+    """`learn` a model and write it as the next version; return it as loaded from disk, its folder and its evaluation.
 
-    As `learn`, but that nothing is written unless all of it succeeds, save for a checkpoint that an interrupted run
-    leaves behind and the next one takes up.
+    Nothing is written unless all of it succeeds, but for a checkpoint, by which the next run continues an interrupted
+    one.
     """
     store.check_name(name)
     checkpoint = models / name / ".fit.safetensors"
@@ -41,7 +118,7 @@ def train(
         source, config, backbone=backbone, checkpoint=checkpoint, say=say, progress=progress, reading=reading
     )
     folder = store.add(models, name, partial(trained.files, name))
-    return load(folder), folder, trained.evaluation
+    return load(folder), folder, trained.run.evaluation
 
 
 def learn(
@@ -57,9 +134,8 @@ def learn(
     """Train a model in memory, which gives the files of its artifact under any name and version.
 
     `backbone` is an ONNX file with a pretrained network, by whose local features pictures are judged, and `checkpoint`
-    the file by which an interrupted fit is taken up. `say` is called with what was decided about the data, `progress`
-    after each step of the fit, and `reading` with the number of pictures decoded and of all. Raises KilterError for
-    whatever the user can put right.
+    the file from which an interrupted fit continues. `say` is called with each decision about the data, `progress`
+    after each step of the fit. Raises KilterError for whatever the user can put right.
     """
     modality = modality_of_source(source)
     pretrained = None
@@ -79,3 +155,104 @@ def learn(
         data, config, remedied=modality.remedies_collapse, backbone=pretrained, checkpoint=checkpoint, progress=progress
     )
     return examine(data, fitted, thresholds_of_fit(data, config, fitted), config, modality)
+
+
+def examine(
+    data: TrainingData, fitted: Fitted, calibrated: Calibrated, config: TrainConfig, modality: TrainingModality
+) -> Trained:
+    """Evaluate a model on rows that neither fitting nor calibration saw, and look for what is wrong with it."""
+    judge, parts, network = Judge(fitted.scorer, calibrated.thresholds), fitted.split, fitted.module.network
+    fresh = len(parts.held_out) > 0
+    judged = parts.held_out if fresh else parts.calibration
+    rows = np.concatenate([judged, data.anomalous])
+    is_anomaly = np.arange(len(rows)) >= len(judged)
+    table = take(data.table, rows)
+    verdicts = judge.score(table, errors="mark")
+    if fitted.stands_in:
+        # Calibration rows, which come first, are judged as if the memory of the score held none of them.
+        scores = np.concatenate([fitted.calibration_scores, verdicts.score[len(fitted.calibration_scores) :]])
+        verdicts = verdicts._replace(score=scores, **judge.thresholds.judge(scores, table)._asdict())
+    labels = is_anomaly if is_anomaly.any() else None
+    evaluation = evaluate_rows(judge, table, labels, seed=config.seed, fresh=fresh, verdicts=verdicts)
+    normal, strange = (
+        Scored(take(table, part), verdicts.score[part], rows[part]) for part in (~is_anomaly, is_anomaly)
+    )
+    examined = modality.examined(Examined(parts.fit, judged, data.anomalous), fitted.schema, config.seed)
+    simplification = modality.simplification(fitted.schema)
+    checkup = examine_fit(data, fitted, judge, config, examined, simplification, modality.tolerance)
+    picked = modality.latent_rows(np.random.default_rng(0).permutation(table.rows), is_anomaly)
+    sample = take(table, picked)
+    with torch.no_grad():
+        means = network.posterior(torch.from_numpy(np.concatenate([*judge.modality.encode(sample)]))).mean[0]
+    stand_in = "There were too few rows to hold some out for the evaluation: calibration rows stand in for them."
+    run = Run(
+        judge=judge,
+        decisions=data.decisions,
+        history=fitted.history,
+        evaluation=evaluation,
+        normal=normal,
+        fresh=fresh,
+        anomalies=strange if is_anomaly.any() else None,
+        latent=Latent(means.double().numpy(), verdicts.score[picked], is_anomaly[picked], sample),
+        notes=data.notes if fresh else (*data.notes, stand_in),
+        fitted=Scored(take(data.table, examined.fitted), checkup.surprise, examined.fitted),
+        names=data.names,
+        samples=modality.samples(network, config.seed),
+    )
+    tensors: dict[str, Array] = {key: tensor.numpy() for key, tensor in fitted.module.state_dict().items()}
+    tensors |= score_tensors(calibrated.thresholds)
+    tensors |= reference_tensors(fitted.scorer.modality, fitted.scorer.figures(take(data.table, parts.fit)))
+    training = Training(
+        files=tuple(map(provenance, data.source.paths)),
+        rows=data.table.rows,
+        sizes=PartSizes(len(parts.fit), len(parts.calibration), len(parts.held_out)),
+        label=data.source.label,
+        normal=data.source.normal,
+        settings=msgspec.to_builtins(config),
+        history=tuple(fitted.history[-1:]),
+        notes=data.notes,
+        evaluation=evaluation,
+        diagnosis=checkup.diagnosis,
+        comparison=checkup.comparison,
+        suspects=checkup.suspects,
+        warnings=(*baseline_warning(checkup.comparison), *checkup.diagnosis.notes, *checkup.suspects.notes),
+    )
+    return Trained(modality, fitted, calibrated, training, run, tensors, make_probes(judge, config.seed))
+
+
+def probe_records(schema: Schema, seed: int) -> list[dict[str, Any]]:
+    """Synthetic records, as JSON holds them: PLAIN ones, drawn column by column from the schema, and then ODD ones.
+
+    An odd one has a cell that is out of range, of an unseen level, missing, or noise.
+    """
+    rng = np.random.default_rng(seed)
+    records = [{column.name: column.usual(rng) for column in schema.fields} for _ in range(PLAIN + ODD)]
+    # Drawn column by column a record may well be strange: one has all its numbers in the middle.
+    middle = {column.name: column.central() for column in schema.fields}
+    records[0] |= {name: value for name, value in middle.items() if value is not None}
+    for record in records[PLAIN:]:
+        column = schema.columns[rng.integers(len(schema.columns))]
+        record[column.name] = column.odd(rng)
+    return records
+
+
+def make_probes(judge: Judge, seed: int) -> Probes:
+    """Probes with the verdicts that they get now; the most ordinary comes first, as the example that is shown."""
+    records = probe_records(judge.modality.schema, seed)
+    likeliest = int(np.argmax(judged_probes(records[:PLAIN], judge).p_values))
+    return judged_probes([records.pop(likeliest), *records], judge)
+
+
+def completed(records: list[dict[str, Any]], schema: Schema) -> list[dict[str, Any]]:
+    """Records with a synthetic value in every field of the schema that they lack."""
+    rng = np.random.default_rng(0)
+    return [
+        {column.name: record[column.name] if column.name in record else column.usual(rng) for column in schema.fields}
+        for record in records
+    ]
+
+
+def judged_probes(records: list[dict[str, Any]], judge: Judge) -> Probes:
+    """Records with the verdicts that they get now."""
+    verdicts = judge.score(records)
+    return Probes(records, verdicts.score.tolist(), verdicts.p_value.tolist(), verdicts.anomaly.tolist())

@@ -1,5 +1,6 @@
 """Sets the threshold of a model anew on new normal rows, without refitting it: the next version."""
 
+import re
 from datetime import UTC, datetime
 from html import escape
 from pathlib import Path
@@ -14,22 +15,22 @@ from kilter.service.detector.detector import Detector, Judge, Scorer, load
 from kilter.service.detector.errors import KilterError
 from kilter.service.detector.findings import Recalibration, SourceFile
 from kilter.service.detector.inputs import Table, take
-from kilter.service.detector.manifest import Choice, Manifest, Promise, choice_in_words
+from kilter.service.detector.manifest import Choice, Manifest
 from kilter.service.detector.modalities import modality_of
 from kilter.service.detector.thresholds import Thresholds, promise_of, score_tensors
 from kilter.training.config import Rule
-from kilter.training.data.source import LabelledRows, source_file
+from kilter.training.data.source import LabelledRows, provenance
 from kilter.training.evaluation.evaluate import expected_flags
 from kilter.training.evaluation.thresholds import LabelledScores, check_labels, set_thresholds
 from kilter.training.fitting.split import fit_aside, largest_size
-from kilter.training.package import completed, judged_probes
-from kilter.training.reporting.words import groups_in_words, percent, promise_in_words
+from kilter.training.pipeline import completed, judged_probes
+from kilter.training.reporting.run import percent, promise_in_words
 
 TITLE = "Calibrated anew"
 
 
 class Recalibrated(NamedTuple):
-    """The new version, and how the threshold that it replaces did on the new rows."""
+    """The new version, and a sentence about the flags of the threshold that it replaces on the new rows."""
 
     detector: Detector
     folder: Path
@@ -38,7 +39,6 @@ class Recalibrated(NamedTuple):
     surplus: int
     """Rows that were left out so that rate x (n + 1) is whole."""
     before: str
-    """What the old threshold made of the new rows, in a sentence."""
 
 
 def recalibrate(
@@ -59,12 +59,11 @@ def recalibrate(
     """
     folder = store.resolve(model).resolve()
     old, content = load(folder), artifact.read_artifact(folder)
-    manifest, file = content.manifest, source_file(source)
+    manifest, file, rule = content.manifest, provenance(source), rule or Rule()
     _check(folder, manifest, source, file)
-    rule = rule or Rule()
     wanted = rule.rate(target_fpr)
     rate = manifest.calibration.target_fpr if wanted is None else wanted
-    table, anomalies = rows.normal(), rows.anomalies()
+    table, anomalies = rows.parts()
     check_labels(rule, anomalies.rows)
     scores = old.scorer.score(table, errors="mark").score
     usable = np.flatnonzero(~np.isnan(scores))
@@ -86,8 +85,7 @@ def recalibrate(
         chosen=manifest.calibration.chosen if wanted is None else Choice("rate"),
         rule=rule,
         labelled=labelled,
-        schema=schema,
-        group_by=group_by,
+        grouping=None if group_by is None else schema.field(group_by),
         seed=seed,
     )
     earlier = manifest.training.recalibration
@@ -105,7 +103,6 @@ def recalibrate(
     report, card = ((folder / name).read_text("utf-8") for name in ("report.html", "MODEL_CARD.md"))
 
     def files(version: int) -> dict[str, bytes]:
-        """All as it was but for what follows from the calibration."""
         new = msgspec.structs.replace(
             manifest,
             version=version,
@@ -115,7 +112,7 @@ def recalibrate(
             training=msgspec.structs.replace(manifest.training, evaluation=None, recalibration=recalibration),
             tensors={name: array.shape for name, array in tensors.items()},
         )
-        notice = _notice(version, new.calibration, recalibration)
+        notice = _notice(new, recalibration)
         documents = {
             "report.html": report_with_notice(report, notice).encode(),
             "MODEL_CARD.md": card_with_notice(card, f"# {manifest.name}, version {version}", notice).encode(),
@@ -137,8 +134,8 @@ def _check(folder: Path, manifest: Manifest, source: Path, file: SourceFile) -> 
     if manifest.training.was_trained_on(file.sha256):
         what = "folder" if source.is_dir() else "file"
         raise KilterError(
-            f"{source} is a {what} that the model was trained on: what it was fitted to scores lower than new rows do, "
-            "and a threshold set on it would raise false alarms; give normal rows that the model has not seen"
+            f"{source} is a {what} that the model was trained on: rows that it was fitted to score lower than new rows "
+            "do, and a threshold set on them would raise false alarms; give normal rows that the model has not seen"
         )
 
 
@@ -155,39 +152,33 @@ def _kept(manifest: Manifest, table: Table, size: int, seed: int) -> tuple[Posit
 
 
 def _before(old: Detector, table: Table, scores: Floats) -> str:
-    """What the thresholds of the old version make of new normal rows; the common one alone if they lack its groups."""
+    """The flags of the old version on new normal rows; of its common threshold alone if they lack its groups."""
     groups = old.groups if old.groups and old.groups.column.name in table.columns else None
     thresholds = Thresholds(old.calibration, groups)
     flagged = int(thresholds.judge(scores, table).anomaly.sum())
     low, high = expected_flags(table, thresholds)
-    return (
-        f"The old threshold, {old.calibration.threshold:.6g}, flags {flagged:,} of these {len(scores):,} rows, where "
-        f"{low:,} to {high:,} were to be expected."
-    )
+    flags = f"The old threshold, {old.calibration.threshold:.6g}, flags {flagged:,} of these {len(scores):,} rows"
+    return f"{flags}, where {low:,} to {high:,} were to be expected."
 
 
-def _notice(version: int, promise: Promise, recalibration: Recalibration) -> str:
-    """What has changed since the report and the card were written."""
-    return " ".join(
-        [
-            f"This is version {version}: version {recalibration.from_version} with a new threshold, "
-            f"{promise.threshold:.6g}, for a target false-positive rate of {percent(promise.target_fpr)}, set on "
-            f"{promise.size:,} rows of {recalibration.file.name}. The network is the same.",
-            promise_in_words(promise),
-            choice_in_words(promise.chosen, promise.size),
-            *groups_in_words(promise),
-            f"All figures below are those of version {recalibration.trained_version}, with the threshold that it had.",
-        ]
+def _notice(manifest: Manifest, recalibration: Recalibration) -> str:
+    """The changes since the report and the card were written."""
+    promise = manifest.calibration
+    sentences = (
+        f"This is version {manifest.version}: version {recalibration.from_version} with a new threshold, "
+        f"{promise.threshold:.6g}, for a target false-positive rate of {percent(promise.target_fpr)}, set on "
+        f"{promise.size:,} rows of {recalibration.file.name}. The network is the same.",
+        *promise_in_words(promise),
+        f"All figures below are those of version {recalibration.trained_version}, with its own threshold.",
     )
+    return " ".join(sentences)
 
 
 def report_with_notice(page: str, notice: str) -> str:
     """A report with the notice before its first heading, and no earlier notice."""
-    before, main, after = page.partition("<main>\n")
-    opened, closed = '<p class="notes" id="notice">', "</p>\n"
-    if after.startswith(opened):
-        after = after.partition(closed)[2]
-    return f"{before}{main}{opened}{escape(notice)}{closed}{after}"
+    opened = '<main>\n<p class="notes" id="notice">'
+    page = re.sub(rf"{opened}.*?</p>\n", "<main>\n", page, count=1)
+    return page.replace("<main>\n", f"{opened}{escape(notice)}</p>\n", 1)
 
 
 def card_with_notice(card: str, title: str, notice: str) -> str:

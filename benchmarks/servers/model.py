@@ -15,7 +15,7 @@ from kilter.service.detector.columns import NumericColumn
 from kilter.service.detector.store import resolve
 from kilter.training.config import TrainConfig
 from kilter.training.data.source import TrainingSource
-from kilter.training.pipeline import train
+from kilter.training.pipeline import train_model
 
 FIELDS = 30
 ROWS = 4000
@@ -56,7 +56,7 @@ def _fitted(folder: Path, models: Path, score: str) -> Detector:
         writer.writerow([f"x{i}" for i in range(FIELDS)])
         writer.writerows(made_up(ROWS, FIELDS).round(6).tolist())
     config = TrainConfig(score=score, split="random", device="cpu", baselines=False)
-    return train(TrainingSource((table,)), NAME, models, config)[0]
+    return train_model(TrainingSource((table,)), NAME, models, config)[0]
 
 
 def by_hand(folder: Path, score: str) -> Path:

@@ -1,4 +1,4 @@
-"""Entries of the registries: a class, or its place, `package.module:Class`, which is imported at its first use."""
+"""Entries of the registries: a class, or its place, `pipeline.module:Class`, which is imported at its first use."""
 
 from pkgutil import resolve_name
 from typing import TypeVar, cast

@@ -23,7 +23,7 @@ from benchmarks.image_measurement import APART, MNIST, OURS, RANDOM, Line, Task,
 from benchmarks.image_peers import PEERS, standardised
 from benchmarks.image_sets import FITTED, near_duplicates, one_digit, surfaces
 from benchmarks.images import report
-from kilter.training.data.pictures import read_pictures
+from kilter.training.data.pictures import read_training_pictures
 from kilter.training.data.source import TrainingSource
 
 ROOT = Path(__file__).parents[2]
@@ -131,10 +131,10 @@ def test_the_area_by_ranks_is_that_of_the_curve(values: list[tuple[bool, int]]) 
 def test_what_is_trained_on_is_written_where_training_reads_it(tiles: Path, tmp_path: Path) -> None:
     """Arrays as an array, files as links, in their order."""
     arrays: list[Any] = [np.full((9, 8), i, np.uint8) for i in range(5)]
-    data = read_pictures(TrainingSource((written(arrays, tmp_path),)))
+    data = read_training_pictures(TrainingSource((written(arrays, tmp_path),)))
     assert data.table.columns["image"][:, 0, 0, 0].tolist() == [0, 1, 2, 3, 4]
     files: list[Any] = sorted((tiles / "good").iterdir())[:4]
-    assert read_pictures(TrainingSource((written(files, tmp_path),))).table.rows == 4
+    assert read_training_pictures(TrainingSource((written(files, tmp_path),))).table.rows == 4
 
 
 def test_standardised_pictures_have_no_light_of_their_own() -> None:

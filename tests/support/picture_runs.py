@@ -17,7 +17,7 @@ from kilter.service.detector.thresholds import Thresholds, promise_of
 from kilter.training.data.source import ColumnDecision
 from kilter.training.evaluation.checkup import find_suspects
 from kilter.training.evaluation.evaluate import evaluate_rows
-from kilter.training.reporting.run import Latent, Pictured, Run, Scored
+from kilter.training.reporting.run import Latent, Run, Scored
 from tests.support.picture_model import Cells, picture_detector
 from tests.support.pictures import Pixels
 from tests.support.runs import Made
@@ -72,11 +72,13 @@ def picture_run(column: ImageColumn = DIGITS, normal: Pixels | None = None, odd:
         decisions=(ColumnDecision("image", "image", "8 x 8, which is the median; grey, as all are"),),
         history=[Epoch(50 * i, 20 - i, 15 - i, 0.5 * i, i - 25.0) for i in range(1, 10)],
         evaluation=evaluate_rows(detector, everything.table, anomalous, seed=0),
-        held_out=None,
+        normal=held_out,
+        fresh=False,
         anomalies=scored(np.flatnonzero(anomalous)),
         latent=Latent(means, everything.scores, anomalous, everything.table),
         fitted=seen,
-        pictured=Pictured(names, held_out, fresh=False, prior=normal[:10]),
+        names=names,
+        samples=normal[:10],
     )
     suspects = find_suspects(seen.scores, np.arange(seen.table.rows), calibration)
     return Made(detector.manifest, run).but(evaluation=run.evaluation, suspects=suspects)

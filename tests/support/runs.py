@@ -28,13 +28,12 @@ class Made(NamedTuple):
     def page(self) -> str:
         """Its report."""
         modality = modality_of_model(self.manifest)
-        return report(self.manifest, self.run, modality.subject(self.manifest.schema), modality.sections(self.run))
+        return report(self.manifest, self.run, modality.kind, modality.sections(self.run))
 
     @property
     def card(self) -> str:
         """Its model card."""
-        subject = modality_of_model(self.manifest).subject(self.manifest.schema)
-        return model_card(self.manifest, self.run, subject)
+        return model_card(self.manifest, self.run, modality_of_model(self.manifest).kind)
 
     def but(self, **fields: Any) -> "Made":
         """The same with other fields of the manifest's `training`."""
@@ -63,7 +62,8 @@ def run(*, labelled: bool, schema: Schema = detectors.SCHEMA, notes: tuple[str, 
         ),
         history=[Epoch(50 * i, 20 - i, 15 - i, 0.5 * i, i - 25.0) for i in range(1, 10)],
         evaluation=evaluate_rows(detector, judged, anomalous if labelled else None, seed=0),
-        held_out=scored(held_out),
+        normal=scored(held_out),
+        fresh=True,
         anomalies=scored(anomalies) if labelled else None,
         latent=Latent(latent, detector.score(judged).score, anomalous, judged),
         notes=notes,

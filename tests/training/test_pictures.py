@@ -19,7 +19,7 @@ from kilter.training.commands.calibrate import calibrate
 from kilter.training.commands.evaluate import evaluate
 from kilter.training.config import FitConfig, TrainConfig
 from kilter.training.data.source import TrainingSource
-from kilter.training.pipeline import train
+from kilter.training.pipeline import train_model
 from tests.support.digits import digits, spoiled, write_pictures
 from tests.support.pictures import encoded
 
@@ -40,7 +40,7 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def models(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of models with `digits`, trained on the good ones."""
     folder = tmp_path_factory.mktemp("models")
-    train(
+    train_model(
         TrainingSource((pictures,), normal="good"),
         "digits",
         folder,
@@ -64,13 +64,13 @@ def test_one_seed_gives_one_model_and_another_seed_another(pictures: Path, model
 
     config = msgspec.structs.replace(BRIEF, seed=1)
     with pytest.raises(KeyboardInterrupt):
-        train(source, "digits", tmp_path, config, progress=interrupt)
+        train_model(source, "digits", tmp_path, config, progress=interrupt)
     assert [path.name for path in (tmp_path / "digits").iterdir()] == [".fit.safetensors"]
     steps: list[int] = []
-    _, again, _ = train(source, "digits", tmp_path, config, progress=lambda step, *_: steps.append(step))
+    _, again, _ = train_model(source, "digits", tmp_path, config, progress=lambda step, *_: steps.append(step))
     assert steps[0] == 11
     assert checksum(again) == checksum(models / "digits" / "1")
-    _, other, _ = train(source, "other", tmp_path, BRIEF)
+    _, other, _ = train_model(source, "other", tmp_path, BRIEF)
     assert checksum(other) != checksum(again)
 
 
@@ -105,7 +105,7 @@ def test_without_labels_it_is_compared_on_pasted_parts(pictures: Path, tmp_path:
     np.save(tmp_path / "digits.npy", digits()[:120])
     config = msgspec.structs.replace(BRIEF, baselines=True, split="time")
     source = TrainingSource((tmp_path / "digits.npy",), image_size=(9, 12))
-    detector, _, evaluation = train(source, "digits", tmp_path, config)
+    detector, _, evaluation = train_model(source, "digits", tmp_path, config)
     assert detector.schema.columns[0] == ImageColumn("image", 9, 12, 1)
     assert detector.manifest.calibration.split == "time"
     comparison = detector.manifest.training.comparison

@@ -12,7 +12,7 @@ from kilter.service.detector.artifact import read_artifact
 from kilter.service.detector.columns import BooleanColumn, CategoricalColumn, NumericColumn, TimestampColumn
 from kilter.training.config import FitConfig, TrainConfig, read_config
 from kilter.training.data.source import TrainingSource
-from kilter.training.pipeline import train
+from kilter.training.pipeline import train_model
 from tests.support.data import records, write_csv
 
 BRIEF = TrainConfig(target_fpr=0.1, split="random", baselines=False, fit=FitConfig(steps=20, hidden=16))
@@ -40,7 +40,7 @@ def test_two_trainings_with_one_seed_give_the_same_weights(training_csv: Path, t
     """The tensors' checksum, calibration scores included, is the same; another seed's is not."""
     source = TrainingSource((training_csv,))
     first, again, other = (
-        train(source, name, tmp_path, msgspec.structs.replace(BRIEF, seed=seed))[1]
+        train_model(source, name, tmp_path, msgspec.structs.replace(BRIEF, seed=seed))[1]
         for name, seed in (("a", 1), ("b", 1), ("c", 2))
     )
     assert digest(first, "tensors.safetensors") == digest(again, "tensors.safetensors")
@@ -51,7 +51,7 @@ def test_two_trainings_with_one_seed_give_the_same_weights(training_csv: Path, t
 def test_each_training_writes_the_next_version_and_leaves_nothing_else(training_csv: Path, tmp_path: Path) -> None:
     """Versions count up, and no checkpoint or half-written version stays behind."""
     for version in (1, 2):
-        detector, folder, _ = train(TrainingSource((training_csv,)), "plant", tmp_path, BRIEF)
+        detector, folder, _ = train_model(TrainingSource((training_csv,)), "plant", tmp_path, BRIEF)
         assert folder == tmp_path / "plant" / str(version)
         assert (detector.name, detector.version) == ("plant", version)
     assert sorted(path.name for path in (tmp_path / "plant").iterdir()) == ["1", "2"]
@@ -89,7 +89,7 @@ def test_labels_only_evaluate(tmp_path: Path) -> None:
     """Anomalous rows take no part in fitting or calibration, and the evaluation finds them."""
     path = labelled(tmp_path / "labelled.csv", 300, 20)
     config = msgspec.structs.replace(BRIEF, fit=FitConfig(steps=150))
-    detector, folder, evaluation = train(TrainingSource((path,), "fault", "0"), "plant", tmp_path, config)
+    detector, folder, evaluation = train_model(TrainingSource((path,), "fault", "0"), "plant", tmp_path, config)
     sizes = detector.manifest.training.sizes
     assert sizes is not None
     assert sum(msgspec.structs.astuple(sizes)) == 300
@@ -103,7 +103,7 @@ def test_labels_only_evaluate(tmp_path: Path) -> None:
 def test_data_in_time_order_is_split_by_time(training_csv: Path, tmp_path: Path) -> None:
     """With a timestamp column the calibration rows are the latest ones."""
     config = msgspec.structs.replace(BRIEF, split="auto")
-    detector, _, _ = train(TrainingSource((training_csv,)), "plant", tmp_path, config)
+    detector, _, _ = train_model(TrainingSource((training_csv,)), "plant", tmp_path, config)
     assert detector.manifest.calibration.split == "time"
 
 
@@ -122,8 +122,9 @@ def test_what_cannot_be_trained_is_refused_before_anything_is_written(
 ) -> None:
     """The message names the value and the remedy, and the folder of models stays as it was."""
     path = labelled(tmp_path / "labelled.csv", 100, 5)
+    changed = msgspec.structs.replace(BRIEF, **config)
     with pytest.raises(KilterError, match=message):
-        train(TrainingSource((path,), **source), "plant", tmp_path / "models", msgspec.structs.replace(BRIEF, **config))  # type: ignore[arg-type]
+        train_model(TrainingSource((path,), **source), "plant", tmp_path / "models", changed)  # type: ignore[arg-type]
     assert not (tmp_path / "models").exists()
 
 
@@ -131,13 +132,15 @@ def test_fewer_rows_than_can_be_split_are_refused(tmp_path: Path) -> None:
     """Thirty rows are the least, and the message says so."""
     path = write_csv(tmp_path / "few.csv", np.random.default_rng(0), 29)
     with pytest.raises(KilterError, match=r"29 normal rows.*at least 30 are needed"):
-        train(TrainingSource((path,)), "plant", tmp_path, BRIEF)
+        train_model(TrainingSource((path,)), "plant", tmp_path, BRIEF)
 
 
 def test_thirty_rows_are_enough(tmp_path: Path) -> None:
     """The smallest table trains, at a rate that it can support."""
     path = write_csv(tmp_path / "few.csv", np.random.default_rng(0), 30)
-    detector, _, _ = train(TrainingSource((path,)), "plant", tmp_path, msgspec.structs.replace(BRIEF, target_fpr=None))
+    detector, _, _ = train_model(
+        TrainingSource((path,)), "plant", tmp_path, msgspec.structs.replace(BRIEF, target_fpr=None)
+    )
     assert detector.calibration.expected_fpr == pytest.approx(0.1)
 
 

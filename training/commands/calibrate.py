@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from kilter.training.commands.options import group_option, threshold_options
+from kilter.training.commands.train import group_option, threshold_options
 from kilter.training.config import Rule
 
 
@@ -36,15 +36,16 @@ def calibrate(
     """
     # Imported here: `kilter --help` only wants to know what the command is called.
     from kilter.service.detector import artifact, store
-    from kilter.service.detector.manifest import choice_in_words
+    from kilter.training.data.source import TrainingSource
     from kilter.training.modality import modality_of_model
     from kilter.training.recalibrate import recalibrate
-    from kilter.training.reporting.words import groups_in_words, promise_in_words
+    from kilter.training.reporting.run import promise_in_words
 
     manifest = artifact.read_artifact(store.resolve(model)).manifest
     if group_by is None and manifest.calibration.by_group is not None:
         group_by = manifest.calibration.by_group.column
-    rows = modality_of_model(manifest).read_labelled(file, manifest, label, normal, group_by)
+    source = TrainingSource((file,), label, normal, group_by=group_by)
+    rows = modality_of_model(manifest).read_labelled(source, manifest)
     for note in rows.notes:
         click.echo(note)
     done = recalibrate(model, rows, file, target_fpr=target_fpr, rule=rule, group_by=group_by, seed=seed)
@@ -54,9 +55,7 @@ def calibrate(
         click.echo(f"Rows left out so that the rate comes out even: {done.surplus:,}.")
     promise = done.detector.manifest.calibration
     click.echo(done.before)
-    click.echo(f"The new one is {promise.threshold:.6g}. {promise_in_words(promise)}")
-    for line in (choice_in_words(promise.chosen, promise.size), *groups_in_words(promise)):
-        click.echo(line)
+    click.echo(f"The new one is {promise.threshold:.6g}. " + "\n".join(promise_in_words(promise)))
     click.echo(f"Wrote {done.folder}; its probes replay.")
     pinned = store.pinned_version(done.folder.parent)
     if pinned is not None:

@@ -7,8 +7,6 @@ import click
 import msgspec
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from kilter.service.detector.findings import Evaluation
 
 SEEN = "The model was trained on this file or folder, so the figures are better than they will be on new rows."
@@ -32,21 +30,18 @@ def evaluate(
     """
     # Imported here: `kilter --help` only wants to know what the command is called.
     from kilter.service.detector import load
-    from kilter.training.data.source import source_digest
+    from kilter.training.data.source import TrainingSource, source_digest
     from kilter.training.evaluation.evaluate import evaluate_rows
     from kilter.training.modality import modality_of_model
 
     detector = load(model)
     manifest = detector.manifest
-    rows = modality_of_model(manifest).read_labelled(file, manifest, label, normal, None)
+    rows = modality_of_model(manifest).read_labelled(TrainingSource((file,), label, normal), manifest)
     trained_on = manifest.training.was_trained_on(source_digest(file))
     evaluation = evaluate_rows(detector, rows.table, rows.anomalous, seed=seed, fresh=not trained_on)
     if as_json:
-        about = {
-            "model": {"name": detector.name, "version": detector.version},
-            "file": str(file),
-            "trained_on": trained_on,
-        }
+        served = {"name": detector.name, "version": detector.version}
+        about = {"model": served, "file": str(file), "trained_on": trained_on}
         click.echo(msgspec.json.format(msgspec.json.encode(about | msgspec.to_builtins(evaluation)), indent=2))
     else:
         click.echo(f"{detector.name} version {detector.version} on {file}, {evaluation.rows:,} rows")
@@ -56,24 +51,22 @@ def evaluate(
 
 
 def lines_of(evaluation: "Evaluation") -> list[str]:
-    """An evaluation as lines of text: verdicts first, then the table of figures."""
-    from kilter.training.reporting.words import evaluation_in_words
+    """An evaluation as lines of text: verdicts first, then the table of the figures that are known."""
+    from kilter.training.reporting.run import evaluation_in_words
 
-    frame = frame_of(evaluation).dropna(subset="value")
-    table = frame.to_string(index=False, na_rep="", float_format=lambda value: f"{value:.4f}", justify="right")
-    unread = [f"Rows left out, since they cannot be read: {evaluation.problems:,}."] if evaluation.problems else []
-    counts = []
+    lines = [f"Rows left out, since they cannot be read: {evaluation.problems:,}."] if evaluation.problems else []
+    lines += [*evaluation_in_words(evaluation), *evaluation.notes]
     if evaluation.labelled is not None:
         c = evaluation.labelled.counts
-        counts = [f"anomalies: {c.tp:,} flagged, {c.fn:,} missed; normal rows: {c.fp:,} flagged, {c.tn:,} passed"]
-    figures = ["", *table.splitlines(), "", "low and high: 95 % interval"] if len(frame) else []
-    return [*unread, *evaluation_in_words(evaluation), *evaluation.notes, *counts, *figures]
-
-
-def frame_of(evaluation: "Evaluation") -> "pd.DataFrame":
-    """The figures as a table with the columns metric, value, low, high; NaN where one cannot be told."""
-    import pandas as pd
-
-    rows = [(metric, figure.value, figure.low, figure.high) for metric, figure in evaluation.figures().items()]
-    frame = pd.DataFrame(rows, columns=["metric", "value", "low", "high"])
-    return frame.astype({"value": float, "low": float, "high": float})
+        lines.append(f"anomalies: {c.tp:,} flagged, {c.fn:,} missed; normal rows: {c.fp:,} flagged, {c.tn:,} passed")
+    rows = [
+        (metric, *("" if value is None else f"{value:.4f}" for value in (figure.value, figure.low, figure.high)))
+        for metric, figure in evaluation.figures().items()
+        if figure.value is not None
+    ]
+    if not rows:
+        return lines
+    rows.insert(0, ("metric", "value", "low", "high"))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    table = (" ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in rows)
+    return [*lines, "", *table, "", "low and high: 95 % interval"]

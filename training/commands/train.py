@@ -1,23 +1,64 @@
-"""`kilter train`."""
+"""`kilter train`, and the options by which it chooses a threshold as `kilter calibrate` does."""
 
 import signal
 import sys
 from collections.abc import Callable
+from functools import wraps
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 from tqdm import tqdm
 
 from kilter.service.detector.findings import Epoch
-from kilter.training.commands.options import group_option, image_size_option, threshold_options
-from kilter.training.config import Rule
+from kilter.training.config import Rule, check_rule
 
 if TYPE_CHECKING:
     from kilter.training.fitting.fit import FitProgress
 
-QUARTERS = 4
+OPTIONS: dict[str, tuple[str, str]] = {
+    "alerts_per_day": ("N", "So many alerts per day, at the traffic of --records-per-day, if all are false."),
+    "records_per_day": ("M", "Traffic, for --alerts-per-day."),
+    "f_beta": ("B", "By labels: the best F-beta; 1 weighs precision and recall the same, 2 recall more."),
+    "cost_false_alarm": ("X", "By labels: the least expected cost, a false alarm costing X ..."),
+    "cost_miss": ("Y", "... and a missed anomaly Y."),
+    "recall_at_precision": ("P", "By labels: the highest recall with at least this precision."),
+    "anomaly_rate": ("P", "Share of anomalies to expect, for the ways by labels.  [default: that of the rows]"),
+}
+
+
+def threshold_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command the options of a `Rule`, as its parameter `rule`: None where none of them is given.
+
+    One way excludes the others and `--target-fpr`, which the command has itself.
+    """
+
+    @wraps(command)
+    def wrapped(*args: Any, **kwargs: Any) -> Any:
+        rule = Rule(**{name: kwargs.pop(name) for name in OPTIONS})
+        check_rule(rule, kwargs["target_fpr"])
+        return command(*args, **kwargs, rule=rule if rule.inputs else None)
+
+    for name, (metavar, text) in reversed(OPTIONS.items()):
+        wrapped = click.option(f"--{name.replace('_', '-')}", type=float, metavar=metavar, help=text)(wrapped)
+    return wrapped
+
+
+def group_option(default: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """The option `--group-by`; `default` says what holds without it."""
+    text = f"Thresholds of their own for the values of a column, where they have enough rows.  [default: {default}]"
+    return click.option("--group-by", metavar="COLUMN", help=text)
+
+
+def _height_and_width(_: click.Context, __: click.Parameter, value: str | None) -> tuple[int, int] | None:
+    """`64` or `48x64` as a height and width."""
+    if value is None:
+        return None
+    sides = value.lower().split("x")
+    if not all(side.isascii() and side.isdecimal() for side in sides) or len(sides) > 2:
+        raise click.BadParameter(f"a number of pixels like 64, or height and width like 48x64, not {value!r}")
+    return int(sides[0]), int(sides[-1])
 
 
 @click.command()
@@ -35,7 +76,12 @@ QUARTERS = 4
 @click.option(
     "--exclude", multiple=True, metavar="COLUMN", help="Leave a column, or a subfolder, out; may be given again."
 )
-@image_size_option
+@click.option(
+    "--image-size",
+    metavar="N|HxW",
+    callback=_height_and_width,
+    help="Height and width of pictures.  [default: by the pictures, at most 64]",
+)
 @click.option(
     "--backbone",
     type=click.Path(path_type=Path),
@@ -65,14 +111,10 @@ def train(
     exclude: tuple[str, ...],
     image_size: tuple[int, int] | None,
     backbone: Path | None,
-    target_fpr: float | None,
     rule: Rule | None,
     group_by: str | None,
-    score: str | None,
-    split: str | None,
-    seed: int | None,
-    device: str | None,
     config: Path | None,
+    **settings: Any,
 ) -> None:
     """Learn what normal looks like from SOURCES, and write a calibrated model as its next version.
 
@@ -80,42 +122,35 @@ def train(
     or folders of pictures, nested or not, in PNG, JPEG, WebP, TIFF or BMP; or arrays of images in IDX, npy or npz.
     """
     # Imported here: torch takes seconds, and `kilter --help` only wants to know what the command is called.
-    from kilter.service.detector.manifest import choice_in_words
     from kilter.training.config import read_config
     from kilter.training.data.source import TrainingSource
-    from kilter.training.pipeline import train as train_model
-    from kilter.training.reporting.words import evaluation_in_words, groups_in_words
+    from kilter.training.pipeline import train_model
+    from kilter.training.reporting.run import evaluation_in_words, promise_in_words
 
-    threshold = None if rule is None else rule.inputs
-    settings = read_config(
-        config, target_fpr=target_fpr, threshold=threshold, score=score, split=split, seed=seed, device=device
-    )
     detector, folder, evaluation = train_model(
         TrainingSource(sources, label, normal, exclude, group_by, image_size),
         name,
         models,
-        settings,
+        read_config(config, threshold=None if rule is None else rule.inputs, **settings),
         backbone=backbone,
         say=click.echo,
         progress=interruptible(progress_bar()),
         reading=reading_bar(),
     )
-    promise = detector.manifest.calibration
+    manifest, promise = detector.manifest, detector.manifest.calibration
     click.echo(
-        f"Flags scores above {promise.threshold:.6g} {detector.manifest.score.unit}: a false-positive rate of "
+        f"Flags scores above {promise.threshold:.6g} {manifest.score.unit}: a false-positive rate of "
         f"{promise.expected_fpr:.4g}, calibrated on {promise.size:,} rows that the fit did not see."
     )
-    chosen = [] if promise.chosen.by == "rate" else [choice_in_words(promise.chosen, promise.size)]
-    for line in (*chosen, *groups_in_words(promise), *evaluation_in_words(evaluation)):
-        click.echo(line)
-    for line in detector.manifest.training.warnings:
-        click.echo(f"Attention: {line}")
+    lines = promise_in_words(promise)[2 if promise.chosen.by == "rate" else 1 :]
+    lines += [*evaluation_in_words(evaluation), *(f"Attention: {warning}" for warning in manifest.training.warnings)]
+    click.echo("\n".join(lines))
     click.echo(f"Wrote {folder}; its probes replay. See {folder / 'report.html'}.")
 
 
 def reading_bar() -> Callable[[int, int], None]:
     """Report the decoding of pictures: a bar on a terminal, a plain line at every quarter elsewhere."""
-    bar = tqdm(desc="Reading", unit="picture", leave=True) if sys.stderr.isatty() else None
+    bar = tqdm(desc="Reading", unit="picture") if sys.stderr.isatty() else None
     last = 0
 
     def report(done: int, total: int) -> None:
@@ -123,9 +158,33 @@ def reading_bar() -> Callable[[int, int], None]:
         if bar is not None:
             bar.total = total
             bar.update(done - bar.n)
-        elif QUARTERS * done // total > last:
-            last = QUARTERS * done // total
+        elif 4 * done // total > last:
+            last = 4 * done // total
             click.echo(f"read {done:,} of {total:,} pictures")
+
+    return report
+
+
+def progress_bar() -> "FitProgress":
+    """Report the fit: a bar on a terminal, a plain line at every evaluation elsewhere."""
+    bar = tqdm(desc="Fitting", unit="step") if sys.stderr.isatty() else None
+    first = True
+
+    def report(step: int, steps: int, epoch: Epoch | None) -> None:
+        nonlocal first
+        if first and step > 1:
+            click.echo(f"The training that was interrupted is continued after step {step - 1} of {steps}.")
+        first = False
+        if bar is not None:
+            bar.total = steps
+            bar.update(step - bar.n)
+            if epoch:
+                bar.set_postfix_str(f"held-out ELBO {epoch.held_out_elbo:.3f}")
+        elif epoch:
+            click.echo(
+                f"step {step}/{steps}: loss {epoch.loss:.3f}, reconstruction {epoch.reconstruction:.3f}, "
+                f"KL {epoch.kl:.3f}, held-out ELBO {epoch.held_out_elbo:.3f}"
+            )
 
     return report
 
@@ -148,28 +207,4 @@ def interruptible(progress: "FitProgress") -> "FitProgress":
         progress(step, steps, epoch)
 
     signal.signal(signal.SIGINT, press)
-    return report
-
-
-def progress_bar() -> "FitProgress":
-    """Report the fit: a bar on a terminal, a plain line at every evaluation elsewhere."""
-    bar = tqdm(desc="Fitting", unit="step", leave=True) if sys.stderr.isatty() else None
-    first = True
-
-    def report(step: int, steps: int, epoch: Epoch | None) -> None:
-        nonlocal first
-        if first and step > 1:
-            click.echo(f"The training that was interrupted is taken up after step {step - 1} of {steps}.")
-        first = False
-        if bar is not None:
-            bar.total = steps
-            bar.update(step - bar.n)
-            if epoch:
-                bar.set_postfix_str(f"held-out ELBO {epoch.held_out_elbo:.3f}")
-        elif epoch:
-            click.echo(
-                f"step {step}/{steps}: loss {epoch.loss:.3f}, reconstruction {epoch.reconstruction:.3f}, "
-                f"KL {epoch.kl:.3f}, held-out ELBO {epoch.held_out_elbo:.3f}"
-            )
-
     return report

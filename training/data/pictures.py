@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 
@@ -13,90 +14,106 @@ from kilter.service.detector.inputs import Table
 from kilter.service.detector.pictures.column import ImageColumn
 from kilter.service.detector.schema import Schema
 from kilter.service.formats.pictures import ACCEPTED, LABELS, stack_kind
-from kilter.training.data.arrays import ArrayPictures
-from kilter.training.data.decoding import Progress, silent
-from kilter.training.data.folders import FolderPictures
+from kilter.training.data.files import ArrayPictures, FolderPictures
 from kilter.training.data.source import (
     TOO_MANY_BAD,
     ColumnDecision,
     LabelledRows,
     Labels,
+    Progress,
     TrainingData,
     TrainingSource,
-    labelled_rows,
+    silent,
+    unlabelled_notes,
+    with_labels,
 )
-from kilter.training.data.survey import SAMPLE, decide_pictures, sizes_in_words
+from kilter.training.data.survey import SAMPLED_PICTURES, decide_pictures, sizes_in_words
 
 MOST_BYTES = 2 << 30
-"""Most memory that the pictures of a run may take at the model's size, a byte for each value; the fit takes four more
-for each."""
-NAMED = 5
-"""Broken pictures that are named."""
-
+"""Most memory for the pictures of a run at the model's size, a byte a value; the fit takes four more."""
+SHOWN_BROKEN = 5
 
 PictureSource = FolderPictures | ArrayPictures
-"""Pictures of some kind, before they are decoded."""
 
 
 def holds_pictures(path: Path) -> bool:
-    """Whether a path is that of a folder or of a file of images."""
+    """Whether a path is a folder, or a file of images."""
     return path.is_dir() or stack_kind(path) is not None
 
 
-def read_pictures(source: TrainingSource, progress: Progress = silent) -> TrainingData:
-    """Read the pictures of folders, or of files of images, and decide what a model sees of them.
+def read_training_pictures(source: TrainingSource, progress: Progress = silent) -> TrainingData:
+    """Read the pictures of folders, or of files of images, and decide how a model sees them.
 
     Raises KilterError for folders, files or labels that cannot be used, if too many pictures are broken, or if they
     need more memory than is allowed.
     """
-    if source.group_by is not None:
-        raise KilterError(f"--group-by {source.group_by}: pictures have no columns by which they could be grouped")
-    pictures = opened(source.paths, source.exclude)
+    pictures = _opened(source)
     labels = pictures.labels(source.label, source.normal)
-    count = len(pictures.names)
-    column, decision = _survey(pictures, count, labels, source.image_size)
-    check_memory(count, column)
+    column, decision = _survey(pictures, labels, source.image_size)
     table, sizes = decode_pictures(pictures, column, progress)
-    unlabelled = 0 if labels is None else int((~labels.labelled).sum())
-    said = [f"{unlabelled:,} pictures without a label were left out."] if unlabelled else []
+    said = unlabelled_notes(labels, "picture")
     if labels is None and (note := pictures.unlabelled()):
         said.append(note)
-    notes = (*pictures.notes, sizes_in_words(sizes, column), *said, *broken(table, pictures.names))
-    data = TrainingData(table, (decision,), Schema((column,), count), labels, notes, source, pictures.names)
-    _check(data)
+    bad = broken(table, pictures.names)
+    if len(table.problems) > TOO_MANY_BAD * table.rows:
+        raise KilterError(f"{bad[0]} Are these the right pictures?")
+    notes = (*pictures.notes, sizes_in_words(sizes, column), *said, *bad)
+    schema = Schema((column,), table.rows)
+    data = TrainingData(table, (decision,), schema, labels, notes, source, pictures.names)
+    pixels, normal = table.columns[column.name], data.normal
+    if not any((pixels[row] != pixels[normal[0]]).any() for row in normal[1:]):
+        raise KilterError("there is nothing to learn from: all pictures that count as normal are the same")
     return data
 
 
-def opened(paths: Sequence[Path], exclude: Sequence[str] = ()) -> PictureSource:
+def read_labelled_pictures(source: TrainingSource, schema: Schema, training: Training) -> LabelledRows:
+    """Read pictures as `TrainingModality.read_labelled` does, but never a file of labels, which is of other images."""
+    pictures, column = _opened(source), cast("ImageColumn", schema.columns[0])
+    array = LABELS if training.label == LABELS else None
+    normal, labels = source.normal or training.normal, None
+    if source.label is not None or source.normal is not None:
+        labels = pictures.labels(source.label or array, normal)
+    elif normal is not None:
+        with suppress(KilterError):  # other data need not have them
+            labels = pictures.labels(array, normal)
+    table, sizes = decode_pictures(pictures, column, silent)
+    notes = (*pictures.notes, sizes_in_words(sizes, column), *broken(table, pictures.names))
+    return with_labels(table, schema, labels, notes, "picture", f"Pictures labelled {normal!r}")
+
+
+def _opened(source: TrainingSource) -> PictureSource:
     """The pictures of folders, or of files of images. Raises KilterError if they are neither, or both."""
-    folders = [path for path in paths if path.is_dir()]
-    if len(folders) == len(paths):
-        return FolderPictures(paths, exclude)
-    other = next((path for path in paths if not holds_pictures(path)), None)
+    if source.group_by is not None:
+        raise KilterError(f"--group-by {source.group_by}: pictures have no columns by which they could be grouped")
+    folders = [path for path in source.paths if path.is_dir()]
+    if len(folders) == len(source.paths):
+        return FolderPictures(source.paths, source.exclude)
+    other = next((path for path in source.paths if not holds_pictures(path)), None)
     if other is not None:
         raise KilterError(f"{other} is no folder of pictures ({ACCEPTED}), nor images in an IDX, npy or npz file")
     if folders:
         raise KilterError(f"{folders[0]} is a folder, and other sources are arrays: train on one kind of them")
-    return ArrayPictures(paths, exclude)
+    return ArrayPictures(source.paths, source.exclude)
 
 
 def check_memory(count: int, column: ImageColumn) -> None:
     """Raise KilterError if so many pictures of a column take too much memory."""
-    each = column.height * column.width * column.channels
-    if count * each > MOST_BYTES:
+    size = column.height * column.width * column.channels
+    if count * size > MOST_BYTES:
         raise KilterError(
             f"{count:,} pictures of {column.height} x {column.width} with {column.channels} channels take "
-            f"{count * each / 1e9:.1f} GB, and at most {MOST_BYTES / 1e9:.1f} GB are taken: ask for smaller ones with "
-            f"--image-size, or give at most {MOST_BYTES // each:,} of them"
+            f"{count * size / 1e9:.1f} GB, and at most {MOST_BYTES / 1e9:.1f} GB are taken: ask for smaller ones with "
+            f"--image-size, or give at most {MOST_BYTES // size:,} of them"
         )
 
 
 def decode_pictures(pictures: PictureSource, column: ImageColumn, progress: Progress) -> tuple[Table, Positions]:
-    """The pictures as rows, black where one cannot be read, with a problem for each such.
+    """The pictures as rows, and the height and width of each that can be read, (pictures, 2).
 
-    And the height and width of each that can be read, (pictures, 2).
+    A picture that cannot be read is a black row with a problem. Raises KilterError if they need too much memory.
     """
     count = len(pictures.names)
+    check_memory(count, column)
     pixels = np.zeros((count, *column.shape), np.uint8)
     sizes = np.zeros((count, 2), np.int64)
     problems = []
@@ -104,65 +121,31 @@ def decode_pictures(pictures: PictureSource, column: ImageColumn, progress: Prog
         if isinstance(picture, PictureError):
             problems.append(Problem(row, column.name, str(picture)))
         else:
-            pixels[row] = picture.pixels
-            sizes[row] = picture.height, picture.width
+            pixels[row], sizes[row] = picture.pixels, (picture.height, picture.width)
     return Table({column.name: pixels}, count, problems), sizes[sizes[:, 0] > 0]
 
 
 def broken(table: Table, names: Sequence[str]) -> list[str]:
-    """A sentence that names the pictures which cannot be read."""
+    """A sentence that names the pictures which cannot be read, if there are any."""
     if not table.problems:
         return []
-    listed = "; ".join(f"{names[problem.row or 0]}: {problem.message}" for problem in table.problems[:NAMED])
-    more = f"; and {len(table.problems) - NAMED:,} more" if len(table.problems) > NAMED else ""
+    listed = "; ".join(f"{names[problem.row or 0]}: {problem.message}" for problem in table.problems[:SHOWN_BROKEN])
+    more = f"; and {len(table.problems) - SHOWN_BROKEN:,} more" if len(table.problems) > SHOWN_BROKEN else ""
     return [f"{len(table.problems):,} of {table.rows:,} pictures cannot be read and were left out: {listed}{more}."]
 
 
 def _survey(
-    pictures: PictureSource, count: int, labels: Labels | None, size: tuple[int, int] | None
+    pictures: PictureSource, labels: Labels | None, size: tuple[int, int] | None
 ) -> tuple[ImageColumn, ColumnDecision]:
-    """What a model sees, by some of the normal pictures."""
-    normal = np.arange(count) if labels is None else np.flatnonzero(labels.labelled & ~labels.anomalous)
-    rows = np.unique(normal[np.linspace(0, len(normal) - 1, min(SAMPLE, len(normal))).astype(np.int64)])
-    looks = list(pictures.look_at(rows))
-    readable = [look for look in looks if not isinstance(look, PictureError)]
+    """The column of a model, decided by some of the normal pictures."""
+    everything = np.arange(len(pictures.names))
+    normal = everything if labels is None else np.flatnonzero(labels.labelled & ~labels.anomalous)
+    rows = np.unique(normal[np.linspace(0, len(normal) - 1, min(SAMPLED_PICTURES, len(normal))).astype(np.int64)])
+    traits = list(pictures.look_at(rows))
+    readable = [one for one in traits if not isinstance(one, PictureError)]
     if not readable:
         raise KilterError(
-            f"none of {len(looks):,} pictures that were looked at can be read, first of all "
-            f"{pictures.names[int(rows[0])]}: {looks[0]}"
+            f"none of {len(traits):,} pictures that were looked at can be read, first of all "
+            f"{pictures.names[int(rows[0])]}: {traits[0]}"
         )
     return decide_pictures(readable, size)
-
-
-def _check(data: TrainingData) -> None:
-    """Raise KilterError if too many pictures are broken, or all that are normal are alike."""
-    bad = len(data.table.problems)
-    if bad > TOO_MANY_BAD * data.table.rows:
-        raise KilterError(f"{broken(data.table, data.names)[0]} Are these the right pictures?")
-    pixels = data.table.columns["image"]
-    normal = data.normal
-    if not any((pixels[row] != pixels[normal[0]]).any() for row in normal[1:]):
-        raise KilterError("there is nothing to learn from: all pictures that count as normal are the same")
-
-
-def read_labelled_pictures(
-    path: Path, schema: Schema, column: ImageColumn, training: Training, label: str | None, normal: str | None
-) -> LabelledRows:
-    """Read the pictures of a folder or file as a model sees them, with their labels.
-
-    The label of normal pictures is that of the training, where it is not given; so is the array of labels, but never a
-    file of them, which belongs to other images. Raises KilterError if the pictures or labels cannot be used.
-    """
-    pictures = opened([path])
-    labels = None
-    array = LABELS if training.label == LABELS else None
-    if label is not None or normal is not None:
-        labels = pictures.labels(label or array, normal or training.normal)
-    elif training.normal is not None:
-        with suppress(KilterError):  # other data need not have them
-            labels = pictures.labels(array, training.normal)
-    check_memory(len(pictures.names), column)
-    table, sizes = decode_pictures(pictures, column, silent)
-    notes = (*pictures.notes, sizes_in_words(sizes, column), *broken(table, pictures.names))
-    which = f"Pictures labelled {normal or training.normal!r}"
-    return labelled_rows(table, schema, labels, notes, "picture", which)

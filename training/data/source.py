@@ -1,6 +1,7 @@
 """What to train on: files, folders or a frame, which records of them are normal, and what a manifest says of them."""
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,8 +18,14 @@ from kilter.service.formats.pictures import find_pictures
 
 TOO_MANY_BAD = 0.2
 """Training stops when more than this share of the rows cannot be read."""
-LISTED = 8
-"""Values of a label that are listed."""
+LISTED_LABELS = 8
+
+Progress = Callable[[int, int], None]
+"""Called with the number of pictures that are decoded and of all."""
+
+
+def silent(done: int, total: int) -> None:
+    """A `Progress` that says nothing."""
 
 
 @dataclass(frozen=True)
@@ -38,12 +45,8 @@ class TrainingSource:
 
     @property
     def name(self) -> str:
-        """What an error message calls it."""
+        """The name that error messages use."""
         return str(self.paths[0]) if self.paths else "the frame"
-
-    def files(self) -> tuple[SourceFile, ...]:
-        """What a manifest says of the files."""
-        return tuple(source_file(path) for path in self.paths)
 
 
 class Labels(NamedTuple):
@@ -62,7 +65,7 @@ def read_labels(frame: pl.DataFrame, column: str, normal: str | None) -> Labels:
         raise KilterError(f"there is no column {column!r} to take labels from: {', '.join(frame.columns)}")
     values = frame[column].cast(pl.String).str.strip_chars().fill_null("")
     counts = values.value_counts(sort=True)
-    listed = ", ".join(f"{value!r} ({count:,})" for value, count in counts.head(LISTED).iter_rows())
+    listed = ", ".join(f"{value!r} ({count:,})" for value, count in counts.head(LISTED_LABELS).iter_rows())
     if normal is None:
         raise KilterError(f"say which value of {column!r} is normal, with --normal; it has {listed}")
     is_normal = values.is_in([normal, f"{normal}.0", normal.removesuffix(".0")]).to_numpy()
@@ -73,11 +76,10 @@ def read_labels(frame: pl.DataFrame, column: str, normal: str | None) -> Labels:
 
 
 class ColumnDecision(NamedTuple):
-    """What a column of the training files was taken for, and why."""
+    """The kind that a column of the training files was taken for, or `left out`, and why."""
 
     name: str
     kind: str
-    """That of a column, or `left out`."""
     why: str
 
 
@@ -92,7 +94,7 @@ class TrainingData:
     notes: tuple[str, ...]
     source: TrainingSource
     names: tuple[str, ...] = ()
-    """What each row is called, if rows have names: the path of a picture in its folder."""
+    """The names of rows, if they have any: the path of a picture in its folder."""
 
     @property
     def readable(self) -> Mask:
@@ -120,50 +122,48 @@ class LabelledRows(NamedTuple):
 
     table: Table
     schema: Schema
-    """By which the rows were read."""
     anomalous: Mask | None
     notes: tuple[str, ...]
     """How the file was read and what its labels are taken to mean, in sentences."""
 
-    def anomalies(self) -> Table:
-        """The rows that are labelled as anomalies."""
-        return take(self.table, np.zeros(self.table.rows, bool) if self.anomalous is None else self.anomalous)
-
-    def normal(self) -> Table:
-        """The rows that count as normal."""
-        return self.table if self.anomalous is None else take(self.table, ~self.anomalous)
+    def parts(self) -> tuple[Table, Table]:
+        """The rows that count as normal, and those that are labelled as anomalies."""
+        anomalous = np.zeros(self.table.rows, bool) if self.anomalous is None else self.anomalous
+        return take(self.table, ~anomalous), take(self.table, anomalous)
 
 
-def labelled_rows(
-    table: Table, schema: Schema, labels: Labels | None, notes: tuple[str, ...], what: str, which: str
+def with_labels(
+    table: Table, schema: Schema, labels: Labels | None, notes: tuple[str, ...], record: str, normal: str
 ) -> LabelledRows:
-    """The rows of a table that have a label, with notes; `what` they are, `which` of them count as normal, in words."""
+    """The rows of a table that have a label, with notes.
+
+    The notes call a row a `record`, a row or a picture, and say which count as `normal`.
+    """
     if labels is None:
-        return LabelledRows(table, schema, None, (*notes, f"No labels: every {what} counts as normal."))
-    empty = int((~labels.labelled).sum())
-    left_out = [f"{what.capitalize()}s left out, since they have no label: {empty:,}."] if empty else []
-    notes = (*notes, f"{which} count as normal, all others as anomalies.", *left_out)
+        return LabelledRows(table, schema, None, (*notes, f"No labels: every {record} counts as normal."))
+    notes = (*notes, f"{normal} count as normal, all others as anomalies.", *unlabelled_notes(labels, record))
     return LabelledRows(take(table, labels.labelled), schema, labels.anomalous[labels.labelled], notes)
 
 
-def source_file(path: Path) -> SourceFile:
-    """What a manifest says of a training file, or of a folder of pictures."""
-    name, size, digest = path.resolve().name, path.stat().st_size, source_digest(path)
+def unlabelled_notes(labels: Labels | None, record: str) -> list[str]:
+    """How many rows have no label, in a sentence if there are any; `record` is what a row is called."""
+    count = 0 if labels is None else int((~labels.labelled).sum())
+    return [f"{record.capitalize()}s without a label, left out: {count:,}."] if count else []
+
+
+def provenance(path: Path) -> SourceFile:
+    """The entry of a manifest for a training file, or for a folder of pictures."""
     if not path.is_dir():
-        return SourceFile(name, size, digest)
+        return SourceFile(path.resolve().name, path.stat().st_size, source_digest(path))
     pictures = find_pictures(path).pictures
-    return SourceFile(name, sum((path / name).stat().st_size for name in pictures), digest, len(pictures))
+    size = sum((path / name).stat().st_size for name in pictures)
+    return SourceFile(path.resolve().name, size, source_digest(path), len(pictures))
 
 
 def source_digest(path: Path) -> str:
     """The SHA-256 of a file; of a folder that of its pictures' names and SHA-256 sums, in the order of the names."""
-    if not path.is_dir():
-        return _file_digest(path)
-    names = find_pictures(path).pictures
-    sums = "".join(f"{_file_digest(path / name)}  {name}\n" for name in names)
-    return hashlib.sha256(sums.encode(errors="surrogateescape")).hexdigest()
-
-
-def _file_digest(path: Path) -> str:
+    if path.is_dir():
+        sums = "".join(f"{source_digest(path / name)}  {name}\n" for name in find_pictures(path).pictures)
+        return hashlib.sha256(sums.encode(errors="surrogateescape")).hexdigest()
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,23 +1,19 @@
-"""What a model's pictures are to be, decided by what some of the training pictures are: size, colour, and range."""
+"""The size, colour and range of a model's pictures, decided by the traits of some of the training pictures."""
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 
-from kilter.service.detector.arrays import Pixels, Positions
+from kilter.service.detector.arrays import Array, Pixels, Positions
 from kilter.service.detector.errors import KilterError, PictureError
 from kilter.service.detector.pictures.column import ImageColumn
-from kilter.service.detector.pictures.pixels import decode
-from kilter.training.data.decoding import content_of_file
 from kilter.training.data.source import ColumnDecision
 
 if TYPE_CHECKING:
     from PIL import Image
 
-SAMPLE = 128
-"""Pictures that are looked at to decide."""
+SAMPLED_PICTURES = 128
 SIDE = 64
 """Longer sides than this are brought to it, unless another size is asked for."""
 SIDES = (8, 256)
@@ -47,26 +43,32 @@ class PictureTraits(NamedTuple):
     """Whether those are whole numbers."""
 
 
-def look_at_file(path: Path) -> PictureTraits:
-    """PictureTraits at a picture. Raises PictureError if it cannot be read."""
-    image = decode(content_of_file(path))
+class DecodedPicture(NamedTuple):
+    """A picture as the model sees it, (height, width, channels), and its own size."""
+
+    pixels: Pixels
+    height: int
+    width: int
+
+
+def image_traits(image: "Image.Image") -> PictureTraits:
+    """The traits of a picture. Raises PictureError if it holds numbers that are not finite."""
     width, height = image.size
-    if image.mode not in ("I", "F"):
-        return PictureTraits(height, width, has_colour(image))
-    values = np.asarray(image)
+    if image.mode in ("I", "F"):
+        return PictureTraits(height, width, False, *finite_range(np.asarray(image)), image.mode == "I")
+    if image.mode in ("1", "L", "LA") or image.mode.startswith("I;16"):
+        return PictureTraits(height, width, False)
+    image = image.convert("RGB")
+    image.thumbnail((THUMBNAIL, THUMBNAIL))
+    return PictureTraits(height, width, coloured(np.asarray(image)))
+
+
+def finite_range(values: Array) -> tuple[float, float]:
+    """The smallest and the largest value of a picture. Raises PictureError if one is not finite."""
     low, high = float(values.min()), float(values.max())
     if not np.isfinite([low, high]).all():
         raise PictureError("the picture holds numbers that are not finite")
-    return PictureTraits(height, width, False, low, high, image.mode == "I")
-
-
-def has_colour(image: "Image.Image") -> bool:
-    """Whether a picture has colour to speak of, and not only channels for it."""
-    if image.mode in ("1", "L", "LA") or image.mode.startswith("I;16"):
-        return False
-    image = image.convert("RGB")
-    image.thumbnail((THUMBNAIL, THUMBNAIL))
-    return coloured(np.asarray(image))
+    return low, high
 
 
 def coloured(pixels: Pixels) -> bool:
@@ -74,22 +76,24 @@ def coloured(pixels: Pixels) -> bool:
     return bool((np.ptp(pixels, axis=2) > CHROMA).mean() > COLOURED)
 
 
-def decide_pictures(looks: Sequence[PictureTraits], size: tuple[int, int] | None) -> tuple[ImageColumn, ColumnDecision]:
-    """The pictures of a model, by those that were seen; `size` is a height and width that were asked for.
+def decide_pictures(
+    traits: Sequence[PictureTraits], size: tuple[int, int] | None
+) -> tuple[ImageColumn, ColumnDecision]:
+    """The column of a model of pictures, by the traits of some; `size` is a height and width that were asked for.
 
     Raises KilterError if the size is none that a model takes, or all pictures are one shade.
     """
-    heights, widths = ([getattr(one, side) for one in looks] for side in ("height", "width"))
-    median = int(np.median(heights)), int(np.median(widths))
-    height, width = check_size(size) if size else (int(np.clip(side, SIDES[0], SIDE)) for side in median)
-    colours = sum(one.coloured for one in looks)
+    median = int(np.median([one.height for one in traits])), int(np.median([one.width for one in traits]))
+    if size and not all(SIDES[0] <= side <= SIDES[1] for side in size):
+        raise KilterError(f"images are from {SIDES[0]} to {SIDES[1]} pixels high and wide, not {size[0]} x {size[1]}")
+    height, width = size or (int(np.clip(side, SIDES[0], SIDE)) for side in median)
+    colours = sum(one.coloured for one in traits)
     channels: Literal[1, 3] = 3 if colours else 1
-    low, high = _range(looks)
-    count = f"{len(looks):,} of the pictures were looked at"
+    low, high = _range(traits)
     why = [
-        f"{height} x {width} (height x width), {'as was asked for' if size else _because(median, (height, width))}",
+        f"{height} x {width} (height x width), {'as was asked for' if size else _reason(median, (height, width))}",
         f"in colour, as {colours:,} are" if colours else "grey, as all are",
-        count,
+        f"{len(traits):,} of the pictures were looked at",
     ]
     if (low, high) != (0.0, 255.0):
         why.insert(2, f"black is {low:g} and white {high:g} in numbers that say neither")
@@ -97,14 +101,7 @@ def decide_pictures(looks: Sequence[PictureTraits], size: tuple[int, int] | None
     return column, ColumnDecision(column.name, column.kind, "; ".join(why))
 
 
-def check_size(size: tuple[int, int]) -> tuple[int, int]:
-    """A height and width that a model can have. Raises KilterError for any other."""
-    if not all(SIDES[0] <= side <= SIDES[1] for side in size):
-        raise KilterError(f"images are from {SIDES[0]} to {SIDES[1]} pixels high and wide, not {size[0]} x {size[1]}")
-    return size
-
-
-def _because(median: tuple[int, int], size: tuple[int, int]) -> str:
+def _reason(median: tuple[int, int], size: tuple[int, int]) -> str:
     if median == size:
         return "which is the median"
     bound = f"sides over {SIDE} are brought to {SIDE}: --image-size asks for more" if max(median) > SIDE else ""
@@ -112,32 +109,29 @@ def _because(median: tuple[int, int], size: tuple[int, int]) -> str:
     return f"as the median is {median[0]} x {median[1]}, and {' and '.join(filter(None, (bound, least)))}"
 
 
-def _range(looks: Sequence[PictureTraits]) -> tuple[float, float]:
-    """What is black and what is white where values have no range of their own."""
-    lows = [one.low for one in looks if one.low is not None]
-    highs = [one.high for one in looks if one.high is not None]
-    if not lows or not highs:
+def _range(traits: Sequence[PictureTraits]) -> tuple[float, float]:
+    """The values of black and of white where pictures have no range of their own."""
+    values = [value for one in traits for value in (one.low, one.high) if value is not None]
+    if not values:
         return 0.0, 255.0
-    low, high = min(lows), max(highs)
+    low, high = min(values), max(values)
     if low == high:
         raise KilterError(f"there is nothing to learn from: every value of every picture is {low:g}")
     if low < 0:
-        return (-1.0, 1.0) if low >= -1 and high <= 1 and not all(one.whole for one in looks) else (low, high)
+        return (-1.0, 1.0) if low >= -1 and high <= 1 and not all(one.whole for one in traits) else (low, high)
     white = next((depth for depth in DEPTHS if high <= depth), None)
     return (0.0, float(white)) if white is not None and 2 * high > white else (low, high)
 
 
 def sizes_in_words(sizes: Positions, column: ImageColumn) -> str:
-    """What heights and widths, (n, 2), the pictures of a column had before they were brought to its own."""
+    """A sentence about the heights and widths, (n, 2), that pictures had before they were brought to a column's own."""
     if not len(sizes):
         return "No picture could be read."
     count, size = len(sizes), f"{column.height} x {column.width}"
-    distinct = np.unique(sizes, axis=0)
+    distinct = [f"{height} x {width}" for height, width in np.unique(sizes, axis=0)]
     if len(distinct) == 1:
-        one = f"{distinct[0][0]} x {distinct[0][1]}"
-        scaled = "" if one == size else f", brought to {size}"
-        pictures = "1 picture" if count == 1 else f"{count:,} pictures, all"
-        return f"{pictures} {one} (height x width){scaled}."
+        scaled = "" if distinct == [size] else f", brought to {size}"
+        return f"{'1 picture' if count == 1 else f'{count:,} pictures, all'} {distinct[0]} (height x width){scaled}."
     areas = sizes.prod(axis=1)
     least, most = (sizes[at] for at in (areas.argmin(), areas.argmax()))
     text = (

@@ -1,25 +1,39 @@
-"""Tables as training data: files or a frame, typed, and their labels."""
+"""Tables as training data: files or a frame, the kinds of their columns, their rows and their labels."""
 
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Collection
 from typing import Any, Literal
 
+import msgspec
 import polars as pl
 
+from kilter.service.detector.columns import BooleanColumn, CategoricalColumn, Column, NumericColumn, kinds
 from kilter.service.detector.columns.base import is_missing
+from kilter.service.detector.columns.cells import (
+    NUMERIC_SHARE,
+    Decimal,
+    Decision,
+    TrainingCells,
+    as_text,
+    parse_series,
+)
 from kilter.service.detector.errors import KilterError
 from kilter.service.detector.findings import Training
-from kilter.service.detector.schema import Schema
+from kilter.service.detector.schema import LeftOut, Schema
 from kilter.service.formats.reading import read_frame, to_table
-from kilter.training.data.inference import group_by, infer_columns
 from kilter.training.data.source import (
     TOO_MANY_BAD,
+    ColumnDecision,
     LabelledRows,
     TrainingData,
     TrainingSource,
-    labelled_rows,
     read_labels,
+    unlabelled_notes,
+    with_labels,
 )
+
+MARKERS = ("?", "-", "--", ".", "\\N", "<NA>", "(null)")
+"""Texts that mean a missing value where everything else in a column is a number."""
+MOST_GROUPS = 512
 
 
 def read_tables(source: TrainingSource) -> TrainingData:
@@ -76,13 +90,11 @@ def prepare(
     if missing:
         raise KilterError(f"--exclude names {missing[0]!r}, and there is no such column: {', '.join(frame.columns)}")
     labels = read_labels(frame, source.label, source.normal) if source.label is not None else None
-    draft = infer_columns(frame, decimal=decimal, exclude=source.exclude, label=source.label)
-    schema = draft.schema
+    schema, decisions = infer_columns(frame, decimal=decimal, exclude=source.exclude, label=source.label)
     if source.group_by is not None:
         schema = group_by(schema, frame, source.group_by, source.label)
     table = to_table(schema, frame)
-    unlabelled = 0 if labels is None else int((~labels.labelled).sum())
-    left_out = [f"{unlabelled:,} rows without a label were left out."] if unlabelled else []
+    left_out = unlabelled_notes(labels, "row")
     bad = len({problem.row for problem in table.problems})
     if bad > TOO_MANY_BAD * table.rows:
         raise KilterError(
@@ -90,35 +102,120 @@ def prepare(
         )
     if bad:
         left_out.append(f"{bad:,} of {table.rows:,} rows were left out, the first for {table.problems[0]}.")
-    return TrainingData(table, draft.decisions, schema, labels, (*notes, *left_out), source)
+    return TrainingData(table, decisions, schema, labels, (*notes, *left_out), source)
 
 
-def read_labelled_table(
-    path: Path, schema: Schema, training: Training, label: str | None, normal: str | None, grouping: str | None
-) -> LabelledRows:
-    """Read a file by the schema of a model, with the labels in the column `label`, whose `normal` means a normal row.
+def infer_columns(
+    frame: pl.DataFrame, *, decimal: Decimal = ".", exclude: Collection[str] = (), label: str | None = None
+) -> tuple[Schema, tuple[ColumnDecision, ...]]:
+    """Decide the kind of each column: numbers, flags, categories, times, or nothing that a model can use.
 
-    What is not given is as in the training, if the file has that column. The column `grouping` is read besides those of
-    the schema. Raises KilterError if the file, its columns or its labels cannot be used.
+    The schema has no statistics yet (centre 0, scale 1, no levels); the decisions are in the order of the file. Raises
+    KilterError if no column can be used, or none of them varies.
     """
-    frame, _, _, notes = read_frame([path])
-    label, normal = _remembered(training, frame.columns, label, normal)
-    if grouping is not None:
-        schema = group_by(schema, frame, grouping, label)
-    table = to_table(schema, frame)
-    labels = None if label is None else read_labels(frame, label, normal)
-    return labelled_rows(table, schema, labels, notes, "row", f"Rows whose {label!r} is {normal!r}")
+    tokens = Schema((), 0).null_tokens
+    tokens += tuple(sorted(_markers(frame, tokens, decimal)))
+    columns: list[Column] = []
+    left_out: list[LeftOut] = []
+    decisions: list[ColumnDecision] = []
+    varies = False
+    for cells in frame.iter_columns():
+        name = cells.name
+        if name == label:
+            column, why = None, "it is the label"
+        elif name in exclude:
+            column, why = None, "excluded on request"
+        else:
+            column, why, may_vary = _decision(TrainingCells(name, cells, tokens, decimal))
+            varies |= may_vary
+        if column is None:
+            left_out.append(LeftOut(name, why))
+        else:
+            columns.append(column)
+        decisions.append(ColumnDecision(name, "left out" if column is None else column.kind, why))
+    if not varies:
+        what = "every column that could be used is constant" if columns else "no column can be used"
+        reasons = "; ".join(f"{decision.name!r}: {decision.why}" for decision in decisions[:8])
+        raise KilterError(f"there is nothing to learn from: {what} ({reasons})")
+    schema = Schema(tuple(columns), frame.height, tuple(left_out), null_tokens=tokens, decimal=decimal)
+    return schema, tuple(decisions)
 
 
-def _remembered(
-    training: Training, columns: Sequence[str], label: str | None, normal: str | None
-) -> tuple[str | None, str | None]:
-    """The label column and its normal value, from the command line or else from the training."""
-    if label is None:
-        if training.label in columns:
-            label = training.label
-        elif normal is not None:
-            raise KilterError("--normal is the value of a label column: name the column with --label")
+def _decision(cells: TrainingCells) -> Decision:
+    """The decision of the first kind of column that recognises the cells."""
+    if not cells.count:
+        return Decision(None, f"all {cells.rows:,} values are missing")
+    decisions = (kind.infer(cells) for kind in kinds())
+    unknown = Decision(None, f"it holds {cells.cells.dtype}, which is neither number, flag, text nor time")
+    return next((decision for decision in decisions if decision is not None), unknown)
+
+
+def _markers(frame: pl.DataFrame, tokens: tuple[str, ...], decimal: Decimal) -> set[str]:
+    """The markers of missing values that stand among numbers in some column."""
+    markers: set[str] = set()
+    for cells in frame.iter_columns():
+        if cells.dtype != pl.String:
+            continue
+        texts = cells.str.strip_chars()
+        marked = texts.is_in([*MARKERS])
+        if not marked.any():
+            continue
+        others = texts.filter(~marked & (texts != "") & ~texts.is_in([*tokens]))
+        if parse_series(others, decimal).count() >= NUMERIC_SHARE * max(1, len(others)):
+            markers |= set(texts.filter(marked).to_list())
+    return markers
+
+
+def group_by(schema: Schema, frame: pl.DataFrame, name: str, label: str | None = None) -> Schema:
+    """The schema with the column `name` among its fields, put beside those of the model if it is none of them.
+
+    Raises KilterError if there is no such column, or it cannot group records.
+    """
+    if name not in frame.columns:
+        raise KilterError(f"--group-by names {name!r}, and there is no such column: {', '.join(frame.columns)}")
+    if name == label:
+        raise KilterError(f"--group-by names {name!r}, which is the label: new records have none")
+    distinct = frame[name].drop_nulls().n_unique()
+    if distinct > MOST_GROUPS:
+        raise KilterError(
+            f"{name!r} has {distinct:,} values, and at most {MOST_GROUPS} can group records: choose a column with fewer"
+        )
+    column = schema.field(name)
+    if column is not None and not column.can_group:
+        raise KilterError(f"{name!r} holds times, which do not group records: choose a category, a flag or a number")
+    if column is not None:
+        return schema
+    left_out = tuple(column for column in schema.left_out if column.name != name)
+    aside = (_grouping_column(name, frame[name], schema),)
+    return msgspec.structs.replace(schema, aside=aside, left_out=left_out)
+
+
+def _grouping_column(name: str, cells: pl.Series, schema: Schema) -> Column:
+    """The kind of a column that only groups: a flag or numbers where every value is one, else text."""
+    texts = as_text(cells).str.strip_chars().drop_nulls()
+    present = texts.filter((texts != "") & ~texts.is_in([*schema.null_tokens]))
+    words = {text.lower() for text in present.unique().head(3).to_list()}
+    if cells.dtype == pl.Boolean or (words and words <= {"true", "false"}):
+        return BooleanColumn(name, ("true",), ("false",))
+    numbers = parse_series(present, schema.decimal)
+    if len(present) and not numbers.null_count():
+        integer = bool((numbers == numbers.round()).all())
+        return NumericColumn(name, center=0.0, scale=1.0, minimum=0.0, maximum=0.0, integer=integer)
+    return CategoricalColumn(name, (), ())
+
+
+def read_labelled_table(source: TrainingSource, schema: Schema, training: Training) -> LabelledRows:
+    """Read files as `TrainingModality.read_labelled` does, and the column `group_by` besides those of the schema."""
+    frame, _, _, notes = read_frame(source.paths)
+    label, normal = source.label, source.normal
+    if label is None and training.label in frame.columns:
+        label = training.label
+    elif label is None and normal is not None:
+        raise KilterError("--normal is the value of a label column: name the column with --label")
     if normal is None and label == training.label:
         normal = training.normal
-    return label, normal
+    if source.group_by is not None:
+        schema = group_by(schema, frame, source.group_by, label)
+    table = to_table(schema, frame)
+    labels = None if label is None else read_labels(frame, label, normal)
+    return with_labels(table, schema, labels, notes, "row", f"Rows whose {label!r} is {normal!r}")

@@ -14,7 +14,7 @@ from kilter.service.detector.arrays import Floats, Mask, Matrix
 from kilter.service.detector.columns import Feature
 from kilter.service.detector.findings import Baseline, Basis, DetectorComparison
 from kilter.service.detector.pictures.column import ImageColumn
-from kilter.training.evaluation.bootstrap import ranking
+from kilter.training.evaluation.evaluate import Ranking
 
 LEAST_ANOMALIES = 10
 """With fewer labelled anomalies a comparison says nothing: fields are swapped instead."""
@@ -23,8 +23,7 @@ NOISE = 2.5
 LEAST_GAIN = 0.005
 """The smallest gain in AUROC that is worth a word."""
 OWN = "Kilter"
-ROWS = 4_000
-"""Most rows of a kind that are used."""
+MOST_ROWS = 4_000
 SWAPPED = 1 / 3
 """The share of its fields that a synthetic anomaly has from another row."""
 SIDE = 32
@@ -32,23 +31,22 @@ SIDE = 32
 AREA = (0.02, 0.15)
 """Share of the picture that is pasted (Li et al., CutPaste, 2021)."""
 RATIO = (0.3, 3.3)
-"""Of its width to its height, by the same."""
+"""Ratio of width to height of what is pasted (ibid.)."""
 
 RowScore = Callable[[Matrix], Floats]
 """Scores encoded rows, (n, features): (n,)."""
 
 
 class Simplification(NamedTuple):
-    """What encoded rows are to simple detectors, and how anomalies are made of them."""
+    """How simple detectors see encoded rows, as numbers alone by `design`, and how anomalies are made of normal ones.
+
+    At most `fitted` rows are fitted, and all detectors are tried on at most `tried` rows of each label.
+    """
 
     fitted: int
-    """Most rows that simple detectors are fitted to."""
     tried: int
-    """Most rows of each label on which all are tried."""
     design: Callable[[Matrix], Matrix]
-    """Encoded rows as numbers alone."""
     spoilt: Callable[[Matrix, np.random.Generator], Matrix]
-    """Anomalies made of normal rows."""
     basis: Basis
 
 
@@ -62,20 +60,25 @@ def compare(
     None if there are no rows to try them on, or nothing in a row can be swapped.
     """
     rng = np.random.default_rng(seed)
-    parts = ((fitted, kind.fitted), (normal, kind.tried), (anomalous, kind.tried))
-    fitted, normal, anomalous = (_sample(x, most, rng) for x, most in parts)
+    fitted, normal, anomalous = (
+        x[np.sort(rng.permutation(len(x))[:most])]
+        for x, most in ((fitted, kind.fitted), (normal, kind.tried), (anomalous, kind.tried))
+    )
     basis: Basis = "labels"
     if len(anomalous) < LEAST_ANOMALIES:
         anomalous, basis = kind.spoilt(normal, rng), kind.basis
     if len(normal) < LEAST_ANOMALIES or len(anomalous) < LEAST_ANOMALIES:
         return None
-    tried = np.concatenate([normal, anomalous])
-    odd = np.arange(len(tried)) >= len(normal)
-    train, test = kind.design(fitted), kind.design(tried)
-    ours = own(tried)
-    others = {name: fit(train, seed)(test) for name, fit in DETECTORS.items()}
-    detectors = (_judged(OWN, ours, ours, odd), *(_judged(name, s, ours, odd) for name, s in others.items()))
-    return DetectorComparison(detectors, basis, len(normal), len(anomalous))
+    rows = np.concatenate([normal, anomalous])
+    is_anomaly = np.arange(len(rows)) >= len(normal)
+    train, test = kind.design(fitted), kind.design(rows)
+    scores = {OWN: own(rows)} | {name: fit(train, seed)(test) for name, fit in DETECTORS.items()}
+    detectors = []
+    for name, values in scores.items():
+        ranking = Ranking.of(values, is_anomaly)
+        figures = ranking.roc_auc(), ranking.average_precision(), *gain(values, scores[OWN], is_anomaly)
+        detectors.append(Baseline(name, *figures))
+    return DetectorComparison(tuple(detectors), basis, len(normal), len(anomalous))
 
 
 def gain(scores: Floats, own: Floats, anomalous: Mask) -> tuple[float, float]:
@@ -91,11 +94,6 @@ def _placements(scores: Floats, anomalous: Mask) -> tuple[Floats, Floats]:
     odd, normal = ranks[anomalous], ranks[~anomalous]
     above = (odd - stats.rankdata(scores[anomalous])) / len(normal)
     return above, 1 - (normal - stats.rankdata(scores[~anomalous])) / len(odd)
-
-
-def _judged(name: str, scores: Floats, own: Floats, anomalous: Mask) -> Baseline:
-    curve = ranking(scores, anomalous)
-    return Baseline(name, curve.roc_auc(), curve.average_precision(), *gain(scores, own, anomalous))
 
 
 def _nearest(train: Matrix, seed: int) -> RowScore:  # noqa: ARG001
@@ -124,18 +122,8 @@ DETECTORS: dict[str, Callable[[Matrix, int], RowScore]] = {
 """The simple detectors: each fits rows of numbers, (n, width), and returns a function that scores others."""
 
 
-def _sample(x: Matrix, most: int, rng: np.random.Generator) -> Matrix:
-    return x[np.sort(rng.permutation(len(x))[:most])]
-
-
-def better_baseline(comparison: DetectorComparison) -> Baseline | None:
-    """The best of the simple detectors that are better than the model by more than noise."""
-    better = [other for other in comparison.detectors[1:] if other.gain > max(LEAST_GAIN, NOISE * other.error)]
-    return max(better, key=lambda other: other.auroc, default=None)
-
-
 def compared_rows(comparison: DetectorComparison) -> str:
-    """What the detectors were tried on, in words."""
+    """The rows on which the detectors were tried, in words."""
     normal, anomalous = f"{comparison.normal:,} normal", f"{comparison.anomalous:,}"
     return {
         "labels": f"{normal} rows and {anomalous} labelled anomalies",
@@ -144,25 +132,26 @@ def compared_rows(comparison: DetectorComparison) -> str:
     }[comparison.basis]
 
 
-def baseline_warning(comparison: DetectorComparison) -> str | None:
-    """What to say where a simple detector is better, and what to do."""
-    best = better_baseline(comparison)
-    if best is None:
-        return None
-    alike = {
+def baseline_warning(comparison: DetectorComparison | None) -> list[str]:
+    """A sentence where a simple detector is better by more than noise, with the remedy."""
+    others = comparison.detectors[1:] if comparison else ()
+    better = [other for other in others if other.gain > max(LEAST_GAIN, NOISE * other.error)]
+    if comparison is None or not better:
+        return []
+    best = max(better, key=lambda other: other.auroc)
+    advice = {
         "labels": "Prefer it for anomalies like these",
         "swapped fields": "If anomalies that break the relation between fields matter to you, prefer it",
         "pasted parts": "If anomalies that are a wrong part of a picture matter to you, prefer it",
-    }
-    own = comparison.detectors[0].auroc
-    return (
+    }[comparison.basis]
+    return [
         f"A simple detector does better: {best.name} has a ROC AUC of {best.auroc:.3f} on {compared_rows(comparison)}, "
-        f"this model {own:.3f} (difference {best.gain:.3f}, standard error {best.error:.3f}). "
-        f"{alike[comparison.basis]}, or bring more normal rows and more fit.steps."
-    )
+        f"this model {comparison.detectors[0].auroc:.3f} (difference {best.gain:.3f}, standard error {best.error:.3f})."
+        f" {advice}, or bring more normal rows and more fit.steps."
+    ]
 
 
-def swapped(normal: Matrix, features: tuple[Feature, ...], rng: np.random.Generator) -> Matrix:
+def swapped(features: tuple[Feature, ...], normal: Matrix, rng: np.random.Generator) -> Matrix:
     """Each row with a random third of its columns, at least one, taken from another row; without those still the same.
 
     Every column keeps its distribution, and what binds columns together is broken.
@@ -181,7 +170,7 @@ def swapped(normal: Matrix, features: tuple[Feature, ...], rng: np.random.Genera
     return np.compress(changed, anomalies, axis=0)
 
 
-def one_hot(x: Matrix, features: tuple[Feature, ...]) -> Matrix:
+def one_hot(features: tuple[Feature, ...], x: Matrix) -> Matrix:
     """Encoded rows, (n, features), as numbers alone: missing values as 0, levels one-hot and 0 where unseen."""
     parts = [
         x[:, i, None] == np.arange(feature.levels) if feature.kind == "level" else np.nan_to_num(x[:, i, None])
@@ -190,7 +179,7 @@ def one_hot(x: Matrix, features: tuple[Feature, ...]) -> Matrix:
     return np.concatenate(parts, axis=1).astype(np.float32)
 
 
-def reduced(x: Matrix, column: ImageColumn) -> Matrix:
+def reduced(column: ImageColumn, x: Matrix) -> Matrix:
     """Encoded pictures, (n, height width channels), each averaged to at most `SIDE` x `SIDE`: (n, fewer)."""
     side = min(column.height, SIDE), min(column.width, SIDE)
     if side == (column.height, column.width):
@@ -200,7 +189,7 @@ def reduced(x: Matrix, column: ImageColumn) -> Matrix:
     return means
 
 
-def pasted(normal: Matrix, column: ImageColumn, rng: np.random.Generator) -> Matrix:
+def pasted(column: ImageColumn, normal: Matrix, rng: np.random.Generator) -> Matrix:
     """Encoded pictures, (n, height width channels), each with a rectangle of another one, from another place of it.
 
     Those that look the same after it are left out.
@@ -215,10 +204,8 @@ def pasted(normal: Matrix, column: ImageColumn, rng: np.random.Generator) -> Mat
         ratio = np.exp(rng.uniform(*np.log(RATIO)))
         height = int(np.clip(round(np.sqrt(area / ratio)), 1, column.height - 1))
         width = int(np.clip(round(np.sqrt(area * ratio)), 1, column.width - 1))
-        (top, here), (left, there) = (
-            rng.choice(side - size + 1, 2, replace=False)
-            for side, size in ((column.height, height), (column.width, width))
-        )
+        top, here = rng.choice(column.height - height + 1, 2, replace=False)
+        left, there = rng.choice(column.width - width + 1, 2, replace=False)
         picture[top : top + height, left : left + width] = donor[here : here + height, there : there + width]
     changed: Mask = (anomalies != pictures).any(axis=(1, 2, 3))
     return np.compress(changed, anomalies, axis=0).reshape(-1, normal.shape[1])

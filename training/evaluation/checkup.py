@@ -1,4 +1,4 @@
-"""What training says about its own result: how healthy the fit is, what beats it, and what may have spoilt it."""
+"""Examines a fitted model: how healthy the fit is, which detectors beat it, and which rows may have spoilt it."""
 
 from typing import NamedTuple
 
@@ -10,7 +10,7 @@ from kilter.service.detector.beta import CONFIDENCE
 from kilter.service.detector.calibration import DIGITS, Calibration
 from kilter.service.detector.detector import Judge
 from kilter.service.detector.findings import DetectorComparison, Diagnosis, SuspectRow, Suspects
-from kilter.service.detector.inputs import Table, take
+from kilter.service.detector.inputs import take
 from kilter.training.config import TrainConfig
 from kilter.training.data.source import TrainingData
 from kilter.training.evaluation.baselines import RowScore, Simplification, compare
@@ -23,32 +23,28 @@ FAR = 15.0
 FAR_SHARE = 0.5 * 2.0**-FAR
 """The share of scores that lie so far out where the upper half falls off exponentially, as surprises do."""
 CERTAINTY = 1e-4
-"""What has a smaller probability than this is not put down to chance."""
+"""An event of a smaller probability than this is not put down to chance."""
 
 
 class Examined(NamedTuple):
-    """The rows by which a model is examined, by their positions."""
+    """The positions of the rows by which a model is examined: fitted ones, other normal ones, labelled anomalies."""
 
     fitted: Positions
-    """Those that it was fitted to."""
     normal: Positions
-    """Others that are normal."""
     anomalous: Positions
-    """Labelled anomalies."""
 
 
 class Checkup(NamedTuple):
-    """What was found out."""
+    """The findings about a model."""
 
     diagnosis: Diagnosis
     comparison: DetectorComparison | None
-    """None where simple detectors were not asked for, or there is nothing to try them on."""
     suspects: Suspects
     surprise: Floats
     """The negative ELBO, in nats, of the fitted rows that were examined: (n,)."""
 
 
-def check_up(
+def examine_fit(
     data: TrainingData,
     fitted: Fitted,
     judge: Judge,
@@ -58,18 +54,17 @@ def check_up(
     tolerance: Tolerance,
 ) -> Checkup:
     """Examine a model on rows that it was fitted to, on others, and on labelled anomalies."""
-    modality, seen = judge.modality, examined.fitted
     # By the ELBO: rows that the memory of the default score holds are at no distance from it.
-    surprise = _surprise(judge, take(data.table, seen))
-    calibration = Calibration.of(
-        _surprise(judge, take(data.table, fitted.split.calibration)), judge.calibration.target_fpr, DIGITS
+    surprise, calibration_surprise = (
+        np.add(*judge.elbo_terms(take(data.table, rows))) for rows in (examined.fitted, fitted.split.calibration)
     )
-    x, new, odd = (np.concatenate([*modality.encode(take(data.table, rows))]) for rows in examined)
+    calibration = Calibration.of(calibration_surprise, judge.calibration.target_fpr, DIGITS)
+    x, new, odd = (np.concatenate([*judge.modality.encode(take(data.table, rows))]) for rows in examined)
     diagnosis = diagnose(fitted.module.network, fitted.history, config.fit.steps, x, new, fitted.remedy, tolerance)
     comparison = None
     if config.baselines:
         comparison = compare(_own_score(fitted, config, x), x, new, odd, simplification, config.seed)
-    return Checkup(diagnosis, comparison, find_suspects(surprise, seen, calibration), surprise)
+    return Checkup(diagnosis, comparison, find_suspects(surprise, examined.fitted, calibration), surprise)
 
 
 def _own_score(fitted: Fitted, config: TrainConfig, x: Matrix) -> RowScore:
@@ -88,12 +83,6 @@ def some(rows: Positions, most: int, seed: int) -> Positions:
     return np.sort(np.random.default_rng(seed).permutation(rows)[:most]) if len(rows) > most else rows
 
 
-def _surprise(judge: Judge, table: Table) -> Floats:
-    """The negative ELBO of each row, (n,), in nats."""
-    reconstruction, kl = judge.elbo_terms(table)
-    return reconstruction + kl
-
-
 def find_suspects(scores: Floats, rows: Positions, calibration: Calibration) -> Suspects:
     """Look for anomalies among fitting rows by their scores, (n,), and their positions in the files, from 0.
 
@@ -103,56 +92,41 @@ def find_suspects(scores: Floats, rows: Positions, calibration: Calibration) -> 
     usable = np.flatnonzero(~np.isnan(scores))
     order = usable[np.argsort(-scores[usable], kind="stable")]
     listed = tuple(SuspectRow(int(rows[i]) + 1, float(scores[i])) for i in order[:LISTED])
+    judged, size, rank = len(usable), calibration.size, calibration.rank
     flagged = int(calibration.anomalies(scores).sum())
-    among_new = stats.betabinom(len(usable), calibration.rank, calibration.size + 1 - calibration.rank)
-    low, high = among_new.interval(CONFIDENCE)
+    among_new = stats.betabinom(judged, rank, size + 1 - rank)
+    low, high = map(int, among_new.interval(CONFIDENCE))
+    most = int(among_new.ppf(1 - CERTAINTY))
     limit = far_limit(calibration.scores)
     far, far_calibration = int((scores[usable] > limit).sum()), int((calibration.scores > limit).sum())
-    judged = len(usable)
-    notes = [
-        *_fitting_notes(far, flagged, int(among_new.ppf(1 - CERTAINTY)), judged),
-        *_calibration_notes(far_calibration, calibration),
-    ]
-    return Suspects(listed, judged, flagged, (int(low), int(high)), far, far_calibration, tuple(notes))
+    advice = (
+        'Look at the rows listed under "Suspects" in the report; if they are anomalies, take them out and train again.'
+    )
+    notes = []
+    if stats.binom.sf(far - 1, judged, FAR_SHARE) < CERTAINTY:
+        notes.append(f"{far:,} of {judged:,} fitting rows score far out of the bulk and may be anomalies. {advice}")
+    elif flagged > most:
+        notes.append(
+            f"{flagged:,} of {judged:,} fitting rows are above the threshold, where hardly ever more than {most:,} "
+            f"of as many new normal rows would be: there may be anomalies among them. {advice}"
+        )
+    if stats.binom.sf(far_calibration - 1, size, FAR_SHARE) < CERTAINTY:
+        if far_calibration >= rank:
+            effect = (
+                "it lies among them, so that hardly any normal row is flagged, and no anomaly below it. Take anomalies "
+                "out and train again, or calibrate on cleaner rows with kilter calibrate"
+            )
+        else:
+            left, meant = (rank - far_calibration) / (size - far_calibration + 1), calibration.expected_fpr
+            effect = f"of truly normal rows {100 * left:.2g} % would be flagged, not {100 * meant:.2g} %"
+        notes.append(
+            f"{far_calibration:,} of the {size:,} calibration rows score far out of the bulk. Calibration rows are "
+            f"never left out, so if these are anomalies, the threshold is higher than it need be: {effect}."
+        )
+    return Suspects(listed, judged, flagged, (low, high), far, far_calibration, tuple(notes))
 
 
 def far_limit(scores: Floats) -> float:
     """The score from which on one is far out of the bulk of these, (n,)."""
     middle, upper = np.quantile(scores, [0.5, 0.75])
     return float(middle + FAR * max(upper - middle, 1e-9 * max(1.0, abs(middle))))
-
-
-def _unlikely(count: int, rows: int) -> bool:
-    return bool(stats.binom.sf(count - 1, rows, FAR_SHARE) < CERTAINTY)
-
-
-def _fitting_notes(far: int, flagged: int, most: int, judged: int) -> list[str]:
-    advice = (
-        'Look at the rows listed under "Suspects" in the report; if they are anomalies, take them out and train again.'
-    )
-    if _unlikely(far, judged):
-        return [f"{far:,} of {judged:,} fitting rows score far out of the bulk and may be anomalies. {advice}"]
-    if flagged > most:
-        return [
-            f"{flagged:,} of {judged:,} fitting rows are above the threshold, where hardly ever more than {most:,} "
-            f"of as many new normal rows are: there may be anomalies among them. {advice}"
-        ]
-    return []
-
-
-def _calibration_notes(far: int, calibration: Calibration) -> list[str]:
-    """How conservative the threshold is if the calibration rows far out are anomalies, which nobody has taken out."""
-    if not _unlikely(far, calibration.size):
-        return []
-    size, rank = calibration.size, calibration.rank
-    start = (
-        f"{far:,} of the {size:,} calibration rows score far out of the bulk. Calibration rows are never left out, so "
-        "if these are anomalies, the threshold is higher than it need be"
-    )
-    if far >= rank:
-        return [
-            f"{start}: it lies among them, and next to no normal row is flagged, and no anomaly below it. Take "
-            "anomalies out and train again, or calibrate on cleaner rows with kilter calibrate."
-        ]
-    left, meant = (rank - far) / (size - far + 1), calibration.expected_fpr
-    return [f"{start}: of truly normal rows {100 * left:.2g} % would be flagged, not {100 * meant:.2g} %."]

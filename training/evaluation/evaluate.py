@@ -1,18 +1,24 @@
-"""How good a detector is on given rows: against labels where there are some, else against what was promised."""
+"""How good a detector is on given rows: against labels where there are some, else against the promised rate."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 from scipy import stats
 
-from kilter.service.detector.arrays import Floats, Mask
+from kilter.service.detector.arrays import Array, Floats, Mask, Positions
 from kilter.service.detector.beta import CONFIDENCE, clopper_pearson
 from kilter.service.detector.detector import Judge, Verdicts
 from kilter.service.detector.findings import Counts, Evaluation, Figure, LabelledFigures
 from kilter.service.detector.inputs import Table, take
 from kilter.service.detector.thresholds import Thresholds
-from kilter.training.evaluation.bootstrap import intervals, percentiles, ranking
 
 DRAWS = 20_000
-"""Of the flags of several groups together, whose distribution has no closed form."""
+"""Draws of the flags of several groups together, whose distribution has no closed form."""
+RESAMPLES = 1_000
+WORK = 50_000_000
+"""Rows times resamples: larger tables, whose intervals are narrow, get fewer resamples."""
+Bounds = tuple[float, float] | tuple[None, None]
 
 
 def evaluate_rows(
@@ -30,34 +36,31 @@ def evaluate_rows(
     normal rows are those that the threshold was set on, which can say nothing about the promise. `verdicts` are those
     on the rows, if they have been judged already.
     """
-    if verdicts is None:
-        verdicts = detector.score(table, errors="mark")
+    verdicts = verdicts or detector.score(table, errors="mark")
     usable = ~np.isnan(verdicts.score)
-    is_anomaly = np.zeros(table.rows, bool) if anomalous is None else np.asarray(anomalous, bool)
-    normal = usable & ~is_anomaly
+    normal = usable if anomalous is None else usable & ~anomalous
     flagged, rows = int(verdicts.anomaly[normal].sum()), int(normal.sum())
     notes: list[str] = []
     if not rows:
         notes.append("No normal row could be judged, so the false-positive rate and the ELBO are not known.")
-    if rows and not fresh:
+    elif not fresh:
         notes.append("The normal rows are not new to the model, so the false-alarm rate is not checked.")
     labelled = None
     if anomalous is not None:
-        labelled = _labelled(verdicts.score[usable], verdicts.anomaly[usable], is_anomaly[usable], notes, seed)
-    calibration = detector.calibration
+        labelled = _labelled(verdicts.score[usable], verdicts.anomaly[usable], anomalous[usable], notes, seed)
     normal_rows = take(table, normal)
-    expected = expected_flags(normal_rows, detector.thresholds)
+    low, high = expected_flags(normal_rows, detector.thresholds)
     reconstruction, kl = detector.elbo_terms(normal_rows) if rows else (np.empty(0), np.empty(0))
     return Evaluation(
         rows=int(usable.sum()),
         problems=int((~usable).sum()),
         normal=rows,
         flagged=flagged,
-        target_fpr=calibration.target_fpr,
-        promised_fpr=calibration.expected_fpr,
+        target_fpr=detector.calibration.target_fpr,
+        promised_fpr=detector.calibration.expected_fpr,
         false_positive_rate=proportion(flagged, rows) if fresh else Figure(None),
-        expected_flags=expected,
-        within_promise=expected[0] <= flagged <= expected[1] if rows and fresh else None,
+        expected_flags=(low, high),
+        within_promise=low <= flagged <= high if rows and fresh else None,
         elbo=_mean(-(reconstruction + kl)),
         reconstruction=_mean(reconstruction),
         kl=_mean(kl),
@@ -102,23 +105,24 @@ def _labelled(scores: Floats, flags: Mask, anomalous: Mask, notes: list[str], se
     tp, fp = int((flags & anomalous).sum()), int((flags & ~anomalous).sum())
     counts = Counts(tp=tp, fp=fp, tn=negatives - fp, fn=positives - tp)
     nothing = Figure(None)
-    if not positives:
-        notes.append("No row is labelled as an anomaly, so nothing can be said about how many would be found.")
-        return LabelledFigures(counts, nothing, nothing, nothing, nothing, nothing, None)
-    if not negatives:
-        notes.append("No row is labelled as normal, so neither ranking nor precision means anything; recall does.")
+    if not positives or not negatives:
+        notes.append(
+            "No row is labelled as normal, so neither ranking nor precision means anything; recall does."
+            if positives
+            else "No row is labelled as an anomaly, so nothing can be said about how many would be found."
+        )
         return LabelledFigures(counts, nothing, nothing, nothing, proportion(tp, positives), nothing, None)
     if not tp + fp:
         notes.append("No row was flagged, so precision is not defined.")
-    curve, bounds = ranking(scores, anomalous), intervals(scores, flags, anomalous, seed=seed)
+    ranking, bounds = Ranking.of(scores, anomalous), bootstrap(scores, flags, anomalous, seed=seed)
     return LabelledFigures(
         counts=counts,
-        roc_auc=Figure(curve.roc_auc(), *bounds["roc_auc"]),
-        average_precision=Figure(curve.average_precision(), *bounds["average_precision"]),
+        roc_auc=Figure(ranking.roc_auc(), *bounds["roc_auc"]),
+        average_precision=Figure(ranking.average_precision(), *bounds["average_precision"]),
         precision=Figure(tp / (tp + fp), *bounds["precision"]) if tp + fp else nothing,
         recall=Figure(tp / positives, *bounds["recall"]),
         f1=Figure(2 * tp / (tp + fp + positives), *bounds["f1"]),
-        best_f1=curve.best_f1(),
+        best_f1=ranking.best_f1(),
     )
 
 
@@ -131,3 +135,74 @@ def _mean(values: Floats) -> Figure:
         return Figure(mean)
     spread = float(stats.norm.ppf((1 + CONFIDENCE) / 2) * values.std(ddof=1) / np.sqrt(len(values)))
     return Figure(mean, mean - spread, mean + spread)
+
+
+class Ranking(NamedTuple):
+    """Rows at or above each distinct score, from the highest down: anomalous ones and normal ones."""
+
+    tp: Floats
+    fp: Floats
+
+    @classmethod
+    def of(cls, scores: Floats, anomalous: Mask) -> "Ranking":
+        """The ranking of rows, scores and labels (rows,), by score."""
+        ranks, count = _ranks(scores)
+        return cls.of_ranks(ranks[anomalous], ranks[~anomalous], count)
+
+    @classmethod
+    def of_ranks(cls, positive: Positions, negative: Positions, count: int) -> "Ranking":
+        """The ranking of anomalous and of normal rows by their ranks among `count` distinct scores."""
+        tp, fp = (np.cumsum(np.bincount(ranks, minlength=count)) for ranks in (positive, negative))
+        return cls(tp.astype(np.float64), fp.astype(np.float64))
+
+    def roc_auc(self) -> float:
+        """Area under the ROC curve, ties counted half."""
+        tp = np.concatenate(([0.0], self.tp))
+        area = np.diff(self.fp, prepend=0.0) @ (tp[1:] + tp[:-1]) / 2
+        return float(area / (self.tp[-1] * self.fp[-1]))
+
+    def average_precision(self) -> float:
+        """Sum of precision times the recall gained."""
+        reached = np.maximum(self.tp + self.fp, 1.0)
+        return float(np.diff(self.tp, prepend=0.0) @ (self.tp / reached) / self.tp[-1])
+
+    def best_f1(self) -> float:
+        """The highest F1 of any threshold: 2 tp / (2 tp + fp + fn)."""
+        return float(np.max(2 * self.tp / (self.tp + self.fp + self.tp[-1])))
+
+
+def _ranks(scores: Floats) -> tuple[Positions, int]:
+    """For each row the rank of its score among the distinct ones, highest first, and how many there are."""
+    distinct, ranks = np.unique(-scores, return_inverse=True)
+    return ranks, len(distinct)
+
+
+def bootstrap(scores: Floats, flags: Mask, anomalous: Mask, *, seed: int) -> dict[str, Bounds]:
+    """95 % intervals of roc_auc, average_precision, precision, recall and f1; scores, flags and labels are (rows,).
+
+    Needs rows of both labels, which are resampled apart; None where no resample defines a figure. A resample is a count
+    for each distinct score, so that a figure is a few cumulative sums and needs no sorting.
+    """
+    ranks, count = _ranks(scores)
+    rng = np.random.default_rng(seed)
+    positive, negative = ranks[anomalous], ranks[~anomalous]
+    positive_flags, negative_flags = flags[anomalous], flags[~anomalous]
+    drawn: dict[str, list[float]] = {name: [] for name in ("roc_auc", "average_precision", "precision", "recall", "f1")}
+    for _ in range(int(np.clip(WORK // len(scores), RESAMPLES // 5, RESAMPLES))):
+        p = rng.integers(len(positive), size=len(positive))
+        n = rng.integers(len(negative), size=len(negative))
+        ranking = Ranking.of_ranks(positive[p], negative[n], count)
+        tp, fp = int(positive_flags[p].sum()), int(negative_flags[n].sum())
+        drawn["roc_auc"].append(ranking.roc_auc())
+        drawn["average_precision"].append(ranking.average_precision())
+        drawn["recall"].append(tp / len(positive))
+        drawn["f1"].append(2 * tp / (tp + fp + len(positive)))
+        if tp + fp:
+            drawn["precision"].append(tp / (tp + fp))
+    return {name: percentiles(values) if values else (None, None) for name, values in drawn.items()}
+
+
+def percentiles(values: Sequence[float] | Array) -> tuple[float, float]:
+    """The 95 % percentile interval of draws, (n,)."""
+    low, high = np.quantile(values, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+    return float(low), float(high)

@@ -1,7 +1,4 @@
-"""From the scores of calibration rows to thresholds: the common one and those of groups, in the way asked for.
-
-A rule that needs labels chooses the level that serves it best on labelled rows, in terms of the false-positive rate.
-"""
+"""From the scores of calibration rows to thresholds: the common one and those of groups, in the way asked for."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -14,11 +11,10 @@ from kilter.service.detector.columns import Column
 from kilter.service.detector.errors import KilterError
 from kilter.service.detector.inputs import Table, take
 from kilter.service.detector.manifest import HIGHEST_RATE, Choice, ChoiceEvidence, Estimate
-from kilter.service.detector.schema import Schema
 from kilter.service.detector.thresholds import Groups, Thresholds
 from kilter.training.config import Rule, TrainConfig
 from kilter.training.data.source import TrainingData
-from kilter.training.evaluation.bootstrap import percentiles
+from kilter.training.evaluation.evaluate import percentiles
 from kilter.training.fitting.model import Fitted
 from kilter.training.fitting.split import largest_size
 
@@ -42,7 +38,6 @@ class LabelledScores(NamedTuple):
     """Held-out normal rows, (m,); None if there are only those of the calibration."""
     anomalous: Floats
     anomaly_rate: float
-    """The share of anomalies among all labelled rows."""
 
 
 def set_thresholds(
@@ -54,14 +49,13 @@ def set_thresholds(
     chosen: Choice,
     rule: Rule,
     labelled: Callable[[], LabelledScores],
-    schema: Schema,
-    group_by: str | None,
+    grouping: Column | None,
     seed: int,
 ) -> Calibrated:
     """The thresholds for calibration rows, `table`, with their scores, (rows,), at a rate or as a rule chooses it.
 
-    `chosen` says how the rate came about where no rule does. Raises KilterError if the rows are too few for the rate,
-    or the rule cannot be followed.
+    `chosen` says how the rate came about where no rule does; the values of `grouping` get thresholds of their own.
+    Raises KilterError if the rows are too few for the rate, or the rule cannot be followed.
     """
     rounded = np.round(scores, digits)
     common = Calibration.of(rounded, rate, digits, fit_tail(rounded))
@@ -70,21 +64,19 @@ def set_thresholds(
     if rule.needs_labels:
         rate, chosen = choose_level(rule, common, labelled(), seed=seed)
         common = Calibration.of(rounded, rate, digits, common.tail)
-    groups = None
-    if group_by is not None:
-        column = next(column for column in schema.fields if column.name == group_by)
-        groups = calibrate_groups(column, table, rounded, rate, digits, seed=seed)
+    groups = calibrate_groups(grouping, table, rounded, rate, digits, seed=seed) if grouping else None
     return Calibrated(Thresholds(common, groups), chosen)
 
 
 def thresholds_of_fit(data: TrainingData, config: TrainConfig, fitted: Fitted) -> Calibrated:
     """The thresholds of a model that has just been fitted, by the calibration rows of its training files."""
+
     scorer, held_out = fitted.scorer, fitted.split.held_out
 
     def labelled() -> LabelledScores:
-        held = scorer.score(take(data.table, held_out)).score if len(held_out) else None
+        normal = scorer.score(take(data.table, held_out)).score if len(held_out) else None
         rate = float(len(data.anomalous) / max(1, data.readable.sum()))
-        return LabelledScores(held, scorer.score(take(data.table, data.anomalous)).score, rate)
+        return LabelledScores(normal, scorer.score(take(data.table, data.anomalous)).score, rate)
 
     return set_thresholds(
         take(data.table, fitted.split.calibration),
@@ -94,8 +86,7 @@ def thresholds_of_fit(data: TrainingData, config: TrainConfig, fitted: Fitted) -
         chosen=Choice("default" if config.target_fpr is None else "rate"),
         rule=config.threshold,
         labelled=labelled,
-        schema=fitted.schema,
-        group_by=data.source.group_by,
+        grouping=None if data.source.group_by is None else fitted.schema.field(data.source.group_by),
         seed=config.seed,
     )
 
@@ -129,18 +120,20 @@ def check_labels(rule: Rule, anomalies: int) -> None:
 
 
 class _Cases(NamedTuple):
-    """p-values of normal and of anomalous rows, and the share of anomalies for which they are weighted."""
+    """A rule, p-values of normal and of anomalous rows, and the share of anomalies for which they are weighted."""
 
+    rule: Rule
     normal: Floats
     anomalous: Floats
     rate: float
 
-    def reached(self, rule: Rule, levels: Floats) -> tuple[Floats, Floats, Floats]:
-        """What each level reaches, (levels,) each: the figure of the rule, what it is worth, and the precision.
+    def reached(self, levels: Floats) -> tuple[Floats, Floats, Floats]:
+        """For each level, (levels,), the figure of the rule, what it is worth, and the precision.
 
         The figure is the F-beta, (1 + beta^2) precision * recall / (beta^2 precision + recall); or the expected cost
         per record, rate * miss * (1 - recall) + (1 - rate) * false alarm * false-positive rate; or the recall.
         """
+        rule = self.rule
         recall, fpr = (
             np.sort(part).searchsorted(levels + ROUNDING, side="right") / len(part)
             for part in (self.anomalous, self.normal)
@@ -157,23 +150,30 @@ class _Cases(NamedTuple):
         enough = (precision >= (rule.recall_at_precision or 0.0) - ROUNDING) & (recall > 0)
         return recall, np.where(enough, recall, -np.inf), precision
 
-    def best(self, rule: Rule) -> float | None:
+    def best(self) -> float | None:
         """The lowest of the best levels; None if none has the precision that is asked for."""
         levels = np.unique(np.concatenate([self.normal, self.anomalous]))
-        worth = np.round(self.reached(rule, levels)[1], 12)
+        worth = np.round(self.reached(levels)[1], 12)
         return None if worth.max() == -np.inf else float(levels[worth.argmax()])
+
+    def choice(self, lowest: float, highest: float) -> tuple[float, float]:
+        """The best level within bounds, the lowest where there is none, and its figure."""
+        best = self.best()
+        level = float(np.clip(lowest if best is None else best, lowest, highest))
+        return level, float(self.reached(np.array([level]))[0][0])
 
 
 def _over(above: Floats, below: Floats) -> Floats:
-    """A quotient of what is not negative; 0 where both are 0."""
+    """The quotient of arrays that are not negative; 0 where both are 0."""
     return np.divide(above, below, out=np.zeros_like(above), where=below > 0)
 
 
 def choose_level(rule: Rule, calibration: Calibration, labelled: LabelledScores, *, seed: int) -> tuple[float, Choice]:
     """The level k / (n + 1) that serves a rule best on labelled rows, and how it came about.
 
-    The choice is among p-values, so that what it reaches on these rows is what the stored level reaches on them.
-    Raises KilterError if there are no anomalies, or no level reaches the precision that is asked for.
+    The choice is among p-values, so that its figure on these rows is also that of the stored level. Its intervals are
+    those of resamples, normal and anomalous rows apart. Raises KilterError if there are no anomalies, or no level
+    reaches the precision that is asked for.
     """
     check_labels(rule, len(labelled.anomalous))
     if labelled.normal is None:
@@ -182,46 +182,32 @@ def choose_level(rule: Rule, calibration: Calibration, labelled: LabelledScores,
     else:
         normal = calibration.p_values(labelled.normal)
     rate = rule.anomaly_rate or labelled.anomaly_rate
-    cases = _Cases(normal, calibration.p_values(labelled.anomalous), rate)
-    lowest = 1 / (calibration.size + 1)
-    highest = int(HIGHEST_RATE * (calibration.size + 1) + 1e-9) / (calibration.size + 1)
-
-    best = cases.best(rule)
+    cases = _Cases(rule, normal, calibration.p_values(labelled.anomalous), rate)
+    best = cases.best()
     if best is None:
-        precision = cases.reached(rule, cases.anomalous)[2].max()
+        precision = cases.reached(cases.anomalous)[2].max()
         raise KilterError(
             f"no threshold has a precision of {rule.recall_at_precision:g} on the labelled rows, weighted so that "
             f"{100 * rate:.3g} % are anomalies: the highest is {precision:.3g}; ask for that or less with "
             "--recall-at-precision"
         )
-    level = float(np.clip(best, lowest, highest))
-    levels, figures = _resampled(rule, cases, (lowest, highest), seed)
+    lowest = 1 / (calibration.size + 1)
+    highest = int(HIGHEST_RATE * (calibration.size + 1) + 1e-9) / (calibration.size + 1)
+    level, figure = cases.choice(lowest, highest)
+    rng = np.random.default_rng(seed)
+    resamples = int(np.clip(WORK // (len(cases.normal) + len(cases.anomalous)), RESAMPLES // 4, RESAMPLES))
+    choices = []
+    for _ in range(resamples):
+        drawn, odd = (rng.choice(part, len(part)) for part in (cases.normal, cases.anomalous))
+        choices.append(cases._replace(normal=drawn, anomalous=odd).choice(lowest, highest))
+    levels, figures = np.transpose(choices)
     evidence = ChoiceEvidence(
         normal=len(cases.normal),
         anomalies=len(cases.anomalous),
         anomaly_rate=rate,
         held_out=labelled.normal is not None,
-        figure=Estimate(_figure(rule, cases, level), *percentiles(figures)),
+        figure=Estimate(figure, *percentiles(figures)),
         level=Estimate(level, *percentiles(levels)),
         edge="lowest" if level <= lowest + ROUNDING else "highest" if best > highest + ROUNDING else "",
     )
     return level, Choice(rule.way or "rate", rule.inputs, evidence)
-
-
-def _figure(rule: Rule, cases: _Cases, level: float) -> float:
-    return float(cases.reached(rule, np.array([level]))[0][0])
-
-
-def _resampled(rule: Rule, cases: _Cases, bounds: tuple[float, float], seed: int) -> tuple[list[float], list[float]]:
-    """Level and figure of the choice on resamples of the rows, normal and anomalous ones apart."""
-    rng = np.random.default_rng(seed)
-    rows = len(cases.normal) + len(cases.anomalous)
-    levels, figures = [], []
-    for _ in range(int(np.clip(WORK // rows, RESAMPLES // 4, RESAMPLES))):
-        normal, anomalous = (rng.choice(part, len(part)) for part in (cases.normal, cases.anomalous))
-        drawn = _Cases(normal, anomalous, cases.rate)
-        best = drawn.best(rule)
-        level = float(np.clip(bounds[0] if best is None else best, *bounds))
-        levels.append(level)
-        figures.append(_figure(rule, drawn, level))
-    return levels, figures

@@ -1,7 +1,4 @@
-"""The pictures of a report: what was given, what was expected, and where they differ.
-
-They are embedded as PNG data, at a size that can be seen and does not make the page heavy.
-"""
+"""The pictures of a report, embedded as PNG data: the given one, the expected one, and their difference."""
 
 import io
 from base64 import b64encode
@@ -11,13 +8,12 @@ import numpy as np
 from PIL import Image
 
 from kilter.service.detector.arrays import Floats, Pixels, Positions
-from kilter.service.detector.detector import Judge
 from kilter.service.detector.inputs import take
 from kilter.service.detector.modalities.pictures import Grid, heatmap
 from kilter.service.detector.pictures.column import ImageColumn
 from kilter.service.detector.pictures.pixels import image_of
 from kilter.training.reporting.plots import plane
-from kilter.training.reporting.run import Latent, Pictured, Run, Scored
+from kilter.training.reporting.run import Latent, Run, Scored
 
 SHOWN = 7
 """Pictures in a line, from the lowest score to the highest."""
@@ -26,13 +22,11 @@ CELLS = (10, 16)
 """Rows and columns of the latent map; of the pictures that fall into a cell one is drawn."""
 THUMBNAIL = 32
 GROUPS = ("normal", "flagged", "anomaly")
-
 SIDE = 96
 """Pixels to which smaller pictures are enlarged, in whole steps, and larger ones reduced."""
 GAIN = 3
-"""A third of the range of grey is as dark a difference as can be."""
-COLOURS = 128
-"""Colours of a heat map."""
+"""A difference of a third of the range of grey is black."""
+HEAT_COLOURS = 128
 
 
 class Shown(NamedTuple):
@@ -43,7 +37,7 @@ class Shown(NamedTuple):
     p_value: float
     flagged: bool
     surprise: float
-    """What its place among those shown rests on: the score, or the negative ELBO in nats."""
+    """The number by which it was chosen: the score, or the negative ELBO in nats."""
     given: str
     heat: str
     expected: str
@@ -57,75 +51,64 @@ class Placed(NamedTuple):
     top: float
     picture: str
     group: str
-    """One of `GROUPS`."""
 
 
 class Gallery(NamedTuple):
-    """All that the report shows as pictures."""
+    """All pictures of a report; the strange ones are normal, and the network was fitted to the suspicious ones."""
 
     normal: list[Shown]
     anomalous: list[Shown]
     strange: list[Shown]
-    """The strangest of the normal ones."""
     suspicious: list[Shown]
-    """The strangest of those that the network was fitted to."""
-    fresh: bool
-    """Whether the normal ones served nothing else."""
-    prior: list[str]
+    samples: list[str]
     latent: list[Placed]
 
 
-def gallery_of(run: Run, made: Pictured, column: ImageColumn) -> Gallery:
+def gallery_of(run: Run, column: ImageColumn) -> Gallery:
     """The pictures of a run."""
+    grid = run.judge.modality.grid
 
-    def shown(scored: Scored | None, rows: Positions) -> list[Shown]:
-        return [] if scored is None else _shown(run.judge, column, scored, rows, made.names)
+    def shown(scored: Scored | None, *, strange: bool = False) -> list[Shown]:
+        if scored is None or grid is None:
+            return []
+        rows = scored.strangest(STRANGEST) if strange else evenly_spread(scored)
+        if not len(rows):
+            return []
+        table = take(scored.table, rows)
+        verdicts = run.judge.score(table, reasons=1)
+        (expected,) = run.judge.scorer.outputs(table, ("expected",))
+        rebuilt = np.rint(np.clip(expected, 0, 1) * 255).astype(np.uint8).reshape(-1, *column.shape)
+        pixels, evidence = table.columns[column.name], verdicts.evidence
+        return [
+            Shown(
+                run.names[scored.rows[row]],
+                float(verdicts.score[i]),
+                float(verdicts.p_value[i]),
+                bool(verdicts.anomaly[i]),
+                float(scored.scores[row]),
+                drawn(pixels[i]),
+                drawn(pixels[i]) if evidence is None else drawn_heat(pixels[i], evidence[i], Grid(*grid)),
+                drawn(rebuilt[i]),
+                drawn(residual(pixels[i], rebuilt[i])),
+            )
+            for i, row in enumerate(rows)
+        ]
 
-    normal, anomalies, fitted = made.normal, run.anomalies, run.fitted
-    nothing = np.empty(0, np.int64)
     return Gallery(
-        normal=shown(normal, pick_evenly(normal)),
-        anomalous=shown(anomalies, pick_evenly(anomalies) if anomalies else nothing),
-        strange=shown(normal, normal.strangest(STRANGEST)),
-        suspicious=shown(fitted, fitted.strangest(STRANGEST) if fitted else nothing),
-        fresh=made.fresh,
-        prior=[drawn(pixels) for pixels in made.prior],
+        normal=shown(run.normal),
+        anomalous=shown(run.anomalies),
+        strange=shown(run.normal, strange=True),
+        suspicious=shown(run.fitted, strange=True),
+        samples=[] if run.samples is None else [drawn(pixels) for pixels in run.samples],
         latent=[] if run.latent is None else _latent_map(run.latent, run.judge.calibration.threshold),
     )
 
 
-def pick_evenly(scored: Scored) -> Positions:
+def evenly_spread(scored: Scored) -> Positions:
     """The positions of a few rows whose scores are spread evenly over all of them, lowest first."""
     order = scored.strangest(len(scored.scores))[::-1]
     places = (np.arange(SHOWN) + 0.5) / SHOWN * len(order)
     return order[np.unique(places.astype(np.int64))] if len(order) else order
-
-
-def _shown(judge: Judge, column: ImageColumn, scored: Scored, rows: Positions, names: tuple[str, ...]) -> list[Shown]:
-    grid = judge.modality.grid
-    if grid is None or not len(rows):
-        return []
-    table = take(scored.table, rows)
-    verdicts = judge.score(table, reasons=1)
-    (expected,) = judge.scorer.outputs(table, ("expected",))
-    rebuilt = np.rint(np.clip(expected, 0, 1) * 255).astype(np.uint8).reshape(-1, *column.shape)
-    pixels = table.columns[column.name]
-    evidence = verdicts.evidence
-    places = rows if scored.rows is None else scored.rows[rows]
-    return [
-        Shown(
-            names[place] if place < len(names) else "",
-            float(verdicts.score[i]),
-            float(verdicts.p_value[i]),
-            bool(verdicts.anomaly[i]),
-            float(scored.scores[rows[i]]),
-            drawn(pixels[i]),
-            drawn(pixels[i]) if evidence is None else drawn_heat(pixels[i], evidence[i], Grid(*grid)),
-            drawn(rebuilt[i]),
-            drawn(residual(pixels[i], rebuilt[i])),
-        )
-        for i, place in enumerate(places.tolist())
-    ]
 
 
 def _latent_map(latent: Latent, threshold: float) -> list[Placed]:
@@ -160,7 +143,7 @@ def drawn(pixels: Pixels, side: int = SIDE) -> str:
 def drawn_heat(pixels: Pixels, evidence: Floats, grid: Grid) -> str:
     """A picture with the evidence against it, (rows * columns), drawn over it, as a data URL."""
     content = heatmap(_at(image_of(pixels).convert("RGB"), SIDE), evidence, grid)
-    return _url(Image.open(io.BytesIO(content)).quantize(COLOURS))
+    return _url(Image.open(io.BytesIO(content)).quantize(HEAT_COLOURS))
 
 
 def residual(pixels: Pixels, expected: Pixels) -> Pixels:

@@ -1,14 +1,11 @@
-"""The figures of the report, each as an `<svg>` element to stand inside a page.
+"""The figures of a report: `<svg>` elements without outside addresses, in the colours of the page's CSS."""
 
-They are drawn by matplotlib, without outside addresses, in the colours of the page's CSS.
-"""
-
-import functools
 import io
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from html import escape
-from typing import Any, ParamSpec
+from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -24,49 +21,17 @@ from kilter.service.detector.findings import Epoch
 from kilter.training.fitting.diagnosis import ACTIVE
 from kilter.training.reporting.run import Latent
 
-Parameters = ParamSpec("Parameters")
 BARS = 40
 POINTS = 1_200
 """Points drawn of the latent space; more would make the page heavy and the picture no clearer."""
 WIDTH = 4.8
 """Inches: about the width of a phone, where a figure is shown in its own size."""
-# matplotlib draws in these exact colours; `render` puts the page's variables in their place.
+# matplotlib draws in these exact colours, as in its style; `render` puts the page's variables in their place.
 INK, FAINT, NORMAL, STRANGE, MARK = "#010203", "#010204", "#010205", "#010206", "#010207"
 VARIABLES = {INK: "--ink", FAINT: "--rule", NORMAL: "--normal", STRANGE: "--strange", MARK: "--mark"}
-STYLE: dict[Any, Any] = {
-    "svg.fonttype": "none",
-    "svg.hashsalt": "kilter",
-    "font.family": "sans-serif",
-    "font.size": 9,
-    "text.color": INK,
-    "axes.edgecolor": INK,
-    "axes.labelcolor": INK,
-    "axes.linewidth": 0.6,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "grid.color": FAINT,
-    "grid.linewidth": 0.6,
-    "xtick.color": INK,
-    "ytick.color": INK,
-    "xtick.major.width": 0.6,
-    "ytick.major.width": 0.6,
-    "legend.frameon": False,
-    "axes.axisbelow": True,
-    "legend.fontsize": 8,
-    "text.parse_math": False,
-}
-
-
-def styled(plot: Callable[Parameters, str]) -> Callable[Parameters, str]:
-    """Draw a plot in the style of the report, whatever the caller's own matplotlib settings are."""
-
-    @functools.wraps(plot)
-    def drawn(*args: Parameters.args, **kwargs: Parameters.kwargs) -> str:
-        with mpl.rc_context(STYLE):
-            return plot(*args, **kwargs)
-
-    return drawn
+STYLE = Path(__file__).parent / "templates" / "report.mplstyle"
+STYLED = mpl.rc_context(mpl.rc_params_from_file(STYLE, use_default_template=False))
+"""Draws a plot in the style of the report, whatever the caller's own matplotlib settings are."""
 
 
 def canvas(height: float, panels: int = 1) -> tuple[Figure, list[Axes]]:
@@ -81,9 +46,7 @@ def render(figure: Figure, name: str, alt: str) -> str:
     buffer = io.StringIO()
     figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
     svg = buffer.getvalue()
-    svg = svg[svg.index("<svg") :].strip()
-    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
-    svg = re.sub(r"<!--.*?-->\n?", "", svg, flags=re.DOTALL)
+    svg = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->\n?", "", svg[svg.index("<svg") :].strip(), flags=re.DOTALL)
     box = svg.split('viewBox="', 1)[1].split('"', 1)[0]
     svg = f'<svg viewBox="{box}" role="img" aria-label="{escape(alt)}">' + svg.split(">", 1)[1]
     svg = re.sub(r'\bid="', f'id="{name}-', svg)
@@ -94,32 +57,24 @@ def render(figure: Figure, name: str, alt: str) -> str:
     return svg
 
 
-@styled
+@STYLED
 def training_curves(history: Sequence[Epoch]) -> str:
     """Loss, reconstruction, KL and held-out ELBO over the steps of a fit, a panel each."""
     figure, axes = canvas(6.0, 4)
     steps = [epoch.step for epoch in history]
-    panels = (
-        ("loss", [epoch.loss for epoch in history], INK),
-        ("reconstruction", [epoch.reconstruction for epoch in history], NORMAL),
-        ("KL", [epoch.kl for epoch in history], MARK),
-        ("held-out ELBO", [epoch.held_out_elbo for epoch in history], STRANGE),
-    )
-    for ax, (title, values, colour) in zip(axes, panels, strict=True):
+    panels = {"loss": INK, "reconstruction": NORMAL, "kl": MARK, "held_out_elbo": STRANGE}
+    titles = ("loss", "reconstruction", "KL", "held-out ELBO")
+    for ax, (field, colour), title in zip(axes, panels.items(), titles, strict=True):
+        values = [getattr(epoch, field) for epoch in history]
         ax.plot(steps, values, color=colour, linewidth=1.4, marker="o" if len(steps) < 3 else None, markersize=3)
         ax.set_title(title, loc="left", fontsize=9)
         ax.set_ylabel("nats")
     axes[-1].set_xlabel("step")
-    last = history[-1]
-    return render(
-        figure,
-        "curves",
-        f"Four curves over {last.step} steps. At the end: loss {last.loss:.4g}, reconstruction "
-        f"{last.reconstruction:.4g}, KL {last.kl:.4g}, held-out ELBO {last.held_out_elbo:.4g} nats per record.",
-    )
+    ends = ", ".join(f"{title} {getattr(history[-1], field):.4g}" for field, title in zip(panels, titles, strict=True))
+    return render(figure, "curves", f"Four curves over {steps[-1]} steps. At the end: {ends} nats per record.")
 
 
-@styled
+@STYLED
 def score_distribution(calibration: Floats, threshold: float, unit: str, others: dict[str, Floats]) -> str:
     """How the scores of the calibration rows, and of `others` by name, are distributed, with the threshold."""
     figure, (ax,) = canvas(3.2)
@@ -129,34 +84,26 @@ def score_distribution(calibration: Floats, threshold: float, unit: str, others:
     lowest = min(float(scores.min()) for scores in (calibration, *others.values()) if len(scores))
     low, high = max(lowest, middle - 2 * reach), threshold + 2 * reach
     edges = np.linspace(low, high, BARS + 1)
-    _shares(ax, calibration, edges, "calibration", NORMAL, filled=True)
-    beyond = bool((calibration > high).any())
+    _shares(ax, calibration, edges, label="calibration", color=NORMAL, fill=True, alpha=0.35)
     for (name, scores), colour in zip(others.items(), (INK, STRANGE), strict=False):
         if len(scores):
-            beyond |= bool((scores > high).any())
-            _shares(ax, scores, edges, name, colour, filled=False)
+            _shares(ax, scores, edges, label=name, color=colour, linewidth=1.3)
+    beyond = any((scores > high).any() for scores in (calibration, *others.values()))
     ax.axvline(threshold, color=MARK, linewidth=1.4, linestyle="--", label="threshold")
-    ax.set_xlabel(f"score, {unit}" + (" (the last bar holds all beyond it)" if beyond else ""))
-    ax.set_ylabel("share of rows")
+    note = " (the last bar holds all beyond it)" if beyond else ""
+    ax.set(xlabel=f"score, {unit}{note}", ylabel="share of rows")
     ax.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2)
     parts = ", ".join(f"{np.mean(scores > threshold):.1%} of {name}" for name, scores in others.items() if len(scores))
-    return render(
-        figure,
-        "scores",
-        f"Score histograms with the threshold at {threshold:.4g}. Above it: {parts or 'see the text'}.",
-    )
+    alt = f"Score histograms with the threshold at {threshold:.4g}. Above it: {parts or 'see the text'}."
+    return render(figure, "scores", alt)
 
 
-def _shares(ax: Axes, scores: Floats, edges: Floats, name: str, colour: str, *, filled: bool) -> None:
+def _shares(ax: Axes, scores: Floats, edges: Floats, **style: Any) -> None:
     counts, _ = np.histogram(np.clip(scores, edges[0], edges[-1]), edges)
-    shares = counts / len(scores)
-    if filled:
-        ax.stairs(shares, edges, fill=True, color=colour, alpha=0.35, label=name)
-    else:
-        ax.stairs(shares, edges, color=colour, linewidth=1.3, label=name)
+    ax.stairs(counts / len(scores), edges, **style)
 
 
-@styled
+@STYLED
 def p_value_histogram(p_values: Floats, calibration: Calibration) -> str:
     """P-values of held-out normal rows against the uniform that is expected, with a 95 % band for each bar.
 
@@ -173,35 +120,32 @@ def p_value_histogram(p_values: Floats, calibration: Calibration) -> str:
     ax.stairs(counts, edges, fill=True, color=NORMAL, alpha=0.45)
     ax.stairs(slots / len(grid) * len(p_values), edges, color=INK, linewidth=1.2, label="expected")
     ax.stairs(high, edges, baseline=low, fill=True, color=MARK, alpha=0.25, label="95 % band")
-    ax.set_xlim(0, 1)
     ax.set_ylim(bottom=0)
-    ax.set_xlabel("p-value")
-    ax.set_ylabel("rows")
+    ax.set(xlim=(0, 1), xlabel="p-value", ylabel="rows")
     ax.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2)
     inside = int(((counts >= low) & (counts <= high)).sum())
-    return render(
-        figure, "p-values", f"Histogram of {len(p_values)} p-values in {bars} bars; {inside} lie in the band expected."
-    )
+    alt = f"Histogram of {len(p_values)} p-values in {bars} bars; {inside} lie in the expected band."
+    return render(figure, "p-values", alt)
 
 
-@styled
+@STYLED
 def roc_curve(scores: Floats, anomalous: Mask, threshold: float) -> str:
     """True- against false-positive rate, with the point of the threshold."""
-    figure, (ax,) = canvas(3.6)
+    figure, ax = _unit_square("false-positive rate", "true-positive rate")
     fpr, tpr, _ = metrics.roc_curve(anomalous, scores)
     area = metrics.auc(fpr, tpr)
     flagged = scores > threshold
     ax.plot([0, 1], [0, 1], color=FAINT, linewidth=1, label="chance")
     ax.plot(fpr, tpr, color=NORMAL, linewidth=1.6, label=f"area {area:.3f}")
     ax.plot(flagged[~anomalous].mean(), flagged[anomalous].mean(), "o", color=MARK, markersize=6, label="threshold")
-    _unit_square(ax, "false-positive rate", "true-positive rate")
+    ax.legend(loc="lower right")
     return render(figure, "roc", f"ROC curve with area {area:.3f}.")
 
 
-@styled
+@STYLED
 def precision_recall_curve(scores: Floats, anomalous: Mask, threshold: float) -> str:
     """Precision against recall, with the point of the threshold and the share of anomalies."""
-    figure, (ax,) = canvas(3.6)
+    figure, ax = _unit_square("recall", "precision")
     precision, recall, _ = metrics.precision_recall_curve(anomalous, scores, drop_intermediate=True)
     average = metrics.average_precision_score(anomalous, scores)
     flagged = scores > threshold
@@ -210,19 +154,17 @@ def precision_recall_curve(scores: Floats, anomalous: Mask, threshold: float) ->
     if flagged.any():
         point = flagged[anomalous].mean(), anomalous[flagged].mean()
         ax.plot(*point, "o", color=MARK, markersize=6, label="threshold")
-    _unit_square(ax, "recall", "precision")
+    ax.legend(loc="lower right")
     return render(figure, "pr", f"Precision-recall curve with average precision {average:.3f}.")
 
 
-def _unit_square(ax: Axes, x: str, y: str) -> None:
-    ax.set_xlim(-0.02, 1.02)
-    ax.set_ylim(-0.02, 1.02)
-    ax.set_xlabel(x)
-    ax.set_ylabel(y)
-    ax.legend(loc="lower right")
+def _unit_square(x: str, y: str) -> tuple[Figure, Axes]:
+    figure, (ax,) = canvas(3.6)
+    ax.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), xlabel=x, ylabel=y)
+    return figure, ax
 
 
-@styled
+@STYLED
 def column_bars(names: Sequence[str], shares: Sequence[float]) -> str:
     """Columns by their average share of what speaks against a record, strongest first."""
     figure, (ax,) = canvas(0.7 + 0.24 * len(names))
@@ -245,7 +187,7 @@ def plane(means: Floats) -> tuple[Floats, float]:
     return points, float((spread[:2] ** 2).sum() / max((spread**2).sum(), 1e-300))
 
 
-@styled
+@STYLED
 def latent_plane(latent: Latent, threshold: float, seed: int = 0) -> str:
     """The latent means on their first two principal components: normal, flagged, and labelled anomalies."""
     figure, (ax,) = canvas(4.2)
@@ -266,31 +208,22 @@ def latent_plane(latent: Latent, threshold: float, seed: int = 0) -> str:
         if mask.any():
             x, y = points[mask].T
             ax.scatter(x, y, s=size, color=colour, marker=marker, alpha=0.6, linewidths=0.8, label=name)
-    ax.set_xlabel("first principal component")
-    ax.set_ylabel("second")
+    ax.set(xlabel="first principal component", ylabel="second")
     ax.legend(loc="best")
-    return render(
-        figure,
-        "latent",
-        f"Scatter of {len(pick)} records in the latent space, on two axes that carry {share:.0%} of its variance.",
-    )
+    alt = f"Scatter of {len(pick)} records in the latent space, on two axes that carry {share:.0%} of its variance."
+    return render(figure, "latent", alt)
 
 
-@styled
+@STYLED
 def kl_bars(kl: Sequence[float], active: Sequence[int]) -> str:
     """KL of each latent dimension in nats, largest first, averaged over members that have `active` units."""
     figure, (ax,) = canvas(2.4)
     places = np.arange(1, len(kl) + 1)
     ax.bar(places, kl, color=NORMAL, alpha=0.7, width=0.7)
-    ax.set_xlim(0.4, len(kl) + 0.6)
-    ax.set_ylim(0, max(*kl, ACTIVE) * 1.05)
+    ax.set(xlim=(0.4, len(kl) + 0.6), ylim=(0, max(*kl, ACTIVE) * 1.05))
     ax.set_xticks(places if len(kl) <= 12 else np.unique(np.linspace(1, len(kl), 8).round()))
     ax.grid(visible=False, axis="x")
-    ax.set_xlabel("latent dimension, each member's largest first")
-    ax.set_ylabel("KL, nats")
+    ax.set(xlabel="latent dimension, each member's largest first", ylabel="KL, nats")
     units = " and ".join(map(str, active))
-    return render(
-        figure,
-        "kl",
-        f"Bars of the KL of {len(kl)} latent dimensions, {sum(kl):.3g} nats in all; {units} of them are active.",
-    )
+    alt = f"Bars of the KL of {len(kl)} latent dimensions, {sum(kl):.3g} nats in all; {units} of them are active."
+    return render(figure, "kl", alt)

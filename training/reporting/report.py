@@ -1,4 +1,4 @@
-"""What is told of a training run: the report, one HTML file that needs nothing else, and the model card."""
+"""The documents of a training run: the report, one HTML file that needs nothing else, and the model card."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -11,100 +11,87 @@ import numpy as np
 
 from kilter.service.detector.arrays import Floats
 from kilter.service.detector.detector import Judge
-from kilter.service.detector.findings import Evaluation, Training
 from kilter.service.detector.inputs import take
-from kilter.service.detector.manifest import Manifest, choice_in_words
+from kilter.service.detector.manifest import Manifest
 from kilter.service.detector.modalities.tables import Reason
-from kilter.training.evaluation.baselines import baseline_warning, compared_rows
+from kilter.training.evaluation.baselines import SIDE, baseline_warning, compared_rows
 from kilter.training.fitting.diagnosis import remedy_in_words
-from kilter.training.reporting import plots, words
+from kilter.training.reporting import plots
 from kilter.training.reporting.gallery import Gallery
-from kilter.training.reporting.run import Run, Scored
-from kilter.training.reporting.words import Subject
+from kilter.training.reporting.run import (
+    Run,
+    Scored,
+    evaluation_in_words,
+    inline,
+    percent,
+    promise_in_words,
+    with_interval,
+)
 
 TEMPLATES = Path(__file__).parent / "templates"
 STRANGEST = 10
 REASONS = 3
 SHOWN_ELSEWHERE = ("evaluation", "history", "notes", "diagnosis", "comparison", "suspects", "warnings")
-"""What the manifest says of training that stands elsewhere in the report."""
-EXPLAINED_ROWS = 2_000
-"""Most rows over which the columns that matter are averaged."""
-FEWEST = 10
-"""Held-out rows over which they are averaged at the least."""
+"""Parts of the manifest's `training` that have a place of their own in the report."""
+EXPLAINED_ROWS = (10, 2_000)
+"""Fewest and most rows over which the columns that matter are averaged."""
 COLUMNS_SHOWN = 15
 
 
-class ColumnRow(NamedTuple):
-    """A line of the table of columns."""
-
-    name: str
-    kind: str
-    why: str
-    range: str
-    missing: str
-
-
 class StrangeRow(NamedTuple):
-    """A held-out normal record that looks strange."""
+    """A record that looks strange."""
 
-    row: int | None
-    """Where it stands in the training files, from 1 below the header."""
+    row: int
+    """Its position in the training files, from 1 below the header."""
     score: float
     p_value: float
     reasons: list[Reason]
 
 
 class Sections(NamedTuple):
-    """What a report shows of single records; which of it depends on what the model judges."""
+    """The parts of a report about single records, which depend on the kind of records.
+
+    The strange ones are held out and normal, and the network was fitted to the suspicious ones. `shares` are the
+    columns that matter, with their average share of what speaks against a record.
+    """
 
     strange: Sequence[StrangeRow] = ()
-    """The strangest of the held-out normal records."""
     suspicious: Sequence[StrangeRow] = ()
-    """The strangest of those that the network was fitted to."""
     shares: Sequence[tuple[str, float]] = ()
-    """The columns that matter, with their average share of what speaks against a record."""
     gallery: Gallery | None = None
-    """Pictures, where records are such."""
 
 
-def report(manifest: Manifest, run: Run, subject: Subject, sections: Sections) -> str:
-    """report.html of a run."""
-    training, evaluation = manifest.training, run.evaluation
-    first = baseline_warning(training.comparison) if training.comparison else None  # nothing matters more
+def report(manifest: Manifest, run: Run, kind: str, sections: Sections) -> str:
+    """report.html of a run; `kind` is that of the modality."""
+    training = manifest.training
+    first = baseline_warning(training.comparison)  # nothing matters more
     remedy = training.diagnosis.remedy if training.diagnosis else None
-    rates = ("precision", "recall", "false-positive rate")
+    settings = {key: value for key, value in msgspec.to_builtins(training).items() if key not in SHOWN_ELSEWHERE}
     page = _rendered(
         "report.html",
         manifest,
         run,
-        subject,
-        verdicts=[*([first] if first else []), *words.evaluation_in_words(evaluation)],
-        figures=_figures(evaluation, *rates),
-        diagnosis=training.diagnosis,
+        kind,
+        verdicts=[*first, *evaluation_in_words(run.evaluation)],
         remedy=remedy_in_words(remedy) if remedy else "",
-        suspects=training.suspects,
-        notes=[*(warning for warning in training.warnings if warning != first), *run.notes, *evaluation.notes],
+        notes=[*(text for text in training.warnings if text not in first), *run.notes, *run.evaluation.notes],
         plots=_plots(manifest, run, sections.shares),
-        columns=list(_columns(manifest, run)),
-        strange=sections.strange,
-        suspicious=sections.suspicious,
-        gallery=sections.gallery,
-        settings=list(_settings(training)),
+        columns={column.name: column for column in manifest.schema.columns},
+        left_out={column.name: column.reason for column in manifest.schema.left_out},
+        settings=list(_flat(settings)),
+        **sections._asdict(),
     )
     return re.sub(r"(?<=\d) %", "\N{NO-BREAK SPACE}%", page)
 
 
-def model_card(manifest: Manifest, run: Run, subject: Subject) -> str:
-    """MODEL_CARD.md of a run: what a model is, what it was made from, and what it must not be trusted with."""
-    verdicts = [*words.evaluation_in_words(run.evaluation), *run.evaluation.notes]
-    figures = _figures(run.evaluation)
-    return _rendered(
-        "MODEL_CARD.md", manifest, run, subject, verdicts=verdicts, figures=figures, memory=manifest.score.memory
-    )
+def model_card(manifest: Manifest, run: Run, kind: str) -> str:
+    """MODEL_CARD.md of a run: the model, its training data, and the limits of its use."""
+    verdicts = [*evaluation_in_words(run.evaluation), *run.evaluation.notes]
+    return _rendered("MODEL_CARD.md", manifest, run, kind, verdicts=verdicts)
 
 
-def _rendered(template: str, manifest: Manifest, run: Run, subject: Subject, **values: Any) -> str:
-    """A template with the values of its own, and what every one is given."""
+def _rendered(template: str, manifest: Manifest, run: Run, kind: str, **values: Any) -> str:
+    """A template filled with the values of a run, and its own besides."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES),
         autoescape=jinja2.select_autoescape(["html"]),
@@ -113,17 +100,17 @@ def _rendered(template: str, manifest: Manifest, run: Run, subject: Subject, **v
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters |= {"value": _value, "percent": words.percent, "count": "{:,}".format, "inline": words.inline}
-    promise, comparison = manifest.calibration, manifest.training.comparison
+    filters = {"value": _value, "percent": percent, "count": "{:,}".format, "inline": inline, "interval": with_interval}
+    environment.filters |= filters
+    comparison = manifest.training.comparison
     return environment.get_template(template).render(
         manifest=manifest,
         training=manifest.training,
         run=run,
-        subject=subject,
-        calibration=promise,
-        promise=words.promise_in_words(promise),
-        chosen=choice_in_words(promise.chosen, promise.size),
-        groups=words.groups_in_words(promise),
+        kind=kind,
+        side=SIDE,
+        calibration=manifest.calibration,
+        promise=promise_in_words(manifest.calibration),
         evaluation=run.evaluation,
         comparison=comparison,
         compared_rows=compared_rows(comparison) if comparison else "",
@@ -131,26 +118,16 @@ def _rendered(template: str, manifest: Manifest, run: Run, subject: Subject, **v
     )
 
 
-def _figures(evaluation: Evaluation, *rates: str) -> list[tuple[str, str]]:
-    """The figures of an evaluation that there are, in words; `rates` are told as percentages."""
-    return [
-        (metric, words.with_interval(figure, as_percent=metric in rates))
-        for metric, figure in evaluation.figures().items()
-        if figure.value is not None
-    ]
-
-
-def strange_rows(judge: Judge, scored: Scored | None) -> list[StrangeRow]:
-    """The rows of a table with the highest scores, and why they have them."""
+def strangest_rows(judge: Judge, scored: Scored | None) -> list[StrangeRow]:
+    """The rows of a table with the highest scores, and the reasons for these."""
     if scored is None:
         return []
     rows = scored.strangest(STRANGEST)
     verdicts = judge.score(take(scored.table, rows), reasons=REASONS)
-    places = [None] * len(rows) if scored.rows is None else [int(place) + 1 for place in scored.rows[rows]]
     return [
-        StrangeRow(place, float(score), float(p_value), [reason for reason in reasons if isinstance(reason, Reason)])
-        for place, score, p_value, reasons in zip(
-            places, verdicts.score, verdicts.p_value, verdicts.reasons or [], strict=True
+        StrangeRow(int(row) + 1, float(score), float(p_value), [one for one in reasons if isinstance(one, Reason)])
+        for row, score, p_value, reasons in zip(
+            scored.rows[rows], verdicts.score, verdicts.p_value, verdicts.reasons or [], strict=True
         )
     ]
 
@@ -160,15 +137,14 @@ def column_shares(run: Run) -> list[tuple[str, float]]:
 
     Shares are taken record by record, as in reasons, so that a few extreme records do not decide.
     """
+    fewest, most = EXPLAINED_ROWS
     if run.anomalies is not None and len(run.anomalies.strangest(1)):
         source = run.anomalies
-        rows = np.random.default_rng(0).permutation(source.strangest(len(source.scores)))[:EXPLAINED_ROWS]
-    elif run.held_out is not None:
+        rows = np.random.default_rng(0).permutation(source.strangest(len(source.scores)))[:most]
+    elif run.held_out is not None and len(run.held_out.strangest(1)):
         source = run.held_out
-        rows = source.strangest(max(len(source.scores) // 100, FEWEST))
+        rows = source.strangest(max(len(source.scores) // 100, fewest))
     else:
-        return []
-    if not len(rows):
         return []
     (terms,) = run.judge.scorer.outputs(take(source.table, rows), ("terms",))
     against = np.maximum(terms, 0.0)
@@ -179,7 +155,7 @@ def column_shares(run: Run) -> list[tuple[str, float]]:
 
 
 def _plots(manifest: Manifest, run: Run, shares: Sequence[tuple[str, float]]) -> dict[str, str]:
-    """The figures that this run has the data for, by name. They are SVG that is safe to stand in the page."""
+    """The figures that this run has the data for, by name. They are SVG that is safe to put into the page."""
     threshold, digits, unit = manifest.calibration.threshold, manifest.score.digits, manifest.score.unit
     calibration, diagnosis = run.judge.calibration, manifest.training.diagnosis
     normal, anomalous = _finite(run.held_out, digits), _finite(run.anomalies, digits)
@@ -209,21 +185,8 @@ def _finite(scored: Scored | None, digits: int) -> Floats:
     return np.empty(0) if scored is None else np.round(scored.scores[~np.isnan(scored.scores)], digits)
 
 
-def _columns(manifest: Manifest, run: Run) -> Iterator[ColumnRow]:
-    schema = manifest.schema
-    columns = {column.name: column for column in schema.columns}
-    left_out = {column.name: column.reason for column in schema.left_out}
-    for decision in run.decisions:
-        column = columns.get(decision.name)
-        if column is None:
-            yield ColumnRow(decision.name, "left out", left_out.get(decision.name, decision.why), "", "")
-        else:
-            missing = words.percent(column.missing / schema.rows) if column.missing and schema.rows else ""
-            yield ColumnRow(decision.name, decision.kind, decision.why, column.describe(), missing)
-
-
 def _value(value: float | int | str | bool | None) -> str:
-    """A cell as a reader wants it: numbers short, a missing value named."""
+    """The text of a cell: numbers short, a missing value named."""
     if value is None:
         return "missing"
     if isinstance(value, bool):
@@ -231,20 +194,13 @@ def _value(value: float | int | str | bool | None) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def _settings(training: Training) -> Iterator[tuple[str, str]]:
-    """What was trained on, and how, line by line."""
-    values = msgspec.to_builtins(training)
-    return _flat({key: value for key, value in values.items() if key not in SHOWN_ELSEWHERE})
-
-
-def _flat(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+def _flat(value: Any, name: str = "") -> Iterator[tuple[str, str]]:
     """The leaves of nested settings, with their whole names."""
-    for key, value in values.items():
-        name = f"{prefix}{key}".replace("_", " ")
-        if isinstance(value, dict):
-            yield from _flat(value, prefix=f"{name}: ")
-        elif isinstance(value, list | tuple) and any(isinstance(item, dict) for item in value):
-            for i, item in enumerate(value, 1):
-                yield from _flat(item, prefix=f"{name} {i}: ") if isinstance(item, dict) else [(name, str(item))]
-        else:
-            yield name, ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+    if isinstance(value, dict):
+        for key, part in value.items():
+            yield from _flat(part, f"{name}{': ' * bool(name)}{key}".replace("_", " "))
+    elif isinstance(value, list | tuple) and any(isinstance(part, dict) for part in value):
+        for i, part in enumerate(value, 1):
+            yield from _flat(part, f"{name} {i}")
+    else:
+        yield name, ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)

@@ -12,7 +12,7 @@ from kilter.service.detector.errors import KilterError
 from kilter.service.detector.findings import Training
 from kilter.service.detector.pictures.column import ImageColumn
 from kilter.service.detector.schema import Schema
-from kilter.training.data.pictures import check_memory, holds_pictures, read_labelled_pictures, read_pictures
+from kilter.training.data.pictures import check_memory, holds_pictures, read_labelled_pictures, read_training_pictures
 from kilter.training.data.source import TrainingSource
 from tests.support.manifests import training
 from tests.support.pictures import encoded, scene
@@ -37,7 +37,7 @@ def folder(tmp_path: Path) -> Path:
 
 def test_pictures_of_all_kinds_become_rows_of_one(folder: Path) -> None:
     """In colour as some are, in the order of their paths, without the masks, with labels, and with what was decided."""
-    data = read_pictures(TrainingSource((folder,), normal="good"))
+    data = read_training_pictures(TrainingSource((folder,), normal="good"))
     assert data.draft.columns[0] == ImageColumn("image", 40, 50, 3)
     assert data.names == tuple(sorted(data.names))
     assert data.table.rows == len(data.names) == 11
@@ -55,7 +55,7 @@ def test_pictures_of_all_kinds_become_rows_of_one(folder: Path) -> None:
 
 def test_the_size_that_is_asked_for_is_taken(folder: Path) -> None:
     """And the picture is stretched to it."""
-    data = read_pictures(TrainingSource((folder,), image_size=(8, 200)))
+    data = read_training_pictures(TrainingSource((folder,), image_size=(8, 200)))
     assert data.draft.columns[0] == ImageColumn("image", 8, 200, 3)
     assert "All pictures count as normal" in "\n".join(data.notes)
 
@@ -64,7 +64,7 @@ def test_a_broken_picture_is_named_counted_and_left_out(folder: Path) -> None:
     """It keeps its row, with a problem, and the others go on."""
     (folder / "good" / "0.jpg").write_bytes((folder / "good" / "0.jpg").read_bytes()[:90])
     (folder / "good" / "empty.png").write_bytes(b"")
-    data = read_pictures(TrainingSource((folder,)))
+    data = read_training_pictures(TrainingSource((folder,)))
     broken = [i for i, name in enumerate(data.names) if name in ("good/0.jpg", "good/empty.png")]
     assert np.flatnonzero(~data.readable).tolist() == broken
     (note,) = [note for note in data.notes if "cannot be read" in note]
@@ -77,11 +77,11 @@ def test_too_many_broken_pictures_are_an_error(folder: Path) -> None:
     for path in sorted(folder.rglob("*.webp"))[:3]:
         path.write_bytes(b"RIFF\0\0\0\0WEBP")
     with pytest.raises(KilterError, match=r"3 of 11 pictures cannot be read .*fine/0\.webp: .*the right pictures\?"):
-        read_pictures(TrainingSource((folder,)))
+        read_training_pictures(TrainingSource((folder,)))
     for path in folder.rglob("*.*"):
         path.write_bytes(b"")
     with pytest.raises(KilterError, match=r"none of 15 pictures that were looked at can be read, first of all bad/0"):
-        read_pictures(TrainingSource((folder,)))
+        read_training_pictures(TrainingSource((folder,)))
 
 
 def test_pictures_that_are_all_the_same_are_nothing_to_learn_from(tmp_path: Path) -> None:
@@ -89,7 +89,7 @@ def test_pictures_that_are_all_the_same_are_nothing_to_learn_from(tmp_path: Path
     for i in range(3):
         (tmp_path / f"{i}.png").write_bytes(encoded(scene()))
     with pytest.raises(KilterError, match="all pictures that count as normal are the same"):
-        read_pictures(TrainingSource((tmp_path,)))
+        read_training_pictures(TrainingSource((tmp_path,)))
 
 
 def test_the_orientation_of_a_photograph_is_applied(tmp_path: Path) -> None:
@@ -100,7 +100,7 @@ def test_the_orientation_of_a_photograph_is_applied(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(encoded(picture))
     (tmp_path / "b.png").write_bytes(encoded(picture.transpose(Image.Transpose.ROTATE_90), exif=turned))
     (tmp_path / "c.png").write_bytes(encoded(scene(seed=1)))
-    pixels = read_pictures(TrainingSource((tmp_path,))).table.columns["image"]
+    pixels = read_training_pictures(TrainingSource((tmp_path,))).table.columns["image"]
     np.testing.assert_array_equal(pixels[0], pixels[1])
 
 
@@ -113,10 +113,10 @@ def test_an_array_and_files_of_the_same_pictures_are_the_same_rows(tmp_path: Pat
     np.savez(tmp_path / "scenes.npz", X=scenes, y=[0, 0, 0, 0, 1, 1])
     head = bytes([0, 0, 8, 4]) + struct.pack(">4I", *scenes.shape)
     (tmp_path / "scenes.idx.gz").write_bytes(gzip.compress(head + scenes.tobytes()))
-    folder = read_pictures(TrainingSource((tmp_path,)))
-    array = read_pictures(TrainingSource((tmp_path / "scenes.npy",)))
-    idx = read_pictures(TrainingSource((tmp_path / "scenes.idx.gz",)))
-    packed = read_pictures(TrainingSource((tmp_path / "scenes.npz",), "y", "0"))
+    folder = read_training_pictures(TrainingSource((tmp_path,)))
+    array = read_training_pictures(TrainingSource((tmp_path / "scenes.npy",)))
+    idx = read_training_pictures(TrainingSource((tmp_path / "scenes.idx.gz",)))
+    packed = read_training_pictures(TrainingSource((tmp_path / "scenes.npz",), "y", "0"))
     assert folder.draft == array.draft == idx.draft == packed.draft
     np.testing.assert_array_equal(folder.table.columns["image"], idx.table.columns["image"])
     np.testing.assert_array_equal(folder.table.columns["image"], array.table.columns["image"])
@@ -128,7 +128,7 @@ def test_an_array_and_files_of_the_same_pictures_are_the_same_rows(tmp_path: Pat
 def test_numbers_of_an_array_are_taken_by_their_range(tmp_path: Path) -> None:
     """What is black and white stands in the schema."""
     np.save(tmp_path / "a.npy", np.random.default_rng(0).uniform(0, 16, (30, 8, 8)).round())
-    data = read_pictures(TrainingSource((tmp_path / "a.npy",)))
+    data = read_training_pictures(TrainingSource((tmp_path / "a.npy",)))
     assert data.draft.columns[0] == ImageColumn("image", 8, 8, 1, 0.0, 16.0)
     assert "black is 0 and white 16" in data.decisions[0].why
     assert data.table.columns["image"].max() == 255
@@ -152,24 +152,24 @@ def test_sources_that_do_not_go_together_are_refused(folder: Path, tmp_path: Pat
         (TrainingSource((folder,), group_by="site"), "--group-by site: pictures have no columns"),
     ):
         with pytest.raises(KilterError, match=message):
-            read_pictures(source)
+            read_training_pictures(source)
 
 
 def test_a_folder_is_read_by_a_model_s_schema(folder: Path) -> None:
     """At its size; with the labels that it was trained with if there are such folders, else with none."""
     column = ImageColumn("image", 16, 16, 1)
     trained, schema = training(normal="good"), Schema((column,), 11)
-    rows = read_labelled_pictures(folder, schema, column, trained, None, None)
+    rows = read_labelled_pictures(TrainingSource((folder,), None, None), schema, trained)
     assert rows.table.columns["image"].shape == (11, 16, 16, 1)
     assert rows.anomalous is not None
     assert rows.anomalous.sum() == 2
     assert "were brought to 16 x 16" in "\n".join(rows.notes)
     assert "Pictures labelled 'good' count as normal, all others as anomalies." in rows.notes
-    unlabelled = read_labelled_pictures(folder / "bad", schema, column, trained, None, None)
+    unlabelled = read_labelled_pictures(TrainingSource((folder / "bad",), None, None), schema, trained)
     assert unlabelled.anomalous is None
     assert "No labels: every picture counts as normal." in unlabelled.notes
     with pytest.raises(KilterError, match="no picture lies in a folder 'fine and good'"):
-        read_labelled_pictures(folder, schema, column, trained, None, "fine and good")
+        read_labelled_pictures(TrainingSource((folder,), None, "fine and good"), schema, trained)
 
 
 def test_images_of_an_npz_file_have_the_labels_that_they_were_trained_by(tmp_path: Path) -> None:
@@ -179,7 +179,9 @@ def test_images_of_an_npz_file_have_the_labels_that_they_were_trained_by(tmp_pat
     column = ImageColumn("image", 16, 16, 1)
 
     def anomalous(label: str | None, trained: Training) -> list[bool] | None:
-        rows = read_labelled_pictures(tmp_path / "new.npz", Schema((column,), 4), column, trained, label, None)
+        rows = read_labelled_pictures(
+            TrainingSource((tmp_path / "new.npz",), label, None), Schema((column,), 4), trained
+        )
         return None if rows.anomalous is None else rows.anomalous.tolist()
 
     assert anomalous(None, training(label="y", normal="3")) == [False, False, True, False]

@@ -3,7 +3,7 @@ from pathlib import Path
 import msgspec
 
 from kilter.service.detector.findings import SourceFile, Training
-from kilter.training.data.source import TrainingSource, source_digest, source_file
+from kilter.training.data.source import provenance, source_digest
 from tests.support.manifests import training
 
 
@@ -20,7 +20,7 @@ def test_a_training_file_is_known_again_by_its_content(tmp_path: Path) -> None:
     assert trained_on(SourceFile("a.csv", 3, digest), SourceFile("b.csv", 3, "")).was_trained_on(digest)
     assert not trained_on(SourceFile("a.csv", 3, "0" * 64)).was_trained_on(digest)
     assert not trained_on().was_trained_on(digest)
-    assert TrainingSource((path,)).files() == (SourceFile("renamed.csv", 3, digest),)
+    assert provenance(path) == SourceFile("renamed.csv", 3, digest)
 
 
 def test_a_folder_is_known_by_its_pictures_and_their_names(tmp_path: Path) -> None:
@@ -30,8 +30,8 @@ def test_a_folder_is_known_by_its_pictures_and_their_names(tmp_path: Path) -> No
         for name in ("good/1.png", "2.png"):
             (tmp_path / folder / name).write_bytes(b"\x89PNG\r\n\x1a\n" + name.encode())
     (tmp_path / "b" / "notes.txt").write_text("nothing to do with it")
-    about = source_file(tmp_path / "a")
-    assert about == msgspec.structs.replace(source_file(tmp_path / "b"), name="a")
+    about = provenance(tmp_path / "a")
+    assert about == msgspec.structs.replace(provenance(tmp_path / "b"), name="a")
     assert (about.name, about.pictures, about.bytes) == ("a", 2, 31)
     assert trained_on(about).was_trained_on(source_digest(tmp_path / "b"))
     changed = tmp_path / "b" / "3.png"

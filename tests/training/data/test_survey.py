@@ -11,7 +11,8 @@ from PIL import Image
 
 from kilter.service.detector.errors import KilterError, PictureError
 from kilter.service.detector.pictures.column import ImageColumn
-from kilter.training.data.survey import SIDE, SIDES, PictureTraits, decide_pictures, look_at_file, sizes_in_words
+from kilter.training.data.files import file_traits
+from kilter.training.data.survey import SIDE, SIDES, PictureTraits, decide_pictures, sizes_in_words
 
 
 def grey(height: int = 20, width: int = 30) -> PictureTraits:
@@ -84,22 +85,22 @@ def test_what_is_looked_at_is_the_picture_as_it_is_shown(tmp_path: Path) -> None
     shades = Image.fromarray(rng.integers(0, 256, (40, 20), np.uint8))
     turned = Image.Exif()
     turned[0x0112] = 6
-    assert look_at_file(write(tmp_path / "a.png", shades)) == PictureTraits(40, 20, False)
-    assert look_at_file(write(tmp_path / "a.jpg", shades.convert("RGB"), exif=turned)) == PictureTraits(20, 40, False)
+    assert file_traits(write(tmp_path / "a.png", shades)) == PictureTraits(40, 20, False)
+    assert file_traits(write(tmp_path / "a.jpg", shades.convert("RGB"), exif=turned)) == PictureTraits(20, 40, False)
     red = Image.new("RGB", (30, 30), "grey")
     red.paste("red", (0, 0, 4, 4))
-    assert look_at_file(write(tmp_path / "b.png", red)).coloured
+    assert file_traits(write(tmp_path / "b.png", red)).coloured
     deep = Image.fromarray(rng.integers(0, 65536, (9, 9), np.uint16))
-    assert look_at_file(write(tmp_path / "c.png", deep)) == PictureTraits(9, 9, False)
+    assert file_traits(write(tmp_path / "c.png", deep)) == PictureTraits(9, 9, False)
 
 
 def test_numbers_that_say_neither_black_nor_white_are_measured(tmp_path: Path) -> None:
     """In a TIFF of floats; one that holds no number is broken."""
     values = np.linspace(-2, 5, 100, dtype=np.float32).reshape(10, 10)
-    assert look_at_file(write(tmp_path / "a.tif", Image.fromarray(values))) == PictureTraits(10, 10, False, -2, 5)
+    assert file_traits(write(tmp_path / "a.tif", Image.fromarray(values))) == PictureTraits(10, 10, False, -2, 5)
     values[0, 0] = np.nan
     with pytest.raises(PictureError, match="not finite"):
-        look_at_file(write(tmp_path / "b.tif", Image.fromarray(values)))
+        file_traits(write(tmp_path / "b.tif", Image.fromarray(values)))
 
 
 def test_a_picture_that_cannot_be_read_is_no_surprise(tmp_path: Path) -> None:
@@ -109,7 +110,7 @@ def test_a_picture_that_cannot_be_read_is_no_surprise(tmp_path: Path) -> None:
     (tmp_path / "cut.png").write_bytes(whole.getvalue()[:40])
     for name in ("cut.png", "absent.png"):
         with pytest.raises(PictureError):
-            look_at_file(tmp_path / name)
+            file_traits(tmp_path / name)
 
 
 COLUMN = ImageColumn("image", 32, 48, 1)

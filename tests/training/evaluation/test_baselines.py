@@ -16,7 +16,6 @@ from kilter.training.evaluation.baselines import (
     DETECTORS,
     SIDE,
     baseline_warning,
-    better_baseline,
     compare,
     compared_rows,
     gain,
@@ -64,7 +63,7 @@ def test_swapped_rows_hold_values_of_other_rows_and_differ_from_every_base(seed:
     """Each column keeps to the values that it had, features of a column move together, and no row is left as it was."""
     normal = rows(50, seed)
     features = (*FEATURES[:5], Feature(4, "level", 3))
-    made = swapped(normal, features, np.random.default_rng(seed))
+    made = swapped(features, normal, np.random.default_rng(seed))
     assert 0 < len(made) <= len(normal)
     for column in range(5):
         at = [i for i, feature in enumerate(features) if feature.column == column]
@@ -76,7 +75,7 @@ def test_swapped_rows_hold_values_of_other_rows_and_differ_from_every_base(seed:
 def test_rows_that_are_all_alike_have_nothing_to_swap() -> None:
     """Then there is no comparison, rather than a wrong one."""
     same = np.ones((40, 6), np.float32)
-    assert len(swapped(same, FEATURES, np.random.default_rng(0))) == 0
+    assert len(swapped(FEATURES, same, np.random.default_rng(0))) == 0
     assert compare(blind, same, same, same[:0], KIND, 0) is None
 
 
@@ -84,7 +83,7 @@ def test_levels_are_one_hot_and_missing_values_the_mean() -> None:
     """An unseen level and a missing one are no level at all."""
     features = (Feature(0, "gaussian"), Feature(1, "level", 2))
     x = np.array([[1.5, 0], [np.nan, 1], [0.5, 2], [0.5, np.nan]], np.float32)
-    assert one_hot(x, features).tolist() == [[1.5, 1, 0], [0, 0, 1], [0.5, 0, 0], [0.5, 0, 0]]
+    assert one_hot(features, x).tolist() == [[1.5, 1, 0], [0, 0, 1], [0.5, 0, 0], [0.5, 0, 0]]
 
 
 def test_a_better_baseline_is_said_to_be_better() -> None:
@@ -93,10 +92,9 @@ def test_a_better_baseline_is_said_to_be_better() -> None:
     assert found is not None
     assert found.basis == "swapped fields"
     assert [one.name for one in found.detectors] == ["Kilter", *DETECTORS]
-    better, warning = better_baseline(found), baseline_warning(found)
-    assert better is not None
-    assert warning is not None
-    assert f"A simple detector does better: {better.name}" in warning
+    (warning,) = baseline_warning(found)
+    best = max(found.detectors[1:], key=lambda one: one.auroc)
+    assert f"A simple detector does better: {best.name}" in warning
 
 
 def test_labels_are_used_where_there_are_enough() -> None:
@@ -107,7 +105,7 @@ def test_labels_are_used_where_there_are_enough() -> None:
     assert found is not None
     assert found.basis == "labels"
     assert found.detectors[0].auroc == pytest.approx(1.0)
-    assert baseline_warning(found) is None
+    assert baseline_warning(found) == baseline_warning(None) == []
     few = compare(knowing, rows(300, 0), rows(200, 1), odd[:9], KIND, 0)
     assert few is not None
     assert few.basis == "swapped fields"
@@ -117,9 +115,9 @@ def test_a_difference_within_noise_is_no_news() -> None:
     """Nor is a certain one that nobody would notice."""
     ours = Baseline("Kilter", 0.90, 0.8)
     for other in (Baseline("a", 0.93, 0.8, 0.03, 0.02), Baseline("b", 0.901, 0.8, 0.001, 0.0001)):
-        assert better_baseline(DetectorComparison((ours, other), "labels", 100, 20)) is None
+        assert baseline_warning(DetectorComparison((ours, other), "labels", 100, 20)) == []
     certain = DetectorComparison((ours, Baseline("c", 0.93, 0.8, 0.03, 0.01)), "labels", 100, 20)
-    assert better_baseline(certain) is not None
+    assert len(baseline_warning(certain)) == 1
 
 
 def test_the_gain_is_the_difference_of_areas_and_its_error_that_of_repeated_draws() -> None:
@@ -153,7 +151,7 @@ def test_a_part_of_each_picture_is_a_rectangle_of_another(height: int, width: in
     """It stands at another place there, and the rest is as it was."""
     column = ImageColumn("image", height, width, 1 if channels == 1 else 3)
     normal = pictures(6, column, seed)
-    made = pasted(normal, column, np.random.default_rng(seed)).reshape(-1, *column.shape)
+    made = pasted(column, normal, np.random.default_rng(seed)).reshape(-1, *column.shape)
     assert len(made) == 6
     for picture, base in zip(made, normal.reshape(-1, *column.shape), strict=True):
         changed = (picture != base).any(axis=2)
@@ -168,8 +166,8 @@ def test_pictures_that_are_all_alike_give_no_anomalies() -> None:
     """What is pasted looks the same; nor is there another picture where there is but one."""
     column = ImageColumn("image", 16, 16, 1)
     rng = np.random.default_rng(0)
-    assert len(pasted(np.ones((5, 256), np.float32), column, rng)) == 0
-    assert len(pasted(pictures(1, column), column, rng)) == 0
+    assert len(pasted(column, np.ones((5, 256), np.float32), rng)) == 0
+    assert len(pasted(column, pictures(1, column), rng)) == 0
 
 
 @pytest.mark.parametrize(("height", "width", "channels"), [(8, 8, 1), (64, 64, 3), (50, 20, 1), (256, 33, 3)])
@@ -177,7 +175,7 @@ def test_simple_detectors_see_few_pixels_with_the_same_mean(height: int, width: 
     """Small pictures as they are."""
     column = ImageColumn("image", height, width, 1 if channels == 1 else 3)
     x = pictures(3, column)
-    seen = reduced(x, column)
+    seen = reduced(column, x)
     assert seen.shape == (3, min(height, SIDE) * min(width, SIDE) * channels)
     np.testing.assert_allclose(seen.mean(axis=1), x.mean(axis=1), atol=0.01)
 

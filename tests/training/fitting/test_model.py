@@ -10,8 +10,7 @@ from torch import Tensor, nn
 from kilter.service.detector.inputs import take
 from kilter.service.detector.runtime import PROGRAMS
 from kilter.training.config import FitConfig, TrainConfig
-from kilter.training.data.decoding import silent
-from kilter.training.data.source import TrainingData, TrainingSource
+from kilter.training.data.source import TrainingData, TrainingSource, silent
 from kilter.training.fitting.model import CHUNK, fit_model, score_rows, suspicion
 from kilter.training.modality import modality_of_source
 

@@ -13,7 +13,7 @@ from PIL import Image
 from kilter.service.detector.inputs import Table
 from kilter.service.detector.manifest import MemoryEntry
 from kilter.service.detector.pictures.column import ImageColumn
-from kilter.training.reporting.gallery import SHOWN, SIDE, STRANGEST, drawn, gallery_of, pick_evenly, residual
+from kilter.training.reporting.gallery import SHOWN, SIDE, STRANGEST, drawn, evenly_spread, gallery_of, residual
 from kilter.training.reporting.run import Scored
 from tests.support.picture_runs import picture_run
 from tests.support.runs import Made
@@ -58,8 +58,7 @@ def test_pictures_run_from_the_most_ordinary_to_the_strangest(made: Made) -> Non
     """And the strangest come strangest first."""
     column = made.manifest.schema.columns[0]
     assert isinstance(column, ImageColumn)
-    assert made.run.pictured is not None
-    gallery = gallery_of(made.run, made.run.pictured, column)
+    gallery = gallery_of(made.run, column)
     for shown, sign in ((gallery.normal, 1), (gallery.anomalous, 1), (gallery.strange, -1), (gallery.suspicious, -1)):
         scores = [sign * one.surprise for one in shown]
         assert scores == sorted(scores)
@@ -70,7 +69,7 @@ def test_pictures_run_from_the_most_ordinary_to_the_strangest(made: Made) -> Non
 def test_few_pictures_are_each_shown_once() -> None:
     """And none that could not be read."""
     scores = np.array([3.0, np.nan, 1.0, 2.0])
-    assert pick_evenly(Scored(Table({}, 4, []), scores)).tolist() == [2, 3, 0]
+    assert evenly_spread(Scored(Table({}, 4, []), scores, np.arange(4))).tolist() == [2, 3, 0]
 
 
 @pytest.mark.parametrize("column", [ImageColumn("image", 256, 256, 3), ImageColumn("image", 40, 250, 3)], ids=str)

@@ -14,7 +14,7 @@ from kilter.service.detector.errors import ArtifactError
 from kilter.service.detector.pictures.column import ImageColumn, base64_of
 from kilter.service.detector.pictures.pixels import content_of, size_of, to_pixels, upright
 from kilter.service.detector.schema import Schema
-from kilter.training.package import PLAIN, make_probes, probe_records
+from kilter.training.pipeline import PLAIN, make_probes, probe_records
 from tests.support.picture_model import dark, picture_detector, spotted
 from tests.support.pictures import COLOUR, GREY, encoded
 

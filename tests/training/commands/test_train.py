@@ -67,7 +67,7 @@ def test_an_interrupted_training_ends_quietly_and_is_taken_up(training_csv: Path
     assert versions(model) == []
     assert [path.name for path in model.iterdir()] == [".fit.safetensors"]
     second = _interrupted_once(training_csv, config, tmp_path, awaited="The training that was interrupted")
-    assert re.search(r"taken up after step [1-9][0-9]* of [0-9]+\.$", second[-1])
+    assert re.search(r"continued after step [1-9][0-9]* of [0-9]+\.$", second[-1])
     assert versions(model) == []
 
 

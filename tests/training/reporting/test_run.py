@@ -1,8 +1,12 @@
+import dataclasses
+
 import msgspec
+import numpy as np
 import pytest
 
 from kilter.service.detector.findings import Figure
-from kilter.training.reporting.words import evaluation_in_words, percent, promise_in_words, with_interval
+from kilter.service.detector.inputs import Table
+from kilter.training.reporting.run import Scored, evaluation_in_words, percent, promise_in_words, with_interval
 from tests.support.runs import run
 
 
@@ -21,7 +25,7 @@ def test_a_figure_stands_with_its_interval() -> None:
 
 def test_a_promise_is_one_sentence_with_three_numbers() -> None:
     """Size, mean and upper rate."""
-    text = promise_in_words(run(labelled=False).manifest.calibration)
+    text, *_ = promise_in_words(run(labelled=False).manifest.calibration)
     assert text == (
         "Of new records like the 199 normal ones that it was calibrated on, 5 % are flagged on average, and with "
         "99.9 % certainty no more than 11 % in the long run."
@@ -53,3 +57,17 @@ def test_a_bad_ranking_is_called_bad(auc: float, word: str) -> None:
     assert evaluation.labelled is not None
     labelled = msgspec.structs.replace(evaluation.labelled, roc_auc=Figure(auc))
     assert f"normal rows {word}" in evaluation_in_words(msgspec.structs.replace(evaluation, labelled=labelled))[0]
+
+
+def test_the_strangest_rows_come_first_and_broken_ones_never() -> None:
+    """Rows of the same score keep their order."""
+    scored = Scored(Table({}, 5, []), np.array([1.0, np.nan, 3.0, 3.0, 2.0]), np.arange(5))
+    assert scored.strangest(3).tolist() == [2, 3, 4]
+    assert scored.strangest(9).tolist() == [2, 3, 4, 0]
+
+
+def test_calibration_rows_are_not_held_out() -> None:
+    """A run has held-out rows only where its normal rows are fresh."""
+    made = run(labelled=False).run
+    assert made.held_out is made.normal
+    assert dataclasses.replace(made, fresh=False).held_out is None

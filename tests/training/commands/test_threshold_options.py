@@ -71,9 +71,9 @@ def test_groups_stay_until_others_are_asked_for(model: Path, source: Path) -> No
     """Thresholds by group are named, and a recalibration without the option keeps the column."""
     first = call(model, source, "--group-by", "product")
     assert first.exit_code == 0, first.output
-    assert "Thresholds of their own have 3 groups of 'product': bolt" in first.output
+    assert "Thresholds by 'product' for 3 groups: bolt" in first.output
     second = call(model, source, "--group-by", "product")
-    assert "Thresholds of their own have 3 groups of 'product'" in second.output
+    assert "Thresholds by 'product' for 3 groups" in second.output
     assert store.versions(model) == [1, 2, 3]
 
 
