@@ -14,8 +14,7 @@ Headers = Mapping[str, str] | None
 MEDIA_TYPE = "application/problem+json"
 LISTED = 1000
 """Problems that one answer lists; beyond it only their number is given, or that not all records were looked at."""
-LINES = 20
-"""The same in an answer of plain text."""
+LINES = 20  # the same in an answer of plain text
 
 
 class ProblemKind(NamedTuple):

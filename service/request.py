@@ -9,10 +9,8 @@ from starlette.types import Scope
 
 from kilter.service.problems import BAD_PARAMETER, RequestError
 
-WAITED = "kilter.waited"
-"""In a scope: how many seconds a request waited before it was begun, if it did."""
-AT_HAND = "kilter.body"
-"""In a scope: a request's body, if all of it came with its head."""
+WAITED = "kilter.waited"  # in a scope: how many seconds a request waited before it was begun, if it did
+AT_HAND = "kilter.body"  # in a scope: a request's body, if all of it came with its head
 TIMEOUT_HEADERS = frozenset({b"request-timeout", b"x-request-timeout"})
 LONGEST_SECONDS = 3600.0
 _HEADERS = "kilter.headers"

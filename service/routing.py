@@ -14,8 +14,7 @@ Json = dict[str, Any]
 Endpoint = Callable[..., Awaitable[Any]]
 COMPONENT = "#/components/schemas/{name}"
 """Where the OpenAPI document keeps a schema."""
-MATCH = "kilter.match"
-"""In a scope: the `Match` of a request, if it is known before `Edge` looks it up."""
+MATCH = "kilter.match"  # in a scope: the `Match` of a request, if it is known before `Edge` looks it up
 
 
 class Scope(StrEnum):

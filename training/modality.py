@@ -31,18 +31,15 @@ from kilter.training.reporting.gallery import gallery_of
 from kilter.training.reporting.report import Sections, column_shares, strangest_rows
 from kilter.training.reporting.run import Run
 
-FITTED_ROWS = 20_000
-"""Most fitting rows of a table that are scored to look for suspects; of more, a random sample."""
+FITTED_ROWS = 20_000  # most fitting rows of a table that are scored to look for suspects; of more, a random sample
 MOST_LATENT_ROWS = 2_000
 CELLS = 4_000_000
 """At most `MOST_ROWS` rows of a label are tried, fewer where they are so wide that these would be more cells."""
 PICTURES = (300, 2_000)
 """Most pictures of a kind that are examined, since the model takes milliseconds for each: fewer if they are large."""
-FLOATS = 1 << 26
-"""Most numbers of the encoded pictures of a kind."""
+FLOATS = 1 << 26  # most numbers of the encoded pictures of a kind
 COMPARED_PICTURES = 500
-LATENT_PICTURES = 500
-"""Most pictures that are drawn in latent space, half of them anomalies."""
+LATENT_PICTURES = 500  # most pictures that are drawn in latent space, half of them anomalies
 PRIOR_SAMPLES = 12
 
 

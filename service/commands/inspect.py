@@ -13,8 +13,7 @@ from kilter.service.detector.columns.base import list_names
 from kilter.service.detector.findings import Training
 from kilter.service.detector.manifest import Manifest, choice_in_words
 
-HIDDEN = {"best F1 of any threshold", "reconstruction, nats", "KL, nats"}
-"""Figures of an evaluation that are not shown."""
+HIDDEN = {"best F1 of any threshold", "reconstruction, nats", "KL, nats"}  # figures of an evaluation that are not shown
 
 
 @click.command()

@@ -21,8 +21,7 @@ if TYPE_CHECKING:
     from kilter.service.protection.auth import Guard
 
 log = logging.getLogger(__name__)
-GARBAGE = 20_000
-"""Objects more, after which Python looks for garbage in cycles: a request leaves none."""
+GARBAGE = 20_000  # objects more, after which Python looks for garbage in cycles: a request leaves none
 SWITCH_SECONDS = 0.00005
 """Python's threads take turns after so long: a batch in one need not wait for the loop at each of its steps."""
 

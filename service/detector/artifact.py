@@ -31,8 +31,7 @@ FORMAT = 2
 MANIFEST = "manifest.json"
 TENSORS = "tensors.safetensors"
 PROBES = "probes.json"
-SCORE_PROGRAM = "score"
-"""The one program that every artifact has."""
+SCORE_PROGRAM = "score"  # the one program that every artifact has
 CALIBRATION_SCORES = "calibration.scores"
 GROUP_SCORES = "calibration.groups"
 """The calibration scores of the groups that have their own, one group after the other, each ascending."""

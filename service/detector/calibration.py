@@ -13,19 +13,13 @@ import numpy as np
 from kilter.service.detector.arrays import Floats, Mask
 from kilter.service.detector.errors import KilterError
 
-DECIMALS = 6
-"""Decimal places of a score: beyond them are a float32's own."""
-DIGITS = 4
-"""Decimal places to which training rounds scores before they meet the calibration scores."""
-TOLERANCE = 1e-4
-"""By this times max(1, |score|) two devices may disagree on a score of a model that is trained."""
-LARGE = 2.0**52
-"""From here on every float is a whole number."""
-LOWEST = -650.0
-"""Natural logarithm of the smallest survival that is reported: a probability of 0 is never claimed."""
+DECIMALS = 6  # decimal places of a score: beyond them are a float32's own
+DIGITS = 4  # decimal places to which training rounds scores before they meet the calibration scores
+TOLERANCE = 1e-4  # by this times max(1, |score|) two devices may disagree on a score of a model that is trained
+LARGE = 2.0**52  # from here on every float is a whole number
+LOWEST = -650.0  # natural logarithm of the smallest survival that is reported: a probability of 0 is never claimed
 
-SHARE = 0.1
-"""The part of the calibration scores that counts as tail."""
+SHARE = 0.1  # the part of the calibration scores that counts as tail
 FEWEST = 50
 SHAPES = (-0.25, 0.75)
 """No score has a tail that is shorter or longer than these; few excesses would suggest it now and then."""

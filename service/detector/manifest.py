@@ -10,8 +10,7 @@ from kilter.service.detector.findings import Training
 from kilter.service.detector.schema import Schema
 
 HIGHEST_RATE = 0.5
-UPPER = 0.999
-"""The level of the upper quantile of the realised rate."""
+UPPER = 0.999  # the level of the upper quantile of the realised rate
 Way = Literal["default", "rate", "alerts-per-day", "f-beta", "cost", "recall-at-precision"]
 
 

@@ -11,11 +11,9 @@ from kilter.service.detector.errors import ArtifactError
 from kilter.service.detector.modalities.base import Modality
 
 EDGES = "reference.edges"
-SHARES = "reference.shares"
-"""Names of two tensors of an artifact; one without them is served without drift."""
+SHARES = "reference.shares"  # names of two tensors of an artifact; one without them is served without drift
 BINS = 10
-UNREACHED = float(np.finfo(np.float32).max)
-"""An edge that no feature reaches."""
+UNREACHED = float(np.finfo(np.float32).max)  # an edge that no feature reaches
 
 
 class Reference(NamedTuple):

@@ -17,10 +17,8 @@ from kilter.service.routing import MATCH, RouteTable
 
 MOST = 64
 """Exchanges begun in one turn of the loop: more make no better batches, and hold up probes and new connections."""
-FEW = 16
-"""So many are begun before the loop is asked whether its turn is over, as that costs a turn of its own."""
-REMEMBERED = 256
-"""How many URLs are remembered, and the length of the longest in bytes: clients send to the same few."""
+FEW = 16  # so many are begun before the loop is asked whether its turn is over, as that costs a turn of its own
+REMEMBERED = 256  # how many URLs are remembered, and the length of the longest in bytes: clients send to the same few
 
 
 class FastLane:

@@ -19,8 +19,7 @@ if TYPE_CHECKING:
     from kilter.service.formats.json_body import RowReader
     from kilter.service.formats.reading import Batch, Reader
 
-CHUNK = 1024
-"""Records that are typed and judged together."""
+CHUNK = 1024  # records that are typed and judged together
 LONGEST_NAME = 255
 _NPY_HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 

@@ -26,19 +26,16 @@ from kilter.service.detector.pictures.pixels import BYTES
 from kilter.service.formats import GZIP, NPY, ZIP, format_named
 from kilter.service.formats.reading import Batch, Reader
 
-LOSSY = ("JPEG", "WEBP")
-"""Formats of photographs: a mask's edges would be blurred in them."""
+LOSSY = ("JPEG", "WEBP")  # formats of photographs: a mask's edges would be blurred in them
 ACCEPTED = "PNG, JPEG, WebP, TIFF and BMP"
 BATCH = 64
 BATCH_BYTES = 64 * 1024 * 1024
 """Pictures that are read at once, and of their files' lengths together what makes them fewer."""
-COLUMN = "picture"
-"""The column that tells which picture a row is about."""
+COLUMN = "picture"  # the column that tells which picture a row is about
 IDX_TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 IMAGES = "X"
 LABELS = "y"
-DIMENSIONS = (3, 4)
-"""Of an array of images: (images, height, width) or (images, height, width, channels)."""
+DIMENSIONS = (3, 4)  # of an array of images: (images, height, width) or (images, height, width, channels)
 
 Kind = Literal["idx", "npy", "npz"]
 

@@ -24,10 +24,8 @@ from kilter.service.formats.source import Source
 if TYPE_CHECKING:
     from kilter.service.formats.text import Dialect
 
-CELLS = 1 << 22
-"""About the most cells of which copies are held at a time."""
-SHOWN = 5
-"""Faults of a file that are listed in full."""
+CELLS = 1 << 22  # about the most cells of which copies are held at a time
+SHOWN = 5  # faults of a file that are listed in full
 COMMA = r"^[+-]?[0-9]*,[0-9]+([eE][+-]?[0-9]+)?$"
 POINT = r"^[+-]?[0-9]*\.[0-9]+([eE][+-]?[0-9]+)?$"
 WHOLE = r"^[+-]?[0-9]+$"

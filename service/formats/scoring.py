@@ -31,8 +31,7 @@ from kilter.service.formats.writers import (
 )
 
 REASONS = 5
-LISTED = 20
-"""Columns of a file that a message lists."""
+LISTED = 20  # columns of a file that a message lists
 Explained = Literal["anomalies", "all", "none"]
 """Which records get reasons."""
 ROUNDING = 1e-12

@@ -23,8 +23,7 @@ else:
     from backports import zstd
 
 STDIN = "-"
-HEAD = 1 << 18
-"""Number of bytes that decide what a file is."""
+HEAD = 1 << 18  # number of bytes that decide what a file is
 PACKED: dict[bytes, Callable[..., Any]] = {
     GZIP: gzip.open,
     b"BZh": bz2.open,

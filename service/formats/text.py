@@ -18,22 +18,18 @@ from kilter.service.formats.reading import Batch, Reader, check_columns
 from kilter.service.formats.source import HEAD, Readable, Source
 
 DELIMITERS = ",;\t|"
-SAMPLE = 200
-"""Number of records on which the delimiter is decided."""
+SAMPLE = 200  # number of records on which the delimiter is decided
 Encoding = Literal["utf-8", "utf-16-le", "utf-16-be"]
 BOMS: dict[bytes, Encoding] = {
     codecs.BOM_UTF8: "utf-8",
     codecs.BOM_UTF16_LE: "utf-16-le",
     codecs.BOM_UTF16_BE: "utf-16-be",
 }
-ROWS = 1 << 15
-"""About the most rows in a block."""
-BYTES = 1 << 22
-"""The most bytes that are read at a time."""
+ROWS = 1 << 15  # about the most rows in a block
+BYTES = 1 << 22  # the most bytes that are read at a time
 REMEDY = "if there is no header line, add one"
 LONGEST_LINE = 1 << 24
-LONGEST = 1 << 22
-"""Bytes that a record may have before a quote in it counts as never closed."""
+LONGEST = 1 << 22  # bytes that a record may have before a quote in it counts as never closed
 LINE_FEED, CARRIAGE_RETURN, QUOTE = b'\n\r"'
 SENTINEL = "\0end of block\0"
 UNREADABLE = "a quote is opened that nothing closes, or a carriage return stands in the middle of the line"

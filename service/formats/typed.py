@@ -23,8 +23,7 @@ from kilter.service.formats.reading import Batch, Reader, check_columns, to_tabl
 from kilter.service.formats.source import Source
 from kilter.service.problems import BAD_BODY, BAD_RECORDS, RequestError
 
-ROWS = 1 << 15
-"""Rows per batch."""
+ROWS = 1 << 15  # rows per batch
 _CONTINUES = 0xFFFFFFFF
 _DICTIONARY, _BATCH = 2, 3
 _MAGIC = b"ARROW1"

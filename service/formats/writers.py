@@ -32,8 +32,7 @@ if sys.version_info >= (3, 14):
 else:
     from backports import zstd
 
-STDOUT = STDIN
-"""`-` means standard output where something is written."""
+STDOUT = STDIN  # `-` means standard output where something is written
 PACKINGS = (".gz", ".bz2", ".xz", ".zst")
 COLUMNS: dict[str, pl.DataType] = {
     "kilter_score": pl.Float64(),
@@ -44,8 +43,7 @@ COLUMNS: dict[str, pl.DataType] = {
 }
 TAIL = "kilter_tail_probability"
 FLAG = {True: "true", False: "false", None: ""}
-EXACT = 2**53
-"""Whole numbers up to here are exact in a float64."""
+EXACT = 2**53  # whole numbers up to here are exact in a float64
 
 
 class Output(NamedTuple):

@@ -8,11 +8,9 @@ from contextlib import contextmanager
 from kilter.service.monitoring.metrics import Metrics
 from kilter.service.problems import OVERLOADED, RequestError
 
-RETRY_SECONDS = 1
-"""What `Retry-After` says: a queue that is full now is shorter, or gone, in a second."""
+RETRY_SECONDS = 1  # what `Retry-After` says: a queue that is full now is shorter, or gone, in a second
 LONGEST_RETRY_SECONDS = 3600
-SURE = 0.8
-"""The share of its time in which a request must be expected to be answered: it is an estimate."""
+SURE = 0.8  # the share of its time in which a request must be expected to be answered: it is an estimate
 
 
 class Admission:

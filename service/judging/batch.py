@@ -23,14 +23,12 @@ from kilter.service.monitoring.metrics import Metrics
 from kilter.service.problems import BAD_RECORDS, LISTED, OUT_OF_TIME, RequestError
 from kilter.service.request import Notes
 
-BATCH = 1024
-"""Records that are judged together at most: more go no faster."""
+BATCH = 1024  # records that are judged together at most: more go no faster
 BATCH_SECONDS = 0.1
 """A batch is made so small that it is expected to take no longer: deadlines are looked at between batches."""
 INLINE_SECONDS = 0.004
 """Batches that are expected to take longer are worked on in a thread, and the loop goes on answering."""
-REMEMBERED = 8
-"""Batches by which the next one's time is foretold: the fastest, as a busy machine slows some down."""
+REMEMBERED = 8  # batches by which the next one's time is foretold: the fastest, as a busy machine slows some down
 
 
 class Pace:

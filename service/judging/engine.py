@@ -34,12 +34,9 @@ from kilter.service.request import Notes
 
 P = ParamSpec("P")
 T = TypeVar("T")
-SMALL = 256
-"""A request of up to as many records is batched with others; a longer one is worked on by itself."""
-ANSWERED = 64
-"""Requests that are answered in a turn of the loop: each takes about as long as one that is taken in."""
-ALONE = 16
-"""After so many batches of one request, most are not waited for any more; one in so many still is."""
+SMALL = 256  # a request of up to as many records is batched with others; a longer one is worked on by itself
+ANSWERED = 64  # requests that are answered in a turn of the loop: each takes about as long as one that is taken in
+ALONE = 16  # after so many batches of one request, most are not waited for any more; one in so many still is
 
 
 class Key(NamedTuple):

@@ -30,8 +30,7 @@ from kilter.service.problems import SLOW_BODY, TOO_LARGE, RequestError
 from kilter.service.request import AT_HAND, header_of, headers_of, notes_of
 
 T = TypeVar("T")
-INLINE_COMPRESSED = 4 * 1024
-"""Compressed bodies up to this size are decompressed at once, longer ones in a thread."""
+INLINE_COMPRESSED = 4 * 1024  # compressed bodies up to this size are decompressed at once, longer ones in a thread
 INLINE_BYTES = 16 * 1024
 INLINE_PIXELS = 128 * 128
 """Bodies up to this length, of pictures that have so many pixels together, at their own size and at the model's, are

@@ -10,8 +10,7 @@ from kilter.service.detector.arrays import Floats, Mask
 from kilter.service.detector.beta import clopper_pearson
 from kilter.service.monitoring.model_metrics import BucketCounts
 
-PAIRS = 4096
-"""Pairs of p-values that are kept: a uniform sample of all."""
+PAIRS = 4096  # pairs of p-values that are kept: a uniform sample of all
 BUCKETS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 LEVELS = (0.05, 0.25, 0.5, 0.75, 0.95)
 

@@ -24,10 +24,8 @@ log = logging.getLogger(__name__)
 WAITING_RECORDS = 8192
 """Records that wait to be compared at most; more are dropped, so that what is answered from need not wait."""
 BATCH = 1024
-REST = 3.0
-"""After each batch the thread rests so many times as long as that took: it takes a quarter of a core at most."""
-GATHER = 0.1
-"""Seconds that records wait for others: a batch is judged in hardly more time than a record."""
+REST = 3.0  # after each batch the thread rests so many times as long as that took: it takes a quarter of a core at most
+GATHER = 0.1  # seconds that records wait for others: a batch is judged in hardly more time than a record
 
 
 class PendingRecords(NamedTuple):

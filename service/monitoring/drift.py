@@ -9,8 +9,7 @@ import numpy as np
 from kilter.service.detector.arrays import Floats, Matrix, Positions
 from kilter.service.detector.reference import BINS, Reference, histogram
 
-BATCH = 1024
-"""Records are sorted into bins so many at a time: one alone would cost as much as its verdict."""
+BATCH = 1024  # records are sorted into bins so many at a time: one alone would cost as much as its verdict
 BLOCKS = 10
 BLOCK_RECORDS = 200
 BLOCK_SECONDS = 30.0

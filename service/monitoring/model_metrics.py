@@ -21,10 +21,8 @@ Labels = tuple[str, str]
 P_BUCKETS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 RECORDS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
-SETTLED = 1024
-"""Records are counted when so many have come, and whenever the numbers are asked for."""
-FIELDS = 100
-"""Fields of a model that have series of their own; the others share one."""
+SETTLED = 1024  # records are counted when so many have come, and whenever the numbers are asked for
+FIELDS = 100  # fields of a model that have series of their own; the others share one
 
 
 class BucketCounts:

@@ -60,8 +60,7 @@ class ScoreQuery(NamedTuple):
     """How many for each record at most."""
 
 
-_PLAIN = ScoreQuery(_JSON_FORMAT, JSON, JSON, 0)
-"""That of most requests."""
+_PLAIN = ScoreQuery(_JSON_FORMAT, JSON, JSON, 0)  # that of most requests
 
 
 class ModelTools:

@@ -29,10 +29,8 @@ from kilter.service.routing import MATCH, Match, Route, RouteTable, Scope, path_
 
 log = logging.getLogger(__name__)
 CLIENT_LEFT = 499
-PROTOCOL = "/v2"
-"""Paths below it answer in the form of the Open Inference Protocol."""
-BODY_BYTES = 64 * 1024
-"""The longest body of a route that is not direct."""
+PROTOCOL = "/v2"  # paths below it answer in the form of the Open Inference Protocol
+BODY_BYTES = 64 * 1024  # the longest body of a route that is not direct
 _KINDS: dict[type, ProblemKind] = {NotThereError: problems.UNKNOWN_MODEL, RefusedError: problems.REFUSED}
 """Errors of the domain that are problems of the same kind on every route."""
 _BITS = 2**64 - 1

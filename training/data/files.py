@@ -25,10 +25,8 @@ from kilter.training.data.source import LISTED_LABELS, Labels, Progress, read_la
 from kilter.training.data.survey import DecodedPicture, PictureTraits, coloured, finite_range, image_traits
 
 SHOWN_FILES = 2
-ALONE = 1 << 24
-"""Files of fewer bytes than these are decoded sooner than a process has started."""
-SMALL = 2_500
-"""A file takes as long as one of this many bytes more than it has."""
+ALONE = 1 << 24  # files of fewer bytes than these are decoded sooner than a process has started
+SMALL = 2_500  # a file takes as long as one of this many bytes more than it has
 CHUNK = 16
 CHANNELS = (1, 2, 3, 4)
 PROGRESS_EVERY = 1024

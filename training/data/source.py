@@ -16,8 +16,7 @@ from kilter.service.detector.inputs import Table, take
 from kilter.service.detector.schema import Schema
 from kilter.service.formats.pictures import find_pictures
 
-TOO_MANY_BAD = 0.2
-"""Training stops when more than this share of the rows cannot be read."""
+TOO_MANY_BAD = 0.2  # training stops when more than this share of the rows cannot be read
 LISTED_LABELS = 8
 
 Progress = Callable[[int, int], None]

@@ -14,20 +14,14 @@ if TYPE_CHECKING:
     from PIL import Image
 
 SAMPLED_PICTURES = 128
-SIDE = 64
-"""Longer sides than this are brought to it, unless another size is asked for."""
-SIDES = (8, 256)
-"""The shortest and the longest side that a model takes."""
-THUMBNAIL = 128
-"""Colour is looked for in a picture reduced to this."""
+SIDE = 64  # longer sides than this are brought to it, unless another size is asked for
+SIDES = (8, 256)  # the shortest and the longest side that a model takes
+THUMBNAIL = 128  # colour is looked for in a picture reduced to this
 CHROMA = 16
 """A pixel has a colour if its channels differ by more than this, out of 255: JPEG tints grey pictures by less."""
-COLOURED = 0.005
-"""A picture has colour if more than this share of its pixels has one."""
-ASPECT = 1.25
-"""Proportions that differ by less are not worth a word."""
-DEPTHS = (1, 255, 1023, 4095, 16383, 65535)
-"""White in whole numbers of usual depths."""
+COLOURED = 0.005  # a picture has colour if more than this share of its pixels has one
+ASPECT = 1.25  # proportions that differ by less are not worth a word
+DEPTHS = (1, 255, 1023, 4095, 16383, 65535)  # white in whole numbers of usual depths
 
 
 class PictureTraits(NamedTuple):

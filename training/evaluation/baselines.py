@@ -16,22 +16,16 @@ from kilter.service.detector.findings import Baseline, Basis, DetectorComparison
 from kilter.service.detector.pictures.column import ImageColumn
 from kilter.training.evaluation.evaluate import Ranking
 
-LEAST_ANOMALIES = 10
-"""With fewer labelled anomalies a comparison says nothing: fields are swapped instead."""
+LEAST_ANOMALIES = 10  # with fewer labelled anomalies a comparison says nothing: fields are swapped instead
 NOISE = 2.5
 """A detector is better if it is so by more than this many standard errors; there are three that could be by chance."""
-LEAST_GAIN = 0.005
-"""The smallest gain in AUROC that is worth a word."""
+LEAST_GAIN = 0.005  # the smallest gain in AUROC that is worth a word
 OWN = "Kilter"
 MOST_ROWS = 4_000
-SWAPPED = 1 / 3
-"""The share of its fields that a synthetic anomaly has from another row."""
-SIDE = 32
-"""Simple detectors see pictures reduced to at most this many pixels in each direction."""
-AREA = (0.02, 0.15)
-"""Share of the picture that is pasted (Li et al., CutPaste, 2021)."""
-RATIO = (0.3, 3.3)
-"""Ratio of width to height of what is pasted (ibid.)."""
+SWAPPED = 1 / 3  # the share of its fields that a synthetic anomaly has from another row
+SIDE = 32  # simple detectors see pictures reduced to at most this many pixels in each direction
+AREA = (0.02, 0.15)  # share of the picture that is pasted (Li et al., CutPaste, 2021)
+RATIO = (0.3, 3.3)  # ratio of width to height of what is pasted (ibid.)
 
 RowScore = Callable[[Matrix], Floats]
 """Scores encoded rows, (n, features): (n,)."""

@@ -18,12 +18,10 @@ from kilter.training.fitting.diagnosis import Tolerance, diagnose
 from kilter.training.fitting.model import Fitted, score_around, score_rows
 
 LISTED = 10
-FAR = 15.0
-"""A score is far out when it lies this many times (upper quartile - median) above the median."""
+FAR = 15.0  # a score is far out when it lies this many times (upper quartile - median) above the median
 FAR_SHARE = 0.5 * 2.0**-FAR
 """The share of scores that lie so far out where the upper half falls off exponentially, as surprises do."""
-CERTAINTY = 1e-4
-"""An event of a smaller probability than this is not put down to chance."""
+CERTAINTY = 1e-4  # an event of a smaller probability than this is not put down to chance
 
 
 class Examined(NamedTuple):

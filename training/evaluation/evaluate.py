@@ -13,11 +13,9 @@ from kilter.service.detector.findings import Counts, Evaluation, Figure, Labelle
 from kilter.service.detector.inputs import Table, take
 from kilter.service.detector.thresholds import Thresholds
 
-DRAWS = 20_000
-"""Draws of the flags of several groups together, whose distribution has no closed form."""
+DRAWS = 20_000  # draws of the flags of several groups together, whose distribution has no closed form
 RESAMPLES = 1_000
-WORK = 50_000_000
-"""Rows times resamples: larger tables, whose intervals are narrow, get fewer resamples."""
+WORK = 50_000_000  # rows times resamples: larger tables, whose intervals are narrow, get fewer resamples
 Bounds = tuple[float, float] | tuple[None, None]
 
 

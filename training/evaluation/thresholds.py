@@ -19,8 +19,7 @@ from kilter.training.fitting.model import Fitted
 from kilter.training.fitting.split import largest_size
 
 RESAMPLES = 200
-WORK = 4_000_000
-"""Rows times resamples: larger tables, whose intervals are narrow, get fewer resamples."""
+WORK = 4_000_000  # rows times resamples: larger tables, whose intervals are narrow, get fewer resamples
 ROUNDING = 1e-12
 
 

@@ -15,17 +15,13 @@ from kilter.service.detector.pictures.pixels import image_of
 from kilter.training.reporting.plots import plane
 from kilter.training.reporting.run import Latent, Run, Scored
 
-SHOWN = 7
-"""Pictures in a line, from the lowest score to the highest."""
+SHOWN = 7  # pictures in a line, from the lowest score to the highest
 STRANGEST = 10
-CELLS = (10, 16)
-"""Rows and columns of the latent map; of the pictures that fall into a cell one is drawn."""
+CELLS = (10, 16)  # rows and columns of the latent map; of the pictures that fall into a cell one is drawn
 THUMBNAIL = 32
 GROUPS = ("normal", "flagged", "anomaly")
-SIDE = 96
-"""Pixels to which smaller pictures are enlarged, in whole steps, and larger ones reduced."""
-GAIN = 3
-"""A difference of a third of the range of grey is black."""
+SIDE = 96  # pixels to which smaller pictures are enlarged, in whole steps, and larger ones reduced
+GAIN = 3  # a difference of a third of the range of grey is black
 HEAT_COLOURS = 128
 
 

@@ -22,10 +22,8 @@ from kilter.training.fitting.diagnosis import ACTIVE
 from kilter.training.reporting.run import Latent
 
 BARS = 40
-POINTS = 1_200
-"""Points drawn of the latent space; more would make the page heavy and the picture no clearer."""
-WIDTH = 4.8
-"""Inches: about the width of a phone, where a figure is shown in its own size."""
+POINTS = 1_200  # points drawn of the latent space; more would make the page heavy and the picture no clearer
+WIDTH = 4.8  # inches: about the width of a phone, where a figure is shown in its own size
 # matplotlib draws in these exact colours, as in its style; `render` puts the page's variables in their place.
 INK, FAINT, NORMAL, STRANGE, MARK = "#010203", "#010204", "#010205", "#010206", "#010207"
 VARIABLES = {INK: "--ink", FAINT: "--rule", NORMAL: "--normal", STRANGE: "--strange", MARK: "--mark"}

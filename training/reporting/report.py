@@ -33,8 +33,7 @@ STRANGEST = 10
 REASONS = 3
 SHOWN_ELSEWHERE = ("evaluation", "history", "notes", "diagnosis", "comparison", "suspects", "warnings")
 """Parts of the manifest's `training` that have a place of their own in the report."""
-EXPLAINED_ROWS = (10, 2_000)
-"""Fewest and most rows over which the columns that matter are averaged."""
+EXPLAINED_ROWS = (10, 2_000)  # fewest and most rows over which the columns that matter are averaged
 COLUMNS_SHOWN = 15
 
 

@@ -27,8 +27,7 @@ LIMIT = 1e3
 """Standardised numbers are held within ± this many units: beyond, a float32 could no longer tell neighbours apart, and
 a record's verdict would depend on its batch."""
 UNKNOWN = "leave the cell empty if it is unknown"
-ABSENT = object()
-"""The cell of a field that a record lacks, which is the record's problem and not the cell's."""
+ABSENT = object()  # the cell of a field that a record lacks, which is the record's problem and not the cell's
 NEVER_MISSING = frozenset({str, bool, int})
 Read = Callable[["Column", Any], Any]
 """Reads a cell of a column in another way than the column's own. Raises ValueError or PictureError."""

@@ -15,13 +15,10 @@ if TYPE_CHECKING:
     import polars as pl
 
 FEW_ONES = 10
-FEW_SHARE = 0.01
-"""A column of 0 with fewer ones than either may be a count that has not yet shown a 2, and is numeric."""
+FEW_SHARE = 0.01  # a column of 0 with fewer ones than either may be a count that has not yet shown a 2, and is numeric
 PAIRS = (("true", "false"), ("yes", "no"), ("t", "f"), ("y", "n"), ("on", "off"))
-CERTAIN = {"true", "false", "yes", "no"}
-"""Words that make a flag even where they are a column's only value."""
-WORDS = {"true": 1.0, "false": 0.0, "1": 1.0, "0": 0.0}
-"""Texts that every column of flags takes, after its own words."""
+CERTAIN = {"true", "false", "yes", "no"}  # words that make a flag even where they are a column's only value
+WORDS = {"true": 1.0, "false": 0.0, "1": 1.0, "0": 0.0}  # texts that every column of flags takes, after its own words
 
 
 class BooleanColumn(Column, msgspec.Struct, frozen=True, tag="boolean", tag_field="kind"):

@@ -13,15 +13,13 @@ from kilter.service.detector.columns.base import Column, Feature, describe_value
 from kilter.service.detector.columns.cells import Decision, TextCells, TrainingCells
 from kilter.service.detector.errors import Problem
 
-MAX_LEVELS = 512
-"""Rarer levels than these count as unseen, in training as in scoring."""
+MAX_LEVELS = 512  # rarer levels than these count as unseen, in training as in scoring
 ROWS_PER_LEVEL = 5
 FEW_LEVELS = 10
 """A category has on average at least `ROWS_PER_LEVEL` rows for each level, or at most `FEW_LEVELS` levels."""
 NEARLY_UNIQUE = 0.9
 TEXTS = frozenset({str, type(None)})
-FREE_TEXT = 40
-"""Average length from which many distinct texts are prose."""
+FREE_TEXT = 40  # average length from which many distinct texts are prose
 
 
 class CategoricalColumn(Column, msgspec.Struct, frozen=True, tag="categorical", tag_field="kind"):

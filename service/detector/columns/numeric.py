@@ -15,14 +15,11 @@ from kilter.service.detector.errors import Problem
 if TYPE_CHECKING:
     import polars as pl
 
-HEAVY = 10.0
-"""Standard deviations from the median beyond which a column's tail is heavy."""
-HEAVY_COUNT = 5.0
-"""The same for a column of whole numbers."""
+HEAVY = 10.0  # standard deviations from the median beyond which a column's tail is heavy
+HEAVY_COUNT = 5.0  # the same for a column of whole numbers
 LEAST_SPREAD = 0.2
 """A count's standard deviation, after its transform, is taken no smaller: one rare event must not drown all else."""
-LEAST_NUMBERED = 20
-"""Rows from which on whole numbers may be an identifier."""
+LEAST_NUMBERED = 20  # rows from which on whole numbers may be an identifier
 ID_NAME = re.compile(
     r"(^|[^a-z])(id|uuid|guid|index|idx|key|no|nr|number|row|serial)$|^(unnamed: \d+)?$", re.IGNORECASE
 )

@@ -24,12 +24,9 @@ LEAST_DAYS: dict[CalendarField, int] = {"hour": 2, "weekday": 14, "day": 90, "mo
 WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 UNIX = {"unix_s": (1, "seconds"), "unix_ms": (1000, "milliseconds")}
 """Formats of Unix times, with their units in a second and the units' names."""
-PROBED = 200
-"""Number of distinct texts on which a format is tried first."""
-TOLERATED = 0.01
-"""Largest share of texts that may be no times in a column of times."""
-PLAUSIBLE = (315_532_800, 4_102_444_800)
-"""Unix seconds of 1980 and 2100."""
+PROBED = 200  # number of distinct texts on which a format is tried first
+TOLERATED = 0.01  # largest share of texts that may be no times in a column of times
+PLAUSIBLE = (315_532_800, 4_102_444_800)  # Unix seconds of 1980 and 2100
 TIME_NAME = re.compile(r"time|date|(^|_)ts$|epoch|unix|_at$|(created|updated|modified)$", re.IGNORECASE)
 CLOCKS = ("", "%H:%M", "%H:%M:%S", "%H:%M:%S.%f", "%I:%M %p", "%I:%M:%S %p")
 WORDS = ("%d %b %Y", "%d-%b-%Y", "%d-%b-%y", "%d %B %Y", "%b %d, %Y", "%B %d, %Y", "%d/%b/%Y")

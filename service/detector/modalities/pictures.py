@@ -24,26 +24,20 @@ if TYPE_CHECKING:
     from kilter.service.detector.detector import Verdicts
     from kilter.service.detector.modalities.tables import Reason
 
-FLOATS = 1 << 22
-"""Most values of the pictures that are encoded at once."""
-VALUES = 65_536
-"""Values per call on a CPU: the comparison with other pictures takes many times a picture's own memory."""
+FLOATS = 1 << 22  # most values of the pictures that are encoded at once
+VALUES = 65_536  # values per call on a CPU: the comparison with other pictures takes many times a picture's own memory
 GPU_VALUES = 64 * VALUES
 VALUES_OF_A_RECORD = 8192
 """Values of a picture that count as a record, where records are counted for the memory that they take."""
-MOST_BYTES = 64 * 1024 * 1024
-"""Most bytes of all pictures of a request, at the model's size."""
+MOST_BYTES = 64 * 1024 * 1024  # most bytes of all pictures of a request, at the model's size
 FIGURES = ("brightness", "contrast", "sharpness")
 EXAMPLE = "iVBORw0KGgoAAAANSUhEUgAAABAAAAAQCAAAAAA6mKC9AAAAEUlEQVR42mNk4EAFTBwjWgAASdQIGDOfFtMAAAAASUVORK5CYII="
 """A small picture in base64: from black to white across its corners."""
-LEVEL = 1.0
-"""Evidence that is stronger than nearly all of what is normal at a place."""
-CORE = 0.6
-"""The evidence of a region is at least this part of the strongest: what is around it is its halo."""
+LEVEL = 1.0  # evidence that is stronger than nearly all of what is normal at a place
+CORE = 0.6  # the evidence of a region is at least this part of the strongest: what is around it is its halo
 FAINT, FULL = 1.0, 8.0
 """The evidence that begins to show, and that from which on the colour is the same: one scale for all pictures."""
-OPAQUE = 0.75
-"""The strongest opacity of the colours: the picture is to be seen below them."""
+OPAQUE = 0.75  # the strongest opacity of the colours: the picture is to be seen below them
 _COLOURS = ((84, 2, 163), (156, 23, 158), (204, 71, 120), (237, 121, 83), (253, 180, 47), (240, 249, 33))
 """From matplotlib's `plasma`, which the colour-blind can read, and which can be printed: lighter is stranger."""
 

@@ -13,13 +13,10 @@ from kilter.service.detector.modalities.base import Modality, Scores, Watched
 from kilter.service.detector.runtime import OUTPUTS, Program
 from kilter.service.detector.schema import Schema
 
-CHUNK = 256
-"""Rows per call on a CPU: larger batches go no faster, and hold several times the memory."""
+CHUNK = 256  # rows per call on a CPU: larger batches go no faster, and hold several times the memory
 GPU_ROWS = 65_536
-CANDIDATES = 32
-"""Columns of a record that are hidden in turn: those that surprise the network most."""
-CELLS = 1_000_000
-"""Cells of the encoded records that are judged at once with a column hidden."""
+CANDIDATES = 32  # columns of a record that are hidden in turn: those that surprise the network most
+CELLS = 1_000_000  # cells of the encoded records that are judged at once with a column hidden
 
 
 class TableModality(Modality):

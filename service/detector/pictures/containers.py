@@ -13,8 +13,7 @@ from typing import NamedTuple
 
 from kilter.service.detector.errors import PictureError
 
-ORDERS = {b"II*\0": "<", b"MM\0*": ">"}
-"""First bytes of a TIFF of each byte order, and the order's sign in `struct`."""
+ORDERS = {b"II*\0": "<", b"MM\0*": ">"}  # first bytes of a TIFF of each byte order, and the order's sign in `struct`
 ORIENTATION = 0x0112
 PREFIX = b"Exif\0\0"
 MOST_TAGS = 1024
@@ -22,8 +21,7 @@ _SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12
 """Bytes of a value of each type."""
 CUT_SHORT = "the picture is cut short"
 SEVERAL = "the picture has several frames or pages: send one of them"
-MOST_PARTS = 65_536
-"""Chunks or segments of a file; an encoder that writes 8 kB each makes half a gigabyte of so many."""
+MOST_PARTS = 65_536  # chunks or segments of a file; an encoder that writes 8 kB each makes half a gigabyte of so many
 MOST_SCANS = 64
 """Passes of a progressive JPEG over the whole of it: encoders make ten, and each costs time, however short it is."""
 _PNG = b"\x89PNG\r\n\x1a\n"
@@ -42,8 +40,7 @@ _TIFF_KEPT = _TIFF_SINGLE | {258, 273, 279, 320, 324, 325, 338, 339, 347, 529, 5
 """All tags that a decoder needs."""
 _TIFF_COMPRESSIONS = {1, 2, 3, 4, 5, 7, 8, 32773, 32946}
 """None, three of fax machines, LZW, JPEG, Deflate, PackBits, Deflate under its old number."""
-_TIFF_BYTES = 1 << 18
-"""Most bytes of the values of all tags that are kept: the places of 30,000 strips."""
+_TIFF_BYTES = 1 << 18  # most bytes of the values of all tags that are kept: the places of 30,000 strips
 _TIFF_PAGES = 64
 
 

@@ -33,20 +33,14 @@ if TYPE_CHECKING:
 
     from kilter.service.detector.pictures.column import ImageColumn
 
-PIXELS = 40_000_000
-"""Most pixels of a picture by default; in memory each takes four bytes or more."""
-MOST_PIXELS = 89_000_000
-"""The highest limit that may be set: Pillow takes larger pictures for an attack."""
-BYTES = 256 * 1024 * 1024
-"""Longest file: the most pixels in three channels of 16 bits."""
-SIDE = 65_500
-"""Longest side: that of JPEG, so that a picture is none that only one format can hold."""
-STRIP = 1 << 22
-"""Most pixels of a strip, the part of a picture that is copied at once where a step needs copies."""
+PIXELS = 40_000_000  # most pixels of a picture by default; in memory each takes four bytes or more
+MOST_PIXELS = 89_000_000  # the highest limit that may be set: Pillow takes larger pictures for an attack
+BYTES = 256 * 1024 * 1024  # longest file: the most pixels in three channels of 16 bits
+SIDE = 65_500  # longest side: that of JPEG, so that a picture is none that only one format can hold
+STRIP = 1 << 22  # most pixels of a strip, the part of a picture that is copied at once where a step needs copies
 _URL = re.compile(r"data:[^,]{0,200};base64,", re.IGNORECASE)
 _BLANKS = str.maketrans("", "", " \t\r\n")
-CHANNELS = (1, 2, 3, 4)
-"""Numbers of channels of an array: grey, grey and alpha, colour, colour and alpha."""
+CHANNELS = (1, 2, 3, 4)  # numbers of channels of an array: grey, grey and alpha, colour, colour and alpha
 _TURNS = {2: 0, 3: 3, 4: 1, 5: 5, 6: 4, 7: 6, 8: 2}
 """Orientations in EXIF, and the numbers in `PIL.Image.Transpose` of the turns that make a picture upright."""
 

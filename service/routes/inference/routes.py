@@ -26,8 +26,7 @@ OCTETS = "application/octet-stream"
 CODINGS = ("gzip", "deflate", "zstd")
 """Of an answer, the first that the client takes: its libraries may ask for zstd in its name, which it cannot undo."""
 _HEADER = HEADER.lower().encode()
-ANY = -1
-"""In a shape: as many as there are records."""
+ANY = -1  # in a shape: as many as there are records
 
 
 class ServerLive(msgspec.Struct, frozen=True):

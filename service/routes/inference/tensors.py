@@ -33,8 +33,7 @@ INTEGERS = {
 }
 NUMBERS = FLOATS | INTEGERS
 DATATYPES = (*NUMBERS, BOOL, BYTES)
-SHOWN = 100
-"""Characters of a tensor's name that a message quotes."""
+SHOWN = 100  # characters of a tensor's name that a message quotes
 _LENGTH = 4
 
 
