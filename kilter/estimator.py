@@ -71,8 +71,8 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         return self
 
     def score_samples(self, X: Any) -> Floats:
-        """How normal records are, (n,): the score of the verdict with its sign turned, so that lower is stranger."""
-        return -self._verdicts(X).score
+        """How normal records are, (n,): minus the score, to the digits by which it is flagged; lower is stranger."""
+        return -rounded(self._verdicts(X).score, self.detector_.calibration.digits)
 
     def decision_function(self, X: Any) -> Floats:
         """How far the scores of records are below their thresholds, (n,); a record is flagged where it is negative."""

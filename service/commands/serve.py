@@ -36,7 +36,7 @@ SWITCH_SECONDS = 0.00005
 def serve(**options: str | int | Path | None) -> None:
     """Serve the models of a folder over HTTP until SIGTERM or Ctrl-C.
 
-    Options go before the environment variables KILTER_*, which are listed in the README.
+    Options go before the environment variables KILTER_*, which docs/operations.md lists.
     """
     from prometheus_client import disable_created_metrics
 

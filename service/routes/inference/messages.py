@@ -75,8 +75,8 @@ class InferResponse(msgspec.Struct, frozen=True, omit_defaults=True):
     id: str | msgspec.UnsetType = msgspec.UNSET
 
 
-def parse_inference(content: bytes, stated: str, rows: int) -> tuple[InferRequest, list[Input]]:
-    """Parse a body whose JSON is as long as the header `stated` says, or all of it where that is empty.
+def parse_inference(content: bytes, stated: bytes | None, rows: int) -> tuple[InferRequest, list[Input]]:
+    """Parse a body whose JSON is as long as the header `stated` says, or all of it without one.
 
     Raises RequestError if it is no request, or has more lists than `rows` of a matrix would make.
     """
@@ -99,12 +99,13 @@ def parse_inference(content: bytes, stated: str, rows: int) -> tuple[InferReques
     return request, inputs
 
 
-def _json_length(stated: str, length: int) -> int:
-    if not stated:
+def _json_length(stated: bytes | None, length: int) -> int:
+    if stated is None:
         return length
-    if not (stated.isascii() and stated.isdigit() and len(stated) < 20 and 0 < int(stated) <= length):
+    stated = stated.strip()
+    if not (stated.isdigit() and len(stated) < 20 and 0 < int(stated) <= length):
         text = f"it is the length of the JSON with which the body of {length} bytes begins"
-        raise RequestError(BAD_BODY, f"the header {HEADER} is {stated[:40]!r}: {text}")
+        raise RequestError(BAD_BODY, f"the header {HEADER} is {str(stated[:40], 'latin-1')!r}: {text}")
     return int(stated)
 
 

@@ -14,7 +14,7 @@ from kilter.service.formats import JSON
 from kilter.service.judging.intake import Intake
 from kilter.service.models.registry import Registry
 from kilter.service.problems import NOT_READY, WRONG_TYPE, RequestError
-from kilter.service.request import header_of, notes_of
+from kilter.service.request import header_of, headers_of, notes_of
 from kilter.service.routes.context import Context, find
 from kilter.service.routes.inference import messages, tensors
 from kilter.service.routes.inference.messages import CONTRIBUTION, HEADER, OutputSelection, outputs_of, write_answer
@@ -118,7 +118,7 @@ class InferEndpoint:
             content = await self._intake.read(scope, receive, hold)
             hold.reach(len(content))
             small, decodes = len(content) <= INLINE_BYTES, detector.modality.decodes
-            read = partial(self._read, detector, content, header_of(scope, _HEADER))
+            read = partial(self._read, detector, content, headers_of(scope).get(_HEADER))
             if small and not decodes:
                 tables, outputs = read(whole=True)
             else:  # a few bytes may be many small pictures, each to be enlarged
@@ -136,7 +136,7 @@ class InferEndpoint:
         await send_answer(scope, send, self._engine, content, headers, CODINGS)
 
     def _read(
-        self, detector: Detector, content: bytes, stated: str, *, whole: bool
+        self, detector: Detector, content: bytes, stated: bytes | None, *, whole: bool
     ) -> tuple[Iterable[Table], OutputSelection]:
         """The records of a request, all at once if `whole`, and the outputs that it names."""
         request, inputs = messages.parse_inference(content, stated, self._max_records)

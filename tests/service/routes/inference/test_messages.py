@@ -27,10 +27,10 @@ from tests.support.serving import RECORD, SCHEMA, STRANGE, detector
 Json = dict[str, Any]
 
 
-def body(*inputs: Json, data: bytes = b"", **fields: Any) -> tuple[bytes, str]:
+def body(*inputs: Json, data: bytes = b"", **fields: Any) -> tuple[bytes, bytes | None]:
     """A request, and the length of its JSON."""
     head = json.dumps({"inputs": inputs, **fields}).encode()
-    return head + data, str(len(head)) if data else ""
+    return head + data, str(len(head)).encode() if data else None
 
 
 def described(name: str, size: int | None = None, **fields: Any) -> Json:
@@ -56,11 +56,12 @@ def test_each_input_gets_its_own_data(values: list[bytes | int]) -> None:
 @pytest.mark.parametrize(
     ("content", "stated", "text"),
     [
-        (b"", "", "the body is empty"),
-        (b"{}", "3", "is '3': it is the length of the JSON with which the body of 2 bytes begins"),
-        (b"{}", "+1", "is '+1'"),
-        (b"{}", "²", "is '²'"),
-        (b'{"inputs": []}', "", "the request does not follow the protocol"),
+        (b"", None, "the body is empty"),
+        (b"{}", b"3", "is '3': it is the length of the JSON with which the body of 2 bytes begins"),
+        (b"{}", b"+1", "is '+1'"),
+        (b"{}", b"", "is ''"),
+        (b"{}", b"\xb2", "is '²'"),
+        (b'{"inputs": []}', None, "the request does not follow the protocol"),
         (*body(described("x", 2), data=b"1"), "input 'x' has binary_data_size 2, and 1 bytes are left"),
         (*body(described("x", 0, shape=[0]), data=b"12"), "2 bytes follow those that binary_data_size"),
         (*body(described("x", True, shape=[1]), data=b"1"), "binary_data_size True"),
@@ -73,7 +74,7 @@ def test_each_input_gets_its_own_data(values: list[bytes | int]) -> None:
         ),
     ],
 )
-def test_what_is_no_request_is_refused(content: bytes, stated: str, text: str) -> None:
+def test_what_is_no_request_is_refused(content: bytes, stated: bytes | None, text: str) -> None:
     """With the place, and what is expected there."""
     with pytest.raises(RequestError) as caught:
         parse_inference(content, stated, 10)

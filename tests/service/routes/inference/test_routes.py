@@ -214,6 +214,7 @@ def test_tensors_that_do_not_fit_are_told(http: Client, body: Json, told: str) -
     [
         ({"Inference-Header-Content-Length": "-1"}, "the header Inference-Header-Content-Length is '-1'"),
         ({"Inference-Header-Content-Length": "0"}, "is '0'"),
+        ({"Inference-Header-Content-Length": ""}, "is ''"),
         ({"Inference-Header-Content-Length": "999999"}, "is '999999'"),
         ({"Inference-Header-Content-Length": "9" * 5000}, "is '9"),
         ({"Inference-Header-Content-Length": "12"}, "not JSON"),
