@@ -120,7 +120,7 @@ FORMATS: list[Format] = [
         },
         body="kilter.service.formats.bodies:read_form_body",
     ),
-    Format("json", "JSON", media_types=(JSON,), modality=None, body="kilter.service.formats.json_body:JsonBody"),
+    Format("json", "JSON", media_types=(JSON,), modality=None, body="kilter.service.formats.json_body:read_json_body"),
     Format(
         "csv",
         "a text table",

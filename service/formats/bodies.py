@@ -43,10 +43,6 @@ class Body:
     names: Sequence[str] | None = None
     """Of each record, where the body names them; known once they are read."""
 
-    def whole(self) -> Table | None:
-        """All records as one table, if they are few and as they should be; None if `tables` is to read them."""
-        return None
-
     def tables(self) -> Iterator[Table]:
         """The records, some at a time. Raises RequestError if they cannot be read, or are too many."""
         raise NotImplementedError

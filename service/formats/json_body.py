@@ -28,6 +28,7 @@ CONTAINERS = 50_000
 """Lists and objects that a body may have beside those of its records: each takes thirty times its bytes in memory."""
 BOM = b"\xef\xbb\xbf"
 _MANY = re.compile(rb'\s*\{\s*"records"\s*:\s*\[')
+_USUAL = (b'{"records":[', b'{"records": [')  # as most clients begin
 
 
 class RowReader:
@@ -66,7 +67,7 @@ class RowReader:
 
         None if they are to be decoded whatever they hold. Raises RequestError if the body is no JSON.
         """
-        many = _MANY.match(content)
+        many = content.startswith(_USUAL) or _MANY.match(content)
         decoder = self._many if many else self._one
         if decoder is None:
             return None
@@ -75,6 +76,8 @@ class RowReader:
         except (msgspec.ValidationError, UnicodeDecodeError, RecursionError):
             return None
         except msgspec.DecodeError as error:
+            if content.startswith(BOM):
+                return self.records(content.removeprefix(BOM))
             raise RequestError(BAD_BODY, _why(content, error)) from None
         return decoded.records if many else [decoded]
 
@@ -118,17 +121,10 @@ def _unspeakable(name: str) -> bool:
 class JsonBody(Body):
     """A body of `{"records": [...]}`, `{"columns": {...}}` or one bare record."""
 
-    def __init__(self, call: Call) -> None:
-        """Raises RequestError if the body is no JSON."""
+    def __init__(self, call: Call, records: list[Any] | None) -> None:
+        """`records` are what `RowReader.records` gives of the body."""
         self._call = call
-        self._content = call.content.removeprefix(BOM)
-        self._records = call.reader.records(self._content)
-
-    def whole(self) -> Table | None:
-        records = self._records
-        if records is None or len(records) > CHUNK or len(records) > self._call.limit:
-            return None
-        return self._call.reader.table(records)
+        self._records = records
 
     def tables(self) -> Iterator[Table]:
         records = self._records
@@ -148,7 +144,7 @@ class JsonBody(Body):
 
     def _lenient(self) -> Iterator[Table]:
         schema = self._call.reader.schema
-        value = decode_json(self._content, self._call.limit)
+        value = decode_json(self._call.content.removeprefix(BOM), self._call.limit)
         columns = value.get(COLUMNS) if isinstance(value, dict) else None
         if isinstance(columns, dict):
             yield from self._columns(value, columns)
@@ -175,6 +171,11 @@ class JsonBody(Body):
         for start in range(0, max(rows, 1), CHUNK):
             piece = {name: values[start : start + CHUNK] for name, values in columns.items()}
             yield from_columns(self._call.reader.schema, piece, self._call.read)
+
+
+def read_json_body(call: Call) -> JsonBody:
+    """Raises RequestError if the body is no JSON."""
+    return JsonBody(call, call.reader.records(call.content))
 
 
 class LinesBody(Body):

@@ -18,7 +18,7 @@ from kilter.service import problems
 from kilter.service.detector import Detector, Verdicts
 from kilter.service.detector.modalities.base import Modality
 from kilter.service.formats import JSON, NDJSON, PNG, Format, encodings, format_named, format_of_media_type, formats_of
-from kilter.service.formats.bodies import Call
+from kilter.service.formats.bodies import CHUNK, Call
 from kilter.service.formats.json_body import JsonBody, RowReader
 from kilter.service.judging.admission import Hold
 from kilter.service.judging.engine import Engine
@@ -72,6 +72,7 @@ class ModelTools:
         self.detector = detector
         self.name, self.version, self.modality = detector.name, detector.version, detector.modality
         self.limit = detector.modality.most_records(limit)
+        self.few = min(self.limit, CHUNK)
         self.reader = RowReader(detector.schema)
         self.writer = AnswerWriter(detector)
 
@@ -114,9 +115,9 @@ class ScoreEndpoint:
         extra: Headers = []
         try:
             if content is not None and len(content) <= INLINE_BYTES:
-                body = JsonBody(Call(content, _JSON_FORMAT, tools.reader, tools.limit))
-                table = body.whole()
-                tables = list(body.tables()) if table is None else [table]
+                records = tools.reader.records(content)
+                table = tools.reader.table(records) if records is not None and len(records) <= tools.few else None
+                tables = [table] if table is not None else list(JsonBody(tools.call(content, query), records).tables())
                 judged = await self._engine.judge(serving, tables, 0, notes, size=len(content), receive=receive)
                 answer = tools.writer.write(judged)
             else:
