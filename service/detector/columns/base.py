@@ -214,7 +214,7 @@ class Column:
         """The column with the statistics of the fitting rows' typed values, (n,); here the number of missing ones."""
         return msgspec.structs.replace(self, missing=int(np.isnan(values).sum()))  # type: ignore[type-var]
 
-    def usual(self, rng: np.random.Generator) -> Any:
+    def usual(self, rng: "np.random.Generator") -> Any:
         """A synthetic cell with a usual value, as JSON holds it."""
         raise NotImplementedError
 
@@ -222,7 +222,7 @@ class Column:
         """The cell in the middle of the usual values; None if they have no middle."""
         return None
 
-    def odd(self, rng: np.random.Generator) -> Any:
+    def odd(self, rng: "np.random.Generator") -> Any:
         """A synthetic cell with a value that training never saw, as JSON holds it."""
         return None
 

@@ -105,7 +105,7 @@ class BooleanColumn(Column, msgspec.Struct, frozen=True, tag="boolean", tag_fiel
                 return _decision(cells, (true,), (false,), varies=len(words) > 1)
         return None
 
-    def usual(self, rng: np.random.Generator) -> bool:
+    def usual(self, rng: "np.random.Generator") -> bool:
         return bool(rng.integers(2))
 
 

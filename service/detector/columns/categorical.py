@@ -103,13 +103,13 @@ class CategoricalColumn(Column, msgspec.Struct, frozen=True, tag="categorical", 
             missing=len(values) - counts.total(),
         )
 
-    def usual(self, rng: np.random.Generator) -> str | None:
+    def usual(self, rng: "np.random.Generator") -> str | None:
         if not self.levels:
             return None
         counts = np.array(self.counts, float)
         return self.levels[rng.choice(len(counts), p=counts / counts.sum())]
 
-    def odd(self, rng: np.random.Generator) -> str | None:
+    def odd(self, rng: "np.random.Generator") -> str | None:
         return None if rng.random() < 0.3 else "a level that no training record has"
 
 

@@ -189,13 +189,13 @@ class NumericColumn(Column, msgspec.Struct, frozen=True, tag="numeric", tag_fiel
         unit = float(np.median(distance[distance > 0]))
         return msgspec.structs.replace(self, transform="asinh", shift=median, unit=unit)
 
-    def usual(self, rng: np.random.Generator) -> float | int:
+    def usual(self, rng: "np.random.Generator") -> float | int:
         return self._cell(self.restore(rng.normal()), self.minimum, self.maximum)
 
     def central(self) -> float | int:
         return self._cell(self.restore(0.0), self.minimum, self.maximum)
 
-    def odd(self, rng: np.random.Generator) -> float | int | None:
+    def odd(self, rng: "np.random.Generator") -> float | int | None:
         if rng.random() < 0.3:
             return None
         return self._cell(self.maximum + 5 * (self.maximum - self.minimum or 1.0), -3e38, 3e38)

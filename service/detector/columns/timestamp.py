@@ -127,7 +127,7 @@ class TimestampColumn(Column, msgspec.Struct, frozen=True, tag="timestamp", tag_
         why += f"; {form.doubt}" if form.doubt else ""
         return Decision(cls(cells.name, form.format, fields), why, varies=True)
 
-    def usual(self, rng: np.random.Generator) -> Any:
+    def usual(self, rng: "np.random.Generator") -> Any:
         time = datetime(2024, 1, 1, tzinfo=UTC) + timedelta(minutes=int(rng.integers(7 * 24 * 60)))
         if self.format in UNIX:
             return int(time.timestamp()) * UNIX[self.format][0]

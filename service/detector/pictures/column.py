@@ -104,19 +104,19 @@ class ImageColumn(Column, msgspec.Struct, frozen=True, tag="image", tag_field="k
     def fit(self, values: Array) -> Self:
         return self
 
-    def usual(self, rng: np.random.Generator) -> str:
+    def usual(self, rng: "np.random.Generator") -> str:
         """A shape before an even background, or a smooth field through 4 x 4 random values."""
         if rng.random() < 0.5:
             return base64_of(self._shape(rng))
         values = rng.integers(0, 256, (4, 4, self.channels)).astype(np.uint8)
         return base64_of(self._resize(values, library().Resampling.BICUBIC))
 
-    def odd(self, rng: np.random.Generator) -> str:
+    def odd(self, rng: "np.random.Generator") -> str:
         """Coarse noise of full contrast, of 8 x 8 blocks."""
         blocks = rng.integers(0, 2, (8, 8, self.channels)).astype(np.uint8) * 255
         return base64_of(self._resize(blocks, library().Resampling.NEAREST))
 
-    def _shape(self, rng: np.random.Generator) -> Pixels:
+    def _shape(self, rng: "np.random.Generator") -> Pixels:
         from PIL import ImageDraw
 
         background, ink = rng.integers(0, 256, (2, self.channels)).tolist()
