@@ -19,7 +19,7 @@ def train(
     models: PathLike = "models",
     *,
     label: str | None = None,
-    normal: str | None = None,
+    normal: Any = None,
     exclude: Sequence[str] = (),
     group_by: str | None = None,
     image_size: tuple[int, int] | None = None,
@@ -33,12 +33,15 @@ def train(
     `data` is a path or several (tables, folders of pictures, arrays of pictures), or a frame: of pandas, or any with an
     Arrow C stream, like those of polars. With `label`, a row counts as normal where that column has the value `normal`;
     `exclude` names columns that are not looked at, and with `group_by` the values of a column have thresholds of their
-    own. `config` is a TOML file of settings or the same as a mapping; `settings` go before it: `target_fpr`, `score`,
+    own. `config` is a TOML file of settings or the same as a mapping; `settings` override it: `target_fpr`, `score`,
     `split`, `seed`, `device`, `memory_rows`, `baselines`, `fit`, `threshold`, as `docs/training.md` explains them.
     `say` is called with what was decided about the data. Raises KilterError for whatever the caller can put right.
     """
+    value = None if normal is None else str(normal)
+    if value in ("True", "False") and not isinstance(normal, str):
+        value = value.lower()
     source = source_of(
-        data, label=label, normal=normal, exclude=tuple(exclude), group_by=group_by, image_size=image_size
+        data, label=label, normal=value, exclude=tuple(exclude), group_by=group_by, image_size=image_size
     )
     place = None if backbone is None else Path(backbone)
     detector, _, _ = train_model(source, name, Path(models), config_of(config, settings), backbone=place, say=say)

@@ -86,48 +86,38 @@ def _option(name: str) -> str:
 
 
 class FitConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How the network is shaped and fitted: the table `[fit]` of a configuration file."""
+    """How the network is shaped and fitted: the table `[fit]` of a configuration file, as docs/training.md explains it.
+
+    What is None is chosen by the network, or by the data.
+    """
 
     network: str | None = None
-    """Kind of network, by its name in `networks.NETWORKS`; that of the records' modality if not given."""
     members: int = 2
     hidden: int | None = None
-    """Units of each hidden layer; the network's own number if not given, as for all of its sizes."""
     latent: int | None = None
-    """Dimensions of the latent space; chosen from the number of features if not given."""
     components: int | None = None
-    """Gaussians in the mixture of each numeric feature; 3 if not given, 1 for more than 200 features."""
     steps: int = 900
-    """Upper bound: fitting stops earlier when the held-out ELBO no longer improves."""
     batch_rows: int | None = None
-    """Rows of a step: 128 if not given, 64 of pictures."""
     learning_rate: float = 2e-3
     weight_decay: float = 1e-2
     warm_up: float = 0.3
-    """Share of the steps over which the weight of the KL term rises from 0 to 1."""
     free_bits: float = 0.0
-    """Nats that each latent dimension may hold at no cost; a collapse is remedied with some, whatever stands here."""
     clip_norm: float = 5.0
     patience: int = 6
-    """Evaluations of the held-out ELBO without improvement before fitting stops."""
     threads: int = 1
 
 
 class TrainConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A training run, whatever its data."""
+    """A training run, whatever its data; docs/training.md explains each setting."""
 
     target_fpr: float | None = None
-    """None: the smallest of 0.01, 0.02, 0.05, 0.1 that the data can support."""
     threshold: Rule = Rule()
-    """How the rate is chosen if not by `target_fpr`."""
     score: str = "neighbours"
     memory_rows: int | None = None
-    """Rows in the memory of `neighbours`: 4,096 of a table, fewer of a wide one, else 2,048 pictures or patches."""
     seed: int = 0
     split: Literal["auto", "random", "time"] = "auto"
     device: str = "auto"
     baselines: bool = True
-    """Whether simple detectors are fitted to the same rows, to compare."""
     fit: FitConfig = FitConfig()
 
 
@@ -160,12 +150,18 @@ def read_config(path: Path | None, **overrides: Any) -> TrainConfig:
     if path is not None:
         try:
             values = tomllib.loads(path.read_text())
+        except FileNotFoundError:
+            raise KilterError(f"there is no file {path}") from None
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise KilterError(f"{path}: not a TOML file: {error}") from None
     wanted = {key: value for key, value in overrides.items() if value is not None}
     if {"target_fpr", "threshold"} & wanted.keys():  # one way to choose a threshold replaces another
         values = {key: value for key, value in values.items() if key not in ("target_fpr", "threshold")}
     values |= wanted
+    for table, settings in (("", TrainConfig), ("fit.", FitConfig), ("threshold.", Rule)):
+        given = values.get(table[:-1]) if table else values
+        for key in set(given if isinstance(given, dict) else ()).difference(known := settings.__struct_fields__):
+            raise KilterError(f"{path or 'settings'}: there is no setting {table}{key}; there are {', '.join(known)}")
     try:
         config = msgspec.convert(values, TrainConfig)
     except msgspec.ValidationError as error:

@@ -35,7 +35,7 @@ def reasons_of(stated: str) -> tuple[Explained, int]:
     default="anomalies",
     show_default=True,
     callback=lambda ctx, parameter, value: reasons_of(value),
-    help="Which records get reasons, 5 at most; with a number, all of them, so many at most. All takes longer.",
+    help="Which records get reasons, up to 5 each; a number N gives all records up to N. All takes longer.",
 )
 @click.option(
     "--fdr",
@@ -50,7 +50,7 @@ def reasons_of(stated: str) -> tuple[Explained, int]:
     metavar="DIR",
     help="Write a heat map of each picture into DIR, a PNG by the picture's own path.",
 )
-@click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda.")
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
 def score_command(
     model: Path, file: Path, out: Path, reasons: tuple[Explained, int], device: str, **options: Any
 ) -> None:

@@ -136,6 +136,8 @@ class Judge:
         Raises RecordsError, listing every problem, if any record does not fit the schema; with `errors="mark"` such
         records are marked instead, and the others judged.
         """
+        if errors not in ("raise", "mark"):
+            raise ValueError(f"errors is 'raise' or 'mark', not {errors!r}")
         scores = self.scorer.score(data, reasons=reasons, errors=errors)
         p_value, anomaly, tail, threshold = self.thresholds.judge(scores.score, scores.table)
         problems = scores.table.problems
@@ -166,6 +168,9 @@ class Detector(Judge):
         self.manifest = manifest
         self.probes = probes
         self.reference = reference or reference_of(self.modality, {})
+
+    def __repr__(self) -> str:
+        return f"<Detector {self.name}, version {self.version}: flags scores above {self.calibration.threshold:g}>"
 
     @property
     def name(self) -> str:

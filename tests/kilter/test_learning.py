@@ -31,7 +31,7 @@ def trained(normal: pd.DataFrame, tmp_path_factory: pytest.TempPathFactory) -> k
 
 def test_every_public_name_is_there() -> None:
     """And nothing else is to be had."""
-    assert set(kilter.__all__) < set(dir(kilter))
+    assert {*kilter.__all__, "__version__"} == set(dir(kilter))
     for name in kilter.__all__:
         assert getattr(kilter, name) is not None
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
@@ -87,6 +87,15 @@ def test_settings_go_before_a_configuration(normal: pd.DataFrame, tmp_path: Path
     assert detector.version == 2
 
 
+@pytest.mark.parametrize(("label", "other"), [(0, 1), (True, False)])
+def test_the_label_of_normal_rows_is_any_value(label: Any, other: Any, normal: pd.DataFrame, tmp_path: Path) -> None:
+    """As it stands in the frame."""
+    rows = normal.assign(label=[other] * 10 + [label] * (len(normal) - 10))
+    detector = kilter.train(rows, "plant", tmp_path, label="label", normal=label, **BRIEF)
+    assert detector.manifest.training.evaluation is not None
+    assert detector.manifest.training.evaluation.labelled is not None
+
+
 def test_what_was_decided_is_said(normal: pd.DataFrame, tmp_path: Path) -> None:
     """To whom wants to hear it."""
     lines: list[str] = []
@@ -102,7 +111,8 @@ def test_what_was_decided_is_said(normal: pd.DataFrame, tmp_path: Path) -> None:
         ("nowhere.csv", {}, kilter.KilterError, "nowhere.csv"),
         ("nowhere.csv", {"stepz": 3}, TypeError, "there is no setting 'stepz': there are target_fpr, "),
         ("nowhere.csv", {"target_fpr": 0.9}, kilter.KilterError, "target_fpr must be from 1e-05 to 0.5, not 0.9"),
-        ("nowhere.csv", {"fit": {"step": 3}}, kilter.KilterError, "step"),
+        ("nowhere.csv", {"fit": {"step": 3}}, kilter.KilterError, r"no setting fit\.step; there are network, "),
+        ("nowhere.csv", {"config": "nowhere.toml"}, kilter.KilterError, "there is no file nowhere.toml"),
     ],
 )
 def test_what_cannot_be_trained_is_refused(

@@ -98,7 +98,7 @@ def _height_and_width(_: click.Context, __: click.Parameter, value: str | None) 
 @click.option("--score", help="neighbours, elbo or reconstruction.  [default: neighbours]")
 @click.option("--split", type=click.Choice(["auto", "random", "time"]), help="How calibration rows are set apart.")
 @click.option("--seed", type=int, help="Same seed, data and machine: same model.  [default: 0]")
-@click.option("--device", help="auto, cpu or cuda.  [default: auto]")
+@click.option("--device", help="auto, cpu, cuda or cuda:N.  [default: auto]")
 @click.option(
     "--config", type=click.Path(path_type=Path), metavar="FILE.toml", help="Settings; options go before them."
 )
