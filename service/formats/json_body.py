@@ -67,7 +67,10 @@ class RowReader:
 
         None if they are to be decoded whatever they hold. Raises RequestError if the body is no JSON.
         """
-        many = content.startswith(_USUAL) or _MANY.match(content)
+        many = content.startswith(_USUAL)
+        if not many:
+            content = content.removeprefix(BOM)
+            many = _MANY.match(content) is not None
         decoder = self._many if many else self._one
         if decoder is None:
             return None
@@ -76,8 +79,6 @@ class RowReader:
         except (msgspec.ValidationError, UnicodeDecodeError, RecursionError):
             return None
         except msgspec.DecodeError as error:
-            if content.startswith(BOM):
-                return self.records(content.removeprefix(BOM))
             raise RequestError(BAD_BODY, _why(content, error)) from None
         return decoded.records if many else [decoded]
 
