@@ -78,11 +78,9 @@ def test_it_works_beside_packages_called_service_and_training(wheel: Path, tmp_p
     (project / "brief.toml").write_text("target_fpr = 0.1\nbaselines = false\n[fit]\nsteps = 30\n")
 
     def run(*command: str) -> str:
-        done = subprocess.run(
-            [commands / command[0], *command[1:]], cwd=project, capture_output=True, text=True, check=False
-        )
+        done = subprocess.run([commands / command[0], *command[1:]], cwd=project, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
-        return done.stdout
+        return done.stderr + done.stdout
 
     assert run("python", "use.py").splitlines()[-1] == "done"
     run("kilter", "train", "rows.csv", "--name", "by-command", "--config", "brief.toml")
