@@ -76,7 +76,7 @@ class RowReader:
         except (msgspec.ValidationError, UnicodeDecodeError, RecursionError):
             return None
         except msgspec.DecodeError as error:
-            if content.startswith(BOM):
+            if content.startswith(BOM) and not content.startswith(BOM + BOM):
                 return self.records(content.removeprefix(BOM))
             raise RequestError(BAD_BODY, _why(content, error)) from None
         return decoded.records if many else [decoded]
