@@ -11,10 +11,10 @@ from types import FrameType
 from typing import Any
 
 import uvicorn
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from kilter.service.models.registry import Registry
 from kilter.service.settings import Settings
+from kilter.service.upgrades import UpgradeBlindProtocol
 from kilter.service.web.edge import Edge
 
 log = logging.getLogger(__name__)
@@ -44,7 +44,8 @@ def configure(app: Edge, settings: Settings, **options: Any) -> uvicorn.Config:
         log.warning("served plainly", extra={"fields": {"uvicorn": uvicorn.__version__, "why": why}})
     return uvicorn.Config(
         app,
-        http=protocol or HttpToolsProtocol,
+        http=protocol or UpgradeBlindProtocol,
+        ws="none",
         log_config=None,
         access_log=False,
         server_header=False,

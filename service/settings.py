@@ -1,5 +1,8 @@
 """The service's settings: environment variables `KILTER_*`, read once when it starts."""
 
+import re
+from collections.abc import Mapping
+from difflib import get_close_matches
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Any, Literal
@@ -14,6 +17,9 @@ from kilter.service.detector.pictures.pixels import MOST_PIXELS, PIXELS
 PREFIX = "KILTER_"
 _SHADOW = r"[a-z0-9][a-z0-9-]{0,62}=([1-9][0-9]{0,8}|latest)"
 _SHADOWS = f"^{_SHADOW}(,{_SHADOW})*$"
+_LINKS = re.compile(r"KILTER_(.*_)?(SERVICE_(HOST|PORT)(_.*)?|PORT_[0-9]+_(TCP|UDP|SCTP)(_.*)?)")
+"""Variables that Kubernetes sets for a Service whose name begins with kilter."""
+_ADDRESS = re.compile(r"(tcp|udp|sctp)://.*")  # the value of another of them
 
 
 class Settings(BaseSettings):
@@ -89,6 +95,20 @@ def read_settings(**given: Any) -> Settings:
         return Settings(**given)
     except ValidationError as error:
         raise KilterError("\n".join(_message(problem, given) for problem in error.errors())) from None
+
+
+def unknown_variables(environment: Mapping[str, str]) -> list[str]:
+    """What is wrong with each variable that is called as settings are and is none, with the likeliest one meant."""
+    known = [name.upper() for name in Settings.model_fields]
+    messages = []
+    for name, value in sorted(environment.items()):
+        prefix, _, setting = name.upper().partition("_")
+        if f"{prefix}_" != PREFIX or setting in known or _LINKS.fullmatch(name.upper()) or _ADDRESS.fullmatch(value):
+            continue
+        likely = get_close_matches(setting, known, 1)
+        remedy = f"did you mean {PREFIX}{likely[0]}?" if likely else "docs/operations.md lists the settings"
+        messages.append(f"{name} is no setting, and nothing reads it: {remedy}")
+    return messages
 
 
 def _message(problem: ErrorDetails, given: dict[str, Any]) -> str:

@@ -21,6 +21,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("protection",),
     ("routes",),
     ("web",),
+    ("upgrades",),
     ("fastlane",),
     ("server",),
     ("commands",),

@@ -48,11 +48,13 @@ def serve(**options: str | int | Path | None) -> None:
     from kilter.service.protection.auth import guard_of
     from kilter.service.protection.tls import check_certificate
     from kilter.service.server import Server, configure
-    from kilter.service.settings import read_settings
+    from kilter.service.settings import read_settings, unknown_variables
     from kilter.service.web.app import create_app
 
     settings = read_settings(**{name: value for name, value in options.items() if value is not None})
     logging.config.dictConfig(logging_config(settings.log_level))
+    for why in unknown_variables(os.environ):
+        log.warning("unknown setting", extra={"fields": {"why": why}})
     sys.setswitchinterval(SWITCH_SECONDS)
     disable_created_metrics()  # type: ignore[no-untyped-call]  # a series more for each counter, which nobody reads
     for number in (signal.SIGTERM, signal.SIGINT):

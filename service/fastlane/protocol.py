@@ -10,10 +10,10 @@ from weakref import WeakKeyDictionary
 import httptools
 from starlette.types import Scope
 from uvicorn.protocols.http.flow_control import FlowControl
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from kilter.service.fastlane.exchange import Exchange
 from kilter.service.routing import MATCH, RouteTable
+from kilter.service.upgrades import UpgradeBlindProtocol
 
 MOST = 64
 """Exchanges begun in one turn of the loop: more make no better batches, and hold up probes and new connections."""
@@ -97,7 +97,7 @@ class Flow(FlowControl):
             super().resume_reading()
 
 
-class FastProtocol(HttpToolsProtocol):
+class FastProtocol(UpgradeBlindProtocol):
     """Answers requests for direct routes by exchanges, if they come in one piece; all others as uvicorn does.
 
     An exchange begins once the whole piece is parsed. If that is not the whole request, the request is begun anew in

@@ -6,21 +6,27 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import msgspec
 import numpy as np
 
 from kilter.service.detector import KilterError, PictureError, Problem, RecordsError, Verdicts
 from kilter.service.detector.arrays import Array
 from kilter.service.detector.columns.base import Read
-from kilter.service.detector.inputs import Table, from_records
+from kilter.service.detector.inputs import Table, from_records, in_order
 from kilter.service.formats import Format
 from kilter.service.problems import BAD_BODY, BAD_RECORDS, TOO_LARGE, RequestError
 
 if TYPE_CHECKING:
+    import polars as pl
+
     from kilter.service.formats.json_body import RowReader
     from kilter.service.formats.reading import Batch, Reader
 
 CHUNK = 1024  # records that are typed and judged together
 LONGEST_NAME = 255
+LONGEST_ID = 10**18  # JSON's decoder makes floats of integers that are much larger
+ID = "id"
+"""The field that a record may have beside the model's, and that is returned with its verdict, where these may be."""
 _NPY_HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 
 
@@ -35,6 +41,8 @@ class Call(NamedTuple):
     """As the request states it, with parameters."""
     read: Read | None = None
     """Reads a cell in another way than the column does."""
+    ignore_unknown: bool = False
+    """Whether records may have fields that the model does not know."""
 
 
 class Body:
@@ -43,9 +51,23 @@ class Body:
     names: Sequence[str] | None = None
     """Of each record, where the body names them; known once they are read."""
 
+    def __init__(self) -> None:
+        self.ids: list[Any] = []
+        """Of each record that was read, where they may have fields that the model does not know; UNSET without one."""
+
     def tables(self) -> Iterator[Table]:
         """The records, some at a time. Raises RequestError if they cannot be read, or are too many."""
         raise NotImplementedError
+
+    def keep_ids(self, call: Call, table: Table, frame: "pl.DataFrame") -> Table:
+        """Note the ids in a frame if the call wants them, blanks aside; those that cannot be returned are problems."""
+        if not call.ignore_unknown:
+            return table
+        there = ID in frame.columns and ID not in call.reader.schema.names
+        cells = frame[ID].to_list() if there else [None] * frame.height
+        ids, problems = check_ids(None if cell == "" else cell for cell in cells)
+        self.ids += ids
+        return table._replace(problems=in_order([*table.problems, *problems]))
 
     def check_answer(self) -> None:
         """Raise RequestError if `answer` cannot be given."""
@@ -53,6 +75,19 @@ class Body:
     def answer(self, judged: Sequence[Verdicts]) -> bytes:
         """The body with the verdicts of each of its tables appended, where its format `answers`."""
         raise NotImplementedError
+
+
+def check_ids(values: Iterable[Any]) -> tuple[list[Any], list[Problem]]:
+    """Ids as they are returned, UNSET for a missing one, and what is wrong with those that could not be."""
+    ids = [msgspec.UNSET if value is None else value for value in values]
+    message = f"an {ID} is a text or a number, of up to 18 digits: send a longer one as a text"
+    good = [
+        value is msgspec.UNSET
+        or isinstance(value, str)
+        or (isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < LONGEST_ID)
+        for value in ids
+    ]
+    return ids, [Problem(row, ID, message) for row, fits in enumerate(good) if not fits]
 
 
 def too_many(limit: int) -> RequestError:
@@ -78,6 +113,7 @@ class TableBody(Body):
     """A table that is open for reading; its batches are kept for the answer."""
 
     def __init__(self, call: Call, reader: "Reader") -> None:
+        super().__init__()
         self._call = call
         self._reader = reader
         self._batches: list[Batch] = []
@@ -93,7 +129,8 @@ class TableBody(Body):
                     raise too_many(self._call.limit)
                 if batch.frame.height:
                     self._batches.append(batch)
-                    yield read_batch(self._call.reader.schema, batch)
+                    table = read_batch(self._call.reader.schema, batch)
+                    yield self.keep_ids(self._call, table, batch.frame)
         except RecordsError as error:
             raise RequestError(BAD_RECORDS, "the columns do not fit the model", error.problems) from None
         except KilterError as error:
@@ -126,6 +163,7 @@ class TablesBody(Body):
     """Records that come as tables."""
 
     def __init__(self, tables: Iterator[Table], names: Sequence[str] | None = None) -> None:
+        super().__init__()
         self._tables = tables
         self.names = names
 

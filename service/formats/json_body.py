@@ -16,8 +16,8 @@ import numpy.typing as npt
 
 from kilter.service.detector import Problem, Schema
 from kilter.service.detector.columns.base import read_cells
-from kilter.service.detector.inputs import Layout, NumberColumns, Table, from_columns, from_records
-from kilter.service.formats.bodies import CHUNK, Body, Call, too_many
+from kilter.service.detector.inputs import Layout, NumberColumns, Table, from_columns, from_records, in_order
+from kilter.service.formats.bodies import CHUNK, ID, Body, Call, check_ids, too_many
 from kilter.service.problems import BAD_BODY, BAD_RECORDS, TOO_LARGE, RequestError
 
 RECORDS = "records"
@@ -124,6 +124,7 @@ class JsonBody(Body):
 
     def __init__(self, call: Call, records: list[Any] | None) -> None:
         """`records` are what `RowReader.records` gives of the body."""
+        super().__init__()
         self._call = call
         self._records = records
 
@@ -152,7 +153,7 @@ class JsonBody(Body):
             return
         records = records_of(value, schema, self._call.limit)
         for start in range(0, len(records), CHUNK):
-            yield from_records(schema, records[start : start + CHUNK], self._call.read)
+            yield lenient_table(self._call, records[start : start + CHUNK], self.ids)
 
     def _columns(self, value: dict[str, Any], columns: dict[str, Any]) -> Iterator[Table]:
         _check_alone(value, COLUMNS)
@@ -171,18 +172,45 @@ class JsonBody(Body):
             raise too_many(self._call.limit)
         for start in range(0, max(rows, 1), CHUNK):
             piece = {name: values[start : start + CHUNK] for name, values in columns.items()}
-            yield from_columns(self._call.reader.schema, piece, self._call.read)
+            yield self._columns_table(piece, min(CHUNK, rows - start))
+
+    def _columns_table(self, columns: dict[str, list[Any]], rows: int) -> Table:
+        schema = self._call.reader.schema
+        if not self._call.ignore_unknown:
+            return from_columns(schema, columns, self._call.read)
+        ids, problems = check_ids(columns[ID] if ID in columns and ID not in schema.names else [None] * rows)
+        self.ids += ids
+        known = {name: values for name, values in columns.items() if name in schema.names}
+        table = from_columns(schema, known, self._call.read)
+        return table._replace(problems=in_order([*table.problems, *problems]))
 
 
 def read_json_body(call: Call) -> JsonBody:
     """Raises RequestError if the body is no JSON."""
-    return JsonBody(call, call.reader.records(call.content))
+    return JsonBody(call, None if call.ignore_unknown else call.reader.records(call.content))
+
+
+def lenient_table(call: Call, records: Sequence[Any], ids: list[Any]) -> Table:
+    """Records, looked at one by one; where they may have fields that the model does not know, `ids` gets their ids."""
+    schema = call.reader.schema
+    if not call.ignore_unknown:
+        return from_records(schema, records, call.read)
+    objects = [record if isinstance(record, dict) else {} for record in records]
+    more, problems = check_ids(None if ID in schema.names else fields.get(ID) for fields in objects)
+    ids += more
+    known = [
+        {name: record[name] for name in schema.names if name in record} if isinstance(record, dict) else record
+        for record in records
+    ]
+    table = from_records(schema, known, call.read)
+    return table._replace(problems=in_order([*table.problems, *problems]))
 
 
 class LinesBody(Body):
     """A body with a record in each line; lines without anything are passed over."""
 
     def __init__(self, call: Call) -> None:
+        super().__init__()
         self._call = call
         self._lines = [line for line in call.content.removeprefix(BOM).split(b"\n") if line.strip()]
 
@@ -191,7 +219,7 @@ class LinesBody(Body):
             raise too_many(self._call.limit)
         for start in range(0, len(self._lines), CHUNK):
             lines = self._lines[start : start + CHUNK]
-            records = self._call.reader.lines(lines)
+            records = None if self._call.ignore_unknown else self._call.reader.lines(lines)
             table = None if records is None else self._call.reader.table(records)
             yield self._lenient(lines) if table is None else table
 
@@ -204,7 +232,7 @@ class LinesBody(Body):
             except RequestError as error:
                 unread[row] = Problem(row, None, error.detail.replace("the body", "the line"))
                 records.append(None)
-        table = from_records(self._call.reader.schema, records, self._call.read)
+        table = lenient_table(self._call, records, self.ids)
         return table._replace(problems=[unread.get(problem.row, problem) for problem in table.problems])
 
 

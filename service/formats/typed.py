@@ -17,8 +17,7 @@ from polars.exceptions import PanicException, PolarsError
 
 from kilter.service.detector.errors import KilterError, RecordsError
 from kilter.service.detector.inputs import Table
-from kilter.service.detector.schema import Schema
-from kilter.service.formats.bodies import CHUNK, Body, Call, TablesBody, too_many
+from kilter.service.formats.bodies import CHUNK, Body, Call, too_many
 from kilter.service.formats.reading import Batch, Reader, check_columns, to_table
 from kilter.service.formats.source import Source
 from kilter.service.problems import BAD_BODY, BAD_RECORDS, RequestError
@@ -117,7 +116,7 @@ def read_arrow_body(call: Call) -> Body:
     source = BytesIO(call.content)
     try:
         Claims(call.content, call.limit).check(stream=stream)
-        return TablesBody(_tables(call.reader.schema, pl.read_ipc_stream(source) if stream else pl.read_ipc(source)))
+        return ArrowBody(call, pl.read_ipc_stream(source) if stream else pl.read_ipc(source))
     except TooManyRowsError:
         raise too_many(call.limit) from None
     except (PolarsError, PanicException, OSError, ValueError, TypeError) as error:
@@ -125,13 +124,21 @@ def read_arrow_body(call: Call) -> Body:
         raise RequestError(BAD_BODY, f"the body is no Arrow IPC {kind}: {str(error)[:200]}") from None
 
 
-def _tables(schema: Schema, frame: pl.DataFrame) -> Iterator[Table]:
-    """The records of a frame, some at a time; columns that the model does not know are passed over, as in a file."""
-    try:
-        for start in range(0, max(frame.height, 1), CHUNK):
-            yield to_table(schema, frame.slice(start, CHUNK))
-    except RecordsError as error:
-        raise RequestError(BAD_RECORDS, "the columns do not fit the model", error.problems) from None
+class ArrowBody(Body):
+    """The records of a frame; columns that the model does not know are passed over, as in a file."""
+
+    def __init__(self, call: Call, frame: pl.DataFrame) -> None:
+        super().__init__()
+        self._call = call
+        self._frame = frame
+
+    def tables(self) -> Iterator[Table]:
+        try:
+            for start in range(0, max(self._frame.height, 1), CHUNK):
+                piece = self._frame.slice(start, CHUNK)
+                yield self.keep_ids(self._call, to_table(self._call.reader.schema, piece), piece)
+        except RecordsError as error:
+            raise RequestError(BAD_RECORDS, "the columns do not fit the model", error.problems) from None
 
 
 class Claims:

@@ -214,4 +214,5 @@ def _read(call: Call, reader: CellReader) -> tuple[list[Table], RecordFacts]:
     body = call.form.body_reader()(call._replace(read=reader))
     tables = list(body.tables())
     reader.records.names = body.names
+    reader.records.ids = body.ids if call.ignore_unknown else None
     return tables, reader.records

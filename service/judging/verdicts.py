@@ -22,6 +22,10 @@ TAIL = msgspec.Meta(
     "one normal record in ten does: an estimate, by a fitted distribution, of how many normal records score higher. It "
     "tells those apart that share the lowest p-value, and is no p-value."
 )
+ID = msgspec.Meta(
+    description="There where the request says ignore_unknown=true and the record has a field `id` of its own: that.",
+    extra_json_schema={"type": ["string", "number"]},
+)
 GROUPED = msgspec.Meta(description="There if groups of records have thresholds of their own: that of this record.")
 
 
@@ -36,6 +40,7 @@ class Result(msgspec.Struct, frozen=True, gc=False):
     tail_probability: Annotated[float | msgspec.UnsetType, TAIL] = msgspec.UNSET
     threshold: Annotated[float | msgspec.UnsetType, GROUPED] = msgspec.UNSET
     target_fpr: Annotated[float | msgspec.UnsetType, GROUPED] = msgspec.UNSET
+    id: Annotated[Any, ID] = msgspec.UNSET
 
 
 class ModelName(msgspec.Struct, frozen=True):
@@ -58,6 +63,8 @@ class RecordFacts(msgspec.Struct):
     """What is known of the records of a request beside their values."""
 
     names: Sequence[str] | None = None
+    ids: Sequence[Any] | None = None
+    """Of each its own, UNSET without one; None or none at all where none are returned."""
     sizes: list[tuple[int, int]] | None = None
     """Width and height of each as it came, of records that are decoded."""
     first: Any = None
@@ -102,9 +109,12 @@ class AnswerWriter:
         explained = verdicts.reasons is not None and limit
         reasons = self._modality.reasons(verdicts, range(stop - start), limit, sizes) if explained else unset
         tail = verdicts.tail_probability
-        if verdicts.threshold is None and tail is None and records.names is None:
+        if verdicts.threshold is None and tail is None and records.names is None and not records.ids:
             return map(Result, *plain, reasons)
         names = unset if records.names is None else records.names[start:stop]
         tails = unset if tail is None else [msgspec.UNSET if x != x else x for x in tail.tolist()]
-        grouped = () if verdicts.threshold is None else (verdicts.threshold.tolist(), repeat(self._target_fpr))
-        return map(Result, *plain, reasons, names, tails, *grouped)
+        ids = records.ids[start:stop] if records.ids else unset
+        threshold, rate = unset, unset
+        if verdicts.threshold is not None:
+            threshold, rate = verdicts.threshold.tolist(), repeat(self._target_fpr)
+        return map(Result, *plain, reasons, names, tails, threshold, rate, ids)

@@ -61,7 +61,7 @@ class Loader:
         Raises NotThereError, RefusedError if too many are loaded, and KilterError if the version cannot be loaded.
         """
         with self._one_at_a_time:
-            look = self._look(name, version)
+            look = self.look(name, version)
             if version is not None and version != look.version:
                 if self.registry.get(name) is None:
                     raise RefusedError(f"no version of {name} serves: load the model first, without a version")
@@ -83,7 +83,7 @@ class Loader:
     def cast(self, name: str, version: int) -> ShadowPair:
         """Put a version in the shadow of the one that serves. Raises NotThereError, RefusedError, KilterError."""
         with self._one_at_a_time:
-            self._look(name, version)
+            self.look(name, version)
             self.registry.check_candidate(name, version)
             return self._placed(name, version, self.registry.cast, serving=False)
 
@@ -109,8 +109,8 @@ class Loader:
         except KilterError as error:
             log.debug("not done", extra={"fields": {"why": str(error)}})
 
-    def _look(self, name: str, version: int | None) -> FolderState:
-        """How a model's folder looks. Raises NotThereError if the folder has no such model, or it no such version."""
+    def look(self, name: str, version: int | None) -> FolderState:
+        """How a model's folder looks. Raises NotThereError if there is no such model, or it has no such version."""
         look = look_at_folder(self.folder / name) if store.NAME.fullmatch(name) else None
         if look is None:
             there = ", ".join(store.models(self.folder)) or "none"
@@ -179,6 +179,8 @@ class Watch:
         self._before: dict[str, FolderState | None] = {}
         self._cast: dict[str, FolderState] = {}
         """By model, how the version looked that was last put in its shadow, or failed to be."""
+        self._absent: dict[str, str] = {}
+        """By model, why its shadow is not there, as the log has it."""
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="watch", daemon=True)
 
@@ -218,6 +220,7 @@ class Watch:
     def cast(self) -> None:
         """Put the versions of the setting in the shadow of those that serve, anew when they look different."""
         for name, wished in self._shadows.items():
+            self._note_absent(name, wished)
             serving = self._loader.registry.get(name)
             folder = self._loader.folder / name
             version = wished or max(store.versions(folder), default=0)
@@ -229,6 +232,18 @@ class Watch:
             if look is not None and look != self._cast.get(name):
                 self._cast[name] = look
                 self._loader.attempt(self._loader.cast, name, version)
+
+    def _note_absent(self, name: str, version: int | None) -> None:
+        """Log that a model or version of the setting is not in the folder, once for as long as that is so."""
+        try:
+            self._loader.look(name, version)
+        except NotThereError as error:
+            why = f"{error}: correct KILTER_SHADOW, or add it"
+            if self._absent.get(name) != why:
+                log.error("shadow not there", extra={"fields": {"model": name, "version": version, "why": why}})  # noqa: TRY400
+            self._absent[name] = why
+        else:
+            self._absent.pop(name, None)
 
 
 def shadows_of(setting: str | None) -> Shadows:

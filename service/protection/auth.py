@@ -30,7 +30,7 @@ import anyio.to_thread
 from starlette import types
 
 from kilter.service.detector import KilterError
-from kilter.service.problems import FORBIDDEN, UNAUTHORIZED, RequestError, no_route
+from kilter.service.problems import FORBIDDEN, NOT_FOUND, UNAUTHORIZED, RequestError, no_route
 from kilter.service.request import headers_of, notes_of
 from kilter.service.routing import Scope, path_of
 
@@ -42,6 +42,7 @@ _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _REMEDY = "`kilter token NAME --scope SCOPE` makes such a line"
 _REALM = 'Bearer realm="kilter"'
+_BEARER = b"bearer "
 Stamp = tuple[int, int, int]
 
 
@@ -168,16 +169,16 @@ class Guard:
             return
         tokens = self.tokens
         if wanted is Scope.ADMIN and not tokens.admin:
-            raise no_route(scope)
+            raise _no_administration()
         anyone = wanted in tokens.anyone
         if anyone and not tokens.names:
             return
         given = headers_of(scope).get(b"authorization", b"").strip()
         if anyone and not given:
             return
-        token = tokens.find(given[7:].strip()) if given[:7].lower() == b"bearer " else None
+        token = tokens.find(given[7:].strip()) if given[:7].lower() == _BEARER else None
         if token is None:
-            raise _unauthorized(wanted, bool(given))
+            raise _unauthorized(wanted, given)
         notes = notes_of(scope)
         notes.token = token.name
         if wanted in token.scopes:
@@ -185,7 +186,8 @@ class Guard:
         elif not anyone:
             raise RequestError(
                 FORBIDDEN,
-                f"the token {token.name} lacks the scope {wanted}, which {path_of(scope)[:200]} needs",
+                f"the token {token.name} lacks the scope {wanted}, which {path_of(scope)[:200]} needs: "
+                f"{_maker(wanted)} makes one that has it",
                 headers={"WWW-Authenticate": f'{_REALM}, error="insufficient_scope", scope="{wanted}"'},
             )
 
@@ -243,11 +245,26 @@ def _stamp(path: Path | None) -> Stamp | None:
     return (status.st_ino, status.st_mtime_ns, status.st_size) if status is not None else None
 
 
-def _unauthorized(wanted: Scope, given: bool) -> RequestError:
-    error, text = "", f"a token with the scope {wanted} is needed: send Authorization: Bearer TOKEN"
-    if given:
-        error, text = (
-            'error="invalid_token", ',
-            "the token is none of this service's: send one as Authorization: Bearer TOKEN",
-        )
+def _no_administration() -> RequestError:
+    """The error for its routes where there is no token for them, and so no administration."""
+    return RequestError(
+        NOT_FOUND,
+        "the administration is there only where a token has the scope admin: add the line of "
+        f"{_maker(Scope.ADMIN)} to a file that KILTER_TOKENS_FILE names",
+    )
+
+
+def _maker(scope: Scope) -> str:
+    """The command that makes a token of a scope."""
+    return f"`kilter token NAME --scope {scope}`"
+
+
+def _unauthorized(wanted: Scope, given: bytes) -> RequestError:
+    error = 'error="invalid_token", ' if given else ""
+    text = f"a token with the scope {wanted} is needed"
+    if given[: len(_BEARER)].lower() == _BEARER:
+        text = "the token is none of this service's"
+    elif given:
+        text = "the header Authorization holds no Bearer token"
+    text += f": send Authorization: Bearer TOKEN; {_maker(wanted)} makes one for the file of KILTER_TOKENS_FILE"
     return RequestError(UNAUTHORIZED, text, headers={"WWW-Authenticate": f'{_REALM}, {error}scope="{wanted}"'})

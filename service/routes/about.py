@@ -6,6 +6,7 @@ A page is one file that needs nothing from elsewhere.
 import json
 import shlex
 from base64 import b64encode
+from dataclasses import replace
 from functools import partial
 from hashlib import sha256
 from html import escape
@@ -20,6 +21,7 @@ from starlette.responses import HTMLResponse, Response
 
 from kilter import __version__
 from kilter.service.detector import Detector
+from kilter.service.formats import encodings
 from kilter.service.models.registry import Registry
 from kilter.service.problems import KINDS, NOT_READY, RequestError
 from kilter.service.routes.context import Context, example_request
@@ -154,7 +156,13 @@ def about_routes(context: Context) -> list[Route]:
         """Metrics in the text format of Prometheus."""
         context.ledger.settle()
         encode, media_type = choose_encoder(request.headers.get("accept", ""))
-        return Response(encode(context.metrics.registry), headers={"content-type": media_type})
+        content = encode(context.metrics.registry)
+        headers = {"content-type": media_type, "vary": "accept, accept-encoding"}
+        coding = encodings.chosen(request.headers.get("accept-encoding", ""), ("gzip",))
+        if coding and len(content) >= encodings.PAYS:
+            content = await context.engine.run(encodings.compress, content, coding)
+            headers["content-encoding"] = coding
+        return Response(content, headers=headers)
 
     async def show_home(request: Request) -> HTMLResponse:
         page = render_home(registry, str(request.base_url), metrics=one_port)
@@ -170,10 +178,14 @@ def about_routes(context: Context) -> list[Route]:
     exposition = Content({"text/plain": text, "application/openmetrics-text": text})
     route = partial(Route, "GET", request=None)
     platform, page = partial(route, tag="platform"), partial(route, scope=Scope.SCORE, response=None)
-    return [
+    routes = [
         platform("/healthz", scope=None, response=Health, endpoint=health),
         platform("/readyz", scope=None, response=Ready, endpoint=ready, problems=(NOT_READY,)),
         platform(METRICS, Scope.METRICS, response=lambda: exposition, endpoint=metrics, answer="The metrics."),
+    ]
+    return [
+        *routes,
+        *(replace(route, method="HEAD", tag="") for route in routes),
         page("/", endpoint=show_home),
         page("/docs", endpoint=show_docs),
         page("/openapi.json", endpoint=show_document),

@@ -40,7 +40,7 @@ INLINE_RESULTS = 16
 """Answers about so many decoded records are written at once; to find their regions takes longer than to write them."""
 DEFAULT_REASONS = 5
 MAX_REASONS = 1000
-PARAMETERS = ("reasons", "heatmap")
+PARAMETERS = ("reasons", "heatmap", "ignore_unknown")
 Headers = list[tuple[bytes, bytes]]
 Judge = Callable[..., Awaitable[list[Verdicts]]]
 """Judges tables with so many reasons, for one request."""
@@ -58,6 +58,8 @@ class ScoreQuery(NamedTuple):
     """The media type of its answer."""
     reasons: int
     """How many for each record at most."""
+    ignore_unknown: bool = False
+    """Whether records may have fields that the model does not know."""
 
 
 _PLAIN = ScoreQuery(_JSON_FORMAT, JSON, JSON, 0)  # that of most requests
@@ -78,7 +80,7 @@ class ModelTools:
 
     def call(self, content: bytes, query: ScoreQuery) -> Call:
         """The body of a request, to be read."""
-        return Call(content, query.form, self.reader, self.limit, query.content_type)
+        return Call(content, query.form, self.reader, self.limit, query.content_type, None, query.ignore_unknown)
 
     def write(self, query: ScoreQuery, records: RecordFacts, judged: Sequence[Verdicts]) -> bytes:
         """The answer in JSON, or in lines of it."""
@@ -148,7 +150,9 @@ class ScoreEndpoint:
         read = query.form.body_reader()
         at_once = small and query.form.modality is None
         body = read(call) if at_once else await self._engine.run(read, call)
-        write: Callable[[Sequence[Verdicts]], bytes] = partial(tools.write, query, PLAIN)
+        write: Callable[[Sequence[Verdicts]], bytes] = partial(
+            tools.write, query, RecordFacts(ids=body.ids) if query.ignore_unknown else PLAIN
+        )
         if query.form.media_types[0] == query.answer and query.form.answers:
             body.check_answer()
             write = body.answer
@@ -208,15 +212,20 @@ def query_of(scope: types.Scope, modality: Modality) -> ScoreQuery:
     ):
         return _PLAIN
     values = parse_qs(query.decode("latin-1"), keep_blank_values=True)
+    known = f"{', '.join(PARAMETERS[:-1])} and {PARAMETERS[-1]}"
     for name in values:  # a mistyped one would be passed over in silence
         if name not in PARAMETERS:
-            raise RequestError(BAD_PARAMETER, f"there is no parameter {name[:40]!r}, only {' and '.join(PARAMETERS)}")
+            raise RequestError(BAD_PARAMETER, f"there is no parameter {name[:40]!r}, only {known}")
     content_type, accept = header_of(scope, b"content-type"), header_of(scope, b"accept")
     form = body_format(content_type, modality)
     answer = answer_type(form, accept)
     if (modality.draws or "heatmap" in values) and heatmap_wanted(values.get("heatmap"), accept, modality):
         answer = PNG
-    return ScoreQuery(form, content_type, answer, reasons_wanted(values.get("reasons", ["false"])))
+    ignored = values.get("ignore_unknown", ["false"])
+    if ignored not in (["true"], ["false"]):
+        raise RequestError(BAD_PARAMETER, "ignore_unknown is true or false, given once")
+    reasons = reasons_wanted(values.get("reasons", ["false"]))
+    return ScoreQuery(form, content_type, answer, reasons, ignored == ["true"])
 
 
 def body_format(content_type: str, modality: Modality) -> Format:

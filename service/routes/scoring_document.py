@@ -35,6 +35,13 @@ HEATMAP = _parameter(
     "true: the answer is the one picture that was sent, with what speaks against it drawn over it, and the verdict in "
     "headers. The answer is the same where Accept names image/png.",
 )
+IGNORE_UNKNOWN = _parameter(
+    "ignore_unknown",
+    "query",
+    {"type": "boolean"},
+    "true: fields and columns that the model does not know are passed over, and where a record has one called `id`, a "
+    "text or a number, it is returned with its verdict. Without it, such a field of a record in JSON is a mistake.",
+)
 MODEL_HEADERS = (
     ("Model", "string", "The model's name"),
     ("Version", "integer", "Its version"),
@@ -53,7 +60,7 @@ def describe_parameters(registry: Registry, usual: int, most: int) -> list[Json]
     number: Json = {"type": "integer", "minimum": 0, "maximum": most}
     text = f"How many reasons for each record at most, or true for {usual}."
     reasons = _parameter("reasons", "query", {"anyOf": [{"type": "boolean"}, number]}, text)
-    return [reasons, *([HEATMAP] if _draws(registry.detectors) else []), TIMEOUT]
+    return [reasons, *([HEATMAP] if _draws(registry.detectors) else []), IGNORE_UNKNOWN, TIMEOUT]
 
 
 def describe_bodies(registry: Registry, max_records: int) -> Content:

@@ -5,13 +5,13 @@ import sys
 from pathlib import Path
 
 import pytest
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from kilter.service import server
 from kilter.service.models.registry import Registry
 from kilter.service.monitoring.metrics import Metrics
 from kilter.service.server import choose_protocol, configure
 from kilter.service.settings import Settings
+from kilter.service.upgrades import UpgradeBlindProtocol
 from kilter.service.web.app import create_app
 from tests.support.serving import Client, detector
 
@@ -34,7 +34,7 @@ def test_without_the_fast_lane_it_serves_plainly(caplog: pytest.LogCaptureFixtur
     with caplog.at_level(logging.WARNING):
         config = configure(app, Settings())
     config.load()
-    assert config.http_protocol_class is HttpToolsProtocol
+    assert config.http_protocol_class is UpgradeBlindProtocol
     assert [record.message for record in caplog.records] == ["served plainly"]
     with Client(app) as http:
         assert http.get("/readyz").json()["fast_lane"] is False

@@ -3,10 +3,12 @@
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from kilter.service.detector import KilterError
-from kilter.service.settings import Settings, read_settings
+from kilter.service.settings import Settings, read_settings, unknown_variables
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "operations.md"
 VARIABLES = [f"KILTER_{name.upper()}" for name in Settings.model_fields]
@@ -85,3 +87,53 @@ def test_every_setting_is_in_its_document(variable: str) -> None:
     rows = [line for line in DOCUMENT.read_text().splitlines() if line.startswith(f"| `{variable}`")]
     assert len(rows) == 1, f"the table of settings lacks {variable}"
     assert f"| `{default}` |" in rows[0]
+
+
+@given(st.sampled_from(VARIABLES), st.data())
+def test_a_mistyped_variable_is_named_with_the_one_meant(variable: str, data: st.DataObject) -> None:
+    """A letter left out, doubled, or two of them the wrong way round; in whatever case it is written."""
+    at = data.draw(st.integers(len("KILTER_"), len(variable) - 2))
+    typed = data.draw(
+        st.sampled_from(
+            [
+                variable[:at] + variable[at + 1 :],
+                variable[:at] + variable[at] + variable[at:],
+                variable[:at] + variable[at + 1] + variable[at] + variable[at + 2 :],
+            ]
+        )
+    )
+    if typed in VARIABLES:
+        assert unknown_variables({typed: "1"}) == []
+        return
+    for name in (typed, typed.lower()):
+        [message] = unknown_variables({name: "1", "PATH": "/bin"})
+        assert message == f"{name} is no setting, and nothing reads it: did you mean {variable}?"
+
+
+@pytest.mark.parametrize("name", [*VARIABLES, *map(str.lower, VARIABLES), "PATH", "_KILTER_COMPLETE", "KILT"])
+def test_settings_and_the_variables_of_others_are_not_named(name: str) -> None:
+    """Only what begins as a setting does can be meant for one."""
+    assert unknown_variables({name: "1"}) == []
+
+
+def test_what_is_like_no_setting_is_named_all_the_same() -> None:
+    """With the place where all are listed; several in the order of their names."""
+    assert unknown_variables({"KILTER_ZZZ": "", "KILTER_PROT": "1"}) == [
+        "KILTER_PROT is no setting, and nothing reads it: did you mean KILTER_PORT?",
+        "KILTER_ZZZ is no setting, and nothing reads it: docs/operations.md lists the settings",
+    ]
+
+
+@pytest.mark.parametrize("service", ["KILTER", "KILTER_CANARY"])
+def test_what_kubernetes_sets_is_not_named(service: str) -> None:
+    """For a Service whose name begins with kilter; nobody typed it."""
+    links = {
+        "SERVICE_HOST": "10.0.0.1",
+        "SERVICE_PORT": "80",
+        "SERVICE_PORT_HTTP": "80",
+        "PORT": "tcp://10.0.0.1:80",
+        "PORT_80_TCP": "tcp://10.0.0.1:80",
+        "PORT_80_TCP_PROTO": "tcp",
+        "PORT_80_TCP_ADDR": "10.0.0.1",
+    }
+    assert unknown_variables({f"{service}_{name}": value for name, value in links.items()}) == []

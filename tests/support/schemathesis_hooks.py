@@ -91,7 +91,13 @@ def picture(_: object, value: object) -> bytes:
 
 @schemathesis.hook
 def before_call(_: object, case: schemathesis.Case[Any], __: object) -> None:
-    """Give every request that states how long it waits the time that a busy machine needs."""
+    """Give every request that states how long it waits the time that a busy machine needs.
+
+    None has unknown fields ignored: no schema of a body can say that a parameter of the query changes it.
+    """
+    for name, wished in (case.query or {}).items():
+        if name == "ignore_unknown" and str(wished).lower() == "true":
+            case.query[name] = "false"
     for name, stated in (case.headers or {}).items():
         if name.lower() == "request-timeout":
             try:

@@ -268,3 +268,19 @@ def test_it_takes_many_connections_at_once(models_folder: Path) -> None:
         status, _ = server.stop(signal.SIGTERM)
     assert status == 0
     wait_until_refused(server.url)
+
+
+def test_settings_that_come_to_nothing_are_in_the_log(models_folder: Path) -> None:
+    """A mistyped variable with the one meant, and a version for the shadow that is not there."""
+    with serving(models_folder, KILTER_MODLES="x", KILTER_SHADOW="absent=7", KILTER_DRAIN_SECONDS="0") as server:
+        httpx.get(f"{server.url}/healthz")
+        status, logged = server.stop(signal.SIGTERM)
+    entries = [json.loads(line) for line in logged.splitlines()]
+    assert status == 0
+    whys = {entry["message"]: (entry["level"], entry["why"]) for entry in entries if "why" in entry}
+    assert whys["unknown setting"] == (
+        "warning",
+        "KILTER_MODLES is no setting, and nothing reads it: did you mean KILTER_MODELS?",
+    )
+    assert whys["shadow not there"][0] == "error"
+    assert "there is no model 'absent'" in whys["shadow not there"][1]

@@ -1,6 +1,7 @@
 """Loading: a version is verified before it takes the place of another, and what cannot be loaded changes nothing."""
 
 import logging
+import shutil
 import threading
 import time
 from collections.abc import Callable
@@ -373,3 +374,39 @@ def test_it_looks_by_itself_until_it_is_left(tmp_path: Path) -> None:
         eventually(lambda: watched.shadow() == 2)
     add(tmp_path)
     assert registry.versions(NAME) == [1]
+
+
+@pytest.mark.parametrize(
+    ("shadow", "why"),
+    [
+        (f"{NAME}=9", f"{NAME} has versions 1 in FOLDER, not 9: correct KILTER_SHADOW, or add it"),
+        ("other=latest", f"there is no model 'other' in FOLDER; there is {NAME}: correct KILTER_SHADOW, or add it"),
+    ],
+)
+def test_a_shadow_that_is_not_there_is_an_error_in_the_log(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, shadow: str, why: str
+) -> None:
+    """With what is there instead; once, however often it is looked for."""
+    watched = Watched(tmp_path, shadow)
+    with caplog.at_level(logging.ERROR):
+        watched.look(3)
+    [record] = caplog.records
+    assert record.levelname == "ERROR"
+    assert record.message == "shadow not there"
+    assert record.__dict__["fields"]["why"] == why.replace("FOLDER", str(tmp_path))
+    assert watched.shadow() is None
+
+
+def test_a_shadow_that_is_there_is_no_error(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Nor is one that comes later, from then on; if it goes again, that is told again."""
+    watched = Watched(tmp_path, f"{NAME}=2")
+    with caplog.at_level(logging.ERROR):
+        watched.look()
+        store.pin(tmp_path / NAME, 1)
+        add(tmp_path)
+        watched.look(2)
+        assert watched.shadow() == 2
+        assert len(caplog.records) == 1
+        shutil.rmtree(tmp_path / NAME / "2")
+        watched.look(2)
+    assert len(caplog.records) == 2

@@ -4,13 +4,16 @@ import asyncio
 import json
 import logging
 import os
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kilter.service.commands.token import token_command
 from kilter.service.detector import KilterError
 from kilter.service.models.registry import Registry
 from kilter.service.monitoring.metrics import Metrics
@@ -64,12 +67,18 @@ def scope_of(path: str, authorization: str | None = None, **more: Any) -> dict[s
 
 
 def test_without_tokens_all_but_the_administration_is_open() -> None:
-    """The administration is not there, whatever token comes."""
+    """The administration is not there, whatever token comes, and says what it needs."""
     with client() as http:
         assert http.post(SCORE, json=RECORD).status_code == http.get("/metrics").status_code == 200
         for path in (LOAD, "/v1/models/shop/unload", "/v1/models/shop/threshold", "/v2/repository/index"):
             for options in ({}, bearer(Scope.ADMIN)):
-                assert http.post(path, **options).status_code == 404
+                answer = http.post(path, **options)
+                assert answer.status_code == 404
+                told = answer.json().get("detail") or answer.json()["error"]
+                assert told == (
+                    "the administration is there only where a token has the scope admin: add the line of "
+                    "`kilter token NAME --scope admin` to a file that KILTER_TOKENS_FILE names"
+                )
 
 
 @pytest.mark.parametrize(
@@ -156,8 +165,39 @@ def test_who_is_refused_is_told_what_to_do() -> None:
         'Bearer realm="kilter", error="insufficient_scope", scope="score"',
     ]
     assert {answer.headers["content-type"] for answer in answers} == {"application/problem+json"}
-    assert answers[0].json()["detail"] == "a token with the scope score is needed: send Authorization: Bearer TOKEN"
-    assert answers[2].json()["detail"] == f"the token the-metrics lacks the scope score, which {SCORE} needs"
+    remedy = "`kilter token NAME --scope score` makes one"
+    send = f"send Authorization: Bearer TOKEN; {remedy} for the file of KILTER_TOKENS_FILE"
+    assert [answer.json()["detail"] for answer in answers] == [
+        f"a token with the scope score is needed: {send}",
+        f"the token is none of this service's: {send}",
+        f"the token the-metrics lacks the scope score, which {SCORE} needs: {remedy} that has it",
+    ]
+
+
+@pytest.mark.parametrize(("sent", "told"), [("Basic eA==", "no Bearer token"), ("Bearer", "no Bearer token")])
+def test_another_scheme_is_told_from_an_unknown_token(sent: str, told: str) -> None:
+    """And what was sent is not repeated."""
+    with guarded(Scope.SCORE) as http:
+        detail = http.post(SCORE, json=RECORD, headers={"Authorization": sent}).json()["detail"]
+    assert told in detail
+    assert "eA==" not in detail
+
+
+@pytest.mark.parametrize("scope", [Scope.SCORE, Scope.METRICS, Scope.ADMIN])
+def test_the_remedy_of_a_refusal_works(scope: Scope, tmp_path: Path) -> None:
+    """The command that it names makes a token that is let in."""
+    path = {Scope.SCORE: "/v1/models", Scope.METRICS: "/metrics", Scope.ADMIN: "/v1/models/shop/shadow"}[scope]
+    others = Guard(Keyring([token(other) for other in Scope if other is not scope or scope is Scope.ADMIN]))
+    with Client(create_app(Settings(), Registry(metrics := Metrics(), [detector()]), metrics, guard=others)) as http:
+        detail = http.get(path).json()["detail"]
+    match = re.search(r"`kilter (token [^`]*)`", detail)
+    assert match
+    made = CliRunner().invoke(token_command, match[1].replace("NAME", "new").split()[1:])
+    assert made.exit_code == 0
+    (tmp_path / "tokens").write_text(made.stdout)
+    secret = re.search(r"kilter_[\w-]+", made.stderr)
+    assert secret
+    guard_of(tmp_path / "tokens").check(scope_of(path, f"Bearer {secret[0]}"), scope)
 
 
 def test_the_protocol_has_errors_of_its_own() -> None:

@@ -1,5 +1,6 @@
 """The routes about the service itself: health, readiness, metrics and the pages."""
 
+import asyncio
 import re
 import shlex
 from base64 import b64encode
@@ -8,12 +9,18 @@ from html import unescape
 
 import pytest
 
+from kilter.service.formats.encodings import PAYS
 from kilter.service.models.registry import Registry
 from kilter.service.monitoring.metrics import Metrics
+from kilter.service.protection.auth import Grant, Guard, Keyring
 from kilter.service.routes.about import curl_command, render_docs, render_home
+from kilter.service.routing import Scope as TokenScope
+from kilter.service.server import choose_protocol
 from kilter.service.settings import Settings
+from kilter.service.upgrades import UpgradeBlindProtocol
 from kilter.service.web.app import create_app
 from tests.support.serving import RECORD, Client, client, detector
+from tests.support.wire import Connection
 
 
 def test_it_is_ready_when_a_model_serves() -> None:
@@ -131,3 +138,57 @@ def test_metrics_come_in_the_format_that_is_accepted(accept: str, kind: str) -> 
         answer = http.get("/metrics", headers={"Accept": accept})
     assert answer.headers["content-type"].startswith(kind)
     assert 'kilter_records_total{model="shop",result="normal",version="3"} 1.0' in answer.text
+
+
+@pytest.mark.parametrize("accepted", ["", "gzip", "zstd, gzip;q=0.5", "gzip;q=0", "*", "identity"])
+def test_metrics_are_compressed_where_that_is_accepted(accepted: str) -> None:
+    """In gzip, and as they are otherwise; a cache keeps the two apart."""
+    registry = Registry(metrics := Metrics(), [detector(name=f"shop-{number}") for number in range(20)])
+    with Client(create_app(Settings(), registry, metrics)) as http:
+        plain = http.get("/metrics", headers={"Accept-Encoding": "identity"})
+        answer = http.get("/metrics", headers={"Accept-Encoding": accepted})
+    assert len(plain.content) > PAYS
+    assert answer.headers.get("content-encoding") == ("gzip" if "gzip" in accepted and accepted[-3:] != "q=0" else None)
+    assert answer.headers["vary"] == "accept, accept-encoding"
+    assert answer.headers["content-type"] == plain.headers["content-type"]
+    assert {line.split(" ")[0] for line in answer.text.splitlines()} >= {
+        line.split(" ")[0] for line in plain.text.splitlines()
+    }
+    assert (int(answer.headers["content-length"]) < len(plain.content) / 4) is ("content-encoding" in answer.headers)
+
+
+@pytest.mark.parametrize("protocol", [UpgradeBlindProtocol, choose_protocol() or UpgradeBlindProtocol])
+@pytest.mark.parametrize("models", [True, False])
+@pytest.mark.parametrize("path", [b"/healthz", b"/readyz", b"/metrics"])
+def test_a_head_gets_the_headers_of_a_get(path: bytes, models: bool, protocol: type[asyncio.Protocol]) -> None:
+    """And no body, so that the next answer on the connection follows at once; some load balancers probe by it."""
+
+    async def run(method: bytes) -> bytes:
+        registry = Registry(metrics := Metrics(), [detector()] if models else [])
+        connection = Connection(create_app(Settings(), registry, metrics), protocol)
+        lines = [b"%b %b HTTP/1.1" % (method, path), b"host: h", b"accept-encoding: gzip", b"x-request-id: a"]
+        await connection.send(b"\r\n".join([*lines, b"", b""]))
+        await connection.answers(1)
+        await asyncio.sleep(0.01)
+        return b"".join(connection.wire.writes)
+
+    head, _, body = asyncio.run(run(b"GET")).partition(b"\r\n\r\n")
+    without = asyncio.run(run(b"HEAD"))
+    assert body
+    assert without.startswith(b"HTTP/1.1 503 " if path == b"/readyz" and not models else b"HTTP/1.1 200 ")
+    length = re.compile(rb"content-length: \d+")
+    assert length.sub(b"", without) == length.sub(b"", head) + b"\r\n\r\n"
+    assert length.search(without)
+
+
+def test_a_head_is_known_where_a_get_is_and_nowhere_else() -> None:
+    """A method that a platform's path does not have names both; the metrics keep their scope."""
+    with client() as http:
+        for path in ("/healthz", "/readyz", "/metrics"):
+            assert http.post(path).headers["allow"] == "GET, HEAD"
+        assert http.request("HEAD", "/v1/models/shop").status_code == 405
+        assert "head" not in http.get("/openapi.json").json()["paths"]["/healthz"]
+    guard = Guard(Keyring([Grant("a", b"", frozenset({TokenScope.SCORE}))]))
+    app = create_app(Settings(), Registry(metrics := Metrics(), [detector()]), metrics, guard=guard)
+    with Client(app) as http:
+        assert [http.request("HEAD", path).status_code for path in ("/healthz", "/metrics")] == [200, 401]

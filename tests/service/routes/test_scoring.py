@@ -100,7 +100,7 @@ def test_a_parameter_that_there_is_not_is_refused(http: Client, query: str) -> N
     answer = http.post(f"{SCORE}?{query}", json=RECORD)
     assert answer.status_code == 422
     wrong = next(part.partition("=")[0] for part in query.split("&") if not part.startswith("reasons="))
-    assert answer.json()["detail"] == f"there is no parameter {wrong!r}, only reasons and heatmap"
+    assert answer.json()["detail"] == f"there is no parameter {wrong!r}, only reasons, heatmap and ignore_unknown"
 
 
 @given(batch=st.lists(records(), min_size=1, max_size=8), data=st.data())

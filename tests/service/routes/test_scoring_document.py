@@ -28,9 +28,9 @@ def registry(*names: str, pictures: bool = False) -> Registry:
 @pytest.mark.parametrize(
     ("serving", "names"),
     [
-        (registry("a"), ["reasons", "Request-Timeout"]),
-        (registry(), ["reasons", "Request-Timeout"]),
-        (registry("a", pictures=True), ["reasons", "heatmap", "Request-Timeout"]),
+        (registry("a"), ["reasons", "ignore_unknown", "Request-Timeout"]),
+        (registry(), ["reasons", "ignore_unknown", "Request-Timeout"]),
+        (registry("a", pictures=True), ["reasons", "heatmap", "ignore_unknown", "Request-Timeout"]),
     ],
 )
 def test_a_heat_map_is_a_parameter_where_a_model_draws(serving: Registry, names: list[str]) -> None:

@@ -14,7 +14,6 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from starlette.requests import Request
 from starlette.types import Scope
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from kilter.service.detector import KilterError
 from kilter.service.models.registry import NotThereError, RefusedError, Registry
@@ -25,6 +24,7 @@ from kilter.service.routing import Route
 from kilter.service.routing import Scope as TokenScope
 from kilter.service.server import choose_protocol
 from kilter.service.settings import Settings
+from kilter.service.upgrades import UpgradeBlindProtocol
 from kilter.service.web.app import create_app
 from kilter.service.web.edge import BODY_BYTES, Edge, make_handler, read_body, reply, status_of
 from tests.support.serving import RECORD, client, detector
@@ -226,7 +226,7 @@ def test_no_id_with_a_control_character_is_answered(byte: int) -> None:
         assert ID.fullmatch(answer[b"x-request-id"])
 
 
-PROTOCOLS = list(dict.fromkeys([HttpToolsProtocol, choose_protocol() or HttpToolsProtocol]))
+PROTOCOLS = list(dict.fromkeys([UpgradeBlindProtocol, choose_protocol() or UpgradeBlindProtocol]))
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
