@@ -33,6 +33,9 @@ class Groups:
         places = {self.column.group_value(value): place for place, value in enumerate(self.calibrations)}
         cells = table.columns[self.column.name].tolist()
         codes = np.fromiter((places.get(cell, -1) for cell in cells), np.int64, table.rows)
+        if len(strangers := np.flatnonzero(codes < 0)):  # of another spelling, of no group, or without a value
+            alike = {self.column.group_name(value): place for value, place in places.items()}
+            codes[strangers] = [alike.get(self.column.group_name(cells[row]), -1) for row in strangers]
         for code in np.unique(codes).tolist():
             yield np.flatnonzero(codes == code), calibrations[code] if code >= 0 else None
 

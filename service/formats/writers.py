@@ -253,8 +253,10 @@ class StoredFrameWriter:
         self._sink = sink
         self._text = reader.dialect is not None
         self._count = 0
-        self._whole = {column.name for column in schema.fields if self._text and column.integer}
-        """Columns in which every number so far was whole, as in training."""
+        self._narrow: dict[Any, pl.DataType] = {
+            column.name: column.narrow for column in schema.fields if self._text and column.narrow is not None
+        }
+        """Columns in which every value so far was a whole number or a flag, as in training."""
 
     def write(self, batch: Batch, verdicts: VerdictColumns) -> None:
         frame = with_verdicts(self._typed(batch) if self._text else batch.frame, verdicts)
@@ -263,7 +265,7 @@ class StoredFrameWriter:
 
     def finish(self) -> None:
         rows = pl.scan_ipc(sorted(self._output.parts.glob("*.part")), glob=False)
-        self._sink(rows.cast(dict.fromkeys(self._whole, pl.Int64())), self._output.file)
+        self._sink(rows.cast(dict(self._narrow.items())), self._output.file)
 
     def _typed(self, batch: Batch) -> pl.DataFrame:
         columns = read_batch(self._schema, batch).columns
@@ -272,10 +274,17 @@ class StoredFrameWriter:
             values = column.to_series(columns[column.name])
             if values is None:
                 continue
-            if column.name in self._whole and not ((values == values.round()) & (values.abs() < EXACT)).all():
-                self._whole.discard(column.name)
+            if column.name in self._narrow and not _fit(values, self._narrow[column.name]).all():
+                del self._narrow[column.name]
             typed.append(values)
         return batch.frame.with_columns(pl.all().replace("", None)).with_columns(typed)
+
+
+def _fit(values: pl.Series, narrow: pl.DataType) -> pl.Series:
+    """Which numbers a narrower type holds exactly."""
+    if narrow == pl.Boolean():
+        return (values == 0) | (values == 1)
+    return (values == values.round()) & (values.abs() < EXACT)
 
 
 def with_verdicts(frame: pl.DataFrame, verdicts: VerdictColumns) -> pl.DataFrame:

@@ -91,7 +91,7 @@ def test_every_problem_of_a_request_is_listed_at_once(http: Client) -> None:
     bad = [
         RECORD,
         RECORD | {"amount": "12", "size": 1},
-        {"amount": 1e39, "items": True, "member": 2, "colour": 5, "at": "yesterday"},
+        {"amount": 1e39, "items": True, "member": "soon", "colour": ["red"], "at": "yesterday"},
         "text",
         {name: RECORD[name] for name in RECORD if name != "at"},
     ]

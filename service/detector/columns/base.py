@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 Value = float | int | str | bool | None
 """A cell as JSON holds it."""
+NUMBERS = int | float | np.integer | np.floating
 FLOAT32_MAX = float(np.finfo(np.float32).max)
 LIMIT = 1e3
 """Standardised numbers are held within ± this many units: beyond, a float32 could no longer tell neighbours apart, and
@@ -36,8 +37,9 @@ Read = Callable[["Column", Any], Any]
 class Feature(NamedTuple):
     """One float32 input of the network, or the many of a picture; NaN where the column's value is missing.
 
-    `gaussian`: a standardised number. `flag`: 0 or 1. `level`: a code in 0..levels-1, or `levels` for a level that
-    training never saw. `pixels`: a picture, row by row, its channels side by side, from 0 (black) to 1.
+    `gaussian`: a standardised number. `flag`: 0 or 1, or 2 for another number. `level`: a code in 0..levels-1, or
+    `levels` for a level that training never saw. `pixels`: a picture, row by row, its channels side by side, from 0
+    (black) to 1.
     """
 
     column: int
@@ -86,6 +88,13 @@ class Column:
     def shape(self) -> tuple[int, ...]:
         """The shape of a typed value; () if that is no array."""
         return ()
+
+    @property
+    def narrow(self) -> "pl.DataType | None":
+        """The type as which a file with types stores the column's numbers if all of them fit; None for float64."""
+        import polars as pl
+
+        return pl.Int64() if self.integer else None
 
     @property
     def affine(self) -> tuple[float, float] | None:
@@ -225,6 +234,29 @@ class Column:
     def odd(self, rng: "np.random.Generator") -> Any:
         """A synthetic cell with a value that training never saw, as JSON holds it."""
         return None
+
+
+def finite_number(value: float | np.number[Any] | np.bool_) -> float:
+    """A number as float64. Raises ValueError, with the remedy, if it is beyond what a float32 can hold."""
+    try:
+        number = float(value)
+    except OverflowError:
+        number = np.inf
+    if abs(number) > FLOAT32_MAX:
+        raise ValueError(_out_of_range(number))
+    return number
+
+
+def beyond_range(column: Column, values: Array) -> list[Problem]:
+    """The problems of float64 values, (n,), that are beyond what a float32 can hold."""
+    with np.errstate(invalid="ignore"):
+        bad = np.flatnonzero(np.abs(values) > FLOAT32_MAX)
+    return [Problem(int(row), column.name, _out_of_range(float(values[row]))) for row in bad]
+
+
+def _out_of_range(value: float) -> str:
+    what = "infinite" if np.isinf(value) else f"{value:g}"
+    return f"the number is {what}: only finite numbers up to 3.4e38 can be scored; use null for an unknown value"
 
 
 def describe_value(value: Any) -> str:

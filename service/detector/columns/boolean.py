@@ -7,8 +7,18 @@ import msgspec
 import numpy as np
 
 from kilter.service.detector.arrays import Array, Floats
-from kilter.service.detector.columns.base import UNKNOWN, Column, Feature, describe_value, list_names
-from kilter.service.detector.columns.cells import Decimal, Decision, TrainingCells
+from kilter.service.detector.columns.base import (
+    FLOAT32_MAX,
+    NUMBERS,
+    UNKNOWN,
+    Column,
+    Feature,
+    beyond_range,
+    describe_value,
+    finite_number,
+    list_names,
+)
+from kilter.service.detector.columns.cells import Decimal, Decision, TrainingCells, parse_number
 from kilter.service.detector.errors import Problem
 
 if TYPE_CHECKING:
@@ -18,11 +28,23 @@ FEW_ONES = 10
 FEW_SHARE = 0.01  # a column of 0 with fewer ones than either may be a count that has not yet shown a 2, and is numeric
 PAIRS = (("true", "false"), ("yes", "no"), ("t", "f"), ("y", "n"), ("on", "off"))
 CERTAIN = {"true", "false", "yes", "no"}  # words that make a flag even where they are a column's only value
-WORDS = {"true": 1.0, "false": 0.0, "1": 1.0, "0": 0.0}  # texts that every column of flags takes, after its own words
+WORDS = {"1": 1.0, "0": 0.0} | {word: 1.0 - i for pair in PAIRS for i, word in enumerate(pair)}
+"""Texts that every column of flags takes, after its own words."""
+FLAGS = frozenset({0.0, 1.0})
+FEW = 16  # records, from which on NumPy is faster than Python
+POINTED = {"1.0": "1", "0.0": "0"}  # as some tools write a column in which a cell is empty, whatever its decimal sign
+NAMES = {0.0: "false", 1.0: "true"}
+VALUES = {name: value for value, name in NAMES.items()}
+UNSEEN = 2.0  # the code of a number that is no flag, as that of a level which training never saw follows its levels
 
 
 class BooleanColumn(Column, msgspec.Struct, frozen=True, tag="boolean", tag_field="kind"):
-    """A flag; `true` and `false` are the texts by which files spell it, in lower case."""
+    """A flag; `true` and `false` are the texts by which files spell it, in lower case.
+
+    Another number than 0 and 1 is a value that training never saw. It is encoded as what is as unlikely in every
+    program: as a missing one where no fitting row lacked a value, 1 / (n + 2) by the rule of succession, and as
+    `UNSEEN` where some did, since there a missing value is nothing new.
+    """
 
     name: str
     true: tuple[str, ...]
@@ -39,52 +61,68 @@ class BooleanColumn(Column, msgspec.Struct, frozen=True, tag="boolean", tag_fiel
         return (Feature(index, "flag"),)
 
     def read(self, value: Any) -> float:
-        if isinstance(value, bool | np.bool_) or (isinstance(value, int | float) and value in (0, 1)):
-            return float(value)
-        raise ValueError(f"true or false is expected, not {describe_value(value)}")
+        if isinstance(value, str):
+            return self.read_text(value.strip(), ".")
+        if isinstance(value, NUMBERS | np.bool_):
+            return finite_number(value)
+        raise ValueError(f"true or false is expected, not {describe_value(value)}; use null if it is unknown")
 
     def from_array(self, values: Array) -> Array | None:
         return values.astype(np.float64) if values.dtype.kind in "fiub" else None
 
     def problems(self, values: Array) -> Iterable[Problem]:
-        bad = np.flatnonzero(~np.isnan(values) & (values != 0) & (values != 1))
-        return [Problem(int(row), self.name, f"a flag is 0 or 1, not {values[row]:g}") for row in bad]
+        return beyond_range(self, values)
 
     def holds(self, dtype: "pl.DataType") -> bool:
         return dtype.is_integer() or dtype.is_float() or str(dtype) == "Boolean"
 
     def read_text(self, text: str, decimal: Decimal) -> float:
         flags = WORDS | dict.fromkeys(self.true, 1.0) | dict.fromkeys(self.false, 0.0)
-        if text.lower() not in flags:
+        word = text.lower()
+        if (flag := flags.get(POINTED.get(word, word))) is not None:
+            return flag
+        try:
+            number = finite_number(parse_number(text, decimal))
+        except ValueError:
             words = ", ".join(map(repr, self.true + self.false))
-            raise ValueError(f"one of {words} is expected, not {describe_value(text)}; {UNKNOWN}")
-        return flags[text.lower()]
+            raise ValueError(f"one of {words} is expected, not {describe_value(text)}; {UNKNOWN}") from None
+        return flags[str(int(number))] if number in FLAGS else number
 
     def encode(self, values: Array) -> Array:
-        return values[:, None]
+        if _are_all_known(values):
+            return values[:, None]
+        known = np.isnan(values) | (values == 0) | (values == 1)
+        return np.where(known, values, UNSEEN if self.missing else np.nan)[:, None]
 
-    def shown(self, value: Any) -> bool | None:
-        return None if np.isnan(value) else bool(value)
+    def shown(self, value: Any) -> bool | float | None:
+        return None if np.isnan(value) else bool(value) if value in FLAGS else float(value)
 
     def expected(self, features: Floats) -> bool:
         return bool(features[0] >= 0.5)
 
-    def to_series(self, values: Array) -> "pl.Series":
+    @property
+    def narrow(self) -> "pl.DataType":
         import polars as pl
 
-        return pl.Series(self.name, values, nan_to_null=True).cast(pl.Boolean)
+        return pl.Boolean()
 
     def describe(self) -> str:
         return f"{list_names(self.true)} or {list_names(self.false)}"
 
     def json_schema(self) -> dict[str, Any]:
-        return {"enum": [True, False, None, 0, 1], "description": "a flag"}
+        words = "a flag: true or 1, false or 0; any other number is a value that no fitting row has"
+        return {
+            "type": ["boolean", "number", "null"],
+            "minimum": -FLOAT32_MAX,
+            "maximum": FLOAT32_MAX,
+            "description": words,
+        }
 
     def group_name(self, value: Any) -> str | None:
-        return None if np.isnan(value) else str(value == 1).lower()
+        return None if np.isnan(value) else NAMES.get(value, f"{value:g}")
 
     def group_value(self, name: str) -> float:
-        return 1.0 if name == "true" else 0.0
+        return VALUES[name] if name in VALUES else float(name)
 
     @classmethod
     def infer(cls, cells: TrainingCells) -> Decision | None:
@@ -107,6 +145,14 @@ class BooleanColumn(Column, msgspec.Struct, frozen=True, tag="boolean", tag_fiel
 
     def usual(self, rng: "np.random.Generator") -> bool:
         return bool(rng.integers(2))
+
+
+def _are_all_known(values: Array) -> bool:
+    """Whether flags, (n,), are certainly 0, 1 or missing; of many, missing ones leave it open."""
+    if len(values) > FEW:
+        return bool((values == (values > 0.5)).all())
+    cells = values.tolist()  # of one record in a tenth of the time that NumPy takes
+    return FLAGS.issuperset(cells) or all(cell in FLAGS or cell != cell for cell in cells)
 
 
 def _decision(cells: TrainingCells, true: tuple[str, ...], false: tuple[str, ...], *, varies: bool) -> Decision:

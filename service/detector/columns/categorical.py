@@ -1,5 +1,6 @@
 """Columns of categories."""
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any, Self
@@ -22,8 +23,22 @@ TEXTS = frozenset({str, type(None)})
 FREE_TEXT = 40  # average length from which many distinct texts are prose
 
 
+WHOLE = re.compile(r"(-?(?:0|[1-9][0-9]*))\.0+")
+TRUTHS = frozenset({"true", "false"})
+
+
+def plain_spelling(text: str) -> str:
+    """What texts that mean the same have in common: `7.0` is 7 and `TRUE` is true, but 007 is a code of its own."""
+    if text.endswith("0") and (whole := WHOLE.fullmatch(text)):
+        return whole[1]
+    return low if len(text) <= 5 and (low := text.lower()) in TRUTHS else text
+
+
 class CategoricalColumn(Column, msgspec.Struct, frozen=True, tag="categorical", tag_field="kind"):
-    """One of the `levels` that the fitting rows held, most frequent first; anything else is unseen."""
+    """One of the `levels` that the fitting rows held, most frequent first; anything else is unseen.
+
+    A text that is no level is the one that it is another spelling of, if there is one: see `plain_spelling`.
+    """
 
     name: str
     levels: tuple[str, ...]
@@ -39,7 +54,13 @@ class CategoricalColumn(Column, msgspec.Struct, frozen=True, tag="categorical", 
     def read(self, value: Any) -> str:
         if isinstance(value, str):
             return value
-        raise ValueError(f"text is expected, not {describe_value(value)}")
+        if isinstance(value, np.generic):
+            value = value.item()
+        if isinstance(value, bool):
+            return str(value).lower()
+        if isinstance(value, int | float):
+            return str(int(value)) if value == value // 1 else str(value)
+        raise ValueError(f"text is expected, not {describe_value(value)}; use null if it is unknown")
 
     def read_all(self, cells: Sequence[Any]) -> Array | None:
         return _objects(cells) if TEXTS.issuperset(map(type, cells)) else None
@@ -52,6 +73,12 @@ class CategoricalColumn(Column, msgspec.Struct, frozen=True, tag="categorical", 
         codes = {level: code for code, level in enumerate(self.levels)}
         unseen = len(codes)
         coded = [np.nan if value is None else codes.get(value, unseen) for value in values]
+        if unseen in coded:
+            alike = {plain_spelling(level): code for level, code in reversed(codes.items())}
+            coded = [
+                alike.get(plain_spelling(value), unseen) if code == unseen else code
+                for value, code in zip(values, coded, strict=True)
+            ]
         return np.array(coded, np.float64).reshape(-1, 1)
 
     def shown(self, value: Any) -> str | None:
@@ -65,10 +92,11 @@ class CategoricalColumn(Column, msgspec.Struct, frozen=True, tag="categorical", 
 
     def json_schema(self) -> dict[str, Any]:
         levels = ", ".join(self.levels[:10]) + (", ..." if len(self.levels) > 10 else "")
-        return {"type": ["string", "null"], "description": f"levels in the fitting rows: {levels}"}
+        kinds = ["string", "number", "boolean", "null"]
+        return {"type": kinds, "description": f"levels in the fitting rows: {levels}"}
 
     def group_name(self, value: Any) -> str | None:
-        return None if value is None else str(value)
+        return None if value is None else plain_spelling(value)
 
     def group_value(self, name: str) -> str:
         return name
@@ -94,7 +122,11 @@ class CategoricalColumn(Column, msgspec.Struct, frozen=True, tag="categorical", 
         return Decision(None, f"{in_rows}: too many for a category")
 
     def fit(self, values: npt.NDArray[np.object_]) -> Self:
-        counts = Counter(value for value in values if value is not None)
+        spellings = Counter(value for value in values if value is not None)
+        names: dict[str, str] = {}
+        counts: Counter[str] = Counter()
+        for text, count in sorted(spellings.items(), key=lambda item: (-item[1], item[0])):
+            counts[names.setdefault(plain_spelling(text), text)] += count
         commonest = sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:MAX_LEVELS]
         return msgspec.structs.replace(
             self,

@@ -8,7 +8,16 @@ import msgspec
 import numpy as np
 
 from kilter.service.detector.arrays import Array, Floats
-from kilter.service.detector.columns.base import FLOAT32_MAX, LIMIT, Column, Feature, describe_value
+from kilter.service.detector.columns.base import (
+    FLOAT32_MAX,
+    LIMIT,
+    NUMBERS,
+    Column,
+    Feature,
+    beyond_range,
+    describe_value,
+    finite_number,
+)
 from kilter.service.detector.columns.cells import Decimal, Decision, TrainingCells, parse_number
 from kilter.service.detector.errors import Problem
 
@@ -23,6 +32,7 @@ LEAST_NUMBERED = 20  # rows from which on whole numbers may be an identifier
 ID_NAME = re.compile(
     r"(^|[^a-z])(id|uuid|guid|index|idx|key|no|nr|number|row|serial)$|^(unnamed: \d+)?$", re.IGNORECASE
 )
+FLAGS = {"true": 1.0, "false": 0.0}
 CAMEL_ID = re.compile(r"[a-z](Id|ID|Key|No|Nr|Number)$")
 
 
@@ -59,15 +69,10 @@ class NumericColumn(Column, msgspec.Struct, frozen=True, tag="numeric", tag_fiel
         return (Feature(index, "gaussian" if self.constant is None else "flag"),)
 
     def read(self, value: Any) -> float:
-        if isinstance(value, bool | np.bool_) or not isinstance(value, int | float | np.integer | np.floating):
+        is_flag = isinstance(value, bool | np.bool_)
+        if (is_flag and not self._counts_to_1) or not isinstance(value, NUMBERS | np.bool_):
             raise ValueError(f"a number is expected, not {describe_value(value)}")
-        try:
-            number = float(value)
-        except OverflowError:
-            number = np.inf
-        if abs(number) > FLOAT32_MAX:
-            raise ValueError(_out_of_range(number))
-        return number
+        return finite_number(value)
 
     def read_all(self, cells: Sequence[Any]) -> Array | None:
         if not set(map(type, cells)) <= {float, int}:
@@ -82,15 +87,19 @@ class NumericColumn(Column, msgspec.Struct, frozen=True, tag="numeric", tag_fiel
         return values.astype(np.float64) if values.dtype.kind in "fiu" else None
 
     def problems(self, values: Array) -> Iterable[Problem]:
-        with np.errstate(invalid="ignore"):
-            bad = np.flatnonzero(np.abs(values) > FLOAT32_MAX)
-        return [Problem(int(row), self.name, _out_of_range(float(values[row]))) for row in bad]
+        return beyond_range(self, values)
 
     def holds(self, dtype: "pl.DataType") -> bool:
         return dtype.is_integer() or dtype.is_float()
 
     def read_text(self, text: str, decimal: Decimal) -> float:
-        return parse_number(text, decimal)
+        word = text.lower()
+        return FLAGS[word] if word in FLAGS and self._counts_to_1 else parse_number(text, decimal)
+
+    @property
+    def _counts_to_1(self) -> bool:
+        """Whether the fitting rows hold nothing but 0 and 1, so that true and false can only mean these."""
+        return self.integer and self.minimum in (0, 1) and (self.maximum == 1 or self.constant == 0)
 
     def encode(self, values: Array) -> Array:
         if self.constant is not None:
@@ -204,11 +213,6 @@ class NumericColumn(Column, msgspec.Struct, frozen=True, tag="numeric", tag_fiel
         """A number between two others, as a record may have it."""
         number = self._number(float(np.clip(value, low, high)))
         return number if isinstance(number, int) else float(f"{number:.6g}")
-
-
-def _out_of_range(value: float) -> str:
-    what = "infinite" if np.isinf(value) else f"{value:g}"
-    return f"the number is {what}: only finite numbers up to 3.4e38 can be scored; use null for an unknown value"
 
 
 def _numbered(cells: TrainingCells) -> str | None:

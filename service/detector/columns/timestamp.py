@@ -10,7 +10,7 @@ import msgspec
 import numpy as np
 
 from kilter.service.detector.arrays import Array, Floats, Times
-from kilter.service.detector.columns.base import Column, Feature, describe_value
+from kilter.service.detector.columns.base import NUMBERS, Column, Feature, describe_value
 from kilter.service.detector.columns.cells import Decimal, Decision, TrainingCells, parse_number
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ PROBED = 200  # number of distinct texts on which a format is tried first
 TOLERATED = 0.01  # largest share of texts that may be no times in a column of times
 PLAUSIBLE = (315_532_800, 4_102_444_800)  # Unix seconds of 1980 and 2100
 TIME_NAME = re.compile(r"time|date|(^|_)ts$|epoch|unix|_at$|(created|updated|modified)$", re.IGNORECASE)
+POINTED = re.compile(r"([0-9]{8}|[0-9]{14})\.0+", re.ASCII)  # 20240531 or 20240531081500, with the .0 of a number
 CLOCKS = ("", "%H:%M", "%H:%M:%S", "%H:%M:%S.%f", "%I:%M %p", "%I:%M:%S %p")
 WORDS = ("%d %b %Y", "%d-%b-%Y", "%d-%b-%y", "%d %B %Y", "%b %d, %Y", "%B %d, %Y", "%d/%b/%Y")
 NUMERIC = ("%Y{0}%m{0}%d", "%d{0}%m{0}%Y", "%m{0}%d{0}%Y", "%d{0}%m{0}%y", "%m{0}%d{0}%y")
@@ -139,19 +140,33 @@ def read_time(value: Any, form: str) -> np.datetime64:
     if isinstance(value, datetime):
         return _utc(value)
     if form in UNIX:
-        if isinstance(value, bool) or not isinstance(value, int | float):
+        number = parse_number(value.strip(), ".") if isinstance(value, str) else value
+        if isinstance(number, bool) or not isinstance(number, NUMBERS):
             raise ValueError(f"a Unix time is expected, not {describe_value(value)}")
         try:
-            return _utc(datetime.fromtimestamp(value / UNIX[form][0], UTC))
+            return _utc(datetime.fromtimestamp(float(number) / UNIX[form][0], UTC))
         except (OSError, ValueError, OverflowError):
             raise ValueError(f"the Unix time {value!r} is out of range") from None
-    if not isinstance(value, str):
+    text = value if isinstance(value, str) else _digits(value)
+    if text is None:
         raise ValueError(f"a time is expected, not {describe_value(value)}")
     try:
-        return _utc(datetime.fromisoformat(value) if form == "iso" else datetime.strptime(value, form))
+        return _utc(datetime.fromisoformat(text) if form == "iso" else datetime.strptime(text, form))
     except ValueError:
+        if text is value and (digits := _digits(value)) is not None:
+            return read_time(int(digits), form)
         pattern = "like 2024-05-31T08:15:00 (ISO 8601)" if form == "iso" else f"of the form {form}"
         raise ValueError(f"a time {pattern} is expected, not {describe_value(value)}") from None
+
+
+def _digits(value: Any) -> str | None:
+    """The digits of a compact time that came as a number, or with the `.0` of one; None if it is neither."""
+    if isinstance(value, str):
+        return digits[1] if (digits := POINTED.fullmatch(value)) else None
+    if isinstance(value, bool) or not isinstance(value, NUMBERS) or not (0 < value < 1e15 and value % 1 == 0):
+        return None
+    text = f"{value:.0f}"
+    return text if len(text) in (8, 14) else None
 
 
 def _utc(time: datetime) -> np.datetime64:

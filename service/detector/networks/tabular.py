@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from kilter.service.detector.columns import Feature
+from kilter.service.detector.columns.boolean import UNSEEN
 from kilter.service.detector.networks.base import (
     HALF_LOG_TWO_PI,
     LOG_POSTERIOR_VARIANCE,
@@ -301,7 +302,9 @@ class TabularVAE(TableNetwork):
             density = p.weight.log() - p.log_sigma - 0.5 * standard.square() - HALF_LOG_TWO_PI
             parts.append(total(p.weight, p.components).log() - log_sum_exp(density, p.components))
         if len(self.flag):
-            parts.append(-torch.where(self.pick(x, "flag") > 0.5, p.flag, 1 - p.flag).log())
+            flag = self.pick(x, "flag")
+            chance = torch.where(flag > 0.5, p.flag, 1 - p.flag)
+            parts.append(-torch.where(flag > UNSEEN - 0.5, self.flag_floor, chance).log())
         if len(self.level):
             hit = self.hits(inputs)
             unseen = 1 - hit @ self.slot_group

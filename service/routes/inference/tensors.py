@@ -174,7 +174,7 @@ def datatypes(column: Column) -> tuple[str, ...]:
     if column.datatype == BYTES:
         return (BYTES,)
     if column.datatype == BOOL:
-        return (BOOL, *NUMBERS)
+        return (BOOL, *NUMBERS, BYTES)
     return tuple(sorted(NUMBERS, key=lambda name: name != column.datatype))
 
 

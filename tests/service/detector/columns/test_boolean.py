@@ -5,8 +5,11 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from kilter.service.detector.columns import BooleanColumn
+from kilter.service.detector.columns.boolean import UNSEEN
 from kilter.service.detector.columns.cells import TextCells, TrainingCells
 from kilter.service.detector.errors import Problem
 
@@ -19,11 +22,48 @@ def test_a_flag_is_true_or_false_or_1_or_0(value: Any, flag: float) -> None:
     assert COLUMN.read(value) == flag
 
 
-@pytest.mark.parametrize("value", ["yes", "true", 2, 0.5, -1, [True]])
-def test_anything_else_is_refused(value: Any) -> None:
-    """Words are for files."""
-    with pytest.raises(ValueError, match="true or false is expected, not"):
+@pytest.mark.parametrize(("value", "flag"), [("Yes", 1.0), (" no", 0.0), ("TRUE", 1.0), ("0.0", 0.0), ("off", 0.0)])
+def test_a_word_means_the_same_in_json_as_in_a_file(value: str, flag: float) -> None:
+    """The column's own, or one that is usual for a flag, or a number."""
+    assert COLUMN.read(value) == COLUMN.read_text(value.strip(), ",") == flag
+
+
+def test_numbers_mean_what_the_words_of_a_file_say() -> None:
+    """Also one with a decimal comma, and where a file's 0 is its word for true."""
+    assert COLUMN.read_text("1,0", ",") == 1.0
+    odd = BooleanColumn("ok", ("0",), ("1",))
+    assert [odd.read_text(text, ".") for text in ("0", "0.0", "1", "1.0", "2")] == [1.0, 1.0, 0.0, 0.0, 2.0]
+
+
+@pytest.mark.parametrize("value", [2, 0.5, -1, "2", "-1.5", np.int8(3), 3e38])
+def test_another_number_is_a_value_that_no_fitting_row_has(value: Any) -> None:
+    """Which is no error."""
+    assert COLUMN.read(value) == float(value)
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ([True], "true or false is expected, not a list; use null"),
+        ("maybe", "one of 'yes', 'no' is expected, not the text 'maybe'; leave the cell empty"),
+        (10**400, "the number is infinite"),
+        (np.inf, "use null for an unknown value"),
+        ("1e39", "one of 'yes', 'no' is expected"),
+    ],
+)
+def test_what_cannot_be_read_is_refused(value: Any, message: str) -> None:
+    """With the remedy."""
+    with pytest.raises(ValueError, match=message):
         COLUMN.read(value)
+
+
+@given(st.lists(st.sampled_from([0.0, 1.0, 2.0, 0.5, -1.0, 3e38, np.nan])), st.integers(0, 3))
+def test_another_number_is_encoded_as_what_is_as_unlikely(values: list[float], missing: int) -> None:
+    """As a missing one where none was missing, and as a code of its own where some were; 0 and 1 as they are."""
+    column = BooleanColumn("ok", ("1",), ("0",), missing)
+    other = UNSEEN if missing else np.nan
+    wanted = [value if value in (0, 1) or np.isnan(value) else other for value in values]
+    np.testing.assert_array_equal(column.encode(np.array(values, float)), np.array(wanted, float).reshape(-1, 1))
 
 
 def test_a_file_spells_a_flag_in_its_own_words_and_in_the_usual_ones() -> None:
@@ -46,29 +86,30 @@ def test_the_words_of_a_file_go_before_the_usual_ones() -> None:
 
 
 def test_arrays_and_typed_files_hold_flags_as_numbers() -> None:
-    """Other numbers than 0 and 1 are problems; missing ones are not."""
-    values = COLUMN.from_array(np.array([0, 1, 2]))
+    """Numbers that are not finite are problems; missing ones are not."""
+    values = COLUMN.from_array(np.array([0, 1, 2, np.inf]))
     assert values is not None
-    assert [str(problem) for problem in COLUMN.problems(values)] == ["record 2, field 'ok': a flag is 0 or 1, not 2"]
+    assert [problem.row for problem in COLUMN.problems(values)] == [3]
     assert not [*COLUMN.problems(np.array([0.0, np.nan, 1.0]))]
     assert COLUMN.from_array(np.array(["yes"])) is None
     assert [COLUMN.holds(dtype) for dtype in (pl.Boolean(), pl.Int8(), pl.Float64(), pl.String())] == [True] * 3 + [
         False
     ]
     series = COLUMN.to_series(np.array([1.0, np.nan, 0.0]))
-    assert series.to_list() == [True, None, False]
+    assert series is not None
+    assert series.cast(COLUMN.narrow).to_list() == [True, None, False]
     np.testing.assert_array_equal(COLUMN.from_series(series), [1.0, np.nan, 0.0])
 
 
 def test_a_flag_is_shown_as_one() -> None:
     """What was observed, and what is likelier than not."""
-    assert [COLUMN.shown(value) for value in (1.0, 0.0, np.nan)] == [True, False, None]
+    assert [COLUMN.shown(value) for value in (1.0, 0.0, np.nan, 2.0)] == [True, False, None, 2.0]
     assert [COLUMN.expected(np.array([p])) for p in (0.49, 0.5, 0.9)] == [False, True, True]
     assert COLUMN.encode(np.array([1.0, np.nan])).shape == (2, 1)
     assert COLUMN.describe() == "yes or no"
 
 
-@pytest.mark.parametrize("name", ["true", "false"])
+@pytest.mark.parametrize("name", ["true", "false", "2"])
 def test_a_group_is_called_by_its_flag(name: str) -> None:
     """And the name gives the flag back; a missing one is in no group."""
     assert COLUMN.group_name(COLUMN.group_value(name)) == name

@@ -1,12 +1,15 @@
 """Tests of `columns.categorical`: levels, their codes, and what is none of them."""
 
+from collections import Counter
+from typing import Any
+
 import numpy as np
 import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kilter.service.detector.columns.categorical import FREE_TEXT, MAX_LEVELS, CategoricalColumn
+from kilter.service.detector.columns.categorical import FREE_TEXT, MAX_LEVELS, CategoricalColumn, plain_spelling
 from kilter.service.detector.columns.cells import TextCells, TrainingCells
 from kilter.service.detector.errors import Problem
 
@@ -38,6 +41,33 @@ def test_levels_are_those_of_the_fitting_rows_the_commonest_first(values: list[s
     assert column.missing == values.count(None)
 
 
+SPELLINGS = ("7", "7.0", "7.00", "-7.0", "007", "07.0", "true", "TRUE", "True", "a", "A", "1e1", "10", "0.0", ".0")
+MEANINGS = ("7", "7", "7", "-7", "007", "07.0", "true", "true", "true", "a", "A", "1e1", "10", "0", ".0")
+
+
+def test_spellings_have_a_plain_one() -> None:
+    """Of whole numbers and of true and false; a leading zero is a code's, and capitals are other words."""
+    assert tuple(map(plain_spelling, SPELLINGS)) == MEANINGS
+
+
+@given(st.lists(st.sampled_from(SPELLINGS), min_size=1), st.sampled_from(SPELLINGS))
+def test_a_level_is_known_in_any_spelling(values: list[str], text: str) -> None:
+    """It is one level, under the spelling that comes most often, whose rows are those of all its spellings."""
+    column = CategoricalColumn("kind", (), ()).fit(objects([*values]))
+    meanings = [plain_spelling(value) for value in values]
+    assert dict(zip(map(plain_spelling, column.levels), column.counts or (), strict=True)) == Counter(meanings)
+    [[code]] = column.encode(objects([text])).tolist()
+    known = plain_spelling(text) in meanings
+    assert code == len(column.levels) if not known else plain_spelling(column.levels[int(code)]) == plain_spelling(text)
+    assert column.group_name(text) == plain_spelling(text)
+
+
+def test_a_level_is_itself_where_an_old_model_has_two_spellings_of_it() -> None:
+    """And a third spelling is the commoner of the two."""
+    column = CategoricalColumn("kind", ("7.0", "7"), (5, 2))
+    assert column.encode(objects(["7", "7.0", "7.00"])).tolist() == [[1.0], [0.0], [0.0]]
+
+
 def test_no_more_levels_are_kept_than_there_is_room_for() -> None:
     """Rarer ones are unseen, in training as in scoring, and no missing ones."""
     values: list[str | None] = [f"{i:04}" for i in range(MAX_LEVELS + 5)]
@@ -56,10 +86,18 @@ def test_texts_of_a_file_are_levels_as_they_stand() -> None:
     assert not problems
 
 
-def test_only_text_is_a_level() -> None:
-    """A number is no text, however it looks."""
-    assert COLUMN.read("7") == "7"
-    for value in (7, True, ["a"]):
+@pytest.mark.parametrize(
+    ("value", "level"),
+    [("7", "7"), (7, "7"), (7.0, "7"), (7.5, "7.5"), (np.int8(7), "7"), (True, "true"), (np.False_, "false")],
+)
+def test_a_number_or_a_flag_is_the_level_that_a_file_would_hold(value: Any, level: str) -> None:
+    """A whole number without a point."""
+    assert COLUMN.read(value) == level
+
+
+def test_what_has_no_text_is_no_level() -> None:
+    """A list or an object, and cells that are not all texts are read one by one."""
+    for value in (["a"], {"a": 1}):
         with pytest.raises(ValueError, match="text is expected, not"):
             COLUMN.read(value)
     assert COLUMN.read_all(["a", None]) is not None

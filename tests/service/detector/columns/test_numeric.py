@@ -76,10 +76,30 @@ def test_a_heavy_tail_is_tamed() -> None:
 )
 def test_what_is_no_number_of_a_float32_is_refused(value: Any, message: str) -> None:
     """One by one; all at once such cells are left to that."""
-    plain = NumericColumn("n", 0.0, 1.0, 0.0, 1.0)
+    plain = NumericColumn("n", 0.0, 1.0, 0.0, 2.0)
     with pytest.raises(ValueError, match=message):
         plain.read(value)
     assert plain.read_all([1.0, value]) is None
+
+
+@pytest.mark.parametrize(
+    ("values", "truths"),
+    [([0.0, 0.0, 1.0], True), ([1.0, 1.0], True), ([0.0, 0.0], True), ([0.0, 2.0], False), ([0.0, 0.5, 1.0], False)],
+)
+def test_true_and_false_are_numbers_where_the_fitting_rows_hold_0_and_1_alone(
+    values: list[float], truths: bool
+) -> None:
+    """In JSON, in files and in frames; anywhere else they are no numbers, nor are they before the column is fitted."""
+    whole = all(value == round(value) for value in values)
+    unfitted = NumericColumn("n", 0.0, 1.0, 0.0, 0.0, integer=whole)
+    fitted = unfitted.fit(np.array(values))
+    for value, number in ((True, 1.0), (np.False_, 0.0), ("TRUE", 1.0), ("false", 0.0)):
+        for column, known in ((fitted, truths), (unfitted, False)):
+            if known:
+                assert (column.read_text(value, ".") if isinstance(value, str) else column.read(value)) == number
+            else:
+                with pytest.raises(ValueError, match="is expected, not"):
+                    _ = column.read_text(value, ".") if isinstance(value, str) else column.read(value)
 
 
 def decided(values: Any, name: str = "n") -> tuple[bool, str]:

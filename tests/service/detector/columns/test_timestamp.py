@@ -1,6 +1,6 @@
 """Tests of `columns.timestamp`: times are told from other cells, and their fields chosen by what data support."""
 
-from datetime import datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import numpy as np
@@ -167,3 +167,23 @@ def test_a_column_of_times_says_how_it_was_read() -> None:
     assert str(why(["2024-01-01", "2024-01-02"])).endswith("too short a time to know what hour or weekday is usual")
     assert why([1.5, 2.5]) is None
     assert why([True, False]) is None
+
+
+@given(st.dates(datetime(1990, 1, 1).date(), datetime(2090, 1, 1).date()), st.sampled_from(["iso", "%Y%m%d"]))
+def test_a_date_of_eight_digits_may_be_a_number(day: date, form: str) -> None:
+    """Or a text with the point that a tool put behind it where a cell of the column was empty."""
+    column, digits = TimestampColumn("t", form, ("weekday",)), f"{day:%Y%m%d}"
+    values: list[Any] = [digits, f"{digits}.0", int(digits), float(digits), np.int32(digits), np.float64(digits)]
+    for value in values:
+        assert column.read(value) == np.datetime64(day, "us"), value
+    seconds = int(datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp())
+    values = [seconds, float(seconds), f"{seconds}", f"{seconds}.0", np.int64(seconds)]
+    for value in values:
+        assert TimestampColumn("t", "unix_s", ("weekday",)).read(value) == np.datetime64(day, "us"), value
+
+
+@pytest.mark.parametrize("value", [5, 20240531.5, 20241399, 2024053108, -20240531, np.inf, True, "20240531.5", [1]])
+def test_other_numbers_are_no_dates(value: Any) -> None:
+    """Of other lengths, with a fraction, or of no such day."""
+    with pytest.raises(ValueError, match=r"a time .*is expected, not"):
+        TimestampColumn("t", "iso", ("weekday",)).read(value)

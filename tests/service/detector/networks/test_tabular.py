@@ -1,12 +1,14 @@
 """Tests of `detector.networks.tabular`: the mathematics of the network's distributions."""
 
 import itertools
+import math
 
 import pytest
 import torch
 from torch.distributions import Independent, Normal, kl_divergence
 
 from kilter.service.detector.columns import Feature
+from kilter.service.detector.columns.boolean import UNSEEN
 from kilter.service.detector.networks.base import Posterior
 from kilter.service.detector.networks.tabular import TabularShape, TabularVAE
 
@@ -55,6 +57,13 @@ def test_the_probabilities_of_a_feature_sum_to_one(network: TabularVAE) -> None:
     x[:, 1] = grid
     density = torch.exp(-surprise(network, x, z)[:, 1])
     assert torch.trapezoid(density, grid) == pytest.approx(1, abs=1e-3)
+
+
+def test_a_number_that_is_no_flag_costs_the_least_probability_that_a_flag_can_have(network: TabularVAE) -> None:
+    """1 / (n + 2) by the rule of succession, whatever the rest of the record is."""
+    for z in torch.randn(5, 2, 1, 3):
+        cost = surprise(network, row(0, 0, UNSEEN, 0, 0, 0), z)[0, 2]
+        assert float(cost) == pytest.approx(-math.log(0.01), rel=1e-6)
 
 
 def test_an_unseen_level_costs_the_negative_logarithm_of_its_probability(network: TabularVAE) -> None:

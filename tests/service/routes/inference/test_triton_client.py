@@ -137,7 +137,6 @@ def test_compressed_requests_are_answered_compressed(triton: Any, coding: str) -
         ([tensor("records", np.zeros((2, 4), np.float32), "FP32")], "[n, 5]"),
         ([tensor("records", np.zeros((0, 5), np.float32), "FP32")], "no records"),
         ([tensor("records", np.full((1, 5), np.inf, np.float32), "FP32")], "infinite"),
-        ([tensor("records", np.full((1, 5), 2, np.float32), "FP32")], "a flag is 0 or 1"),
         ([tensor("x0", np.zeros(2, np.float32), "FP32")], "field 'x1': the input is missing"),
         ([tensor("records", np.array([["a"] * 5], np.object_), "BYTES")], "BYTES"),
     ],
