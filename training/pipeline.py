@@ -1,7 +1,7 @@
 """From files or a frame to a model: read, split, fit, calibrate, examine, package, and load it from disk."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from importlib.metadata import version as library_version
@@ -26,7 +26,7 @@ from kilter.service.detector.schema import Schema
 from kilter.service.detector.scores import SCORES
 from kilter.service.detector.thresholds import promise_of, score_tensors
 from kilter.training.config import TrainConfig
-from kilter.training.data.source import Progress, TrainingData, TrainingSource, provenance, silent
+from kilter.training.data.source import Progress, TrainingData, TrainingSource, check_sources, provenance, silent
 from kilter.training.evaluation.baselines import baseline_warning
 from kilter.training.evaluation.checkup import Examined, examine_fit
 from kilter.training.evaluation.evaluate import evaluate_rows
@@ -34,6 +34,7 @@ from kilter.training.evaluation.thresholds import Calibrated, check_labels, thre
 from kilter.training.fitting.fit import FitProgress
 from kilter.training.fitting.model import Fitted, fit_model
 from kilter.training.fitting.programs import read_backbone
+from kilter.training.fitting.repeats import normal_identities, repeats_in_words
 from kilter.training.modality import TrainingModality, modality_of_source
 from kilter.training.reporting.report import model_card, report
 from kilter.training.reporting.run import Latent, Run, Scored
@@ -145,14 +146,24 @@ def learn(
         if not modality.takes_backbone:
             raise KilterError(f"--backbone is for pictures, and {source.name} holds a table")
         pretrained = read_backbone(backbone)
+    check_sources(source.paths)
     data = modality.read(source, pretrained, reading)
     check_labels(config.threshold, int(data.labels.anomalous.sum()) if data.labels else 0)
+    same = normal_identities(data)
+    if (repeats := repeats_in_words(same)) is not None:
+        data = replace(data, notes=(*data.notes, repeats))
     for decision in data.decisions:
         say(f"  {decision.name}: {decision.kind} ({decision.why})")
     for note in data.notes:
         say(note)
     fitted = fit_model(
-        data, config, remedied=modality.remedies_collapse, backbone=pretrained, checkpoint=checkpoint, progress=progress
+        data,
+        config,
+        same=same,
+        remedied=modality.remedies_collapse,
+        backbone=pretrained,
+        checkpoint=checkpoint,
+        progress=progress,
     )
     return examine(data, fitted, thresholds_of_fit(data, config, fitted), config, modality)
 

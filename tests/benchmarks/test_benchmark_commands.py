@@ -54,6 +54,15 @@ def test_promise_runs(folder: Path) -> None:
 
 
 @pytest.mark.e2e
+def test_repeats_runs(tmp_path: Path) -> None:
+    """Both kinds of tables, without repeats and with each share and number of them."""
+    command = [sys.executable, "-m", "benchmarks.repeats", "--splits", "1", "--rows", "60", "--out", str(tmp_path)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert "of 20 runs" in done.stdout
+    assert "| mixed | 80% | 50 | 2460 |" in (tmp_path / "repeats.md").read_text()
+
+
+@pytest.mark.e2e
 def test_reasons_runs(folder: Path) -> None:
     """Both regimes are measured."""
     text = run("reasons", folder, "--seeds", "0", "--records", "20")

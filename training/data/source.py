@@ -1,7 +1,8 @@
 """What to train on: files, folders or a frame, which records of them are normal, and what a manifest says of them."""
 
 import hashlib
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -157,6 +158,22 @@ def provenance(path: Path) -> SourceFile:
     pictures = find_pictures(path).pictures
     size = sum((path / name).stat().st_size for name in pictures)
     return SourceFile(path.resolve().name, size, source_digest(path), len(pictures))
+
+
+def check_sources(paths: Sequence[Path]) -> None:
+    """Raise KilterError if two files or folders have the same content, whatever they are called."""
+    # What is not there, or is empty, is for the reader to refuse.
+    folders = [path for path in paths if path.is_dir() and find_pictures(path).pictures]
+    sizes = {path: path.stat().st_size for path in paths if path.is_file()}
+    files = [path for path in paths if sizes.get(path)]
+    counts = Counter(sizes[path] for path in files)
+    names: dict[str, Path] = {}
+    for path in (*(folders if len(folders) > 1 else ()), *(path for path in files if counts[sizes[path]] > 1)):
+        digest = source_digest(path)
+        if digest in names:
+            again = "is named twice" if path == names[digest] else f"has the same content as {names[digest]}"
+            raise KilterError(f"{path} {again}: name it once, since rows that are given again tell nothing new")
+        names[digest] = path
 
 
 def source_digest(path: Path) -> str:

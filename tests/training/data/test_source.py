@@ -1,9 +1,12 @@
+import shutil
 from pathlib import Path
 
 import msgspec
+import pytest
 
+from kilter.service.detector import KilterError
 from kilter.service.detector.findings import SourceFile, Training
-from kilter.training.data.source import provenance, source_digest
+from kilter.training.data.source import check_sources, provenance, source_digest
 from tests.support.manifests import training
 
 
@@ -43,3 +46,34 @@ def test_a_folder_is_known_by_its_pictures_and_their_names(tmp_path: Path) -> No
     changed.unlink()
     digests.append(source_digest(tmp_path / "b"))
     assert len(set(digests)) == len(digests)
+
+
+def test_the_same_content_twice_is_refused_whatever_its_name(tmp_path: Path) -> None:
+    """Files and folders of pictures; the error names both and says what to do."""
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "1.png").write_bytes(b"\x89PNG\r\n\x1a\n" + folder.encode())
+    one, other, same = (tmp_path / name for name in ("one.csv", "other.csv", "copy.txt"))
+    one.write_text("x\n1\n")
+    other.write_text("x\n2\n")
+    shutil.copy(one, same)
+    shutil.copytree(tmp_path / "b", tmp_path / "c")
+    check_sources((one, other))
+    check_sources((tmp_path / "a", tmp_path / "b"))
+    with pytest.raises(KilterError, match=r"copy\.txt has the same content as .*one\.csv: name it once"):
+        check_sources((one, other, same))
+    with pytest.raises(KilterError, match=r"one\.csv is named twice: name it once"):
+        check_sources((one, other, one))
+    with pytest.raises(KilterError, match=r"c has the same content as .*b: name it once"):
+        check_sources((tmp_path / "a", tmp_path / "b", tmp_path / "c"))
+
+
+def test_what_is_empty_or_not_there_is_no_repetition(tmp_path: Path) -> None:
+    """The reader has the better error for it."""
+    empty = [tmp_path / "a", tmp_path / "b"]
+    for folder in empty:
+        folder.mkdir()
+    files = [tmp_path / "a.csv", tmp_path / "b.csv"]
+    for file in files:
+        file.touch()
+    check_sources((*empty, *files, tmp_path / "none.csv", tmp_path / "none.csv"))
