@@ -41,7 +41,7 @@ def configure(app: Edge, settings: Settings, **options: Any) -> uvicorn.Config:
     app.app.state.fast_lane = protocol is not None
     if protocol is None:
         why = "the fast lane was not tested with this release of uvicorn, or is not installed"
-        log.warning("served plainly", extra={"fields": {"uvicorn": uvicorn.__version__, "why": why}})
+        log.info("served plainly", extra={"fields": {"uvicorn": uvicorn.__version__, "why": why}})
     return uvicorn.Config(
         app,
         http=protocol or UpgradeBlindProtocol,

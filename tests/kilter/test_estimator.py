@@ -53,6 +53,7 @@ def test_the_conventions_of_scikit_learn() -> None:
 
 
 @pytest.mark.e2e  # for its length alone
+@pytest.mark.timeout(900)
 def test_the_checks_on_few_rows_fail_for_their_number_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     """They pass where so few rows may be fitted."""
     monkeypatch.setattr("kilter.training.fitting.split.SMALLEST_TABLE", 10)

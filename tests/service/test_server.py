@@ -31,7 +31,7 @@ def test_without_the_fast_lane_it_serves_plainly(caplog: pytest.LogCaptureFixtur
     """With one line in the log, and a field of readiness that says so."""
     metrics = Metrics()
     app = create_app(Settings(), Registry(metrics, [detector()]), metrics)
-    with caplog.at_level(logging.WARNING):
+    with caplog.at_level(logging.INFO):
         config = configure(app, Settings())
     config.load()
     assert config.http_protocol_class is UpgradeBlindProtocol
