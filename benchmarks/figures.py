@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import NamedTuple
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 from scipy import stats
@@ -75,6 +76,28 @@ def promised(rows: int, rank: int, size: int) -> tuple[int, int]:
     """
     low, high = stats.betabinom.interval(CONFIDENCE, rows, rank, size + 1 - rank)
     return int(low), int(high)
+
+
+class FlagCount(msgspec.Struct, frozen=True):
+    """How many of the new normal rows a threshold flags."""
+
+    size: int
+    """The number n of calibration scores, of which the threshold is the `rank`-th largest."""
+    rank: int
+    normal: int
+    """New normal rows, of which so many are `flagged`."""
+    flagged: int
+
+    @property
+    def expected(self) -> float:
+        """k / (n + 1)."""
+        return self.rank / (self.size + 1)
+
+    @property
+    def inside(self) -> bool:
+        """Whether the count is in the 95 % beta-binomial interval."""
+        low, high = promised(self.normal, self.rank, self.size)
+        return low <= self.flagged <= high
 
 
 def false_discovery_proportion(p_values: Floats, anomalous: npt.NDArray[np.bool_], level: float) -> tuple[float, int]:

@@ -18,11 +18,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-import msgspec
 import numpy as np
 
 from benchmarks import ours
-from benchmarks.figures import Floats, false_discovery_proportion, mean_error, promised
+from benchmarks.figures import FlagCount, Floats, false_discovery_proportion, mean_error
 from benchmarks.ledger import Ledger
 from benchmarks.machine import described
 from benchmarks.markdown import number, table, with_error
@@ -33,31 +32,15 @@ from kilter.training.config import TrainConfig
 from kilter.training.fitting.split import rows_needed
 
 
-class Count(msgspec.Struct, frozen=True):
+class Count(FlagCount, frozen=True):
     """The flags of one split of one set at one rate."""
 
     table: str
     seed: int
     rate: float
-    size: int
-    rank: int
-    normal: int
-    """Normal test rows, and how many of them were `flagged`."""
-    flagged: int
     discoveries: int
     """Test rows that Benjamini and Hochberg's procedure picks, and the share of normal ones among them."""
     false_share: float
-
-    @property
-    def expected(self) -> float:
-        """k / (n + 1)."""
-        return self.rank / (self.size + 1)
-
-    @property
-    def inside(self) -> bool:
-        """Whether the count is in the 95 % beta-binomial interval."""
-        low, high = promised(self.normal, self.rank, self.size)
-        return low <= self.flagged <= high
 
 
 class Task(NamedTuple):
@@ -88,15 +71,15 @@ def _counted(task: Task, sample: Sample, calibration: Calibration, scores: Float
     share, found = false_discovery_proportion(calibration.p_values(scores[read]), sample.anomalous[read], task.fdr)
     normal = read & ~sample.anomalous
     return Count(
-        task.table,
-        task.seed,
-        calibration.target_fpr,
-        calibration.size,
-        calibration.rank,
-        int(normal.sum()),
-        int(calibration.anomalies(scores[normal]).sum()),
-        found,
-        share,
+        size=calibration.size,
+        rank=calibration.rank,
+        normal=int(normal.sum()),
+        flagged=int(calibration.anomalies(scores[normal]).sum()),
+        table=task.table,
+        seed=task.seed,
+        rate=calibration.target_fpr,
+        discoveries=found,
+        false_share=share,
     )
 
 

@@ -15,11 +15,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-import msgspec
 import numpy as np
 import polars as pl
 
-from benchmarks.figures import mean_error, promised
+from benchmarks.figures import FlagCount, mean_error
 from benchmarks.ledger import Ledger
 from benchmarks.machine import described
 from benchmarks.markdown import number, table, with_error
@@ -39,7 +38,7 @@ NUMBERS, FACTORS = 6, 3
 LEVELS = np.array(["red", "green", "blue", "black"])
 
 
-class Flags(msgspec.Struct, frozen=True):
+class Flags(FlagCount, frozen=True):
     """The flags of one split of one table."""
 
     kind: str
@@ -48,21 +47,6 @@ class Flags(msgspec.Struct, frozen=True):
     times: int
     seed: int
     rows: int
-    size: int
-    rank: int
-    new: int
-    flagged: int
-
-    @property
-    def expected(self) -> float:
-        """k / (n + 1)."""
-        return self.rank / (self.size + 1)
-
-    @property
-    def inside(self) -> bool:
-        """Whether the count is in the 95 % beta-binomial interval."""
-        low, high = promised(self.new, self.rank, self.size)
-        return low <= self.flagged <= high
 
 
 class Task(NamedTuple):
@@ -102,7 +86,7 @@ def count(task: Task) -> Flags:
     scores = fitted.scorer.score(to_table(fitted.schema, new), errors="mark").score
     scores = scores[~np.isnan(scores)]
     flagged = int(calibration.anomalies(scores).sum())
-    return Flags(*task[:4], data.table.rows, calibration.size, calibration.rank, len(scores), flagged)
+    return Flags(calibration.size, calibration.rank, len(scores), flagged, *task[:4], data.table.rows)
 
 
 def report(flags: Sequence[Flags]) -> str:
@@ -110,7 +94,7 @@ def report(flags: Sequence[Flags]) -> str:
     rows = []
     for kind, share, times in dict.fromkeys((f.kind, f.share, f.times) for f in flags):
         mine = [f for f in flags if (f.kind, f.share, f.times) == (kind, share, times)]
-        realised = mean_error([f.flagged / f.new for f in mine])
+        realised = mean_error([f.flagged / f.normal for f in mine])
         rows.append(
             [
                 kind,
