@@ -9,19 +9,6 @@ from kilter.service.detector import Detector, KilterError, artifact, load, store
 from kilter.service.formats.reading import read_frame, to_table
 from kilter.training.data.source import LabelledRows
 from kilter.training.recalibrate import recalibrate
-from tests.support.data import write_csv
-
-
-@pytest.fixture
-def model(model_folder: Path, tmp_path: Path) -> Path:
-    """A copy of the model `plant`."""
-    return Path(shutil.copytree(model_folder, tmp_path / "models" / "plant"))
-
-
-@pytest.fixture
-def source(tmp_path: Path) -> Path:
-    """A file of 150 new normal rows."""
-    return write_csv(tmp_path / "new.csv", np.random.default_rng(7), 150)
 
 
 def typed(detector: Detector, path: Path) -> LabelledRows:

@@ -1,20 +1,15 @@
 """What the OpenAPI document says of the administration is what it does, and nobody else is told of it."""
 
 import json
-import os
-import socket
-import subprocess
-import sys
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-import uvicorn
 
 from kilter.service.detector import store
 from tests.support.administration import ADMINISTRATOR, Service
+from tests.support.listening import listening, run_schemathesis
 from tests.support.serving import client
 from tests.support.versions import NAME, add
 
@@ -74,30 +69,14 @@ def test_its_examples_work(service: Service) -> None:
 @pytest.fixture(name="url")
 def _url(service: Service) -> Iterator[str]:
     """The address of a real server."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        server = uvicorn.Server(uvicorn.Config(service.app, log_config=None, access_log=False))
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
-        thread.start()
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-        server.should_exit = True
-        thread.join()
+    with listening(service.app) as url:
+        yield url
 
 
 def test_schemathesis_finds_nothing_in_the_administration(url: str, tmp_path: Path) -> None:
     """Nor does a request without the token, or a sequence of any, get another answer than the document says."""
-    root = Path(__file__).parents[3]
-    environment = {**os.environ, "PYTHONPATH": str(root), "SCHEMATHESIS_HOOKS": "tests.support.schemathesis_hooks"}
-    options = ["--checks", "all", "--mode", "all", "--max-examples", "15", "--seed", "1", "--no-color"]
-    options += ["--include-path-regex", "/(load|unload|threshold|shadow|index)$"]
+    options = ["--include-path-regex", "/(load|unload|threshold|shadow|index)$"]
     options += ["--header", f"Authorization: {ADMINISTRATOR['Authorization']}"]
-    config = str(root / "tests" / "support" / "schemathesis.toml")
-    run = subprocess.run(
-        [sys.executable, "-m", "schemathesis.cli", "--config-file", config, "run", f"{url}/openapi.json", *options],
-        cwd=tmp_path,
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    run = run_schemathesis(url, tmp_path, *options)
     assert run.returncode == 0, run.stdout + run.stderr
     assert "Tested: 10" in run.stdout

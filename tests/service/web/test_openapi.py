@@ -1,17 +1,11 @@
 """The OpenAPI document says what the service does, route by route, and its examples work as they stand."""
 
 import json
-import os
-import socket
-import subprocess
-import sys
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-import uvicorn
 from hypothesis import given
 from hypothesis import strategies as st
 from jsonschema_rs import Draft202012Validator, validator_for
@@ -20,6 +14,7 @@ from kilter.service.models.registry import Registry
 from kilter.service.monitoring.metrics import Metrics
 from kilter.service.settings import Settings
 from kilter.service.web.app import create_app
+from tests.support.listening import listening, run_schemathesis
 from tests.support.picture_model import picture_detector, spotted
 from tests.support.pictures import encoded
 from tests.support.serving import RECORD, client, detector
@@ -155,28 +150,12 @@ def _url(request: pytest.FixtureRequest) -> Iterator[str]:
     metrics = Metrics()
     model = detector() if request.param == "records" else picture_detector()
     app = create_app(Settings(max_records=50), Registry(metrics, [model]), metrics)
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        server = uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False))
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
-        thread.start()
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-        server.should_exit = True
-        thread.join()
+    with listening(app) as url:
+        yield url
 
 
 def test_schemathesis_finds_nothing(url: str, tmp_path: Path) -> None:
     """Requests that fit the document, that just miss it, and sequences of them are answered as it says."""
-    root = Path(__file__).parents[3]
-    environment = {**os.environ, "PYTHONPATH": str(root), "SCHEMATHESIS_HOOKS": "tests.support.schemathesis_hooks"}
-    options = ["--checks", "all", "--mode", "all", "--max-examples", "15", "--seed", "1", "--no-color"]
-    config = str(root / "tests" / "support" / "schemathesis.toml")
-    run = subprocess.run(
-        [sys.executable, "-m", "schemathesis.cli", "--config-file", config, "run", f"{url}/openapi.json", *options],
-        cwd=tmp_path,
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    run = run_schemathesis(url, tmp_path)
     assert run.returncode == 0, run.stdout + run.stderr
     assert "Tested: 17" in run.stdout

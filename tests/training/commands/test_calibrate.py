@@ -1,25 +1,9 @@
-import shutil
 from pathlib import Path
 
-import numpy as np
-import pytest
 from click.testing import CliRunner
 
 from kilter.service.detector import KilterError, load, store
 from kilter.training.commands.calibrate import calibrate
-from tests.support.data import write_csv
-
-
-@pytest.fixture
-def model(model_folder: Path, tmp_path: Path) -> Path:
-    """A copy of the model `plant`."""
-    return Path(shutil.copytree(model_folder, tmp_path / "models" / "plant"))
-
-
-@pytest.fixture
-def source(tmp_path: Path) -> Path:
-    """A file of 150 new normal rows."""
-    return write_csv(tmp_path / "new.csv", np.random.default_rng(7), 150)
 
 
 def test_the_command_writes_the_next_version_and_says_what_it_promises(model: Path, source: Path) -> None:

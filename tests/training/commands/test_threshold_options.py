@@ -1,4 +1,3 @@
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -10,12 +9,6 @@ from kilter.training.commands.calibrate import calibrate
 from kilter.training.commands.train import train
 from kilter.training.config import read_config
 from tests.support.data import write_csv
-
-
-@pytest.fixture
-def model(model_folder: Path, tmp_path: Path) -> Path:
-    """A copy of the model `plant`."""
-    return Path(shutil.copytree(model_folder, tmp_path / "models" / "plant"))
 
 
 @pytest.fixture
