@@ -1,7 +1,7 @@
 """From files or a frame to a model: read, split, fit, calibrate, examine, package, and load it from disk."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from importlib.metadata import version as library_version
@@ -34,7 +34,6 @@ from kilter.training.evaluation.thresholds import Calibrated, check_labels, thre
 from kilter.training.fitting.fit import FitProgress
 from kilter.training.fitting.model import Fitted, fit_model
 from kilter.training.fitting.programs import read_backbone
-from kilter.training.fitting.repeats import normal_identities, repeats_in_words
 from kilter.training.modality import TrainingModality, modality_of_source
 from kilter.training.reporting.report import model_card, report
 from kilter.training.reporting.run import Latent, Run, Scored
@@ -149,21 +148,12 @@ def learn(
     check_sources(source.paths)
     data = modality.read(source, pretrained, reading)
     check_labels(config.threshold, int(data.labels.anomalous.sum()) if data.labels else 0)
-    same = normal_identities(data)
-    if (repeats := repeats_in_words(same)) is not None:
-        data = replace(data, notes=(*data.notes, repeats))
     for decision in data.decisions:
         say(f"  {decision.name}: {decision.kind} ({decision.why})")
     for note in data.notes:
         say(note)
     fitted = fit_model(
-        data,
-        config,
-        same=same,
-        remedied=modality.remedies_collapse,
-        backbone=pretrained,
-        checkpoint=checkpoint,
-        progress=progress,
+        data, config, remedied=modality.remedies_collapse, backbone=pretrained, checkpoint=checkpoint, progress=progress
     )
     return examine(data, fitted, thresholds_of_fit(data, config, fitted), config, modality)
 

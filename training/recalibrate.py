@@ -22,7 +22,6 @@ from kilter.training.config import Rule
 from kilter.training.data.source import LabelledRows, provenance
 from kilter.training.evaluation.evaluate import expected_flags
 from kilter.training.evaluation.thresholds import LabelledScores, check_labels, set_thresholds
-from kilter.training.fitting.repeats import first_of_each, table_identities
 from kilter.training.fitting.split import fit_aside, largest_size
 from kilter.training.pipeline import completed, judged_probes
 from kilter.training.reporting.run import percent, promise_in_words
@@ -37,8 +36,6 @@ class Recalibrated(NamedTuple):
     folder: Path
     unread: int
     """Rows that could not be read, and were left out."""
-    repeats: int
-    """Rows that were left out since they are the same as another, once encoded."""
     surplus: int
     """Rows that were left out so that rate x (n + 1) is whole."""
     before: str
@@ -69,10 +66,8 @@ def recalibrate(
     table, anomalies = rows.parts()
     check_labels(rule, anomalies.rows)
     scores = old.scorer.score(table, errors="mark").score
-    readable = np.flatnonzero(~np.isnan(scores))
-    usable = readable[first_of_each(table_identities(old.scorer.modality, table, readable))]
-    what = "calibration rows" if len(usable) == len(readable) else "distinct calibration rows (the others repeat them)"
-    size = len(usable) if rule.needs_labels else largest_size(len(usable), rate, what)
+    usable = np.flatnonzero(~np.isnan(scores))
+    size = len(usable) if rule.needs_labels else largest_size(len(usable), rate)
     positions, split = _kept(manifest, take(table, usable), size, seed)
     picked = usable[positions]
     schema = fit_aside(rows.schema, table, picked)
@@ -80,7 +75,7 @@ def recalibrate(
     def labelled() -> LabelledScores:
         strange = old.scorer.score(anomalies, errors="mark").score
         strange = strange[~np.isnan(strange)]
-        return LabelledScores(None, strange, len(strange) / (len(strange) + len(readable)))
+        return LabelledScores(None, strange, len(strange) / (len(strange) + len(usable)))
 
     thresholds, chosen = set_thresholds(
         take(table, picked),
@@ -125,9 +120,8 @@ def recalibrate(
         return artifact.pack(new, tensors, content.programs, probes, documents)
 
     added = store.add(folder.parent.parent, manifest.name, files)
-    unread, repeats, surplus = table.rows - len(readable), len(readable) - len(usable), len(usable) - size
-    before = _before(old, take(table, usable), scores[usable])
-    return Recalibrated(load(added), added, unread, repeats, surplus, before)
+    unread, surplus = table.rows - len(usable), len(usable) - size
+    return Recalibrated(load(added), added, unread, surplus, _before(old, take(table, usable), scores[usable]))
 
 
 def _check(folder: Path, manifest: Manifest, source: Path, file: SourceFile) -> None:

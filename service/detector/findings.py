@@ -18,7 +18,7 @@ class SourceFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_d
 
 
 class PartSizes(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Normal rows by their use. The fit takes all copies of a row, calibration and evaluation one."""
+    """Normal rows by their use."""
 
     fit: int
     calibration: int

@@ -170,28 +170,6 @@ def test_options_go_before_the_configuration_file(tmp_path: Path) -> None:
     assert (config.seed, config.target_fpr, config.fit.steps) == (6, 0.02, 7)
 
 
-def test_repeats_are_said_and_counted_once(training_csv: Path, tmp_path: Path) -> None:
-    """At the terminal, in the manifest, the report and the card; n counts rows that differ."""
-    head, *lines = training_csv.read_text().splitlines()
-    path = tmp_path / "thrice.csv"
-    path.write_text("\n".join([head, *lines, *lines, *lines]) + "\n")
-    heard: list[str] = []
-    detector, folder, _ = train_model(TrainingSource((path,)), "plant", tmp_path, BRIEF, say=heard.append)
-    once, _, _ = train_model(TrainingSource((training_csv,)), "once", tmp_path, BRIEF)
-    assert detector.calibration.size == once.calibration.size
-    said = [line for line in heard if "repeat another one" in line]
-    assert len(said) == 1
-    assert said[0].startswith(f"{2 * len(lines):,} of {3 * len(lines):,} normal records (66.7 %)")
-    assert said[0] in detector.manifest.training.notes
-    for name in ("report.html", "MODEL_CARD.md"):
-        assert "repeat another one" in (folder / name).read_text()
-    sizes, first = detector.manifest.training.sizes, once.manifest.training.sizes
-    assert sizes is not None
-    assert first is not None
-    assert (sizes.calibration, sizes.fit) == (first.calibration, 3 * first.fit)
-    assert not any("repeat" in note for note in once.manifest.training.notes)
-
-
 def test_a_file_that_is_given_twice_is_refused(training_csv: Path, tmp_path: Path) -> None:
     """Under another name too, before anything is read or written."""
     copy = tmp_path / "copy.csv"

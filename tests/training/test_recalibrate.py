@@ -117,16 +117,3 @@ def test_the_same_rows_and_seed_give_the_same_threshold(model: Path, source: Pat
     table = typed(detector, source)
     one, two = (recalibrate(model, table, source, target_fpr=0.1, seed=4).detector.calibration for _ in range(2))
     assert (one.scores == two.scores).all()
-
-
-def test_a_row_that_is_there_several_times_counts_once(model: Path, source: Path, detector: Detector) -> None:
-    """The threshold is that of the rows that differ, and a rate needs as many of them."""
-    once = recalibrate(model, typed(detector, source), source, target_fpr=0.1)
-    head, *lines = source.read_text().splitlines()
-    source.write_text("\n".join([head, *lines, *lines, *lines[:50]]) + "\n")
-    rows = typed(detector, source)
-    done = recalibrate(model, rows, source, target_fpr=0.1)
-    assert (done.unread, done.repeats, done.surplus) == (0, 200, once.surplus)
-    assert done.detector.calibration.scores.tolist() == once.detector.calibration.scores.tolist()
-    with pytest.raises(KilterError, match=r"at least 199 distinct calibration rows \(.*\); there are 150"):
-        recalibrate(model, rows, source, target_fpr=0.005)

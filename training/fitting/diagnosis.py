@@ -21,7 +21,6 @@ from kilter.service.detector.networks.base import Network
 from kilter.service.detector.schema import Schema
 from kilter.training.config import FitConfig
 from kilter.training.fitting.fit import HELD_OUT_ROWS, FitProgress, fit, folds
-from kilter.training.fitting.repeats import identities
 
 ROWS = 4_000  # most rows on which a figure is taken
 ACTIVE = 0.01  # a unit is active if the variance of its posterior mean over rows is above this (Burda et al., 2016)
@@ -160,7 +159,7 @@ def fit_or_remedy(
 
 def held_out_elbo(network: Network, x: Matrix, seed: int) -> float:
     """Mean ELBO over the members and the fitting rows, x of shape (n, features), to which each is blind; z is drawn."""
-    held_out = folds(identities([x]), network.members, seed)[1]
+    held_out = folds(len(x), network.members, seed)[1]
     size = min(HELD_OUT_ROWS, min(map(len, held_out)))
     generator = torch.Generator(network.device).manual_seed(seed)
     with torch.no_grad():

@@ -26,7 +26,6 @@ from kilter.service.detector.networks import DEFAULTS, network_class
 from kilter.service.detector.networks.base import Network
 from kilter.service.detector.schema import Schema
 from kilter.training.config import FitConfig
-from kilter.training.fitting.repeats import identities
 
 FitProgress = Callable[[int, int, Epoch | None], None]
 """Called after each step with its number, the most steps that there may be, and an `Epoch` at each evaluation."""
@@ -72,7 +71,7 @@ def fit(
     groups = [{"params": decayed, "weight_decay": config.weight_decay}, {"params": plain, "weight_decay": 0.0}]
     optimiser = torch.optim.AdamW(groups, lr=config.learning_rate, betas=(0.9, 0.99), fused=True)
     state = FitState(network, optimiser, torch.Generator(device).manual_seed(seed))
-    seen, held_out = folds(identities([x]), config.members, seed)
+    seen, held_out = folds(len(x), config.members, seed)
     digest = fingerprint(x, network.shape, config, seed, device) if checkpoint else ""
     if checkpoint:
         restore_checkpoint(checkpoint, state, digest)
@@ -105,17 +104,10 @@ def untrained(x: Matrix, schema: Schema, config: FitConfig, seed: int) -> Networ
     return network
 
 
-def folds(same: Positions, members: int, seed: int) -> tuple[list[Positions], list[Positions]]:
-    """For each member the positions of the rows that it fits, and of those that it is blind to.
-
-    Rows with one number in `same`, (rows,), are copies of each other (`fitting.repeats`), and lie in one fold.
-    """
-    order = np.random.default_rng(seed).permutation(len(same))
-    _, first, which = np.unique(same[order], return_index=True, return_inverse=True)
-    fold = np.empty(len(first), np.int64)
-    for number, part in enumerate(np.array_split(np.argsort(first), FOLDS)):
-        fold[part] = number
-    parts = [order[fold[which] == number] for number in range(FOLDS)]
+def folds(rows: int, members: int, seed: int) -> tuple[list[Positions], list[Positions]]:
+    """For each member the positions of the rows that it fits, and of those that it is blind to."""
+    order = np.random.default_rng(seed).permutation(rows)
+    parts = np.array_split(order, FOLDS)
     held_out = [parts[member % FOLDS] for member in range(members)]
     seen = [np.concatenate([part for i, part in enumerate(parts) if i != member % FOLDS]) for member in range(members)]
     return seen, held_out

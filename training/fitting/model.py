@@ -5,13 +5,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import msgspec
 import numpy as np
 import torch
 from sklearn.ensemble import IsolationForest
 from torch import Tensor
 
-from kilter.service.detector.arrays import Floats, Mask, Matrix, Positions
+from kilter.service.detector.arrays import Floats, Mask, Matrix
 from kilter.service.detector.calibration import DECIMALS, rounded
 from kilter.service.detector.detector import Scorer
 from kilter.service.detector.findings import Epoch, Remedy
@@ -29,7 +28,6 @@ from kilter.training.data.source import TrainingData
 from kilter.training.fitting.diagnosis import fit_or_remedy
 from kilter.training.fitting.fit import FitProgress, folds
 from kilter.training.fitting.programs import Backbone, export
-from kilter.training.fitting.repeats import first_of_each, identities, normal_identities
 from kilter.training.fitting.split import Split, fit_schema, split_rows, time_of
 
 SUSPECTS = 0.2  # share of the fitting rows set apart as suspects: those that an isolation forest isolates most easily
@@ -68,7 +66,6 @@ def fit_model(
     data: TrainingData,
     config: TrainConfig,
     *,
-    same: Positions | None = None,
     remedied: bool = True,
     backbone: Backbone | None = None,
     checkpoint: Path | None = None,
@@ -76,12 +73,9 @@ def fit_model(
 ) -> Fitted:
     """Split, fit and export; of pictures the score may be that of a backbone's features.
 
-    `same` are the `normal_identities` of the data, taken here if they are not given. A collapsed posterior is
-    `remedied` as `fit_or_remedy` does.
+    A collapsed posterior is `remedied` as `fit_or_remedy` does.
     """
-    same = normal_identities(data) if same is None else same
-    times = time_of(data.draft, data.table, config.split)
-    parts = split_rows(data.normal, config.target_fpr, config.seed, times, same)
+    parts = split_rows(data.normal, config.target_fpr, config.seed, time_of(data.draft, data.table, config.split))
     schema = fit_schema(data.draft, data.table, parts.fit)
     modality = modality_of(schema)
     kind = kind_of_score(config.score, modality.name) if backbone is None else "backbone-neighbours"
@@ -127,35 +121,14 @@ def score_around(
 ) -> tuple[ScoredNetwork, Tensor | None]:
     """The program of a network fitted to the encoded rows x, (n, features), with a score of a kind in `SCORES`.
 
-    And the row of the score's memory that each of the `calibration` rows, (m, features), is; see `AnomalyScore.fit`. A
-    score sees each row once: a row that had copies in the memory would be at no distance from it.
+    And the row of the score's memory that each of the `calibration` rows, (m, features), is; see `AnomalyScore.fit`.
     """
-    same = identities([x])
-    once = first_of_each(same)
-    place = np.full(len(x), -1)
-    place[once] = np.arange(len(once))
-    seen, blind = (
-        [torch.from_numpy(kept[kept >= 0]) for kept in (place[part] for part in parts)]
-        for parts in folds(same, network.members, config.seed)
-    )
-    if len(once) < len(x):
-        x, schema = x[once], recounted(schema, x[once])
+    seen, blind = ([torch.from_numpy(part) for part in parts] for parts in folds(len(x), network.members, config.seed))
     rows = torch.from_numpy(x), seen, blind, torch.from_numpy(calibration)
     material = Material(schema, *rows, config.seed, config.memory_rows, suspicion, backbone)
     score, own = imported(SCORES[kind].place).fit(network, material)
     module = ScoredNetwork(network, score)
     return module.eval(), own
-
-
-def recounted(schema: Schema, x: Matrix) -> Schema:
-    """The schema with the number of rows, and of missing values by column, of the encoded rows x, (n, features)."""
-    starts = np.cumsum([0, *(feature.size for feature in schema.features())])[:-1]
-    first = {feature.column: start for feature, start in reversed([*zip(schema.features(), starts, strict=True)])}
-    columns = tuple(
-        msgspec.structs.replace(column, missing=int(np.isnan(x[:, first[i]]).sum()))  # type: ignore[type-var]
-        for i, column in enumerate(schema.columns)
-    )
-    return msgspec.structs.replace(schema, columns=columns, rows=len(x))
 
 
 def score_rows(module: ScoredNetwork, x: Matrix, own: Tensor | None = None) -> Floats:

@@ -135,7 +135,7 @@ def test_a_full_disk_leaves_nothing_half_written(training_csv: Path, settings: P
         ("a\n" + "1\n2\n" * 50, ("--target-fpr", "7"), "target_fpr must be from"),
         ("a\n" + "1\n2\n" * 50, ("--score", "magic"), "score"),
         ("a\n" + "1\n2\n" * 50, ("--name", "No Good"), "a model's name is"),
-        ("a\n" + "".join(f"{i % 97}\n" for i in range(100)), ("--device", "cuda:9"), "cuda:9"),
+        ("a\n" + "1\n2\n" * 50, ("--device", "cuda:9"), "cuda:9"),
         ("a\n" + "1\n2\n" * 50, ("--config", "absent.toml"), "absent.toml"),
     ],
 )

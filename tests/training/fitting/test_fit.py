@@ -137,7 +137,7 @@ def test_fitting_stops_when_the_held_out_elbo_no_longer_improves(x: npt.NDArray[
 
 def test_each_member_is_blind_to_its_own_fold() -> None:
     """Seen and held-out rows of a member part all rows; members are blind to different rows."""
-    seen, held_out = folds(np.arange(53), 2, 0)
+    seen, held_out = folds(53, 2, 0)
     for mine, blind in zip(seen, held_out, strict=True):
         assert sorted([*mine, *blind]) == list(range(53))
     assert not set(held_out[0]) & set(held_out[1])
