@@ -2,11 +2,10 @@
 
 import logging
 import sys
-from pathlib import Path
 
 import pytest
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from kilter.service import server
 from kilter.service.models.registry import Registry
 from kilter.service.monitoring.metrics import Metrics
 from kilter.service.server import choose_protocol, configure
@@ -17,24 +16,24 @@ from tests.support.serving import Client, detector
 
 
 @pytest.fixture(params=["another release", "no such folder"])
-def _no_fast_lane(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Another release of uvicorn than any that was tried, or a service without the fast lane's folder."""
+def plain(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> type:
+    """The protocol of a service without the fast lane's folder, or on a uvicorn that was not tested."""
     if request.param == "no such folder":
         monkeypatch.setitem(sys.modules, "kilter.service.fastlane", None)
         monkeypatch.delattr("kilter.service.fastlane", raising=False)
-    elif (Path(server.__file__).parent / "fastlane").is_dir():
-        monkeypatch.setattr("kilter.service.fastlane.TESTED", {})
+        return UpgradeBlindProtocol
+    monkeypatch.setattr("kilter.service.server.TESTED", {})
+    return HttpToolsProtocol
 
 
-@pytest.mark.usefixtures("_no_fast_lane")
-def test_without_the_fast_lane_it_serves_plainly(caplog: pytest.LogCaptureFixture) -> None:
+def test_without_the_fast_lane_it_serves_plainly(plain: type, caplog: pytest.LogCaptureFixture) -> None:
     """With one line in the log, and a field of readiness that says so."""
     metrics = Metrics()
     app = create_app(Settings(), Registry(metrics, [detector()]), metrics)
     with caplog.at_level(logging.INFO):
         config = configure(app, Settings())
     config.load()
-    assert config.http_protocol_class is UpgradeBlindProtocol
+    assert config.http_protocol_class is plain
     assert [record.message for record in caplog.records] == ["served plainly"]
     with Client(app) as http:
         assert http.get("/readyz").json()["fast_lane"] is False
