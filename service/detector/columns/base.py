@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 Value = float | int | str | bool | None
 """A cell as JSON holds it."""
 NUMBERS = int | float | np.integer | np.floating
+TRUTHS = {"true": 1.0, "false": 0.0}  # how flags are spelled by JSON, and their values
 FLOAT32_MAX = float(np.finfo(np.float32).max)
 LIMIT = 1e3
 """Standardised numbers are held within ± this many units: beyond, a float32 could no longer tell neighbours apart, and

@@ -10,6 +10,7 @@ from kilter.service.detector.arrays import Array, Floats
 from kilter.service.detector.columns.base import (
     FLOAT32_MAX,
     NUMBERS,
+    TRUTHS,
     UNKNOWN,
     Column,
     Feature,
@@ -33,8 +34,7 @@ WORDS = {"1": 1.0, "0": 0.0} | {word: 1.0 - i for pair in PAIRS for i, word in e
 FLAGS = frozenset({0.0, 1.0})
 FEW = 16  # records, from which on NumPy is faster than Python
 POINTED = {"1.0": "1", "0.0": "0"}  # as some tools write a column in which a cell is empty, whatever its decimal sign
-NAMES = {0.0: "false", 1.0: "true"}
-VALUES = {name: value for value, name in NAMES.items()}
+NAMES = {value: name for name, value in TRUTHS.items()}
 UNSEEN = 2.0  # the code of a number that is no flag, as that of a level which training never saw follows its levels
 
 
@@ -122,7 +122,7 @@ class BooleanColumn(Column, msgspec.Struct, frozen=True, tag="boolean", tag_fiel
         return None if np.isnan(value) else NAMES.get(value, f"{value:g}")
 
     def group_value(self, name: str) -> float:
-        return VALUES[name] if name in VALUES else float(name)
+        return TRUTHS[name] if name in TRUTHS else float(name)
 
     @classmethod
     def infer(cls, cells: TrainingCells) -> Decision | None:

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kilter.service.detector.arrays import Array, Floats
-from kilter.service.detector.columns.base import Column, Feature, describe_value, list_names
+from kilter.service.detector.columns.base import TRUTHS, Column, Feature, describe_value, list_names
 from kilter.service.detector.columns.cells import Decision, TextCells, TrainingCells
 from kilter.service.detector.errors import Problem
 
@@ -24,7 +24,6 @@ FREE_TEXT = 40  # average length from which many distinct texts are prose
 
 
 WHOLE = re.compile(r"(-?(?:0|[1-9][0-9]*))\.0+")
-TRUTHS = frozenset({"true", "false"})
 
 
 def plain_spelling(text: str) -> str:

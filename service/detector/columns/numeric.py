@@ -12,6 +12,7 @@ from kilter.service.detector.columns.base import (
     FLOAT32_MAX,
     LIMIT,
     NUMBERS,
+    TRUTHS,
     Column,
     Feature,
     beyond_range,
@@ -32,7 +33,6 @@ LEAST_NUMBERED = 20  # rows from which on whole numbers may be an identifier
 ID_NAME = re.compile(
     r"(^|[^a-z])(id|uuid|guid|index|idx|key|no|nr|number|row|serial)$|^(unnamed: \d+)?$", re.IGNORECASE
 )
-FLAGS = {"true": 1.0, "false": 0.0}
 CAMEL_ID = re.compile(r"[a-z](Id|ID|Key|No|Nr|Number)$")
 
 
@@ -94,7 +94,7 @@ class NumericColumn(Column, msgspec.Struct, frozen=True, tag="numeric", tag_fiel
 
     def read_text(self, text: str, decimal: Decimal) -> float:
         word = text.lower()
-        return FLAGS[word] if word in FLAGS and self._counts_to_1 else parse_number(text, decimal)
+        return TRUTHS[word] if word in TRUTHS and self._counts_to_1 else parse_number(text, decimal)
 
     @property
     def _counts_to_1(self) -> bool:
