@@ -22,6 +22,7 @@ from benchmarks.machine import described
 from benchmarks.markdown import number, table, with_error
 from benchmarks.peers import Scaling, nearest
 from benchmarks.pool import spread
+from benchmarks.sets import frame
 from kilter.training.config import TrainConfig
 
 SHARE = 0.7
@@ -51,8 +52,8 @@ def measure(seed: int) -> Split:
     train, normal = np.split(x[order], [round(SHARE * len(order))])
     test = np.concatenate([normal, x[data.target == 0]])
     anomalous = np.arange(len(test)) >= len(normal)
-    model = ours.fit(train, TrainConfig(target_fpr=TARGET_FPR, seed=seed, device="cpu"))
-    scores = model.score(test)
+    model = ours.fit(frame(train), TrainConfig(target_fpr=TARGET_FPR, seed=seed, device="cpu"))
+    scores = model.score(frame(test))
     scaling = Scaling.of(train)
     neighbour: Floats = nearest(1)(scaling(train), seed)(scaling(test))
     ours_auroc, neighbour_auroc, deviations_auroc = (

@@ -1,13 +1,15 @@
-"""Kilter's own path on a matrix: infer the columns, split, fit, export and calibrate, then score as when serving."""
+"""Kilter's own path on a frame: infer the columns, split, fit, export and calibrate, then score as when serving."""
 
 from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
 import numpy.typing as npt
+import polars as pl
 
 from benchmarks.clock import Score, timed
-from benchmarks.sets import Floats, frame
+from benchmarks.figures import Floats
+from benchmarks.sets import frame
 from kilter.service.detector.calibration import Calibration
 from kilter.service.detector.detector import Scorer
 from kilter.service.detector.inputs import Table
@@ -27,16 +29,16 @@ class Ours:
     calibration: Calibration
     fit_cpu_s: float
 
-    def table(self, x: Floats) -> Table:
-        """Rows, (n, columns), typed by the model's schema."""
-        return to_table(self.scorer.modality.schema, frame(x))
+    def table(self, x: pl.DataFrame) -> Table:
+        """Rows typed by the model's schema."""
+        return to_table(self.scorer.modality.schema, x)
 
-    def encoded(self, x: Floats) -> npt.NDArray[np.float32]:
-        """Rows, (n, columns), as the program takes them."""
+    def encoded(self, x: pl.DataFrame) -> npt.NDArray[np.float32]:
+        """Rows as the program takes them."""
         return self.scorer.score(self.table(x), errors="mark").features
 
-    def score(self, x: Floats) -> Floats:
-        """Scores of rows, (n, columns); NaN for one that cannot be read."""
+    def score(self, x: pl.DataFrame) -> Floats:
+        """Scores of rows; NaN for one that cannot be read."""
         return self.scorer.score(self.table(x), errors="mark").score
 
     def runtime(self) -> Score:
@@ -44,11 +46,11 @@ class Ours:
         return lambda rows: self.scorer.program.run(rows, ("score",))[0]
 
 
-def fit(train: Floats, config: TrainConfig) -> Ours:
-    """Fit and calibrate on rows (n, columns), all of them taken for normal."""
+def fit(train: pl.DataFrame, config: TrainConfig) -> Ours:
+    """Fit and calibrate on rows, all of them taken for normal."""
 
     def run() -> tuple[Fitted, Calibration]:
-        data = prepare(frame(train), TrainingSource())
+        data = prepare(train, TrainingSource())
         fitted = fit_model(data, config)
         return fitted, thresholds_of_fit(data, config, fitted).thresholds.common
 
@@ -60,4 +62,4 @@ def fit(train: Floats, config: TrainConfig) -> Ours:
 def warm_up() -> None:
     """Fit a small table, so that what is imported and compiled once in a process is in no figure."""
     rows = np.random.default_rng(0).normal(size=(60, 3))
-    fit(rows, TrainConfig(target_fpr=0.1, device="cpu", fit=FitConfig(steps=20)))
+    fit(frame(rows), TrainConfig(target_fpr=0.1, device="cpu", fit=FitConfig(steps=20)))

@@ -26,7 +26,7 @@ from benchmarks.ledger import Ledger
 from benchmarks.machine import described
 from benchmarks.markdown import number, table, with_error
 from benchmarks.pool import spread
-from benchmarks.sets import Sample, load, names
+from benchmarks.sets import Sample, frame, load, names
 from kilter.service.detector.calibration import Calibration
 from kilter.training.config import TrainConfig
 from kilter.training.fitting.split import rows_needed
@@ -60,8 +60,8 @@ def count(task: Task) -> list[Count]:
     """Fit once, and count at each rate."""
     sample = load(task.folder, task.table, task.seed)
     config = TrainConfig(target_fpr=task.rates[0], seed=task.seed, device="cpu")
-    model = ours.fit(sample.train, config)
-    scores = model.score(sample.test)
+    model = ours.fit(frame(sample.train), config)
+    scores = model.score(frame(sample.test))
     calibrations = [Calibration.of(model.calibration.scores, rate, model.calibration.digits) for rate in task.rates]
     return [_counted(task, sample, calibration, scores) for calibration in calibrations]
 

@@ -31,7 +31,7 @@ from benchmarks.machine import described
 from benchmarks.markdown import number, table, with_error
 from benchmarks.peers import Scaling
 from benchmarks.pool import spread
-from benchmarks.sets import load, names
+from benchmarks.sets import frame, load, names
 from kilter.service.detector import Reason
 from kilter.service.detector.columns import NumericColumn
 from kilter.service.detector.schema import Schema
@@ -72,7 +72,7 @@ class Task(NamedTuple):
 def measure(task: Task) -> list[Hits]:
     """Fit, corrupt and ask for reasons, in both regimes."""
     sample = load(task.folder, task.table, task.seed)
-    model = ours.fit(sample.train, TrainConfig(target_fpr=sample.target_fpr, seed=task.seed, device="cpu"))
+    model = ours.fit(frame(sample.train), TrainConfig(target_fpr=sample.target_fpr, seed=task.seed, device="cpu"))
     rng = np.random.default_rng([task.seed, 3])
     normal = rng.permutation(sample.test[~sample.anomalous])[: task.records]
     scaling = Scaling.of(sample.train)
@@ -82,7 +82,7 @@ def measure(task: Task) -> list[Hits]:
         if not len(columns):
             continue
         rows, field = corrupt(normal, sample.train, columns, rng)
-        scores = model.scorer.score(model.table(rows), reasons=SHOWN, errors="mark")
+        scores = model.scorer.score(model.table(frame(rows)), reasons=SHOWN, errors="mark")
         assert scores.reasons is not None
         named = [[reason.feature for reason in reasons if isinstance(reason, Reason)] for reasons in scores.reasons]
         place = np.array([n.index(f"x{f}") if f"x{f}" in n else SHOWN for n, f in zip(named, field, strict=True)])

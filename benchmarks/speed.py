@@ -27,6 +27,7 @@ from benchmarks.machine import described
 from benchmarks.markdown import number, table
 from benchmarks.pool import spread
 from benchmarks.servers.verdict import onnx_score
+from benchmarks.sets import frame
 from kilter.training.config import read_config
 from kilter.training.fitting.programs import trace
 
@@ -88,14 +89,14 @@ def measure(task: Task) -> Found:
     """Fit, then score."""
     ours.warm_up()
     x = made_up(task.rows, task.columns)
-    model = ours.fit(x, read_config(task.config, device="cpu"))
+    model = ours.fit(frame(x), read_config(task.config, device="cpu"))
     records = [{f"x{i}": float(value) for i, value in enumerate(row)} for row in x[:RECORDS]]
 
     def judge(record: dict[str, float]) -> None:
         model.calibration.anomalies(model.scorer.score([record]).score)
 
     seconds = [timed(partial(judge, record))[1] for record in records]
-    encoded = model.encoded(x[:1024])
+    encoded = model.encoded(frame(x[:1024]))
     record_us = 1e6 * float(np.median(seconds[10:]))
     return Found(model.fit_cpu_s, speed(model.runtime(), encoded), record_us, plain(encoded))
 

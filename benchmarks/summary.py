@@ -7,25 +7,33 @@ import numpy as np
 from benchmarks.figures import common_tables, mean_error, mean_ranks, paired
 from benchmarks.machine import described
 from benchmarks.markdown import number, table, with_error
-from benchmarks.measurement import OURS, Measurement
+from benchmarks.measurement import OURS, REAL, Measurement
 
-ORACLE = "best peer of each set, chosen by its labels"
+ORACLE = "best peer of each table, chosen by its labels"
 RATIO_TO = "pyod-vae"
 
 ByTable = dict[str, float]
 
 
-def by_method(lines: Iterable[Measurement], contamination: float) -> dict[str, list[Measurement]]:
-    """The measurements at a level of contamination, by method, ours first."""
+def by_collection(lines: Iterable[Measurement]) -> dict[tuple[str, float], list[Measurement]]:
+    """The measurements of the tables' own anomalies, by collection and level of contamination."""
+    found: dict[tuple[str, float], list[Measurement]] = {}
+    for line in lines:
+        if line.kind == REAL:
+            found.setdefault((line.collection, line.contamination), []).append(line)
+    return found
+
+
+def by_method(lines: Iterable[Measurement]) -> dict[str, list[Measurement]]:
+    """Measurements by method, ours first."""
     found: dict[str, list[Measurement]] = {OURS: []}
     for line in lines:
-        if line.contamination == contamination:
-            found.setdefault(line.method, []).append(line)
+        found.setdefault(line.method, []).append(line)
     return {method: rows for method, rows in found.items() if rows}
 
 
 def by_table(lines: Sequence[Measurement], field: str) -> ByTable:
-    """The mean of a field over the seeds of each table; tables on which a seed failed are left out."""
+    """The mean of a field over the tasks and seeds of each table; tables on which one failed are left out."""
     found: dict[str, list[float | None]] = {}
     for line in lines:
         found.setdefault(line.table, []).append(getattr(line, field))
@@ -35,32 +43,35 @@ def by_table(lines: Sequence[Measurement], field: str) -> ByTable:
 
 def report(lines: Sequence[Measurement]) -> str:
     """All of it, in Markdown."""
-    levels = sorted({line.contamination for line in lines})
     seeds = sorted({line.seed for line in lines})
-    parts = ["# Detection", described(), f"Seeds {', '.join(map(str, seeds))}, averaged within each set."]
-    for level in levels:
-        parts += _level(by_method(lines, level), level)
-    if levels[0] == 0 and len(levels) > 1:
-        parts += _losses(lines, levels)
+    parts = ["# Detection", described(), f"Seeds {', '.join(map(str, seeds))}, averaged within each table."]
+    found = by_collection(lines)
+    for (collection, level), rows in found.items():
+        parts += _level(by_method(rows), collection, level)
+    for collection in dict.fromkeys(collection for collection, _ in found):
+        levels = sorted(level for name, level in found if name == collection)
+        if levels[0] == 0 and len(levels) > 1:
+            parts += _losses([line for level in levels for line in found[collection, level]], collection, levels)
+    parts += _made(lines)
     failures = [line for line in lines if line.error]
     if failures:
         parts += ["## Failures", "\n".join(f"- {f.method} on {f.table}, seed {f.seed}: {f.error}" for f in failures)]
     return "\n\n".join(parts) + "\n"
 
 
-def _level(methods: Mapping[str, list[Measurement]], level: float) -> list[str]:
+def _level(methods: Mapping[str, list[Measurement]], collection: str, level: float) -> list[str]:
     auroc = {method: by_table(lines, "auroc") for method, lines in methods.items()}
     ap = {method: by_table(lines, "ap") for method, lines in methods.items()}
     common = common_tables(auroc)
     realised = mean_error([line.realised for lines in methods.values() for line in lines]).mean
-    title = f"{level:.0%} of anomalies hidden in training (realised {realised:.1%})" if level else "Clean training rows"
-    parts = [f"## {title}", f"Means and ranks over the {len(common)} sets that every method has."]
+    title = f"{level:.0%} of anomalies hidden in training (realised {realised:.1%})" if level else "clean training rows"
+    parts = [f"## {collection}: {title}", f"Means and ranks over the {len(common)} tables that every method has."]
     parts.append(_means(methods, auroc, ap, common))
     if OURS in methods and len(methods) > 1:
         parts += [f"### {OURS} less each peer", _pairs(auroc, ap), _ratio(methods)]
-    parts += ["### Each set: AUROC / average precision", _sets(auroc, ap)]
+    parts += ["### Each table: AUROC / average precision", _tables(auroc, ap)]
     if OURS in methods:
-        parts += [f"### {OURS}: false alarms and speed, set by set", _alarms(methods[OURS]), _ours(methods[OURS])]
+        parts += [f"### {OURS}: false alarms and speed, table by table", _alarms(methods[OURS]), _ours(methods[OURS])]
     return [part for part in parts if part]
 
 
@@ -111,7 +122,7 @@ def _pairs(auroc: Mapping[str, ByTable], ap: Mapping[str, ByTable]) -> str:
                 str(a.tables),
             ]
         )
-    return table(("against", "AUROC ± s.e.", "won / lost", "AP ± s.e.", "won / lost", "sets"), rows)
+    return table(("against", "AUROC ± s.e.", "won / lost", "AP ± s.e.", "won / lost", "tables"), rows)
 
 
 def _ratio(methods: Mapping[str, list[Measurement]]) -> str:
@@ -120,20 +131,20 @@ def _ratio(methods: Mapping[str, list[Measurement]]) -> str:
     ours, other = (by_table(methods[m], "fit_cpu_s") for m in (OURS, RATIO_TO))
     common = [name for name in ours if name in other]
     ratio = sum(ours[name] for name in common) / sum(other[name] for name in common)
-    return f"CPU seconds to fit over {len(common)} sets: {ratio:.2f} times those of {RATIO_TO}."
+    return f"CPU seconds to fit over {len(common)} tables: {ratio:.2f} times those of {RATIO_TO}."
 
 
-def _sets(auroc: Mapping[str, ByTable], ap: Mapping[str, ByTable]) -> str:
+def _tables(auroc: Mapping[str, ByTable], ap: Mapping[str, ByTable]) -> str:
     names = list(dict.fromkeys(name for figures in auroc.values() for name in figures))
     rows = [[name, *[f"{number(auroc[m].get(name))} / {number(ap[m].get(name))}" for m in auroc]] for name in names]
-    return table(("set", *auroc), rows)
+    return table(("table", *auroc), rows)
 
 
 def _alarms(lines: Sequence[Measurement]) -> str:
     promised, realised = (mean_error(list(by_table(lines, f).values())) for f in ("expected_fpr", "realised_fpr"))
     return (
         f"Of the normal test rows {number(realised.mean, 4)} ± {number(realised.error, 4)} are flagged, where "
-        f"{number(promised.mean, 4)} was promised, means over sets."
+        f"{number(promised.mean, 4)} was promised, means over tables."
     )
 
 
@@ -145,22 +156,37 @@ def _ours(lines: Sequence[Measurement]) -> str:
         [name, *[number(by.get(name), n) for by, n in zip(found, digits, strict=True)]]
         for name in dict.fromkeys(line.table for line in lines)
     ]
-    head = ("set", "columns", "rows", "promised FPR", "realised FPR", "no verdict", "CPU s", "µs/row", "µs for one")
+    head = ("table", "columns", "rows", "promised FPR", "realised FPR", "no verdict", "CPU s", "µs/row", "µs for one")
     return table(head, rows)
 
 
-def _losses(lines: Sequence[Measurement], levels: Sequence[float]) -> list[str]:
+def _losses(lines: Sequence[Measurement], collection: str, levels: Sequence[float]) -> list[str]:
     """What each method loses against its own clean figures, on the tables that both have."""
     rows = []
-    for method in by_method(lines, 0.0):
+    at = {level: by_method(line for line in lines if line.contamination == level) for level in levels}
+    for method in at[0.0]:
         cells = [method]
         for level in levels[1:]:
-            dirty, clean = (by_method(lines, share).get(method, []) for share in (level, 0.0))
+            dirty, clean = (at[share].get(method, []) for share in (level, 0.0))
             a, p = (paired(by_table(dirty, field), by_table(clean, field)) for field in ("auroc", "ap"))
             cells.append(f"{number(a.gain, sign=True)} / {number(p.gain, sign=True)}")
         rows.append(cells)
     head = ("method", *[f"{level:.0%}" for level in levels[1:]])
-    return ["## Loss against clean training rows: AUROC / average precision", table(head, rows)]
+    title = f"## {collection}: loss against clean training rows, AUROC / average precision"
+    return [title, table(head, rows)]
+
+
+def _made(lines: Sequence[Measurement]) -> list[str]:
+    """How well made anomalies of each kind are ranked over the tables of all collections, where they are clean."""
+    made = [line for line in lines if line.kind != REAL and line.contamination == 0]
+    if not made:
+        return []
+    kinds = list(dict.fromkeys(line.kind for line in made))
+    rows = []
+    for method, found in by_method(made).items():
+        figures = [by_table([line for line in found if line.kind == kind], "auroc") for kind in kinds]
+        rows.append([method, *[number(mean_error(list(by.values())).mean) for by in figures]])
+    return ["## Made anomalies: AUROC, means over all tables", table(("method", *kinds), rows)]
 
 
 def _mean(figures: ByTable, tables: Sequence[str]) -> float:

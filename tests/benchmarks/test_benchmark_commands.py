@@ -36,13 +36,13 @@ def run(module: str, folder: Path, *arguments: str) -> str:
 @pytest.mark.e2e
 def test_detection_runs_and_resumes(folder: Path) -> None:
     """A second run with one more seed measures that seed alone, and reports both."""
-    first = run("detection", folder, "--seeds", "0", "--peers", "knn1")
+    first = run("detection", folder, "--seeds", "0", "--peers", "knn1", "--made")
     second = run("detection", folder, "--seeds", "0", "1", "--peers", "knn1", "--resume")
-    assert "1/1 1_made_up, seed 0: 2 methods" in first
-    assert "1/1 1_made_up, seed 1: 2 methods" in second
+    assert "1/1 sets/1_made_up/labels/0: 2 methods" in first
+    assert "1/1 sets/1_made_up/labels/1: 2 methods" in second
     assert "## Failures" not in second
     assert "Seeds 0, 1, averaged" in (folder / "detection" / "detection.md").read_text()
-    assert (folder / "detection" / "detection.svg").exists()
+    assert (folder / "detection" / "sets.svg").exists()
 
 
 @pytest.mark.e2e

@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.measurement import OURS, Measurement
+from benchmarks.measurement import OURS, REAL, Measurement
 from benchmarks.peers import PEERS, Scaling
 from benchmarks.picture import draw
-from benchmarks.summary import by_method, by_table, report
+from benchmarks.summary import by_collection, by_method, by_table, report
 
 
 def lines() -> Iterator[Measurement]:
@@ -17,14 +17,14 @@ def lines() -> Iterator[Measurement]:
     for table, lead in (("one", 0.1), ("two", -0.05)):
         for seed in (0, 1):
             for share in (0.0, 0.05):
-                clean = Measurement(table, seed, share, OURS, share, 3, 50, 50, 10, 0.9 - share, 0.8, 1.0, 5.0, 50.0)
-                yield clean
+                place = ("some", table, "labels", seed, share)
+                sizes = (share, 3, 50, 50, 10)
+                yield Measurement(*place, OURS, REAL, *sizes, 0.9 - share, 0.8, 1.0, 5.0, 50.0)
+                yield Measurement(*place, OURS, "swapped", *sizes, 0.7, 0.6)
                 failed = (table, seed, share) == ("two", 1, 0.05)
                 auroc = None if failed else 0.9 - lead
                 error = "ValueError: no" if failed else None
-                yield Measurement(
-                    table, seed, share, "knn1", share, 3, 50, 50, 10, auroc, auroc, 0.1, 1.0, 9.0, error=error
-                )
+                yield Measurement(*place, "knn1", REAL, *sizes, auroc, auroc, 0.1, 1.0, 9.0, error=error)
 
 
 @pytest.mark.parametrize("name", [name for name in PEERS if not name.startswith("pyod-")])
@@ -46,7 +46,8 @@ def test_constant_columns_are_only_centred() -> None:
 
 def test_seeds_are_averaged_within_tables() -> None:
     """A table with a failed seed has no mean."""
-    assert by_table(by_method(lines(), 0.05)["knn1"], "auroc") == {"one": pytest.approx(0.8)}
+    dirty = by_collection(lines())["some", 0.05]
+    assert by_table(by_method(dirty)["knn1"], "auroc") == {"one": pytest.approx(0.8)}
 
 
 def test_report_tells_gains_and_failures() -> None:
@@ -55,12 +56,13 @@ def test_report_tells_gains_and_failures() -> None:
     assert "| knn1 | +0.0250 ± 0.0750 | 1 / 1 |" in text
     assert "knn1 on two, seed 1: ValueError: no" in text
     assert "| kilter | -0.050 / +0.000 |" in text
+    assert "| method | swapped |\n| --- | --- |\n| kilter | 0.700 |" in text
 
 
 def test_picture_names_every_table(tmp_path: Path) -> None:
     """The picture is an SVG with a row for each table."""
     path = tmp_path / "detection.svg"
-    draw(by_method(lines(), 0.0), path)
+    draw(by_method(by_collection(lines())["some", 0.0]), path)
     text = path.read_text()
     assert "<svg" in text
     assert all(f"<!-- {table} -->" in text for table in ("one", "two"))
