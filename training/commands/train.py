@@ -128,7 +128,7 @@ def train(
     from kilter.training.reporting.run import evaluation_in_words, promise_in_words
 
     detector, folder, evaluation = train_model(
-        TrainingSource(sources, label, normal, exclude, group_by, image_size),
+        TrainingSource(sources, label, normal, exclude, group_by, image_size=image_size),
         name,
         models,
         read_config(config, threshold=None if rule is None else rule.inputs, **settings),
