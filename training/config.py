@@ -116,6 +116,7 @@ class TrainConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     memory_rows: int | None = None
     seed: int = 0
     split: Literal["auto", "random", "time"] = "auto"
+    split_by: str | None = None
     device: str = "auto"
     baselines: bool = True
     fit: FitConfig = FitConfig()

@@ -1,7 +1,7 @@
 """From files or a frame to a model: read, split, fit, calibrate, examine, package, and load it from disk."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from importlib.metadata import version as library_version
@@ -32,6 +32,7 @@ from kilter.training.evaluation.checkup import Examined, examine_fit
 from kilter.training.evaluation.evaluate import evaluate_rows
 from kilter.training.evaluation.thresholds import Calibrated, check_labels, thresholds_of_fit
 from kilter.training.fitting.copies import without_copies
+from kilter.training.fitting.entities import with_entity_notice
 from kilter.training.fitting.fit import FitProgress
 from kilter.training.fitting.model import Fitted, fit_model
 from kilter.training.fitting.programs import read_backbone
@@ -52,6 +53,7 @@ class Trained:
     calibrated: Calibrated
     training: Training
     run: Run
+    split_by: str | None
     tensors: dict[str, Array]
     probes: Probes
 
@@ -89,7 +91,9 @@ class Trained:
                 memory=score.memory_entry,
                 backbone=None if fitted.backbone is None else fitted.backbone.entry,
             ),
-            calibration=promise_of(*self.calibrated, fitted.split.how, left_out=fitted.holds_calibration),
+            calibration=promise_of(
+                *self.calibrated, fitted.split.how, split_by=self.split_by, left_out=fitted.holds_calibration
+            ),
             training=self.training,
             libraries={"kilter": kilter.__version__, **{name: library_version(name) for name in LIBRARIES}},
             programs={name: f"{name}.onnx" for name in fitted.programs},
@@ -138,6 +142,7 @@ def learn(
     the file from which an interrupted fit continues. `say` is called with each decision about the data, `progress`
     after each step of the fit. Raises KilterError for whatever the user can put right.
     """
+    source = replace(source, split_by=config.split_by or source.split_by)
     modality = modality_of_source(source)
     pretrained = None
     if backbone is not None:
@@ -147,7 +152,7 @@ def learn(
             raise KilterError(f"--backbone is for pictures, and {source.name} holds a table")
         pretrained = read_backbone(backbone)
     check_sources(source.paths)
-    data = without_copies(modality.read(source, pretrained, reading))
+    data = with_entity_notice(without_copies(modality.read(source, pretrained, reading)), config.target_fpr)
     check_labels(config.threshold, int(data.labels.anomalous.sum()) if data.labels else 0)
     for decision in data.decisions:
         say(f"  {decision.name}: {decision.kind} ({decision.why})")
@@ -219,7 +224,9 @@ def examine(
         suspects=checkup.suspects,
         warnings=(*baseline_warning(checkup.comparison), *checkup.diagnosis.notes, *checkup.suspects.notes),
     )
-    return Trained(modality, fitted, calibrated, training, run, tensors, make_probes(judge, config.seed))
+    return Trained(
+        modality, fitted, calibrated, training, run, data.source.split_by, tensors, make_probes(judge, config.seed)
+    )
 
 
 def probe_records(schema: Schema, seed: int) -> list[dict[str, Any]]:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from kilter.training.commands.train import group_option, threshold_options
+from kilter.training.commands.train import group_option, split_option, threshold_options
 from kilter.training.config import Rule
 
 
@@ -14,6 +14,7 @@ from kilter.training.config import Rule
 @click.option("--target-fpr", type=float, help="False-positive rate.  [default: that of the model]")
 @threshold_options
 @group_option("as in the model")
+@split_option("as in the model")
 @click.option("--label", metavar="COLUMN", help="Column that says which rows are normal.  [default: as in training]")
 @click.option("--normal", metavar="VALUE", help="The label of normal rows.  [default: as in training]")
 @click.option("--seed", type=int, default=0, show_default=True, help="Picks the rows that are not needed.")
@@ -25,6 +26,7 @@ def calibrate(
     target_fpr: float | None,
     rule: Rule | None,
     group_by: str | None,
+    split_by: str | None,
     label: str | None,
     normal: str | None,
     seed: int,
@@ -44,15 +46,19 @@ def calibrate(
     manifest = artifact.read_artifact(store.resolve(model)).manifest
     if group_by is None and manifest.calibration.by_group is not None:
         group_by = manifest.calibration.by_group.column
-    source = TrainingSource((file,), label, normal, group_by=group_by)
+    split_by = split_by or manifest.calibration.split_by
+    source = TrainingSource((file,), label, normal, group_by=group_by, split_by=split_by)
     rows = modality_of_model(manifest).read_labelled(source, manifest)
     for note in rows.notes:
         click.echo(note)
-    done = recalibrate(model, rows, file, target_fpr=target_fpr, rule=rule, group_by=group_by, seed=seed)
+    done = recalibrate(
+        model, rows, file, target_fpr=target_fpr, rule=rule, group_by=group_by, split_by=split_by, seed=seed
+    )
     if done.unread:
         click.echo(f"Rows left out, since they cannot be read: {done.unread:,}.")
     if done.copies:
-        click.echo(f"Rows left out, since they are copies of another one: {done.copies:,}.")
+        why = "copies of another one" if split_by is None else f"of the same value of {split_by!r} as another one"
+        click.echo(f"Rows left out, since they are {why}: {done.copies:,}.")
     if done.surplus:
         click.echo(f"Rows left out so that the rate comes out even: {done.surplus:,}.")
     promise = done.detector.manifest.calibration

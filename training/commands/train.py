@@ -51,6 +51,15 @@ def group_option(default: str) -> Callable[[Callable[..., Any]], Callable[..., A
     return click.option("--group-by", metavar="COLUMN", help=text)
 
 
+def split_option(default: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """The option `--split-by`; `default` says what holds without it."""
+    text = (
+        "Set the rows of a customer, machine or patient apart together, so that the rate holds for new ones.  "
+        f"[default: {default}]"
+    )
+    return click.option("--split-by", metavar="COLUMN", help=text)
+
+
 def _height_and_width(_: click.Context, __: click.Parameter, value: str | None) -> tuple[int, int] | None:
     """`64` or `48x64` as a height and width."""
     if value is None:
@@ -97,6 +106,7 @@ def _height_and_width(_: click.Context, __: click.Parameter, value: str | None) 
 @group_option("one threshold for all")
 @click.option("--score", help="neighbours, elbo or reconstruction.  [default: neighbours]")
 @click.option("--split", type=click.Choice(["auto", "random", "time"]), help="How calibration rows are set apart.")
+@split_option("each row by itself")
 @click.option("--seed", type=int, help="Same seed, data and machine: same model.  [default: 0]")
 @click.option("--device", help="auto, cpu, cuda or cuda:N.  [default: auto]")
 @click.option(

@@ -2,8 +2,8 @@
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -39,7 +39,7 @@ class TrainingSource:
     group_by: str | None = None
     """Column whose values have thresholds of their own."""
     split_by: str | None = None
-    """Column whose values are each on one side of every split."""
+    """Column whose values, such as customers or machines, are each on one side of every split."""
     image_size: tuple[int, int] | None = None
     """Height and width that pictures are brought to; chosen by the pictures if not given."""
     frame: Any = None
@@ -97,6 +97,10 @@ class TrainingData:
     source: TrainingSource
     names: tuple[str, ...] = ()
     """The names of rows, if they have any: the path of a picture in its folder."""
+    entities: Positions | None = None
+    """The number of each row's value of `split_by`, (rows,), which -1 stands for where there is none."""
+    candidates: Mapping[str, Positions] = field(default_factory=dict)
+    """Columns that may name entities, with the number of each row's value, (rows,)."""
     copies: Mask | None = None
     """Whether each row is a copy of another one, which counts instead of it, (rows,); None where none is."""
 
@@ -130,6 +134,14 @@ class LabelledRows(NamedTuple):
     notes: tuple[str, ...]
     """How the file was read and what its labels are taken to mean, in sentences."""
 
+    entities: Positions | None = None
+    """The number of each row's value of `split_by`, (rows,)."""
+
+    @property
+    def normal_entities(self) -> Positions | None:
+        """Those of the rows that count as normal."""
+        return self.entities if self.entities is None or self.anomalous is None else self.entities[~self.anomalous]
+
     def parts(self) -> tuple[Table, Table]:
         """The rows that count as normal, and those that are labelled as anomalies."""
         anomalous = np.zeros(self.table.rows, bool) if self.anomalous is None else self.anomalous
@@ -137,16 +149,23 @@ class LabelledRows(NamedTuple):
 
 
 def with_labels(
-    table: Table, schema: Schema, labels: Labels | None, notes: tuple[str, ...], record: str, normal: str
+    table: Table,
+    schema: Schema,
+    labels: Labels | None,
+    notes: tuple[str, ...],
+    record: str,
+    normal: str,
+    entities: Positions | None = None,
 ) -> LabelledRows:
     """The rows of a table that have a label, with notes.
 
     The notes call a row a `record`, a row or a picture, and say which count as `normal`.
     """
     if labels is None:
-        return LabelledRows(table, schema, None, (*notes, f"No labels: every {record} counts as normal."))
+        return LabelledRows(table, schema, None, (*notes, f"No labels: every {record} counts as normal."), entities)
     notes = (*notes, f"{normal} count as normal, all others as anomalies.", *unlabelled_notes(labels, record))
-    return LabelledRows(take(table, labels.labelled), schema, labels.anomalous[labels.labelled], notes)
+    entities = None if entities is None else entities[labels.labelled]
+    return LabelledRows(take(table, labels.labelled), schema, labels.anomalous[labels.labelled], notes, entities)
 
 
 def unlabelled_notes(labels: Labels | None, record: str) -> list[str]:

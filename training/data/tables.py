@@ -6,6 +6,7 @@ from typing import Any, Literal
 import msgspec
 import polars as pl
 
+from kilter.service.detector.arrays import Positions
 from kilter.service.detector.columns import BooleanColumn, CategoricalColumn, Column, NumericColumn, kinds
 from kilter.service.detector.columns.base import is_missing
 from kilter.service.detector.columns.cells import (
@@ -34,6 +35,7 @@ from kilter.training.data.source import (
 MARKERS = ("?", "-", "--", ".", "\\N", "<NA>", "(null)")
 """Texts that mean a missing value where everything else in a column is a number."""
 MOST_GROUPS = 512
+LEAST_ENTITIES = 30
 
 
 def read_tables(source: TrainingSource) -> TrainingData:
@@ -90,7 +92,10 @@ def prepare(
     if missing:
         raise KilterError(f"--exclude names {missing[0]!r}, and there is no such column: {', '.join(frame.columns)}")
     labels = read_labels(frame, source.label, source.normal) if source.label is not None else None
-    schema, decisions = infer_columns(frame, decimal=decimal, exclude=source.exclude, label=source.label)
+    entities = None if source.split_by is None else read_entities(frame, source)
+    schema, decisions = infer_columns(
+        frame, decimal=decimal, exclude=source.exclude, label=source.label, split_by=source.split_by
+    )
     if source.group_by is not None:
         schema = group_by(schema, frame, source.group_by, source.label)
     table = to_table(schema, frame)
@@ -102,11 +107,61 @@ def prepare(
         )
     if bad:
         left_out.append(f"{bad:,} of {table.rows:,} rows were left out, the first for {table.problems[0]}.")
-    return TrainingData(table, decisions, schema, labels, (*notes, *left_out), source)
+    candidates = candidate_entities(frame, schema, source.label) if source.split_by is None else {}
+    return TrainingData(
+        table, decisions, schema, labels, (*notes, *left_out), source, entities=entities, candidates=candidates
+    )
+
+
+def read_entities(frame: pl.DataFrame, source: TrainingSource) -> Positions:
+    """The number of each row's value of the column `split_by`, (rows,), which -1 stands for where there is none.
+
+    Raises KilterError if there is no such column, or it plays another part.
+    """
+    name = source.split_by or ""
+    if name not in frame.columns:
+        raise KilterError(f"--split-by names {name!r}, and there is no such column: {', '.join(frame.columns)}")
+    if name == source.label:
+        raise KilterError(f"--split-by names {name!r}, which is the label: it says nothing about where rows come from")
+    if name == source.group_by:
+        raise KilterError(
+            f"--split-by and --group-by both name {name!r}: a threshold for each of its values says nothing about "
+            "records of new ones, so leave one of the two out"
+        )
+    return _codes(frame[name])
+
+
+def candidate_entities(frame: pl.DataFrame, schema: Schema, label: str | None) -> dict[str, Positions]:
+    """The columns that may name entities, by how often values repeat: texts and whole numbers, each twice on average.
+
+    With the number of each row's value, (rows,). Fewer values than a model can be trained on are none.
+    """
+    candidates = {}
+    for cells in frame.iter_columns():
+        column = schema.field(cells.name)
+        may = cells.dtype == pl.String if column is None else column.counts is not None or column.integer
+        if cells.name != label and (may or cells.dtype.is_integer()) and not (column and column.is_time):
+            distinct = cells.drop_nulls().n_unique()
+            if LEAST_ENTITIES <= distinct <= frame.height / 2:
+                candidates[cells.name] = _codes(cells, schema.decimal if column and column.is_number else None)
+    return candidates
+
+
+def _codes(cells: pl.Series, decimal: Decimal | None = None) -> Positions:
+    """The number of each value of a column, from 0, in the order of numbers if they have a `decimal`; -1 for none."""
+    texts = as_text(cells).str.strip_chars()
+    values = texts.set(texts == "", None) if decimal is None else parse_series(texts, decimal)
+    codes = values.rank("dense").cast(pl.Int64) - 1
+    return codes.fill_null(-1).to_numpy()
 
 
 def infer_columns(
-    frame: pl.DataFrame, *, decimal: Decimal = ".", exclude: Collection[str] = (), label: str | None = None
+    frame: pl.DataFrame,
+    *,
+    decimal: Decimal = ".",
+    exclude: Collection[str] = (),
+    label: str | None = None,
+    split_by: str | None = None,
 ) -> tuple[Schema, tuple[ColumnDecision, ...]]:
     """Decide the kind of each column: numbers, flags, categories, times, or nothing that a model can use.
 
@@ -123,6 +178,8 @@ def infer_columns(
         name = cells.name
         if name == label:
             column, why = None, "it is the label"
+        elif name == split_by:
+            column, why = None, "rows are split by it: new values of it say nothing about a record"
         elif name in exclude:
             column, why = None, "excluded on request"
         else:
@@ -216,6 +273,7 @@ def read_labelled_table(source: TrainingSource, schema: Schema, training: Traini
         normal = training.normal
     if source.group_by is not None:
         schema = group_by(schema, frame, source.group_by, label)
+    entities = None if source.split_by is None else read_entities(frame, source)
     table = to_table(schema, frame)
     labels = None if label is None else read_labels(frame, label, normal)
-    return with_labels(table, schema, labels, notes, "row", f"Rows whose {label!r} is {normal!r}")
+    return with_labels(table, schema, labels, notes, "row", f"Rows whose {label!r} is {normal!r}", entities)

@@ -10,7 +10,7 @@ import torch
 from sklearn.ensemble import IsolationForest
 from torch import Tensor
 
-from kilter.service.detector.arrays import Floats, Mask, Matrix
+from kilter.service.detector.arrays import Floats, Mask, Matrix, Positions
 from kilter.service.detector.calibration import DECIMALS, rounded
 from kilter.service.detector.detector import Scorer
 from kilter.service.detector.findings import Epoch, Remedy
@@ -76,19 +76,30 @@ def fit_model(
     A collapsed posterior is `remedied` as `fit_or_remedy` does.
     """
     times = time_of(data.draft, data.table, config.split)
-    parts = split_rows(data.normal, config.target_fpr, config.seed, times, distinct=data.copies is not None)
+    parts = split_rows(
+        data.normal, config.target_fpr, config.seed, times, distinct=data.copies is not None, entities=data.entities
+    )
+    entities = None if data.entities is None else data.entities[parts.fit]
     schema = fit_schema(data.draft, data.table, parts.fit)
     modality = modality_of(schema)
     kind = kind_of_score(config.score, modality.name) if backbone is None else "backbone-neighbours"
     x = np.concatenate([*modality.encode(take(data.table, parts.fit))])
     network, history, remedy = fit_or_remedy(
-        x, schema, config.fit, config.seed, pick_device(config.device), checkpoint, progress, remedied=remedied
+        x,
+        schema,
+        config.fit,
+        config.seed,
+        pick_device(config.device),
+        checkpoint,
+        progress,
+        remedied=remedied,
+        entities=entities,
     )
     table = take(data.table, parts.calibration)
     # Of rows split by time the newest calibrate: they are close to each other as rows to come will not be.
     held = parts.how == "random" and imported(SCORES[kind].place).holds_calibration
     calibration = np.concatenate([*modality.encode(table)]) if held else x[:0]
-    module, own = score_around(network.cpu(), kind, x, calibration, schema, config, backbone)
+    module, own = score_around(network.cpu(), kind, x, calibration, schema, config, backbone, entities)
     start = time.process_time()
     programs = export(module, x.shape[1], backbone)
     export_cpu_s = time.process_time() - start
@@ -119,12 +130,14 @@ def score_around(
     schema: Schema,
     config: TrainConfig,
     backbone: Backbone | None = None,
+    entities: Positions | None = None,
 ) -> tuple[ScoredNetwork, Tensor | None]:
     """The program of a network fitted to the encoded rows x, (n, features), with a score of a kind in `SCORES`.
 
     And the row of the score's memory that each of the `calibration` rows, (m, features), is; see `AnomalyScore.fit`.
     """
-    seen, blind = ([torch.from_numpy(part) for part in parts] for parts in folds(len(x), network.members, config.seed))
+    parts = folds(len(x), network.members, config.seed, entities)
+    seen, blind = ([torch.from_numpy(part) for part in side] for side in parts)
     rows = torch.from_numpy(x), seen, blind, torch.from_numpy(calibration)
     material = Material(schema, *rows, config.seed, config.memory_rows, suspicion, backbone)
     score, own = imported(SCORES[kind].place).fit(network, material)

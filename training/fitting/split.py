@@ -17,6 +17,7 @@ SHARE = 0.2  # the part of the normal rows that calibration aims at
 MOST = 3  # calibration takes at most one row in so many, and half of them for a rate that was asked for
 LARGEST = 9_999  # more calibration records than this add nothing that a fit would not use better
 SMALLEST_TABLE = 30
+ENTITIES = "values with normal rows in the column of --split-by, each of which counts once,"
 DISTINCT_ROWS = "distinct normal rows (their copies do not count)"
 HOLD_OUT_FROM = 10_000  # normal rows from which on some are held out for evaluation; fewer are worth more in the fit
 HOLD_OUT_SHARE = 0.1
@@ -34,28 +35,47 @@ class Split(NamedTuple):
 
 
 def split_rows(
-    normal: Positions, target_fpr: float | None, seed: int, times: Times | None, *, distinct: bool = False
+    normal: Positions,
+    target_fpr: float | None,
+    seed: int,
+    times: Times | None,
+    *,
+    entities: Positions | None = None,
+    distinct: bool = False,
 ) -> Split:
     """Split normal rows at random, or by time if `times`, (rows of the table,), is given: the oldest are fitted.
 
-    `distinct` says that there were copies of them, which do not count. Raises KilterError if they are too few, or too
-    few for `target_fpr`.
+    With `entities`, (rows of the table,), the rows of one stand in one part: the fit has all of them, and calibration
+    and evaluation have `one_of_each`, so that they are exchangeable with records of new entities. `distinct` says that
+    there were copies of rows, which do not count. Raises KilterError if rows or entities are too few, or too few for
+    `target_fpr`.
     """
-    what = DISTINCT_ROWS if distinct else "normal rows"
-    if len(normal) < SMALLEST_TABLE:
+    rng = np.random.default_rng(seed)
+    what = ENTITIES if entities is not None else DISTINCT_ROWS if distinct else "normal rows"
+    rows = normal if entities is None else one_of_each(normal, entities, rng)
+    if len(rows) < SMALLEST_TABLE:
         raise KilterError(
-            f"there are {len(normal)} {what} to train on, and at least {SMALLEST_TABLE} are needed: give more rows"
+            f"there are {len(rows)} {what} to train on, and at least {SMALLEST_TABLE} are needed: give more rows"
         )
-    if times is None:
-        order = np.random.default_rng(seed).permutation(normal)
-    else:
-        order = normal[np.argsort(times[normal], kind="stable")]
-    rate = supported_rate(len(normal)) if target_fpr is None else target_fpr
-    size = choose_size(len(normal), rate, what)
-    held = min(int(HOLD_OUT_SHARE * len(normal)), HOLD_OUT_MOST) if len(normal) >= HOLD_OUT_FROM else 0
+    order = rng.permutation(rows) if times is None else rows[np.argsort(times[rows], kind="stable")]
+    rate = supported_rate(len(rows)) if target_fpr is None else target_fpr
+    size = choose_size(len(rows), rate, what)
+    held = min(int(HOLD_OUT_SHARE * len(rows)), HOLD_OUT_MOST) if len(rows) >= HOLD_OUT_FROM else 0
     fitted = len(order) - size - held
     fit, calibration, held_out = np.split(order, [fitted, fitted + size])
+    if entities is not None:
+        fit = normal[np.isin(entities[normal], entities[fit])]
     return Split(np.sort(fit), np.sort(calibration), np.sort(held_out), "random" if times is None else "time", rate)
+
+
+def one_of_each(rows: Positions, entities: Positions, rng: np.random.Generator) -> Positions:
+    """A random one of the rows of each entity, whose numbers are (rows of the table,), in the order of the rows.
+
+    Of scores that are alike within entities, one of each is exchangeable with that of a new entity (subsampling once,
+    Dunn, Wasserman and Ramdas, 2022); all together would be fewer than they seem.
+    """
+    drawn = rng.permutation(rows)
+    return np.sort(drawn[np.unique(entities[drawn], return_index=True)[1]])
 
 
 def supported_rate(rows: int) -> float:

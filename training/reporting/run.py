@@ -99,7 +99,18 @@ def promise_in_words(promise: Promise) -> list[str]:
         f"{percent(promise.expected_fpr)} are flagged on average, and with 99.9 % certainty no more than "
         f"{percent(promise.upper_fpr)} in the long run.",
         choice_in_words(promise.chosen, promise.size),
+        *entities_in_words(promise),
         *groups_in_words(promise),
+    ]
+
+
+def entities_in_words(promise: Promise) -> list[str]:
+    """A sentence about the column by whose values rows were set apart; none where single rows were."""
+    if promise.split_by is None:
+        return []
+    return [
+        f"Rows were set apart by {promise.split_by!r}, of whose values each counts once, by a random row: the rate "
+        "holds for records of new values."
     ]
 
 
