@@ -19,10 +19,10 @@ from kilter.service.detector.inputs import take
 from kilter.service.detector.modalities import modality_of
 from kilter.service.detector.schema import Schema
 from kilter.training.data.source import TrainingData
-from kilter.training.fitting.split import RATES, SHARE, fit_schema, supported_rate
+from kilter.training.fitting.split import RATES, SHARE, SMALLEST_TABLE, fit_schema, supported_rate
 
 SAMPLE = 1_000  # rows whose nearest neighbour is looked at
-ROWS = 4_000  # most rows by which an inflation is measured, those of an entity together
+ROWS = 10_000  # most rows by which an inflation is measured, those of an entity together
 LIKELIEST = 8  # columns whose inflation is measured: those whose rows are most alike
 MOST_LEVELS = 50
 EVIDENT_RATE = RATES[-1]
@@ -61,6 +61,8 @@ def find_entities(data: TrainingData, target_fpr: float | None) -> Inflation | N
     """
     normal = data.normal
     candidates = {name: np.unique(codes[normal], return_inverse=True)[1] for name, codes in data.candidates.items()}
+    # Of values one of which has most rows, a half says nothing about the other.
+    candidates = {name: codes for name, codes in candidates.items() if _effective(codes) >= SMALLEST_TABLE}
     if not candidates:
         return None
     schema = fit_schema(data.draft, data.table, normal)
@@ -81,14 +83,14 @@ def measure_inflation(column: str, points: Floats, entities: Positions, rate: fl
     """The rate at which rows of new entities are flagged, where those of others were split row by row.
 
     `points`, (n, axes), are the rows, whose numbers in `entities`, (n,), count from 0. Each half of the entities is new
-    to the other; None if rows are too few, or at a rate of 10 %, where it shows best, no more of either are flagged
-    than the 95 % beta-binomial interval allows.
+    to the other; None if rows are too few, or at a rate of 10 %, where it shows best, no more of both are flagged
+    than the 95 % beta-binomial intervals allow.
     """
     rng = np.random.default_rng(0)
     order = rng.permutation(int(entities.max()) + 1)
     rank = np.argsort(order)[entities]
     picked = np.flatnonzero(np.bincount(rank).cumsum()[rank] <= max(ROWS, np.bincount(rank)[:2].sum()))
-    flagged, total = 0, 0
+    flagged, total, surplus = 0, 0, 0.0
     for half in (0, 1):
         new = picked[rank[picked] % 2 == half]
         known = rng.permutation(picked[rank[picked] % 2 != half])
@@ -99,10 +101,9 @@ def measure_inflation(column: str, points: Floats, entities: Positions, rate: fl
         scores, others = (search.kneighbors(points[rows])[0][:, 0].round(DIGITS) for rows in (known[:size], new))
         high, own = (Calibration.of(scores, level, DIGITS) for level in (max(rate, EVIDENT_RATE), rate))
         expected = stats.betabinom(len(new), high.rank, high.size + 1 - high.rank)
-        if high.anomalies(others).sum() <= expected.ppf((1 + CONFIDENCE) / 2):
-            return None
+        surplus += high.anomalies(others).sum() - expected.ppf((1 + CONFIDENCE) / 2)
         flagged, total = flagged + int(own.anomalies(others).sum()), total + len(new)
-    return Inflation(column, len(order), rate, flagged / total) if flagged > rate * total else None
+    return Inflation(column, len(order), rate, flagged / total) if surplus > 0 and flagged > rate * total else None
 
 
 def _alikeness(points: Floats, candidates: Mapping[str, Positions], *, ordered: bool = False) -> dict[str, float]:
@@ -128,6 +129,12 @@ def _alikeness(points: Floats, candidates: Mapping[str, Positions], *, ordered: 
         if stats.binom.sf(same - 1, len(rows), chance) < SIGNIFICANCE:
             alike[name] = same / len(rows) - chance
     return alike
+
+
+def _effective(codes: Positions) -> float:
+    """The number of values of equal frequency among which two rows agree as often as among these, (n,)."""
+    counts = np.bincount(codes)
+    return float(counts.sum() ** 2 / max((counts.astype(np.float64) ** 2).sum(), 1))
 
 
 def _design(x: Matrix, schema: Schema) -> tuple[Floats, Array]:
