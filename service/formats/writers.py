@@ -242,7 +242,7 @@ class StoredFrameWriter:
     """Writes a table in parts, which `finish` puts together in a format that stores types.
 
     Of a text table, what the model reads as number, flag or time becomes one, null where it is in error; all else stays
-    text, null where it is empty. Typed tables stay as they are.
+    text, null where it is empty; so do times that the model takes by a wall clock. Typed tables stay as they are.
     """
 
     def __init__(
