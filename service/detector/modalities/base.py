@@ -32,6 +32,9 @@ class Watched(NamedTuple):
     """Share of the fitting rows in which it was missing."""
     unseen: float | None = None
     """Share of normal records that are expected to have a new level; None for a value without levels."""
+    low: float = -np.inf
+    """Between this and `high` lies every value of the fitting rows."""
+    high: float = np.inf
 
 
 class Scores(NamedTuple):

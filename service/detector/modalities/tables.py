@@ -90,7 +90,12 @@ def _watch(schema: Schema, index: int, position: int) -> Watched:
     column = schema.columns[index]
     unseen = None if column.counts is None else column.counts.count(1) / schema.rows
     missing = column.missing / schema.rows if schema.rows else 0.0
-    return Watched(column.name, position, column.features(index)[0], not column.is_time, missing, unseen)
+    feature, low, high = column.features(index)[0], -np.inf, np.inf
+    if column.extremes is not None:
+        low, high = column.encode(np.array(column.extremes, np.float64))[:, 0].tolist()
+    elif feature.kind == "level":
+        low, high = 0.0, feature.levels - 1.0
+    return Watched(column.name, position, feature, not column.is_time, missing, unseen, low, high)
 
 
 class Reason(msgspec.Struct, frozen=True):
