@@ -26,6 +26,8 @@ EIGHT = (0.0, 255.0)
 ASPECT = 1.25  # proportions that differ by less are not worth a word
 EXTREME = 0.001  # share of a picture's numbers, at either end, that may be dead or hot pixels, and set no range
 ODD_PICTURES = 0.02  # share of the pictures, at either end, that may be broken or overexposed, and set none
+HEADROOM = 0.5
+"""Room beyond the numbers that were seen, as a share of their range at either end: what is strange may lie there."""
 LOOKED_AT = 1_000_000  # most numbers of a picture by which its range is found
 
 
@@ -145,14 +147,17 @@ def _ranges(traits: Sequence[PictureTraits]) -> tuple[float, float, tuple[float,
     if low == high:
         raise KilterError(f"there is nothing to learn from: every value of every picture is {low:g}")
     shares = not all(one.whole for one in traits) and low >= -1 and high <= 1
+    room = HEADROOM * (high - low)
     if low < 0:
-        return (-1.0, 1.0, DEEPEST) if shares else (low, high, (low, high))
+        return (-1.0, 1.0, DEEPEST) if shares else (low - room, high + room, (low - room, high + room))
     unit = DEEPEST[1] if shares else 1.0
     white = next((depth for depth in WHITES if high <= depth), None)
     # Up to 8 bits nothing is lost by taking all of the depth.
     used = 0.0 if white is None else high if white <= 255 else high - low
     if white is not None and 2 * used > white:
         low, high = 0.0, float(white)
+    else:
+        low, high = max(0.0, low - room), min(high + room, high + room if white is None else float(white))
     return low, high, (low * unit, high * unit)
 
 

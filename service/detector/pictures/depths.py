@@ -28,7 +28,7 @@ Tune = Callable[["ImageFile.ImageFile"], "ImageFile.ImageFile"]
 
 
 def passes(picture: "ImageFile.ImageFile") -> tuple[Tune, ...]:
-    """How to decode a picture, opened anew each time, for `composed`; nothing if 8 bits or one channel are all of it."""
+    """How to decode a picture, opened anew each time, for `composed`; nothing where Pillow gives all of it."""
     modes = {_raw_mode(tile.args) for tile in picture.tile}
     if modes == {_GREY_ALPHA}:
         return (partial(_tuned, lambda _: _BYTES),)
