@@ -156,9 +156,13 @@ def learn(
         say(f"  {decision.name}: {decision.kind} ({decision.why})")
     for note in data.notes:
         say(note)
-    fitted = fit_model(
-        data, config, remedied=modality.remedies_collapse, backbone=pretrained, checkpoint=checkpoint, progress=progress
-    )
+    remedied = modality.remedies_collapse
+    try:
+        fitted = fit_model(
+            data, config, remedied=remedied, backbone=pretrained, checkpoint=checkpoint, progress=progress
+        )
+    except KilterError as error:
+        raise KilterError(modality.worded(str(error))) from error
     return examine(data, fitted, thresholds_of_fit(data, config, fitted), config, modality)
 
 

@@ -66,7 +66,11 @@ def test_the_pages_need_nothing_from_elsewhere(documents: Path) -> None:
 
 def test_a_models_page_shows_its_fields_and_what_it_promises() -> None:
     """The front page leads there; those that the model ignores are named with the reason; all of it quoted."""
-    schema = Schema((NumericColumn("<b>", center=1.5, scale=0.2, minimum=1.0, maximum=2.0),), 100, (LeftOut("id", "like an identifier"),))
+    schema = Schema(
+        (NumericColumn("<b>", center=1.5, scale=0.2, minimum=1.0, maximum=2.0),),
+        100,
+        (LeftOut("id", "like an identifier"),),
+    )
     odd = detector(schema=schema)
     odd.probes.records[:] = [{"<b>": 1.0}]
     with client(odd) as http:
