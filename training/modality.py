@@ -137,7 +137,7 @@ class PictureTraining(TrainingModality):
     remedies_collapse = False
 
     def worded(self, sentence: str) -> str:
-        return re.sub(r"\b(r|R)ow(s?)\b", lambda found: f"{'pP'[found[1] == 'R']}icture{found[2]}", sentence)
+        return re.sub(r"\b(r|R)ow(s?)\b", lambda word: f"{'pP'[word[1] == 'R']}icture{word[2]}", sentence)
 
     def accepts(self, source: TrainingSource) -> bool:
         return any(map(holds_pictures, source.paths))
