@@ -196,8 +196,8 @@ def score_file(
     about. `reasons` says which records get reasons, `limit` how many at most. With `fdr` the file is read twice, and
     the anomalies are those that are declared at this false-discovery rate (`find_discoveries`). With `tails` tail
     probabilities are a sixth column. Heat maps of all pictures go into a folder, each by its picture's path in the
-    other one. `mapped` applies the judge to the batches. Raises KilterError if the file cannot be read or lacks a
-    column, or the output cannot be written.
+    other one, and with `.png` behind it where that has another ending. `mapped` applies the judge to the batches.
+    Raises KilterError if the file cannot be read or lacks a column, or the output cannot be written.
     """
     began = time.perf_counter()
     if heatmaps is not None:
@@ -212,6 +212,7 @@ def score_file(
     records = anomalies = errors = 0
     first_error = ""
     tally = ColumnTally(detector.modality, detector.reference)
+    drawn: set[str] = set()
     with ExitStack() as stack:
         reader = stack.enter_context(READERS[detector.modality.name](path, stdin))
         _check_columns(reader, detector.schema, tails=tails)
@@ -224,7 +225,7 @@ def score_file(
             writer.write(batch, verdicts)
             for row, drawing in enumerate(drawings):
                 if heatmaps is not None and drawing is not None:
-                    _write_heatmap(heatmaps, batch.name(row), drawing)
+                    _write_heatmap(heatmaps, _map_name(batch.name(row), drawn), drawing)
             wrong = [f"{batch.name(row)}: {error}" for row, error in enumerate(verdicts.errors) if error is not None]
             if wrong and not errors:
                 first_error = wrong[0]
@@ -292,9 +293,16 @@ def _check_heatmaps(folder: Path, path: Path, *, force: bool) -> None:
         raise KilterError(f"{folder} holds files already: choose another folder, or write to it with --force")
 
 
+def _map_name(picture: str, drawn: set[str]) -> str:
+    """The path of a picture's heat map, which joins those that are drawn: it is no other picture's."""
+    name = picture if picture.lower().endswith(".png") and picture not in drawn else f"{picture}.png"
+    drawn.add(name)
+    return name
+
+
 def _write_heatmap(folder: Path, name: str, content: bytes) -> None:
-    """Write the heat map of a picture by its path, never outside of the folder."""
-    target = folder / f"{name}.png"
+    """Write a heat map by its path, never outside of the folder."""
+    target = folder / name
     try:
         if not target.resolve().is_relative_to(folder.resolve()):
             raise KilterError(f"{target} leads out of {folder}, by a link: name another folder for the heat maps")
