@@ -52,10 +52,12 @@ def evaluate(
 
 def lines_of(evaluation: "Evaluation") -> list[str]:
     """An evaluation as lines of text: verdicts first, then the table of the figures that are known."""
-    from kilter.training.reporting.run import evaluation_in_words
+    from kilter.training.reporting.run import alerts_in_words, evaluation_in_words
 
     lines = [f"Rows left out, since they cannot be read: {evaluation.problems:,}."] if evaluation.problems else []
     lines += [*evaluation_in_words(evaluation), *evaluation.notes]
+    if evaluation.false_positive_rate.value is not None:
+        lines.append(alerts_in_words(evaluation.false_positive_rate.value, evaluation.labelled))
     if evaluation.labelled is not None:
         c = evaluation.labelled.counts
         lines.append(f"anomalies: {c.tp:,} flagged, {c.fn:,} missed; normal rows: {c.fp:,} flagged, {c.tn:,} passed")

@@ -125,7 +125,7 @@ def train(
     from kilter.training.config import read_config
     from kilter.training.data.source import TrainingSource
     from kilter.training.pipeline import train_model
-    from kilter.training.reporting.run import evaluation_in_words, promise_in_words
+    from kilter.training.reporting.run import alerts_in_words, evaluation_in_words, promise_in_words
 
     detector, folder, evaluation = train_model(
         TrainingSource(sources, label, normal, exclude, group_by, image_size),
@@ -143,6 +143,7 @@ def train(
         f"{promise.expected_fpr:.4g}, calibrated on {promise.size:,} rows that the fit did not see."
     )
     lines = promise_in_words(promise)[2 if promise.chosen.by == "rate" else 1 :]
+    lines.append(alerts_in_words(promise.expected_fpr, evaluation.labelled, manifest.training.records_per_day))
     lines += [*evaluation_in_words(evaluation), *(f"Attention: {warning}" for warning in manifest.training.warnings)]
     click.echo("\n".join(lines))
     click.echo(f"Wrote {folder}; its probes replay. See {folder / 'report.html'}.")

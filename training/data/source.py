@@ -113,6 +113,11 @@ class TrainingData:
         """The positions of the readable rows that are labelled as anomalies."""
         return np.flatnonzero(self.readable & self.labels.anomalous) if self.labels else np.empty(0, np.int64)
 
+    @property
+    def anomaly_rate(self) -> float:
+        """The share of labelled anomalies among the readable rows."""
+        return len(self.anomalous) / max(1, int(self.readable.sum()))
+
 
 class LabelledRows(NamedTuple):
     """Rows of a file, read by the schema of a model, and which are anomalous, (rows,), None where nothing is labelled.

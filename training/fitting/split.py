@@ -119,6 +119,32 @@ def time_of(schema: Schema, table: Table, wanted: Literal["auto", "random", "tim
     return np.arange(table.rows).astype("datetime64[us]") if wanted == "time" else None
 
 
+def order_note(schema: Schema, table: Table, wanted: Literal["auto", "random", "time"]) -> list[str]:
+    """What a split by time goes by where that is not plain, in a sentence."""
+    if wanted == "random" or (schema.time is None and wanted == "auto"):
+        return []
+    if schema.time is None:
+        return [
+            "There is no column of times: --split time takes the rows for older and newer in the order in which they "
+            "stand. If they stand in another order, leave it out."
+        ]
+    unknown = int(np.isnat(table.columns[schema.time.name]).sum())
+    if not unknown:
+        return []
+    rows = "1 row" if unknown == 1 else f"{unknown:,} rows"
+    return [f"Without a time in {schema.time.name!r}, and so as old as the oldest: {rows}."]
+
+
+def records_per_day(times: Times) -> float | None:
+    """How many of the rows fall on a day, by the middle 90 % of their times; None if that is less than a day."""
+    known = np.sort(times[~np.isnat(times)])
+    if len(known) < SMALLEST_TABLE:
+        return None
+    inner = known[len(known) // 20 : len(known) - len(known) // 20]
+    days = (inner[-1] - inner[0]) / np.timedelta64(1, "D")
+    return float((len(inner) - 1) / days) if days >= 1 else None
+
+
 def fit_schema(draft: Schema, table: Table, rows: Positions) -> Schema:
     """The schema with its statistics, from the fitting rows of a table alone.
 
