@@ -24,6 +24,7 @@ from kilter.service.detector.manifest import Manifest, NetworkEntry, Probes, Sco
 from kilter.service.detector.reference import reference_tensors
 from kilter.service.detector.schema import Schema
 from kilter.service.detector.scores import SCORES
+from kilter.service.detector.sketch import sketch_tensors
 from kilter.service.detector.thresholds import promise_of, score_tensors
 from kilter.training.config import TrainConfig
 from kilter.training.data.source import Progress, TrainingData, TrainingSource, check_sources, provenance, silent
@@ -42,6 +43,9 @@ from kilter.training.reporting.run import Latent, Run, Scored
 
 LIBRARIES = ("numpy", "onnx", "onnxruntime", "onnxscript", "polars", "safetensors", "scikit-learn", "torch")
 PLAIN, ODD = 16, 8
+CHOSEN = (
+    "The threshold was chosen by these labelled rows, so what it reaches on new ones is likely to be a little less."
+)
 
 
 @dataclass(frozen=True)
@@ -115,12 +119,17 @@ def train_model(
     one.
     """
     store.check_name(name)
-    checkpoint = models / name / ".fit.safetensors"
+    checkpoint = checkpoint_of(models, name)
     trained = learn(
         source, config, backbone=backbone, checkpoint=checkpoint, say=say, progress=progress, reading=reading
     )
     folder = store.add(models, name, partial(trained.files, name))
     return load(folder), folder, trained.run.evaluation
+
+
+def checkpoint_of(models: Path, name: str) -> Path:
+    """The file by which an interrupted training of a model continues."""
+    return models / name / ".fit.safetensors"
 
 
 def learn(
@@ -201,6 +210,8 @@ def examine(
     with torch.no_grad():
         means = network.posterior(torch.from_numpy(np.concatenate([*judge.modality.encode(sample)]))).mean[0]
     stand_in = "There were too few rows to hold some out for the evaluation: calibration rows stand in for them."
+    if config.threshold.needs_labels:
+        evaluation = msgspec.structs.replace(evaluation, notes=(*evaluation.notes, CHOSEN))
     time = fitted.schema.time
     run = Run(
         judge=judge,
@@ -218,7 +229,8 @@ def examine(
     )
     tensors: dict[str, Array] = {key: tensor.numpy() for key, tensor in fitted.module.state_dict().items()}
     tensors |= score_tensors(calibrated.thresholds)
-    tensors |= reference_tensors(fitted.scorer.modality, fitted.scorer.figures(take(data.table, parts.fit)))
+    figures, new_figures = (fitted.scorer.figures(take(data.table, rows)) for rows in (parts.fit, parts.calibration))
+    tensors |= reference_tensors(fitted.scorer.modality, figures) | sketch_tensors(figures, new_figures)
     training = Training(
         files=tuple(map(provenance, data.source.paths)),
         rows=data.table.rows,

@@ -74,6 +74,7 @@ def score_command(
     Exit status: 0 done, 1 done with records in error, 2 not done.
     """
     from kilter.service.detector import load
+    from kilter.service.detector.manifest import counted
     from kilter.service.formats.scoring import score_file
 
     explained, limit = reasons
@@ -81,7 +82,8 @@ def score_command(
     for note in summary.notes:
         click.echo(f"note: {note}", err=True)
     click.echo(
-        f"{summary.records:,} records, {summary.anomalies:,} anomalies, {summary.errors:,} in error; "
+        f"{counted(summary.records, 'record')}, {counted(summary.anomalies, 'anomaly', 'anomalies')}, "
+        f"{summary.errors:,} in error; "
         f"{summary.seconds:.1f} s",
         err=True,
     )

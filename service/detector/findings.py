@@ -102,7 +102,7 @@ class Evaluation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     kl: Figure
     labelled: LabelledFigures | None
     notes: tuple[str, ...]
-    """Sentences on figures that are missing."""
+    """Sentences on figures that are missing, or better than those on new rows will be."""
     folds: int | None = None
     """In how many folds the calibration rows were judged, each by the threshold of the others, where none were held
     out; None where the normal rows are not those of the calibration."""

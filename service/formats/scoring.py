@@ -16,7 +16,9 @@ import numpy as np
 from kilter.service.detector import Detector, KilterError, Reason, Region
 from kilter.service.detector.inputs import take
 from kilter.service.detector.schema import Schema
+from kilter.service.detector.sketch import Familiar
 from kilter.service.formats.pictures import PictureReader
+from kilter.service.formats.provenance import was_trained_on
 from kilter.service.formats.reading import Batch, Reader, open_table, read_batch
 from kilter.service.formats.source import STDIN
 from kilter.service.formats.writers import (
@@ -94,6 +96,8 @@ class JudgedBatch(NamedTuple):
     batch: Batch
     verdicts: VerdictColumns
     drawings: Sequence[bytes | None] = ()
+    familiar: Familiar = Familiar()
+    """How many of the records were in the training, as far as that can be told."""
 
 
 Map = Callable[[Callable[[Batch], JudgedBatch], Iterable[Batch]], Iterator[JudgedBatch]]
@@ -166,7 +170,8 @@ class BatchJudge:
         if self.tails:
             tail = verdicts.tail_probability
             tails = [None] * table.rows if tail is None else [None if x != x else x for x in tail.tolist()]
-        return JudgedBatch(batch, VerdictColumns(scores, p_values, anomalies, texts, errors, tails), drawings)
+        familiar = Familiar() if detector.sketch is None else detector.sketch.look_up(verdicts.features)
+        return JudgedBatch(batch, VerdictColumns(scores, p_values, anomalies, texts, errors, tails), drawings, familiar)
 
 
 def score_file(
@@ -204,14 +209,15 @@ def score_file(
     cut = None if discoveries is None else discoveries.cut
     judge = BatchJudge(detector, reasons, limit, cut=cut, tails=tails, drawings=heatmaps is not None)
     records = anomalies = errors = 0
-    first_error = ""
+    first_error, familiar = "", Familiar()
     with ExitStack() as stack:
         reader = stack.enter_context(READERS[detector.modality.name](path, stdin))
         _check_columns(reader, detector.schema, tails=tails)
         output = stack.enter_context(writing(out, stdout))
         file = stack.enter_context(packed(output.file, packing))
         writer = form.writer()(output._replace(file=file), reader, detector.schema, tails)
-        for batch, verdicts, drawings in mapped(judge, reader.batches()):
+        for batch, verdicts, drawings, rows in mapped(judge, reader.batches()):
+            familiar = familiar.joined(rows)
             writer.write(batch, verdicts)
             for row, drawing in enumerate(drawings):
                 if heatmaps is not None and drawing is not None:
@@ -226,7 +232,25 @@ def score_file(
             raise KilterError(f"{path} has changed while it was read: score it again once nothing writes to it")
         writer.finish()
     seconds = time.perf_counter() - began
-    return Summary(records, anomalies, errors, first_error, seconds, reader.notes, discoveries)
+    notes = (*reader.notes, *seen_notes(detector, path, familiar))
+    return Summary(records, anomalies, errors, first_error, seconds, notes, discoveries)
+
+
+def seen_notes(detector: Detector, path: str | Path, familiar: Familiar) -> list[str]:
+    """A sentence if a file, or most of its records, were in the training of a model."""
+    if str(path) != STDIN and was_trained_on(detector.manifest.training, Path(path)):
+        what = f"{path} is a file or folder that the model was trained on"
+    elif detector.sketch is not None and detector.sketch.holds_most(familiar):
+        what = (
+            f"most records of {path} were in the training ({familiar.known:,} of {familiar.tested:,} that can be "
+            "looked up)"
+        )
+    else:
+        return []
+    return [
+        f"{what}: such records score lower, and are flagged less often, than new ones, so this says little about how "
+        "strange they are"
+    ]
 
 
 def discover(detector: Detector, path: str | Path, out: str | Path, fdr: float) -> Discoveries:

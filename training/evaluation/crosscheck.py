@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from sklearn.model_selection import GroupKFold, KFold
 
-from kilter.service.detector.arrays import Array, Floats, Mask, Positions, Times
+from kilter.service.detector.arrays import Floats, Mask, Positions, Times
 from kilter.service.detector.beta import CONFIDENCE
 from kilter.service.detector.calibration import DIGITS
 from kilter.service.detector.inputs import Table, take
@@ -24,7 +24,7 @@ FOLDS = 5
 DRAWS = 1_000  # assignments of rows to folds by which the number of flags to expect is found
 
 
-class CrossCheck(NamedTuple):
+class FoldVerdicts(NamedTuple):
     """The calibration rows, each judged by the others."""
 
     flags: Mask
@@ -43,16 +43,18 @@ class Stratum(NamedTuple):
 
 
 def cross_check(
-    data: TrainingData, fitted: Fitted, thresholds: Thresholds, config: TrainConfig, groups: Array | None = None
-) -> CrossCheck | None:
+    data: TrainingData, fitted: Fitted, thresholds: Thresholds, config: TrainConfig, groups: Positions | None = None
+) -> FoldVerdicts | None:
     """Judge the calibration rows of a fit fold by fold; None if there are not two folds to be had.
 
-    Folds are drawn at random, or are blocks in time where rows were split by time. `groups`, (rows of the table,), are
-    labels of rows that stay in one fold together, such as copies, or the records of a customer.
+    Folds are drawn at random, or are blocks in time where rows were split by time. Rows with the same number in
+    `groups`, (rows of the table,), stay in one fold together, such as the records of a customer; -1 is no group.
     """
     rows = fitted.split.calibration
     times = time_of(data.draft, data.table, config.split) if fitted.split.how == "time" else None
-    units = np.arange(len(rows)) if groups is None else np.unique(groups[rows], return_inverse=True)[1]
+    units = np.arange(len(rows))
+    if groups is not None:
+        units = np.where(groups[rows] < 0, -1 - units, groups[rows])
     folds = folds_of(units, None if times is None else times[rows], config.seed)
     if folds is None:
         return None
@@ -60,7 +62,7 @@ def cross_check(
     strata = strata_of(table, thresholds)
     flags = fold_flags(scores_by_fold(data, fitted, config, folds), folds, strata)
     expected = flags_to_expect(fitted.calibration_scores, folds, units, strata, config.seed)
-    return CrossCheck(flags, expected, int(folds.max()) + 1)
+    return FoldVerdicts(flags, expected, int(folds.max()) + 1)
 
 
 def folds_of(units: Positions, times: Times | None, seed: int) -> Positions | None:

@@ -48,12 +48,15 @@ def evaluate_rows(
         notes.append("No normal row could be judged, so the false-positive rate and the ELBO are not known.")
     elif not fresh:
         notes.append("The normal rows are not new to the model, so the false-alarm rate is not checked.")
+    normal_rows = take(table, normal)
+    low, high = expected or expected_flags(normal_rows, detector.thresholds)
     labelled = None
     if anomalous is not None:
         judged = verdicts.score[usable], verdicts.anomaly[usable], anomalous[usable]
-        labelled = _labelled(*judged, weight, notes, seed)
-    normal_rows = take(table, normal)
-    low, high = expected or expected_flags(normal_rows, detector.thresholds)
+        # Where the promise holds for calibration rows, it says more of new rows than these do: they would all give k.
+        promised = folds is not None and low <= flagged <= high
+        alarms = rows * detector.calibration.expected_fpr if promised else flagged
+        labelled = _labelled(*judged, alarms, weight, notes, seed)
     reconstruction, kl = detector.elbo_terms(normal_rows) if rows else (np.empty(0), np.empty(0))
     return Evaluation(
         rows=int(usable.sum()),
@@ -105,11 +108,11 @@ def expected_flags(table: Table, thresholds: Thresholds) -> tuple[int, int]:
 
 
 def _labelled(
-    scores: Floats, flags: Mask, anomalous: Mask, weight: float, notes: list[str], seed: int
+    scores: Floats, flags: Mask, anomalous: Mask, alarms: float, weight: float, notes: list[str], seed: int
 ) -> LabelledFigures:
     """The figures that need labels, by scores, flags and labels of the rows that could be judged, each (rows,).
 
-    A normal row counts `weight` times.
+    A normal row counts `weight` times, and `alarms` of them are taken to be flagged.
     """
     positives, negatives = int(anomalous.sum()), int((~anomalous).sum())
     tp, fp = int((flags & anomalous).sum()), int((flags & ~anomalous).sum())
@@ -122,22 +125,22 @@ def _labelled(
             else "No row is labelled as an anomaly, so nothing can be said about how many would be found."
         )
         return LabelledFigures(counts, nothing, nothing, nothing, proportion(tp, positives), nothing, None, weight)
-    if not tp + fp:
+    if not tp + alarms:
         notes.append("No row was flagged, so precision is not defined.")
     ranking, bounds = Ranking.of(scores, anomalous, weight), bootstrap(scores, anomalous, weight, seed=seed)
     return LabelledFigures(
         counts=counts,
         roc_auc=Figure(ranking.roc_auc(), *bounds["roc_auc"]),
         average_precision=Figure(ranking.average_precision(), *bounds["average_precision"]),
-        precision=precision_of(tp, fp, weight),
+        precision=precision_of(tp, alarms, weight),
         recall=proportion(tp, positives),
-        f1=f1_of(counts, weight, seed=seed),
+        f1=f1_of((tp, positives - tp), (alarms, negatives - alarms), weight, seed=seed),
         best_f1=ranking.best_f1(),
         weight=weight,
     )
 
 
-def precision_of(tp: int, fp: int, weight: float) -> Figure:
+def precision_of(tp: int, fp: float, weight: float) -> Figure:
     """tp / (tp + weight fp) with its interval, from flags of anomalies and of normal rows that count `weight` times.
 
     Given how many flags there are, those that are right are binomial with a share q, whose interval is Clopper and
@@ -150,12 +153,13 @@ def precision_of(tp: int, fp: int, weight: float) -> Figure:
     return Figure(tp / (tp + weight * fp), low, high)
 
 
-def f1_of(counts: Counts, weight: float, *, seed: int) -> Figure:
+def f1_of(anomalies: tuple[int, int], normal: tuple[float, float], weight: float, *, seed: int) -> Figure:
     """2 tp / (2 tp + weight fp + fn) with its interval: that of draws of recall, false-positive rate and anomaly rate.
 
-    They are drawn from their posteriors under Jeffreys' prior, so that a count of none is not taken for certain.
+    By anomalies and normal rows, those that are flagged and those that pass: (tp, fn) and (fp, tn). The draws are those
+    of the posteriors under Jeffreys' prior, so that a count of none is not taken for certain.
     """
-    tp, fp, tn, fn = counts.tp, counts.fp, counts.tn, counts.fn
+    (tp, fn), (fp, tn) = anomalies, normal
     rng = np.random.default_rng(seed)
     recall, fpr = (rng.beta(hit + 0.5, passed + 0.5, DRAWS) for hit, passed in ((tp, fn), (fp, tn)))
     rate = rng.beta(tp + fn + 0.5, weight * (fp + tn) + 0.5, DRAWS)

@@ -9,6 +9,7 @@ from kilter.service.detector.arrays import Positions, Times
 from kilter.service.detector.calibration import fewest
 from kilter.service.detector.errors import KilterError
 from kilter.service.detector.inputs import Table
+from kilter.service.detector.manifest import counted
 from kilter.service.detector.schema import Schema
 from kilter.service.detector.thresholds import check_target
 
@@ -131,8 +132,7 @@ def order_note(schema: Schema, table: Table, wanted: Literal["auto", "random", "
     unknown = int(np.isnat(table.columns[schema.time.name]).sum())
     if not unknown:
         return []
-    rows = "1 row" if unknown == 1 else f"{unknown:,} rows"
-    return [f"Without a time in {schema.time.name!r}, and so as old as the oldest: {rows}."]
+    return [f"Without a time in {schema.time.name!r}, and so as old as the oldest: {counted(unknown, 'row')}."]
 
 
 def records_per_day(times: Times) -> float | None:

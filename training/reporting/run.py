@@ -10,7 +10,7 @@ from kilter.service.detector.calibration import fewest
 from kilter.service.detector.detector import Judge
 from kilter.service.detector.findings import Epoch, Evaluation, Figure, LabelledFigures
 from kilter.service.detector.inputs import Table
-from kilter.service.detector.manifest import Promise, choice_in_words
+from kilter.service.detector.manifest import Promise, choice_in_words, counted
 from kilter.training.data.source import ColumnDecision
 
 SHOWN_GROUPS = 8
@@ -156,7 +156,7 @@ def labelled_in_words(labelled: LabelledFigures) -> list[str]:
     if labelled.precision.value is not None and labelled.anomaly_rate is not None and f1 is not None:
         word = next(word for bound, word in SEPARATION if f1 >= bound)
         right = with_interval(labelled.precision, as_percent=True)
-        rests = f"This rests on {anomalies:,} labelled anomal{'y' if anomalies == 1 else 'ies'}."
+        rests = f"This rests on {counted(anomalies, 'labelled anomaly', 'labelled anomalies')}."
         sentences.append(
             f"At its threshold it tells anomalies from normal rows {word}: {flags}, and where "
             f"{percent(labelled.anomaly_rate)} are anomalies, as here, {right} of its flags are right. {rests}"

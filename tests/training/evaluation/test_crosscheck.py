@@ -147,6 +147,9 @@ def test_rows_of_one_group_cannot_be_cross_checked() -> None:
     found = cross_check(given_rows, fitted, thresholds, BRIEF, np.arange(400) % 2)
     assert found is not None
     assert found.folds == 2
+    alone = cross_check(given_rows, fitted, thresholds, BRIEF, np.full(400, -1))
+    assert alone is not None
+    assert alone.folds == 5
 
 
 def test_the_memory_holds_no_row_of_the_fold_that_it_judges() -> None:

@@ -9,7 +9,7 @@ from scipy import stats
 from sklearn import metrics
 
 from kilter.service.detector.errors import Problem
-from kilter.service.detector.findings import Counts, Evaluation
+from kilter.service.detector.findings import Evaluation
 from kilter.service.detector.inputs import Table
 from kilter.training.evaluation.evaluate import Ranking, bootstrap, evaluate_rows, f1_of, precision_of, proportion
 from tests.support import detectors
@@ -244,7 +244,7 @@ def test_the_interval_of_f1_holds_its_value(tp: int, fn: int, fp: int, weight: f
     """And is no point where a count happens to be none."""
     if not tp + fn:
         return
-    figure = f1_of(Counts(tp=tp, fp=fp, tn=400 - fp, fn=fn), weight, seed=0)
+    figure = f1_of((tp, fn), (fp, 400 - fp), weight, seed=0)
     assert figure.value is not None
     assert figure.low is not None
     assert figure.high is not None
@@ -259,3 +259,16 @@ def test_a_cross_check_is_held_against_what_it_expects() -> None:
     verdicts = detector.score(table)._replace(anomaly=np.arange(100) < 9)
     found = evaluate_rows(detector, table, None, seed=0, verdicts=verdicts, folds=5, expected=(1, 8))
     assert (found.flagged, found.expected_flags, found.within_promise, found.folds) == (9, (1, 8), False, 5)
+
+
+@pytest.mark.parametrize(("flagged", "alarms"), [(2, 5), (8, 5), (20, 20)])
+def test_the_precision_rests_on_the_promise_where_it_holds(flagged: int, alarms: int) -> None:
+    """Calibration rows would give it again, give or take; where it does not hold, they know better."""
+    detector = detectors.detector()
+    table, anomalous = mixed(100, 20)
+    verdicts = detector.score(table)._replace(anomaly=(np.arange(120) < flagged) | (np.arange(120) >= 110))
+    options = {"verdicts": verdicts, "folds": 5, "expected": (1, 9), "weight": 10.0}
+    found = evaluate_rows(detector, table, anomalous, seed=0, **options).labelled  # type: ignore[arg-type]
+    assert found is not None
+    assert found.counts.fp == flagged
+    assert found.precision == precision_of(10, alarms, 10.0)
