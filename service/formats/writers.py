@@ -14,13 +14,13 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, BinaryIO, NamedTuple, Protocol
 
 import polars as pl
 from polars.exceptions import PolarsError
 
 from kilter.service.detector.errors import KilterError
+from kilter.service.detector.leftovers import scratch_folder
 from kilter.service.detector.schema import Schema
 from kilter.service.formats import FORMATS, Format, format_named
 from kilter.service.formats.reading import Batch, Reader, read_batch
@@ -106,8 +106,8 @@ def writing(out: str | Path, stdout: BinaryIO | None = None) -> Iterator[Output]
             with path.open("wb") as file:
                 yield Output(file, Path())
             return
-        with TemporaryDirectory(".partial", f".{path.name}.", path.parent, ignore_cleanup_errors=True) as folder:
-            part = Path(folder, path.name)
+        with scratch_folder(path.parent, f".{path.name}.partial-") as folder:
+            part = folder / path.name
             with part.open("xb") as file:
                 yield Output(file, part.parent)
                 file.flush()

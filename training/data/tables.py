@@ -23,6 +23,7 @@ from kilter.service.detector.errors import KilterError
 from kilter.service.detector.findings import Training
 from kilter.service.detector.schema import LeftOut, Schema
 from kilter.service.formats.reading import read_frame, to_table
+from kilter.service.formats.writers import COLUMNS, TAIL
 from kilter.training.data.source import (
     TOO_MANY_BAD,
     ColumnDecision,
@@ -96,6 +97,12 @@ def prepare(
     missing = [name for name in source.exclude if name not in frame.columns]
     if missing:
         raise KilterError(f"--exclude names {missing[0]!r}, and there is no such column: {', '.join(frame.columns)}")
+    reserved = next((name for name in (*COLUMNS, TAIL) if name in frame.columns and name not in source.exclude), None)
+    if reserved is not None:
+        raise KilterError(
+            f"a column is called {reserved!r}, as one of those that kilter score appends: rename it, or leave it out "
+            f"with --exclude {reserved}"
+        )
     labels = read_labels(frame, source.label, source.normal) if source.label is not None else None
     schema, decisions = infer_columns(frame, decimal=decimal, exclude=source.exclude, label=source.label)
     if source.group_by is not None:

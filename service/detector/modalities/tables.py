@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from itertools import accumulate
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -80,6 +81,20 @@ class TableModality(Modality):
         score, reconstruction, kl, terms, expected = program.run(x, OUTPUTS)
         against, expected = attribute(self.schema, program, x, score, reconstruction + kl, terms, expected)
         return Scores(score, explain(self.schema, table, against, expected, reasons), table, x)
+
+    def likelier(self, program: Program, records: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """What is expected of a time is no moment, so that times are left as they are."""
+        (expected,) = program.run(self.matrix(self.read(records)), ("expected",))
+        first = [0, *accumulate(len(column.features(0)) for column in self.schema.columns)]
+        return [
+            record
+            | {
+                column.name: column.expected(features[first[i] : first[i + 1]])
+                for i, column in enumerate(self.schema.columns)
+                if not column.is_time
+            }
+            for record, features in zip(records, expected, strict=True)
+        ]
 
 
 def _watch(schema: Schema, index: int, position: int) -> Watched:
