@@ -80,7 +80,12 @@ class Task(NamedTuple):
         return f"{self.case}, {self.share:.0%} {self.times} times, split {self.seed}"
 
 
-def rows_of(kind: str, factors: np.ndarray, rng: np.random.Generator, loadings: np.ndarray) -> pl.DataFrame:
+def rows_of(kind: str, count: int, rng: np.random.Generator, loadings: np.ndarray) -> pl.DataFrame:
+    """New rows, each with factors of its own."""
+    return rows_with(kind, rng.normal(size=(count, FACTORS)), rng, loadings)
+
+
+def rows_with(kind: str, factors: np.ndarray, rng: np.random.Generator, loadings: np.ndarray) -> pl.DataFrame:
     """New rows: numbers that depend on common factors and, where they are mixed, two categories that depend on them."""
     numbers = factors @ loadings + 0.5 * rng.normal(size=(len(factors), NUMBERS))
     columns = {f"x{i}": numbers[:, i] for i in range(NUMBERS)}
@@ -117,15 +122,14 @@ def count(task: Task) -> Flags:
     kind, loadings = KINDS[task.seed % len(KINDS)], rng.normal(size=(FACTORS, NUMBERS))
     source, noticed = TrainingSource(), False
     if task.case == "customers":
-        frame = rows_of(kind, by_customers(task.distinct, task.times, rng), rng, loadings)
+        frame = rows_with(kind, by_customers(task.distinct, task.times, rng), rng, loadings)
         who = pl.Series("customer", np.repeat([f"c{i}" for i in rng.permutation(task.distinct)], task.times))
         frame = frame.with_columns(who)[rng.permutation(len(frame))]
         found = find_entities(prepare(frame, source), None)
         source, noticed = TrainingSource(split_by="customer"), found is not None and found.column == "customer"
-        new = rows_of(kind, by_customers(NEW, 1, rng), rng, loadings)
+        new = rows_with(kind, by_customers(NEW, 1, rng), rng, loadings)
     else:
-        draws = (rng.normal(size=(rows, FACTORS)) for rows in (task.distinct, NEW))
-        distinct, new = (rows_of(kind, factors, rng, loadings) for factors in draws)
+        distinct, new = (rows_of(kind, rows, rng, loadings) for rows in (task.distinct, NEW))
         frame = repeated(task, distinct, rng)
     config = TrainConfig(seed=task.seed, device="cpu", fit=FitConfig(steps=task.steps))
     about = (task.case, task.share, task.times, task.seed, task.distinct, len(frame), noticed)

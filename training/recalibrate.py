@@ -42,6 +42,8 @@ class Recalibrated(NamedTuple):
     surplus: int
     """Rows that were left out so that rate x (n + 1) is whole."""
     before: str
+    seen: bool
+    """Whether most of the rows were in the training."""
 
 
 def recalibrate(
@@ -71,7 +73,8 @@ def recalibrate(
     table, anomalies = rows.parts()
     entities = rows.normal_entities
     check_labels(rule, anomalies.rows)
-    scores = old.scorer.score(table, errors="mark").score
+    judged = old.scorer.score(table, errors="mark")
+    scores = judged.score
     readable = np.flatnonzero(~np.isnan(scores))
     if entities is not None:
         usable = one_of_each(readable, entities, np.random.default_rng(seed))
@@ -134,7 +137,8 @@ def recalibrate(
     added = store.add(folder.parent.parent, manifest.name, files)
     before = _before(old, take(table, usable), scores[usable])
     unread, copies, surplus = table.rows - len(readable), len(readable) - len(usable), len(usable) - size
-    return Recalibrated(load(added), added, unread, copies, surplus, before)
+    known = old.was_trained_on(judged.features)
+    return Recalibrated(load(added), added, unread, copies, surplus, before, known)
 
 
 def _check(folder: Path, manifest: Manifest, source: Path, file: SourceFile) -> None:
