@@ -1,7 +1,7 @@
 """From files or a frame to a model: read, split, fit, calibrate, examine, package, and load it from disk."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from importlib.metadata import version as library_version
@@ -26,6 +26,7 @@ from kilter.service.detector.schema import Schema
 from kilter.service.detector.scores import SCORES
 from kilter.service.detector.thresholds import promise_of, score_tensors
 from kilter.training.config import TrainConfig
+from kilter.training.data.choices import choices_of
 from kilter.training.data.source import Progress, TrainingData, TrainingSource, check_sources, provenance, silent
 from kilter.training.evaluation.baselines import baseline_warning
 from kilter.training.evaluation.checkup import Examined, examine_fit
@@ -138,6 +139,10 @@ def learn(
     after each step of the fit. Raises KilterError for whatever the user can put right.
     """
     modality = modality_of_source(source)
+    kinds = choices_of(config)
+    if kinds and not modality.has_columns:
+        raise KilterError(f"--{next(iter(kinds.values()))} names a column of a table, and {source.name} holds pictures")
+    source = replace(source, kinds=kinds)
     pretrained = None
     if backbone is not None:
         if config.score != "neighbours":

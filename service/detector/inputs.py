@@ -171,9 +171,16 @@ def from_frame(schema: Schema, frame: Any) -> Table:
         raise RecordsError(wrong)
     problems: list[Problem] = []
     keys = {str(name): name for name in frame.columns}  # those of pandas need not be texts
-    values = {column: frame[keys[column.name]].to_numpy() for column in schema.fields}
+    values = {column: _cells_of(column, frame[keys[column.name]]) for column in schema.fields}
     columns = {column.name: read_array(column, array, problems) for column, array in values.items()}
     return Table(columns, len(frame), in_order(problems))
+
+
+def _cells_of(column: Column, cells: Any) -> Array:
+    """The cells of a column of a frame; whole numbers of polars that are names stay whole where some are missing."""
+    if not column.is_number and hasattr(cells, "null_count") and cells.dtype.is_integer() and cells.null_count():
+        return np.array(cells.to_list(), object)
+    return np.asarray(cells.to_numpy())
 
 
 def read_array(column: Column, values: Array, problems: list[Problem]) -> Array:

@@ -2,8 +2,8 @@
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -40,6 +40,8 @@ class TrainingSource:
     """Column whose values have thresholds of their own."""
     image_size: tuple[int, int] | None = None
     """Height and width that pictures are brought to; chosen by the pictures if not given."""
+    kinds: Mapping[str, str] = field(default_factory=dict)
+    """What columns are to be taken for, whatever they look like: `categorical`, `numeric`, `timestamp` or `ignore`."""
     frame: Any = None
     """A table in memory instead of paths: of pandas, or any with an Arrow C stream, like those of polars."""
 

@@ -1,6 +1,7 @@
 """Tables as training data: files or a frame, the kinds of their columns, their rows and their labels."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
+from types import MappingProxyType
 from typing import Any, Literal
 
 import msgspec
@@ -16,10 +17,12 @@ from kilter.service.detector.columns.cells import (
     as_text,
     parse_series,
 )
+from kilter.service.detector.columns.evidence import Numbers
 from kilter.service.detector.errors import KilterError
 from kilter.service.detector.findings import Training
 from kilter.service.detector.schema import LeftOut, Schema
 from kilter.service.formats.reading import read_frame, to_table
+from kilter.training.data.choices import check_choices, decide_as
 from kilter.training.data.source import (
     TOO_MANY_BAD,
     ColumnDecision,
@@ -89,8 +92,12 @@ def prepare(
     missing = [name for name in source.exclude if name not in frame.columns]
     if missing:
         raise KilterError(f"--exclude names {missing[0]!r}, and there is no such column: {', '.join(frame.columns)}")
+    others = dict.fromkeys(source.exclude, "--exclude") | ({source.label: "--label"} if source.label else {})
+    check_choices(source.kinds, frame.columns, others)
     labels = read_labels(frame, source.label, source.normal) if source.label is not None else None
-    schema, decisions = infer_columns(frame, decimal=decimal, exclude=source.exclude, label=source.label)
+    schema, decisions = infer_columns(
+        frame, decimal=decimal, exclude=source.exclude, label=source.label, choices=source.kinds
+    )
     if source.group_by is not None:
         schema = group_by(schema, frame, source.group_by, source.label)
     table = to_table(schema, frame)
@@ -106,9 +113,16 @@ def prepare(
 
 
 def infer_columns(
-    frame: pl.DataFrame, *, decimal: Decimal = ".", exclude: Collection[str] = (), label: str | None = None
+    frame: pl.DataFrame,
+    *,
+    decimal: Decimal = ".",
+    exclude: Collection[str] = (),
+    label: str | None = None,
+    choices: Mapping[str, str] = MappingProxyType({}),
 ) -> tuple[Schema, tuple[ColumnDecision, ...]]:
     """Decide the kind of each column: numbers, flags, categories, times, or nothing that a model can use.
+
+    `choices` are the kinds of some, against what they look like.
 
     The schema has no statistics yet (centre 0, scale 1, no levels); the decisions are in the order of the file. Raises
     KilterError if no column can be used, or none of them varies.
@@ -123,10 +137,12 @@ def infer_columns(
         name = cells.name
         if name == label:
             column, why = None, "it is the label"
-        elif name in exclude:
+        elif name in exclude or choices.get(name) == "ignore":
             column, why = None, "excluded on request"
         else:
-            column, why, may_vary = _decision(TrainingCells(name, cells, tokens, decimal))
+            training_cells = TrainingCells(name, cells, tokens, decimal)
+            kind = choices.get(name)
+            column, why, may_vary = _decision(training_cells) if kind is None else decide_as(kind, training_cells)
             varies |= may_vary
         if column is None:
             left_out.append(LeftOut(name, why))
@@ -161,7 +177,8 @@ def _markers(frame: pl.DataFrame, tokens: tuple[str, ...], decimal: Decimal) -> 
         if not marked.any():
             continue
         others = texts.filter(~marked & (texts != "") & ~texts.is_in([*tokens]))
-        if parse_series(others, decimal).count() >= NUMERIC_SHARE * max(1, len(others)):
+        plain = parse_series(others, decimal).count() >= NUMERIC_SHARE * max(1, len(others))
+        if plain or isinstance(TrainingCells(cells.name, others, tokens, decimal).noted, Numbers):
             markers |= set(texts.filter(marked).to_list())
     return markers
 
