@@ -29,7 +29,7 @@ def check_choices(kinds: Mapping[str, str], columns: Sequence[str], others: Mapp
     for name, kind in kinds.items():
         if name not in columns:
             raise KilterError(f"--{kind} names {name!r}, and there is no such column: {', '.join(columns)}")
-        if name in others:
+        if name in others and (kind, others[name]) != ("ignore", "--exclude"):
             raise KilterError(f"--{kind} and {others[name]} both name {name!r}: leave one out")
 
 

@@ -91,7 +91,9 @@ def prepare(
     """
     missing = [name for name in source.exclude if name not in frame.columns]
     if missing:
-        raise KilterError(f"--exclude names {missing[0]!r}, and there is no such column: {', '.join(frame.columns)}")
+        raise KilterError(
+            f"--exclude or --ignore names {missing[0]!r}, and there is no such column: {', '.join(frame.columns)}"
+        )
     others = dict.fromkeys(source.exclude, "--exclude") | ({source.label: "--label"} if source.label else {})
     check_choices(source.kinds, frame.columns, others)
     labels = read_labels(frame, source.label, source.normal) if source.label is not None else None

@@ -12,9 +12,11 @@ from kilter.service.detector.columns.units import PREFIXES, factor, quantity_of
 
 PROBED = 500  # number of distinct texts that are looked at first
 LIKELY = 0.9  # share of those that must be numbers of some kind for all to be looked at
+DECIDING = 20_000  # most distinct texts that are taken apart
 READ = 0.99  # share of a column's values that one notation must read
 FEW_NUMBERS = 10
 """Up to so many distinct numbers, a word after them may make names of them, as in 4WD, and 16:10 may be a ratio."""
+FEW_UNITS = 3  # up to so many single words of more than a letter are taken for units, more for parts of names
 NOON = 12 * 3600.0
 LATE = 0.1
 """Times of day reach beyond noon, and durations that fit on a clock seldom do: with this share they are the former."""
@@ -47,11 +49,9 @@ def find_numbers(name: str, texts: Mapping[str, int], decimal: Decimal) -> Numbe
     None if they are no numbers, or plain ones with the `decimal` sign of the file; a sentence if they are numbers that
     do not compare.
     """
-    step = max(1, len(texts) // PROBED)
-    probes = dict.fromkeys([*texts][::step], 1)
+    probes = dict.fromkeys([*texts][:: max(1, len(texts) // PROBED)], 1)
     for search in (_in_time, _in_figures):
-        result = search(name, probes, decimal, LIKELY)
-        if result is not None:
+        if search(name, probes, decimal, LIKELY) is not None:
             return search(name, texts, decimal, READ)
     return None
 
@@ -119,9 +119,13 @@ def _two_parts(usual: Mapping[str, str]) -> tuple[TwoParts, str]:
 
 
 def _in_figures(_: str, texts: Mapping[str, int], decimal: Decimal, least: float) -> Numbers | str | None:
-    """Numbers with separators, currencies, units, brackets or quotes."""
-    parts = {text: one for text in texts if (one := take_apart(text)) is not None}
-    if _share(texts, parts) < least or _are_codes(parts):
+    """Numbers with separators, currencies, units, brackets or quotes.
+
+    Of very many texts a part, evenly spread, decides, and all are read.
+    """
+    some = {text: texts[text] for text in [*texts][:: -(-len(texts) // DECIDING)]}
+    parts = {text: one for text in some if (one := take_apart(text)) is not None}
+    if _share(some, parts) < least or _are_codes(parts):
         return None
     unit, mixture = _unit(texts, parts)
     if mixture is not None:
@@ -129,7 +133,7 @@ def _in_figures(_: str, texts: Mapping[str, int], decimal: Decimal, least: float
     signs = _Signs(parts, decimal)
     notation = _notation(texts, parts, signs, unit)
     of: dict[str, float] = {}
-    for text in parts:
+    for text in texts:
         try:
             number = notation.number(text)
         except ValueError:
@@ -175,6 +179,7 @@ def _unit(texts: Mapping[str, int], parts: Mapping[str, NumberParts]) -> tuple[s
     total = units.total()
     if others > (1 - READ) * total:
         known = all(quantity_of([unit]) for unit, _ in named)
+        known |= len(named) <= FEW_UNITS and all(len(unit) > 1 and " " not in unit for unit, _ in named)
         return most, _mixture("units", [unit for unit, _ in named]) if known else ""
     moneys = [currency for currency, _ in currencies.most_common() if currency]
     if len(moneys) > 1 and total - currencies[moneys[0]] - currencies[""] > (1 - READ) * total:
@@ -230,10 +235,9 @@ class _Signs:
         other: Decimal = "," if sign == "." else "."
         count, text = open_[sign], example[sign]
         if plain and max(plain) < 1000 and len(plain) >= (1 - READ) * count:
-            self.doubt = (
-                f"{text!r} is read with thousands and not with decimals, as numbers under 1000 stand without {sign!r} "
-                f"and all others have three digits after it: write 999{sign}000 if they are decimals"
-            )
+            self.doubt = f"{text!r} is read with thousands, as numbers under 1000 stand without {sign!r}"
+            if sign == decimal:
+                self.doubt += f" and all others have three digits after it: write 999{sign}000 if these are decimals"
             return other
         if sign == decimal or any(number >= 1000 for number in plain):
             return "." if sign == "." else ","

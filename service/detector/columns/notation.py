@@ -22,7 +22,7 @@ QUOTED = re.compile(r"'(.+)'|\"(.+)\"|'(.+)")
 NUMBER = re.compile(
     r"(\()?\s*([+-])?\s*([^\W\d_]{0,3}[^\w\s.,()+'\"%‰°/*#:;@&?!<>=~_-]|[^\W\d_]{2,3}\.?(?=[\s\d+-]))?\s*([+-])?\s*"
     r"(\d(?:[\d., ']*\d)?[.,]?|[.,]\d+)([eE][+-]?\d+)?\s*"
-    r"([^\W\d_]*[^\d\s.,()+'\"-](?:[^\d,()+\":;]{0,14}[^\s\d.,()+\":;-])?[23²³]?\.?)?(-)?\s*(\))?"
+    r"([^\W\d_]*[^\d\s.,()+'\"/*#:;@&?!<>=~_|^{}\[\]\\-](?:[^\d,()+\":;]{0,14}[^\s\d.,()+\":;-])?[23²³]?\.?)?(-)?\s*(\))?"
 )
 """Bracket, sign, word, sign, digits with their separators, exponent, words, sign, bracket."""
 SMALLEST, LARGEST = 1e-9, 1e15  # beyond them a number is spelled with an exponent
@@ -49,10 +49,13 @@ class NumberParts(NamedTuple):
 
 
 def take_apart(text: str) -> NumberParts | None:
-    """The parts of a stripped text that holds a number and perhaps a currency and a unit; None if it does not."""
+    """The parts of a stripped text that holds a number and perhaps a currency and a unit; None if it does not.
+
+    The `/-` that ends amounts in India says nothing.
+    """
     if len(text) > LONGEST:
         return None
-    text = text.translate(USUAL)
+    text = text.translate(USUAL).removesuffix("/-")
     quotes = QUOTED.fullmatch(text)
     if quotes:
         text = next(part for part in quotes.groups() if part is not None).strip()
@@ -114,8 +117,30 @@ class Notation(msgspec.Struct, frozen=True, omit_defaults=True, dict=True):
         indian = r"\d{1,2}(?:,\d\d)+,\d{3}"
         return re.compile(rf"(?:\d+|{groups}|{indian})(?:{point}\d*)?|{point}\d+")
 
+    @cached_property
+    def _own(self) -> re.Pattern[str]:
+        """The spelling that most texts have, which is read in a tenth of the time that any other takes."""
+        if self.kind == "duration":
+            return re.compile(r"(\d{1,6}):([0-5]\d):([0-5]\d)", re.ASCII)
+        before, after = (rf"(?:{word})?" if word else "" for word in (re.escape(self.before), re.escape(self.after)))
+        group = "" if not self.grouping else rf"|\d{{1,3}}(?:{re.escape(self.grouping)}\d{{3}})+"
+        digits = rf"(\d{{1,30}}{group})(?:{re.escape(self.decimal)}(\d+))?"
+        text = rf"(-)?{before} ?{digits} ?{after}"
+        return re.compile(rf"'{text}'" if self.quoted else text, re.ASCII)
+
     def number(self, text: str) -> float:
         """The number in a stripped text. Raises ValueError, with the remedy, if it is not of this notation."""
+        if len(text) > LONGEST or (usual := self._own.fullmatch(text)) is None:
+            return self.number_otherwise(text)
+        if self.kind == "duration":
+            hours, minutes, seconds = usual.groups()
+            return 3600.0 * int(hours) + 60.0 * int(minutes) + int(seconds)
+        sign, whole, fraction = usual.groups()
+        size = float(f"{whole.replace(self.grouping, '') if self.grouping else whole}.{fraction or 0}")
+        return -size if sign else size
+
+    def number_otherwise(self, text: str) -> float:
+        """`number` of a text in any spelling."""
         if self.kind == "duration" and len(text) <= LONGEST:
             seconds = duration_seconds(text.translate(USUAL).strip(" '\""), self.two)
             if seconds is not None:

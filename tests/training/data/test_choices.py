@@ -103,6 +103,12 @@ def test_a_column_has_one_part(source: dict[str, Any], message: str) -> None:
         prepare(frame(OTHER), TrainingSource(**source))
 
 
+def test_a_column_may_be_left_out_twice() -> None:
+    """By an option and by a setting, which say the same."""
+    data = prepare(frame(OTHER), TrainingSource(kinds={"c": "ignore"}, exclude=("c",)))
+    assert data.draft.names == ("other",)
+
+
 def test_settings_name_a_column_once() -> None:
     """Each of them names any number of columns."""
     config = TrainConfig(categorical=("a", "b"), numeric=("c",), ignore=("d",))

@@ -72,6 +72,7 @@ def test_999_beside_1_234_is_a_doubt_that_the_whole_column_resolves(sign: str, d
     assert isinstance(numbers, Numbers)
     assert [numbers.of[text] for text in texts] == [int(value) for value in VALUES]
     assert f"numbers under 1000 stand without '{sign}'" in numbers.doubt
+    assert (f"write 999{sign}000 if these are decimals" in numbers.doubt) == (sign == decimal)
 
 
 def test_three_decimals_are_decimals() -> None:
@@ -129,6 +130,8 @@ def test_numbers_that_do_not_compare_are_said_to() -> None:
     assert isinstance(seconds.notation, Notation)
     size = 1000 if seconds.notation.unit == "s" else 1
     assert sorted(seconds.of.values()) == pytest.approx([value / size for value in VALUES])
+    unknown = decided([f"{value} {'kmpl' if i % 2 else 'km/kg'}" for i, value in enumerate(VALUES)])
+    assert "several units (" in str(unknown)
     prefixes = decided([f"{value:.0f}" if value < 1000 else f"{value / 1000:.1f}k" for value in VALUES])
     assert isinstance(prefixes, Numbers)
     assert max(prefixes.of.values()) > 1000

@@ -53,6 +53,7 @@ LATENCY = Notation(unit="ms", after="ms", gap=" ")
         "'1.234,50 EUR'",
         '"1234,50"',
         "1,2345k EUR",
+        "1.234,50/-",
     ],
 )
 def test_what_a_text_lacks_is_taken_as_the_others_have_it(text: str) -> None:
@@ -125,7 +126,24 @@ def test_a_notation_is_told_by_an_example() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["red", "4 to 5", "a1", "1a5", "#5", "10.0.0.1:80", "2024-01-01", "12:30", "5;6", "(5", "5)", "", "+-5"]
+    "text",
+    [
+        "red",
+        "4 to 5",
+        "a1",
+        "1a5",
+        "#5",
+        "10.0.0.1:80",
+        "2024-01-01",
+        "12:30",
+        "5;6",
+        "5/6",
+        "5/",
+        "(5",
+        "5)",
+        "",
+        "+-5",
+    ],
 )
 def test_what_holds_no_single_number_is_not_taken_apart(text: str) -> None:
     """Ranges, dates, addresses, words."""
@@ -140,6 +158,19 @@ def test_any_text_is_read_or_refused(text: str) -> None:
             assert isinstance(notation.number(text), float)
         except ValueError:
             continue
+
+
+@given(NOTATIONS, st.floats(-1e9, 1e9), st.integers(0, 6), st.text("0123456789.,' -€EURms()", max_size=12))
+def test_the_usual_spelling_is_read_as_any_other(notation: Notation, value: float, places: int, text: str) -> None:
+    """The quick way gives what the other would, whatever the text."""
+    for one in (notation.spell(round(value, places)), notation.spell(float(int(value))), text.strip(), f"'{text}'"):
+        try:
+            expected = notation.number_otherwise(one)
+        except ValueError:
+            with pytest.raises(ValueError, match=r"."):
+                notation.number(one)
+        else:
+            assert notation.number(one) == expected
 
 
 def test_a_long_text_is_refused_at_once() -> None:
