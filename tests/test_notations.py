@@ -5,6 +5,7 @@ from datetime import datetime, time, timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import msgspec
 import numpy as np
 import pandas as pd
 import polars as pl
@@ -13,12 +14,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kilter.service.detector import Detector, Reason, load
+from kilter.service.detector.columns import NumericColumn
+from kilter.service.detector.inputs import from_frame, from_records
+from kilter.service.formats.reading import read_frame, to_table
 from kilter.service.formats.scoring import score_file
 from kilter.training.config import FitConfig, TrainConfig
 from kilter.training.data.source import TrainingSource
+from kilter.training.data.tables import infer_columns
 from kilter.training.pipeline import train_model
 from tests.support.protocol_client import outputs, tensor
 from tests.support.serving import Client, client
+from tests.support.styles import STYLES, spelled_in
 
 ROWS = 400
 NBSP, THIN = "\N{NO-BREAK SPACE}", "\N{THIN SPACE}"
@@ -215,6 +221,39 @@ def test_every_door_takes_every_spelling_for_what_it_means(
     ]
     for door, found in scores.items():
         np.testing.assert_allclose(found, scores["first"], rtol=1e-5, atol=1e-5, err_msg=door)
+
+
+@settings(max_examples=60)
+@given(
+    style=STYLES,
+    hundredths=st.lists(st.integers(-(10**7), 10**7), min_size=30, max_size=60, unique=True),
+    delimiter=st.sampled_from(",;\t"),
+)
+def test_every_style_of_a_training_file_is_read_by_every_door(
+    style: dict[str, Any], hundredths: list[int], delimiter: str, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """As training decided by the file: the file itself, JSON, records, and a frame of texts or of numbers."""
+    path, values = tmp_path_factory.mktemp("style") / "table.csv", [number / 100 for number in hundredths]
+    texts = [spelled_in(style, value) for value in values]
+    pl.DataFrame({"n": texts, "o": range(len(texts))}).write_csv(path, separator=delimiter, quote_style="always")
+    read = read_frame([path])
+    draft, _ = infer_columns(read.frame, decimal=read.decimal, exclude=["o"])
+    [column] = draft.columns
+    assert isinstance(column, NumericColumn)
+    table = to_table(draft, read.frame)
+    assert table.columns["n"].tolist() == values
+    fitted = column.fit(table.columns["n"])
+    schema = msgspec.structs.replace(draft, columns=(fitted,))
+    numbers = pl.DataFrame({"n": values})
+    tables = [to_table(schema, numbers), from_frame(schema, numbers), from_records(schema, numbers.to_dicts())]
+    if fitted.notation is not None:
+        spellings = pl.DataFrame({"n": [fitted.shown(value) for value in values]})
+        for frame in (pl.DataFrame({"n": texts}), spellings):
+            tables += [to_table(schema, frame), from_frame(schema, frame), from_records(schema, frame.to_dicts())]
+            tables.append(from_frame(schema, frame.to_pandas()))
+    for one in tables:
+        assert not one.problems
+        assert one.columns["n"].tolist() == values
 
 
 def text(data: st.DataObject, name: str, value: Any) -> str:

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from kilter.service.detector.columns.evidence import Numbers, find_numbers
 from kilter.service.detector.columns.notation import Notation
+from tests.support.styles import STYLES, spelled_in
 
 RNG = np.random.default_rng(0)
 VALUES = sorted(RNG.lognormal(6, 1.5, 80).round(2).tolist())
@@ -19,33 +20,11 @@ def decided(texts: list[str], name: str = "c", decimal: Any = ".") -> Numbers | 
     return find_numbers(name, dict.fromkeys(texts, 1), decimal)
 
 
-WORDS = [("", ""), ("$", ""), ("EUR ", ""), ("", " EUR"), ("", "€"), ("£", ""), ("US$ ", ""), ("", " zł"), ("Fr. ", "")]
-WORDS += [("", " %"), ("", "ms"), ("", " km/h"), ("", " rooms")]
-STYLES = st.fixed_dictionaries(
-    {
-        "decimal": st.sampled_from([".", ","]),
-        "grouping": st.sampled_from([".", ",", "'", " ", "\u00a0", "\u202f", "\u2009", "’", ""]),
-        "words": st.sampled_from([*WORDS]),
-        "negative": st.sampled_from(["-{}", "({})", "{}-", "−{}"]),
-        "quote": st.sampled_from(["{}", "'{}'", '"{}"', "'{}"]),
-    }
-).filter(lambda style: style["decimal"] != style["grouping"])
-
-
-def spelled(value: float, style: dict[str, Any]) -> str:
-    """A number in a style."""
-    whole, fraction = f"{abs(value):,.2f}".split(".")
-    text = whole.replace(",", style["grouping"]) + style["decimal"] + fraction
-    before, after = style["words"]
-    text = f"{before}{text}{after}"
-    return str(style["quote"].format(style["negative"].format(text) if value < 0 else text))
-
-
 @given(STYLES, st.lists(st.integers(-(10**8), 10**8), min_size=30, unique=True), st.sampled_from([".", ","]))
 def test_every_style_of_numbers_is_read(style: dict[str, Any], hundredths: list[int], decimal: Any) -> None:
     """Whatever the decimal sign of the file; and the notation reads what it spells as it read the texts."""
     values = [number / 100 for number in hundredths]
-    texts = [spelled(value, style) for value in values]
+    texts = [spelled_in(style, value) for value in values]
     numbers = decided(texts, decimal=decimal)
     if numbers is None:  # nothing sets them apart from plain numbers of the file
         assert style["decimal"] == decimal
