@@ -171,16 +171,22 @@ def from_frame(schema: Schema, frame: Any) -> Table:
         raise RecordsError(wrong)
     problems: list[Problem] = []
     keys = {str(name): name for name in frame.columns}  # those of pandas need not be texts
-    values = {column: _cells_of(column, frame[keys[column.name]]) for column in schema.fields}
+    values = {column: _as_array(column, frame[keys[column.name]]) for column in schema.fields}
     columns = {column.name: read_array(column, array, problems) for column, array in values.items()}
     return Table(columns, len(frame), in_order(problems))
 
 
-def _cells_of(column: Column, cells: Any) -> Array:
-    """The cells of a column of a frame; whole numbers of polars that are names stay whole where some are missing."""
+def _as_array(column: Column, cells: Any) -> Array:
+    """A column of a frame as an array; times of polars that have a time zone by the column's clock, if it has one.
+
+    Whole numbers of polars that are names stay whole where some are missing.
+    """
+    if column.is_time and getattr(cells.dtype, "time_zone", None) is not None:
+        return column.from_series(cells)
     if not column.is_number and hasattr(cells, "null_count") and cells.dtype.is_integer() and cells.null_count():
         return np.array(cells.to_list(), object)
-    return np.asarray(cells.to_numpy())
+    array: Array = cells.to_numpy()
+    return array
 
 
 def read_array(column: Column, values: Array, problems: list[Problem]) -> Array:

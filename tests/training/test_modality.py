@@ -87,3 +87,10 @@ def test_only_a_table_has_columns_to_decide_about(tmp_path: Path) -> None:
     pictures = write_pictures(tmp_path, shuffled()[:12])
     with pytest.raises(KilterError, match=r"--numeric names a column of a table, and .* holds pictures"):
         learn(TrainingSource((pictures,)), TrainConfig(numeric=("a",)))
+
+
+def test_pictures_are_not_called_rows() -> None:
+    """Nor is a row of a table anything else."""
+    sentence = "Rows left out: 3 rows of 5; a row. It rowed, narrowly."
+    assert PictureTraining().worded(sentence) == "Pictures left out: 3 pictures of 5; a picture. It rowed, narrowly."
+    assert TableTraining().worded(sentence) == sentence

@@ -3,13 +3,12 @@
 import shlex
 from collections.abc import Mapping, Sequence
 
-import msgspec
 import polars as pl
 
 from kilter.service.detector.columns import CategoricalColumn, ClockColumn, NumericColumn, TimestampColumn
 from kilter.service.detector.columns.cells import Decision, TrainingCells, as_text
 from kilter.service.detector.columns.evidence import Numbers, clocks_of, durations_of
-from kilter.service.detector.columns.timestamp import text_format
+from kilter.service.detector.columns.time_formats import text_format
 from kilter.service.detector.errors import KilterError, RecordsError
 from kilter.training.config import KINDS, TrainConfig
 
@@ -68,12 +67,10 @@ def _numbers(cells: TrainingCells, option: str) -> Decision:
 
 
 def _times(cells: TrainingCells, option: str) -> Decision:
-    """Times, with what the name of a column of Unix times would have to say taken as said; or times of day."""
-    named = TrainingCells("time", cells.cells, cells.missing, cells.decimal)
-    decision = TimestampColumn.infer(cells) or TimestampColumn.infer(named)
+    """Times, of a column of any name, or times of day."""
+    decision = TimestampColumn.infer(cells, certain=True)
     if decision is not None:
-        column = decision.column
-        return decision._replace(column=column and msgspec.structs.replace(column, name=cells.name))  # type: ignore[type-var]
+        return decision
     clocks = clocks_of(cells.text_counts) if cells.texts is not None else cells.noted
     if isinstance(clocks, Numbers) and clocks.notation == "clock":
         return ClockColumn.of_clock(cells, clocks)

@@ -8,8 +8,8 @@ import msgspec
 from kilter.service.detector.columns.base import Column, Feature
 from kilter.service.detector.columns.boolean import BooleanColumn
 from kilter.service.detector.columns.categorical import CategoricalColumn
-from kilter.service.detector.columns.clock import ClockColumn
 from kilter.service.detector.columns.numeric import NumericColumn
+from kilter.service.detector.columns.time_of_day import ClockColumn
 from kilter.service.detector.columns.timestamp import TimestampColumn
 from kilter.service.detector.plugin import imported
 

@@ -1,4 +1,4 @@
-"""Tests of `columns.clock`: times of day are cyclic, and read from every spelling."""
+"""Tests of `columns.time_of_day`: times of day are cyclic, and read from every spelling."""
 
 from datetime import time
 from typing import Any
