@@ -34,7 +34,8 @@ def train(
     Arrow C stream, like those of polars. With `label`, a row counts as normal where that column has the value `normal`;
     `exclude` names columns that are not looked at, and with `group_by` the values of a column have thresholds of their
     own. `config` is a TOML file of settings or the same as a mapping; `settings` override it: `target_fpr`, `score`,
-    `split`, `split_by`, `seed`, `device`, `memory_rows`, `baselines`, `fit`, `threshold`, as `docs/training.md` says.
+    `split`, `split_by`, `seed`, `device`, `memory_rows`, `baselines`, `fit`, `threshold`, and `categorical`, `numeric`,
+    `timestamp` and `ignore`, lists of columns to be taken for that, as `docs/training.md` explains them.
     `say` is called with what was decided about the data. Raises KilterError for whatever the caller can put right.
     """
     value = None if normal is None else str(normal)

@@ -201,5 +201,5 @@ def test_a_doubt_is_said_where_columns_are_decided() -> None:
     days = [f"{1 + i % 12:02}/{1 + i * 5 % 12:02}/2024" for i in range(200)]
     _, decisions = infer_columns(pl.DataFrame({"x": seconds, "day": days}))
     assert "as Unix times in seconds they would be from 2023-11-14" in decisions[0].why
-    assert "a column's name like created_at says so" in decisions[0].why
+    assert "--timestamp x takes it for times" in decisions[0].why
     assert "may also be read as" in decisions[1].why

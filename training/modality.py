@@ -52,6 +52,8 @@ class TrainingModality(ABC):
     tolerance: ClassVar[Tolerance]
     takes_backbone: ClassVar[bool] = False
     """Whether records may be judged by the features of a pretrained network."""
+    has_columns: ClassVar[bool] = False
+    """Whether records have columns of several kinds."""
     remedies_collapse: ClassVar[bool] = True
     """Whether a collapsed posterior is a fault where features depend on one another."""
 
@@ -99,6 +101,7 @@ class TableTraining(TrainingModality):
     """Records of numbers, flags, categories and times, in files or in a frame."""
 
     kind = "tables"
+    has_columns = True
     tolerance = Tolerance(gap=0.1, rise=0.02)
 
     def accepts(self, source: TrainingSource) -> bool:

@@ -28,6 +28,7 @@ from kilter.service.detector.sketch import sketch_tensors
 from kilter.service.detector.thresholds import promise_of, score_tensors
 from kilter.service.formats.source import check_path
 from kilter.training.config import TrainConfig
+from kilter.training.data.choices import choices_of
 from kilter.training.data.source import Progress, TrainingData, TrainingSource, check_sources, provenance, silent
 from kilter.training.evaluation.baselines import baseline_warning
 from kilter.training.evaluation.checkup import Examined, examine_fit
@@ -159,6 +160,10 @@ def learn(
     for path in source.paths:
         check_path(path)
     modality = modality_of_source(source)
+    kinds = choices_of(config)
+    if kinds and not modality.has_columns:
+        raise KilterError(f"--{next(iter(kinds.values()))} names a column of a table, and {source.name} holds pictures")
+    source = replace(source, kinds=kinds)
     pretrained = None
     if backbone is not None:
         if config.score != "neighbours":

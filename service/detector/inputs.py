@@ -177,9 +177,15 @@ def from_frame(schema: Schema, frame: Any) -> Table:
 
 
 def _as_array(column: Column, cells: Any) -> Array:
-    """A column of a frame as an array; times of polars that have a time zone by the column's clock, if it has one."""
-    zoned = column.is_time and getattr(cells.dtype, "time_zone", None) is not None
-    array: Array = column.from_series(cells) if zoned else cells.to_numpy()
+    """A column of a frame as an array; times of polars that have a time zone by the column's clock, if it has one.
+
+    Whole numbers of polars that are names stay whole where some are missing.
+    """
+    if column.is_time and getattr(cells.dtype, "time_zone", None) is not None:
+        return column.from_series(cells)
+    if not column.is_number and hasattr(cells, "null_count") and cells.dtype.is_integer() and cells.null_count():
+        return np.array(cells.to_list(), object)
+    array: Array = cells.to_numpy()
     return array
 
 

@@ -66,6 +66,18 @@ def test_what_is_trained_is_what_is_loaded(trained: kilter.Detector, normal: pd.
         np.testing.assert_array_equal(kilter.load(tmp_path / f"model-{i}").score(normal).score, want)
 
 
+def test_columns_are_taken_for_what_is_said(normal: pd.DataFrame, tmp_path: Path) -> None:
+    """As settings of the call, or of its configuration."""
+    numbers = [str(name) for name, column in normal.items() if column.dtype.kind == "f"][:2]
+    settings: dict[str, Any] = {"categorical": numbers[:1], "ignore": numbers[1:]}
+    said: list[dict[str, Any]] = [settings, {"config": settings}]
+    for i, arguments in enumerate(said):
+        schema = kilter.train(normal, f"said-{i}", tmp_path, **BRIEF, **arguments).schema
+        kinds = {column.name: column.kind for column in schema.columns}
+        assert kinds[numbers[0]] == "categorical"
+        assert numbers[1] not in kinds
+
+
 def test_a_record_comes_in_every_form(trained: kilter.Detector, normal: pd.DataFrame) -> None:
     """A dict with NaN, a pandas row, a named tuple, a list of these."""
     row = normal.iloc[3].copy()

@@ -83,8 +83,18 @@ def _height_and_width(_: click.Context, __: click.Parameter, value: str | None) 
 )
 @click.option("--normal", metavar="VALUE", help="The label of normal rows; of pictures, the folder they lie in.")
 @click.option(
-    "--exclude", multiple=True, metavar="COLUMN", help="Leave a column, or a subfolder, out; may be given again."
+    "--exclude",
+    "--ignore",
+    "exclude",
+    multiple=True,
+    metavar="COLUMN",
+    help="Leave a column, or a subfolder, out; may be given again.",
 )
+@click.option(
+    "--categorical", multiple=True, metavar="COLUMN", help="Take a column for categories; may be given again."
+)
+@click.option("--numeric", multiple=True, metavar="COLUMN", help="Take a column for numbers, or for durations.")
+@click.option("--timestamp", multiple=True, metavar="COLUMN", help="Take a column for times, or for times of day.")
 @click.option(
     "--image-size",
     metavar="N|HxW",
@@ -142,7 +152,11 @@ def train(
         TrainingSource(sources, label, normal, exclude, group_by, image_size=image_size),
         name,
         models,
-        read_config(config, threshold=None if rule is None else rule.inputs, **settings),
+        read_config(
+            config,
+            threshold=None if rule is None else rule.inputs,
+            **{name: value for name, value in settings.items() if value != ()},
+        ),
         backbone=backbone,
         say=click.echo,
         progress=interruptible(progress_bar(), checkpoint_of(models, name)),

@@ -42,6 +42,8 @@ class TrainingSource:
     """Column whose values, such as customers or machines, are each on one side of every split."""
     image_size: tuple[int, int] | None = None
     """Height and width that pictures are brought to; chosen by the pictures if not given."""
+    kinds: Mapping[str, str] = field(default_factory=dict)
+    """What columns are to be taken for, whatever they look like: `categorical`, `numeric`, `timestamp` or `ignore`."""
     frame: Any = None
     """A table in memory instead of paths: of pandas, or any with an Arrow C stream, like those of polars."""
 

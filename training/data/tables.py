@@ -1,7 +1,8 @@
 """Tables as training data: files or a frame, the kinds of their columns, their rows and their labels."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from datetime import datetime
+from types import MappingProxyType
 from typing import Any, Literal
 from zoneinfo import available_timezones
 
@@ -17,14 +18,17 @@ from kilter.service.detector.columns.cells import (
     Decision,
     TrainingCells,
     as_text,
+    option_in_words,
     parse_series,
 )
+from kilter.service.detector.columns.evidence import Numbers
 from kilter.service.detector.columns.time_formats import time_notice
 from kilter.service.detector.errors import KilterError
 from kilter.service.detector.findings import Training
 from kilter.service.detector.schema import LeftOut, Schema
 from kilter.service.formats.reading import read_frame, to_table
 from kilter.service.formats.writers import COLUMNS, TAIL
+from kilter.training.data.choices import check_choices, decide_as
 from kilter.training.data.source import (
     TOO_MANY_BAD,
     ColumnDecision,
@@ -98,8 +102,13 @@ def prepare(
     """
     missing = [name for name in source.exclude if name not in frame.columns]
     if missing:
-        raise KilterError(f"--exclude names {missing[0]!r}, and there is no such column: {', '.join(frame.columns)}")
-    reserved = next((name for name in (*COLUMNS, TAIL) if name in frame.columns and name not in source.exclude), None)
+        raise KilterError(
+            f"--exclude or --ignore names {missing[0]!r}, and there is no such column: {', '.join(frame.columns)}"
+        )
+    others = dict.fromkeys(source.exclude, "--exclude") | ({source.label: "--label"} if source.label else {})
+    check_choices(source.kinds, frame.columns, others)
+    left_out_names = {*source.exclude, *(name for name, kind in source.kinds.items() if kind == "ignore")}
+    reserved = next((name for name in (*COLUMNS, TAIL) if name in frame.columns and name not in left_out_names), None)
     if reserved is not None:
         raise KilterError(
             f"a column is called {reserved!r}, as one of those that kilter score appends: rename it, or leave it out "
@@ -108,7 +117,12 @@ def prepare(
     labels = read_labels(frame, source.label, source.normal) if source.label is not None else None
     entities = None if source.split_by is None else read_entities(frame, source)
     schema, decisions = infer_columns(
-        frame, decimal=decimal, exclude=source.exclude, label=source.label, split_by=source.split_by
+        frame,
+        decimal=decimal,
+        exclude=source.exclude,
+        label=source.label,
+        split_by=source.split_by,
+        choices=source.kinds,
     )
     if source.group_by is not None:
         schema = group_by(schema, frame, source.group_by, source.label)
@@ -176,8 +190,11 @@ def infer_columns(
     exclude: Collection[str] = (),
     label: str | None = None,
     split_by: str | None = None,
+    choices: Mapping[str, str] = MappingProxyType({}),
 ) -> tuple[Schema, tuple[ColumnDecision, ...]]:
     """Decide the kind of each column: numbers, flags, categories, times, or nothing that a model can use.
+
+    `choices` are the kinds of some, against what they look like.
 
     The schema has no statistics yet (centre 0, scale 1, no levels); the decisions are in the order of the file. Raises
     KilterError if no column can be used, or none of them varies.
@@ -194,10 +211,12 @@ def infer_columns(
             column, why = None, "it is the label"
         elif name == split_by:
             column, why = None, "rows are split by it: new values of it say nothing about a record"
-        elif name in exclude:
+        elif name in exclude or choices.get(name) == "ignore":
             column, why = None, "excluded on request"
         else:
-            column, why, may_vary = _decision(TrainingCells(name, cells, tokens, decimal))
+            training_cells = TrainingCells(name, cells, tokens, decimal)
+            kind = choices.get(name)
+            column, why, may_vary = _decision(training_cells) if kind is None else decide_as(kind, training_cells)
             varies |= may_vary
         if column is None:
             left_out.append(LeftOut(name, why))
@@ -222,7 +241,7 @@ def _decision(cells: TrainingCells) -> Decision:
     notice = "" if decision.column is not None and decision.column.is_time else time_notice(cells)
     if not notice:
         return decision
-    return decision._replace(why=f"{decision.why}; {notice}: if they are, a column's name like created_at says so")
+    return decision._replace(why=f"{decision.why}; {notice}; {option_in_words('timestamp', cells.name)}")
 
 
 def _markers(frame: pl.DataFrame, tokens: tuple[str, ...], decimal: Decimal) -> set[str]:
@@ -236,7 +255,8 @@ def _markers(frame: pl.DataFrame, tokens: tuple[str, ...], decimal: Decimal) -> 
         if not marked.any():
             continue
         others = texts.filter(~marked & (texts != "") & ~texts.is_in([*tokens]))
-        if parse_series(others, decimal).count() >= NUMERIC_SHARE * max(1, len(others)):
+        plain = parse_series(others, decimal).count() >= NUMERIC_SHARE * max(1, len(others))
+        if plain or isinstance(TrainingCells(cells.name, others, tokens, decimal).noted, Numbers):
             markers |= set(texts.filter(marked).to_list())
     return markers
 

@@ -54,6 +54,7 @@ class BooleanColumn(Column, msgspec.Struct, frozen=True, tag="boolean", tag_fiel
     dtype = np.dtype(np.float64)
     absent = np.nan
     is_number = True
+    takes_texts = True
     json_type = bool | Annotated[int, msgspec.Meta(ge=0, le=1)] | None
     datatype = "BOOL"
 

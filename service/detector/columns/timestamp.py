@@ -126,8 +126,9 @@ class TimestampColumn(Column, msgspec.Struct, frozen=True, tag="timestamp", tag_
         return super().to_series(values) if self.clock == UTC_CLOCK else None
 
     @classmethod
-    def infer(cls, cells: TrainingCells) -> Decision | None:
-        form = find_format(cells)
+    def infer(cls, cells: TrainingCells, *, certain: bool = False) -> Decision | None:
+        """As of any kind of column; `certain` if cells are known to be times, whatever the column's name."""
+        form = find_format(cells, certain=certain)
         if form is None:
             return None
         fields = calendar_fields(form.times)

@@ -173,9 +173,10 @@ def datatypes(column: Column) -> tuple[str, ...]:
     """The datatypes that a column's tensor may have, that of the metadata first."""
     if column.datatype == BYTES:
         return (BYTES,)
+    texts = (BYTES,) * column.takes_texts
     if column.datatype == BOOL:
-        return (BOOL, *NUMBERS, BYTES)
-    return tuple(sorted(NUMBERS, key=lambda name: name != column.datatype))
+        return (BOOL, *NUMBERS, *texts)
+    return (*sorted(NUMBERS, key=lambda name: name != column.datatype), *texts)
 
 
 def read_tensors(modality: Modality, inputs: Sequence[Input], limit: int) -> Iterator[Table]:
