@@ -110,7 +110,7 @@ def test_data_in_time_order_is_split_by_time(training_csv: Path, tmp_path: Path)
 @pytest.mark.parametrize(
     ("source", "config", "message"),
     [
-        ({"label": "falt"}, {}, "there is no column 'falt' to take labels from"),
+        ({"label": "falt"}, {}, "--label names 'falt', and there is no such column.*did you mean 'fault'"),
         ({"label": "fault"}, {}, r"say which value of 'fault' is normal, with --normal; it has '0' \(100\), '1' \(5\)"),
         ({"label": "fault", "normal": "ok"}, {}, "no row has 'ok' in 'fault'"),
         ({"exclude": ("tempo",)}, {}, "--exclude names 'tempo', and there is no such column"),

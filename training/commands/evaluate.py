@@ -6,8 +6,11 @@ from typing import TYPE_CHECKING
 import click
 import msgspec
 
+from kilter.service.formats.options import table_options
+
 if TYPE_CHECKING:
     from kilter.service.detector.findings import Evaluation
+    from kilter.service.formats.source import Hints
 
 SEEN = "The model was trained on this file or folder, so the figures are better than they will be on new rows."
 
@@ -17,11 +20,19 @@ SEEN = "The model was trained on this file or folder, so the figures are better 
 @click.argument("file", type=click.Path(exists=True, path_type=Path))
 @click.option("--label", metavar="COLUMN", help="Column that says which rows are normal.  [default: as in training]")
 @click.option("--normal", metavar="VALUE", help="The label of normal rows.  [default: as in training]")
+@table_options
 @click.option("--seed", type=int, default=0, show_default=True, help="For the bootstrap intervals.")
 @click.option("--json", "as_json", is_flag=True, help="Print the figures as JSON.")
 @click.pass_context
 def evaluate(
-    context: click.Context, model: Path, file: Path, label: str | None, normal: str | None, seed: int, as_json: bool
+    context: click.Context,
+    model: Path,
+    file: Path,
+    label: str | None,
+    normal: str | None,
+    hints: "Hints",
+    seed: int,
+    as_json: bool,
 ) -> None:
     """Say how good MODEL is on the rows of FILE: against its labels, or without any against what was promised.
 
@@ -36,7 +47,7 @@ def evaluate(
 
     detector = load(model)
     manifest = detector.manifest
-    rows = modality_of_model(manifest).read_labelled(TrainingSource((file,), label, normal), manifest)
+    rows = modality_of_model(manifest).read_labelled(TrainingSource((file,), label, normal, hints=hints), manifest)
     trained_on = manifest.training.was_trained_on(source_digest(file))
     evaluation = evaluate_rows(detector, rows.table, rows.anomalous, seed=seed, fresh=not trained_on)
     if as_json:

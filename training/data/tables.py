@@ -18,6 +18,7 @@ from kilter.service.detector.columns.cells import (
 )
 from kilter.service.detector.errors import KilterError
 from kilter.service.detector.findings import Training
+from kilter.service.detector.names import check_fields, composed, named_column
 from kilter.service.detector.schema import LeftOut, Schema
 from kilter.service.formats.reading import read_frame, to_table
 from kilter.training.data.source import (
@@ -44,7 +45,7 @@ def read_tables(source: TrainingSource) -> TrainingData:
         raise KilterError(f"--image-size is that of pictures, and {source.name} holds a table")
     if source.frame is not None:
         return prepare(as_polars(source.frame), source)
-    read = read_frame(source.paths)
+    read = read_frame(source.paths, hints=source.hints)
     return prepare(read.frame, source, decimal=read.decimal, notes=read.notes)
 
 
@@ -86,13 +87,12 @@ def prepare(
 
     Raises KilterError for columns or labels that cannot be used, or if too many rows cannot be read.
     """
-    missing = [name for name in source.exclude if name not in frame.columns]
-    if missing:
-        raise KilterError(f"--exclude names {missing[0]!r}, and there is no such column: {', '.join(frame.columns)}")
-    labels = read_labels(frame, source.label, source.normal) if source.label is not None else None
-    schema, decisions = infer_columns(frame, decimal=decimal, exclude=source.exclude, label=source.label)
+    exclude = [named_column("--exclude", name, frame.columns) for name in source.exclude]
+    label = None if source.label is None else named_column("--label", source.label, frame.columns)
+    labels = None if label is None else read_labels(frame, label, source.normal)
+    schema, decisions = infer_columns(frame, decimal=decimal, exclude=exclude, label=label)
     if source.group_by is not None:
-        schema = group_by(schema, frame, source.group_by, source.label)
+        schema = group_by(schema, frame, source.group_by, label)
     table = to_table(schema, frame)
     left_out = unlabelled_notes(labels, "row")
     bad = len({problem.row for problem in table.problems})
@@ -171,8 +171,7 @@ def group_by(schema: Schema, frame: pl.DataFrame, name: str, label: str | None =
 
     Raises KilterError if there is no such column, or it cannot group records.
     """
-    if name not in frame.columns:
-        raise KilterError(f"--group-by names {name!r}, and there is no such column: {', '.join(frame.columns)}")
+    name = named_column("--group-by", name, frame.columns)
     if name == label:
         raise KilterError(f"--group-by names {name!r}, which is the label: new records have none")
     distinct = frame[name].drop_nulls().n_unique()
@@ -206,9 +205,11 @@ def _grouping_column(name: str, cells: pl.Series, schema: Schema) -> Column:
 
 def read_labelled_table(source: TrainingSource, schema: Schema, training: Training) -> LabelledRows:
     """Read files as `TrainingModality.read_labelled` does, and the column `group_by` besides those of the schema."""
-    frame, _, _, notes = read_frame(source.paths)
+    hints = source.hints._replace(names=schema.names)
+    frame, _, _, notes = read_frame(source.paths, hints=hints)
+    check_fields(source.name, schema.names, frame.columns)
     label, normal = source.label, source.normal
-    if label is None and training.label in frame.columns:
+    if label is None and training.label is not None and composed(training.label) in map(composed, frame.columns):
         label = training.label
     elif label is None and normal is not None:
         raise KilterError("--normal is the value of a label column: name the column with --label")

@@ -261,7 +261,7 @@ def test_without_a_label_column_every_row_is_normal(path: Path) -> None:
     [
         ("class", None, r"say which value of 'class' is normal, with --normal; it has 'ok' \(2\)"),
         ("class", "fine", "no row has 'fine' in 'class'"),
-        ("kind", "ok", "there is no column 'kind'"),
+        ("kind", "ok", "--label names 'kind', and there is no such column"),
         (None, "ok", "name the column with --label"),
     ],
 )
