@@ -37,7 +37,7 @@ REMEDY = "if there is no header line, say so with --no-header"
 COMMENTS = ("#", "%", "//", "--", "!")
 ANNOTATIONS = ("#datatype", "#group", "#default")
 STATED = re.compile(r'"?sep=(.)"?', re.IGNORECASE)
-LINES = 1_000  # most lines among which the sample is taken
+LINES = 300  # most lines among which the sample is taken
 LOOSE = re.compile(r"\S(\s{2,}|\s*[,;|^~\t]\s*)\S")
 """What parts a line, if it does not hold a single name."""
 SHOWN = 30  # letters of a line that a note shows

@@ -9,6 +9,7 @@ import codecs
 import re
 import unicodedata
 from collections.abc import Iterable
+from functools import cache
 from itertools import islice
 from typing import Protocol
 
@@ -25,6 +26,8 @@ BOMS: dict[bytes, str] = {
     codecs.BOM_UTF16_LE: "utf-16-le",
     codecs.BOM_UTF16_BE: "utf-16-be",
 }
+ODD = {"idna", "punycode", "undefined", "unicode-escape", "raw-unicode-escape", "mbcs", "oem"}
+"""What Python calls encodings, and no file is written in."""
 LATIN = (WESTERN, "cp1250", "cp1254")
 BYTEWISE = ("cp1251", "koi8_r", "cp866", "cp1253", "cp1255", "cp1256", "cp874")
 MULTIBYTE = ("gb18030", "big5", "cp932", "euc_jp", "cp949")
@@ -68,12 +71,16 @@ def codec_of(stated: str) -> str:
     """The name that Python has for an encoding. Raises KilterError if it knows none of that name."""
     try:
         "".encode(stated)
-        return codecs.lookup(stated).name
+        name = codecs.lookup(stated).name
     except (LookupError, UnicodeError, ValueError):
+        name = None
+    if name is None or name in ODD:
         known = ", ".join(("utf-8", "utf-16", "utf-32", *NAMES.values()))
-        raise KilterError(f"there is no encoding {stated!r}: name one like {known}") from None
+        raise KilterError(f"there is no encoding {stated[:40]!r}: name one like {known}")
+    return name
 
 
+@cache
 def is_line_by_line(encoding: str) -> bool:
     """Whether the lines of a text can be told apart, and ASCII be read, without decoding it."""
     ascii_bytes = bytes(range(128))

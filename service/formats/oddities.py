@@ -50,7 +50,7 @@ class Oddities(NamedTuple):
                 messages[row] = "is a comment"
         if self.units in lines:
             messages[lines.index(self.units)] = "belongs to the header, like a line of units"
-        if final:
+        if final and frame.height + len(before) > ENOUGH:
             messages |= _below_the_table(frame, before)
         faulty = {fault.row for fault in batch.faults}
         more = [

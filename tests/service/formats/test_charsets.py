@@ -91,7 +91,7 @@ def test_an_encoding_goes_by_its_usual_names(stated: str, name: str) -> None:
     assert codec_of(stated) == name
 
 
-@pytest.mark.parametrize("stated", ["klingon", "base64", "rot13", "", "\0"])
+@pytest.mark.parametrize("stated", ["klingon", "base64", "rot13", "", "\0", "idna", "unicode_escape"])
 def test_what_is_no_encoding_is_refused(stated: str) -> None:
     """With some that are."""
     with pytest.raises(KilterError, match=r"there is no encoding .*: name one like utf-8"):
