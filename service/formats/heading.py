@@ -119,6 +119,8 @@ def lacks_header(rows: Sequence[Row], heading: Heading) -> bool:
     texts = [cell for cell, value in zip(row, values, strict=True) if cell and not value]
     if any(cell and beneath and not value for cell, value, beneath in zip(row, values, of_values, strict=True)):
         return False
+    if not row[0] and all(row[1:]) and len(columns[0]) == len(below):  # above the names of rows
+        return False
     if any(_shape(cell) and {_shape(cell)} == {*map(_shape, cells)} for cell, cells in zip(row, columns, strict=True)):
         return True
     if any(values):

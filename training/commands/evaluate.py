@@ -53,6 +53,8 @@ def evaluate(
     if as_json:
         served = {"name": detector.name, "version": detector.version}
         about = {"model": served, "file": str(file), "trained_on": trained_on}
+        for note in rows.notes:
+            click.echo(note, err=True)
         click.echo(msgspec.json.format(msgspec.json.encode(about | msgspec.to_builtins(evaluation)), indent=2))
     else:
         click.echo(f"{detector.name} version {detector.version} on {file}, {evaluation.rows:,} rows")

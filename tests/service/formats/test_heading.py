@@ -74,6 +74,7 @@ def test_numbers_above_numbers_are_none(names: list[str], first: list[str], data
         ("city,name rome,bob oslo,ann", False),
         ("a,b a,b a,b", False),
         ("q1,q2 1,2 3,4", False),
+        (",142.2,144.8 9.4,0,1 9.5,2,0", False),
         ("1,2", False),
     ],
 )
