@@ -141,7 +141,8 @@ FORMATS: list[Format] = [
         endings=(".csv", ".tsv", ".txt"),
         media_types=(CSV,),
         description="A header with every field of the model, in any order, and a line per record; an empty cell stands "
-        "for an unknown value. Delimiter, quoting and encoding are recognised.",
+        "for an unknown value. Delimiter, quoting and encoding are recognised, or stated by `delimiter`, `charset` and "
+        "`header` (present or absent) in the content type.",
         open="kilter.service.formats.text:TextReader",
         write="kilter.service.formats.writers:write_text",
         packable=True,
