@@ -247,10 +247,10 @@ def _remarks(
         shown = titles[0] if len(titles[0]) <= SHOWN else f"{titles[0][:SHOWN]} ..."
         remarks.append(f"from line {len(above) + 1} on, without what stands above it, first {shown!r}")
     if heading.header is None and hints.header is None:
-        last = heading.columns[-1]
+        first, last = heading.columns[0], heading.columns[-1]
+        names = f"its columns being called {first} to {last}" if first != last else f"its column being called {first}"
         remarks.append(
-            f"without a header, its columns being called {heading.columns[0]} to {last}, since its first line looks "
-            "like the others (--header says that it is one)"
+            f"without a header, {names}, since its first line looks like the others (--header says that it is one)"
         )
     if heading.row_names:
         remarks.append(f"with {heading.columns[0]!r} for the first field, which the header does not name")

@@ -12,7 +12,7 @@ from kilter.service.detector.names import MADE_UP, composed
 
 Row = Sequence[str]
 VALUE = re.compile(r"[+-]?[$€£]?[.,]?\d([\d.,:/'+\-T ]*\d)?([eE][+-]?\d+)?[%Z]?")
-YEAR = re.compile(r"(18|19|20)\d\d")
+YEAR = re.compile(r"(18|19|20)\d\d([-/.]?\d\d?)*")  # or a month or a day of one
 MOST_TITLES = 50
 """Records before the header, at most."""
 MOSTLY = 0.9
@@ -172,7 +172,10 @@ def _below(rows: Sequence[Row], top: int) -> Heading:
     """The heading with the header at a position."""
     header = [*rows[top]]
     named = len(_trimmed(header))
+    widths = [len(row) for row in rows[top + 1 :]]
     width = usual_width(rows[top + 1 :]) or len(header)
+    if widths.count(len(header)) == widths.count(width):
+        width = len(header)
     below = [row for row in rows[top + 1 :] if len(row) == width]
     first = top + 1
     names = tuple(header)

@@ -94,7 +94,12 @@ def _footer(filled: Sequence[tuple[int, str]], width: int, above: Sequence[Seque
     if TOTAL.fullmatch(text):
         return "" if any(row[place].strip() == text for row in above) else "is a total"
     likely = width > 2 or NOTE.match(text) is not None or all_values(row[place] for row in above)
-    if len(filled) == 1 and likely and not is_value(text):
+    if len(filled) == 1 and likely and not is_value(text) and _form(text) not in {_form(row[place]) for row in above}:
         alone = any(sum(bool(cell.strip()) for cell in row) < 2 for row in above)
         return "" if alone else "has one field alone, as a note has"
     return ""
+
+
+def _form(text: str) -> str:
+    """A text with every word as `a` and every number as `0`."""
+    return re.sub(r"[^\W\d_]+", "a", re.sub(r"\d+", "0", text.strip()))

@@ -65,6 +65,7 @@ def test_notes() -> None:
     assert faults([*RECORDS, note]) == [(9, "line 11 has one field alone, as a note has")]
     assert faults([["z", "", ""], *RECORDS, note]) == []
     assert faults([*RECORDS, ["", "7", ""]]) == []
+    assert faults([*RECORDS, ["z", "", ""]]) == []
 
 
 def test_other_faults_stay() -> None:
