@@ -10,7 +10,7 @@ import numpy as np
 from kilter.service.detector.arrays import Array, Floats
 from kilter.service.detector.columns.base import ABSENT, Column, Read, describe_value, read_cells
 from kilter.service.detector.errors import KilterError, Problem, RecordsError
-from kilter.service.detector.names import composed, own_names, suggestion, with_own_names
+from kilter.service.detector.names import name_form, own_names, suggestion, with_own_names
 from kilter.service.detector.schema import Schema
 
 
@@ -140,8 +140,8 @@ def _wrong_fields(row: int | None, fields: Mapping[Any, Any], names: set[Any], s
     missing = sorted(names - fields.keys())
     extra = sorted(str(name) for name in fields.keys() - names - schema.ignored)
     if not all(map(str.isascii, extra)):
-        ignored = {*map(composed, schema.ignored)}
-        extra = [name for name in extra if composed(name) not in ignored]
+        ignored = {*map(name_form, schema.ignored)}
+        extra = [name for name in extra if name_form(name) not in ignored]
     what = "column" if row is None else "field"
     message = f"the {what} is missing: send null if its value is not known"
     return [
@@ -191,9 +191,16 @@ def from_frame(schema: Schema, frame: Any) -> Table:
         raise RecordsError(wrong)
     problems: list[Problem] = []
     keys = {str(name): name for name in frame.columns}  # those of pandas need not be texts
-    values = {column: frame[keys[own.get(column.name, column.name)]].to_numpy() for column in schema.fields}
+    values = {column: _as_array(column, frame[keys[own.get(column.name, column.name)]]) for column in schema.fields}
     columns = {column.name: read_array(column, array, problems) for column, array in values.items()}
     return Table(columns, len(frame), in_order(problems))
+
+
+def _as_array(column: Column, cells: Any) -> Array:
+    """A column of a frame as an array; times of polars that have a time zone by the column's clock, if it has one."""
+    zoned = column.is_time and getattr(cells.dtype, "time_zone", None) is not None
+    array: Array = column.from_series(cells) if zoned else cells.to_numpy()
+    return array
 
 
 def read_array(column: Column, values: Array, problems: list[Problem]) -> Array:

@@ -15,7 +15,7 @@ LISTED = 20  # columns that a message lists
 LONGEST = 200  # letters of a name, and number of names, beyond which none is looked for that is like another
 
 
-def composed(name: str) -> str:
+def name_form(name: str) -> str:
     """A name in Unicode's form NFC, in which two are compared: a letter and its accent may be one character or two."""
     return name if name.isascii() else normalize("NFC", name)
 
@@ -26,8 +26,8 @@ def own_names(names: Iterable[str], given: Iterable[str]) -> dict[str, str]:
     absent = [name for name in names if name not in present]
     if not absent:
         return {}
-    forms = {composed(name): name for name in present}
-    return {name: forms[composed(name)] for name in absent if composed(name) in forms}
+    forms = {name_form(name): name for name in present}
+    return {name: forms[name_form(name)] for name in absent if name_form(name) in forms}
 
 
 def with_own_names(names: Iterable[str], fields: Mapping[Any, Any]) -> Mapping[Any, Any]:
@@ -61,7 +61,7 @@ def _likeliest(name: str, given: tuple[str, ...]) -> str | None:
 
 
 def _bare(name: str) -> str:
-    return "".join(char for char in composed(name).casefold() if char.isalnum()) or name
+    return "".join(char for char in name_form(name).casefold() if char.isalnum()) or name
 
 
 def listed(names: Sequence[str]) -> str:
@@ -71,8 +71,8 @@ def listed(names: Sequence[str]) -> str:
 
 def check_fields(source: str, names: Iterable[str], given: Sequence[str]) -> None:
     """Raise KilterError if columns that a model needs are not among those of a source."""
-    there = {*map(composed, given)}
-    absent = [name for name in names if composed(name) not in there]
+    there = {*map(name_form, given)}
+    absent = [name for name in names if name_form(name) not in there]
     if absent:
         spare = [name for name in given if name not in {*names}]
         lacking = ", ".join(f"{name!r}{_aside(suggestion(name, spare))}" for name in absent)

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from kilter.service.detector.names import MADE_UP, composed
+from kilter.service.detector.names import MADE_UP, name_form
 
 Row = Sequence[str]
 VALUE = re.compile(r"[+-]?[$€£]?[.,]?\d([\d.,:/'+\-T ]*\d)?([eE][+-]?\d+)?[%Z]?")
@@ -46,7 +46,7 @@ def is_value(text: str) -> bool:
 
 def has_names(row: Row, names: Iterable[str]) -> bool:
     """Whether a record holds every one of some names."""
-    return {*map(composed, names)} <= {*map(composed, row)}
+    return {*map(name_form, names)} <= {*map(name_form, row)}
 
 
 def could_be_header(row: Row) -> bool:

@@ -18,7 +18,7 @@ from kilter.service.detector.columns import Column
 from kilter.service.detector.columns.cells import Decimal, TextCells, as_text, number_expression
 from kilter.service.detector.errors import KilterError, Problem, RecordsError
 from kilter.service.detector.inputs import Table, absent_columns, from_records, in_order
-from kilter.service.detector.names import composed, own_names
+from kilter.service.detector.names import name_form, own_names
 from kilter.service.detector.schema import Schema
 from kilter.service.formats.source import NO_HINTS, Hints, Source
 
@@ -226,9 +226,9 @@ def _rows(table: Reader) -> tuple[pl.DataFrame, list[str]]:
 
 
 def _check_same(table: Reader, expected: Sequence[str], first: str) -> None:
-    given, wanted = {*map(composed, table.columns)}, {*map(composed, expected)}
-    absent = [name for name in expected if composed(name) not in given]
-    extra = [name for name in table.columns if composed(name) not in wanted]
+    given, wanted = {*map(name_form, table.columns)}, {*map(name_form, expected)}
+    absent = [name for name in expected if name_form(name) not in given]
+    extra = [name for name in table.columns if name_form(name) not in wanted]
     if absent or extra:
         parts = [f"lacks {', '.join(map(repr, absent))}"] if absent else []
         parts += [f"has besides {', '.join(map(repr, extra))}"] if extra else []

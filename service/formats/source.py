@@ -6,6 +6,7 @@ Content decides, never the ending of a name: a Parquet file called `data.csv` is
 import bz2
 import gzip
 import lzma
+import re
 import sys
 import tempfile
 import zlib
@@ -43,6 +44,7 @@ FOREIGN = {
     b"[[": "JSON of lists: write it as a list of objects, [{...}, ...]",
 }
 REMEDY = "Kilter reads CSV, Parquet, Arrow, npz, JSON and NDJSON"
+_ADDRESS = re.compile(r"([a-z][a-z0-9+.-]+):/{1,2}", re.IGNORECASE)  # of two letters at least: others are drives
 CONTROL = bytes([*range(1, 9), *range(14, 27), *range(28, 32), 127])
 SEPARATORS = 2  # control characters that a text table may be made with: one between fields, one for anything else
 
@@ -61,6 +63,16 @@ class Hints(NamedTuple):
 NO_HINTS = Hints()
 
 
+def check_path(path: str | Path) -> None:
+    """Raise KilterError, which says what is read, for the address of something that is not on this machine."""
+    address = _ADDRESS.match(str(path))
+    if address is not None and not Path(path).exists():
+        named = f"{address[1]}://{str(path)[address.end() :]}"  # a path has lost one of the two
+        raise KilterError(
+            f"{named} is an address: files and folders of this machine are read; fetch it, and name the file"
+        )
+
+
 class Source:
     """A file opened for reading: `read` gives its bytes, decompressed; `head` the first of them without taking them."""
 
@@ -72,6 +84,7 @@ class Source:
         hints: Hints = NO_HINTS,
     ) -> None:
         """Open `path`, or `stdin` for `-`. Raises KilterError if it is not there, empty, or no table at all."""
+        check_path(path)
         self.path = None if str(path) == STDIN else Path(path)
         self.hints = hints
         self.name = stdin_name if self.path is None else str(path)

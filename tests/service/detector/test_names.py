@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from kilter.service.detector import KilterError
 from kilter.service.detector.names import (
     check_fields,
-    composed,
     listed,
+    name_form,
     named_column,
     own_names,
     suggestion,
@@ -20,7 +20,7 @@ from kilter.service.detector.names import (
 NAMES = st.text(st.sampled_from("aéöüçn̈́ ŝ"), min_size=1, max_size=5)
 
 
-@given(st.lists(NAMES, min_size=1, max_size=4, unique_by=composed))
+@given(st.lists(NAMES, min_size=1, max_size=4, unique_by=name_form))
 def test_every_form_of_a_name_is_the_name(names: list[str]) -> None:
     """Letters with their accents as one character or as two."""
     given_names = [normalize("NFD", name) for name in names]

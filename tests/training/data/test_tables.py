@@ -19,7 +19,14 @@ from kilter.service.detector.schema import LeftOut, Schema
 from kilter.service.formats.reading import open_table, to_table
 from kilter.service.formats.source import Hints
 from kilter.training.data.source import ColumnDecision, TrainingSource
-from kilter.training.data.tables import as_polars, group_by, infer_columns, read_labelled_table, read_tables
+from kilter.training.data.tables import (
+    as_polars,
+    group_by,
+    infer_columns,
+    prepare,
+    read_labelled_table,
+    read_tables,
+)
 from tests.support.detectors import SCHEMA
 from tests.support.manifests import training
 
@@ -333,3 +340,12 @@ def test_json_is_trained_on(tmp_path: Path) -> None:
     data = read_tables(TrainingSource((path,)))
     assert [(column.name, column.kind) for column in data.draft.columns] == [("n", "numeric"), ("ok", "boolean")]
     assert any("has lists or objects in 'tags'" in note for note in data.notes)
+
+
+@pytest.mark.parametrize("name", ["kilter_score", "kilter_anomaly", "kilter_tail_probability"])
+def test_a_column_of_a_name_that_scoring_appends_is_refused(name: str) -> None:
+    """Before a model is made whose own files could not be scored; unless it is left out."""
+    frame = pl.DataFrame({"a": [0.5 + i % 7 for i in range(40)], name: [0.5] * 40})
+    with pytest.raises(KilterError, match=f"a column is called '{name}', .* leave it out with --exclude {name}"):
+        prepare(frame, TrainingSource())
+    assert prepare(frame, TrainingSource(exclude=(name,))).draft.names == ("a",)
