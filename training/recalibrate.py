@@ -39,6 +39,8 @@ class Recalibrated(NamedTuple):
     surplus: int
     """Rows that were left out so that rate x (n + 1) is whole."""
     before: str
+    seen: bool
+    """Whether most of the rows were in the training."""
 
 
 def recalibrate(
@@ -65,7 +67,8 @@ def recalibrate(
     rate = manifest.calibration.target_fpr if wanted is None else wanted
     table, anomalies = rows.parts()
     check_labels(rule, anomalies.rows)
-    scores = old.scorer.score(table, errors="mark").score
+    judged = old.scorer.score(table, errors="mark")
+    scores = judged.score
     usable = np.flatnonzero(~np.isnan(scores))
     size = len(usable) if rule.needs_labels else largest_size(len(usable), rate)
     positions, split = _kept(manifest, take(table, usable), size, seed)
@@ -121,7 +124,8 @@ def recalibrate(
 
     added = store.add(folder.parent.parent, manifest.name, files)
     unread, surplus = table.rows - len(usable), len(usable) - size
-    return Recalibrated(load(added), added, unread, surplus, _before(old, take(table, usable), scores[usable]))
+    before = _before(old, take(table, usable), scores[usable])
+    return Recalibrated(load(added), added, unread, surplus, before, old.was_trained_on(judged.features))
 
 
 def _check(folder: Path, manifest: Manifest, source: Path, file: SourceFile) -> None:
