@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from kilter.service.detector import Detector
+from kilter.service.formats.source import Hints
 from kilter.training.config import TrainConfig, read_config
 from kilter.training.data.source import TrainingSource
 from kilter.training.pipeline import train_model
@@ -24,6 +25,9 @@ def train(
     group_by: str | None = None,
     image_size: tuple[int, int] | None = None,
     backbone: PathLike | None = None,
+    delimiter: str | None = None,
+    encoding: str | None = None,
+    header: bool | None = None,
     config: PathLike | Mapping[str, Any] | None = None,
     say: Callable[[str], None] = lambda line: None,
     **settings: Any,
@@ -33,16 +37,24 @@ def train(
     `data` is a path or several (tables, folders of pictures, arrays of pictures), or a frame: of pandas, or any with an
     Arrow C stream, like those of polars. With `label`, a row counts as normal where that column has the value `normal`;
     `exclude` names columns that are not looked at, and with `group_by` the values of a column have thresholds of their
-    own. `config` is a TOML file of settings or the same as a mapping; `settings` override it: `target_fpr`, `score`,
-    `split`, `split_by`, `seed`, `device`, `memory_rows`, `baselines`, `fit`, `threshold`, and `categorical`, `numeric`,
-    `timestamp` and `ignore`, lists of columns to be taken for that, as `docs/training.md` explains them.
-    `say` is called with what was decided about the data. Raises KilterError for whatever the caller can put right.
+    own. `delimiter`, `encoding` and `header` say how text tables are written and whether they have a header line, where
+    that is not to be found out. `config` is a TOML file of settings or the same as a mapping; `settings` override it:
+    `target_fpr`, `score`, `split`, `split_by`, `seed`, `device`, `memory_rows`, `baselines`, `fit`, `threshold`, and
+    `categorical`, `numeric`, `timestamp` and `ignore`, lists of columns to be taken for that, as `docs/training.md`
+    explains them. `say` is called with what was decided about the data. Raises KilterError for whatever the caller can
+    put right.
     """
     value = None if normal is None else str(normal)
     if value in ("True", "False") and not isinstance(normal, str):
         value = value.lower()
     source = source_of(
-        data, label=label, normal=value, exclude=tuple(exclude), group_by=group_by, image_size=image_size
+        data,
+        label=label,
+        normal=value,
+        exclude=tuple(exclude),
+        group_by=group_by,
+        image_size=image_size,
+        hints=Hints(delimiter, encoding, header),
     )
     place = None if backbone is None else Path(backbone)
     detector, _, _ = train_model(source, name, Path(models), config_of(config, settings), backbone=place, say=say)

@@ -13,9 +13,9 @@ from starlette.requests import Request
 from kilter.service.detector import Schema, load
 from kilter.service.formats import FORMATS, Format
 from kilter.service.formats.reading import Batch, Reader, read_frame
+from kilter.service.formats.records import Dialect
 from kilter.service.formats.scoring import score_file
 from kilter.service.formats.source import Source
-from kilter.service.formats.text import Dialect
 from kilter.service.formats.writers import Output, VerdictColumns, with_verdicts
 from kilter.service.models.registry import Registry
 from kilter.service.monitoring.metrics import Metrics

@@ -5,6 +5,8 @@ from typing import Any, Literal, cast
 
 import click
 
+from kilter.service.formats.options import table_options
+
 Explained = Literal["anomalies", "all", "none"]
 
 
@@ -50,15 +52,17 @@ def reasons_of(stated: str) -> tuple[Explained, int]:
     metavar="DIR",
     help="Write a heat map of each picture into DIR, a PNG by the picture's own path.",
 )
+@table_options
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
 def score_command(
     model: Path, file: Path, out: Path, reasons: tuple[Explained, int], device: str, **options: Any
 ) -> None:
     """Judge every record of FILE by MODEL (a model's folder, or a version's), and write them with their verdicts.
 
-    FILE is CSV in any dialect, Parquet, Arrow or npz; - is standard input. CSV records keep their own bytes. Appended
-    are kilter_score, kilter_p_value, kilter_anomaly (true, false), kilter_reasons (JSON) and kilter_error. A record
-    that cannot be scored has its error, and empty verdicts.
+    FILE is CSV in any dialect, Parquet, Arrow, npz, JSON or NDJSON; - is standard input. CSV records keep their own
+    bytes, and what was found out about a file that is not plain CSV is noted. Appended are kilter_score,
+    kilter_p_value, kilter_anomaly (true, false), kilter_reasons (JSON) and kilter_error. A record that cannot be scored
+    has its error, and empty verdicts.
 
     For a model of pictures FILE is a folder, whose pictures and those of all folders below it are judged, one picture,
     or a stack of them (IDX, npy, npz). A row has a picture's path in the folder, and the same columns; its reasons are

@@ -15,13 +15,14 @@ import numpy as np
 
 from kilter.service.detector import Detector, KilterError, Reason, Region
 from kilter.service.detector.inputs import take
+from kilter.service.detector.names import check_fields
 from kilter.service.detector.schema import Schema
 from kilter.service.detector.shifts import ColumnCounts, ColumnTally, Shift, count_columns
 from kilter.service.detector.sketch import Familiar
 from kilter.service.formats.pictures import PictureReader
 from kilter.service.formats.provenance import was_trained_on
 from kilter.service.formats.reading import Batch, Reader, open_table, read_batch
-from kilter.service.formats.source import STDIN
+from kilter.service.formats.source import NO_HINTS, STDIN, Hints
 from kilter.service.formats.writers import (
     COLUMNS,
     STDOUT,
@@ -34,13 +35,12 @@ from kilter.service.formats.writers import (
 )
 
 REASONS = 5
-LISTED = 20  # columns of a file that a message lists
 Explained = Literal["anomalies", "all", "none"]
 """Which records get reasons."""
 ROUNDING = 1e-12
-READERS: dict[str, Callable[[str | Path, BinaryIO | None], Reader]] = {
+READERS: dict[str, Callable[[str | Path, BinaryIO | None, Hints], Reader]] = {
     "table": open_table,
-    "image": lambda path, _: PictureReader(Path(path)),
+    "image": lambda path, _, __: PictureReader(Path(path)),
 }
 """What opens the records of a modality."""
 
@@ -192,6 +192,7 @@ def score_file(
     fdr: float | None = None,
     tails: bool = False,
     heatmaps: Path | None = None,
+    hints: Hints = NO_HINTS,
     stdin: BinaryIO | None = None,
     stdout: BinaryIO | None = None,
     mapped: Map = map,
@@ -202,8 +203,9 @@ def score_file(
     about. `reasons` says which records get reasons, `limit` how many at most. With `fdr` the file is read twice, and
     the anomalies are those that are declared at this false-discovery rate (`find_discoveries`). With `tails` tail
     probabilities are a sixth column. Heat maps of all pictures go into a folder, each by its picture's path in the
-    other one, and with `.png` behind it where that has another ending. `mapped` applies the judge to the batches.
-    Raises KilterError if the file cannot be read or lacks a column, or the output cannot be written.
+    other one, and with `.png` behind it where that has another ending. `hints` say how a text table is written.
+    `mapped` applies the judge to the batches. Raises KilterError if the file cannot be read or lacks a column, or the
+    output cannot be written.
     """
     began = time.perf_counter()
     if heatmaps is not None:
@@ -212,7 +214,8 @@ def score_file(
         _check_heatmaps(heatmaps, Path(path), force=force)
     form, packing = output_format(out)
     check_output(out, path, force=force)
-    discoveries = None if fdr is None else discover(detector, path, out, fdr)
+    hints = hints._replace(names=detector.schema.names)
+    discoveries = None if fdr is None else discover(detector, path, out, fdr, hints)
     cut = None if discoveries is None else discoveries.cut
     judge = BatchJudge(detector, reasons, limit, cut=cut, tails=tails, drawings=heatmaps is not None)
     records = anomalies = errors = 0
@@ -220,7 +223,7 @@ def score_file(
     tally = ColumnTally(detector.modality, detector.reference)
     drawn: set[str] = set()
     with ExitStack() as stack:
-        reader = stack.enter_context(READERS[detector.modality.name](path, stdin))
+        reader = stack.enter_context(READERS[detector.modality.name](path, stdin, hints))
         _check_columns(reader, detector.schema, tails=tails)
         output = stack.enter_context(writing(out, stdout))
         file = stack.enter_context(packed(output.file, packing))
@@ -265,7 +268,7 @@ def seen_notes(detector: Detector, path: str | Path, familiar: Familiar) -> list
     ]
 
 
-def discover(detector: Detector, path: str | Path, out: str | Path, fdr: float) -> Discoveries:
+def discover(detector: Detector, path: str | Path, out: str | Path, fdr: float, hints: Hints = NO_HINTS) -> Discoveries:
     """Read a file a first time, to know what is declared at a false-discovery rate.
 
     Raises KilterError if it cannot be read twice, or `out` is no file: nothing may be written before all is read.
@@ -279,7 +282,7 @@ def discover(detector: Detector, path: str | Path, out: str | Path, fdr: float) 
         raise KilterError("a false-discovery rate needs a file that can be read twice, not a stream: save it first")
     calibrations = (detector.calibration, *(detector.groups.calibrations.values() if detector.groups else ()))
     counts: Counter[float] = Counter()
-    with READERS[detector.modality.name](path, None) as reader:
+    with READERS[detector.modality.name](path, None, hints) as reader:
         _check_columns(reader, detector.schema)
         for batch in reader.batches():
             if batch.frame.height:
@@ -295,12 +298,8 @@ def ascii_json(reasons: Sequence[Reason | Region]) -> str:
 
 
 def _check_columns(reader: Reader, schema: Schema, *, tails: bool = False) -> None:
-    absent = [name for name in schema.names if name not in reader.columns]
-    if absent and not schema.columns[0].shape:  # otherwise a record is the one cell that a reader gives
-        raise KilterError(
-            f"{reader.name} lacks {', '.join(map(repr, absent))}, which the model needs; its columns are "
-            f"{', '.join(map(repr, reader.columns[:LISTED]))}{', ...' if len(reader.columns) > LISTED else ''}"
-        )
+    if not schema.columns[0].shape:  # otherwise a record is the one cell that a reader gives
+        check_fields(reader.name, schema.names, reader.columns)
     appended = (*COLUMNS, TAIL) if tails else (*COLUMNS,)
     present = [name for name in appended if name in reader.columns]
     if present:

@@ -134,3 +134,16 @@ def test_what_cannot_be_trained_is_refused(
     with pytest.raises(error, match=message):
         kilter.train(data, "plant", tmp_path, **settings)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_file_is_read_as_it_is_stated_to_be(normal: pd.DataFrame, tmp_path: Path) -> None:
+    """By its delimiter, its encoding and whether it has a header."""
+    path = tmp_path / "rows.csv"
+    normal.rename(columns={"line": "línea"}).to_csv(path, sep="=", index=False, header=True, encoding="cp1252")
+    lines: list[str] = []
+    stated: dict[str, Any] = {"delimiter": "=", "encoding": "windows-1252", "header": True}
+    model = kilter.train(path, "stated", tmp_path, say=lines.append, **stated, **BRIEF)
+    assert "línea" in model.schema.names
+    assert not any("is read" in line for line in lines)
+    with pytest.raises(kilter.KilterError, match="there is no encoding 'klingon'"):
+        kilter.train(path, "stated", tmp_path, encoding="klingon", **BRIEF)

@@ -128,7 +128,7 @@ def test_a_split_by_time_without_times_says_what_it_goes_by(training_csv: Path, 
 @pytest.mark.parametrize(
     ("source", "config", "message"),
     [
-        ({"label": "falt"}, {}, "there is no column 'falt' to take labels from"),
+        ({"label": "falt"}, {}, "--label names 'falt', and there is no such column.*did you mean 'fault'"),
         ({"label": "fault"}, {}, r"say which value of 'fault' is normal, with --normal; it has '0' \(100\), '1' \(5\)"),
         ({"label": "fault", "normal": "ok"}, {}, "no row has 'ok' in 'fault'"),
         ({"exclude": ("tempo",)}, {}, "--exclude or --ignore names 'tempo', and there is no such column"),

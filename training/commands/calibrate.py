@@ -4,6 +4,8 @@ from pathlib import Path
 
 import click
 
+from kilter.service.formats.options import table_options
+from kilter.service.formats.source import Hints
 from kilter.training.commands.train import group_option, split_option, threshold_options
 from kilter.training.config import Rule
 
@@ -22,6 +24,7 @@ SEEN = (
 @split_option("as in the model")
 @click.option("--label", metavar="COLUMN", help="Column that says which rows are normal.  [default: as in training]")
 @click.option("--normal", metavar="VALUE", help="The label of normal rows.  [default: as in training]")
+@table_options
 @click.option("--seed", type=int, default=0, show_default=True, help="Picks the rows that are not needed.")
 @click.pass_context
 def calibrate(
@@ -34,6 +37,7 @@ def calibrate(
     split_by: str | None,
     label: str | None,
     normal: str | None,
+    hints: Hints,
     seed: int,
 ) -> None:
     """Set the threshold of MODEL anew on the normal rows of FILE, without refitting, and write the next version.
@@ -52,7 +56,7 @@ def calibrate(
     if group_by is None and manifest.calibration.by_group is not None:
         group_by = manifest.calibration.by_group.column
     split_by = split_by or manifest.calibration.split_by
-    source = TrainingSource((file,), label, normal, group_by=group_by, split_by=split_by)
+    source = TrainingSource((file,), label, normal, group_by=group_by, split_by=split_by, hints=hints)
     modality = modality_of_model(manifest)
     rows = modality.read_labelled(source, manifest)
     for note in rows.notes:

@@ -6,8 +6,11 @@ from typing import TYPE_CHECKING
 import click
 import msgspec
 
+from kilter.service.formats.options import table_options
+
 if TYPE_CHECKING:
     from kilter.service.detector.findings import Evaluation
+    from kilter.service.formats.source import Hints
 
 TRAINED_ON = "The model was trained on this file or folder, so the figures are better than they will be on new rows."
 SEEN_ROWS = "Most of these rows were in the training, so the figures are better than they will be on new rows."
@@ -18,11 +21,19 @@ SEEN_ROWS = "Most of these rows were in the training, so the figures are better 
 @click.argument("file", type=click.Path(exists=True, path_type=Path))
 @click.option("--label", metavar="COLUMN", help="Column that says which rows are normal.  [default: as in training]")
 @click.option("--normal", metavar="VALUE", help="The label of normal rows.  [default: as in training]")
+@table_options
 @click.option("--seed", type=int, default=0, show_default=True, help="For the bootstrap intervals.")
 @click.option("--json", "as_json", is_flag=True, help="Print the figures as JSON.")
 @click.pass_context
 def evaluate(
-    context: click.Context, model: Path, file: Path, label: str | None, normal: str | None, seed: int, as_json: bool
+    context: click.Context,
+    model: Path,
+    file: Path,
+    label: str | None,
+    normal: str | None,
+    hints: "Hints",
+    seed: int,
+    as_json: bool,
 ) -> None:
     """Say how good MODEL is on the rows of FILE: against its labels, or without any against what was promised.
 
@@ -40,7 +51,7 @@ def evaluate(
     detector = load(model)
     manifest = detector.manifest
     modality = modality_of_model(manifest)
-    rows = modality.read_labelled(TrainingSource((file,), label, normal), manifest)
+    rows = modality.read_labelled(TrainingSource((file,), label, normal, hints=hints), manifest)
     verdicts = detector.score(rows.table, errors="mark")
     seen = [TRAINED_ON] if was_trained_on(manifest.training, file) else []
     if not seen and detector.was_trained_on(verdicts.features):
@@ -49,6 +60,8 @@ def evaluate(
     if as_json:
         served = {"name": detector.name, "version": detector.version}
         about = {"model": served, "file": str(file), "trained_on": bool(seen)}
+        for note in rows.notes:
+            click.echo(note, err=True)
         click.echo(msgspec.json.format(msgspec.json.encode(about | msgspec.to_builtins(evaluation)), indent=2))
     else:
         size = modality.worded(counted(evaluation.rows, "row"))

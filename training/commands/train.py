@@ -12,6 +12,8 @@ import click
 from tqdm import tqdm
 
 from kilter.service.detector.findings import Epoch
+from kilter.service.formats.options import table_options
+from kilter.service.formats.source import Hints
 from kilter.training.config import Rule, check_rule
 
 if TYPE_CHECKING:
@@ -90,6 +92,7 @@ def _height_and_width(_: click.Context, __: click.Parameter, value: str | None) 
     metavar="COLUMN",
     help="Leave a column, or a subfolder, out; may be given again.",
 )
+@table_options
 @click.option(
     "--categorical", multiple=True, metavar="COLUMN", help="Take a column for categories; may be given again."
 )
@@ -129,6 +132,7 @@ def train(
     label: str | None,
     normal: str | None,
     exclude: tuple[str, ...],
+    hints: Hints,
     image_size: tuple[int, int] | None,
     backbone: Path | None,
     rule: Rule | None,
@@ -138,8 +142,9 @@ def train(
 ) -> None:
     """Learn what normal looks like from SOURCES, and write a calibrated model as its next version.
 
-    SOURCES are tables with the same columns, in CSV (any delimiter, encoding and compression), Parquet, Arrow or npz;
-    or folders of pictures, nested or not, in PNG, JPEG, WebP, TIFF or BMP; or arrays of images in IDX, npy or npz.
+    SOURCES are tables with the same columns, in CSV (any dialect, encoding and compression), Parquet, Arrow, npz, JSON
+    or NDJSON; or folders of pictures, nested or not, in PNG, JPEG, WebP, TIFF or BMP; or arrays of images in IDX, npy
+    or npz.
     """
     # Imported here: torch takes seconds, and `kilter --help` only wants to know what the command is called.
     from kilter.training.config import read_config
@@ -149,7 +154,7 @@ def train(
     from kilter.training.reporting.run import alerts_in_words, evaluation_in_words, promise_in_words
 
     detector, folder, evaluation = train_model(
-        TrainingSource(sources, label, normal, exclude, group_by, image_size=image_size),
+        TrainingSource(sources, label, normal, exclude, group_by, image_size=image_size, hints=hints),
         name,
         models,
         read_config(

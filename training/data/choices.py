@@ -1,7 +1,7 @@
 """Kinds of columns that were asked for, against what would have been decided."""
 
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import polars as pl
 
@@ -23,11 +23,9 @@ def choices_of(config: TrainConfig) -> dict[str, str]:
     return kinds
 
 
-def check_choices(kinds: Mapping[str, str], columns: Sequence[str], others: Mapping[str, str]) -> None:
-    """Raise KilterError if a column is not there, or has another part to play, by the option in `others`."""
+def check_choices(kinds: Mapping[str, str], others: Mapping[str, str]) -> None:
+    """Raise KilterError if a column whose kind is asked for has another part to play, by the option in `others`."""
     for name, kind in kinds.items():
-        if name not in columns:
-            raise KilterError(f"--{kind} names {name!r}, and there is no such column: {', '.join(columns)}")
         if name in others and (kind, others[name]) != ("ignore", "--exclude"):
             raise KilterError(f"--{kind} and {others[name]} both name {name!r}: leave one out")
 

@@ -13,9 +13,11 @@ from kilter.service.detector.arrays import Mask, Positions
 from kilter.service.detector.errors import KilterError
 from kilter.service.detector.findings import SourceFile
 from kilter.service.detector.inputs import Table, take
+from kilter.service.detector.names import named_column
 from kilter.service.detector.schema import Schema
 from kilter.service.formats.pictures import find_pictures
 from kilter.service.formats.provenance import source_bytes, source_digest
+from kilter.service.formats.source import NO_HINTS, Hints
 
 TOO_MANY_BAD = 0.2  # training stops when more than this share of the rows cannot be read
 LISTED_LABELS = 8
@@ -46,6 +48,8 @@ class TrainingSource:
     """What columns are to be taken for, whatever they look like: `categorical`, `numeric`, `timestamp` or `ignore`."""
     frame: Any = None
     """A table in memory instead of paths: of pandas, or any with an Arrow C stream, like those of polars."""
+    hints: Hints = NO_HINTS
+    """How text tables are written."""
 
     @property
     def name(self) -> str:
@@ -65,8 +69,7 @@ def read_labels(frame: pl.DataFrame, column: str, normal: str | None) -> Labels:
 
     Raises KilterError if the column or the value is not there.
     """
-    if column not in frame.columns:
-        raise KilterError(f"there is no column {column!r} to take labels from: {', '.join(frame.columns)}")
+    column = named_column("--label", column, frame.columns)
     values = frame[column].cast(pl.String).str.strip_chars().fill_null("")
     counts = values.value_counts(sort=True)
     listed = ", ".join(f"{value!r} ({count:,})" for value, count in counts.head(LISTED_LABELS).iter_rows())

@@ -1,6 +1,7 @@
 """Tables as training data: files or a frame, the kinds of their columns, their rows and their labels."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from types import MappingProxyType
 from typing import Any, Literal
@@ -25,6 +26,7 @@ from kilter.service.detector.columns.evidence import Numbers
 from kilter.service.detector.columns.time_formats import time_notice
 from kilter.service.detector.errors import KilterError
 from kilter.service.detector.findings import Training
+from kilter.service.detector.names import check_fields, name_form, named_column
 from kilter.service.detector.schema import LeftOut, Schema
 from kilter.service.formats.reading import read_frame, to_table
 from kilter.service.formats.writers import COLUMNS, TAIL
@@ -54,7 +56,7 @@ def read_tables(source: TrainingSource) -> TrainingData:
         raise KilterError(f"--image-size is that of pictures, and {source.name} holds a table")
     if source.frame is not None:
         return prepare(as_polars(source.frame), source)
-    read = read_frame(source.paths)
+    read = read_frame(source.paths, hints=source.hints)
     return prepare(read.frame, source, decimal=read.decimal, notes=read.notes)
 
 
@@ -100,13 +102,9 @@ def prepare(
 
     Raises KilterError for columns or labels that cannot be used, or if too many rows cannot be read.
     """
-    missing = [name for name in source.exclude if name not in frame.columns]
-    if missing:
-        raise KilterError(
-            f"--exclude or --ignore names {missing[0]!r}, and there is no such column: {', '.join(frame.columns)}"
-        )
+    source = _with_own_names(source, frame.columns)
     others = dict.fromkeys(source.exclude, "--exclude") | ({source.label: "--label"} if source.label else {})
-    check_choices(source.kinds, frame.columns, others)
+    check_choices(source.kinds, others)
     left_out_names = {*source.exclude, *(name for name, kind in source.kinds.items() if kind == "ignore")}
     reserved = next((name for name in (*COLUMNS, TAIL) if name in frame.columns and name not in left_out_names), None)
     if reserved is not None:
@@ -146,9 +144,7 @@ def read_entities(frame: pl.DataFrame, source: TrainingSource) -> Positions:
 
     Raises KilterError if there is no such column, or it plays another part.
     """
-    name = source.split_by or ""
-    if name not in frame.columns:
-        raise KilterError(f"--split-by names {name!r}, and there is no such column: {', '.join(frame.columns)}")
+    name = named_column("--split-by", source.split_by or "", frame.columns)
     if name == source.label:
         raise KilterError(f"--split-by names {name!r}, which is the label: it says nothing about where rows come from")
     if name == source.group_by:
@@ -181,6 +177,22 @@ def _codes(cells: pl.Series, decimal: Decimal | None = None) -> Positions:
     values = texts.set(texts == "", None) if decimal is None else parse_series(texts, decimal)
     codes = values.rank("dense").cast(pl.Int64) - 1
     return codes.fill_null(-1).to_numpy()
+
+
+def _with_own_names(source: TrainingSource, columns: Sequence[str]) -> TrainingSource:
+    """A source that names columns as the table does. Raises KilterError for one that is not there."""
+
+    def own(option: str, name: str | None) -> str | None:
+        return None if name is None else named_column(option, name, columns)
+
+    return replace(
+        source,
+        label=own("--label", source.label),
+        exclude=tuple(named_column("--exclude", name, columns) for name in source.exclude),
+        group_by=own("--group-by", source.group_by),
+        split_by=own("--split-by", source.split_by),
+        kinds={named_column(f"--{kind}", name, columns): kind for name, kind in source.kinds.items()},
+    )
 
 
 def infer_columns(
@@ -266,8 +278,7 @@ def group_by(schema: Schema, frame: pl.DataFrame, name: str, label: str | None =
 
     Raises KilterError if there is no such column, or it cannot group records.
     """
-    if name not in frame.columns:
-        raise KilterError(f"--group-by names {name!r}, and there is no such column: {', '.join(frame.columns)}")
+    name = named_column("--group-by", name, frame.columns)
     if name == label:
         raise KilterError(f"--group-by names {name!r}, which is the label: new records have none")
     distinct = frame[name].drop_nulls().n_unique()
@@ -301,16 +312,18 @@ def _grouping_column(name: str, cells: pl.Series, schema: Schema) -> Column:
 
 def read_labelled_table(source: TrainingSource, schema: Schema, training: Training) -> LabelledRows:
     """Read files as `TrainingModality.read_labelled` does, and the column `group_by` besides those of the schema."""
-    frame, _, _, notes = read_frame(source.paths)
+    hints = source.hints._replace(names=schema.names)
+    frame, _, _, notes = read_frame(source.paths, hints=hints)
+    check_fields(source.name, schema.names, frame.columns)
     label, normal = source.label, source.normal
-    if label is None and training.label in frame.columns:
+    if label is None and training.label is not None and name_form(training.label) in map(name_form, frame.columns):
         label = training.label
     elif label is None and normal is not None:
         raise KilterError("--normal is the value of a label column: name the column with --label")
     if normal is None and label == training.label:
         normal = training.normal
     if source.group_by is not None:
-        schema = group_by(schema, frame, source.group_by, label)
+        schema = group_by(schema, frame, source.group_by, source.label)
     entities = None if source.split_by is None else read_entities(frame, source)
     table = to_table(schema, frame)
     labels = None if label is None else read_labels(frame, label, normal)

@@ -2,11 +2,13 @@
 
 import csv
 import io
+import json
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 import pytest
 from click.testing import CliRunner, Result
 
@@ -123,6 +125,38 @@ def test_scoring_needs_no_training(model_folder: Path, new_csv: Path) -> None:
         check=True,
     )
     assert done.stderr.endswith("[]\n")
+
+
+def test_a_file_in_another_dialect_gets_the_same_verdicts(model_folder: Path, new_csv: Path, tmp_path: Path) -> None:
+    """Found, with one note; or stated, without any; and the output is written as the input is."""
+    assert call(model_folder, new_csv, "-o", tmp_path / "a.csv").exit_code == 0
+    text = new_csv.read_text()
+    new_csv.write_text("# by hand\n" + text.replace(",", "^"))
+    done = call(model_folder, new_csv, "-o", tmp_path / "b.csv")
+    assert done.stderr.startswith(f"note: {new_csv} is read with the delimiter '^'; from line 2 on, without")
+    new_csv.write_text(text.replace(",", "="))
+    stated = call(model_folder, new_csv, "-o", tmp_path / "c.csv", "--delimiter", "=", "--encoding", "utf-8")
+    assert stated.stderr.startswith("50 records, ")
+    with (tmp_path / "a.csv").open(newline="") as file:
+        usual = list(csv.reader(file))
+    for name, delimiter in (("b.csv", "^"), ("c.csv", "=")):
+        with (tmp_path / name).open(newline="") as file:
+            assert list(csv.reader(file, delimiter=delimiter)) == usual
+
+
+def test_json_is_scored(model_folder: Path, new_csv: Path, tmp_path: Path) -> None:
+    """A record in each line, or a list of them, into a table of any kind."""
+    assert call(model_folder, new_csv, "-o", tmp_path / "a.parquet").exit_code == 0
+    expected = pl.read_parquet(tmp_path / "a.parquet")
+    records = pl.read_csv(new_csv).to_dicts()
+    texts = {"x.ndjson": "\n".join(map(json.dumps, records)), "x.json": json.dumps(records)}
+    for name, text in texts.items():
+        (tmp_path / name).write_text(text)
+        for out in ("b.parquet", "b.csv"):
+            done = call(model_folder, tmp_path / name, "-o", tmp_path / out, "--force")
+            assert done.exit_code == 0, done.output
+        assert pl.read_parquet(tmp_path / "b.parquet")["kilter_score"].equals(expected["kilter_score"])
+        assert pl.read_csv(tmp_path / "b.csv").height == 50
 
 
 def test_rows_that_were_trained_on_are_told(

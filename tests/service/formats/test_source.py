@@ -88,7 +88,7 @@ def zipped() -> bytes:
         (b"%PDF-1.7 ...", "a PDF document"),
         (b"  <!DOCTYPE html>", "a web page"),
         (b"\x89PNG\r\n", "an image"),
-        (b'[{"a": 1}]', "no table but JSON"),
+        (b"[[1, 2]]", "no table but JSON of lists"),
         (b"\x93NUMPY...", "numpy.savez"),
         (zipped(), "zip archive or an Excel workbook"),
         (gzip.compress(TEXT * 999, mtime=0)[:-20], "damaged or cut short"),

@@ -80,6 +80,23 @@ def test_a_file_that_is_not_there_is_named(model_folder: Path) -> None:
     assert "absent.csv" in done.output
 
 
+@pytest.mark.parametrize("as_json", [False, True])
+def test_a_file_in_another_dialect_is_evaluated_alike(model_folder: Path, labelled_csv: Path, as_json: bool) -> None:
+    """Found or stated; what was found is said, on standard error beside JSON."""
+    options = ["--label", "class", "--normal", "ok", *(["--json"] if as_json else [])]
+    usual = CliRunner().invoke(evaluate, [str(model_folder), str(labelled_csv), *options])
+    text = labelled_csv.read_text()
+    labelled_csv.write_bytes(("# made by hand\n" + text.replace(",", "^")).encode("utf-16-le"))
+    odd = CliRunner().invoke(evaluate, [str(model_folder), str(labelled_csv), *options])
+    assert odd.exit_code == 0, odd.output
+    assert usual.stdout.splitlines()[-4:] == odd.stdout.splitlines()[-4:]
+    assert "with the delimiter '^'; as UTF-16-LE" in (odd.stderr if as_json else odd.stdout)
+    labelled_csv.write_bytes(text.replace(",", "=").encode("utf-16-le"))
+    stated = [*options, "--delimiter", "=", "--encoding", "utf-16", "--header"]
+    done = CliRunner().invoke(evaluate, [str(model_folder), str(labelled_csv), *stated])
+    assert usual.stdout == done.stdout
+
+
 def test_rows_that_were_trained_on_prove_nothing_in_any_file(
     model_folder: Path, training_csv: Path, tmp_path: Path
 ) -> None:

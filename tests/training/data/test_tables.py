@@ -1,5 +1,7 @@
 """Tests of `data.tables`: columns are taken for what a person would take them for, and labels are read."""
 
+import json
+import re
 import uuid
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -12,10 +14,19 @@ import pytest
 
 from kilter.service.detector import KilterError
 from kilter.service.detector.columns import BooleanColumn, CategoricalColumn, Column, NumericColumn, TimestampColumn
+from kilter.service.detector.names import check_fields
 from kilter.service.detector.schema import LeftOut, Schema
-from kilter.service.formats.reading import to_table
+from kilter.service.formats.reading import open_table, to_table
+from kilter.service.formats.source import Hints
 from kilter.training.data.source import ColumnDecision, TrainingSource
-from kilter.training.data.tables import as_polars, group_by, infer_columns, prepare, read_labelled_table
+from kilter.training.data.tables import (
+    as_polars,
+    group_by,
+    infer_columns,
+    prepare,
+    read_labelled_table,
+    read_tables,
+)
 from tests.support.detectors import SCHEMA
 from tests.support.manifests import training
 
@@ -270,7 +281,7 @@ def test_without_a_label_column_every_row_is_normal(path: Path) -> None:
     [
         ("class", None, r"say which value of 'class' is normal, with --normal; it has 'ok' \(2\)"),
         ("class", "fine", "no row has 'fine' in 'class'"),
-        ("kind", "ok", "there is no column 'kind'"),
+        ("kind", "ok", "--label names 'kind', and there is no such column"),
         (None, "ok", "name the column with --label"),
     ],
 )
@@ -280,6 +291,64 @@ def test_labels_that_cannot_be_used_are_refused(
     """The message names what is there."""
     with pytest.raises(KilterError, match=message):
         read_labelled_table(TrainingSource((path,), label, normal), SCHEMA, training())
+
+
+def test_a_column_that_is_missing_is_told_as_in_scoring(path: Path) -> None:
+    """In the same words, with the one that was probably meant."""
+    path.write_text(path.read_text().replace("age", "Age"))
+    with pytest.raises(KilterError) as labelled:
+        read_labelled_table(TrainingSource((path,)), SCHEMA, training())
+    with pytest.raises(KilterError) as scored, open_table(path) as table:
+        check_fields(table.name, SCHEMA.names, table.columns)
+    assert str(labelled.value) == str(scored.value)
+    assert "lacks 'age' (did you mean 'Age'?), which the model needs" in str(scored.value)
+
+
+def test_names_are_compared_as_unicode_does(tmp_path: Path) -> None:
+    """In options, among files, and against a model's fields."""
+    rows = "".join(f"{i},{i % 7},{'ok' if i % 5 else 'bad'}\n" for i in range(200))
+    paths = (tmp_path / "a.csv", tmp_path / "b.csv")
+    paths[0].write_text("gr\xf6\xdfe,x,\xe9tat\n" + rows)
+    paths[1].write_text("gro\u0308\xdfe,x,e\u0301tat\n" + rows.replace("0", "1"))
+    data = read_tables(TrainingSource(paths, "e\u0301tat", "ok", ("gro\u0308\xdfe",)))
+    assert data.draft.names == ("x",)
+    assert data.table.rows == 400
+    assert data.labels is not None
+    found = read_labelled_table(TrainingSource((paths[1],), "\xe9tat", "ok"), data.draft, TRAINING)
+    assert found.anomalous is not None
+    assert found.anomalous.sum() == 40
+
+
+@pytest.mark.parametrize(
+    ("text", "hints"),
+    [
+        ("a=b=c\n1=2=x\n", Hints("=")),
+        ("1,2,x\n", Hints(header=False)),
+        ("1,2,x\n", Hints(header=True)),
+        ("\u0446\u0435\u043d\u0430,b,c\n1,2,x\n", Hints(encoding="koi8-r")),
+    ],
+)
+def test_what_is_stated_about_a_file_is_obeyed(text: str, hints: Hints, tmp_path: Path) -> None:
+    """And not noted."""
+    path = tmp_path / "x.csv"
+    lines = text.splitlines()
+    more = ["5,7,y".replace(",", hints.delimiter or ","), "6,9,x".replace(",", hints.delimiter or ",")]
+    path.write_text("\n".join([lines[0], *lines[1:] * 50, *more * 50]))
+    if hints.encoding:
+        path.write_text(path.read_text(), hints.encoding)
+    data = read_tables(TrainingSource((path,), hints=hints))
+    names = [f"column_{i}" for i in (1, 2, 3)] if hints.header is False else re.split("[,=]", lines[0])
+    assert [decision.name for decision in data.decisions] == names
+    assert data.notes == ()
+
+
+def test_json_is_trained_on(tmp_path: Path) -> None:
+    """A record in each line; lists and objects in fields are left out with a note."""
+    path = tmp_path / "x.ndjson"
+    path.write_text("\n".join(json.dumps({"n": i / 3, "ok": i % 2 == 0, "tags": [str(i)]}) for i in range(300)))
+    data = read_tables(TrainingSource((path,)))
+    assert [(column.name, column.kind) for column in data.draft.columns] == [("n", "numeric"), ("ok", "boolean")]
+    assert any("has lists or objects in 'tags'" in note for note in data.notes)
 
 
 @pytest.mark.parametrize("name", ["kilter_score", "kilter_anomaly", "kilter_tail_probability"])
