@@ -51,6 +51,8 @@ class TrainingModality(ABC):
     tolerance: ClassVar[Tolerance]
     takes_backbone: ClassVar[bool] = False
     """Whether records may be judged by the features of a pretrained network."""
+    scan_score: ClassVar[str | None] = None
+    """The score by which `kilter scan` judges a source's own records; None if it does not."""
     remedies_collapse: ClassVar[bool] = True
     """Whether a collapsed posterior is a fault where features depend on one another."""
 
@@ -95,6 +97,7 @@ class TableTraining(TrainingModality):
 
     kind = "tables"
     tolerance = Tolerance(gap=0.1, rise=0.02)
+    scan_score = "core"
 
     def accepts(self, source: TrainingSource) -> bool:
         return True

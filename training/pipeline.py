@@ -33,7 +33,7 @@ from kilter.training.evaluation.evaluate import evaluate_rows
 from kilter.training.evaluation.thresholds import Calibrated, check_labels, thresholds_of_fit
 from kilter.training.fitting.fit import FitProgress
 from kilter.training.fitting.model import Fitted, fit_model
-from kilter.training.fitting.programs import read_backbone
+from kilter.training.fitting.programs import Backbone, read_backbone
 from kilter.training.modality import TrainingModality, modality_of_source
 from kilter.training.reporting.report import model_card, report
 from kilter.training.reporting.run import Latent, Run, Scored
@@ -148,12 +148,23 @@ def learn(
     check_sources(source.paths)
     data = modality.read(source, pretrained, reading)
     check_labels(config.threshold, int(data.labels.anomalous.sum()) if data.labels else 0)
-    for decision in data.decisions:
-        say(f"  {decision.name}: {decision.kind} ({decision.why})")
-    for note in data.notes:
-        say(note)
+    for line in data.lines():
+        say(line)
+    return learn_rows(data, modality, config, backbone=pretrained, checkpoint=checkpoint, progress=progress)
+
+
+def learn_rows(
+    data: TrainingData,
+    modality: TrainingModality,
+    config: TrainConfig,
+    *,
+    backbone: Backbone | None = None,
+    checkpoint: Path | None = None,
+    progress: FitProgress = lambda step, steps, epoch: None,
+) -> Trained:
+    """Train a model in memory on rows that have been read, as `learn` does."""
     fitted = fit_model(
-        data, config, remedied=modality.remedies_collapse, backbone=pretrained, checkpoint=checkpoint, progress=progress
+        data, config, remedied=modality.remedies_collapse, backbone=backbone, checkpoint=checkpoint, progress=progress
     )
     return examine(data, fitted, thresholds_of_fit(data, config, fitted), config, modality)
 

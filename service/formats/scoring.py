@@ -133,7 +133,7 @@ class BatchJudge:
         detector, modality = self.detector, self.detector.modality
         table = read_batch(detector.schema, batch)
         if not table.rows:
-            return JudgedBatch(batch, VerdictColumns([], [], [], [], [], [] if self.tails else None))
+            return JudgedBatch(batch, VerdictColumns([], [], [], [], [], {TAIL: []} if self.tails else {}))
         every = self.explained == "all" or self.drawings
         verdicts = detector.score(table, reasons=self.limit if every else 0, errors="mark")
         flags = verdicts.anomaly if self.cut is None else verdicts.p_value <= self.cut
@@ -162,11 +162,11 @@ class BatchJudge:
             [value if error is None else None for value, error in zip(values.tolist(), errors, strict=True)]
             for values in (verdicts.score, verdicts.p_value, flags)
         )
-        tails: list[float | None] | None = None
+        further: dict[str, list[float | None]] = {}
         if self.tails:
             tail = verdicts.tail_probability
-            tails = [None] * table.rows if tail is None else [None if x != x else x for x in tail.tolist()]
-        return JudgedBatch(batch, VerdictColumns(scores, p_values, anomalies, texts, errors, tails), drawings)
+            further[TAIL] = [None] * table.rows if tail is None else [None if x != x else x for x in tail.tolist()]
+        return JudgedBatch(batch, VerdictColumns(scores, p_values, anomalies, texts, errors, further), drawings)
 
 
 def score_file(
@@ -207,10 +207,12 @@ def score_file(
     first_error = ""
     with ExitStack() as stack:
         reader = stack.enter_context(READERS[detector.modality.name](path, stdin))
-        _check_columns(reader, detector.schema, tails=tails)
+        further = (TAIL,) if tails else ()
+        _check_columns(reader, detector.schema)
+        check_appended(reader, further)
         output = stack.enter_context(writing(out, stdout))
         file = stack.enter_context(packed(output.file, packing))
-        writer = form.writer()(output._replace(file=file), reader, detector.schema, tails)
+        writer = form.writer()(output._replace(file=file), reader, detector.schema, further)
         for batch, verdicts, drawings in mapped(judge, reader.batches()):
             writer.write(batch, verdicts)
             for row, drawing in enumerate(drawings):
@@ -258,15 +260,18 @@ def ascii_json(reasons: Sequence[Reason | Region]) -> str:
     return text if text.isascii() else json.dumps(json.loads(text), separators=(",", ":"))
 
 
-def _check_columns(reader: Reader, schema: Schema, *, tails: bool = False) -> None:
+def _check_columns(reader: Reader, schema: Schema) -> None:
     absent = [name for name in schema.names if name not in reader.columns]
     if absent and not schema.columns[0].shape:  # otherwise a record is the one cell that a reader gives
         raise KilterError(
             f"{reader.name} lacks {', '.join(map(repr, absent))}, which the model needs; its columns are "
             f"{', '.join(map(repr, reader.columns[:LISTED]))}{', ...' if len(reader.columns) > LISTED else ''}"
         )
-    appended = (*COLUMNS, TAIL) if tails else (*COLUMNS,)
-    present = [name for name in appended if name in reader.columns]
+
+
+def check_appended(reader: Reader, further: Sequence[str] = ()) -> None:
+    """Raise KilterError if a table has a column of a name that is to be appended, or `further` ones."""
+    present = [name for name in (*COLUMNS, *further) if name in reader.columns]
     if present:
         remedy = "score the original file, or take that column out"
         raise KilterError(f"{reader.name} has a column {present[0]!r} already: {remedy}")

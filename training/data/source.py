@@ -97,11 +97,16 @@ class TrainingData:
     """The names of rows, if they have any: the path of a picture in its folder."""
 
     @property
-    def readable(self) -> Mask:
-        """(rows,): whether a row has no problem and, where there are labels, a label."""
-        good = np.ones(self.table.rows, bool) if self.labels is None else self.labels.labelled.copy()
+    def faultless(self) -> Mask:
+        """(rows,): whether a row has no problem."""
+        good = np.ones(self.table.rows, bool)
         good[[problem.row for problem in self.table.problems if problem.row is not None]] = False
         return good
+
+    @property
+    def readable(self) -> Mask:
+        """(rows,): whether a row has no problem and, where there are labels, a label."""
+        return self.faultless if self.labels is None else self.faultless & self.labels.labelled
 
     @property
     def normal(self) -> Positions:
@@ -112,6 +117,10 @@ class TrainingData:
     def anomalous(self) -> Positions:
         """The positions of the readable rows that are labelled as anomalies."""
         return np.flatnonzero(self.readable & self.labels.anomalous) if self.labels else np.empty(0, np.int64)
+
+    def lines(self) -> list[str]:
+        """What was decided about the columns, and the notes, a line each."""
+        return [*(f"  {name}: {kind} ({why})" for name, kind, why in self.decisions), *self.notes]
 
 
 class LabelledRows(NamedTuple):
