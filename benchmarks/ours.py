@@ -16,6 +16,7 @@ from kilter.training.config import FitConfig, TrainConfig
 from kilter.training.data.source import TrainingSource
 from kilter.training.data.tables import prepare
 from kilter.training.evaluation.thresholds import thresholds_of_fit
+from kilter.training.fitting.copies import without_copies
 from kilter.training.fitting.model import Fitted, fit_model
 
 
@@ -48,7 +49,7 @@ def fit(train: Floats, config: TrainConfig) -> Ours:
     """Fit and calibrate on rows (n, columns), all of them taken for normal."""
 
     def run() -> tuple[Fitted, Calibration]:
-        data = prepare(frame(train), TrainingSource())
+        data = without_copies(prepare(frame(train), TrainingSource()))
         fitted = fit_model(data, config)
         return fitted, thresholds_of_fit(data, config, fitted).thresholds.common
 

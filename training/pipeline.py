@@ -31,6 +31,7 @@ from kilter.training.evaluation.baselines import baseline_warning
 from kilter.training.evaluation.checkup import Examined, examine_fit
 from kilter.training.evaluation.evaluate import evaluate_rows
 from kilter.training.evaluation.thresholds import Calibrated, check_labels, thresholds_of_fit
+from kilter.training.fitting.copies import without_copies
 from kilter.training.fitting.fit import FitProgress
 from kilter.training.fitting.model import Fitted, fit_model
 from kilter.training.fitting.programs import Backbone, read_backbone
@@ -146,7 +147,7 @@ def learn(
             raise KilterError(f"--backbone is for pictures, and {source.name} holds a table")
         pretrained = read_backbone(backbone)
     check_sources(source.paths)
-    data = modality.read(source, pretrained, reading)
+    data = without_copies(modality.read(source, pretrained, reading))
     check_labels(config.threshold, int(data.labels.anomalous.sum()) if data.labels else 0)
     for line in data.lines():
         say(line)

@@ -22,7 +22,8 @@ from kilter.training.config import Rule
 from kilter.training.data.source import LabelledRows, provenance
 from kilter.training.evaluation.evaluate import expected_flags
 from kilter.training.evaluation.thresholds import LabelledScores, check_labels, set_thresholds
-from kilter.training.fitting.split import fit_aside, largest_size
+from kilter.training.fitting.copies import copies_of_rows
+from kilter.training.fitting.split import DISTINCT_ROWS, fit_aside, largest_size
 from kilter.training.pipeline import completed, judged_probes
 from kilter.training.reporting.run import percent, promise_in_words
 
@@ -36,6 +37,8 @@ class Recalibrated(NamedTuple):
     folder: Path
     unread: int
     """Rows that could not be read, and were left out."""
+    copies: int
+    """Rows that were left out since they are copies of another one."""
     surplus: int
     """Rows that were left out so that rate x (n + 1) is whole."""
     before: str
@@ -66,8 +69,10 @@ def recalibrate(
     table, anomalies = rows.parts()
     check_labels(rule, anomalies.rows)
     scores = old.scorer.score(table, errors="mark").score
-    usable = np.flatnonzero(~np.isnan(scores))
-    size = len(usable) if rule.needs_labels else largest_size(len(usable), rate)
+    readable = np.flatnonzero(~np.isnan(scores))
+    usable = readable[copies_of_rows(rows.schema, table, readable).first]
+    what = DISTINCT_ROWS if len(usable) < len(readable) else "calibration rows"
+    size = len(usable) if rule.needs_labels else largest_size(len(usable), rate, what)
     positions, split = _kept(manifest, take(table, usable), size, seed)
     picked = usable[positions]
     schema = fit_aside(rows.schema, table, picked)
@@ -120,8 +125,9 @@ def recalibrate(
         return artifact.pack(new, tensors, content.programs, probes, documents)
 
     added = store.add(folder.parent.parent, manifest.name, files)
-    unread, surplus = table.rows - len(usable), len(usable) - size
-    return Recalibrated(load(added), added, unread, surplus, _before(old, take(table, usable), scores[usable]))
+    before = _before(old, take(table, usable), scores[usable])
+    unread, copies, surplus = table.rows - len(readable), len(readable) - len(usable), len(usable) - size
+    return Recalibrated(load(added), added, unread, copies, surplus, before)
 
 
 def _check(folder: Path, manifest: Manifest, source: Path, file: SourceFile) -> None:

@@ -9,20 +9,25 @@ from typing import Literal, NamedTuple
 
 import msgspec
 import numpy as np
+from scipy import sparse
+from scipy.sparse import csgraph
 
 from kilter.service.detector import store
 from kilter.service.detector.arrays import Mask, Positions
 from kilter.service.detector.detector import Detector, Verdicts, load
 from kilter.service.detector.errors import KilterError
 from kilter.service.detector.inputs import take
+from kilter.service.detector.modalities import modality_of
 from kilter.service.detector.modalities.tables import Reason
 from kilter.service.formats.scoring import Discoveries, find_discoveries
 from kilter.training.config import TrainConfig
 from kilter.training.data.source import TrainingData, TrainingSource, check_sources
 from kilter.training.evaluation.evaluate import Ranking
 from kilter.training.evaluation.significance import judge_folds
+from kilter.training.fitting.copies import copies_of_rows, identities, without_copies
 from kilter.training.fitting.crossfit import CrossFit, FoldProgress, cross_fit, divide_rows
 from kilter.training.fitting.fit import FitProgress
+from kilter.training.fitting.split import fit_schema
 from kilter.training.modality import modality_of_source
 from kilter.training.pipeline import learn_rows
 
@@ -98,13 +103,13 @@ def scan_source(
     for line in data.lines():
         say(line)
     rows = np.flatnonzero(data.faultless)
-    groups = copies_of(data)
-    folds = divide_rows(rows, groups[rows], config.seed)
+    groups = copies_of_any_kind(data, rows)
+    folds = divide_rows(rows, groups, config.seed)
     fitted = cross_fit(
         data.table, data.draft, folds, msgspec.structs.replace(config, score=modality.scan_score), progress
     )
     counted = np.zeros(data.table.rows, bool)
-    counted[rows[np.unique(groups[rows], return_index=True)[1]]] = True
+    counted[rows[np.unique(groups, return_index=True)[1]]] = True
     score, p_value = judge_folds(fitted.scores, folds, counted)
     discoveries = find_discoveries(Counter(p_value[rows].tolist()), fdr, float(np.nanmin(p_value)))
     anomaly = p_value <= discoveries.cut
@@ -117,10 +122,17 @@ def scan_source(
     return result._replace(verdicts=verdicts._replace(reasons=reasons_by_fold(data, fitted, wanted, limit)))
 
 
-def copies_of(data: TrainingData) -> Positions:
-    """The group of copies of each row, (rows,): rows whose typed values are the same."""
-    columns = [np.unique(data.table.columns[column.name], return_inverse=True)[1] for column in data.draft.columns]
-    return np.asarray(np.unique(np.stack(columns, axis=1), axis=0, return_inverse=True)[1], np.int64)
+def copies_of_any_kind(data: TrainingData, rows: Positions) -> Positions:
+    """The group of copies of each of some rows, (n,): near ones as well, and all that are the same.
+
+    Whether rows that are the same recur by nature or were copied is no matter here: a strange row that stands in a
+    table several times is strange every time, and what is common is close to other common rows too.
+    """
+    near = copies_of_rows(data.draft, data.table, rows).group
+    schema = fit_schema(data.draft, data.table, rows)
+    same = identities(modality_of(schema).encode(take(data.table, rows)))
+    links = sparse.coo_array((np.ones(len(rows)), (near, same)))
+    return np.asarray(csgraph.connected_components(sparse.bmat([[None, links], [links.T, None]]))[1][near], np.int64)
 
 
 def reasons_by_fold(data: TrainingData, fitted: CrossFit, wanted: Mask, limit: int) -> list[list[Reason]]:
@@ -173,5 +185,5 @@ def keep_model(
     kept = data.faultless & ~flagged
     names = tuple(np.array(data.names)[kept].tolist()) if data.names else ()
     rest = replace(data, table=take(data.table, kept), labels=None, notes=(*data.notes, note), names=names)
-    trained = learn_rows(rest, modality_of_source(data.source), config, progress=progress)
+    trained = learn_rows(without_copies(rest), modality_of_source(data.source), config, progress=progress)
     return load(store.add(models, store.check_name(name), partial(trained.files, name)))

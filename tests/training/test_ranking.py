@@ -96,20 +96,20 @@ def test_every_format_of_verdicts_is_written(tmp_path: Path, ending: str) -> Non
 
 def test_rows_in_error_come_last_with_their_error(tmp_path: Path) -> None:
     """Rows with a field too many, and with one that cannot be read, are counted like all others."""
-    path = write(tmp_path / "in.csv", ROWS)
+    path = write(tmp_path / "in.csv", [(i, i % 3 + 0.5, f"row {i}") for i in range(120)])
     lines = path.read_text().splitlines()
     lines[2] += ",more"
     lines[4] = "many" + lines[4].removeprefix("3")
     path.write_text("\n".join(lines) + "\n")
-    result = result_of([score for row, score in enumerate(SCORES) if row != 1], path)
+    result = result_of([120.0 - row for row in range(120) if row != 1], path)
     written = write_ranking(result, tmp_path / "out.csv")
     rows = [*csv.reader(io.StringIO((tmp_path / "out.csv").read_text()))][1:]
-    assert [int(row[-1]) for row in rows] == [4, 9, 10, 6, 7, 2, 8, 0, 5, 11, 1, 3]
+    assert [int(row[-1]) for row in rows] == [0, 2, *range(4, 120), 1, 3]
     assert "fields and the header" in rows[-2][-2]
     assert rows[-1][-2].startswith("field 'a': a number")
     assert rows[-1][3:6] == ["", "", ""]
     assert written.names[1] == "row 2"
-    assert scan_in_words(result, written)[0] == "10 rows judged, 1 flagged, 2 in error."
+    assert scan_in_words(result, written)[0] == "118 rows judged, 1 flagged, 2 in error."
 
 
 @pytest.mark.parametrize("alike", [True, False])

@@ -7,12 +7,15 @@ import msgspec
 import numpy as np
 import polars as pl
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from kilter.service.detector import KilterError, load
 from kilter.training.config import FitConfig, TrainConfig
 from kilter.training.data.source import TrainingSource
+from kilter.training.data.tables import prepare
 from kilter.training.fitting.crossfit import FEWEST_ROWS
-from kilter.training.scan import STRANGEST, ScanResult, keep_model, scan_source
+from kilter.training.scan import STRANGEST, ScanResult, copies_of_any_kind, keep_model, scan_source
 from tests.support.pictures import encoded, scene
 
 BRIEF = TrainConfig(device="cpu", baselines=False, fit=FitConfig(steps=60, hidden=16))
@@ -21,7 +24,7 @@ ROWS = 240
 
 
 def table(seed: int = 0) -> pl.DataFrame:
-    """Normal rows with three that have a field far out: `a`, `b` and `a`, and labels."""
+    """Normal rows with three that have a field far out: `a`, `b` and again `a`, and labels."""
     rng = np.random.default_rng(seed)
     a, c = rng.normal(size=(2, ROWS))
     b = 2 * a + 0.3 * rng.normal(size=ROWS)
@@ -80,7 +83,7 @@ def test_labels_are_seen_by_no_model(result: ScanResult) -> None:
 def test_copies_are_judged_by_a_model_that_saw_none_of_them() -> None:
     """A strange row that stands there five times is as strange as when it stood there once, and all are flagged."""
     frame = table()
-    again = pl.concat([frame, frame[[ODD[0]] * 4]])
+    again = pl.concat([frame, frame[[ODD[0]] * 4]])  # rows as few as these may recur by nature
     found = scanned(again, explained="none")
     rows = [ODD[0], *range(ROWS, ROWS + 4)]
     assert found.copies == 4
@@ -140,3 +143,14 @@ def test_a_model_is_kept_of_all_rows_where_none_is_flagged(tmp_path: Path) -> No
     detector = keep_model(plain, "whole", tmp_path, BRIEF, say=said.append)
     assert detector.manifest.training.rows == ROWS - 3
     assert said == ["A scan of the 237 rows flagged none, so that all were fitted or calibrated on."]
+
+
+@given(st.integers(0, 2**32 - 1), st.lists(st.integers(0, 29), max_size=20))
+def test_rows_that_are_the_same_are_one_group(seed: int, again: list[int]) -> None:
+    """Wherever they stand and however often, and those that differ are not."""
+    rng = np.random.default_rng(seed)
+    order = rng.permutation([*range(30), *again])
+    frame = pl.DataFrame({"a": rng.normal(size=30), "b": rng.normal(size=30), "kind": ["x", "y"] * 15})[order]
+    data = prepare(frame, TrainingSource(frame=frame))
+    groups = copies_of_any_kind(data, np.arange(len(order)))
+    np.testing.assert_array_equal(groups[:, None] == groups, order[:, None] == order)

@@ -51,6 +51,8 @@ def calibrate(
     done = recalibrate(model, rows, file, target_fpr=target_fpr, rule=rule, group_by=group_by, seed=seed)
     if done.unread:
         click.echo(f"Rows left out, since they cannot be read: {done.unread:,}.")
+    if done.copies:
+        click.echo(f"Rows left out, since they are copies of another one: {done.copies:,}.")
     if done.surplus:
         click.echo(f"Rows left out so that the rate comes out even: {done.surplus:,}.")
     promise = done.detector.manifest.calibration

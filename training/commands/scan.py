@@ -8,10 +8,9 @@ import click
 from tqdm import tqdm
 
 from kilter.service.commands.score import reasons_of
-from kilter.training.commands.train import interruptible, progress_bar
+from kilter.training.commands.train import interruptible
 
 if TYPE_CHECKING:
-    from kilter.training.fitting.crossfit import FoldProgress
     from kilter.training.fitting.fit import FitProgress
 
 
@@ -110,31 +109,28 @@ def scan(
         explained=explained,
         limit=limit,
         say=say,
-        progress=fold_bars(),
+        progress=lambda fold, folds: fit_bar(f"Part {fold} of {folds}, by a model of the others"),
     )
     written = write_ranking(result, out, in_order=in_order, top=top)
     for line in scan_in_words(result, written):
         say(line)
     if keep is not None:
-        detector = keep_model(result, keep, models, settled, say=say, progress=interruptible(progress_bar()))
+        detector = keep_model(result, keep, models, settled, say=say, progress=fit_bar("The model to keep"))
         say(f"Wrote {models / keep / str(detector.version)}: it flags scores above {detector.calibration.threshold:g}.")
     context.exit(1 if result.discoveries.judged < written.records else 0)
 
 
-def fold_bars() -> "FoldProgress":
-    """Report the fits of the folds' models: a bar for each on a terminal, a plain line for each elsewhere."""
+def fit_bar(title: str) -> "FitProgress":
+    """Report a fit: a bar on a terminal, a plain line elsewhere, never on standard output, where the rows may go."""
+    bar = tqdm(desc=title, unit="step", leave=False) if sys.stderr.isatty() else None
+    if bar is None:
+        click.echo(f"{title}: fitting", err=True)
 
-    def following(fold: int, folds: int) -> "FitProgress":
-        title = f"Part {fold} of {folds}"
-        bar = tqdm(desc=title, unit="step", leave=False) if sys.stderr.isatty() else None
-        if bar is None:
-            click.echo(f"{title}: fitting a model of the others", err=True)
+    def report(step: int, steps: int, epoch: object) -> None:  # noqa: ARG001
+        if bar is not None:
+            bar.total = steps
+            bar.update(step - bar.n)
+            if step == steps:
+                bar.close()
 
-        def report(step: int, steps: int, epoch: object) -> None:  # noqa: ARG001
-            if bar is not None:
-                bar.total = steps
-                bar.update(step - bar.n)
-
-        return interruptible(report)
-
-    return following
+    return interruptible(report)

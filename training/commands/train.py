@@ -95,7 +95,7 @@ def _height_and_width(_: click.Context, __: click.Parameter, value: str | None) 
 )
 @threshold_options
 @group_option("one threshold for all")
-@click.option("--score", help="neighbours, elbo or reconstruction.  [default: neighbours]")
+@click.option("--score", help="neighbours, core, elbo or reconstruction.  [default: neighbours]")
 @click.option("--split", type=click.Choice(["auto", "random", "time"]), help="How calibration rows are set apart.")
 @click.option("--seed", type=int, help="Same seed, data and machine: same model.  [default: 0]")
 @click.option("--device", help="auto, cpu, cuda or cuda:N.  [default: auto]")
@@ -128,7 +128,7 @@ def train(
     from kilter.training.reporting.run import evaluation_in_words, promise_in_words
 
     detector, folder, evaluation = train_model(
-        TrainingSource(sources, label, normal, exclude, group_by, image_size),
+        TrainingSource(sources, label, normal, exclude, group_by, image_size=image_size),
         name,
         models,
         read_config(config, threshold=None if rule is None else rule.inputs, **settings),

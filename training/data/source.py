@@ -38,6 +38,8 @@ class TrainingSource:
     exclude: tuple[str, ...] = ()
     group_by: str | None = None
     """Column whose values have thresholds of their own."""
+    split_by: str | None = None
+    """Column whose values are each on one side of every split."""
     image_size: tuple[int, int] | None = None
     """Height and width that pictures are brought to; chosen by the pictures if not given."""
     frame: Any = None
@@ -95,6 +97,8 @@ class TrainingData:
     source: TrainingSource
     names: tuple[str, ...] = ()
     """The names of rows, if they have any: the path of a picture in its folder."""
+    copies: Mask | None = None
+    """Whether each row is a copy of another one, which counts instead of it, (rows,); None where none is."""
 
     @property
     def faultless(self) -> Mask:
@@ -105,8 +109,9 @@ class TrainingData:
 
     @property
     def readable(self) -> Mask:
-        """(rows,): whether a row has no problem and, where there are labels, a label."""
-        return self.faultless if self.labels is None else self.faultless & self.labels.labelled
+        """(rows,): whether a row has no problem, is no copy and, where there are labels, has a label."""
+        good = self.faultless if self.labels is None else self.faultless & self.labels.labelled
+        return good if self.copies is None else good & ~self.copies
 
     @property
     def normal(self) -> Positions:

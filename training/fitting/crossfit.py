@@ -3,10 +3,13 @@
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+import msgspec
 import numpy as np
 import torch
 
 from kilter.service.detector.arrays import Floats, Matrix, Positions
+from kilter.service.detector.columns import NumericColumn
+from kilter.service.detector.columns.base import LIMIT
 from kilter.service.detector.detector import Scorer
 from kilter.service.detector.errors import KilterError
 from kilter.service.detector.inputs import Table, take
@@ -18,10 +21,11 @@ from kilter.service.detector.scores.base import ScoredNetwork
 from kilter.training.config import TrainConfig
 from kilter.training.fitting.diagnosis import fit_or_remedy
 from kilter.training.fitting.fit import FitProgress
-from kilter.training.fitting.model import CHUNK, score_around
+from kilter.training.fitting.model import CHUNK, score_around, suspicion
 from kilter.training.fitting.split import SMALLEST_TABLE, fit_schema
 
 PARTS = 5
+FOREST_ROWS = 30_000  # most rows by which it is decided how numbers are standardised
 FEWEST_ROWS = -(-SMALLEST_TABLE * PARTS // (PARTS - 1))
 """Distinct rows of which all parts but one are as many as a model is fitted to at least."""
 
@@ -97,10 +101,31 @@ def cross_fit(
 
 def _fit(table: Table, draft: Schema, rows: Positions, config: TrainConfig, progress: FitProgress) -> Scorer:
     """What scores records, fitted to some rows of a table."""
-    schema = fit_schema(draft, table, rows)
+    schema = steady_schema(draft, table, rows, config.seed)
     modality = modality_of(schema)
     x = np.concatenate([*modality.encode(take(table, rows))])
     network, _, _ = fit_or_remedy(x, schema, config.fit, config.seed, pick_device(config.device), None, progress)
     kind = kind_of_score(config.score, modality.name)
     module, _ = score_around(network.cpu(), kind, x, x[:0], schema, config)
     return Scorer(modality_of(schema, module.score.grid), TorchModule(module))
+
+
+def steady_schema(draft: Schema, table: Table, rows: Positions, seed: int) -> Schema:
+    """The schema of some rows of a table, with numbers standardised by those that an isolation forest finds nothing
+    against.
+
+    A few numbers far out make the deviation of a column so large that none of them is far out any more; the forest,
+    which knows order alone, is not misled. A column in which the others hardly vary stays as it is.
+    """
+    schema = fit_schema(draft, table, rows)
+    drawn = rows if len(rows) <= FOREST_ROWS else np.random.default_rng(seed).permutation(rows)[:FOREST_ROWS]
+    x = np.concatenate([*modality_of(schema).encode(take(table, drawn))])
+    points = np.nan_to_num(x)
+    usual = x[~suspicion(points, seed)(points)].astype(np.float64)
+    columns = list(schema.columns)
+    for values, feature in zip(usual.T, schema.features(), strict=True):
+        column, present = columns[feature.column], values[~np.isnan(values)]
+        if isinstance(column, NumericColumn) and column.affine and len(present) and present.std() * LIMIT > 1:
+            center, scale = column.center + column.scale * float(present.mean()), column.scale * float(present.std())
+            columns[feature.column] = msgspec.structs.replace(column, center=center, scale=scale)
+    return msgspec.structs.replace(schema, columns=tuple(columns))

@@ -75,7 +75,8 @@ def fit_model(
 
     A collapsed posterior is `remedied` as `fit_or_remedy` does.
     """
-    parts = split_rows(data.normal, config.target_fpr, config.seed, time_of(data.draft, data.table, config.split))
+    times = time_of(data.draft, data.table, config.split)
+    parts = split_rows(data.normal, config.target_fpr, config.seed, times, distinct=data.copies is not None)
     schema = fit_schema(data.draft, data.table, parts.fit)
     modality = modality_of(schema)
     kind = kind_of_score(config.score, modality.name) if backbone is None else "backbone-neighbours"

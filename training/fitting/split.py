@@ -17,6 +17,7 @@ SHARE = 0.2  # the part of the normal rows that calibration aims at
 MOST = 3  # calibration takes at most one row in so many, and half of them for a rate that was asked for
 LARGEST = 9_999  # more calibration records than this add nothing that a fit would not use better
 SMALLEST_TABLE = 30
+DISTINCT_ROWS = "distinct normal rows (their copies do not count)"
 HOLD_OUT_FROM = 10_000  # normal rows from which on some are held out for evaluation; fewer are worth more in the fit
 HOLD_OUT_SHARE = 0.1
 HOLD_OUT_MOST = 10_000
@@ -32,21 +33,25 @@ class Split(NamedTuple):
     rate: float
 
 
-def split_rows(normal: Positions, target_fpr: float | None, seed: int, times: Times | None) -> Split:
+def split_rows(
+    normal: Positions, target_fpr: float | None, seed: int, times: Times | None, *, distinct: bool = False
+) -> Split:
     """Split normal rows at random, or by time if `times`, (rows of the table,), is given: the oldest are fitted.
 
-    Raises KilterError if they are too few, or too few for `target_fpr`.
+    `distinct` says that there were copies of them, which do not count. Raises KilterError if they are too few, or too
+    few for `target_fpr`.
     """
+    what = DISTINCT_ROWS if distinct else "normal rows"
     if len(normal) < SMALLEST_TABLE:
         raise KilterError(
-            f"there are {len(normal)} normal rows to train on, and at least {SMALLEST_TABLE} are needed: give more rows"
+            f"there are {len(normal)} {what} to train on, and at least {SMALLEST_TABLE} are needed: give more rows"
         )
     if times is None:
         order = np.random.default_rng(seed).permutation(normal)
     else:
         order = normal[np.argsort(times[normal], kind="stable")]
     rate = supported_rate(len(normal)) if target_fpr is None else target_fpr
-    size = choose_size(len(normal), rate)
+    size = choose_size(len(normal), rate, what)
     held = min(int(HOLD_OUT_SHARE * len(normal)), HOLD_OUT_MOST) if len(normal) >= HOLD_OUT_FROM else 0
     fitted = len(order) - size - held
     fit, calibration, held_out = np.split(order, [fitted, fitted + size])
@@ -63,16 +68,16 @@ def rows_needed(target_fpr: float) -> int:
     return max(SMALLEST_TABLE, 2 * fewest(check_target(target_fpr)))
 
 
-def choose_size(rows: int, target_fpr: float) -> int:
+def choose_size(rows: int, target_fpr: float, what: str = "normal rows") -> int:
     """The number of `rows` normal rows to calibrate on: about a fifth, with rate x (n + 1) whole.
 
     Where no n does that, the one whose floor(rate x (n + 1)) / (n + 1) is closest to the rate. At most a third of the
     rows, or as few as the rate needs if that is more, which may be half of them. Raises KilterError, which names the
-    number of rows needed, if the rate cannot be supported.
+    number of rows needed and calls them `what`, if the rate cannot be supported.
     """
     if rows < rows_needed(target_fpr):
         raise KilterError(
-            f"a false-positive rate of {target_fpr:g} needs at least {rows_needed(target_fpr)} normal rows in all, "
+            f"a false-positive rate of {target_fpr:g} needs at least {rows_needed(target_fpr)} {what} in all, "
             f"{fewest(target_fpr)} of them for calibration alone; there are {rows}: ask for a higher rate "
             "with --target-fpr, or bring more rows"
         )
@@ -82,15 +87,15 @@ def choose_size(rows: int, target_fpr: float) -> int:
     return _closest(max(least, goal // 2), high, goal, target_fpr)
 
 
-def largest_size(rows: int, target_fpr: float) -> int:
+def largest_size(rows: int, target_fpr: float, what: str = "calibration rows") -> int:
     """The largest n <= rows with rate x (n + 1) whole or, where no n is, as close to the rate as can be.
 
-    Raises KilterError, which names the number of rows needed, if there are too few.
+    Raises KilterError, which names the number of rows needed and calls them `what`, if there are too few.
     """
     least = fewest(check_target(target_fpr))
     if rows < least:
         raise KilterError(
-            f"a false-positive rate of {target_fpr:g} needs at least {least} calibration rows; there are {rows}: "
+            f"a false-positive rate of {target_fpr:g} needs at least {least} {what}; there are {rows}: "
             "ask for a higher rate with --target-fpr, or bring more rows"
         )
     return _closest(max(least, rows // 2), rows, rows, target_fpr)

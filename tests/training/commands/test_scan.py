@@ -40,7 +40,7 @@ def test_a_file_is_scanned_and_a_model_kept(table: Path) -> None:
     assert done.exit_code == 0, done.output
     assert done.stdout == ""
     assert "bad: left out (it is the label)" in done.stderr
-    assert done.stderr.count("fitting a model of the others") == 5
+    assert done.stderr.count("by a model of the others: fitting") == 5
     assert "150 rows judged, 2 flagged, 0 in error." in done.stderr
     assert "first reason of the flagged rows: b (2)." in done.stderr
     assert "By 'bad', which no model saw: ROC AUC 1.0000, average precision 1.0000; 2 of 2" in done.stderr

@@ -11,8 +11,8 @@ from kilter.service.detector.runtime import OUTPUTS
 from kilter.training.config import FitConfig, TrainConfig
 from kilter.training.data.source import TrainingData, TrainingSource
 from kilter.training.data.tables import prepare
-from kilter.training.fitting.crossfit import FEWEST_ROWS, PARTS, CrossFit, cross_fit, divide_rows
-from kilter.training.fitting.split import SMALLEST_TABLE
+from kilter.training.fitting.crossfit import FEWEST_ROWS, PARTS, CrossFit, cross_fit, divide_rows, steady_schema
+from kilter.training.fitting.split import SMALLEST_TABLE, fit_schema
 
 BRIEF = TrainConfig(score="core", device="cpu", fit=FitConfig(steps=20, hidden=8, members=1))
 
@@ -97,3 +97,26 @@ def test_progress_follows_every_fold() -> None:
         lambda *fold: started.append(fold) or (lambda *_: None),  # type: ignore[func-returns-value]
     )
     assert started == [(i, PARTS) for i in range(1, PARTS + 1)]
+
+
+def test_gross_errors_do_not_hide_each_other() -> None:
+    """Of some in the same column the standard deviation knows nothing: it is that of the other rows, about 1."""
+    frame = table(300).with_columns(a=pl.when(pl.int_range(300) % 40 == 0).then(1e3).otherwise(pl.col("a")))
+    data = prepare(frame, TrainingSource(frame=frame))
+    rows = np.arange(300)
+    plain, steady = fit_schema(data.draft, data.table, rows), steady_schema(data.draft, data.table, rows, 0)
+    scales = [column.affine[1] for schema in (plain, steady) for column in schema.columns[:1] if column.affine]
+    assert scales[0] > 100
+    assert scales[1] == pytest.approx(1, abs=0.4)
+    assert steady.columns[2] == plain.columns[2]
+
+
+def test_a_column_that_hardly_varies_but_for_a_few_rows_stays_as_it_is() -> None:
+    """In units of the others those few would be beyond all bounds."""
+    rng = np.random.default_rng(0)
+    frame = table(300).with_columns(a=pl.Series(np.where(np.arange(300) % 40 == 0, rng.normal(size=300), 0.0)))
+    data = prepare(frame, TrainingSource(frame=frame))
+    rows = np.arange(300)
+    assert (
+        steady_schema(data.draft, data.table, rows, 0).columns[0] == fit_schema(data.draft, data.table, rows).columns[0]
+    )
