@@ -7,11 +7,12 @@ from typing import Any
 
 from kilter.service.detector import Detector, Verdicts
 from kilter.service.detector.store import check_name
+from kilter.service.formats.scoring import Explained
 from kilter.training.config import TrainConfig, read_config
 from kilter.training.data.source import TrainingSource
 from kilter.training.pipeline import train_model
 from kilter.training.ranking import agreement_in_words
-from kilter.training.scan import FDR, Explained, keep_model, scan_source
+from kilter.training.scan import FDR, keep_model, scan_source
 
 PathLike = str | os.PathLike[str]
 

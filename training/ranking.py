@@ -153,22 +153,21 @@ def _columns(
 
 def scan_in_words(result: ScanResult, written: WrittenRows) -> list[str]:
     """What a scan has come to, in lines: flags, the fields to blame, the strangest rows, and labels."""
-    found, verdicts = result.discoveries, result.verdicts
-    errors = written.records - found.judged
-    lines = [f"{found.judged:,} rows judged, {found.declared:,} flagged, {errors:,} in error."]
+    discoveries, verdicts = result.discoveries, result.verdicts
+    errors = written.records - discoveries.judged
+    lines = [f"{discoveries.judged:,} rows judged, {discoveries.declared:,} flagged, {errors:,} in error."]
     if result.copies:
         lines.append(f"{result.copies:,} rows are copies of others: all copies of a row were judged by the same model.")
-    if found.declared:
-        lines.append(
-            f"Flagged at a false-discovery rate of {found.fdr:g}: the rows with p-values up to {found.cut:.3g}."
-        )
+    rate = f"a false-discovery rate of {discoveries.fdr:g}"
+    if discoveries.declared:
+        lines.append(f"Flagged at {rate}: the rows with p-values up to {discoveries.cut:.3g}.")
     else:
         lines.append(
-            f"At a false-discovery rate of {found.fdr:g} no row lies so far beyond the others that it is flagged; the "
-            f"lowest p-value is {found.lowest:.3g}."
+            f"At {rate} no row lies so far beyond the others that it is flagged; the lowest p-value is "
+            f"{discoveries.lowest:.3g}."
         )
     if result.blamed:
-        which = "the flagged rows" if found.declared else "the strangest rows"
+        which = "the flagged rows" if discoveries.declared else "the strangest rows"
         fields = ", ".join(f"{name} ({count:,})" for name, count in result.blamed[:BLAMED])
         lines.append(f"Fields that most often are the first reason of {which}: {fields}.")
     lines.append("The strangest rows, counted from 0 below the header:")

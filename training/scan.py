@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 import numpy as np
@@ -19,13 +19,13 @@ from kilter.service.detector.errors import KilterError
 from kilter.service.detector.inputs import take
 from kilter.service.detector.modalities import modality_of
 from kilter.service.detector.modalities.tables import Reason
-from kilter.service.formats.scoring import Discoveries, find_discoveries
+from kilter.service.formats.scoring import REASONS, Discoveries, Explained, find_discoveries
 from kilter.training.config import TrainConfig
 from kilter.training.data.source import TrainingData, TrainingSource, check_sources
 from kilter.training.evaluation.evaluate import Ranking
 from kilter.training.evaluation.significance import judge_folds
 from kilter.training.fitting.copies import copies_of_rows, identities, without_copies
-from kilter.training.fitting.crossfit import CrossFit, FoldProgress, cross_fit, divide_rows
+from kilter.training.fitting.crossfit import FoldProgress, OutOfFit, cross_fit, divide_rows
 from kilter.training.fitting.fit import FitProgress
 from kilter.training.fitting.split import fit_schema
 from kilter.training.modality import modality_of_source
@@ -33,10 +33,9 @@ from kilter.training.pipeline import learn_rows
 
 FDR = 0.1
 STRANGEST = 10  # rows that a summary lists, flagged or not
-Explained = Literal["anomalies", "all", "none"]
 
 
-class Agreement(NamedTuple):
+class LabelAgreement(NamedTuple):
     """How the ranking agrees with labels, which nothing was fitted to."""
 
     roc_auc: float
@@ -56,7 +55,7 @@ class ScanResult(NamedTuple):
     discoveries: Discoveries
     copies: int
     """Rows that are judged but have a copy before them, and do not calibrate."""
-    agreement: Agreement | None
+    agreement: LabelAgreement | None
 
     @property
     def strangest(self) -> Positions:
@@ -81,7 +80,7 @@ def scan_source(
     *,
     fdr: float = FDR,
     explained: Explained = "anomalies",
-    limit: int = 5,
+    limit: int = REASONS,
     say: Callable[[str], None] = lambda line: None,
     progress: FoldProgress = lambda fold, folds: lambda step, steps, epoch: None,
 ) -> ScanResult:
@@ -135,7 +134,7 @@ def copies_of_any_kind(data: TrainingData, rows: Positions) -> Positions:
     return np.asarray(csgraph.connected_components(sparse.bmat([[None, links], [links.T, None]]))[1][near], np.int64)
 
 
-def reasons_by_fold(data: TrainingData, fitted: CrossFit, wanted: Mask, limit: int) -> list[list[Reason]]:
+def reasons_by_fold(data: TrainingData, fitted: OutOfFit, wanted: Mask, limit: int) -> list[list[Reason]]:
     """Up to `limit` reasons for each wanted row, by the model that judged it; none for any other."""
     reasons: list[list[Reason]] = [[] for _ in range(data.table.rows)]
     for rows, scorer in fitted.models:
@@ -147,7 +146,7 @@ def reasons_by_fold(data: TrainingData, fitted: CrossFit, wanted: Mask, limit: i
     return reasons
 
 
-def _agreement(data: TrainingData, verdicts: Verdicts) -> Agreement | None:
+def _agreement(data: TrainingData, verdicts: Verdicts) -> LabelAgreement | None:
     if data.labels is None:
         return None
     known = data.readable
@@ -157,7 +156,7 @@ def _agreement(data: TrainingData, verdicts: Verdicts) -> Agreement | None:
     ranking = Ranking.of(verdicts.score[known], anomalous)
     right = int((flagged & anomalous).sum())
     figures = ranking.roc_auc(), ranking.average_precision()
-    return Agreement(*figures, int(anomalous.sum()), int(flagged.sum()), right)
+    return LabelAgreement(*figures, int(anomalous.sum()), int(flagged.sum()), right)
 
 
 def keep_model(

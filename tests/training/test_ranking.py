@@ -21,7 +21,7 @@ from kilter.service.formats.writers import COLUMNS, ROW
 from kilter.training.data.source import TrainingSource
 from kilter.training.data.tables import read_tables
 from kilter.training.ranking import agreement_in_words, check_ranking, scan_in_words, write_ranking
-from kilter.training.scan import Agreement, ScanResult
+from kilter.training.scan import LabelAgreement, ScanResult
 
 HEADER = ("a", "b", "name")
 
@@ -178,7 +178,7 @@ def test_labels_are_told_where_there_are_both_kinds(tmp_path: Path) -> None:
     assert agreement_in_words(result_of(SCORES, path)) == []
     labelled = result_of(SCORES, path, label="a")
     assert agreement_in_words(labelled) == ["'a' tells no anomalies from normal rows among those that were judged."]
-    (line,) = agreement_in_words(labelled._replace(agreement=Agreement(0.9, 0.5, 11, 1, 1)))
+    (line,) = agreement_in_words(labelled._replace(agreement=LabelAgreement(0.9, 0.5, 11, 1, 1)))
     assert line == (
         "By 'a', which no model saw: ROC AUC 0.9000, average precision 0.5000; 1 of 1 flagged rows are among its 11 "
         "anomalies."

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any, Literal
 import click
 from tqdm import tqdm
 
-from kilter.service.commands.score import reasons_of
 from kilter.training.commands.train import interruptible
 
 if TYPE_CHECKING:
@@ -37,11 +36,10 @@ if TYPE_CHECKING:
 @click.option("--in-order", is_flag=True, help="Write rows in the order of the files, not the strangest first.")
 @click.option(
     "--reasons",
-    metavar="anomalies|all|none|N",
+    type=click.Choice(["anomalies", "all", "none"]),
     default="anomalies",
     show_default=True,
-    callback=lambda ctx, parameter, value: reasons_of(value),
-    help="Which rows get reasons, up to 5 each: the flagged and the ten strangest, all, or none; N gives all up to N.",
+    help="Which rows get reasons, up to 5 each: the flagged and the ten strangest, all, or none.",
 )
 @click.option("--label", metavar="COLUMN", help="Column that no model sees; how the ranking agrees with it is told.")
 @click.option("--normal", metavar="VALUE", help="The label of normal rows.")
@@ -66,7 +64,7 @@ def scan(
     fdr: float,
     top: int | None,
     in_order: bool,
-    reasons: tuple[Literal["anomalies", "all", "none"], int],
+    reasons: Literal["anomalies", "all", "none"],
     label: str | None,
     normal: str | None,
     exclude: tuple[str, ...],
@@ -101,13 +99,11 @@ def scan(
         check_name(keep)
     settled = read_config(config, **settings)
     check_ranking(files, out, force=force)
-    explained, limit = reasons
     result = scan_source(
         TrainingSource(files, label, normal, exclude),
         settled,
         fdr=fdr,
-        explained=explained,
-        limit=limit,
+        explained=reasons,
         say=say,
         progress=lambda fold, folds: fit_bar(f"Part {fold} of {folds}, by a model of the others"),
     )

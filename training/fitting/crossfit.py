@@ -40,7 +40,7 @@ class FoldModel(NamedTuple):
     scorer: Scorer
 
 
-class CrossFit(NamedTuple):
+class OutOfFit(NamedTuple):
     """The models of all folds, and the scores of the rows, (rows of the table,), NaN where a row was not judged."""
 
     models: tuple[FoldModel, ...]
@@ -84,7 +84,7 @@ def divide_rows(rows: Positions, groups: Positions, seed: int) -> list[Positions
 
 def cross_fit(
     table: Table, draft: Schema, folds: Sequence[Positions], config: TrainConfig, progress: FoldProgress
-) -> CrossFit:
+) -> OutOfFit:
     """Fit a model for each fold to the rows of the others, and score the rows of the fold by it.
 
     Nothing that a model consists of, statistics of columns included, depends on the rows that it judges.
@@ -96,7 +96,7 @@ def cross_fit(
         scorer = _fit(table, draft, fitted, config, progress(i + 1, len(folds)))
         scores[rows] = scorer.score(take(table, rows)).score
         models.append(FoldModel(rows, scorer))
-    return CrossFit(tuple(models), scores)
+    return OutOfFit(tuple(models), scores)
 
 
 def _fit(table: Table, draft: Schema, rows: Positions, config: TrainConfig, progress: FitProgress) -> Scorer:

@@ -11,7 +11,7 @@ from kilter.service.detector.runtime import OUTPUTS
 from kilter.training.config import FitConfig, TrainConfig
 from kilter.training.data.source import TrainingData, TrainingSource
 from kilter.training.data.tables import prepare
-from kilter.training.fitting.crossfit import FEWEST_ROWS, PARTS, CrossFit, cross_fit, divide_rows, steady_schema
+from kilter.training.fitting.crossfit import FEWEST_ROWS, PARTS, OutOfFit, cross_fit, divide_rows, steady_schema
 from kilter.training.fitting.split import SMALLEST_TABLE, fit_schema
 
 BRIEF = TrainConfig(score="core", device="cpu", fit=FitConfig(steps=20, hidden=8, members=1))
@@ -25,7 +25,7 @@ def table(rows: int = 60, seed: int = 0) -> pl.DataFrame:
     return pl.DataFrame({"a": a, "b": 2 * a + rng.normal(size=rows), "kind": kind})
 
 
-def fitted(frame: pl.DataFrame, data: TrainingData | None = None) -> CrossFit:
+def fitted(frame: pl.DataFrame, data: TrainingData | None = None) -> OutOfFit:
     """The models of a frame's folds, the same ones for as many rows."""
     data = data or prepare(frame, TrainingSource(frame=frame))
     rows = np.arange(frame.height)
