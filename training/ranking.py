@@ -13,6 +13,7 @@ from kilter.service.detector.errors import KilterError, Problem
 from kilter.service.detector.modalities.tables import Reason
 from kilter.service.formats.reading import Batch, Reader, open_table
 from kilter.service.formats.scoring import ascii_json, check_appended
+from kilter.service.formats.source import STDIN
 from kilter.service.formats.writers import (
     FILE,
     ROW,
@@ -90,11 +91,9 @@ def write_ranking(
     """
     paths = result.data.source.paths
     form, packing = output_format(out)
-    further = (FILE, ROW) if len(paths) > 1 else (ROW,)
+    further = appended_columns(paths)
     with ExitStack() as stack:
         readers = [stack.enter_context(open_table(path)) for path in paths]
-        for reader in readers:
-            check_appended(reader, further)
         whole = JoinedRows(readers)
         faulty = {fault.row: fault.message for fault in whole.batch.faults}
         read = np.array([row for row in range(len(whole.rows)) if row not in faulty], np.int64)
@@ -114,11 +113,24 @@ def write_ranking(
     return WrittenRows([f"{files[row]}row {whole.rows[row]:,}" for row in read.tolist()], len(whole.rows))
 
 
-def check_ranking(source: Sequence[Path], out: str | Path, *, force: bool) -> None:
-    """Raise KilterError if a ranking of files cannot be written to `out`, before anything is fitted."""
+def appended_columns(paths: Sequence[Path]) -> tuple[str, ...]:
+    """The columns that tell where a row of files is from."""
+    return (FILE, ROW) if len(paths) > 1 else (ROW,)
+
+
+def check_ranking(paths: Sequence[Path], out: str | Path, *, force: bool) -> None:
+    """Raise KilterError, before anything is fitted, if `out` cannot be written, or files cannot be read twice.
+
+    Or if they have a column of a name that is to be appended.
+    """
     output_format(out)
-    for path in source:
+    for path in paths:
+        if str(path) == STDIN or (path.exists() and not path.is_file() and not path.is_dir()):
+            raise KilterError("a scan needs files that can be read twice, not a stream: save it first")
         check_output(out, path, force=force)
+        if path.is_file():
+            with open_table(path) as reader:
+                check_appended(reader, appended_columns(paths))
 
 
 def _columns(

@@ -137,22 +137,26 @@ def test_a_parquet_file_stays_typed(tmp_path: Path) -> None:
 
 
 def test_what_would_be_lost_or_mixed_up_is_refused(tmp_path: Path) -> None:
-    """Before anything is fitted: no ending that says a format, a file that is there, one that is read. And afterwards:
-    a file that has changed, one that holds verdicts already."""
+    """Before anything is fitted: no ending that says a format, a file that is there, one that is read, a stream, and a
+    file that holds verdicts already. And afterwards, a file that has changed."""
     path = write(tmp_path / "in.csv", ROWS)
     result = result_of(SCORES, path)
-    for out, message in (("out.what", "does not say what to write"), ("in.csv", "is the file that is read")):
-        with pytest.raises(KilterError, match=message):
-            check_ranking([path], tmp_path / out, force=False)
     (tmp_path / "there.csv").write_text("")
-    with pytest.raises(KilterError, match="exists already"):
-        check_ranking([path], tmp_path / "there.csv", force=False)
+    judged = tmp_path / "judged.csv"
+    lines = path.read_text().splitlines()
+    judged.write_text("\n".join(f"{line},{i or 'kilter_row'}" for i, line in enumerate(lines)))
+    for source, out, message in (
+        (path, "out.what", "does not say what to write"),
+        (path, "in.csv", "is the file that is read"),
+        (path, "there.csv", "exists already"),
+        (Path("-"), "out.csv", "files that can be read twice, not a stream"),
+        (judged, "out.csv", "has a column 'kilter_row' already"),
+    ):
+        with pytest.raises(KilterError, match=message):
+            check_ranking([source], tmp_path / out, force=False)
     check_ranking([path], tmp_path / "there.csv", force=True)
     write(path, ROWS[:-1])
     with pytest.raises(KilterError, match="has changed while it was read"):
-        write_ranking(result, tmp_path / "out.csv")
-    path.write_text("\n".join(f"{line},{i or 'kilter_row'}" for i, line in enumerate(path.read_text().splitlines())))
-    with pytest.raises(KilterError, match="has a column 'kilter_row' already"):
         write_ranking(result, tmp_path / "out.csv")
     assert not (tmp_path / "out.csv").exists()
 
