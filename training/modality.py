@@ -4,6 +4,7 @@ Each is a subclass of `TrainingModality`, with an entry in `TRAINING_MODALITIES`
 `detector.modalities.base`. Nothing else in training asks which one it has.
 """
 
+import re
 from abc import ABC, abstractmethod
 from dataclasses import replace
 from functools import partial
@@ -83,6 +84,10 @@ class TrainingModality(ABC):
     def latent_rows(self, order: Positions, anomalous: Mask) -> Positions:
         """The rows to draw in latent space, of those in a random order; `anomalous` says which rows are anomalies."""
 
+    def worded(self, sentence: str) -> str:
+        """A sentence about rows in the word for these records."""
+        return sentence
+
     def samples(self, network: Any, seed: int) -> Pixels | None:
         """Pictures that a network makes of draws from its prior, if records are pictures."""
         return None
@@ -133,6 +138,9 @@ class PictureTraining(TrainingModality):
     tolerance = Tolerance(gap=0.3, rise=0.1)
     takes_backbone = True
     remedies_collapse = False
+
+    def worded(self, sentence: str) -> str:
+        return re.sub(r"\b(r|R)ow(s?)\b", lambda word: f"{'pP'[word[1] == 'R']}icture{word[2]}", sentence)
 
     def accepts(self, source: TrainingSource) -> bool:
         return any(map(holds_pictures, source.paths))

@@ -25,6 +25,7 @@ from kilter.service.detector.reference import reference_tensors
 from kilter.service.detector.schema import Schema
 from kilter.service.detector.scores import SCORES
 from kilter.service.detector.thresholds import promise_of, score_tensors
+from kilter.service.formats.source import check_path
 from kilter.training.config import TrainConfig
 from kilter.training.data.source import Progress, TrainingData, TrainingSource, check_sources, provenance, silent
 from kilter.training.evaluation.baselines import baseline_warning
@@ -41,6 +42,7 @@ from kilter.training.reporting.run import Latent, Run, Scored
 
 LIBRARIES = ("numpy", "onnx", "onnxruntime", "onnxscript", "polars", "safetensors", "scikit-learn", "torch")
 PLAIN, ODD = 16, 8
+ROUNDS = 5  # in which plain records are brought nearer to what the network expects
 
 
 @dataclass(frozen=True)
@@ -138,6 +140,8 @@ def learn(
     the file from which an interrupted fit continues. `say` is called with each decision about the data, `progress`
     after each step of the fit. Raises KilterError for whatever the user can put right.
     """
+    for path in source.paths:
+        check_path(path)
     modality = modality_of_source(source)
     pretrained = None
     if backbone is not None:
@@ -164,9 +168,11 @@ def learn_rows(
     progress: FitProgress = lambda step, steps, epoch: None,
 ) -> Trained:
     """Train a model in memory on rows that have been read, as `learn` does."""
-    fitted = fit_model(
-        data, config, remedied=modality.remedies_collapse, backbone=backbone, checkpoint=checkpoint, progress=progress
-    )
+    remedied = modality.remedies_collapse
+    try:
+        fitted = fit_model(data, config, remedied=remedied, backbone=backbone, checkpoint=checkpoint, progress=progress)
+    except KilterError as error:
+        raise KilterError(modality.worded(str(error))) from error
     return examine(data, fitted, thresholds_of_fit(data, config, fitted), config, modality)
 
 
@@ -250,10 +256,19 @@ def probe_records(schema: Schema, seed: int) -> list[dict[str, Any]]:
 
 
 def make_probes(judge: Judge, seed: int) -> Probes:
-    """Probes with the verdicts that they get now; the most ordinary comes first, as the example that is shown."""
+    """Probes with the verdicts that they get now; the most ordinary comes first, as the example that is shown.
+
+    Plain ones are drawn column by column, so that one whose fields go together is made of them by the network.
+    """
     records = probe_records(judge.modality.schema, seed)
-    likeliest = int(np.argmax(judged_probes(records[:PLAIN], judge).p_values))
-    return judged_probes([records.pop(likeliest), *records], judge)
+    plain = records[:PLAIN]
+    tried = [*plain]
+    for _ in range(ROUNDS):
+        plain = judge.modality.likelier(judge.scorer.program, plain)
+        tried += plain
+    ordinary = int(np.nanargmin(judge.score(tried, errors="mark").score))
+    del records[ordinary % PLAIN]
+    return judged_probes([tried[ordinary], *records], judge)
 
 
 def completed(records: list[dict[str, Any]], schema: Schema) -> list[dict[str, Any]]:

@@ -71,6 +71,8 @@ def score_command(
     With --tail the records beyond the 90 % quantile of the calibration scores have an estimate of how many normal
     records score higher. It tells those apart that share the lowest p-value, and is no p-value itself.
 
+    Where most values of a column are missing, new, or of another unit than in training, a note says so, and how.
+
     Exit status: 0 done, 1 done with records in error, 2 not done.
     """
     from kilter.service.detector import load
@@ -80,6 +82,8 @@ def score_command(
     summary = score_file(load(model, device), file, out, reasons=explained, limit=limit, **options)
     for note in summary.notes:
         click.echo(f"note: {note}", err=True)
+    for shift in summary.shifts:
+        click.echo(f"note: {shift.words}", err=True)
     click.echo(
         f"{summary.records:,} records, {summary.anomalies:,} anomalies, {summary.errors:,} in error; "
         f"{summary.seconds:.1f} s",

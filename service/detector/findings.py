@@ -171,7 +171,7 @@ class SuspectRow(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A fitting row that looks strange."""
 
     row: int
-    """Its place in the training files, from 1 below the header."""
+    """Its place in the training files, from 0; from 1 in models of before."""
     score: float
 
 

@@ -171,9 +171,16 @@ def from_frame(schema: Schema, frame: Any) -> Table:
         raise RecordsError(wrong)
     problems: list[Problem] = []
     keys = {str(name): name for name in frame.columns}  # those of pandas need not be texts
-    values = {column: frame[keys[column.name]].to_numpy() for column in schema.fields}
+    values = {column: _as_array(column, frame[keys[column.name]]) for column in schema.fields}
     columns = {column.name: read_array(column, array, problems) for column, array in values.items()}
     return Table(columns, len(frame), in_order(problems))
+
+
+def _as_array(column: Column, cells: Any) -> Array:
+    """A column of a frame as an array; times of polars that have a time zone by the column's clock, if it has one."""
+    zoned = column.is_time and getattr(cells.dtype, "time_zone", None) is not None
+    array: Array = column.from_series(cells) if zoned else cells.to_numpy()
+    return array
 
 
 def read_array(column: Column, values: Array, problems: list[Problem]) -> Array:

@@ -249,6 +249,10 @@ def records_of(value: Any, schema: Schema, limit: int) -> list[Any]:
     if not isinstance(records, list):
         if RECORDS in value and RECORDS not in schema.names:
             raise RequestError(BAD_RECORDS, SHAPE, [Problem(None, RECORDS, "a list of records is expected")])
+        wrapped = [name for name, inner in value.items() if isinstance(inner, list) and name not in schema.names]
+        if len(value) == len(wrapped) == 1:
+            message = f"the records of a request stand under the key {RECORDS!r}, not {wrapped[0][:100]!r}"
+            raise RequestError(BAD_RECORDS, SHAPE, [Problem(None, wrapped[0], message)])
         return [value]
     _check_alone(value, RECORDS)
     if len(records) > limit:

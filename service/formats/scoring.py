@@ -16,6 +16,7 @@ import numpy as np
 from kilter.service.detector import Detector, KilterError, Reason, Region
 from kilter.service.detector.inputs import take
 from kilter.service.detector.schema import Schema
+from kilter.service.detector.shifts import ColumnCounts, ColumnTally, Shift, count_columns
 from kilter.service.formats.pictures import PictureReader
 from kilter.service.formats.reading import Batch, Reader, open_table, read_batch
 from kilter.service.formats.source import STDIN
@@ -94,6 +95,8 @@ class JudgedBatch(NamedTuple):
     batch: Batch
     verdicts: VerdictColumns
     drawings: Sequence[bytes | None] = ()
+    counts: ColumnCounts | None = None
+    """What the records hold of each column; None where there are none."""
 
 
 Map = Callable[[Callable[[Batch], JudgedBatch], Iterable[Batch]], Iterator[JudgedBatch]]
@@ -112,6 +115,8 @@ class Summary(NamedTuple):
     notes: tuple[str, ...]
     discoveries: Discoveries | None = None
     """What was declared, if there is a false-discovery rate."""
+    shifts: tuple[Shift, ...] = ()
+    """What most values of a column are, where they are not those of training."""
 
 
 @dataclass(frozen=True)
@@ -166,7 +171,9 @@ class BatchJudge:
         if self.tails:
             tail = verdicts.tail_probability
             further[TAIL] = [None] * table.rows if tail is None else [None if x != x else x for x in tail.tolist()]
-        return JudgedBatch(batch, VerdictColumns(scores, p_values, anomalies, texts, errors, further), drawings)
+        counts = count_columns(modality, table, verdicts.features)
+        columns = VerdictColumns(scores, p_values, anomalies, texts, errors, further)
+        return JudgedBatch(batch, columns, drawings, counts)
 
 
 def score_file(
@@ -190,8 +197,8 @@ def score_file(
     about. `reasons` says which records get reasons, `limit` how many at most. With `fdr` the file is read twice, and
     the anomalies are those that are declared at this false-discovery rate (`find_discoveries`). With `tails` tail
     probabilities are a sixth column. Heat maps of all pictures go into a folder, each by its picture's path in the
-    other one. `mapped` applies the judge to the batches. Raises KilterError if the file cannot be read or lacks a
-    column, or the output cannot be written.
+    other one, and with `.png` behind it where that has another ending. `mapped` applies the judge to the batches.
+    Raises KilterError if the file cannot be read or lacks a column, or the output cannot be written.
     """
     began = time.perf_counter()
     if heatmaps is not None:
@@ -205,6 +212,8 @@ def score_file(
     judge = BatchJudge(detector, reasons, limit, cut=cut, tails=tails, drawings=heatmaps is not None)
     records = anomalies = errors = 0
     first_error = ""
+    tally = ColumnTally(detector.modality, detector.reference)
+    drawn: set[str] = set()
     with ExitStack() as stack:
         reader = stack.enter_context(READERS[detector.modality.name](path, stdin))
         further = (TAIL,) if tails else ()
@@ -213,11 +222,13 @@ def score_file(
         output = stack.enter_context(writing(out, stdout))
         file = stack.enter_context(packed(output.file, packing))
         writer = form.writer()(output._replace(file=file), reader, detector.schema, further)
-        for batch, verdicts, drawings in mapped(judge, reader.batches()):
+        for batch, verdicts, drawings, counts in mapped(judge, reader.batches()):
+            if counts is not None:
+                tally.add(counts)
             writer.write(batch, verdicts)
             for row, drawing in enumerate(drawings):
                 if heatmaps is not None and drawing is not None:
-                    _write_heatmap(heatmaps, batch.name(row), drawing)
+                    _write_heatmap(heatmaps, _map_name(batch.name(row), drawn), drawing)
             wrong = [f"{batch.name(row)}: {error}" for row, error in enumerate(verdicts.errors) if error is not None]
             if wrong and not errors:
                 first_error = wrong[0]
@@ -228,7 +239,8 @@ def score_file(
             raise KilterError(f"{path} has changed while it was read: score it again once nothing writes to it")
         writer.finish()
     seconds = time.perf_counter() - began
-    return Summary(records, anomalies, errors, first_error, seconds, reader.notes, discoveries)
+    shifts = tuple(tally.shifts())
+    return Summary(records, anomalies, errors, first_error, seconds, reader.notes, discoveries, shifts)
 
 
 def discover(detector: Detector, path: str | Path, out: str | Path, fdr: float) -> Discoveries:
@@ -287,9 +299,16 @@ def _check_heatmaps(folder: Path, path: Path, *, force: bool) -> None:
         raise KilterError(f"{folder} holds files already: choose another folder, or write to it with --force")
 
 
+def _map_name(picture: str, drawn: set[str]) -> str:
+    """The path of a picture's heat map, which joins those that are drawn: it is no other picture's."""
+    name = picture if picture.lower().endswith(".png") and picture not in drawn else f"{picture}.png"
+    drawn.add(name)
+    return name
+
+
 def _write_heatmap(folder: Path, name: str, content: bytes) -> None:
-    """Write the heat map of a picture by its path, never outside of the folder."""
-    target = folder / f"{name}.png"
+    """Write a heat map by its path, never outside of the folder."""
+    target = folder / name
     try:
         if not target.resolve().is_relative_to(folder.resolve()):
             raise KilterError(f"{target} leads out of {folder}, by a link: name another folder for the heat maps")

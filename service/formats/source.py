@@ -6,6 +6,7 @@ Content decides, never the ending of a name: a Parquet file called `data.csv` is
 import bz2
 import gzip
 import lzma
+import re
 import sys
 import tempfile
 import zlib
@@ -44,7 +45,18 @@ FOREIGN = {
     b"[[": "JSON",
 }
 REMEDY = "Kilter reads CSV, Parquet, Arrow and npz"
+_ADDRESS = re.compile(r"([a-z][a-z0-9+.-]+):/{1,2}", re.IGNORECASE)  # of two letters at least: others are drives
 CONTROL = bytes([*range(1, 9), *range(14, 27), *range(28, 32), 127])
+
+
+def check_path(path: str | Path) -> None:
+    """Raise KilterError, which says what is read, for the address of something that is not on this machine."""
+    address = _ADDRESS.match(str(path))
+    if address is not None and not Path(path).exists():
+        named = f"{address[1]}://{str(path)[address.end() :]}"  # a path has lost one of the two
+        raise KilterError(
+            f"{named} is an address: files and folders of this machine are read; fetch it, and name the file"
+        )
 
 
 class Readable(Protocol):
@@ -58,6 +70,7 @@ class Source:
 
     def __init__(self, path: str | Path, stdin: BinaryIO | None = None, stdin_name: str = "standard input") -> None:
         """Open `path`, or `stdin` for `-`. Raises KilterError if it is not there, empty, or no table at all."""
+        check_path(path)
         self.path = None if str(path) == STDIN else Path(path)
         self.name = stdin_name if self.path is None else str(path)
         self._files = ExitStack()

@@ -14,7 +14,6 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from types import MappingProxyType
 from typing import Any, BinaryIO, NamedTuple, Protocol
 
@@ -22,6 +21,7 @@ import polars as pl
 from polars.exceptions import PolarsError
 
 from kilter.service.detector.errors import KilterError
+from kilter.service.detector.leftovers import scratch_folder
 from kilter.service.detector.schema import Schema
 from kilter.service.formats import FORMATS, Format, format_named
 from kilter.service.formats.reading import Batch, Reader, read_batch
@@ -109,8 +109,8 @@ def writing(out: str | Path, stdout: BinaryIO | None = None) -> Iterator[Output]
             with path.open("wb") as file:
                 yield Output(file, Path())
             return
-        with TemporaryDirectory(".partial", f".{path.name}.", path.parent, ignore_cleanup_errors=True) as folder:
-            part = Path(folder, path.name)
+        with scratch_folder(path.parent, f".{path.name}.partial-") as folder:
+            part = folder / path.name
             with part.open("xb") as file:
                 yield Output(file, part.parent)
                 file.flush()
@@ -251,7 +251,7 @@ class StoredFrameWriter:
     """Writes a table in parts, which `finish` puts together in a format that stores types.
 
     Of a text table, what the model reads as number, flag or time becomes one, null where it is in error; all else stays
-    text, null where it is empty. Typed tables stay as they are.
+    text, null where it is empty; so do times that the model takes by a wall clock. Typed tables stay as they are.
     """
 
     def __init__(

@@ -75,3 +75,10 @@ def test_of_large_pictures_fewer_are_examined(side: int, most: int) -> None:
     schema = Schema((ImageColumn("image", side, side, 3),), 3_000)
     examined = PictureTraining().examined(Examined(rows, rows, rows[:5]), schema, 0)
     assert [len(part) for part in examined] == [most, most, 5]
+
+
+def test_pictures_are_not_called_rows() -> None:
+    """Nor is a row of a table anything else."""
+    sentence = "Rows left out: 3 rows of 5; a row. It rowed, narrowly."
+    assert PictureTraining().worded(sentence) == "Pictures left out: 3 pictures of 5; a picture. It rowed, narrowly."
+    assert TableTraining().worded(sentence) == sentence

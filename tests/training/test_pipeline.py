@@ -5,6 +5,7 @@ from pathlib import Path
 
 import msgspec
 import numpy as np
+import polars as pl
 import pytest
 
 from kilter.service.detector import KilterError, load
@@ -177,3 +178,23 @@ def test_a_file_that_is_given_twice_is_refused(training_csv: Path, tmp_path: Pat
     with pytest.raises(KilterError, match="has the same content as"):
         train_model(TrainingSource((training_csv, copy)), "plant", tmp_path, BRIEF)
     assert not (tmp_path / "plant").exists()
+
+
+def test_the_example_is_a_record_whose_fields_go_together(tmp_path: Path) -> None:
+    """Drawn column by column hardly any would be; it is as normal as most."""
+    rng = np.random.default_rng(0)
+    heavy = rng.random(300) < 0.5
+    weight = np.where(heavy, 9_000, 1_400) + rng.normal(0, 100, 300)
+    columns = {
+        "kind": np.where(heavy, "truck", "car"),
+        "fuel": np.where(heavy, "diesel", "petrol"),
+        "weight": weight,
+        "wheels": np.where(heavy, 10, 4),
+        "power": weight / 20 + rng.normal(0, 5, 300),
+    }
+    config = TrainConfig(baselines=False, target_fpr=0.1)
+    detector, _, _ = train_model(TrainingSource(frame=pl.DataFrame(columns)), "cars", tmp_path, config)
+    record = detector.probes.records[0]
+    assert (record["kind"], record["fuel"]) in (("truck", "diesel"), ("car", "petrol"))
+    assert (record["weight"] > 5_000) == (record["kind"] == "truck")
+    assert detector.score(record).p_value[0] > 0.2

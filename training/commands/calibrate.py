@@ -45,19 +45,20 @@ def calibrate(
     if group_by is None and manifest.calibration.by_group is not None:
         group_by = manifest.calibration.by_group.column
     source = TrainingSource((file,), label, normal, group_by=group_by)
-    rows = modality_of_model(manifest).read_labelled(source, manifest)
+    modality = modality_of_model(manifest)
+    rows = modality.read_labelled(source, manifest)
     for note in rows.notes:
         click.echo(note)
     done = recalibrate(model, rows, file, target_fpr=target_fpr, rule=rule, group_by=group_by, seed=seed)
     if done.unread:
-        click.echo(f"Rows left out, since they cannot be read: {done.unread:,}.")
+        click.echo(modality.worded(f"Rows left out, since they cannot be read: {done.unread:,}."))
     if done.copies:
-        click.echo(f"Rows left out, since they are copies of another one: {done.copies:,}.")
+        click.echo(modality.worded(f"Rows left out, since they are copies of another one: {done.copies:,}."))
     if done.surplus:
-        click.echo(f"Rows left out so that the rate comes out even: {done.surplus:,}.")
+        click.echo(modality.worded(f"Rows left out so that the rate comes out even: {done.surplus:,}."))
     promise = done.detector.manifest.calibration
-    click.echo(done.before)
-    click.echo(f"The new one is {promise.threshold:.6g}. " + "\n".join(promise_in_words(promise)))
+    click.echo(modality.worded(done.before))
+    click.echo(f"The new one is {promise.threshold:.6g}. " + modality.worded("\n".join(promise_in_words(promise))))
     click.echo(f"Wrote {done.folder}; its probes replay.")
     pinned = store.pinned_version(done.folder.parent)
     if pinned is not None:

@@ -36,7 +36,8 @@ def evaluate(
 
     detector = load(model)
     manifest = detector.manifest
-    rows = modality_of_model(manifest).read_labelled(TrainingSource((file,), label, normal), manifest)
+    modality = modality_of_model(manifest)
+    rows = modality.read_labelled(TrainingSource((file,), label, normal), manifest)
     trained_on = manifest.training.was_trained_on(source_digest(file))
     evaluation = evaluate_rows(detector, rows.table, rows.anomalous, seed=seed, fresh=not trained_on)
     if as_json:
@@ -44,8 +45,10 @@ def evaluate(
         about = {"model": served, "file": str(file), "trained_on": trained_on}
         click.echo(msgspec.json.format(msgspec.json.encode(about | msgspec.to_builtins(evaluation)), indent=2))
     else:
-        click.echo(f"{detector.name} version {detector.version} on {file}, {evaluation.rows:,} rows")
-        for line in (*rows.notes, *([SEEN] if trained_on else []), *lines_of(evaluation)):
+        click.echo(
+            f"{detector.name} version {detector.version} on {file}, {modality.worded(f'{evaluation.rows:,} rows')}"
+        )
+        for line in (*rows.notes, *([SEEN] if trained_on else []), *map(modality.worded, lines_of(evaluation))):
             click.echo(line)
     context.exit(1 if evaluation.problems else 0)
 

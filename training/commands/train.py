@@ -124,6 +124,7 @@ def train(
     # Imported here: torch takes seconds, and `kilter --help` only wants to know what the command is called.
     from kilter.training.config import read_config
     from kilter.training.data.source import TrainingSource
+    from kilter.training.modality import modality_of_model
     from kilter.training.pipeline import train_model
     from kilter.training.reporting.run import evaluation_in_words, promise_in_words
 
@@ -138,13 +139,13 @@ def train(
         reading=reading_bar(),
     )
     manifest, promise = detector.manifest, detector.manifest.calibration
-    click.echo(
+    first = (
         f"Flags scores above {promise.threshold:.6g} {manifest.score.unit}: a false-positive rate of "
         f"{promise.expected_fpr:.4g}, calibrated on {promise.size:,} rows that the fit did not see."
     )
-    lines = promise_in_words(promise)[2 if promise.chosen.by == "rate" else 1 :]
+    lines = [first, *promise_in_words(promise)[2 if promise.chosen.by == "rate" else 1 :]]
     lines += [*evaluation_in_words(evaluation), *(f"Attention: {warning}" for warning in manifest.training.warnings)]
-    click.echo("\n".join(lines))
+    click.echo(modality_of_model(manifest).worded("\n".join(lines)))
     click.echo(f"Wrote {folder}; its probes replay. See {folder / 'report.html'}.")
 
 

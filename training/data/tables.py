@@ -1,7 +1,9 @@
 """Tables as training data: files or a frame, the kinds of their columns, their rows and their labels."""
 
 from collections.abc import Collection
+from datetime import datetime
 from typing import Any, Literal
+from zoneinfo import available_timezones
 
 import msgspec
 import polars as pl
@@ -16,10 +18,12 @@ from kilter.service.detector.columns.cells import (
     as_text,
     parse_series,
 )
+from kilter.service.detector.columns.time_formats import time_notice
 from kilter.service.detector.errors import KilterError
 from kilter.service.detector.findings import Training
 from kilter.service.detector.schema import LeftOut, Schema
 from kilter.service.formats.reading import read_frame, to_table
+from kilter.service.formats.writers import COLUMNS, TAIL
 from kilter.training.data.source import (
     TOO_MANY_BAD,
     ColumnDecision,
@@ -74,6 +78,10 @@ def _series(name: str, values: Any) -> pl.Series:
     if array.dtype.kind in "fiubM":
         return pl.Series(name, array, nan_to_null=True)
     cells = [None if is_missing(value) else value for value in values.tolist()]
+    if str(getattr(values.dtype, "tz", None)) not in available_timezones():  # others polars would take to UTC
+        cells = [
+            cell.isoformat() if isinstance(cell, datetime) and cell.utcoffset() is not None else cell for cell in cells
+        ]
     if len({type(cell) for cell in cells if cell is not None}) > 1:
         cells = [None if cell is None else str(cell) for cell in cells]
     return pl.Series(name, cells)
@@ -89,6 +97,12 @@ def prepare(
     missing = [name for name in source.exclude if name not in frame.columns]
     if missing:
         raise KilterError(f"--exclude names {missing[0]!r}, and there is no such column: {', '.join(frame.columns)}")
+    reserved = next((name for name in (*COLUMNS, TAIL) if name in frame.columns and name not in source.exclude), None)
+    if reserved is not None:
+        raise KilterError(
+            f"a column is called {reserved!r}, as one of those that kilter score appends: rename it, or leave it out "
+            f"with --exclude {reserved}"
+        )
     labels = read_labels(frame, source.label, source.normal) if source.label is not None else None
     schema, decisions = infer_columns(frame, decimal=decimal, exclude=source.exclude, label=source.label)
     if source.group_by is not None:
@@ -147,7 +161,11 @@ def _decision(cells: TrainingCells) -> Decision:
         return Decision(None, f"all {cells.rows:,} values are missing")
     decisions = (kind.infer(cells) for kind in kinds())
     unknown = Decision(None, f"it holds {cells.cells.dtype}, which is neither number, flag, text nor time")
-    return next((decision for decision in decisions if decision is not None), unknown)
+    decision = next((decision for decision in decisions if decision is not None), unknown)
+    notice = "" if decision.column is not None and decision.column.is_time else time_notice(cells)
+    if not notice:
+        return decision
+    return decision._replace(why=f"{decision.why}; {notice}: if they are, a column's name like created_at says so")
 
 
 def _markers(frame: pl.DataFrame, tokens: tuple[str, ...], decimal: Decimal) -> set[str]:

@@ -89,7 +89,7 @@ def find_suspects(scores: Floats, rows: Positions, calibration: Calibration) -> 
     """
     usable = np.flatnonzero(~np.isnan(scores))
     order = usable[np.argsort(-scores[usable], kind="stable")]
-    listed = tuple(SuspectRow(int(rows[i]) + 1, float(scores[i])) for i in order[:LISTED])
+    listed = tuple(SuspectRow(int(rows[i]), float(scores[i])) for i in order[:LISTED])
     judged, size, rank = len(usable), calibration.size, calibration.rank
     flagged = int(calibration.anomalies(scores).sum())
     among_new = stats.betabinom(judged, rank, size + 1 - rank)

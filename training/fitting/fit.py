@@ -6,7 +6,6 @@ The state of a fit is saved as it goes, so that one that was interrupted is take
 import hashlib
 import json
 import math
-import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +20,7 @@ from torch import Tensor
 from kilter.service.detector.arrays import Matrix, Positions
 from kilter.service.detector.errors import KilterError
 from kilter.service.detector.findings import Epoch
+from kilter.service.detector.leftovers import scratch_folder
 from kilter.service.detector.modalities import modality_of
 from kilter.service.detector.networks import DEFAULTS, network_class
 from kilter.service.detector.networks.base import Network
@@ -192,14 +192,13 @@ def save_checkpoint(path: Path, state: FitState, digest: str) -> None:
         tensors |= {f"optimiser.{number}.{name}": tensor for name, tensor in values.items()}
     head = {name: getattr(state, name) for name in _HEAD}
     head |= {"history": msgspec.to_builtins(state.history), "fingerprint": digest}
-    partial = path.with_suffix(f".{os.getpid()}")
     path.parent.mkdir(parents=True, exist_ok=True)
     content = save({name: t.contiguous().clone() for name, t in tensors.items()}, {"head": json.dumps(head)})
     try:
-        partial.write_bytes(content)
-        partial.replace(path)
+        with scratch_folder(path.parent, f"{path.stem}.partial-") as folder:
+            (folder / path.name).write_bytes(content)
+            (folder / path.name).replace(path)
     except OSError as error:
-        partial.unlink(missing_ok=True)
         raise KilterError(f"cannot write the checkpoint {path}: {error.strerror or error}") from error
 
 

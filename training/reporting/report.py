@@ -41,7 +41,9 @@ class StrangeRow(NamedTuple):
     """A record that looks strange."""
 
     row: int
-    """Its position in the training files, from 1 below the header."""
+    """Its position in the training files, from 0."""
+    surprise: float
+    """What it was picked by: the score, or of a suspect the negative ELBO."""
     score: float
     p_value: float
     reasons: list[Reason]
@@ -124,10 +126,14 @@ def strangest_rows(judge: Judge, scored: Scored | None) -> list[StrangeRow]:
     rows = scored.strangest(STRANGEST)
     verdicts = judge.score(take(scored.table, rows), reasons=REASONS)
     return [
-        StrangeRow(int(row) + 1, float(score), float(p_value), [one for one in reasons if isinstance(one, Reason)])
-        for row, score, p_value, reasons in zip(
-            scored.rows[rows], verdicts.score, verdicts.p_value, verdicts.reasons or [], strict=True
+        StrangeRow(
+            int(scored.rows[row]),
+            float(scored.scores[row]),
+            float(verdicts.score[i]),
+            float(verdicts.p_value[i]),
+            [one for one in (verdicts.reasons or [])[i] if isinstance(one, Reason)],
         )
+        for i, row in enumerate(rows)
     ]
 
 

@@ -98,6 +98,11 @@ class Column:
         return pl.Int64() if self.integer else None
 
     @property
+    def extremes(self) -> tuple[float, float] | None:
+        """The smallest and the largest number of the fitting rows; None for a column that is not one of numbers."""
+        return None
+
+    @property
     def affine(self) -> tuple[float, float] | None:
         """The center and scale of a column whose only feature is (value - center) / scale; None for any other."""
         return None
@@ -175,6 +180,10 @@ class Column:
 
     def expected(self, features: Floats) -> Value:
         """The value that the network expects, from its features, (features,), as a reason names it."""
+        raise NotImplementedError
+
+    def restore(self, feature: float) -> float:
+        """The number whose feature is `feature`: the inverse of `encode`, for a column of numbers."""
         raise NotImplementedError
 
     def to_series(self, values: Array) -> "pl.Series | None":

@@ -62,6 +62,10 @@ class NumericColumn(Column, msgspec.Struct, frozen=True, tag="numeric", tag_fiel
     datatype = "FP64"
 
     @property
+    def extremes(self) -> tuple[float, float]:
+        return self.minimum, self.maximum
+
+    @property
     def affine(self) -> tuple[float, float] | None:
         return (self.center, self.scale) if self.constant is None and self.transform == "identity" else None
 
@@ -111,7 +115,7 @@ class NumericColumn(Column, msgspec.Struct, frozen=True, tag="numeric", tag_fiel
         return values[:, None]
 
     def restore(self, feature: float) -> float:
-        """The value whose feature is `feature`: the inverse of `encode`, within what a float can hold."""
+        # Within what a float can hold.
         if self.constant is not None:
             return self.constant
         value = feature * self.scale + self.center

@@ -63,6 +63,16 @@ def test_it_is_a_filter(model_folder: Path, new_csv: Path) -> None:
     assert "50 records" in result.stderr
 
 
+def test_a_whole_column_that_has_changed_is_said_once(model_folder: Path, new_csv: Path) -> None:
+    """In words, before the number of anomalies."""
+    lines = new_csv.read_text().splitlines()
+    lower = "\n".join([lines[0], *(line.lower() for line in lines[1:])])
+    result = call(model_folder, "-", data=lower.encode())
+    assert result.exit_code == 0
+    said = [line for line in result.stderr.splitlines() if line.startswith("note: ")]
+    assert said == ["note: 100% of 'line' are values that training never saw; all would be known in upper case"]
+
+
 def test_rows_in_error_have_an_exit_status(model_folder: Path, new_csv: Path) -> None:
     """A file with a row that cannot be scored is done with status 1, and the first error is told."""
     lines = new_csv.read_text().splitlines()

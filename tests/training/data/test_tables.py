@@ -15,7 +15,7 @@ from kilter.service.detector.columns import BooleanColumn, CategoricalColumn, Co
 from kilter.service.detector.schema import LeftOut, Schema
 from kilter.service.formats.reading import to_table
 from kilter.training.data.source import ColumnDecision, TrainingSource
-from kilter.training.data.tables import as_polars, group_by, infer_columns, read_labelled_table
+from kilter.training.data.tables import as_polars, group_by, infer_columns, prepare, read_labelled_table
 from tests.support.detectors import SCHEMA
 from tests.support.manifests import training
 
@@ -271,3 +271,12 @@ def test_labels_that_cannot_be_used_are_refused(
     """The message names what is there."""
     with pytest.raises(KilterError, match=message):
         read_labelled_table(TrainingSource((path,), label, normal), SCHEMA, training())
+
+
+@pytest.mark.parametrize("name", ["kilter_score", "kilter_anomaly", "kilter_tail_probability"])
+def test_a_column_of_a_name_that_scoring_appends_is_refused(name: str) -> None:
+    """Before a model is made whose own files could not be scored; unless it is left out."""
+    frame = pl.DataFrame({"a": [0.5 + i % 7 for i in range(40)], name: [0.5] * 40})
+    with pytest.raises(KilterError, match=f"a column is called '{name}', .* leave it out with --exclude {name}"):
+        prepare(frame, TrainingSource())
+    assert prepare(frame, TrainingSource(exclude=(name,))).draft.names == ("a",)
