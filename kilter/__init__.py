@@ -18,6 +18,7 @@ if TYPE_CHECKING:
         PictureError,
         Problem,
         RecordsError,
+        SeenRowsWarning,
         Verdicts,
         load,
     )
@@ -31,6 +32,7 @@ __all__ = [
     "PictureError",
     "Problem",
     "RecordsError",
+    "SeenRowsWarning",
     "Verdicts",
     "load",
     "scan",

@@ -93,7 +93,8 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
     def _verdicts(self, X: Any) -> Verdicts:
         check_is_fitted(self, "detector_")
         try:
-            return self.detector_.score(self._frame(X, reset=False))
+            # As a table, which is not looked up among the training rows: to judge these is the convention here.
+            return self.detector_.score(self.detector_.table(self._frame(X, reset=False)))
         except KilterError as error:
             raise ValueError(str(error)) from error
 

@@ -1,7 +1,7 @@
 """From files or a frame to a model: read, split, fit, calibrate, examine, package, and load it from disk."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from importlib.metadata import version as library_version
@@ -24,18 +24,21 @@ from kilter.service.detector.manifest import Manifest, NetworkEntry, Probes, Sco
 from kilter.service.detector.reference import reference_tensors
 from kilter.service.detector.schema import Schema
 from kilter.service.detector.scores import SCORES
+from kilter.service.detector.sketch import sketch_tensors
 from kilter.service.detector.thresholds import promise_of, score_tensors
 from kilter.service.formats.source import check_path
 from kilter.training.config import TrainConfig
 from kilter.training.data.source import Progress, TrainingData, TrainingSource, check_sources, provenance, silent
 from kilter.training.evaluation.baselines import baseline_warning
 from kilter.training.evaluation.checkup import Examined, examine_fit
+from kilter.training.evaluation.crosscheck import cross_check
 from kilter.training.evaluation.evaluate import evaluate_rows
 from kilter.training.evaluation.thresholds import Calibrated, check_labels, thresholds_of_fit
 from kilter.training.fitting.copies import without_copies
 from kilter.training.fitting.fit import FitProgress
 from kilter.training.fitting.model import Fitted, fit_model
 from kilter.training.fitting.programs import Backbone, read_backbone
+from kilter.training.fitting.split import order_note, records_per_day
 from kilter.training.modality import TrainingModality, modality_of_source
 from kilter.training.reporting.report import model_card, report
 from kilter.training.reporting.run import Latent, Run, Scored
@@ -43,6 +46,9 @@ from kilter.training.reporting.run import Latent, Run, Scored
 LIBRARIES = ("numpy", "onnx", "onnxruntime", "onnxscript", "polars", "safetensors", "scikit-learn", "torch")
 PLAIN, ODD = 16, 8
 ROUNDS = 5  # in which plain records are brought nearer to what the network expects
+CHOSEN = (
+    "The threshold was chosen by these labelled rows, so what it reaches on new ones is likely to be a little less."
+)
 
 
 @dataclass(frozen=True)
@@ -116,12 +122,17 @@ def train_model(
     one.
     """
     store.check_name(name)
-    checkpoint = models / name / ".fit.safetensors"
+    checkpoint = checkpoint_of(models, name)
     trained = learn(
         source, config, backbone=backbone, checkpoint=checkpoint, say=say, progress=progress, reading=reading
     )
     folder = store.add(models, name, partial(trained.files, name))
     return load(folder), folder, trained.run.evaluation
+
+
+def checkpoint_of(models: Path, name: str) -> Path:
+    """The file by which an interrupted training of a model continues."""
+    return models / name / ".fit.safetensors"
 
 
 def learn(
@@ -153,6 +164,7 @@ def learn(
     check_sources(source.paths)
     data = without_copies(modality.read(source, pretrained, reading))
     check_labels(config.threshold, int(data.labels.anomalous.sum()) if data.labels else 0)
+    data = replace(data, notes=(*data.notes, *order_note(data.draft, data.table, config.split)))
     for line in data.lines():
         say(line)
     return learn_rows(data, modality, config, backbone=pretrained, checkpoint=checkpoint, progress=progress)
@@ -191,8 +203,20 @@ def examine(
         # Calibration rows, which come first, are judged as if the memory of the score held none of them.
         scores = np.concatenate([fitted.calibration_scores, verdicts.score[len(fitted.calibration_scores) :]])
         verdicts = verdicts._replace(score=scores, **judge.thresholds.judge(scores, table)._asdict())
-    labels = is_anomaly if is_anomaly.any() else None
-    evaluation = evaluate_rows(judge, table, labels, seed=config.seed, fresh=fresh, verdicts=verdicts)
+    crossed = None if fresh else cross_check(data, fitted, calibrated.thresholds, config)
+    if crossed is not None:
+        verdicts = verdicts._replace(anomaly=np.concatenate([crossed.flags, verdicts.anomaly[len(judged) :]]))
+    evaluation = evaluate_rows(
+        judge,
+        table,
+        is_anomaly if is_anomaly.any() else None,
+        seed=config.seed,
+        fresh=fresh or crossed is not None,
+        verdicts=verdicts,
+        weight=len(data.normal) / len(judged),
+        folds=crossed and crossed.folds,
+        expected=crossed and crossed.expected,
+    )
     normal, strange = (
         Scored(take(table, part), verdicts.score[part], rows[part]) for part in (~is_anomaly, is_anomaly)
     )
@@ -204,6 +228,9 @@ def examine(
     with torch.no_grad():
         means = network.posterior(torch.from_numpy(np.concatenate([*judge.modality.encode(sample)]))).mean[0]
     stand_in = "There were too few rows to hold some out for the evaluation: calibration rows stand in for them."
+    if config.threshold.needs_labels:
+        evaluation = msgspec.structs.replace(evaluation, notes=(*evaluation.notes, CHOSEN))
+    time = fitted.schema.time
     run = Run(
         judge=judge,
         decisions=data.decisions,
@@ -220,7 +247,8 @@ def examine(
     )
     tensors: dict[str, Array] = {key: tensor.numpy() for key, tensor in fitted.module.state_dict().items()}
     tensors |= score_tensors(calibrated.thresholds)
-    tensors |= reference_tensors(fitted.scorer.modality, fitted.scorer.figures(take(data.table, parts.fit)))
+    figures, new_figures = (fitted.scorer.figures(take(data.table, rows)) for rows in (parts.fit, parts.calibration))
+    tensors |= reference_tensors(fitted.scorer.modality, figures) | sketch_tensors(figures, new_figures)
     training = Training(
         files=tuple(map(provenance, data.source.paths)),
         rows=data.table.rows,
@@ -235,6 +263,7 @@ def examine(
         comparison=checkup.comparison,
         suspects=checkup.suspects,
         warnings=(*baseline_warning(checkup.comparison), *checkup.diagnosis.notes, *checkup.suspects.notes),
+        records_per_day=None if time is None else records_per_day(data.table.columns[time.name]),
     )
     return Trained(modality, fitted, calibrated, training, run, tensors, make_probes(judge, config.seed))
 

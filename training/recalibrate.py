@@ -42,6 +42,8 @@ class Recalibrated(NamedTuple):
     surplus: int
     """Rows that were left out so that rate x (n + 1) is whole."""
     before: str
+    seen: bool
+    """Whether most of the rows were in the training."""
 
 
 def recalibrate(
@@ -68,7 +70,8 @@ def recalibrate(
     rate = manifest.calibration.target_fpr if wanted is None else wanted
     table, anomalies = rows.parts()
     check_labels(rule, anomalies.rows)
-    scores = old.scorer.score(table, errors="mark").score
+    judged = old.scorer.score(table, errors="mark")
+    scores = judged.score
     readable = np.flatnonzero(~np.isnan(scores))
     usable = readable[copies_of_rows(rows.schema, table, readable).first]
     what = DISTINCT_ROWS if len(usable) < len(readable) else "calibration rows"
@@ -127,7 +130,8 @@ def recalibrate(
     added = store.add(folder.parent.parent, manifest.name, files)
     before = _before(old, take(table, usable), scores[usable])
     unread, copies, surplus = table.rows - len(readable), len(readable) - len(usable), len(usable) - size
-    return Recalibrated(load(added), added, unread, copies, surplus, before)
+    known = old.was_trained_on(judged.features)
+    return Recalibrated(load(added), added, unread, copies, surplus, before, known)
 
 
 def _check(folder: Path, manifest: Manifest, source: Path, file: SourceFile) -> None:

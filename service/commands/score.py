@@ -76,6 +76,7 @@ def score_command(
     Exit status: 0 done, 1 done with records in error, 2 not done.
     """
     from kilter.service.detector import load
+    from kilter.service.detector.manifest import counted
     from kilter.service.formats.scoring import score_file
 
     explained, limit = reasons
@@ -85,7 +86,8 @@ def score_command(
     for shift in summary.shifts:
         click.echo(f"note: {shift.words}", err=True)
     click.echo(
-        f"{summary.records:,} records, {summary.anomalies:,} anomalies, {summary.errors:,} in error; "
+        f"{counted(summary.records, 'record')}, {counted(summary.anomalies, 'anomaly', 'anomalies')}, "
+        f"{summary.errors:,} in error; "
         f"{summary.seconds:.1f} s",
         err=True,
     )

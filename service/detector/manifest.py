@@ -158,6 +158,11 @@ class Probes(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     anomalies: list[bool]
 
 
+def counted(count: int, one: str, many: str | None = None) -> str:
+    """A number of things with the word for them: 1 record, 2,000 records."""
+    return f"{count:,} {one if count == 1 else many or one + 's'}"
+
+
 def choice_in_words(choice: Choice, size: int) -> str:
     """How the target false-positive rate came about, in sentences; `size` is that of the calibration set."""
     inputs = choice.inputs

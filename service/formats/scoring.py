@@ -17,7 +17,9 @@ from kilter.service.detector import Detector, KilterError, Reason, Region
 from kilter.service.detector.inputs import take
 from kilter.service.detector.schema import Schema
 from kilter.service.detector.shifts import ColumnCounts, ColumnTally, Shift, count_columns
+from kilter.service.detector.sketch import Familiar
 from kilter.service.formats.pictures import PictureReader
+from kilter.service.formats.provenance import was_trained_on
 from kilter.service.formats.reading import Batch, Reader, open_table, read_batch
 from kilter.service.formats.source import STDIN
 from kilter.service.formats.writers import (
@@ -97,6 +99,8 @@ class JudgedBatch(NamedTuple):
     drawings: Sequence[bytes | None] = ()
     counts: ColumnCounts | None = None
     """What the records hold of each column; None where there are none."""
+    familiar: Familiar = Familiar()
+    """How many of the records were in the training, as far as that can be told."""
 
 
 Map = Callable[[Callable[[Batch], JudgedBatch], Iterable[Batch]], Iterator[JudgedBatch]]
@@ -172,8 +176,9 @@ class BatchJudge:
             tail = verdicts.tail_probability
             further[TAIL] = [None] * table.rows if tail is None else [None if x != x else x for x in tail.tolist()]
         counts = count_columns(modality, table, verdicts.features)
+        familiar = Familiar() if detector.sketch is None else detector.sketch.look_up(verdicts.features)
         columns = VerdictColumns(scores, p_values, anomalies, texts, errors, further)
-        return JudgedBatch(batch, columns, drawings, counts)
+        return JudgedBatch(batch, columns, drawings, counts, familiar)
 
 
 def score_file(
@@ -211,7 +216,7 @@ def score_file(
     cut = None if discoveries is None else discoveries.cut
     judge = BatchJudge(detector, reasons, limit, cut=cut, tails=tails, drawings=heatmaps is not None)
     records = anomalies = errors = 0
-    first_error = ""
+    first_error, familiar = "", Familiar()
     tally = ColumnTally(detector.modality, detector.reference)
     drawn: set[str] = set()
     with ExitStack() as stack:
@@ -222,9 +227,10 @@ def score_file(
         output = stack.enter_context(writing(out, stdout))
         file = stack.enter_context(packed(output.file, packing))
         writer = form.writer()(output._replace(file=file), reader, detector.schema, further)
-        for batch, verdicts, drawings, counts in mapped(judge, reader.batches()):
+        for batch, verdicts, drawings, counts, rows in mapped(judge, reader.batches()):
             if counts is not None:
                 tally.add(counts)
+            familiar = familiar.joined(rows)
             writer.write(batch, verdicts)
             for row, drawing in enumerate(drawings):
                 if heatmaps is not None and drawing is not None:
@@ -240,7 +246,25 @@ def score_file(
         writer.finish()
     seconds = time.perf_counter() - began
     shifts = tuple(tally.shifts())
-    return Summary(records, anomalies, errors, first_error, seconds, reader.notes, discoveries, shifts)
+    notes = (*reader.notes, *seen_notes(detector, path, familiar))
+    return Summary(records, anomalies, errors, first_error, seconds, notes, discoveries, shifts)
+
+
+def seen_notes(detector: Detector, path: str | Path, familiar: Familiar) -> list[str]:
+    """A sentence if a file, or most of its records, were in the training of a model."""
+    if str(path) != STDIN and was_trained_on(detector.manifest.training, Path(path)):
+        what = f"{path} is a file or folder that the model was trained on"
+    elif detector.sketch is not None and detector.sketch.holds_most(familiar):
+        what = (
+            f"most records of {path} were in the training ({familiar.known:,} of {familiar.tested:,} that can be "
+            "looked up)"
+        )
+    else:
+        return []
+    return [
+        f"{what}: such records score lower, and are flagged less often, than new ones, so this says little about how "
+        "strange they are"
+    ]
 
 
 def discover(detector: Detector, path: str | Path, out: str | Path, fdr: float) -> Discoveries:

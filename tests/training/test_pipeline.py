@@ -97,6 +97,10 @@ def test_labels_only_evaluate(tmp_path: Path) -> None:
     assert evaluation.labelled is not None
     assert evaluation.labelled.roc_auc.value is not None
     assert evaluation.labelled.roc_auc.value > 0.95
+    assert evaluation.labelled.anomaly_rate == pytest.approx(20 / 320)
+    assert (evaluation.normal, evaluation.folds) == (sizes.calibration, 5)
+    assert evaluation.within_promise is not None
+    assert detector.manifest.training.records_per_day == pytest.approx(320 / 21, rel=0.1)
     assert "fault" not in detector.schema.names
     assert (folder / "report.html").stat().st_size > 10_000
 
@@ -106,6 +110,19 @@ def test_data_in_time_order_is_split_by_time(training_csv: Path, tmp_path: Path)
     config = msgspec.structs.replace(BRIEF, split="auto")
     detector, _, _ = train_model(TrainingSource((training_csv,)), "plant", tmp_path, config)
     assert detector.manifest.calibration.split == "time"
+
+
+def test_a_split_by_time_without_times_says_what_it_goes_by(training_csv: Path, tmp_path: Path) -> None:
+    """The order of the rows, at once and in the manifest; the rate is cross-checked there too."""
+    said: list[str] = []
+    config = msgspec.structs.replace(BRIEF, split="time")
+    source = TrainingSource((training_csv,), exclude=("at",))
+    detector, _, evaluation = train_model(source, "plant", tmp_path, config, say=said.append)
+    (note,) = [line for line in said if line.startswith("There is no column of times: --split time takes the rows")]
+    training = detector.manifest.training
+    assert note in training.notes
+    assert training.records_per_day is None
+    assert evaluation.folds == 5
 
 
 @pytest.mark.parametrize(

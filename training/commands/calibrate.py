@@ -7,6 +7,11 @@ import click
 from kilter.training.commands.train import group_option, threshold_options
 from kilter.training.config import Rule
 
+SEEN = (
+    "Attention: most of these rows were in the training. Such rows score lower than new ones, so that the threshold "
+    "will raise more false alarms than promised: calibrate on normal rows that the model has not seen."
+)
+
 
 @click.command()
 @click.argument("model", type=click.Path(path_type=Path))
@@ -39,7 +44,7 @@ def calibrate(
     from kilter.training.data.source import TrainingSource
     from kilter.training.modality import modality_of_model
     from kilter.training.recalibrate import recalibrate
-    from kilter.training.reporting.run import promise_in_words
+    from kilter.training.reporting.run import alerts_in_words, promise_in_words
 
     manifest = artifact.read_artifact(store.resolve(model)).manifest
     if group_by is None and manifest.calibration.by_group is not None:
@@ -56,9 +61,13 @@ def calibrate(
         click.echo(modality.worded(f"Rows left out, since they are copies of another one: {done.copies:,}."))
     if done.surplus:
         click.echo(modality.worded(f"Rows left out so that the rate comes out even: {done.surplus:,}."))
-    promise = done.detector.manifest.calibration
+    manifest = done.detector.manifest
+    promise = manifest.calibration
     click.echo(modality.worded(done.before))
     click.echo(f"The new one is {promise.threshold:.6g}. " + modality.worded("\n".join(promise_in_words(promise))))
+    click.echo(alerts_in_words(promise.expected_fpr, records_per_day=manifest.training.records_per_day))
+    if done.seen:
+        click.echo(modality.worded(SEEN))
     click.echo(f"Wrote {done.folder}; its probes replay.")
     pinned = store.pinned_version(done.folder.parent)
     if pinned is not None:

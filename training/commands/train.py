@@ -125,8 +125,8 @@ def train(
     from kilter.training.config import read_config
     from kilter.training.data.source import TrainingSource
     from kilter.training.modality import modality_of_model
-    from kilter.training.pipeline import train_model
-    from kilter.training.reporting.run import evaluation_in_words, promise_in_words
+    from kilter.training.pipeline import checkpoint_of, train_model
+    from kilter.training.reporting.run import alerts_in_words, evaluation_in_words, promise_in_words
 
     detector, folder, evaluation = train_model(
         TrainingSource(sources, label, normal, exclude, group_by, image_size=image_size),
@@ -135,7 +135,7 @@ def train(
         read_config(config, threshold=None if rule is None else rule.inputs, **settings),
         backbone=backbone,
         say=click.echo,
-        progress=interruptible(progress_bar()),
+        progress=interruptible(progress_bar(), checkpoint_of(models, name)),
         reading=reading_bar(),
     )
     manifest, promise = detector.manifest, detector.manifest.calibration
@@ -144,7 +144,12 @@ def train(
         f"{promise.expected_fpr:.4g}, calibrated on {promise.size:,} rows that the fit did not see."
     )
     lines = [first, *promise_in_words(promise)[2 if promise.chosen.by == "rate" else 1 :]]
-    lines += [*evaluation_in_words(evaluation), *(f"Attention: {warning}" for warning in manifest.training.warnings)]
+    lines.append(alerts_in_words(promise.expected_fpr, evaluation.labelled, manifest.training.records_per_day))
+    lines += [
+        *evaluation_in_words(evaluation),
+        *evaluation.notes,
+        *(f"Attention: {warning}" for warning in manifest.training.warnings),
+    ]
     click.echo(modality_of_model(manifest).worded("\n".join(lines)))
     click.echo(f"Wrote {folder}; its probes replay. See {folder / 'report.html'}.")
 
@@ -190,22 +195,31 @@ def progress_bar() -> "FitProgress":
     return report
 
 
-def interruptible(progress: "FitProgress") -> "FitProgress":
+def interruptible(progress: "FitProgress", checkpoint: Path | None = None) -> "FitProgress":
     """A `progress` that ends the training at the next step after Ctrl-C, if nothing did before.
 
-    The exception that Ctrl-C raises may come while Python runs in a callback of native code, which drops it.
+    The exception says what the same command does next. The one that Ctrl-C raises may come while Python runs in a
+    callback of native code, which drops it.
     """
-    pressed = False
+    pressed, resumable, first = False, False, True
+
+    def interrupt() -> KeyboardInterrupt:
+        again = ["run the same command again, and it continues where this one was"]
+        return KeyboardInterrupt(*again if resumable and checkpoint and checkpoint.exists() else [])
 
     def press(_: int, __: FrameType | None) -> None:
         nonlocal pressed
         pressed = True
-        raise KeyboardInterrupt
+        raise interrupt()
 
     def report(step: int, steps: int, epoch: Epoch | None) -> None:
+        nonlocal resumable, first
         if pressed:
-            raise KeyboardInterrupt
+            raise interrupt()
         progress(step, steps, epoch)
+        # A checkpoint is written after every epoch; one of another training is not taken up.
+        resumable = resumable or epoch is not None or (first and step > 1)
+        first = False
 
     signal.signal(signal.SIGINT, press)
     return report

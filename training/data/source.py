@@ -1,6 +1,5 @@
 """What to train on: files, folders or a frame, which records of them are normal, and what a manifest says of them."""
 
-import hashlib
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from kilter.service.detector.findings import SourceFile
 from kilter.service.detector.inputs import Table, take
 from kilter.service.detector.schema import Schema
 from kilter.service.formats.pictures import find_pictures
+from kilter.service.formats.provenance import source_bytes, source_digest
 
 TOO_MANY_BAD = 0.2  # training stops when more than this share of the rows cannot be read
 LISTED_LABELS = 8
@@ -123,6 +123,11 @@ class TrainingData:
         """The positions of the readable rows that are labelled as anomalies."""
         return np.flatnonzero(self.readable & self.labels.anomalous) if self.labels else np.empty(0, np.int64)
 
+    @property
+    def anomaly_rate(self) -> float:
+        """The share of labelled anomalies among the readable rows."""
+        return len(self.anomalous) / max(1, int(self.readable.sum()))
+
     def lines(self) -> list[str]:
         """What was decided about the columns, and the notes, a line each."""
         return [*(f"  {name}: {kind} ({why})" for name, kind, why in self.decisions), *self.notes]
@@ -169,9 +174,7 @@ def provenance(path: Path) -> SourceFile:
     """The entry of a manifest for a training file, or for a folder of pictures."""
     if not path.is_dir():
         return SourceFile(path.resolve().name, path.stat().st_size, source_digest(path))
-    pictures = find_pictures(path).pictures
-    size = sum((path / name).stat().st_size for name in pictures)
-    return SourceFile(path.resolve().name, size, source_digest(path), len(pictures))
+    return SourceFile(path.resolve().name, source_bytes(path), source_digest(path), len(find_pictures(path).pictures))
 
 
 def check_sources(paths: Sequence[Path]) -> None:
@@ -188,12 +191,3 @@ def check_sources(paths: Sequence[Path]) -> None:
             again = "is named twice" if path == names[digest] else f"has the same content as {names[digest]}"
             raise KilterError(f"{path} {again}: name it once, since rows that are given again tell nothing new")
         names[digest] = path
-
-
-def source_digest(path: Path) -> str:
-    """The SHA-256 of a file; of a folder that of its pictures' names and SHA-256 sums, in the order of the names."""
-    if path.is_dir():
-        sums = "".join(f"{source_digest(path / name)}  {name}\n" for name in find_pictures(path).pictures)
-        return hashlib.sha256(sums.encode(errors="surrogateescape")).hexdigest()
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

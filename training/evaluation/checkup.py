@@ -61,7 +61,8 @@ def examine_fit(
     diagnosis = diagnose(fitted.module.network, fitted.history, config.fit.steps, x, new, fitted.remedy, tolerance)
     comparison = None
     if config.baselines:
-        comparison = compare(_own_score(fitted, config, x), x, new, odd, simplification, config.seed)
+        own = _own_score(fitted, config, x)
+        comparison = compare(own, x, new, odd, simplification, config.seed, data.anomaly_rate)
     return Checkup(diagnosis, comparison, find_suspects(surprise, examined.fitted, calibration), surprise)
 
 

@@ -9,6 +9,7 @@ from kilter.service.detector.arrays import Positions, Times
 from kilter.service.detector.calibration import fewest
 from kilter.service.detector.errors import KilterError
 from kilter.service.detector.inputs import Table
+from kilter.service.detector.manifest import counted
 from kilter.service.detector.schema import Schema
 from kilter.service.detector.thresholds import check_target
 
@@ -122,6 +123,31 @@ def time_of(schema: Schema, table: Table, wanted: Literal["auto", "random", "tim
         times: Times = table.columns[schema.time.name]
         return np.where(np.isnat(times), np.fmin.reduce(times) if len(times) else times, times)
     return np.arange(table.rows).astype("datetime64[us]") if wanted == "time" else None
+
+
+def order_note(schema: Schema, table: Table, wanted: Literal["auto", "random", "time"]) -> list[str]:
+    """What a split by time goes by where that is not plain, in a sentence."""
+    if wanted == "random" or (schema.time is None and wanted == "auto"):
+        return []
+    if schema.time is None:
+        return [
+            "There is no column of times: --split time takes the rows for older and newer in the order in which they "
+            "stand. If they stand in another order, leave it out."
+        ]
+    unknown = int(np.isnat(table.columns[schema.time.name]).sum())
+    if not unknown:
+        return []
+    return [f"Without a time in {schema.time.name!r}, and so as old as the oldest: {counted(unknown, 'row')}."]
+
+
+def records_per_day(times: Times) -> float | None:
+    """How many of the rows fall on a day, by the middle 90 % of their times; None if that is less than a day."""
+    known = np.sort(times[~np.isnat(times)])
+    if len(known) < SMALLEST_TABLE:
+        return None
+    inner = known[len(known) // 20 : len(known) - len(known) // 20]
+    days = (inner[-1] - inner[0]) / np.timedelta64(1, "D")
+    return float((len(inner) - 1) / days) if days >= 1 else None
 
 
 def fit_schema(draft: Schema, table: Table, rows: Positions) -> Schema:

@@ -63,10 +63,10 @@ class Reading(NamedTuple):
         return _as_array(self.moments, UTC_CLOCK)
 
 
-def find_format(cells: TrainingCells, *, certain: bool = False) -> TimeFormat | None:
+def find_format(cells: TrainingCells) -> TimeFormat | None:
     """The format of a column of times; None for any other column.
 
-    Numbers that count from some day are times where the column's name says so, or if it is `certain` that it has times.
+    Numbers that count from some day are times where the column's name says so.
     """
     if cells.texts is None and cells.numbers is None:
         is_time = str(cells.cells.dtype) == "Date" or str(cells.cells.dtype).startswith("Datetime")
@@ -78,8 +78,7 @@ def find_format(cells: TrainingCells, *, certain: bool = False) -> TimeFormat | 
         return text_format(cells.distinct_texts.to_list())
     if len(cells.values) < cells.count:
         return None
-    name = "timestamp" if certain else cells.name
-    return unix_format(name, cells.values) or _compact_format(cells) or excel_format(name, cells.values)
+    return unix_format(cells.name, cells.values) or _compact_format(cells) or excel_format(cells.name, cells.values)
 
 
 def text_format(texts: Sequence[str]) -> TimeFormat | None:

@@ -123,3 +123,32 @@ def test_scoring_needs_no_training(model_folder: Path, new_csv: Path) -> None:
         check=True,
     )
     assert done.stderr.endswith("[]\n")
+
+
+def test_rows_that_were_trained_on_are_told(
+    model_folder: Path, training_csv: Path, new_csv: Path, tmp_path: Path
+) -> None:
+    """The file itself is known by its content, most of its rows in another order and form by themselves."""
+    lines = training_csv.read_text().splitlines()
+    part = tmp_path / "part.csv"
+    part.write_text("\n".join([lines[0], *lines[:0:-2]]).replace(",", ";") + "\n")
+    known = "such records score lower, and are flagged less often, than new ones"
+    whole, some, new = (
+        call(model_folder, file, "-o", tmp_path / f"{i}.csv") for i, file in enumerate((training_csv, part, new_csv))
+    )
+    assert whole.exit_code == some.exit_code == new.exit_code == 0
+    assert f"note: {training_csv} is a file or folder that the model was trained on: {known}" in whole.stderr
+    assert (
+        f"note: most records of {part} were in the training (300 of 300 that can be looked up): {known}" in some.stderr
+    )
+    assert known not in new.stderr
+    piped = call(model_folder, "-", data=part.read_bytes())
+    assert f"note: most records of - were in the training (300 of 300 that can be looked up): {known}" in piped.stderr
+
+
+def test_one_record_is_one(model_folder: Path, new_csv: Path, tmp_path: Path) -> None:
+    """In the summary."""
+    new_csv.write_text("\n".join(new_csv.read_text().splitlines()[:2]) + "\n")
+    assert call(model_folder, new_csv, "-o", tmp_path / "out.csv").stderr.startswith(
+        "1 record, 0 anomalies, 0 in error"
+    )

@@ -22,6 +22,8 @@ from kilter.training.fitting.split import (
     fit_aside,
     fit_schema,
     largest_size,
+    order_note,
+    records_per_day,
     rows_needed,
     split_rows,
     supported_rate,
@@ -285,6 +287,32 @@ def test_rows_without_a_time_are_as_old_as_the_oldest() -> None:
     parts = split_rows(np.arange(40), 0.1, 0, by)
     assert set(range(35, 40)) <= set(parts.fit.tolist())
     assert set(parts.calibration.tolist()) == set(range(35 - len(parts.calibration), 35))
+
+
+def test_the_order_that_a_split_by_time_goes_by_is_said() -> None:
+    """That of the rows where no column holds times, and how many have none; nothing where it is plain."""
+    times = days(range(40))
+    timed, untimed = Schema((AT,), 0), Schema((NUMBER,), 0)
+    rows = table(at=times, x=np.arange(40.0))
+    assert order_note(timed, rows, "time") == order_note(timed, rows, "auto") == []
+    assert order_note(untimed, rows, "auto") == order_note(untimed, rows, "random") == []
+    (note,) = order_note(untimed, rows, "time")
+    assert note.startswith("There is no column of times: --split time takes the rows for older and newer in the order")
+    times[:2] = np.datetime64("NaT")
+    assert order_note(timed, rows, "random") == []
+    assert order_note(timed, rows, "auto") == ["Without a time in 'at', and so as old as the oldest: 2 rows."]
+
+
+@given(st.floats(0.5, 2_000), st.integers(30, 500))
+def test_records_per_day_are_those_of_the_bulk(rate: float, rows: int) -> None:
+    """One row with a wrong date does not count; rows of less than a day tell nothing."""
+    times = np.datetime64("2026-01-01", "us") + (np.arange(rows) * 86_400e6 / rate).astype("timedelta64[us]")
+    times[0] = np.datetime64("1970-01-01")
+    found = records_per_day(times)
+    if found is None:
+        assert rows < 1.2 * rate
+    else:
+        assert found == pytest.approx(rate, rel=0.01)
 
 
 def test_a_table_of_no_rows_or_of_no_times_can_be_asked() -> None:

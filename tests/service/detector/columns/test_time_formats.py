@@ -159,9 +159,9 @@ def test_dates_of_excel_need_a_name_that_says_date(name: str, other: str) -> Non
     assert excel_format(name, values - 45_000) is None
     notice = time_notice(cells_of(other, values.tolist()))
     assert (notice == "as dates of Excel they would be from 2023-03-15 to 2023-03-23") == ("x" not in other)
-    certain = find_format(cells_of(other, values.tolist()), certain=True)
-    assert certain is not None
-    assert certain.format == "excel"
+    form = find_format(cells_of(name, values.tolist()))
+    assert form is not None
+    assert form.format == "excel"
 
 
 def test_numbers_that_could_be_times_are_told() -> None:
