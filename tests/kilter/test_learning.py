@@ -126,11 +126,11 @@ def test_what_cannot_be_trained_is_refused(
 
 def test_a_table_is_scanned_for_its_own_strange_rows(normal: pd.DataFrame, tmp_path: Path) -> None:
     """From a frame of pandas, one of polars, and a file, with the same verdicts in the order of the rows."""
-    frame = normal.drop(columns="line").assign(odd=[row in (7, 50) for row in range(len(normal))])
+    frame = normal.drop(columns="line").assign(odd=[int(row in (7, 50)) for row in range(len(normal))])
     frame.loc[[7, 50], "temperature"] = 5000.0
     frame.to_csv(tmp_path / "rows.csv", index=False)
     said: list[str] = []
-    options: dict[str, Any] = {**BRIEF, "label": "odd", "normal": False, "say": said.append}
+    options: dict[str, Any] = {**BRIEF, "label": "odd", "normal": 0, "say": said.append}
     verdicts = kilter.scan(frame, reasons=2, **options)
     assert set(np.argsort(verdicts.score)[-2:].tolist()) == {7, 50}
     assert verdicts.reasons is not None
