@@ -28,10 +28,10 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
 
     `fit` takes normal records: a frame of pandas or polars with columns of every kind, or a matrix of numbers, NaN
     where a value is missing. Of records like those, at most the share `target_fpr` is flagged; without it, the lowest
-    of 1, 2, 5 and 10 % that so many records support. `score_kind` is `neighbours`, `elbo` or `reconstruction`; with
-    `group_by`, the values of that column have thresholds of their own; `split` is `auto`, `random` or `time`, by which
-    the calibration records are set apart, those of one value of the column `split_by` together.
-    `config` is a TOML file of further settings, or the same as a mapping (`docs/training.md`).
+    of 1, 2, 5 and 10 % that so many records support. `score_kind` is `neighbours`, `core`, `elbo` or `reconstruction`;
+    with `group_by`, the values of that column have thresholds of their own; `split` is `auto`, `random` or `time`, by
+    which the calibration records are set apart, those of one value of the column `split_by` together. `config` is a
+    TOML file of further settings, or the same as a mapping (`docs/training.md`).
 
     After `fit`, `detector_` is the `Detector` that was trained, with its p-values and reasons, and `save` writes it to
     a folder of models, from which `kilter.load` and `kilter serve` read it.

@@ -1,15 +1,19 @@
-"""Training by Python: what `kilter train` does, from files or a frame."""
+"""Training and scanning by Python: what `kilter train` and `kilter scan` do, from files or a frame."""
 
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from kilter.service.detector import Detector
+from kilter.service.detector import Detector, Verdicts
+from kilter.service.detector.store import check_name
+from kilter.service.formats.scoring import Explained
 from kilter.service.formats.source import Hints
 from kilter.training.config import TrainConfig, read_config
 from kilter.training.data.source import TrainingSource
 from kilter.training.pipeline import train_model
+from kilter.training.ranking import agreement_in_words
+from kilter.training.scan import FDR, keep_model, scan_source
 
 PathLike = str | os.PathLike[str]
 
@@ -44,13 +48,10 @@ def train(
     explains them. `say` is called with what was decided about the data. Raises KilterError for whatever the caller can
     put right.
     """
-    value = None if normal is None else str(normal)
-    if value in ("True", "False") and not isinstance(normal, str):
-        value = value.lower()
     source = source_of(
         data,
         label=label,
-        normal=value,
+        normal=_as_text(normal),
         exclude=tuple(exclude),
         group_by=group_by,
         image_size=image_size,
@@ -59,6 +60,47 @@ def train(
     place = None if backbone is None else Path(backbone)
     detector, _, _ = train_model(source, name, Path(models), config_of(config, settings), backbone=place, say=say)
     return detector
+
+
+def scan(
+    data: Any,
+    *,
+    fdr: float = FDR,
+    reasons: int = 0,
+    label: str | None = None,
+    normal: Any = None,
+    exclude: Sequence[str] = (),
+    keep: str | None = None,
+    models: PathLike = "models",
+    config: PathLike | Mapping[str, Any] | None = None,
+    say: Callable[[str], None] = lambda line: None,
+    **settings: Any,
+) -> Verdicts:
+    """Judge the rows of a table itself, each by a model that saw neither it nor its copies; verdicts in their order.
+
+    `data` is a path, several, or a frame, as of `train`; anomalies may be among the rows, and no labels are needed.
+    Rows are flagged at the false-discovery rate `fdr`; `reasons` is how many each gets at most. A `label` column is
+    seen by no model, and `say` is told how the ranking agrees with it. With `keep` a model that was fitted and
+    calibrated without the flagged rows becomes the next version of `models/keep`. A row that could not be read has a
+    score and p-value of NaN, and a problem. Raises KilterError for whatever the caller can put right.
+    """
+    source = source_of(data, label=label, normal=_as_text(normal), exclude=tuple(exclude))
+    settled = config_of(config, settings)
+    if keep is not None:
+        check_name(keep)
+    explained: Explained = "all" if reasons else "none"
+    result = scan_source(source, settled, fdr=fdr, explained=explained, limit=reasons, say=say)
+    for line in agreement_in_words(result):
+        say(line)
+    if keep is not None:
+        keep_model(result, keep, Path(models), settled, say=say)
+    return result.verdicts
+
+
+def _as_text(normal: Any) -> str | None:
+    """The value of a label as texts have it."""
+    value = None if normal is None else str(normal)
+    return value.lower() if value in ("True", "False") and not isinstance(normal, str) else value
 
 
 def source_of(data: Any, **columns: Any) -> TrainingSource:

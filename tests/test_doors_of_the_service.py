@@ -1,6 +1,6 @@
 """The doors of the service: a format and a route are added from outside, each by one entry in a registry."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from io import BytesIO
 from pathlib import Path
 from typing import Any, Self
@@ -61,7 +61,7 @@ class BarReader:
 class BarWriter:
     """Writes the same, with the verdicts."""
 
-    def __init__(self, output: Output, reader: Reader, schema: Schema, tails: bool) -> None:
+    def __init__(self, output: Output, reader: Reader, schema: Schema, further: Sequence[str]) -> None:
         self._file = output.file
 
     def write(self, batch: Batch, verdicts: VerdictColumns) -> None:

@@ -54,6 +54,8 @@ class TrainingModality(ABC):
     """Whether records may be judged by the features of a pretrained network."""
     has_columns: ClassVar[bool] = False
     """Whether records have columns of several kinds."""
+    scan_score: ClassVar[str | None] = None
+    """The score by which `kilter scan` judges a source's own records; None if it does not."""
     remedies_collapse: ClassVar[bool] = True
     """Whether a collapsed posterior is a fault where features depend on one another."""
 
@@ -103,6 +105,7 @@ class TableTraining(TrainingModality):
     kind = "tables"
     has_columns = True
     tolerance = Tolerance(gap=0.1, rise=0.02)
+    scan_score = "core"
 
     def accepts(self, source: TrainingSource) -> bool:
         return True

@@ -39,7 +39,7 @@ from kilter.training.fitting.copies import without_copies
 from kilter.training.fitting.entities import with_entity_notice
 from kilter.training.fitting.fit import FitProgress
 from kilter.training.fitting.model import Fitted, fit_model
-from kilter.training.fitting.programs import read_backbone
+from kilter.training.fitting.programs import Backbone, read_backbone
 from kilter.training.fitting.split import order_note, records_per_day
 from kilter.training.modality import TrainingModality, modality_of_source
 from kilter.training.reporting.report import model_card, report
@@ -175,15 +175,24 @@ def learn(
     data = with_entity_notice(without_copies(modality.read(source, pretrained, reading)), config.target_fpr)
     check_labels(config.threshold, int(data.labels.anomalous.sum()) if data.labels else 0)
     data = replace(data, notes=(*data.notes, *order_note(data.draft, data.table, config.split)))
-    for decision in data.decisions:
-        say(f"  {decision.name}: {decision.kind} ({decision.why})")
-    for note in data.notes:
-        say(note)
+    for line in data.lines():
+        say(line)
+    return learn_rows(data, modality, config, backbone=pretrained, checkpoint=checkpoint, progress=progress)
+
+
+def learn_rows(
+    data: TrainingData,
+    modality: TrainingModality,
+    config: TrainConfig,
+    *,
+    backbone: Backbone | None = None,
+    checkpoint: Path | None = None,
+    progress: FitProgress = lambda step, steps, epoch: None,
+) -> Trained:
+    """Train a model in memory on rows that have been read, as `learn` does."""
     remedied = modality.remedies_collapse
     try:
-        fitted = fit_model(
-            data, config, remedied=remedied, backbone=pretrained, checkpoint=checkpoint, progress=progress
-        )
+        fitted = fit_model(data, config, remedied=remedied, backbone=backbone, checkpoint=checkpoint, progress=progress)
     except KilterError as error:
         raise KilterError(modality.worded(str(error))) from error
     return examine(data, fitted, thresholds_of_fit(data, config, fitted), config, modality)

@@ -4,7 +4,7 @@ A format is one entry in `FORMATS`: how it is recognised, what it is called, and
 or writes records asks here. Importing this package imports no table library and no web framework.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from kilter.service.formats.writers import Output, Writer
 
     Opener = Callable[[Source], Reader]
-    WriterMaker = Callable[[Output, Reader, Schema, bool], Writer]
+    WriterMaker = Callable[[Output, Reader, Schema, Sequence[str]], Writer]
     BodyReader = Callable[[Call], Body]
 
 T = TypeVar("T")
@@ -55,7 +55,7 @@ class Format:
     """The JSON Schema of such a body, where it is neither one text nor bytes."""
     open: "Opener | str | None" = None
     write: "WriterMaker | str | None" = None
-    """Opens a writer for the records of a reader with their verdicts; with tail probabilities if the flag is set."""
+    """Opens a writer for the records of a reader with their verdicts, and with the further columns that are named."""
     body: "BodyReader | str | None" = "kilter.service.formats.bodies:read_table_body"
     packable: bool = False
     """Whether a file of it may be compressed as a whole."""

@@ -174,7 +174,7 @@ class TableBody(Body):
         from kilter.service.formats.writers import Output, VerdictColumns
 
         out = BytesIO()
-        writer = self._call.form.writer()(Output(out, Path()), self._reader, self._call.reader.schema, False)
+        writer = self._call.form.writer()(Output(out, Path()), self._reader, self._call.reader.schema, ())
         for batch, verdicts in zip(self._batches, judged, strict=True):
             nothing: list[str | None] = [None] * len(verdicts.score)
             texts = nothing if verdicts.reasons is None else [ascii_json(reasons) for reasons in verdicts.reasons]

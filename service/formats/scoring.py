@@ -142,7 +142,7 @@ class BatchJudge:
         detector, modality = self.detector, self.detector.modality
         table = read_batch(detector.schema, batch)
         if not table.rows:
-            return JudgedBatch(batch, VerdictColumns([], [], [], [], [], [] if self.tails else None))
+            return JudgedBatch(batch, VerdictColumns([], [], [], [], [], {TAIL: []} if self.tails else {}))
         every = self.explained == "all" or self.drawings
         verdicts = detector.score(table, reasons=self.limit if every else 0, errors="mark")
         flags = verdicts.anomaly if self.cut is None else verdicts.p_value <= self.cut
@@ -171,13 +171,13 @@ class BatchJudge:
             [value if error is None else None for value, error in zip(values.tolist(), errors, strict=True)]
             for values in (verdicts.score, verdicts.p_value, flags)
         )
-        tails: list[float | None] | None = None
+        further: dict[str, list[float | None]] = {}
         if self.tails:
             tail = verdicts.tail_probability
-            tails = [None] * table.rows if tail is None else [None if x != x else x for x in tail.tolist()]
+            further[TAIL] = [None] * table.rows if tail is None else [None if x != x else x for x in tail.tolist()]
         counts = count_columns(modality, table, verdicts.features)
         familiar = Familiar() if detector.sketch is None else detector.sketch.look_up(verdicts.features)
-        columns = VerdictColumns(scores, p_values, anomalies, texts, errors, tails)
+        columns = VerdictColumns(scores, p_values, anomalies, texts, errors, further)
         return JudgedBatch(batch, columns, drawings, counts, familiar)
 
 
@@ -224,10 +224,12 @@ def score_file(
     drawn: set[str] = set()
     with ExitStack() as stack:
         reader = stack.enter_context(READERS[detector.modality.name](path, stdin, hints))
-        _check_columns(reader, detector.schema, tails=tails)
+        further = (TAIL,) if tails else ()
+        _check_columns(reader, detector.schema)
+        check_appended(reader, further)
         output = stack.enter_context(writing(out, stdout))
         file = stack.enter_context(packed(output.file, packing))
-        writer = form.writer()(output._replace(file=file), reader, detector.schema, tails)
+        writer = form.writer()(output._replace(file=file), reader, detector.schema, further)
         for batch, verdicts, drawings, counts, rows in mapped(judge, reader.batches()):
             if counts is not None:
                 tally.add(counts)
@@ -297,11 +299,14 @@ def ascii_json(reasons: Sequence[Reason | Region]) -> str:
     return text if text.isascii() else json.dumps(json.loads(text), separators=(",", ":"))
 
 
-def _check_columns(reader: Reader, schema: Schema, *, tails: bool = False) -> None:
+def _check_columns(reader: Reader, schema: Schema) -> None:
     if not schema.columns[0].shape:  # otherwise a record is the one cell that a reader gives
         check_fields(reader.name, schema.names, reader.columns)
-    appended = (*COLUMNS, TAIL) if tails else (*COLUMNS,)
-    present = [name for name in appended if name in reader.columns]
+
+
+def check_appended(reader: Reader, further: Sequence[str] = ()) -> None:
+    """Raise KilterError if a table has a column of a name that is to be appended, or `further` ones."""
+    present = [name for name in (*COLUMNS, *further) if name in reader.columns]
     if present:
         remedy = "score the original file, or take that column out"
         raise KilterError(f"{reader.name} has a column {present[0]!r} already: {remedy}")

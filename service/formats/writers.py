@@ -11,9 +11,10 @@ import lzma
 import os
 import re
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, BinaryIO, NamedTuple, Protocol
 
 import polars as pl
@@ -43,7 +44,9 @@ COLUMNS: dict[str, pl.DataType] = {
     "kilter_reasons": pl.String(),
     "kilter_error": pl.String(),
 }
-TAIL = "kilter_tail_probability"
+TAIL, FILE, ROW = "kilter_tail_probability", "kilter_file", "kilter_row"
+FURTHER: dict[str, pl.DataType] = {TAIL: pl.Float64(), FILE: pl.String(), ROW: pl.Int64()}
+"""Columns after those, where they are asked for."""
 FLAG = {True: "true", False: "false", None: ""}
 EXACT = 2**53  # whole numbers up to here are exact in a float64
 
@@ -135,8 +138,8 @@ class VerdictColumns(NamedTuple):
     reasons: Sequence[str | None]
     """Compact JSON in ASCII."""
     errors: Sequence[str | None]
-    tails: Sequence[float | None] | None = None
-    """Tail probabilities, None for a record that is not in the tail; None if they are not written."""
+    further: Mapping[str, Sequence[Any]] = MappingProxyType({})
+    """Values of columns of `FURTHER`, one per row, None where there is none; those that are to be written."""
 
 
 class Writer(Protocol):
@@ -161,12 +164,15 @@ def packed(file: BinaryIO, packing: str) -> AbstractContextManager[Any]:
 class RecordWriter:
     """Continues a text table: each record's own bytes, and the verdict in the same dialect after them."""
 
-    def __init__(self, file: BinaryIO, reader: Reader, dialect: Dialect, decimal: str, *, tails: bool) -> None:
-        """Write the header. `decimal` is the sign in the appended numbers; `tails` appends tail probabilities too."""
+    def __init__(
+        self, file: BinaryIO, reader: Reader, dialect: Dialect, decimal: str, further: Sequence[str] = ()
+    ) -> None:
+        """Write the header. `decimal` is the sign in the appended numbers; `further` columns are appended last."""
         self._file = file
         self._reader = reader
         self._dialect = dialect
         self._width = len(reader.columns) + dialect.surplus
+        self._further = tuple(further)
         self._point = None if decimal in (".", dialect.delimiter) else decimal
         self._newline = b"\n" if dialect.newline == b"\r" else dialect.newline
         special = {"\r", "\n", '"', dialect.quote, dialect.delimiter, dialect.escape or dialect.quote}
@@ -174,7 +180,7 @@ class RecordWriter:
         self._always = dialect.padded or dialect.delimiter.isalnum() or dialect.delimiter in "+-."
         self._special = re.compile(f"[{re.escape(''.join(special))}]")
         file.write(dialect.bom)
-        self._put(self._line(reader.header, dialect.delimiter.join(["", *COLUMNS, *([TAIL] if tails else [])])))
+        self._put(self._line(reader.header, dialect.delimiter.join(["", *COLUMNS, *further])))
 
     def write(self, batch: Batch, verdicts: VerdictColumns) -> None:
         delimiter = self._dialect.delimiter
@@ -186,8 +192,8 @@ class RecordWriter:
             flag = self._quoted(FLAG[anomaly])
             fields = ("", self._number(score), self._number(p_value), flag, self._quoted(reasons))
             verdict = f"{delimiter.join(fields)}{delimiter}{self._quoted(error)}"
-            if verdicts.tails is not None:
-                verdict += f"{delimiter}{self._number(verdicts.tails[row])}"
+            for name in self._further:
+                verdict += f"{delimiter}{self._cell(verdicts.further[name][row])}"
             out.append(self._line(raw, self._filling(raw) + verdict if row in faulty else verdict))
         self._put(b"".join(out))
 
@@ -216,6 +222,9 @@ class RecordWriter:
             except UnicodeDecodeError:
                 encoding = WESTERN
         return body + more.encode(encoding, "backslashreplace") + ending
+
+    def _cell(self, value: str | float | None) -> str:
+        return self._quoted(value) if isinstance(value, str) else self._number(value)
 
     def _number(self, value: float | None) -> str:
         if value is None:
@@ -314,23 +323,22 @@ def _fit(values: pl.Series, narrow: pl.DataType) -> pl.Series:
 def with_verdicts(frame: pl.DataFrame, verdicts: VerdictColumns) -> pl.DataFrame:
     """A frame with the columns of its verdicts appended."""
     appended = list(zip(COLUMNS, verdicts[:5], COLUMNS.values(), strict=True))
-    if verdicts.tails is not None:
-        appended.append((TAIL, verdicts.tails, pl.Float64()))
+    appended += [(name, values, FURTHER[name]) for name, values in verdicts.further.items()]
     return frame.with_columns([pl.Series(*column) for column in appended])
 
 
-def write_text(output: Output, reader: Reader, schema: Schema, tails: bool) -> Writer:
+def write_text(output: Output, reader: Reader, schema: Schema, further: Sequence[str]) -> Writer:
     """A writer of a text table: in the dialect of the table that is read, or else as CSV."""
     if reader.dialect is None:
         return TextFrameWriter(output.file)
-    return RecordWriter(output.file, reader, reader.dialect, schema.decimal, tails=tails)
+    return RecordWriter(output.file, reader, reader.dialect, schema.decimal, further)
 
 
-def write_parquet(output: Output, reader: Reader, schema: Schema, _: bool) -> Writer:
+def write_parquet(output: Output, reader: Reader, schema: Schema, _: Sequence[str]) -> Writer:
     """A writer of a Parquet file."""
     return StoredFrameWriter(output, reader, schema, lambda rows, file: rows.sink_parquet(file))
 
 
-def write_arrow(output: Output, reader: Reader, schema: Schema, _: bool) -> Writer:
+def write_arrow(output: Output, reader: Reader, schema: Schema, _: Sequence[str]) -> Writer:
     """A writer of an Arrow file."""
     return StoredFrameWriter(output, reader, schema, lambda rows, file: rows.sink_ipc(file, compression="lz4"))

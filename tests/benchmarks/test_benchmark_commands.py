@@ -54,6 +54,16 @@ def test_promise_runs(folder: Path) -> None:
 
 
 @pytest.mark.e2e
+def test_scan_runs_and_resumes(folder: Path) -> None:
+    """A second run finds all measured, and reports it."""
+    first = run("scan", folder)
+    second = run("scan", folder, "--resume")
+    assert "1/1 1_made_up: kilter, iforest, knn5, ecod, lof" in first
+    assert "1/1" not in second
+    assert "False-discovery proportion at 0.1: " in (folder / "scan" / "scan.md").read_text()
+
+
+@pytest.mark.e2e
 def test_repeats_runs(tmp_path: Path) -> None:
     """Tables without repeats, with each share and number of them, of few rows, and of customers."""
     command = [sys.executable, "-m", "benchmarks.repeats", "--splits", "1", "--rows", "60", "--steps", "20"]

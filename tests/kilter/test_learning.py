@@ -147,3 +147,30 @@ def test_a_file_is_read_as_it_is_stated_to_be(normal: pd.DataFrame, tmp_path: Pa
     assert not any("is read" in line for line in lines)
     with pytest.raises(kilter.KilterError, match="there is no encoding 'klingon'"):
         kilter.train(path, "stated", tmp_path, encoding="klingon", **BRIEF)
+
+
+def test_a_table_is_scanned_for_its_own_strange_rows(normal: pd.DataFrame, tmp_path: Path) -> None:
+    """From a frame of pandas, one of polars, and a file, with the same verdicts in the order of the rows."""
+    frame = normal.drop(columns="line").assign(odd=[int(row in (7, 50)) for row in range(len(normal))])
+    frame.loc[[7, 50], "temperature"] = 5000.0
+    frame.to_csv(tmp_path / "rows.csv", index=False)
+    said: list[str] = []
+    options: dict[str, Any] = {**BRIEF, "label": "odd", "normal": 0, "say": said.append}
+    verdicts = kilter.scan(frame, reasons=2, **options)
+    assert set(np.argsort(verdicts.score)[-2:].tolist()) == {7, 50}
+    assert verdicts.reasons is not None
+    assert {verdicts.reasons[row][0].feature for row in (7, 50)} == {"temperature"}  # type: ignore[union-attr]
+    assert "By 'odd', which no model saw: ROC AUC 1.0000" in said[-1]
+    assert verdicts.to_polars().columns == ["score", "p_value", "anomaly", "reasons", "error"]
+    for data in (pl.from_pandas(frame), tmp_path / "rows.csv"):
+        np.testing.assert_allclose(kilter.scan(data, **options).p_value, verdicts.p_value)
+
+
+def test_a_scan_keeps_a_model_on_request(normal: pd.DataFrame, tmp_path: Path) -> None:
+    """And nothing without."""
+    kilter.scan(normal, models=tmp_path, **BRIEF)
+    assert list(tmp_path.iterdir()) == []
+    kilter.scan(normal, keep="clean", models=tmp_path, **BRIEF)
+    assert kilter.load(tmp_path / "clean").version == 1
+    with pytest.raises(kilter.KilterError, match="a model's name is"):
+        kilter.scan(normal, keep="No Name", **BRIEF)

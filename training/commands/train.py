@@ -117,7 +117,7 @@ def _height_and_width(_: click.Context, __: click.Parameter, value: str | None) 
 )
 @threshold_options
 @group_option("one threshold for all")
-@click.option("--score", help="neighbours, elbo or reconstruction.  [default: neighbours]")
+@click.option("--score", help="neighbours, core, elbo or reconstruction.  [default: neighbours]")
 @click.option("--split", type=click.Choice(["auto", "random", "time"]), help="How calibration rows are set apart.")
 @split_option("each row by itself")
 @click.option("--seed", type=int, help="Same seed, data and machine: same model.  [default: 0]")
@@ -224,7 +224,7 @@ def progress_bar() -> "FitProgress":
     return report
 
 
-def interruptible(progress: "FitProgress", checkpoint: Path) -> "FitProgress":
+def interruptible(progress: "FitProgress", checkpoint: Path | None = None) -> "FitProgress":
     """A `progress` that ends the training at the next step after Ctrl-C, if nothing did before.
 
     The exception says what the same command does next. The one that Ctrl-C raises may come while Python runs in a
@@ -234,7 +234,7 @@ def interruptible(progress: "FitProgress", checkpoint: Path) -> "FitProgress":
 
     def interrupt() -> KeyboardInterrupt:
         again = ["run the same command again, and it continues where this one was"]
-        return KeyboardInterrupt(*again if resumable and checkpoint.exists() else [])
+        return KeyboardInterrupt(*again if resumable and checkpoint and checkpoint.exists() else [])
 
     def press(_: int, __: FrameType | None) -> None:
         nonlocal pressed

@@ -110,10 +110,16 @@ class TrainingData:
     """Whether each row is a copy of another one, which counts instead of it, (rows,); None where none is."""
 
     @property
+    def faultless(self) -> Mask:
+        """(rows,): whether a row has no problem."""
+        good = np.ones(self.table.rows, bool)
+        good[[problem.row for problem in self.table.problems if problem.row is not None]] = False
+        return good
+
+    @property
     def readable(self) -> Mask:
         """(rows,): whether a row has no problem, is no copy and, where there are labels, has a label."""
-        good = np.ones(self.table.rows, bool) if self.labels is None else self.labels.labelled.copy()
-        good[[problem.row for problem in self.table.problems if problem.row is not None]] = False
+        good = self.faultless if self.labels is None else self.faultless & self.labels.labelled
         return good if self.copies is None else good & ~self.copies
 
     @property
@@ -130,6 +136,10 @@ class TrainingData:
     def anomaly_rate(self) -> float:
         """The share of labelled anomalies among the readable rows."""
         return len(self.anomalous) / max(1, int(self.readable.sum()))
+
+    def lines(self) -> list[str]:
+        """What was decided about the columns, and the notes, a line each."""
+        return [*(f"  {name}: {kind} ({why})" for name, kind, why in self.decisions), *self.notes]
 
 
 class LabelledRows(NamedTuple):

@@ -6,7 +6,7 @@ import os
 import resource
 import signal
 from codecs import BOM_UTF8, BOM_UTF16_BE, BOM_UTF16_LE
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -206,6 +206,12 @@ def files(draw: st.DrawFn, ragged: bool = False) -> File:
     return File(ENCODINGS[encoding] + text.encode(codec), delimiter, codec, own or "\n", header, records)
 
 
+def columns_of(columns: Sequence[Sequence[Any]], *, tails: bool) -> VerdictColumns:
+    """The columns of verdicts, with tail probabilities, the sixth, or without."""
+    scores, p_values, anomalies, reasons, errors = columns[:5]
+    return VerdictColumns(scores, p_values, anomalies, reasons, errors, {TAIL: columns[5]} if tails else {})
+
+
 def appended(file: File, verdict: tuple[Any, ...], tails: bool) -> list[str]:
     """The cells of a verdict as text."""
     score, p_value, anomaly, reasons, error, tail = verdict
@@ -227,12 +233,12 @@ def rewritten(file: File, verdicts: list[tuple[Any, ...]], tails: bool, block: i
         patch.setattr("kilter.service.formats.text.HEAD", block)
         patch.setattr("kilter.service.formats.text.BYTES", block)
         with open_table("-", io.BytesIO(file.data)) as reader:
-            writer = write_text(Output(out, Path()), reader, SCHEMA, tails)
+            writer = write_text(Output(out, Path()), reader, SCHEMA, [TAIL] if tails else [])
             for batch in reader.batches():
                 columns = [list(column) for column in zip(*verdicts[start : start + batch.frame.height], strict=True)]
                 start += batch.frame.height
                 columns = columns or [[]] * 6
-                writer.write(batch, VerdictColumns(*columns[:5])._replace(tails=columns[5] if tails else None))
+                writer.write(batch, columns_of(columns, tails=tails))
             writer.finish()
     assert start == len(file.records)
     return out.getvalue()
@@ -354,16 +360,17 @@ def test_a_typed_table_is_written_row_by_row(rows: list[tuple[Any, ...]], size: 
     out = io.BytesIO()
     reader = Frames(frame, size)
     with TemporaryDirectory() as folder:
-        writer = format_named(name).writer()(Output(out, Path(folder)), reader, SCHEMA, tails)
+        writer = format_named(name).writer()(Output(out, Path(folder)), reader, SCHEMA, [TAIL] if tails else [])
         for batch in reader.batches():
             columns = [list(column) for column in zip(*verdicts[batch.first : batch.first + size], strict=True)]
             columns = columns or [[]] * 6
-            writer.write(batch, VerdictColumns(*columns[:5])._replace(tails=columns[5] if tails else None))
+            writer.write(batch, columns_of(columns, tails=tails))
         writer.finish()
     names = [*COLUMNS, *([TAIL] if tails else [])]
     if name != "csv":
         found = (pl.read_parquet if name == "parquet" else pl.read_ipc)(out.getvalue())
-        given = with_verdicts(frame, VerdictColumns(*zip(*verdicts, strict=True)) if rows else NOTHING)
+        parts: list[Any] = [*zip(*verdicts, strict=True)] if rows else [()] * 6
+        given = with_verdicts(frame, columns_of(parts, tails=True))
         assert found.equals(given.select([*frame.columns, *names]), null_equal=True)
         assert found.schema == given.select([*frame.columns, *names]).schema
         return
@@ -378,16 +385,13 @@ def test_a_typed_table_is_written_row_by_row(rows: list[tuple[Any, ...]], size: 
     ]
 
 
-NOTHING = VerdictColumns([], [], [], [], [], [])
-
-
 @given(files())
 def test_a_text_table_becomes_a_typed_one_row_by_row(file: File) -> None:
     """From the first record to the last, with or without a line ending; what is empty is null."""
     out = io.BytesIO()
-    verdicts = VerdictColumns(*[[None] * len(file.records)] * 5)
+    verdicts = columns_of([[None] * len(file.records)] * 5, tails=False)
     with TemporaryDirectory() as folder, open_table("-", io.BytesIO(file.data)) as reader:
-        writer = format_named("parquet").writer()(Output(out, Path(folder)), reader, SCHEMA, False)
+        writer = format_named("parquet").writer()(Output(out, Path(folder)), reader, SCHEMA, ())
         (batch,) = reader.batches()
         writer.write(batch, verdicts)
         writer.finish()
