@@ -70,6 +70,9 @@ def scan(
     label: str | None = None,
     normal: Any = None,
     exclude: Sequence[str] = (),
+    delimiter: str | None = None,
+    encoding: str | None = None,
+    header: bool | None = None,
     keep: str | None = None,
     models: PathLike = "models",
     config: PathLike | Mapping[str, Any] | None = None,
@@ -78,13 +81,14 @@ def scan(
 ) -> Verdicts:
     """Judge the rows of a table itself, each by a model that saw neither it nor its copies; verdicts in their order.
 
-    `data` is a path, several, or a frame, as of `train`; anomalies may be among the rows, and no labels are needed.
-    Rows are flagged at the false-discovery rate `fdr`; `reasons` is how many each gets at most. A `label` column is
-    seen by no model, and `say` is told how the ranking agrees with it. With `keep` a model that was fitted and
-    calibrated without the flagged rows becomes the next version of `models/keep`. A row that could not be read has a
-    score and p-value of NaN, and a problem. Raises KilterError for whatever the caller can put right.
+    `data` is a path, several, or a frame, written and read as those of `train`; anomalies may be among the rows, and no
+    labels are needed. Rows are flagged at the false-discovery rate `fdr`; `reasons` is how many each gets at most. A
+    `label` column is seen by no model, and `say` is told how the ranking agrees with it. With `keep` a model that was
+    fitted and calibrated without the flagged rows becomes the next version of `models/keep`. A row that could not be
+    read has a score and p-value of NaN, and a problem. Raises KilterError for whatever the caller can put right.
     """
-    source = source_of(data, label=label, normal=_as_text(normal), exclude=tuple(exclude))
+    hints = Hints(delimiter, encoding, header)
+    source = source_of(data, label=label, normal=_as_text(normal), exclude=tuple(exclude), hints=hints)
     settled = config_of(config, settings)
     if keep is not None:
         check_name(keep)

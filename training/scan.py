@@ -21,6 +21,7 @@ from kilter.service.detector.modalities import modality_of
 from kilter.service.detector.modalities.tables import Reason
 from kilter.service.formats.scoring import REASONS, Discoveries, Explained, find_discoveries
 from kilter.training.config import TrainConfig
+from kilter.training.data.choices import choices_of
 from kilter.training.data.source import TrainingData, TrainingSource, check_sources
 from kilter.training.evaluation.evaluate import Ranking
 from kilter.training.evaluation.significance import judge_folds
@@ -98,7 +99,7 @@ def scan_source(
             "`kilter train`, and look at the suspects in its report"
         )
     check_sources(source.paths)
-    data = modality.read(source, None, lambda done, total: None)
+    data = modality.read(replace(source, kinds=choices_of(config)), None, lambda done, total: None)
     for line in data.lines():
         say(line)
     rows = np.flatnonzero(data.faultless)

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any, Literal
 import click
 from tqdm import tqdm
 
-from kilter.training.commands.train import interruptible
+from kilter.service.formats.options import table_options
+from kilter.service.formats.source import Hints
+from kilter.training.commands.train import interruptible, kind_options
 
 if TYPE_CHECKING:
     from kilter.training.fitting.fit import FitProgress
@@ -43,7 +45,16 @@ if TYPE_CHECKING:
 )
 @click.option("--label", metavar="COLUMN", help="Column that no model sees; how the ranking agrees with it is told.")
 @click.option("--normal", metavar="VALUE", help="The label of normal rows.")
-@click.option("--exclude", multiple=True, metavar="COLUMN", help="Leave a column out; may be given again.")
+@click.option(
+    "--exclude",
+    "--ignore",
+    "exclude",
+    multiple=True,
+    metavar="COLUMN",
+    help="Leave a column out; may be given again.",
+)
+@table_options
+@kind_options
 @click.option("--keep", metavar="NAME", help="Keep a model, fitted and calibrated without the flagged rows.")
 @click.option(
     "--models", type=click.Path(path_type=Path), default=Path("models"), show_default=True, help="Folder for --keep."
@@ -68,6 +79,7 @@ def scan(
     label: str | None,
     normal: str | None,
     exclude: tuple[str, ...],
+    hints: Hints,
     keep: str | None,
     models: Path,
     config: Path | None,
@@ -100,7 +112,7 @@ def scan(
     settled = read_config(config, **settings)
     check_ranking(files, out, force=force)
     result = scan_source(
-        TrainingSource(files, label, normal, exclude),
+        TrainingSource(files, label, normal, exclude, hints=hints),
         settled,
         fdr=fdr,
         explained=reasons,

@@ -62,6 +62,20 @@ def split_option(default: str) -> Callable[[Callable[..., Any]], Callable[..., A
     return click.option("--split-by", metavar="COLUMN", help=text)
 
 
+def kind_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command `--categorical`, `--numeric` and `--timestamp`: each a tuple of names, or None."""
+    texts = {
+        "categorical": "Take a column for categories; may be given again.",
+        "numeric": "Take a column for numbers, or for durations.",
+        "timestamp": "Take a column for times, or for times of day.",
+    }
+    for kind, text in reversed(texts.items()):
+        command = click.option(
+            f"--{kind}", multiple=True, metavar="COLUMN", callback=lambda _, __, names: names or None, help=text
+        )(command)
+    return command
+
+
 def _height_and_width(_: click.Context, __: click.Parameter, value: str | None) -> tuple[int, int] | None:
     """`64` or `48x64` as a height and width."""
     if value is None:
@@ -93,11 +107,7 @@ def _height_and_width(_: click.Context, __: click.Parameter, value: str | None) 
     help="Leave a column, or a subfolder, out; may be given again.",
 )
 @table_options
-@click.option(
-    "--categorical", multiple=True, metavar="COLUMN", help="Take a column for categories; may be given again."
-)
-@click.option("--numeric", multiple=True, metavar="COLUMN", help="Take a column for numbers, or for durations.")
-@click.option("--timestamp", multiple=True, metavar="COLUMN", help="Take a column for times, or for times of day.")
+@kind_options
 @click.option(
     "--image-size",
     metavar="N|HxW",
@@ -157,11 +167,7 @@ def train(
         TrainingSource(sources, label, normal, exclude, group_by, image_size=image_size, hints=hints),
         name,
         models,
-        read_config(
-            config,
-            threshold=None if rule is None else rule.inputs,
-            **{name: value for name, value in settings.items() if value != ()},
-        ),
+        read_config(config, threshold=None if rule is None else rule.inputs, **settings),
         backbone=backbone,
         say=click.echo,
         progress=interruptible(progress_bar(), checkpoint_of(models, name)),
