@@ -8,7 +8,7 @@ from kilter.service.formats.pictures import find_pictures
 
 
 def source_bytes(path: Path) -> int:
-    """The size of a file; of a folder that of its pictures."""
+    """The size of a file; of a folder that of its pictures. Raises OSError if one is not there."""
     if not path.is_dir():
         return path.stat().st_size
     return sum((path / name).stat().st_size for name in find_pictures(path).pictures)
@@ -26,10 +26,12 @@ def source_digest(path: Path) -> str:
 def was_trained_on(training: Training, path: Path) -> bool:
     """Whether a file or folder has the content of one that a model was trained on; it is read if the size is the same.
 
-    What is no file, like a pipe, is not read.
+    What is no file, like a pipe, is not read; a folder of which a picture cannot be read is another one.
     """
     if not path.is_dir() and not path.is_file():
         return False
-    return source_bytes(path) in {file.bytes for file in training.files} and training.was_trained_on(
-        source_digest(path)
-    )
+    try:
+        same_size = source_bytes(path) in {file.bytes for file in training.files}
+        return same_size and training.was_trained_on(source_digest(path))
+    except OSError:
+        return False

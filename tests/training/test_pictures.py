@@ -172,7 +172,7 @@ def test_a_model_is_calibrated_anew_on_new_pictures(models: Path, tmp_path: Path
         (
             {"a.png": encoded(digits()[0]), "b.png": encoded(digits()[1])},
             (),
-            "there are 2 normal rows to train on, and at least 30 are needed",
+            "there are 2 normal pictures to train on, and at least 30 are needed",
         ),
         ({"a.png": encoded(digits()[0])}, ("--normal", "fine"), "no picture lies in a folder 'fine'"),
         ({"a.png": encoded(digits()[0])}, ("--label", "y"), "labels of pictures in folders are the names"),

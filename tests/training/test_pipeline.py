@@ -131,7 +131,7 @@ def test_a_split_by_time_without_times_says_what_it_goes_by(training_csv: Path, 
         ({"label": "falt"}, {}, "--label names 'falt', and there is no such column.*did you mean 'fault'"),
         ({"label": "fault"}, {}, r"say which value of 'fault' is normal, with --normal; it has '0' \(100\), '1' \(5\)"),
         ({"label": "fault", "normal": "ok"}, {}, "no row has 'ok' in 'fault'"),
-        ({"exclude": ("tempo",)}, {}, "--exclude or --ignore names 'tempo', and there is no such column"),
+        ({"exclude": ("tempo",)}, {}, "--exclude names 'tempo', and there is no such column"),
         ({}, {"target_fpr": 0.001}, "needs at least 1998 normal rows in all"),
     ],
 )

@@ -30,6 +30,9 @@ LINKS = 16  # nearest points of a point that are linked to it at once
 DRAWS, DRAWN = 64, 50  # samples by which the dimension of rows is measured, each of so few that copies in it are rare
 CHANCE = 1e-3
 """Probability of a gap between neighbours, and of so many such gaps, below which chance does not explain them."""
+FEWEST_GROUPS = 10
+"""Fewer groups of near-copies than these are taken for states, such as those of a machine, that rows to come are in
+too: nothing in such a table tells the two apart."""
 LEAST_SHARE = 0.05
 """Where fewer rows than this share have near-copies, these raise the false-positive rate by about this share of it at
 most, which is little beside its own spread."""
@@ -182,7 +185,7 @@ def near_groups(x: Matrix, numbers: Mask) -> Positions:
     kinds = identities([others])[:, None] * 2 * closest  # rows that differ in anything else are too far apart
     group = _numbered(linked(np.concatenate([values, kinds], axis=1), closest))
     sizes = np.bincount(group)
-    if (sizes[group] > 1).mean() < LEAST_SHARE:
+    if len(sizes) < FEWEST_GROUPS or (sizes[group] > 1).mean() < LEAST_SHARE:
         return alone
     return alone if recur_by_nature(sizes) else group
 

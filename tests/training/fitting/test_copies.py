@@ -209,3 +209,11 @@ def test_a_table_without_repeats_is_left_as_it_is() -> None:
     natural = without_copies(prepare(framed(x), TrainingSource()))
     assert len(natural.normal) == 400
     assert "repeat another one, as such rows do by nature" in natural.notes[0]
+
+
+def test_few_tight_clusters_are_states_and_no_copies() -> None:
+    """Rows of three states of a machine, far apart and of equal sizes, all count."""
+    rng = np.random.default_rng(0)
+    states = np.repeat(rng.normal(size=(3, 6)), 100, axis=0)
+    rows = (states + 0.001 * rng.normal(size=states.shape)).astype(np.float32)
+    assert find_copies(rows, np.ones(6, bool)).near == 0
