@@ -31,8 +31,8 @@ DRAWS, DRAWN = 64, 50  # samples by which the dimension of rows is measured, eac
 CHANCE = 1e-3
 """Probability of a gap between neighbours, and of so many such gaps, below which chance does not explain them."""
 FEWEST_GROUPS = 10
-"""Fewer groups of near-copies than these are taken for states, such as those of a machine, that rows to come are in
-too: nothing in such a table tells the two apart."""
+"""Fewer different rows than these, each in many exact or near copies, are taken for states, such as those of a machine,
+that rows to come are in too: nothing in such a table tells the two apart."""
 LEAST_SHARE = 0.05
 """Where fewer rows than this share have near-copies, these raise the false-positive rate by about this share of it at
 most, which is little beside its own spread."""
@@ -161,7 +161,7 @@ def exact_copies(same: Positions, common: Commonness | None) -> Copies:
     repeats, times = len(same) - len(counts), int(np.gcd.reduce(counts)) if len(counts) else 1
     if (len(counts) - 1) * np.log(times) < -np.log(CHANCE):  # so few rows have a common divisor by chance
         times = 1
-    natural = len(counts) > 0 and recur_by_nature(counts // times, common)
+    natural = 0 < len(counts) < FEWEST_GROUPS or (len(counts) > 0 and recur_by_nature(counts // times, common))
     if not natural:
         return Copies(same, repeats, times, natural)
     order = np.argsort(same, kind="stable")

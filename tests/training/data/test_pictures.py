@@ -156,7 +156,7 @@ def test_numbers_of_an_array_are_taken_by_their_range(tmp_path: Path) -> None:
     data = read_training_pictures(TrainingSource((tmp_path / "a.npy",)))
     assert data.draft.columns[0] == ImageColumn("image", 8, 8, 1, 0.0, 24.0, deep=(0.0, 24.0))
     assert "black is 0 and white 24" in data.decisions[0].why
-    assert data.table.columns["image"].max() == 255
+    assert data.table.columns["image"].max() == 170
 
 
 def test_more_than_fits_the_memory_is_refused_before_it_is_decoded() -> None:
