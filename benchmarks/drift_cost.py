@@ -103,7 +103,7 @@ async def _requests(app: ASGIApp, name: str, body: bytes, count: int) -> None:
 
 def _fields(detector: Detector, features: npt.NDArray[np.float32], batches: int) -> float:
     """CPU seconds to count batches field by field, a look of Prometheus included."""
-    tally = FieldTally(detector.reference, [watched.position for watched in detector.modality.watched])
+    tally = FieldTally(detector.reference, detector.modality.watched)
 
     def work() -> None:
         for _ in range(batches):

@@ -30,7 +30,7 @@ def made_anomalies(train: pl.DataFrame, normal: pl.DataFrame, seed: int) -> dict
     """Anomalies by kind, over training rows and normal test rows."""
     rng = np.random.default_rng([seed, 7])
     count = int(np.clip(SHARE * normal.height, LEAST, MOST))
-    found = {}
+    found: dict[str, pl.DataFrame] = {}
     numbers = [name for name, kind in train.schema.items() if kind.is_numeric()]
     if numbers:
         found |= _from_mixture(train, numbers, count, rng)

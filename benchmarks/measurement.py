@@ -132,7 +132,7 @@ def _ours(problem: Problem, rows: Mapping[str, pl.DataFrame], task: Task) -> Jud
     model = ours.fit(problem.train, settings)
     scores = {kind: model.score(frame) for kind, frame in rows.items()}
     flagged = model.calibration.anomalies(scores[REAL])
-    alarms = {
+    alarms: dict[str, float | int | None] = {
         "target_fpr": model.calibration.target_fpr,
         "expected_fpr": model.calibration.expected_fpr,
         "realised_fpr": float(flagged[~problem.anomalous].mean()),

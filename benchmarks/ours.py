@@ -18,6 +18,7 @@ from kilter.training.config import FitConfig, TrainConfig
 from kilter.training.data.source import TrainingSource
 from kilter.training.data.tables import prepare
 from kilter.training.evaluation.thresholds import thresholds_of_fit
+from kilter.training.fitting.copies import without_copies
 from kilter.training.fitting.model import Fitted, fit_model
 
 
@@ -50,7 +51,7 @@ def fit(train: pl.DataFrame, config: TrainConfig) -> Ours:
     """Fit and calibrate on rows, all of them taken for normal."""
 
     def run() -> tuple[Fitted, Calibration]:
-        data = prepare(train, TrainingSource())
+        data = without_copies(prepare(train, TrainingSource()))
         fitted = fit_model(data, config)
         return fitted, thresholds_of_fit(data, config, fitted).thresholds.common
 

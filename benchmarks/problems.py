@@ -99,7 +99,7 @@ def class_tasks(path: Path) -> list[str]:
     counts = pl.read_csv(path, columns=[LABEL], infer_schema=False)[LABEL].value_counts(sort=True)["count"]
     found = ["one"] if counts[0] // 2 >= LEAST_FITTED else []
     rare = counts.filter(counts >= LEAST_RARE).min()
-    if len(counts) > 2 and isinstance(rare, int) and rare <= MOST_RARE * counts.sum():
+    if len(counts) > 2 and isinstance(rare, int) and rare <= MOST_RARE * int(counts.sum()):
         found.append("rare")
     return found
 
@@ -160,8 +160,9 @@ def _attacks(source: ProblemSource) -> Problem:
     fitted = pl.concat([normal, attacks[rng.permutation(attacks.height)[:hidden]]])
     test = test[np.sort(rng.permutation(test.height)[:MOST_TESTED])]
     anomalous = (test[NSL_LABEL] != NSL_NORMAL).to_numpy()
-    parts = (part.drop(NSL_LABEL) for part in (fitted[rng.permutation(fitted.height)], test))
-    return Problem(source.collection, source.table, source.task, source.seed, *parts, anomalous, hidden)
+    fitted = fitted[rng.permutation(fitted.height)].drop(NSL_LABEL)
+    place = (source.collection, source.table, source.task, source.seed)
+    return Problem(*place, fitted, test.drop(NSL_LABEL), anomalous, hidden)
 
 
 def matrix_of(train: pl.DataFrame) -> Callable[[pl.DataFrame], Matrix]:

@@ -69,6 +69,25 @@ def load(folder: Path, name: str, seed: int, contamination: float = 0.0) -> Samp
     return divide(name, x, y == 1, seed, contamination)
 
 
+def load_whole(folder: Path, name: str, most: int, seed: int) -> tuple[Floats, npt.NDArray[np.bool_]]:
+    """All rows of a table, (rows, columns), and which are anomalous, (rows,), in the order of its file.
+
+    Of a table of more than `most` rows as many are drawn, at the share of anomalies that it has, and at least one.
+    """
+    with np.load(folder / f"{name}.npz") as arrays:
+        x, anomalous = arrays["X"].astype(np.float64), arrays["y"].astype(np.int64) == 1
+    if len(x) <= most:
+        return x, anomalous
+    rng = np.random.default_rng(seed)
+    odd = max(1, round(most * float(anomalous.mean())))
+    parts = [
+        rng.choice(np.flatnonzero(anomalous == kind), count, replace=False)
+        for kind, count in ((1, odd), (0, most - odd))
+    ]
+    rows = np.sort(np.concatenate(parts))
+    return x[rows], anomalous[rows]
+
+
 def divide(name: str, x: Floats, anomalous: npt.NDArray[np.bool_], seed: int, contamination: float = 0.0) -> Sample:
     """Split rows by the protocol, and hide anomalies among the training rows up to a share of `contamination`.
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from kilter.estimator import AnomalyDetector
-    from kilter.learning import train
+    from kilter.learning import scan, train
     from kilter.service.detector import (
         ArtifactError,
         Detector,
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
         PictureError,
         Problem,
         RecordsError,
+        SeenRowsWarning,
         Verdicts,
         load,
     )
@@ -31,15 +32,17 @@ __all__ = [
     "PictureError",
     "Problem",
     "RecordsError",
+    "SeenRowsWarning",
     "Verdicts",
     "load",
+    "scan",
     "train",
 ]
 
 # ONNX Runtime's builds report their use to its makers, unless this is set before they are imported.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
-_TRAINING = {"AnomalyDetector": "kilter.estimator", "train": "kilter.learning"}
+_TRAINING = {"AnomalyDetector": "kilter.estimator", "scan": "kilter.learning", "train": "kilter.learning"}
 
 
 def __getattr__(name: str) -> Any:

@@ -28,10 +28,10 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
 
     `fit` takes normal records: a frame of pandas or polars with columns of every kind, or a matrix of numbers, NaN
     where a value is missing. Of records like those, at most the share `target_fpr` is flagged; without it, the lowest
-    of 1, 2, 5 and 10 % that so many records support. `score_kind` is `neighbours`, `elbo` or `reconstruction`; with
-    `group_by`, the values of that column have thresholds of their own; `split` is `auto`, `random` or `time`, by which
-    the calibration records are set apart. `config` is a TOML file of further settings, or the same as a mapping
-    (`docs/training.md`).
+    of 1, 2, 5 and 10 % that so many records support. `score_kind` is `neighbours`, `core`, `elbo` or `reconstruction`;
+    with `group_by`, the values of that column have thresholds of their own; `split` is `auto`, `random` or `time`, by
+    which the calibration records are set apart, those of one value of the column `split_by` together. `config` is a
+    TOML file of further settings, or the same as a mapping (`docs/training.md`).
 
     After `fit`, `detector_` is the `Detector` that was trained, with its p-values and reasons, and `save` writes it to
     a folder of models, from which `kilter.load` and `kilter serve` read it.
@@ -44,6 +44,7 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         score_kind: str = "neighbours",
         group_by: str | None = None,
         split: str = "auto",
+        split_by: str | None = None,
         config: str | os.PathLike[str] | Mapping[str, Any] | None = None,
         random_state: int | None = None,
     ) -> None:
@@ -51,13 +52,19 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         self.score_kind = score_kind
         self.group_by = group_by
         self.split = split
+        self.split_by = split_by
         self.config = config
         self.random_state = random_state
 
     def fit(self, X: Any, y: Any = None) -> Self:
         """Learn from normal records, (n, columns); `y` is not looked at. Raises ValueError if they do not suffice."""
         frame = self._frame(X, reset=True)
-        settings = {"target_fpr": self.target_fpr, "score": self.score_kind, "split": self.split}
+        settings = {
+            "target_fpr": self.target_fpr,
+            "score": self.score_kind,
+            "split": self.split,
+            "split_by": self.split_by,
+        }
         settings["seed"] = None if self.random_state is None else int(self.random_state)
         given = {name: value for name, value in settings.items() if value is not None}
         try:
@@ -93,7 +100,8 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
     def _verdicts(self, X: Any) -> Verdicts:
         check_is_fitted(self, "detector_")
         try:
-            return self.detector_.score(self._frame(X, reset=False))
+            # As a table, which is not looked up among the training rows: to judge these is the convention here.
+            return self.detector_.score(self.detector_.table(self._frame(X, reset=False)))
         except KilterError as error:
             raise ValueError(str(error)) from error
 

@@ -75,8 +75,9 @@ def run_command_line(group: click.Group, arguments: Sequence[str]) -> int:
     except click.ClickException as error:
         error.show()
         return NOT_DONE
-    except (click.Abort, KeyboardInterrupt):
-        return _failed("interrupted", INTERRUPTED)
+    except (click.Abort, KeyboardInterrupt) as error:
+        # Click raises its own exception from that of Ctrl-C, which may say more.
+        return _failed("; ".join(["interrupted", *map(str, (error.__cause__ or error).args)]), INTERRUPTED)
     except OSError as error:
         place = f"{error.filename}: " if error.filename else ""
         return _failed(f"{place}{error.strerror or error}")

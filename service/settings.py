@@ -115,7 +115,9 @@ def _message(problem: ErrorDetails, given: dict[str, Any]) -> str:
     field, value = str(problem["loc"][0]), problem["input"]
     place = f"--{field.replace('_', '-')}" if field in given else PREFIX + field.upper()
     known = Settings.model_fields.get(field)
-    text = f"{place}={str(value)!r}: {problem['msg'][:1].lower()}{problem['msg'][1:]}"
+    # What a text must be is what it means; a regular expression says that to few.
+    wrong = "not of that form" if problem["type"] == "string_pattern_mismatch" else problem["msg"]
+    text = f"{place}={str(value)!r}: {wrong[:1].lower()}{wrong[1:]}"
     if known is not None:
         text += f"; it is the {known.description}"
     if str(value).startswith("tcp://"):

@@ -1,6 +1,6 @@
 """The doors of the service: a format and a route are added from outside, each by one entry in a registry."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from io import BytesIO
 from pathlib import Path
 from typing import Any, Self
@@ -13,9 +13,9 @@ from starlette.requests import Request
 from kilter.service.detector import Schema, load
 from kilter.service.formats import FORMATS, Format
 from kilter.service.formats.reading import Batch, Reader, read_frame
+from kilter.service.formats.records import Dialect
 from kilter.service.formats.scoring import score_file
 from kilter.service.formats.source import Source
-from kilter.service.formats.text import Dialect
 from kilter.service.formats.writers import Output, VerdictColumns, with_verdicts
 from kilter.service.models.registry import Registry
 from kilter.service.monitoring.metrics import Metrics
@@ -61,7 +61,7 @@ class BarReader:
 class BarWriter:
     """Writes the same, with the verdicts."""
 
-    def __init__(self, output: Output, reader: Reader, schema: Schema, tails: bool) -> None:
+    def __init__(self, output: Output, reader: Reader, schema: Schema, further: Sequence[str]) -> None:
         self._file = output.file
 
     def write(self, batch: Batch, verdicts: VerdictColumns) -> None:

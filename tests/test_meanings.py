@@ -4,6 +4,7 @@ And a value that is merely new gets a verdict, in old models too.
 """
 
 import io
+import json
 from collections.abc import Iterator
 from datetime import date, timedelta
 from itertools import product
@@ -142,7 +143,13 @@ def test_every_door_takes_every_spelling_for_what_it_means(
         scored = pl.read_parquet(folder / "out.parquet")
         assert scored["kilter_error"].null_count() == len(rows), scored["kilter_error"]
         found[door] = scored["kilter_score"].to_list()
-    found["JSON"] = by_json(http, in_json(spelled(data, rows, str, int, float, bool)))
+    cells = in_json(spelled(data, rows, str, int, float, bool))
+    found["JSON"] = by_json(http, cells)
+    records = [dict(zip(cells, values, strict=True)) for values in zip(*cells.values(), strict=True)]
+    for name, text in (("lines", "\n".join(map(json.dumps, records))), ("list", json.dumps(records))):
+        (folder / f"{name}.json").write_text(text)
+        score_file(model, folder / f"{name}.json", folder / "out.parquet", force=True)
+        found[name] = pl.read_parquet(folder / "out.parquet")["kilter_score"].to_list()
     frame = pd.DataFrame(
         {name: pd.Series(cells, dtype=object) for name, cells in in_json(spelled(data, rows, *KINDS)).items()}
     )

@@ -13,6 +13,8 @@ from kilter.service.detector.manifest import HIGHEST_RATE, Way
 from kilter.service.detector.networks import NETWORKS
 from kilter.service.detector.scores import check_score
 
+KINDS = ("categorical", "numeric", "timestamp", "ignore")
+"""The settings that name columns, and say what each is to be taken for."""
 WAYS: dict[Way, tuple[str, ...]] = {
     "alerts-per-day": ("alerts_per_day", "records_per_day"),
     "f-beta": ("f_beta",),
@@ -116,8 +118,14 @@ class TrainConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     memory_rows: int | None = None
     seed: int = 0
     split: Literal["auto", "random", "time"] = "auto"
+    split_by: str | None = None
     device: str = "auto"
     baselines: bool = True
+    categorical: tuple[str, ...] = ()
+    """Columns that are taken for categories, whatever they look like; so on for the next three."""
+    numeric: tuple[str, ...] = ()
+    timestamp: tuple[str, ...] = ()
+    ignore: tuple[str, ...] = ()
     fit: FitConfig = FitConfig()
 
 

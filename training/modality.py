@@ -4,6 +4,7 @@ Each is a subclass of `TrainingModality`, with an entry in `TRAINING_MODALITIES`
 `detector.modalities.base`. Nothing else in training asks which one it has.
 """
 
+import re
 from abc import ABC, abstractmethod
 from dataclasses import replace
 from functools import partial
@@ -51,6 +52,10 @@ class TrainingModality(ABC):
     tolerance: ClassVar[Tolerance]
     takes_backbone: ClassVar[bool] = False
     """Whether records may be judged by the features of a pretrained network."""
+    has_columns: ClassVar[bool] = False
+    """Whether records have columns of several kinds."""
+    scan_score: ClassVar[str | None] = None
+    """The score by which `kilter scan` judges a source's own records; None if it does not."""
     remedies_collapse: ClassVar[bool] = True
     """Whether a collapsed posterior is a fault where features depend on one another."""
 
@@ -81,6 +86,10 @@ class TrainingModality(ABC):
     def latent_rows(self, order: Positions, anomalous: Mask) -> Positions:
         """The rows to draw in latent space, of those in a random order; `anomalous` says which rows are anomalies."""
 
+    def worded(self, sentence: str) -> str:
+        """A sentence about rows in the word for these records."""
+        return sentence
+
     def samples(self, network: Any, seed: int) -> Pixels | None:
         """Pictures that a network makes of draws from its prior, if records are pictures."""
         return None
@@ -94,7 +103,9 @@ class TableTraining(TrainingModality):
     """Records of numbers, flags, categories and times, in files or in a frame."""
 
     kind = "tables"
+    has_columns = True
     tolerance = Tolerance(gap=0.1, rise=0.02)
+    scan_score = "core"
 
     def accepts(self, source: TrainingSource) -> bool:
         return True
@@ -130,6 +141,9 @@ class PictureTraining(TrainingModality):
     tolerance = Tolerance(gap=0.3, rise=0.1)
     takes_backbone = True
     remedies_collapse = False
+
+    def worded(self, sentence: str) -> str:
+        return re.sub(r"\b(r|R)ow(s?)\b", lambda word: f"{'pP'[word[1] == 'R']}icture{word[2]}", sentence)
 
     def accepts(self, source: TrainingSource) -> bool:
         return any(map(holds_pictures, source.paths))

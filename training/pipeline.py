@@ -1,7 +1,7 @@
 """From files or a frame to a model: read, split, fit, calibrate, examine, package, and load it from disk."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from importlib.metadata import version as library_version
@@ -24,22 +24,33 @@ from kilter.service.detector.manifest import Manifest, NetworkEntry, Probes, Sco
 from kilter.service.detector.reference import reference_tensors
 from kilter.service.detector.schema import Schema
 from kilter.service.detector.scores import SCORES
+from kilter.service.detector.sketch import sketch_tensors
 from kilter.service.detector.thresholds import promise_of, score_tensors
+from kilter.service.formats.source import check_path
 from kilter.training.config import TrainConfig
+from kilter.training.data.choices import choices_of
 from kilter.training.data.source import Progress, TrainingData, TrainingSource, check_sources, provenance, silent
 from kilter.training.evaluation.baselines import baseline_warning
 from kilter.training.evaluation.checkup import Examined, examine_fit
+from kilter.training.evaluation.crosscheck import cross_check
 from kilter.training.evaluation.evaluate import evaluate_rows
 from kilter.training.evaluation.thresholds import Calibrated, check_labels, thresholds_of_fit
+from kilter.training.fitting.copies import without_copies
+from kilter.training.fitting.entities import with_entity_notice
 from kilter.training.fitting.fit import FitProgress
 from kilter.training.fitting.model import Fitted, fit_model
-from kilter.training.fitting.programs import read_backbone
+from kilter.training.fitting.programs import Backbone, read_backbone
+from kilter.training.fitting.split import order_note, records_per_day
 from kilter.training.modality import TrainingModality, modality_of_source
 from kilter.training.reporting.report import model_card, report
 from kilter.training.reporting.run import Latent, Run, Scored
 
 LIBRARIES = ("numpy", "onnx", "onnxruntime", "onnxscript", "polars", "safetensors", "scikit-learn", "torch")
 PLAIN, ODD = 16, 8
+ROUNDS = 5  # in which plain records are brought nearer to what the network expects
+CHOSEN = (
+    "The threshold was chosen by these labelled rows, so what it reaches on new ones is likely to be a little less."
+)
 
 
 @dataclass(frozen=True)
@@ -51,6 +62,7 @@ class Trained:
     calibrated: Calibrated
     training: Training
     run: Run
+    split_by: str | None
     tensors: dict[str, Array]
     probes: Probes
 
@@ -88,7 +100,9 @@ class Trained:
                 memory=score.memory_entry,
                 backbone=None if fitted.backbone is None else fitted.backbone.entry,
             ),
-            calibration=promise_of(*self.calibrated, fitted.split.how, left_out=fitted.holds_calibration),
+            calibration=promise_of(
+                *self.calibrated, fitted.split.how, split_by=self.split_by, left_out=fitted.holds_calibration
+            ),
             training=self.training,
             libraries={"kilter": kilter.__version__, **{name: library_version(name) for name in LIBRARIES}},
             programs={name: f"{name}.onnx" for name in fitted.programs},
@@ -113,12 +127,17 @@ def train_model(
     one.
     """
     store.check_name(name)
-    checkpoint = models / name / ".fit.safetensors"
+    checkpoint = checkpoint_of(models, name)
     trained = learn(
         source, config, backbone=backbone, checkpoint=checkpoint, say=say, progress=progress, reading=reading
     )
     folder = store.add(models, name, partial(trained.files, name))
     return load(folder), folder, trained.run.evaluation
+
+
+def checkpoint_of(models: Path, name: str) -> Path:
+    """The file by which an interrupted training of a model continues."""
+    return models / name / ".fit.safetensors"
 
 
 def learn(
@@ -137,7 +156,14 @@ def learn(
     the file from which an interrupted fit continues. `say` is called with each decision about the data, `progress`
     after each step of the fit. Raises KilterError for whatever the user can put right.
     """
+    source = replace(source, split_by=config.split_by or source.split_by)
+    for path in source.paths:
+        check_path(path)
     modality = modality_of_source(source)
+    kinds = choices_of(config)
+    if kinds and not modality.has_columns:
+        raise KilterError(f"--{next(iter(kinds.values()))} names a column of a table, and {source.name} holds pictures")
+    source = replace(source, kinds=kinds)
     pretrained = None
     if backbone is not None:
         if config.score != "neighbours":
@@ -146,15 +172,29 @@ def learn(
             raise KilterError(f"--backbone is for pictures, and {source.name} holds a table")
         pretrained = read_backbone(backbone)
     check_sources(source.paths)
-    data = modality.read(source, pretrained, reading)
+    data = with_entity_notice(without_copies(modality.read(source, pretrained, reading)), config.target_fpr)
     check_labels(config.threshold, int(data.labels.anomalous.sum()) if data.labels else 0)
-    for decision in data.decisions:
-        say(f"  {decision.name}: {decision.kind} ({decision.why})")
-    for note in data.notes:
-        say(note)
-    fitted = fit_model(
-        data, config, remedied=modality.remedies_collapse, backbone=pretrained, checkpoint=checkpoint, progress=progress
-    )
+    data = replace(data, notes=(*data.notes, *order_note(data.draft, data.table, config.split)))
+    for line in data.lines():
+        say(line)
+    return learn_rows(data, modality, config, backbone=pretrained, checkpoint=checkpoint, progress=progress)
+
+
+def learn_rows(
+    data: TrainingData,
+    modality: TrainingModality,
+    config: TrainConfig,
+    *,
+    backbone: Backbone | None = None,
+    checkpoint: Path | None = None,
+    progress: FitProgress = lambda step, steps, epoch: None,
+) -> Trained:
+    """Train a model in memory on rows that have been read, as `learn` does."""
+    remedied = modality.remedies_collapse
+    try:
+        fitted = fit_model(data, config, remedied=remedied, backbone=backbone, checkpoint=checkpoint, progress=progress)
+    except KilterError as error:
+        raise KilterError(modality.worded(str(error))) from error
     return examine(data, fitted, thresholds_of_fit(data, config, fitted), config, modality)
 
 
@@ -173,8 +213,20 @@ def examine(
         # Calibration rows, which come first, are judged as if the memory of the score held none of them.
         scores = np.concatenate([fitted.calibration_scores, verdicts.score[len(fitted.calibration_scores) :]])
         verdicts = verdicts._replace(score=scores, **judge.thresholds.judge(scores, table)._asdict())
-    labels = is_anomaly if is_anomaly.any() else None
-    evaluation = evaluate_rows(judge, table, labels, seed=config.seed, fresh=fresh, verdicts=verdicts)
+    crossed = None if fresh else cross_check(data, fitted, calibrated.thresholds, config)
+    if crossed is not None:
+        verdicts = verdicts._replace(anomaly=np.concatenate([crossed.flags, verdicts.anomaly[len(judged) :]]))
+    evaluation = evaluate_rows(
+        judge,
+        table,
+        is_anomaly if is_anomaly.any() else None,
+        seed=config.seed,
+        fresh=fresh or crossed is not None,
+        verdicts=verdicts,
+        weight=len(data.normal) / len(judged),
+        folds=crossed and crossed.folds,
+        expected=crossed and crossed.expected,
+    )
     normal, strange = (
         Scored(take(table, part), verdicts.score[part], rows[part]) for part in (~is_anomaly, is_anomaly)
     )
@@ -186,6 +238,9 @@ def examine(
     with torch.no_grad():
         means = network.posterior(torch.from_numpy(np.concatenate([*judge.modality.encode(sample)]))).mean[0]
     stand_in = "There were too few rows to hold some out for the evaluation: calibration rows stand in for them."
+    if config.threshold.needs_labels:
+        evaluation = msgspec.structs.replace(evaluation, notes=(*evaluation.notes, CHOSEN))
+    time = fitted.schema.time
     run = Run(
         judge=judge,
         decisions=data.decisions,
@@ -202,7 +257,8 @@ def examine(
     )
     tensors: dict[str, Array] = {key: tensor.numpy() for key, tensor in fitted.module.state_dict().items()}
     tensors |= score_tensors(calibrated.thresholds)
-    tensors |= reference_tensors(fitted.scorer.modality, fitted.scorer.figures(take(data.table, parts.fit)))
+    figures, new_figures = (fitted.scorer.figures(take(data.table, rows)) for rows in (parts.fit, parts.calibration))
+    tensors |= reference_tensors(fitted.scorer.modality, figures) | sketch_tensors(figures, new_figures)
     training = Training(
         files=tuple(map(provenance, data.source.paths)),
         rows=data.table.rows,
@@ -217,8 +273,11 @@ def examine(
         comparison=checkup.comparison,
         suspects=checkup.suspects,
         warnings=(*baseline_warning(checkup.comparison), *checkup.diagnosis.notes, *checkup.suspects.notes),
+        records_per_day=None if time is None else records_per_day(data.table.columns[time.name]),
     )
-    return Trained(modality, fitted, calibrated, training, run, tensors, make_probes(judge, config.seed))
+    return Trained(
+        modality, fitted, calibrated, training, run, data.source.split_by, tensors, make_probes(judge, config.seed)
+    )
 
 
 def probe_records(schema: Schema, seed: int) -> list[dict[str, Any]]:
@@ -238,10 +297,19 @@ def probe_records(schema: Schema, seed: int) -> list[dict[str, Any]]:
 
 
 def make_probes(judge: Judge, seed: int) -> Probes:
-    """Probes with the verdicts that they get now; the most ordinary comes first, as the example that is shown."""
+    """Probes with the verdicts that they get now; the most ordinary comes first, as the example that is shown.
+
+    Plain ones are drawn column by column, so that one whose fields go together is made of them by the network.
+    """
     records = probe_records(judge.modality.schema, seed)
-    likeliest = int(np.argmax(judged_probes(records[:PLAIN], judge).p_values))
-    return judged_probes([records.pop(likeliest), *records], judge)
+    plain = records[:PLAIN]
+    tried = [*plain]
+    for _ in range(ROUNDS):
+        plain = judge.modality.likelier(judge.scorer.program, plain)
+        tried += plain
+    ordinary = int(np.nanargmin(judge.score(tried, errors="mark").score))
+    del records[ordinary % PLAIN]
+    return judged_probes([tried[ordinary], *records], judge)
 
 
 def completed(records: list[dict[str, Any]], schema: Schema) -> list[dict[str, Any]]:

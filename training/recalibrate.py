@@ -22,7 +22,8 @@ from kilter.training.config import Rule
 from kilter.training.data.source import LabelledRows, provenance
 from kilter.training.evaluation.evaluate import expected_flags
 from kilter.training.evaluation.thresholds import LabelledScores, check_labels, set_thresholds
-from kilter.training.fitting.split import fit_aside, largest_size
+from kilter.training.fitting.copies import copies_of_rows
+from kilter.training.fitting.split import DISTINCT_ROWS, ENTITIES, fit_aside, largest_size, one_of_each
 from kilter.training.pipeline import completed, judged_probes
 from kilter.training.reporting.run import percent, promise_in_words
 
@@ -36,9 +37,13 @@ class Recalibrated(NamedTuple):
     folder: Path
     unread: int
     """Rows that could not be read, and were left out."""
+    copies: int
+    """Rows that were left out since they are copies of another one, or of the same value of `split_by`."""
     surplus: int
     """Rows that were left out so that rate x (n + 1) is whole."""
     before: str
+    seen: bool
+    """Whether most of the rows were in the training."""
 
 
 def recalibrate(
@@ -49,13 +54,15 @@ def recalibrate(
     target_fpr: float | None = None,
     rule: Rule | None = None,
     group_by: str | None = None,
+    split_by: str | None = None,
     seed: int = 0,
 ) -> Recalibrated:
     """Calibrate the version of a model that serves on the normal rows of a file, and write it as the next version.
 
-    `source` is the file or folder that the rows come from, for the provenance, and `group_by` one of their columns; the
-    anomalies among them serve a `rule` that needs labels. Surplus rows are dropped at random or, where the model's
-    rows were split by time, the oldest. Raises KilterError if the rows are too few, or served the training.
+    `source` is the file or folder that the rows come from, for the provenance. `group_by` is one of their columns, and
+    so is `split_by`, of each of whose values one row counts; the anomalies among them serve a `rule` that needs labels.
+    Surplus rows are dropped at random or, where the model's rows were split by time, the oldest. Raises KilterError if
+    the rows are too few, or served the training.
     """
     folder = store.resolve(model).resolve()
     old, content = load(folder), artifact.read_artifact(folder)
@@ -64,10 +71,18 @@ def recalibrate(
     wanted = rule.rate(target_fpr)
     rate = manifest.calibration.target_fpr if wanted is None else wanted
     table, anomalies = rows.parts()
+    entities = rows.normal_entities
     check_labels(rule, anomalies.rows)
-    scores = old.scorer.score(table, errors="mark").score
-    usable = np.flatnonzero(~np.isnan(scores))
-    size = len(usable) if rule.needs_labels else largest_size(len(usable), rate)
+    judged = old.scorer.score(table, errors="mark")
+    scores = judged.score
+    readable = np.flatnonzero(~np.isnan(scores))
+    if entities is not None:
+        usable = one_of_each(readable, entities, np.random.default_rng(seed))
+        what = ENTITIES
+    else:
+        usable = readable[copies_of_rows(rows.schema, table, readable).first]
+        what = DISTINCT_ROWS if len(usable) < len(readable) else "calibration rows"
+    size = len(usable) if rule.needs_labels else largest_size(len(usable), rate, what)
     positions, split = _kept(manifest, take(table, usable), size, seed)
     picked = usable[positions]
     schema = fit_aside(rows.schema, table, picked)
@@ -108,7 +123,7 @@ def recalibrate(
             version=version,
             created=datetime.now(UTC).isoformat(timespec="seconds"),
             schema=schema,
-            calibration=promise_of(thresholds, chosen, split),
+            calibration=promise_of(thresholds, chosen, split, split_by=split_by),
             training=msgspec.structs.replace(manifest.training, evaluation=None, recalibration=recalibration),
             tensors={name: array.shape for name, array in tensors.items()},
         )
@@ -120,8 +135,10 @@ def recalibrate(
         return artifact.pack(new, tensors, content.programs, probes, documents)
 
     added = store.add(folder.parent.parent, manifest.name, files)
-    unread, surplus = table.rows - len(usable), len(usable) - size
-    return Recalibrated(load(added), added, unread, surplus, _before(old, take(table, usable), scores[usable]))
+    before = _before(old, take(table, usable), scores[usable])
+    unread, copies, surplus = table.rows - len(readable), len(readable) - len(usable), len(usable) - size
+    known = old.was_trained_on(judged.features)
+    return Recalibrated(load(added), added, unread, copies, surplus, before, known)
 
 
 def _check(folder: Path, manifest: Manifest, source: Path, file: SourceFile) -> None:

@@ -59,7 +59,7 @@ def draw(scored: pd.DataFrame, new: Path, heatmaps: Path, out: Path) -> None:
     axes = figure.subplots(2, 10)
     for column, (digit, rows) in zip(axes.T, scored.groupby("digit"), strict=True):
         row = rows.sort_values("kilter_score").iloc[len(rows) // 2]
-        for ax, path in zip(column, (new / row.picture, heatmaps / f"{row.picture}.png"), strict=True):
+        for ax, path in zip(column, (new / row.picture, heatmaps / row.picture), strict=True):
             ax.imshow(np.asarray(Image.open(path).convert("RGB")))
             ax.set_axis_off()
         verdict = "flagged" if row.kilter_anomaly else "passed"

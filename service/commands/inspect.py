@@ -87,7 +87,9 @@ def _evaluated(training: Training) -> Iterator[str]:
     figures = evaluation.figures() if evaluation is not None else {}
     shown = {name: figure for name, figure in figures.items() if figure.value is not None and name not in HIDDEN}
     if shown:
-        yield f"{when}, with 95 % intervals:"
+        rate = evaluation.labelled.anomaly_rate if evaluation is not None and evaluation.labelled else None
+        mix = "" if rate is None else f" where {_percent(rate)} are anomalies"
+        yield f"{when}{mix}, with 95 % intervals:"
     for name, figure in shown.items():
         known = figure.low is not None and figure.high is not None
         interval = f"  ({figure.low:.3f} to {figure.high:.3f})" if known else ""

@@ -5,6 +5,8 @@ from typing import Any, Literal, cast
 
 import click
 
+from kilter.service.formats.options import table_options
+
 Explained = Literal["anomalies", "all", "none"]
 
 
@@ -50,15 +52,17 @@ def reasons_of(stated: str) -> tuple[Explained, int]:
     metavar="DIR",
     help="Write a heat map of each picture into DIR, a PNG by the picture's own path.",
 )
+@table_options
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
 def score_command(
     model: Path, file: Path, out: Path, reasons: tuple[Explained, int], device: str, **options: Any
 ) -> None:
     """Judge every record of FILE by MODEL (a model's folder, or a version's), and write them with their verdicts.
 
-    FILE is CSV in any dialect, Parquet, Arrow or npz; - is standard input. CSV records keep their own bytes. Appended
-    are kilter_score, kilter_p_value, kilter_anomaly (true, false), kilter_reasons (JSON) and kilter_error. A record
-    that cannot be scored has its error, and empty verdicts.
+    FILE is CSV in any dialect, Parquet, Arrow, npz, JSON or NDJSON; - is standard input. CSV records keep their own
+    bytes, and what was found out about a file that is not plain CSV is noted. Appended are kilter_score,
+    kilter_p_value, kilter_anomaly (true, false), kilter_reasons (JSON) and kilter_error. A record that cannot be scored
+    has its error, and empty verdicts.
 
     For a model of pictures FILE is a folder, whose pictures and those of all folders below it are judged, one picture,
     or a stack of them (IDX, npy, npz). A row has a picture's path in the folder, and the same columns; its reasons are
@@ -71,17 +75,23 @@ def score_command(
     With --tail the records beyond the 90 % quantile of the calibration scores have an estimate of how many normal
     records score higher. It tells those apart that share the lowest p-value, and is no p-value itself.
 
+    Where most values of a column are missing, new, or of another unit than in training, a note says so, and how.
+
     Exit status: 0 done, 1 done with records in error, 2 not done.
     """
     from kilter.service.detector import load
+    from kilter.service.detector.manifest import counted
     from kilter.service.formats.scoring import score_file
 
     explained, limit = reasons
     summary = score_file(load(model, device), file, out, reasons=explained, limit=limit, **options)
     for note in summary.notes:
         click.echo(f"note: {note}", err=True)
+    for shift in summary.shifts:
+        click.echo(f"note: {shift.words}", err=True)
     click.echo(
-        f"{summary.records:,} records, {summary.anomalies:,} anomalies, {summary.errors:,} in error; "
+        f"{counted(summary.records, 'record')}, {counted(summary.anomalies, 'anomaly', 'anomalies')}, "
+        f"{summary.errors:,} in error; "
         f"{summary.seconds:.1f} s",
         err=True,
     )

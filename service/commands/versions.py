@@ -30,7 +30,8 @@ def list_command(model: Path) -> None:
             rate = f"target false-positive rate {100 * info.target_fpr:.3g} %"
             text = f"{manifest.created}  threshold {info.threshold:.6g}, {rate}"
         except ArtifactError as error:
-            text = f"damaged: {error}"
+            text = f"damaged, cannot be loaded: {error}"
+            state = state and ("pinned" if version == pinned else "highest")
         click.echo(f"{version:>6}  {state:<7} {text}")
 
 

@@ -6,7 +6,14 @@ torch only where a torch network is really built.
 
 from kilter.service.detector.calibration import Calibration
 from kilter.service.detector.detector import Detector, Verdicts, load
-from kilter.service.detector.errors import ArtifactError, KilterError, PictureError, Problem, RecordsError
+from kilter.service.detector.errors import (
+    ArtifactError,
+    KilterError,
+    PictureError,
+    Problem,
+    RecordsError,
+    SeenRowsWarning,
+)
 from kilter.service.detector.modalities.pictures import Box, Region
 from kilter.service.detector.modalities.tables import Reason
 from kilter.service.detector.schema import Schema
@@ -23,6 +30,7 @@ __all__ = [
     "RecordsError",
     "Region",
     "Schema",
+    "SeenRowsWarning",
     "Verdicts",
     "load",
 ]

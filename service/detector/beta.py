@@ -43,7 +43,7 @@ def quantile(level: float, a: float, b: float) -> float:
     return high
 
 
-def clopper_pearson(successes: int, trials: int, confidence: float = CONFIDENCE) -> tuple[float, float]:
+def clopper_pearson(successes: float, trials: float, confidence: float = CONFIDENCE) -> tuple[float, float]:
     """The exact interval of a share, with at least `confidence` (Clopper and Pearson, Biometrika, 1934)."""
     aside = (1 - confidence) / 2
     low = quantile(aside, successes, trials - successes + 1) if successes else 0.0

@@ -1,5 +1,6 @@
 """The detector: records in, verdicts out. Every route into a verdict, calibration included, goes through here."""
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
@@ -10,7 +11,7 @@ import numpy as np
 from kilter.service.detector import artifact
 from kilter.service.detector.arrays import Floats, Mask, Matrix
 from kilter.service.detector.calibration import DECIMALS, Calibration, rounded
-from kilter.service.detector.errors import ArtifactError, KilterError, Problem, RecordsError
+from kilter.service.detector.errors import ArtifactError, KilterError, Problem, RecordsError, SeenRowsWarning
 from kilter.service.detector.inputs import Table
 from kilter.service.detector.manifest import Manifest, Probes
 from kilter.service.detector.modalities import modality_of
@@ -19,6 +20,7 @@ from kilter.service.detector.reference import Reference, reference_of
 from kilter.service.detector.runtime import OnnxProgram, Program, TorchProgram, pick_device
 from kilter.service.detector.schema import Schema
 from kilter.service.detector.scores import find_score_kind
+from kilter.service.detector.sketch import Sketch, sketch_of
 from kilter.service.detector.store import resolve
 from kilter.service.detector.thresholds import Groups, Thresholds, at_rate, thresholds_of
 
@@ -28,6 +30,9 @@ if TYPE_CHECKING:
 
     from kilter.service.detector.modalities.pictures import Region
     from kilter.service.detector.modalities.tables import Reason
+
+
+SEEN = "most of these records were in the training, so they score lower, and are flagged less often, than new ones"
 
 
 class Scorer:
@@ -162,12 +167,15 @@ class Detector(Judge):
         probes: Probes,
         groups: Groups | None = None,
         reference: Reference | None = None,
+        sketch: Sketch | None = None,
     ) -> None:
         scorer = Scorer(modality_of(manifest.schema, manifest.score.grid), program)
         super().__init__(scorer, Thresholds(calibration, groups))
         self.manifest = manifest
         self.probes = probes
         self.reference = reference or reference_of(self.modality, {})
+        self.sketch = sketch
+        """What the rows of the training are known again by; None for a model of before there was one."""
 
     def __repr__(self) -> str:
         return f"<Detector {self.name}, version {self.version}: flags scores above {self.calibration.threshold:g}>"
@@ -184,6 +192,20 @@ class Detector(Judge):
     def schema(self) -> Schema:
         return self.manifest.schema
 
+    def score(self, data: Any, *, reasons: int = 0, errors: Literal["raise", "mark"] = "raise") -> Verdicts:
+        """As `Judge.score`; warns if most of the records were in the training, unless they are a `Table`."""
+        verdicts = super().score(data, reasons=reasons, errors=errors)
+        if not isinstance(data, Table) and self.was_trained_on(verdicts.features):
+            warnings.warn(SEEN, SeenRowsWarning, stacklevel=2)
+        return verdicts
+
+    def was_trained_on(self, figures: Matrix) -> bool:
+        """Whether most records were in the training, by their watched figures, (n, ...); False where that is not sure.
+
+        Ten records or more are needed to be sure.
+        """
+        return self.sketch is not None and self.sketch.holds_most(self.sketch.look_up(figures))
+
     def at_rate(self, target_fpr: float) -> "Detector":
         """This detector at another target false-positive rate: the same program, thresholds by the same scores.
 
@@ -192,7 +214,7 @@ class Detector(Judge):
         """
         (common, groups), promise = at_rate(self.manifest.calibration, self.thresholds, target_fpr)
         manifest = msgspec.structs.replace(self.manifest, calibration=promise)
-        return Detector(manifest, self.scorer.program, common, self.probes, groups, self.reference)
+        return Detector(manifest, self.scorer.program, common, self.probes, groups, self.reference, self.sketch)
 
     def replay(self) -> None:
         """Score the probes and compare. Raises ArtifactError that names the first that differs, and both values."""
@@ -245,7 +267,8 @@ def load(path: str | Path, device: str = "cpu") -> Detector:
         )
         common, groups = thresholds_of(content)
         reference = reference_of(modality, content.tensors)
-        detector = Detector(manifest, program, common, content.probes, groups, reference)
+        sketch = sketch_of(content.tensors)
+        detector = Detector(manifest, program, common, content.probes, groups, reference, sketch)
         detector.replay()
     except KilterError as error:
         raise ArtifactError(f"{folder}: {error}") from error

@@ -16,6 +16,10 @@ class PictureError(KilterError):
     """A picture cannot be read, or is none that is accepted."""
 
 
+class SeenRowsWarning(UserWarning):
+    """Most of the records that are judged were in the training, and score lower than new ones would."""
+
+
 class Problem(NamedTuple):
     """What is wrong with one cell, one record (`field` is None) or a whole input (`row` is None too)."""
 

@@ -55,9 +55,14 @@ class Counts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class LabelledFigures(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The figures that need labels, with intervals from a stratified bootstrap."""
+    """The figures that need labels, for the share of anomalies that the whole file has.
+
+    The interval of precision is exact (Clopper and Pearson) and holds, like those of F1 and average precision, what a
+    new file's share of anomalies may differ by; the others are exact or of a bootstrap.
+    """
 
     counts: Counts
+    """Of the rows that were judged."""
     roc_auc: Figure
     average_precision: Figure
     precision: Figure
@@ -65,6 +70,15 @@ class LabelledFigures(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     f1: Figure
     best_f1: float | None
     """The F1 that the best threshold, chosen with these labels in hand, would have reached."""
+    weight: float = 1.0
+    """Of how many normal rows of the file each one that was judged stands for; anomalies were all judged."""
+
+    @property
+    def anomaly_rate(self) -> float | None:
+        """The share of anomalies for which the figures hold; None without rows."""
+        c = self.counts
+        anomalies, normal = c.tp + c.fn, self.weight * (c.fp + c.tn)
+        return anomalies / (anomalies + normal) if anomalies + normal else None
 
 
 class Evaluation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -88,7 +102,10 @@ class Evaluation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     kl: Figure
     labelled: LabelledFigures | None
     notes: tuple[str, ...]
-    """Sentences on figures that are missing."""
+    """Sentences on figures that are missing, or better than those on new rows will be."""
+    folds: int | None = None
+    """In how many folds the calibration rows were judged, each by the threshold of the others, where none were held
+    out; None where the normal rows are not those of the calibration."""
 
     def figures(self) -> dict[str, Figure]:
         """The figures by name, the most telling first."""
@@ -165,13 +182,15 @@ class DetectorComparison(msgspec.Struct, frozen=True, forbid_unknown_fields=True
     basis: Basis
     normal: int
     anomalous: int
+    anomaly_rate: float | None = None
+    """The share of anomalies for which the average precision holds; None where it is that of the rows."""
 
 
 class SuspectRow(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A fitting row that looks strange."""
 
     row: int
-    """Its place in the training files, from 1 below the header."""
+    """Its place in the training files, from 0; from 1 in models of before."""
     score: float
 
 
@@ -225,6 +244,8 @@ class Training(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_def
     warnings: tuple[str, ...]
     """What needs attention, the most important first."""
     recalibration: Recalibration | None = None
+    records_per_day: float | None = None
+    """By the column of times."""
 
     def was_trained_on(self, digest: str) -> bool:
         """Whether one of the training files or folders has this SHA-256."""

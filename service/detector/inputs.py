@@ -10,6 +10,7 @@ import numpy as np
 from kilter.service.detector.arrays import Array, Floats
 from kilter.service.detector.columns.base import ABSENT, Column, Read, describe_value, read_cells
 from kilter.service.detector.errors import KilterError, Problem, RecordsError
+from kilter.service.detector.names import name_form, own_names, suggestion, with_own_names
 from kilter.service.detector.schema import Schema
 
 
@@ -102,11 +103,12 @@ def from_records(schema: Schema, records: Sequence[Any], read: Read | None = Non
     names: set[Any] = set(schema.names)
     for row, record in enumerate(records):
         fields: Mapping[Any, Any] | None = record if isinstance(record, Mapping) else _fields(record)
-        usable.append(fields or {})
         if fields is None:
             problems.append(Problem(row, None, f"a record is an object of fields, not {describe_value(record)}"))
         elif fields.keys() != names:
+            fields = with_own_names(schema.names, fields)
             problems.extend(_wrong_fields(row, fields, names, schema))
+        usable.append(fields or {})
     columns = {}
     for column in schema.fields:
         cells = [record.get(column.name, ABSENT) for record in usable]
@@ -116,6 +118,7 @@ def from_records(schema: Schema, records: Sequence[Any], read: Read | None = Non
 
 def from_columns(schema: Schema, columns: Mapping[str, list[Any]], read: Read | None = None) -> Table:
     """Read columns of the same length, of values as JSON gives them."""
+    columns = with_own_names(schema.names, columns)
     problems = _wrong_fields(None, columns, set(schema.names), schema)
     rows = max(map(len, columns.values()), default=0)
     if problems:
@@ -136,9 +139,13 @@ def _fields(record: Any) -> Mapping[str, Any] | None:
 def _wrong_fields(row: int | None, fields: Mapping[Any, Any], names: set[Any], schema: Schema) -> list[Problem]:
     missing = sorted(names - fields.keys())
     extra = sorted(str(name) for name in fields.keys() - names - schema.ignored)
+    if not all(map(str.isascii, extra)):
+        ignored = {*map(name_form, schema.ignored)}
+        extra = [name for name in extra if name_form(name) not in ignored]
     what = "column" if row is None else "field"
+    message = f"the {what} is missing: send null if its value is not known"
     return [
-        *(Problem(row, name, f"the {what} is missing: send null if its value is not known") for name in missing),
+        *(Problem(row, name, message + suggestion(name, extra)) for name in missing),
         *(Problem(row, name, "the model has no such field: leave it out") for name in extra),
     ]
 
@@ -158,6 +165,17 @@ def from_matrix(schema: Schema, matrix: Array) -> Table:
     return Table({name: numbers[:, i] for i, name in enumerate(names)}, len(numbers), problems)
 
 
+def absent_columns(schema: Schema, given: Iterable[str]) -> list[Problem]:
+    """The columns that a model needs and a table lacks."""
+    there = {*given}
+    spare = sorted(there - {*schema.names})
+    return [
+        Problem(None, name, "the column is missing" + suggestion(name, spare))
+        for name in schema.names
+        if name not in there
+    ]
+
+
 def from_frame(schema: Schema, frame: Any) -> Table:
     """Read a frame of pandas, or with an Arrow C stream. Raises RecordsError if a column is missing, or there twice."""
     if hasattr(frame, "__arrow_c_stream__") and type(frame).__module__.split(".")[0] != "pandas":
@@ -165,15 +183,30 @@ def from_frame(schema: Schema, frame: Any) -> Table:
 
         frame = pl.DataFrame(frame)
     count = Counter(map(str, frame.columns))
-    wrong = [Problem(None, name, "the column is missing") for name in schema.names if not count[name]]
+    own = own_names(schema.names, count)
+    count.update({name: count[given] for name, given in own.items()})
+    wrong = absent_columns(schema, count)
     wrong += [Problem(None, name, "the column stands in the table twice") for name in schema.names if count[name] > 1]
     if wrong:
         raise RecordsError(wrong)
     problems: list[Problem] = []
     keys = {str(name): name for name in frame.columns}  # those of pandas need not be texts
-    values = {column: frame[keys[column.name]].to_numpy() for column in schema.fields}
+    values = {column: _as_array(column, frame[keys[own.get(column.name, column.name)]]) for column in schema.fields}
     columns = {column.name: read_array(column, array, problems) for column, array in values.items()}
     return Table(columns, len(frame), in_order(problems))
+
+
+def _as_array(column: Column, cells: Any) -> Array:
+    """A column of a frame as an array; times of polars that have a time zone by the column's clock, if it has one.
+
+    Whole numbers of polars that are names stay whole where some are missing.
+    """
+    if column.is_time and getattr(cells.dtype, "time_zone", None) is not None:
+        return column.from_series(cells)
+    if not column.is_number and hasattr(cells, "null_count") and cells.dtype.is_integer() and cells.null_count():
+        return np.array(cells.to_list(), object)
+    array: Array = cells.to_numpy()
+    return array
 
 
 def read_array(column: Column, values: Array, problems: list[Problem]) -> Array:

@@ -77,6 +77,9 @@ class Promise(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """99.9 % quantile of the realised false-positive rate over calibration sets: Beta(k, n + 1 - k)."""
     split: str
     """How the calibration records were set apart: `random` or `time`."""
+    split_by: str | None = None
+    """The column, such as customers or machines, of which the rows of a value were set apart together, and each
+    calibration record has another value; None where single rows were."""
     chosen: Choice = Choice("rate")
     left_out: bool = False
     """Whether the memory of the score holds the calibration records, each scored with all of it but itself."""
@@ -156,6 +159,11 @@ class Probes(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     scores: list[float]
     p_values: list[float]
     anomalies: list[bool]
+
+
+def counted(count: int, one: str, many: str | None = None) -> str:
+    """A number of things with the word for them: 1 record, 2,000 records."""
+    return f"{count:,} {one if count == 1 else many or one + 's'}"
 
 
 def choice_in_words(choice: Choice, size: int) -> str:

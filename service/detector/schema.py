@@ -5,6 +5,7 @@ from typing import Literal
 import msgspec
 
 from kilter.service.detector.columns import Column, Feature
+from kilter.service.detector.names import name_form
 
 
 class LeftOut(msgspec.Struct, frozen=True):
@@ -38,7 +39,8 @@ class Schema(msgspec.Struct, frozen=True):
 
     def field(self, name: str) -> Column | None:
         """The field of that name; None if there is none."""
-        return next((column for column in self.fields if column.name == name), None)
+        wanted = name_form(name)
+        return next((column for column in self.fields if name_form(column.name) == wanted), None)
 
     @property
     def ignored(self) -> frozenset[str]:

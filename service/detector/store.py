@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from kilter.service.detector.errors import ArtifactError, KilterError
+from kilter.service.detector.leftovers import scratch_folder
 
 NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 PINNED = "PINNED"
@@ -98,6 +99,8 @@ def prune(model: Path, keep: int) -> list[int]:
     if keep < 1:
         raise KilterError("at least one version must be kept")
     current = serving_version(model)
+    for left in model.glob(".deleted-*"):  # by a run that was killed
+        shutil.rmtree(left, ignore_errors=True)
     gone = [version for version in versions(model)[:-keep] if version != current]
     for version in gone:
         folder = model / str(version)
@@ -115,19 +118,17 @@ def add(folder: Path, name: str, files: Callable[[int], Mapping[str, bytes]]) ->
         while True:
             version = max((int(p.name) for p in model.iterdir() if _NUMBER.fullmatch(p.name)), default=0) + 1
             target = model / str(version)
-            partial = Path(tempfile.mkdtemp(prefix=f".partial-{version}-", dir=model))
             try:
-                partial.chmod(0o755)
-                for file_name, content in files(version).items():
-                    with (partial / file_name).open("wb") as file:
-                        file.write(content)
-                        file.flush()
-                        os.fsync(file.fileno())
-                return partial.rename(target)
+                with scratch_folder(model, ".partial-") as partial:
+                    partial.chmod(0o755)
+                    for file_name, content in files(version).items():
+                        with (partial / file_name).open("wb") as file:
+                            file.write(content)
+                            file.flush()
+                            os.fsync(file.fileno())
+                    return partial.rename(target)
             except OSError:
                 if not target.exists():
                     raise
-            finally:
-                shutil.rmtree(partial, ignore_errors=True)
     except OSError as error:
         raise KilterError(f"cannot write the model to {model}: {error.strerror or error}") from error

@@ -71,8 +71,12 @@ def check_target(target_fpr: float) -> float:
     return target_fpr
 
 
-def promise_of(thresholds: Thresholds, chosen: Choice, split: str, *, left_out: bool = False) -> Promise:
+def promise_of(
+    thresholds: Thresholds, chosen: Choice, split: str, *, split_by: str | None = None, left_out: bool = False
+) -> Promise:
     """A manifest's entry for thresholds; `split` is how the calibration records were set apart: `random` or `time`.
+
+    And `split_by` the column by whose values, if any.
 
     `left_out` says whether the memory of the score holds them, and each was scored with all of it but itself.
     """
@@ -81,7 +85,13 @@ def promise_of(thresholds: Thresholds, chosen: Choice, split: str, *, left_out: 
     if groups is not None:
         promises = [GroupPromise(value=value, **_figures(own)) for value, own in groups.calibrations.items()]
         by_group = Grouping(groups.column.name, tuple(promises))
-    stated: dict[str, Any] = {"split": split, "chosen": chosen, "left_out": left_out, "by_group": by_group}
+    stated: dict[str, Any] = {
+        "split": split,
+        "split_by": split_by,
+        "chosen": chosen,
+        "left_out": left_out,
+        "by_group": by_group,
+    }
     return Promise(target_fpr=common.target_fpr, **stated, **_figures(common))
 
 
@@ -127,7 +137,9 @@ def at_rate(promise: Promise, thresholds: Thresholds, target_fpr: float) -> tupl
         }
         groups = Groups(groups.column, own)
     changed = Thresholds(replace(common, target_fpr=target_fpr), groups)
-    return changed, promise_of(changed, Choice("rate"), promise.split, left_out=promise.left_out)
+    return changed, promise_of(
+        changed, Choice("rate"), promise.split, split_by=promise.split_by, left_out=promise.left_out
+    )
 
 
 def smallest_rate(size: int) -> float:

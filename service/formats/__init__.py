@@ -4,7 +4,7 @@ A format is one entry in `FORMATS`: how it is recognised, what it is called, and
 or writes records asks here. Importing this package imports no table library and no web framework.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from kilter.service.formats.writers import Output, Writer
 
     Opener = Callable[[Source], Reader]
-    WriterMaker = Callable[[Output, Reader, Schema, bool], Writer]
+    WriterMaker = Callable[[Output, Reader, Schema, Sequence[str]], Writer]
     BodyReader = Callable[[Call], Body]
 
 T = TypeVar("T")
@@ -55,7 +55,7 @@ class Format:
     """The JSON Schema of such a body, where it is neither one text nor bytes."""
     open: "Opener | str | None" = None
     write: "WriterMaker | str | None" = None
-    """Opens a writer for the records of a reader with their verdicts; with tail probabilities if the flag is set."""
+    """Opens a writer for the records of a reader with their verdicts, and with the further columns that are named."""
     body: "BodyReader | str | None" = "kilter.service.formats.bodies:read_table_body"
     packable: bool = False
     """Whether a file of it may be compressed as a whole."""
@@ -91,6 +91,11 @@ def _begins(*magic: bytes) -> Callable[[bytes], bool]:
     return lambda head: head.startswith(magic)
 
 
+def _by(place: str) -> Callable[[bytes], bool]:
+    """What recognises a format, imported where bytes begin as JSON does."""
+    return lambda head: head[:16].lstrip(b"\xef\xbb\xbf \t\r\n")[:1] in (b"{", b"[") and bool(_imported(place)(head))
+
+
 _TYPED = "kilter.service.formats.typed:TypedReader"
 _ARROW_BODY = "kilter.service.formats.typed:read_arrow_body"
 _ARROW_ENDINGS = (".arrow", ".feather", ".ipc")
@@ -120,14 +125,24 @@ FORMATS: list[Format] = [
         },
         body="kilter.service.formats.bodies:read_form_body",
     ),
-    Format("json", "JSON", media_types=(JSON,), modality=None, body="kilter.service.formats.json_body:read_json_body"),
+    Format(
+        "json",
+        "JSON",
+        _by("kilter.service.formats.json_files:is_json"),
+        endings=(".json",),
+        media_types=(JSON,),
+        modality=None,
+        open="kilter.service.formats.json_files:JsonReader",
+        body="kilter.service.formats.json_body:read_json_body",
+    ),
     Format(
         "csv",
         "a text table",
         endings=(".csv", ".tsv", ".txt"),
         media_types=(CSV,),
         description="A header with every field of the model, in any order, and a line per record; an empty cell stands "
-        "for an unknown value. Delimiter, quoting and encoding are recognised.",
+        "for an unknown value. Delimiter, quoting and encoding are recognised, or stated by `delimiter`, `charset` and "
+        "`header` (present or absent) in the content type.",
         open="kilter.service.formats.text:TextReader",
         write="kilter.service.formats.writers:write_text",
         packable=True,
@@ -136,9 +151,12 @@ FORMATS: list[Format] = [
     Format(
         "ndjson",
         "NDJSON",
+        _by("kilter.service.formats.json_files:is_ndjson"),
+        endings=(".ndjson", ".jsonl"),
         media_types=(NDJSON,),
         aliases=("application/ndjson", "application/jsonl", "application/x-jsonlines"),
         modality=None,
+        open="kilter.service.formats.json_files:JsonReader",
         description="A record as JSON in each line, with every field of the model.",
         body="kilter.service.formats.json_body:LinesBody",
     ),
@@ -196,14 +214,18 @@ def formats_of(modality: str) -> list[Format]:
     return [one for one in FORMATS if one.modality in (modality, None) and one.media_types]
 
 
+def _tables() -> list[Format]:
+    return [one for one in FORMATS if one.modality in ("table", None)]
+
+
 def format_of_content(head: bytes) -> Format | None:
     """The format of tables that recognises a file by its first bytes; None for text, and for what is no table."""
-    return next((one for one in FORMATS if one.modality == "table" and one.recognises(head)), None)
+    return next((one for one in _tables() if one.recognises(head)), None)
 
 
 def format_of_ending(suffixes: Iterable[str]) -> Format | None:
     """The format of tables that the last known ending of a file's name stands for; None if none is known."""
-    by_ending = {ending: one for one in FORMATS if one.modality == "table" for ending in one.endings}
+    by_ending = {ending: one for one in _tables() for ending in one.endings}
     return next((by_ending[suffix.lower()] for suffix in reversed([*suffixes]) if suffix.lower() in by_ending), None)
 
 

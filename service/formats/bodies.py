@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
+from email.message import Message
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
     from kilter.service.formats.json_body import RowReader
     from kilter.service.formats.reading import Batch, Reader
+    from kilter.service.formats.source import Hints
 
 CHUNK = 1024  # records that are typed and judged together
 LONGEST_NAME = 255
@@ -100,13 +102,36 @@ def read_table_body(call: Call) -> Body:
     from kilter.service.formats.source import Source
 
     try:
-        source = Source("-", BytesIO(call.content), "the body")
+        source = Source("-", BytesIO(call.content), "the body", hints_of(call))
         if source.packed or source.format is not call.form:
             text = f"the body is compressed, or not {call.form.title}: send it as its Content-Type says"
             raise RequestError(BAD_BODY, text)
         return TableBody(call, source.format.opener()(source))
     except KilterError as error:
         raise RequestError(BAD_BODY, str(error)) from None
+
+
+def hints_of(call: Call) -> "Hints":
+    """What a content type says of a text table: `text/csv; charset=...; header=absent; delimiter=";"`.
+
+    Raises RequestError for a header that is neither `present` nor `absent`.
+    """
+    from kilter.service.formats.source import Hints
+
+    parameters: dict[str, str] = {}
+    if ";" in call.content_type:
+        message = Message()
+        message["content-type"] = call.content_type
+        parameters = {name.lower(): value for name, value in message.get_params([])[1:]}
+    header = parameters.get("header", "").lower()
+    if header not in ("", "present", "absent"):
+        raise RequestError(BAD_BODY, f"the content type says header={header[:40]!r}: it is present or absent")
+    return Hints(
+        parameters.get("delimiter"),
+        parameters.get("charset"),
+        None if not header else header == "present",
+        call.reader.schema.names,
+    )
 
 
 class TableBody(Body):
@@ -149,7 +174,7 @@ class TableBody(Body):
         from kilter.service.formats.writers import Output, VerdictColumns
 
         out = BytesIO()
-        writer = self._call.form.writer()(Output(out, Path()), self._reader, self._call.reader.schema, False)
+        writer = self._call.form.writer()(Output(out, Path()), self._reader, self._call.reader.schema, ())
         for batch, verdicts in zip(self._batches, judged, strict=True):
             nothing: list[str | None] = [None] * len(verdicts.score)
             texts = nothing if verdicts.reasons is None else [ascii_json(reasons) for reasons in verdicts.reasons]

@@ -17,6 +17,7 @@ import numpy.typing as npt
 from kilter.service.detector import Problem, Schema
 from kilter.service.detector.columns.base import read_cells
 from kilter.service.detector.inputs import Layout, NumberColumns, Table, from_columns, from_records, in_order
+from kilter.service.detector.names import with_own_names
 from kilter.service.formats.bodies import CHUNK, ID, Body, Call, check_ids, too_many
 from kilter.service.problems import BAD_BODY, BAD_RECORDS, TOO_LARGE, RequestError
 
@@ -180,6 +181,7 @@ class JsonBody(Body):
             return from_columns(schema, columns, self._call.read)
         ids, problems = check_ids(columns[ID] if ID in columns and ID not in schema.names else [None] * rows)
         self.ids += ids
+        columns = dict(with_own_names(schema.names, columns))
         known = {name: values for name, values in columns.items() if name in schema.names}
         table = from_columns(schema, known, self._call.read)
         return table._replace(problems=in_order([*table.problems, *problems]))
@@ -198,6 +200,7 @@ def lenient_table(call: Call, records: Sequence[Any], ids: list[Any]) -> Table:
     objects = [record if isinstance(record, dict) else {} for record in records]
     more, problems = check_ids(None if ID in schema.names else fields.get(ID) for fields in objects)
     ids += more
+    records = [with_own_names(schema.names, record) if isinstance(record, dict) else record for record in records]
     known = [
         {name: record[name] for name in schema.names if name in record} if isinstance(record, dict) else record
         for record in records
@@ -249,6 +252,10 @@ def records_of(value: Any, schema: Schema, limit: int) -> list[Any]:
     if not isinstance(records, list):
         if RECORDS in value and RECORDS not in schema.names:
             raise RequestError(BAD_RECORDS, SHAPE, [Problem(None, RECORDS, "a list of records is expected")])
+        wrapped = [name for name, inner in value.items() if isinstance(inner, list) and name not in schema.names]
+        if len(value) == len(wrapped) == 1:
+            message = f"the records of a request stand under the key {RECORDS!r}, not {wrapped[0][:100]!r}"
+            raise RequestError(BAD_RECORDS, SHAPE, [Problem(None, wrapped[0], message)])
         return [value]
     _check_alone(value, RECORDS)
     if len(records) > limit:

@@ -17,12 +17,13 @@ from kilter.service.detector.arrays import Array
 from kilter.service.detector.columns import Column
 from kilter.service.detector.columns.cells import Decimal, TextCells, as_text, number_expression
 from kilter.service.detector.errors import KilterError, Problem, RecordsError
-from kilter.service.detector.inputs import Table, from_records, in_order
+from kilter.service.detector.inputs import Table, absent_columns, from_records, in_order
+from kilter.service.detector.names import name_form, own_names
 from kilter.service.detector.schema import Schema
-from kilter.service.formats.source import Source
+from kilter.service.formats.source import NO_HINTS, Hints, Source
 
 if TYPE_CHECKING:
-    from kilter.service.formats.text import Dialect
+    from kilter.service.formats.records import Dialect
 
 CELLS = 1 << 22  # about the most cells of which copies are held at a time
 SHOWN = 5  # faults of a file that are listed in full
@@ -59,7 +60,7 @@ class Reader(Protocol):
     dialect: "Dialect | None" = None
     """How a text table is written; None for anything else."""
     header: bytes = b""
-    """The own bytes of a text table's first record."""
+    """The own bytes of a text table's header, with as many fields as a record; made up where it has none."""
 
     def __enter__(self) -> Self:
         return self
@@ -95,8 +96,10 @@ def to_table(schema: Schema, frame: pl.DataFrame, *, faults: Sequence[Problem] =
     `faults` are problems of whole rows, beside which those of their cells do not count. Raises RecordsError if a
     column that is needed is not there.
     """
-    message = "the table has no such column, and the model needs it"
-    absent = [Problem(None, name, message) for name in schema.names if name not in frame.columns]
+    own = own_names(schema.names, frame.columns)
+    if own:
+        frame = frame.rename({given: name for name, given in own.items()})
+    absent = absent_columns(schema, frame.columns)
     if absent:
         raise RecordsError(absent)
     problems: list[Problem] = []
@@ -153,12 +156,13 @@ class Frame(NamedTuple):
     notes: tuple[str, ...]
 
 
-def open_table(path: str | Path, stdin: BinaryIO | None = None) -> Reader:
+def open_table(path: str | Path, stdin: BinaryIO | None = None, hints: Hints = NO_HINTS) -> Reader:
     """Open the table in a file, or on standard input for `-`. Raises KilterError if it is no table that can be read.
 
-    Its `batches` are then read in bounded memory, except from an npz file or an Arrow stream, which are read whole.
+    Its `batches` are then read in bounded memory, except from an npz file, an Arrow stream or JSON that is not a record
+    a line, which are read whole.
     """
-    source = Source(path, stdin)
+    source = Source(path, stdin, hints=hints)
     try:
         return source.format.opener()(source)
     except BaseException:
@@ -166,7 +170,7 @@ def open_table(path: str | Path, stdin: BinaryIO | None = None) -> Reader:
         raise
 
 
-def read_frame(paths: Sequence[str | Path], stdin: BinaryIO | None = None) -> Frame:
+def read_frame(paths: Sequence[str | Path], stdin: BinaryIO | None = None, hints: Hints = NO_HINTS) -> Frame:
     """Read files that have the same columns, in any order, into one frame; rows with a fault are left out and noted.
 
     Raises KilterError, which names the file, if one cannot be read, has no rows, or has other columns or types than
@@ -177,10 +181,13 @@ def read_frame(paths: Sequence[str | Path], stdin: BinaryIO | None = None) -> Fr
     texts: list[bool] = []
     delimiters: set[str] = set()
     for path in paths:
-        with open_table(path, stdin) as table:
+        with open_table(path, stdin, hints) as table:
             if frames:
                 _check_same(table, frames[0].columns, str(paths[0]))
             frame, left_out = _rows(table)
+            hints = hints._replace(names=hints.names or table.columns)
+            own = own_names(frames[0].columns if frames else (), frame.columns)
+            frame = frame.rename({given: name for name, given in own.items()})
             frames.append(frame.select(frames[0].columns) if frames else frame)
             notes += [*table.notes, *left_out]
             texts.append(table.dialect is not None)
@@ -219,8 +226,9 @@ def _rows(table: Reader) -> tuple[pl.DataFrame, list[str]]:
 
 
 def _check_same(table: Reader, expected: Sequence[str], first: str) -> None:
-    absent = [name for name in expected if name not in table.columns]
-    extra = [name for name in table.columns if name not in expected]
+    given, wanted = {*map(name_form, table.columns)}, {*map(name_form, expected)}
+    absent = [name for name in expected if name_form(name) not in given]
+    extra = [name for name in table.columns if name_form(name) not in wanted]
     if absent or extra:
         parts = [f"lacks {', '.join(map(repr, absent))}"] if absent else []
         parts += [f"has besides {', '.join(map(repr, extra))}"] if extra else []

@@ -15,10 +15,14 @@ import numpy as np
 
 from kilter.service.detector import Detector, KilterError, Reason, Region
 from kilter.service.detector.inputs import take
+from kilter.service.detector.names import check_fields
 from kilter.service.detector.schema import Schema
+from kilter.service.detector.shifts import ColumnCounts, ColumnTally, Shift, count_columns
+from kilter.service.detector.sketch import Familiar
 from kilter.service.formats.pictures import PictureReader
+from kilter.service.formats.provenance import was_trained_on
 from kilter.service.formats.reading import Batch, Reader, open_table, read_batch
-from kilter.service.formats.source import STDIN
+from kilter.service.formats.source import NO_HINTS, STDIN, Hints
 from kilter.service.formats.writers import (
     COLUMNS,
     STDOUT,
@@ -31,13 +35,12 @@ from kilter.service.formats.writers import (
 )
 
 REASONS = 5
-LISTED = 20  # columns of a file that a message lists
 Explained = Literal["anomalies", "all", "none"]
 """Which records get reasons."""
 ROUNDING = 1e-12
-READERS: dict[str, Callable[[str | Path, BinaryIO | None], Reader]] = {
+READERS: dict[str, Callable[[str | Path, BinaryIO | None, Hints], Reader]] = {
     "table": open_table,
-    "image": lambda path, _: PictureReader(Path(path)),
+    "image": lambda path, _, __: PictureReader(Path(path)),
 }
 """What opens the records of a modality."""
 
@@ -94,6 +97,10 @@ class JudgedBatch(NamedTuple):
     batch: Batch
     verdicts: VerdictColumns
     drawings: Sequence[bytes | None] = ()
+    counts: ColumnCounts | None = None
+    """What the records hold of each column; None where there are none."""
+    familiar: Familiar = Familiar()
+    """How many of the records were in the training, as far as that can be told."""
 
 
 Map = Callable[[Callable[[Batch], JudgedBatch], Iterable[Batch]], Iterator[JudgedBatch]]
@@ -112,6 +119,8 @@ class Summary(NamedTuple):
     notes: tuple[str, ...]
     discoveries: Discoveries | None = None
     """What was declared, if there is a false-discovery rate."""
+    shifts: tuple[Shift, ...] = ()
+    """What most values of a column are, where they are not those of training."""
 
 
 @dataclass(frozen=True)
@@ -133,7 +142,7 @@ class BatchJudge:
         detector, modality = self.detector, self.detector.modality
         table = read_batch(detector.schema, batch)
         if not table.rows:
-            return JudgedBatch(batch, VerdictColumns([], [], [], [], [], [] if self.tails else None))
+            return JudgedBatch(batch, VerdictColumns([], [], [], [], [], {TAIL: []} if self.tails else {}))
         every = self.explained == "all" or self.drawings
         verdicts = detector.score(table, reasons=self.limit if every else 0, errors="mark")
         flags = verdicts.anomaly if self.cut is None else verdicts.p_value <= self.cut
@@ -162,11 +171,14 @@ class BatchJudge:
             [value if error is None else None for value, error in zip(values.tolist(), errors, strict=True)]
             for values in (verdicts.score, verdicts.p_value, flags)
         )
-        tails: list[float | None] | None = None
+        further: dict[str, list[float | None]] = {}
         if self.tails:
             tail = verdicts.tail_probability
-            tails = [None] * table.rows if tail is None else [None if x != x else x for x in tail.tolist()]
-        return JudgedBatch(batch, VerdictColumns(scores, p_values, anomalies, texts, errors, tails), drawings)
+            further[TAIL] = [None] * table.rows if tail is None else [None if x != x else x for x in tail.tolist()]
+        counts = count_columns(modality, table, verdicts.features)
+        familiar = Familiar() if detector.sketch is None else detector.sketch.look_up(verdicts.features)
+        columns = VerdictColumns(scores, p_values, anomalies, texts, errors, further)
+        return JudgedBatch(batch, columns, drawings, counts, familiar)
 
 
 def score_file(
@@ -180,6 +192,7 @@ def score_file(
     fdr: float | None = None,
     tails: bool = False,
     heatmaps: Path | None = None,
+    hints: Hints = NO_HINTS,
     stdin: BinaryIO | None = None,
     stdout: BinaryIO | None = None,
     mapped: Map = map,
@@ -190,8 +203,9 @@ def score_file(
     about. `reasons` says which records get reasons, `limit` how many at most. With `fdr` the file is read twice, and
     the anomalies are those that are declared at this false-discovery rate (`find_discoveries`). With `tails` tail
     probabilities are a sixth column. Heat maps of all pictures go into a folder, each by its picture's path in the
-    other one. `mapped` applies the judge to the batches. Raises KilterError if the file cannot be read or lacks a
-    column, or the output cannot be written.
+    other one, and with `.png` behind it where that has another ending. `hints` say how a text table is written.
+    `mapped` applies the judge to the batches. Raises KilterError if the file cannot be read or lacks a column, or the
+    output cannot be written.
     """
     began = time.perf_counter()
     if heatmaps is not None:
@@ -200,22 +214,30 @@ def score_file(
         _check_heatmaps(heatmaps, Path(path), force=force)
     form, packing = output_format(out)
     check_output(out, path, force=force)
-    discoveries = None if fdr is None else discover(detector, path, out, fdr)
+    hints = hints._replace(names=detector.schema.names)
+    discoveries = None if fdr is None else discover(detector, path, out, fdr, hints)
     cut = None if discoveries is None else discoveries.cut
     judge = BatchJudge(detector, reasons, limit, cut=cut, tails=tails, drawings=heatmaps is not None)
     records = anomalies = errors = 0
-    first_error = ""
+    first_error, familiar = "", Familiar()
+    tally = ColumnTally(detector.modality, detector.reference)
+    drawn: set[str] = set()
     with ExitStack() as stack:
-        reader = stack.enter_context(READERS[detector.modality.name](path, stdin))
-        _check_columns(reader, detector.schema, tails=tails)
+        reader = stack.enter_context(READERS[detector.modality.name](path, stdin, hints))
+        further = (TAIL,) if tails else ()
+        _check_columns(reader, detector.schema)
+        check_appended(reader, further)
         output = stack.enter_context(writing(out, stdout))
         file = stack.enter_context(packed(output.file, packing))
-        writer = form.writer()(output._replace(file=file), reader, detector.schema, tails)
-        for batch, verdicts, drawings in mapped(judge, reader.batches()):
+        writer = form.writer()(output._replace(file=file), reader, detector.schema, further)
+        for batch, verdicts, drawings, counts, rows in mapped(judge, reader.batches()):
+            if counts is not None:
+                tally.add(counts)
+            familiar = familiar.joined(rows)
             writer.write(batch, verdicts)
             for row, drawing in enumerate(drawings):
                 if heatmaps is not None and drawing is not None:
-                    _write_heatmap(heatmaps, batch.name(row), drawing)
+                    _write_heatmap(heatmaps, _map_name(batch.name(row), drawn), drawing)
             wrong = [f"{batch.name(row)}: {error}" for row, error in enumerate(verdicts.errors) if error is not None]
             if wrong and not errors:
                 first_error = wrong[0]
@@ -226,10 +248,29 @@ def score_file(
             raise KilterError(f"{path} has changed while it was read: score it again once nothing writes to it")
         writer.finish()
     seconds = time.perf_counter() - began
-    return Summary(records, anomalies, errors, first_error, seconds, reader.notes, discoveries)
+    shifts = tuple(tally.shifts())
+    notes = (*reader.notes, *seen_notes(detector, path, familiar))
+    return Summary(records, anomalies, errors, first_error, seconds, notes, discoveries, shifts)
 
 
-def discover(detector: Detector, path: str | Path, out: str | Path, fdr: float) -> Discoveries:
+def seen_notes(detector: Detector, path: str | Path, familiar: Familiar) -> list[str]:
+    """A sentence if a file, or most of its records, were in the training of a model."""
+    if str(path) != STDIN and was_trained_on(detector.manifest.training, Path(path)):
+        what = f"{path} is a file or folder that the model was trained on"
+    elif detector.sketch is not None and detector.sketch.holds_most(familiar):
+        what = (
+            f"most records of {path} were in the training ({familiar.known:,} of {familiar.tested:,} that can be "
+            "looked up)"
+        )
+    else:
+        return []
+    return [
+        f"{what}: such records score lower, and are flagged less often, than new ones, so this says little about how "
+        "strange they are"
+    ]
+
+
+def discover(detector: Detector, path: str | Path, out: str | Path, fdr: float, hints: Hints = NO_HINTS) -> Discoveries:
     """Read a file a first time, to know what is declared at a false-discovery rate.
 
     Raises KilterError if it cannot be read twice, or `out` is no file: nothing may be written before all is read.
@@ -243,7 +284,7 @@ def discover(detector: Detector, path: str | Path, out: str | Path, fdr: float) 
         raise KilterError("a false-discovery rate needs a file that can be read twice, not a stream: save it first")
     calibrations = (detector.calibration, *(detector.groups.calibrations.values() if detector.groups else ()))
     counts: Counter[float] = Counter()
-    with READERS[detector.modality.name](path, None) as reader:
+    with READERS[detector.modality.name](path, None, hints) as reader:
         _check_columns(reader, detector.schema)
         for batch in reader.batches():
             if batch.frame.height:
@@ -258,15 +299,14 @@ def ascii_json(reasons: Sequence[Reason | Region]) -> str:
     return text if text.isascii() else json.dumps(json.loads(text), separators=(",", ":"))
 
 
-def _check_columns(reader: Reader, schema: Schema, *, tails: bool = False) -> None:
-    absent = [name for name in schema.names if name not in reader.columns]
-    if absent and not schema.columns[0].shape:  # otherwise a record is the one cell that a reader gives
-        raise KilterError(
-            f"{reader.name} lacks {', '.join(map(repr, absent))}, which the model needs; its columns are "
-            f"{', '.join(map(repr, reader.columns[:LISTED]))}{', ...' if len(reader.columns) > LISTED else ''}"
-        )
-    appended = (*COLUMNS, TAIL) if tails else (*COLUMNS,)
-    present = [name for name in appended if name in reader.columns]
+def _check_columns(reader: Reader, schema: Schema) -> None:
+    if not schema.columns[0].shape:  # otherwise a record is the one cell that a reader gives
+        check_fields(reader.name, schema.names, reader.columns)
+
+
+def check_appended(reader: Reader, further: Sequence[str] = ()) -> None:
+    """Raise KilterError if a table has a column of a name that is to be appended, or `further` ones."""
+    present = [name for name in (*COLUMNS, *further) if name in reader.columns]
     if present:
         remedy = "score the original file, or take that column out"
         raise KilterError(f"{reader.name} has a column {present[0]!r} already: {remedy}")
@@ -282,9 +322,16 @@ def _check_heatmaps(folder: Path, path: Path, *, force: bool) -> None:
         raise KilterError(f"{folder} holds files already: choose another folder, or write to it with --force")
 
 
+def _map_name(picture: str, drawn: set[str]) -> str:
+    """The path of a picture's heat map, which joins those that are drawn: it is no other picture's."""
+    name = picture if picture.lower().endswith(".png") and picture not in drawn else f"{picture}.png"
+    drawn.add(name)
+    return name
+
+
 def _write_heatmap(folder: Path, name: str, content: bytes) -> None:
-    """Write the heat map of a picture by its path, never outside of the folder."""
-    target = folder / f"{name}.png"
+    """Write a heat map by its path, never outside of the folder."""
+    target = folder / name
     try:
         if not target.resolve().is_relative_to(folder.resolve()):
             raise KilterError(f"{target} leads out of {folder}, by a link: name another folder for the heat maps")

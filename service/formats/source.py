@@ -6,16 +6,18 @@ Content decides, never the ending of a name: a Parquet file called `data.csv` is
 import bz2
 import gzip
 import lzma
+import re
 import sys
 import tempfile
 import zlib
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol
+from typing import Any, BinaryIO, NamedTuple
 
 from kilter.service.detector.errors import KilterError
 from kilter.service.formats import GZIP, NPY, ZIP, Format, format_named, format_of_content, format_of_ending
+from kilter.service.formats.charsets import Readable, encoding_of_bom, wide_encoding
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -39,26 +41,52 @@ FOREIGN = {
     b"\xd0\xcf\x11\xe0": "an Excel workbook",
     b"<!DOCTYPE": "a web page",
     b"<html": "a web page",
-    b'{"': "JSON",
-    b"[{": "JSON",
-    b"[[": "JSON",
+    b"[[": "JSON of lists: write it as a list of objects, [{...}, ...]",
 }
-REMEDY = "Kilter reads CSV, Parquet, Arrow and npz"
+REMEDY = "Kilter reads CSV, Parquet, Arrow, npz, JSON and NDJSON"
+_ADDRESS = re.compile(r"([a-z][a-z0-9+.-]+):/{1,2}", re.IGNORECASE)  # of two letters at least: others are drives
 CONTROL = bytes([*range(1, 9), *range(14, 27), *range(28, 32), 127])
+SEPARATORS = 2  # control characters that a text table may be made with: one between fields, one for anything else
 
 
-class Readable(Protocol):
-    """What gives bytes until it gives none."""
+class Hints(NamedTuple):
+    """What is known of a text table before it is read; what is None is found."""
 
-    def read(self, size: int, /) -> bytes: ...
+    delimiter: str | None = None
+    encoding: str | None = None
+    header: bool | None = None
+    """Whether there is a header line."""
+    names: tuple[str, ...] = ()
+    """Columns that it should have: where a line names them all, that is the header."""
+
+
+NO_HINTS = Hints()
+
+
+def check_path(path: str | Path) -> None:
+    """Raise KilterError, which says what is read, for the address of something that is not on this machine."""
+    address = _ADDRESS.match(str(path))
+    if address is not None and not Path(path).exists():
+        named = f"{address[1]}://{str(path)[address.end() :]}"  # a path has lost one of the two
+        raise KilterError(
+            f"{named} is an address: files and folders of this machine are read; fetch it, and name the file"
+        )
 
 
 class Source:
     """A file opened for reading: `read` gives its bytes, decompressed; `head` the first of them without taking them."""
 
-    def __init__(self, path: str | Path, stdin: BinaryIO | None = None, stdin_name: str = "standard input") -> None:
+    def __init__(
+        self,
+        path: str | Path,
+        stdin: BinaryIO | None = None,
+        stdin_name: str = "standard input",
+        hints: Hints = NO_HINTS,
+    ) -> None:
         """Open `path`, or `stdin` for `-`. Raises KilterError if it is not there, empty, or no table at all."""
+        check_path(path)
         self.path = None if str(path) == STDIN else Path(path)
+        self.hints = hints
         self.name = stdin_name if self.path is None else str(path)
         self._files = ExitStack()
         self._waiting = b""
@@ -136,9 +164,10 @@ class Source:
         for magic, what in FOREIGN.items():
             if head.lstrip()[: len(magic)] == magic:
                 raise KilterError(f"{self.name} is no table but {what}; {REMEDY}")
-        if not head.startswith((b"\xff\xfe", b"\xfe\xff")):
+        if self.hints.encoding is None and encoding_of_bom(head) is None and wide_encoding(head) is None:
+            kinds = {byte for byte in CONTROL if byte in head}
             odd = len(head) - len(head.translate(None, CONTROL))
-            if b"\0" in head or odd > len(head) / 200:
+            if b"\0" in head or (len(kinds) > SEPARATORS and odd > len(head) / 200):
                 raise KilterError(f"{self.name} holds binary data that are no table: {REMEDY}")
         return format_named("csv")
 

@@ -11,21 +11,24 @@ import lzma
 import os
 import re
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from types import MappingProxyType
 from typing import Any, BinaryIO, NamedTuple, Protocol
 
 import polars as pl
 from polars.exceptions import PolarsError
 
 from kilter.service.detector.errors import KilterError
+from kilter.service.detector.leftovers import scratch_folder
+from kilter.service.detector.names import own_names
 from kilter.service.detector.schema import Schema
 from kilter.service.formats import FORMATS, Format, format_named
+from kilter.service.formats.charsets import UTF_8, WESTERN
 from kilter.service.formats.reading import Batch, Reader, read_batch
+from kilter.service.formats.records import SENTINEL, Dialect
 from kilter.service.formats.source import STDIN
-from kilter.service.formats.text import SENTINEL, Dialect, decode_text
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -41,7 +44,9 @@ COLUMNS: dict[str, pl.DataType] = {
     "kilter_reasons": pl.String(),
     "kilter_error": pl.String(),
 }
-TAIL = "kilter_tail_probability"
+TAIL, FILE, ROW = "kilter_tail_probability", "kilter_file", "kilter_row"
+FURTHER: dict[str, pl.DataType] = {TAIL: pl.Float64(), FILE: pl.String(), ROW: pl.Int64()}
+"""Columns after those, where they are asked for."""
 FLAG = {True: "true", False: "false", None: ""}
 EXACT = 2**53  # whole numbers up to here are exact in a float64
 
@@ -106,8 +111,8 @@ def writing(out: str | Path, stdout: BinaryIO | None = None) -> Iterator[Output]
             with path.open("wb") as file:
                 yield Output(file, Path())
             return
-        with TemporaryDirectory(".partial", f".{path.name}.", path.parent, ignore_cleanup_errors=True) as folder:
-            part = Path(folder, path.name)
+        with scratch_folder(path.parent, f".{path.name}.partial-") as folder:
+            part = folder / path.name
             with part.open("xb") as file:
                 yield Output(file, part.parent)
                 file.flush()
@@ -133,8 +138,8 @@ class VerdictColumns(NamedTuple):
     reasons: Sequence[str | None]
     """Compact JSON in ASCII."""
     errors: Sequence[str | None]
-    tails: Sequence[float | None] | None = None
-    """Tail probabilities, None for a record that is not in the tail; None if they are not written."""
+    further: Mapping[str, Sequence[Any]] = MappingProxyType({})
+    """Values of columns of `FURTHER`, one per row, None where there is none; those that are to be written."""
 
 
 class Writer(Protocol):
@@ -159,15 +164,23 @@ def packed(file: BinaryIO, packing: str) -> AbstractContextManager[Any]:
 class RecordWriter:
     """Continues a text table: each record's own bytes, and the verdict in the same dialect after them."""
 
-    def __init__(self, file: BinaryIO, reader: Reader, dialect: Dialect, decimal: str, *, tails: bool) -> None:
-        """Write the header. `decimal` is the sign in the appended numbers; `tails` appends tail probabilities too."""
+    def __init__(
+        self, file: BinaryIO, reader: Reader, dialect: Dialect, decimal: str, further: Sequence[str] = ()
+    ) -> None:
+        """Write the header. `decimal` is the sign in the appended numbers; `further` columns are appended last."""
         self._file = file
+        self._reader = reader
         self._dialect = dialect
-        self._columns = len(reader.columns)
+        self._width = len(reader.columns) + dialect.surplus
+        self._further = tuple(further)
         self._point = None if decimal in (".", dialect.delimiter) else decimal
-        self._special = re.compile(f'["\r\n{re.escape(dialect.delimiter)}]')
+        self._newline = b"\n" if dialect.newline == b"\r" else dialect.newline
+        special = {"\r", "\n", '"', dialect.quote, dialect.delimiter, dialect.escape or dialect.quote}
+        # A delimiter that occurs in numbers and flags is possible, though hardly wise.
+        self._always = dialect.padded or dialect.delimiter.isalnum() or dialect.delimiter in "+-."
+        self._special = re.compile(f"[{re.escape(''.join(special))}]")
         file.write(dialect.bom)
-        self._put(self._line(reader.header, dialect.delimiter.join(["", *COLUMNS, *([TAIL] if tails else [])])))
+        self._put(self._line(reader.header, dialect.delimiter.join(["", *COLUMNS, *further])))
 
     def write(self, batch: Batch, verdicts: VerdictColumns) -> None:
         delimiter = self._dialect.delimiter
@@ -176,10 +189,11 @@ class RecordWriter:
         for row, (raw, score, p_value, anomaly, reasons, error) in enumerate(
             zip(batch.raw, *verdicts[:5], strict=True)
         ):
-            fields = ("", self._number(score), self._number(p_value), FLAG[anomaly], self._quoted(reasons))
+            flag = self._quoted(FLAG[anomaly])
+            fields = ("", self._number(score), self._number(p_value), flag, self._quoted(reasons))
             verdict = f"{delimiter.join(fields)}{delimiter}{self._quoted(error)}"
-            if verdicts.tails is not None:
-                verdict += f"{delimiter}{self._number(verdicts.tails[row])}"
+            for name in self._further:
+                verdict += f"{delimiter}{self._cell(verdicts.further[name][row])}"
             out.append(self._line(raw, self._filling(raw) + verdict if row in faulty else verdict))
         self._put(b"".join(out))
 
@@ -187,39 +201,55 @@ class RecordWriter:
         self._file.flush()
 
     def _put(self, data: bytes) -> None:
-        encoding = self._dialect.encoding
-        self._file.write(data if encoding == "utf-8" else data.decode().encode(encoding))
+        dialect = self._dialect
+        if dialect.recoded:
+            text = data.decode()
+            text = text.replace("\n", "\r") if dialect.newline == b"\r" else text
+            data = text.encode(dialect.encoding, "backslashreplace")
+        self._file.write(data)
 
     def _line(self, raw: bytes, more: str) -> bytes:
         """A record with `more` before its line ending, in an encoding in which it reads as before."""
         body = raw.removesuffix(b"\n").removesuffix(b"\r")
-        ending = raw[len(body) :] or self._dialect.newline
-        if not more.isascii():
+        ending = raw[len(body) :] or self._newline
+        if more.isascii() or self._dialect.recoded:
+            return body + more.encode() + ending
+        # It is known as late as with the first line that shows it.
+        encoding = (self._reader.dialect or self._dialect).encoding
+        if encoding == UTF_8:
             try:
                 body.decode()
             except UnicodeDecodeError:
-                return body + more.encode("cp1252", "backslashreplace") + ending
-        return body + more.encode() + ending
+                encoding = WESTERN
+        return body + more.encode(encoding, "backslashreplace") + ending
+
+    def _cell(self, value: str | float | None) -> str:
+        return self._quoted(value) if isinstance(value, str) else self._number(value)
 
     def _number(self, value: float | None) -> str:
         if value is None:
-            return ""
-        return repr(value) if self._point is None else self._quoted(repr(value).replace(".", self._point))
+            return self._quoted("")
+        if self._point is None and not self._always:
+            return repr(value)
+        return self._quoted(repr(value).replace(".", self._point or "."))
 
     def _quoted(self, text: str | None) -> str:
-        if not text:
-            return ""
-        return '"' + text.replace('"', '""') + '"' if self._special.search(text) else text
+        if not self._always and (not text or not self._special.search(text)):
+            return text or ""
+        quote, escape = self._dialect.quote, self._dialect.escape
+        text = (text or "").replace(escape, 2 * escape) if escape else text or ""
+        return quote + text.replace(quote, (escape or quote) + quote) + quote
 
     def _filling(self, raw: bytes) -> str:
         """What closes a quote that a record leaves open, and gives it the fields that it lacks."""
-        lines = io.StringIO(decode_text(raw).rstrip("\r\n") + "\n" + SENTINEL)
+        dialect = self._reader.dialect or self._dialect
+        lines = io.StringIO(dialect.decoded(raw).rstrip("\r\n") + "\n" + SENTINEL)
         try:
-            fields = next(csv.reader(lines, delimiter=self._dialect.delimiter))
+            fields = next(dialect.rows(lines))
         except csv.Error:
             return ""
-        closing = '"' if fields and fields[-1].endswith(SENTINEL) else ""
-        return closing + self._dialect.delimiter * (self._columns - len(fields))
+        closing = dialect.quote if fields and fields[-1].endswith(SENTINEL.rstrip(" \n")) else ""
+        return closing + dialect.delimiter * (self._width - len(fields))
 
 
 class TextFrameWriter:
@@ -242,13 +272,14 @@ class StoredFrameWriter:
     """Writes a table in parts, which `finish` puts together in a format that stores types.
 
     Of a text table, what the model reads as number, flag or time becomes one, null where it is in error; all else stays
-    text, null where it is empty. Typed tables stay as they are.
+    text, null where it is empty; so do times that the model takes by a wall clock. Typed tables stay as they are.
     """
 
     def __init__(
         self, output: Output, reader: Reader, schema: Schema, sink: Callable[[pl.LazyFrame, BinaryIO], None]
     ) -> None:
         self._output = output
+        self._reader = reader
         self._schema = schema
         self._sink = sink
         self._text = reader.dialect is not None
@@ -265,10 +296,12 @@ class StoredFrameWriter:
 
     def finish(self) -> None:
         rows = pl.scan_ipc(sorted(self._output.parts.glob("*.part")), glob=False)
-        self._sink(rows.cast(dict(self._narrow.items())), self._output.file)
+        own = own_names(self._narrow, self._reader.columns)
+        self._sink(rows.cast({own.get(name, name): kind for name, kind in self._narrow.items()}), self._output.file)
 
     def _typed(self, batch: Batch) -> pl.DataFrame:
         columns = read_batch(self._schema, batch).columns
+        own = own_names(self._schema.names, batch.frame.columns)
         typed: list[pl.Series] = []
         for column in self._schema.fields:
             values = column.to_series(columns[column.name])
@@ -276,7 +309,7 @@ class StoredFrameWriter:
                 continue
             if column.name in self._narrow and not _fit(values, self._narrow[column.name]).all():
                 del self._narrow[column.name]
-            typed.append(values)
+            typed.append(values.alias(own.get(column.name, column.name)))
         return batch.frame.with_columns(pl.all().replace("", None)).with_columns(typed)
 
 
@@ -290,23 +323,22 @@ def _fit(values: pl.Series, narrow: pl.DataType) -> pl.Series:
 def with_verdicts(frame: pl.DataFrame, verdicts: VerdictColumns) -> pl.DataFrame:
     """A frame with the columns of its verdicts appended."""
     appended = list(zip(COLUMNS, verdicts[:5], COLUMNS.values(), strict=True))
-    if verdicts.tails is not None:
-        appended.append((TAIL, verdicts.tails, pl.Float64()))
+    appended += [(name, values, FURTHER[name]) for name, values in verdicts.further.items()]
     return frame.with_columns([pl.Series(*column) for column in appended])
 
 
-def write_text(output: Output, reader: Reader, schema: Schema, tails: bool) -> Writer:
+def write_text(output: Output, reader: Reader, schema: Schema, further: Sequence[str]) -> Writer:
     """A writer of a text table: in the dialect of the table that is read, or else as CSV."""
     if reader.dialect is None:
         return TextFrameWriter(output.file)
-    return RecordWriter(output.file, reader, reader.dialect, schema.decimal, tails=tails)
+    return RecordWriter(output.file, reader, reader.dialect, schema.decimal, further)
 
 
-def write_parquet(output: Output, reader: Reader, schema: Schema, _: bool) -> Writer:
+def write_parquet(output: Output, reader: Reader, schema: Schema, _: Sequence[str]) -> Writer:
     """A writer of a Parquet file."""
     return StoredFrameWriter(output, reader, schema, lambda rows, file: rows.sink_parquet(file))
 
 
-def write_arrow(output: Output, reader: Reader, schema: Schema, _: bool) -> Writer:
+def write_arrow(output: Output, reader: Reader, schema: Schema, _: Sequence[str]) -> Writer:
     """A writer of an Arrow file."""
     return StoredFrameWriter(output, reader, schema, lambda rows, file: rows.sink_ipc(file, compression="lz4"))

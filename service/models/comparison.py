@@ -8,6 +8,7 @@ from pydantic import BaseModel, Field
 
 from kilter.service.detector.arrays import Floats, Mask
 from kilter.service.detector.beta import clopper_pearson
+from kilter.service.detector.manifest import counted
 from kilter.service.monitoring.model_metrics import BucketCounts
 
 PAIRS = 4096  # pairs of p-values that are kept: a uniform sample of all
@@ -195,8 +196,10 @@ def tell_evidence(tally: ComparisonCounts, rates: FlagRates, target_fpr: float) 
         most = clopper_pearson(0, n, 0.9)[1]
         sentences.append(f"They agree on all of them: with 95 % confidence they differ on less than {most:.2%}.")
     if tally.rejected:
-        sentences.append(f"{tally.rejected:,} records do not fit the version in the shadow.")
+        fit = "does" if tally.rejected == 1 else "do"
+        sentences.append(f"{counted(tally.rejected, 'record')} {fit} not fit the version in the shadow.")
     if tally.dropped:
-        sentences.append(f"{tally.dropped:,} records were left out, since too many waited.")
+        were = "was" if tally.dropped == 1 else "were"
+        sentences.append(f"{counted(tally.dropped, 'record')} {were} left out, since too many waited.")
     sentences.append("The interval takes records as independent; where they come in bursts it is too narrow.")
     return " ".join(sentences)

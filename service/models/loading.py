@@ -143,6 +143,9 @@ class Loader:
         command = f"`kilter train FILE --name NAME --models {self.folder}`"
         if not self.folder.is_dir():
             return f"there is no models folder {self.folder}: make one with {command}"
+        if store.versions(self.folder) or (self.folder / "manifest.json").is_file():
+            model = self.folder.parent if self.folder.name.isdigit() else self.folder
+            return f"{self.folder} is a model, not a folder of models: name its parent, with --models {model.parent}"
         if not self.registry.failures:
             return f"the models folder {self.folder} holds no model: {command} adds one"
         return "\n".join([f"no model in {self.folder} can be loaded", *self.registry.failures.values()])

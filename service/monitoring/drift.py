@@ -2,12 +2,14 @@
 
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from kilter.service.detector.arrays import Floats, Matrix, Positions
+from kilter.service.detector.modalities.base import Watched
 from kilter.service.detector.reference import BINS, Reference, histogram
+from kilter.service.detector.shifts import are_new
 
 BATCH = 1024  # records are sorted into bins so many at a time: one alone would cost as much as its verdict
 BLOCKS = 10
@@ -20,8 +22,13 @@ at least 4.5 minutes, however busy the service is, and 1,800 records, however id
 class FieldTally:
     """Counts missing and unseen values since the start, and holds a histogram of each field over a sliding window."""
 
-    def __init__(self, reference: Reference, positions: list[int], clock: Callable[[], float] = time.monotonic) -> None:
-        self._reference, self._positions, self._clock = reference, positions, clock
+    def __init__(
+        self, reference: Reference, watched: Sequence[Watched], clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._reference, self._watched, self._clock = reference, watched, clock
+        self._positions = [one.position for one in watched]
+        self.latest: Matrix = np.empty((0, len(watched)), np.float32)
+        """The figures of the records that were settled last, (n, fields)."""
         self._waiting: list[Matrix] = []
         self._waiting_records = 0
         self._blocks: deque[tuple[Positions, int]] = deque()
@@ -30,7 +37,7 @@ class FieldTally:
         self.records = 0
 
     def _empty(self) -> Positions:
-        return np.zeros((len(self._positions), BINS + 2), np.int64)
+        return np.zeros((len(self._positions), BINS + 3), np.int64)  # a histogram, and the number of new values
 
     def _begin(self) -> None:
         self._block, self._block_records, self._began = self._empty(), 0, self._clock()
@@ -46,7 +53,9 @@ class FieldTally:
         """Count what waits, and let go of what has left the window."""
         if not self._waiting:
             return
-        counts = histogram(np.concatenate(self._waiting).take(self._positions, axis=1), self._reference.edges)
+        self.latest = np.concatenate(self._waiting).take(self._positions, axis=1)
+        new = are_new(self.latest, self._watched).sum(axis=0)
+        counts = np.column_stack([histogram(self.latest, self._reference.edges), new])
         for kept in (self._total, self._window, self._block):
             kept += counts
         self._block_records += self._waiting_records
@@ -63,18 +72,28 @@ class FieldTally:
     @property
     def missing(self) -> Positions:
         """Per field the settled records without a value, (fields,)."""
-        return self._total[:, -1]
+        return self._total[:, BINS + 1]
 
     @property
     def unseen(self) -> Positions:
         """Per field the settled records with a level that training never saw, (fields,)."""
         return self._total[:, BINS]
 
+    @property
+    def missing_of_late(self) -> Positions:
+        """Per field the records of the window without a value, (fields,)."""
+        return self._window[:, BINS + 1]
+
+    @property
+    def new_of_late(self) -> Positions:
+        """Per field the records of the window with a value that no fitting row could have had, (fields,)."""
+        return self._window[:, BINS + 2]
+
     def drift(self) -> Floats:
         """`excess` of each field over the window, (fields,); NaN where there is nothing to compare."""
         if self._reference.shares is None or not self.records:
             return np.full(len(self._positions), np.nan)
-        return excess(self._window, self.records, self._reference.shares, self._reference.rows)
+        return excess(self._window[:, : BINS + 2], self.records, self._reference.shares, self._reference.rows)
 
 
 def excess(counts: Positions, records: int, shares: Floats, rows: int) -> Floats:

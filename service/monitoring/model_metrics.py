@@ -1,5 +1,6 @@
 """What is counted of one version of a model, cheaply: arrays are added up, and turned into series when scraped."""
 
+import logging
 import threading
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -12,8 +13,11 @@ from prometheus_client.registry import Collector
 
 from kilter.service.detector import Detector, Problem, Verdicts
 from kilter.service.detector.arrays import Floats
-from kilter.service.monitoring.drift import FieldTally
+from kilter.service.detector.columns.base import LIMIT
+from kilter.service.detector.shifts import MOSTLY, SAMPLED, ColumnCounts, find_shifts, lost
+from kilter.service.monitoring.drift import BLOCK_RECORDS, FieldTally
 
+log = logging.getLogger(__name__)
 MODEL = ("model", "version")
 FEATURE = (*MODEL, "feature")
 RESULTS = ("normal", "anomalous", "rejected")
@@ -90,6 +94,13 @@ class VersionFamilies:
             "timestamp, only whether it is missing; of a picture, brightness, contrast and sharpness. NaN before the "
             "first record. The alert KilterFeatureDrift and the dashboard.",
         )
+        self.shifted = GaugeMetricFamily(
+            "kilter_feature_shifted_ratio",
+            "Share of what was to be expected of a field over the sliding window and is not there: 1 where every value "
+            "is missing, or is new: a level that training never saw, or a number outside of the range of its rows. "
+            "The alert KilterColumnChanged; the log says in words what has changed.",
+            labels=(*FEATURE, "how"),
+        )
         self.window = GaugeMetricFamily(
             "kilter_drift_window_records",
             "Records in the sliding window of kilter_feature_drift. The alert KilterFeatureDrift waits for enough.",
@@ -114,7 +125,10 @@ class ModelMetrics:
         self._waiting: list[tuple[Verdicts, float]] = []
         """Without their reasons and evidence."""
         self._waiting_records = 0
-        self._fields = FieldTally(detector.reference, [one.position for one in self._watched])
+        self._modality, self._reference = detector.modality, detector.reference
+        self._fields = FieldTally(detector.reference, self._watched)
+        self._shifted: set[tuple[str, str]] = set()
+        """What has been said of whole columns, and still holds."""
 
     def judged(self, verdicts: Verdicts, seconds: float) -> None:
         """Count a batch of records that got their verdicts, none with a problem, after `seconds` in the detector."""
@@ -140,6 +154,34 @@ class ModelMetrics:
             self._fields.add(verdicts.features)
         self._waiting, self._waiting_records = [], 0
 
+    def _shares_of_late(self) -> dict[str, list[float]]:
+        """By what they are, the shares of the window's values that are not those of training; NaN without any."""
+        fields = self._fields
+        records = np.float64(fields.records or np.nan)
+        present = np.maximum(records - fields.missing_of_late, 1)
+        expected = np.array([one.unseen or 0.0 for one in self._watched])
+        missing = lost(fields.missing_of_late / records, np.array([one.missing for one in self._watched]))
+        return {"missing": missing.tolist(), "new": lost(fields.new_of_late / present, expected).tolist()}
+
+    def _say_what_has_changed(self, new: Sequence[float]) -> None:
+        """Write to the log, once, what most values of a field have become."""
+        fields = self._fields
+        if fields.records < BLOCK_RECORDS:
+            return
+        sample = {}
+        for i, one in enumerate(self._watched):
+            column = self._modality.schema.field(one.name)
+            if one.feature.kind == "gaussian" and column is not None and new[i] > MOSTLY:
+                latest = fields.latest[-SAMPLED:, i]
+                sample[one.name] = np.array([column.restore(float(x)) for x in latest[np.abs(latest) < LIMIT]])
+        counts = ColumnCounts(fields.records, fields.missing_of_late, fields.new_of_late, sample)
+        shifts = {(shift.field, shift.how): shift for shift in find_shifts(self._modality, self._reference, counts)}
+        for shift in shifts.keys() - self._shifted:
+            name, version = self.labels
+            what = {"model": name, "version": version, "feature": shifts[shift].field, "what": shifts[shift].words}
+            log.warning("a column is not what it was in training", extra={"fields": what})
+        self._shifted = set(shifts)
+
     def rejected(self, problems: Iterable[Problem]) -> None:
         """Count the records that a request was refused for."""
         self._rejected.inc(len({problem.row for problem in problems if problem.row is not None}))
@@ -151,6 +193,8 @@ class ModelMetrics:
             counts = [(each.cumulative(), each.sum) for each in (self._p_values, self._batch, self._inference)]
             missing, unseen = self._fields.missing.tolist(), self._fields.unseen[self._categorical].tolist()
             drift, window = self._fields.drift().tolist(), self._fields.records
+            shifted = self._shares_of_late()
+            self._say_what_has_changed(shifted["new"])
         for histogram, count in zip((families.p_values, families.batches, families.inferences), counts, strict=True):
             histogram.add_metric(self.labels, *count)
         families.window.add_metric(self.labels, window)
@@ -164,6 +208,11 @@ class ModelMetrics:
             (families.expected_unseen, categorical, self._expected_unseen),
             (families.drift, names, drift),
         ]
+        for how, values in shifted.items():
+            for name, value in zip(names[:FIELDS], values, strict=False):
+                families.shifted.add_metric((*self.labels, name, how), value)
+            if len(names) > FIELDS:
+                families.shifted.add_metric((*self.labels, rest, how), max(values[FIELDS:]))
         for family, columns, values in by_field:
             for name, value in zip(columns[:FIELDS], values, strict=False):
                 family.add_metric((*self.labels, name), value)

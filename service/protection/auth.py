@@ -21,6 +21,7 @@ import hmac
 import logging
 import re
 import secrets
+from base64 import b64decode
 from collections.abc import Sequence
 from hashlib import sha256
 from pathlib import Path
@@ -42,7 +43,8 @@ _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _REMEDY = "`kilter token NAME --scope SCOPE` makes such a line"
 _REALM = 'Bearer realm="kilter"'
-_BEARER = b"bearer "
+_BEARER, _BASIC = b"bearer ", b"basic "
+_SAFE_METHODS = ("GET", "HEAD")
 Stamp = tuple[int, int, int]
 
 
@@ -176,9 +178,10 @@ class Guard:
         given = headers_of(scope).get(b"authorization", b"").strip()
         if anyone and not given:
             return
-        token = tokens.find(given[7:].strip()) if given[:7].lower() == _BEARER else None
+        secret = given[7:].strip() if given[:7].lower() == _BEARER else _password(scope, wanted, given)
+        token = None if secret is None else tokens.find(secret)
         if token is None:
-            raise _unauthorized(wanted, given)
+            raise _unauthorized(scope, wanted, given)
         notes = notes_of(scope)
         notes.token = token.name
         if wanted in token.scopes:
@@ -259,7 +262,23 @@ def _maker(scope: Scope) -> str:
     return f"`kilter token NAME --scope {scope}`"
 
 
-def _unauthorized(wanted: Scope, given: bytes) -> RequestError:
+def _password(scope: types.Scope, wanted: Scope, given: bytes) -> bytes | None:
+    """The password of HTTP Basic, by which people come in with a browser, whatever the user's name; None without one.
+
+    A browser sends it with whatever any page asks of this service, so that it opens no more than reading, and what
+    this service's own pages send; never the administration.
+    """
+    own = headers_of(scope).get(b"sec-fetch-site") == b"same-origin"
+    if wanted is Scope.ADMIN or given[:6].lower() != _BASIC or not (own or scope["method"] in _SAFE_METHODS):
+        return None
+    try:
+        _, colon, password = b64decode(given[6:].strip(), validate=True).partition(b":")
+    except ValueError:
+        return None
+    return password if colon else None
+
+
+def _unauthorized(scope: types.Scope, wanted: Scope, given: bytes) -> RequestError:
     error = 'error="invalid_token", ' if given else ""
     text = f"a token with the scope {wanted} is needed"
     if given[: len(_BEARER)].lower() == _BEARER:
@@ -267,4 +286,7 @@ def _unauthorized(wanted: Scope, given: bytes) -> RequestError:
     elif given:
         text = "the header Authorization holds no Bearer token"
     text += f": send Authorization: Bearer TOKEN; {_maker(wanted)} makes one for the file of KILTER_TOKENS_FILE"
-    return RequestError(UNAUTHORIZED, text, headers={"WWW-Authenticate": f'{_REALM}, {error}scope="{wanted}"'})
+    # A browser that asks for a page then asks for a password; programs are told of tokens alone.
+    page = wanted is Scope.SCORE and scope["method"] == "GET" and b"text/html" in headers_of(scope).get(b"accept", b"")
+    basic = 'Basic realm="kilter: a token as the password", charset="UTF-8", ' if page else ""
+    return RequestError(UNAUTHORIZED, text, headers={"WWW-Authenticate": f'{basic}{_REALM}, {error}scope="{wanted}"'})

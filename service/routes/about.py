@@ -14,6 +14,7 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
+from anyio.to_thread import run_sync
 from prometheus_client.exposition import choose_encoder
 from pydantic import BaseModel, Field
 from starlette.requests import Request
@@ -23,13 +24,14 @@ from kilter import __version__
 from kilter.service.detector import Detector
 from kilter.service.formats import encodings
 from kilter.service.models.registry import Registry
-from kilter.service.problems import KINDS, NOT_READY, RequestError
-from kilter.service.routes.context import Context, example_request
+from kilter.service.problems import KINDS, NOT_FOUND, NOT_READY, RequestError
+from kilter.service.routes.context import Context, example_request, find
 from kilter.service.routes.models import summary_of
 from kilter.service.routes.scoring import SCORE
 from kilter.service.routing import Content, Route, Scope
 
 METRICS = "/metrics"
+REPORT, CARD = "report.html", "MODEL_CARD.md"
 
 _TEMPLATES = {path.name: path.read_text() for path in (Path(__file__).parent / "templates").iterdir()}
 _STYLE, _SEND = _TEMPLATES["page.css"], _TEMPLATES["send.js"]
@@ -45,6 +47,15 @@ HEADERS = {
     "Referrer-Policy": "no-referrer",
 }
 """Of every page: it runs its own style and script alone, nobody frames it, and it sends to this service alone."""
+
+
+HARMLESS = {
+    "Content-Security-Policy": "sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src data:; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Resource-Policy": "same-origin",
+}
+"""Of what an artifact brings along: it is shown as of no origin, runs nothing, and reaches nothing."""
 
 
 class Health(BaseModel):
@@ -64,7 +75,7 @@ class Ready(BaseModel):
 def render_home(registry: Registry, base: str, *, metrics: bool = True) -> str:
     """Render the front page: what serves, and a request to each; `metrics` says whether they are at this address."""
     rows = "".join(
-        f'<tr><td><a href="{escape(m.url)}">{escape(m.name)}</a></td><td>{m.version}</td><td>{m.columns}</td>'
+        f'<tr><td><a href="models/{escape(m.name)}">{escape(m.name)}</a></td><td>{m.version}</td><td>{m.columns}</td>'
         f"<td>{m.threshold:.6g}</td><td>{m.target_fpr:g}</td></tr>"
         for m in map(summary_of, registry.detectors)
     )
@@ -80,6 +91,41 @@ def render_home(registry: Registry, base: str, *, metrics: bool = True) -> str:
         examples="\n".join(f"<h2>Ask {name}</h2><pre>{command}</pre>" for name, command in commands),
     )
     return _fill("page.html", title="Kilter", style=_STYLE, body=body, version=__version__)
+
+
+def render_model(detector: Detector, base: str) -> str:
+    """Render the page of a model: its promise, its fields, and where its report and its card are."""
+    manifest, calibration = detector.manifest, detector.calibration
+    facts = {
+        "score": f"{manifest.score.name}, in {manifest.score.unit}",
+        "flags scores above": f"{calibration.threshold:.6g}",
+        "target false-positive rate": f"{calibration.target_fpr:g}",
+        "at most, with 99.9 % certainty": f"{manifest.calibration.upper_fpr:.4g}",
+        "calibrated on": f"{calibration.size:,} records",
+        "made": manifest.created,
+    }
+    fields = [(column.name, column.kind, column.describe()) for column in detector.schema.fields]
+    fields += [(column.name, "left out", column.reason) for column in detector.schema.left_out]
+    name = escape(detector.name)
+    body = _fill(
+        "model.html",
+        name=name,
+        version=str(detector.version),
+        facts="".join(f"<tr><td>{escape(what)}</td><td>{escape(value)}</td></tr>" for what, value in facts.items()),
+        fields="".join(f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in field)}</tr>" for field in fields),
+        example=escape(curl_command(detector, base)),
+    )
+    return _fill("page.html", title=f"{name}, version {detector.version}", style=_STYLE, body=body, version=__version__)
+
+
+def _stored(context: Context, detector: Detector, name: str) -> bytes:
+    """A document of the version that serves. Raises RequestError if it is not there any more."""
+    place = context.loader.folder / detector.name / str(detector.version) / name
+    try:
+        return place.read_bytes()
+    except OSError:
+        text = f"version {detector.version} of {detector.name} has no {name} in the models folder"
+        raise RequestError(NOT_FOUND, text) from None
 
 
 def render_docs(document: dict[str, Any], base: str) -> str:
@@ -122,10 +168,15 @@ def _operation(path: str, method: str, operation: dict[str, Any], base: str) -> 
         f"<tr><td>{escape(status)}</td><td>{escape(answer['description'])}</td></tr>"
         for status, answer in operation["responses"].items()
     )
+    parameters = "".join(
+        f"<tr><td><code>{escape(one['name'])}</code>, {one['in']}</td>"
+        f"<td>{escape(one.get('description', ''))}</td></tr>"
+        for one in operation.get("parameters", ())
+    )
     texts = {"base": base, "method": method, "path": path, "summary": operation["summary"], "url": url[1:]}
     description = f"<p>{escape(operation['description'])}</p>" if "description" in operation else ""
     escaped = {name: escape(text) for name, text in texts.items()}
-    return _fill("operation.html", **escaped, description=description, body=box, answers=answers)
+    return _fill("operation.html", **escaped, description=description, body=box, parameters=parameters, answers=answers)
 
 
 def _json(value: Any) -> str:
@@ -168,6 +219,18 @@ def about_routes(context: Context) -> list[Route]:
         page = render_home(registry, str(request.base_url), metrics=one_port)
         return HTMLResponse(page, headers=HEADERS)
 
+    async def show_model(request: Request) -> HTMLResponse:
+        serving = find(registry, **request.path_params)
+        return HTMLResponse(render_model(serving.detector, str(request.base_url)), headers=HEADERS)
+
+    async def show_report(request: Request) -> Response:
+        detector = find(registry, **request.path_params).detector
+        return Response(await run_sync(_stored, context, detector, REPORT), media_type="text/html", headers=HARMLESS)
+
+    async def show_card(request: Request) -> Response:
+        detector = find(registry, **request.path_params).detector
+        return Response(await run_sync(_stored, context, detector, CARD), media_type="text/plain", headers=HARMLESS)
+
     async def show_docs(request: Request) -> HTMLResponse:
         return HTMLResponse(render_docs(request.app.state.document(), str(request.base_url)), headers=HEADERS)
 
@@ -187,6 +250,9 @@ def about_routes(context: Context) -> list[Route]:
         *routes,
         *(replace(route, method="HEAD", tag="") for route in routes),
         page("/", endpoint=show_home),
+        page("/models/{name}", endpoint=show_model),
+        page("/models/{name}/report", endpoint=show_report),
+        page("/models/{name}/card", endpoint=show_card),
         page("/docs", endpoint=show_docs),
         page("/openapi.json", endpoint=show_document),
     ]

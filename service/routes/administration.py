@@ -16,7 +16,7 @@ from kilter.service.models.shadow import ShadowInfo, describe_shadow
 from kilter.service.problems import LOAD_FAILED, REFUSED, UNSUPPORTED_RATE
 from kilter.service.request import notes_of
 from kilter.service.routes.context import MODEL, Context
-from kilter.service.routes.models import ModelDetails, details_of
+from kilter.service.routes.models import ModelState, state_of
 from kilter.service.routing import Route, Scope
 
 REPOSITORY = "/v2/repository/models/{name}"
@@ -87,14 +87,14 @@ def administration_routes(context: Context) -> list[Route]:
     """The routes of the administration; slow work is done in threads."""
     loader, registry = context.loader, context.registry
 
-    async def load(request: Request, wanted: WhichVersion) -> ModelDetails:
+    async def load(request: Request, wanted: WhichVersion) -> ModelState:
         """Load a version from the folder.
 
         Without a version, the one that is to serve is loaded: the pinned one, or else the highest in the folder. It is
         read, verified, and takes the place of the one that serves; requests that have begun end with the version that
         they began with. Another version is loaded beside the one that serves, and answers under its number.
         """
-        return details_of(await run_sync(loader.load, _name(request), wanted.version), registry)
+        return state_of(await run_sync(loader.load, _name(request), wanted.version), registry)
 
     async def unload(request: Request, wanted: WhichVersion) -> UnloadedVersions:
         """Unload a model.
@@ -104,7 +104,7 @@ def administration_routes(context: Context) -> list[Route]:
         versions = await run_sync(loader.unload, _name(request), wanted.version)
         return UnloadedVersions(name=_name(request), versions=versions)
 
-    async def set_rate(request: Request, rate: TargetRate | None = None) -> ModelDetails:
+    async def set_rate(request: Request, rate: TargetRate | None = None) -> ModelState:
         """Judge at another target false-positive rate.
 
         Every threshold of the model, those of groups included, is set anew by its own calibration scores; a group that
@@ -114,9 +114,9 @@ def administration_routes(context: Context) -> list[Route]:
         notes = notes_of(request.scope)
         who = {"token": notes.token, "request_id": notes.request_id}
         target_fpr = None if rate is None else rate.target_fpr
-        return details_of(await run_sync(registry.rate, _name(request), target_fpr, who), registry)
+        return state_of(await run_sync(registry.rate, _name(request), target_fpr, who), registry)
 
-    async def reset_rate(request: Request) -> ModelDetails:
+    async def reset_rate(request: Request) -> ModelState:
         """Judge at the artifact's own rate again."""
         return await set_rate(request)
 
@@ -165,10 +165,10 @@ def administration_routes(context: Context) -> list[Route]:
     loading = partial(route, "POST", request=WhichVersion, optional=True)
     shadow = partial(route, path=f"{MODEL}/shadow", response=ShadowInfo)
     triton = partial(route, "POST", request=RepositoryRequest, response=Acknowledgement, optional=True)
-    threshold = partial(route, path=f"{MODEL}/threshold", response=ModelDetails)
+    threshold = partial(route, path=f"{MODEL}/threshold", response=ModelState)
     rate = {"failure": UNSUPPORTED_RATE, "request_example": example_rate}
     return [
-        loading(f"{MODEL}/load", response=ModelDetails, endpoint=load, failure=LOAD_FAILED),
+        loading(f"{MODEL}/load", response=ModelState, endpoint=load, failure=LOAD_FAILED),
         loading(f"{MODEL}/unload", response=UnloadedVersions, endpoint=unload),
         threshold("PUT", request=TargetRate, endpoint=set_rate, **rate),
         threshold("DELETE", request=None, endpoint=reset_rate),

@@ -65,11 +65,16 @@ class OverrideInfo(BaseModel):
     artifact_threshold: float
 
 
-class ModelDetails(ModelSummary):
-    """A model that serves, in full; its threshold and calibration are those in force."""
+class ModelState(ModelSummary):
+    """A model after a change: what can have changed of it. `GET /v1/models/{name}` tells the rest."""
 
     versions: list[int] = Field(description="the loaded versions: the one that serves and those beside it")
     override: OverrideInfo | None = Field(description="null while the artifact's own threshold is in force")
+
+
+class ModelDetails(ModelState):
+    """A model that serves, in full; its threshold and calibration are those in force."""
+
     shadow: int | None = Field(description="the version in its shadow; null if there is none")
     created: str
     device: str
@@ -96,11 +101,9 @@ def summary_of(detector: Detector) -> ModelSummary:
     )
 
 
-def details_of(serving: Serving, registry: Registry) -> ModelDetails:
-    """Describe a version of a model in full."""
+def state_of(serving: Serving, registry: Registry) -> ModelState:
+    """Describe what an administrator can change of a version of a model."""
     detector, override = serving.detector, None
-    manifest, calibration = detector.manifest, detector.calibration
-    grouped = manifest.calibration.by_group
     if serving.rate is not None:
         own, rate = serving.own.calibration, serving.rate
         override = OverrideInfo(
@@ -109,10 +112,16 @@ def details_of(serving: Serving, registry: Registry) -> ModelDetails:
             artifact_target_fpr=own.target_fpr,
             artifact_threshold=own.threshold,
         )
+    return ModelState(**summary_of(detector).model_dump(), versions=registry.versions(detector.name), override=override)
+
+
+def details_of(serving: Serving, registry: Registry) -> ModelDetails:
+    """Describe a version of a model in full."""
+    detector = serving.detector
+    manifest, calibration = detector.manifest, detector.calibration
+    grouped = manifest.calibration.by_group
     return ModelDetails(
-        **summary_of(detector).model_dump(),
-        versions=registry.versions(detector.name),
-        override=override,
+        **state_of(serving, registry).model_dump(),
         shadow=None if serving.shadow is None else serving.shadow.candidate.version,
         created=manifest.created,
         device=detector.device,

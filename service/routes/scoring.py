@@ -41,6 +41,7 @@ INLINE_RESULTS = 16
 DEFAULT_REASONS = 5
 MAX_REASONS = 1000
 PARAMETERS = ("reasons", "heatmap", "ignore_unknown")
+FORM = "application/x-www-form-urlencoded"  # what curl says of a body that it is told nothing about
 Headers = list[tuple[bytes, bytes]]
 Judge = Callable[..., Awaitable[list[Verdicts]]]
 """Judges tables with so many reasons, for one request."""
@@ -238,6 +239,8 @@ def body_format(content_type: str, modality: Modality) -> Format:
         known = [media_type for form in formats_of(modality.name) for media_type in form.media_types]
         remedy = f"to this model send one of {', '.join(known)} (with curl: -H 'Content-Type: {known[0]}')"
         text = f"the content type is {content_type[:100]!r}: {remedy}"
+        if content_type.startswith(FORM):
+            text += "; a file is sent with --data-binary @FILE, as -d takes away its line ends"
         raise RequestError(WRONG_TYPE, text, headers={"Accept-Post": ", ".join(known)})
     for parameter in parameters:
         name, _, value = parameter.partition("=")

@@ -54,12 +54,25 @@ def test_promise_runs(folder: Path) -> None:
 
 
 @pytest.mark.e2e
+def test_scan_runs_and_resumes(folder: Path) -> None:
+    """A second run finds all measured, and reports it."""
+    first = run("scan", folder)
+    second = run("scan", folder, "--resume")
+    assert "1/1 1_made_up: kilter, iforest, knn5, ecod, lof" in first
+    assert "1/1" not in second
+    assert "False-discovery proportion at 0.1: " in (folder / "scan" / "scan.md").read_text()
+
+
+@pytest.mark.e2e
 def test_repeats_runs(tmp_path: Path) -> None:
-    """Both kinds of tables, without repeats and with each share and number of them."""
-    command = [sys.executable, "-m", "benchmarks.repeats", "--splits", "1", "--rows", "60", "--out", str(tmp_path)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
-    assert "of 20 runs" in done.stdout
-    assert "| mixed | 80% | 50 | 2460 |" in (tmp_path / "repeats.md").read_text()
+    """Tables without repeats, with each share and number of them, of few rows, and of customers."""
+    command = [sys.executable, "-m", "benchmarks.repeats", "--splits", "1", "--rows", "60", "--steps", "20"]
+    done = subprocess.run([*command, "--out", tmp_path], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert "of 20 promises" in done.stdout
+    assert "Promises without support: 0" in done.stdout
+    text = (tmp_path / "repeats.md").read_text()
+    assert "| exact | 80% | 50 | 2460 |" in text
+    assert "| few near | 100% | 50 | 1020 | none | 0 of 1 |" in text
 
 
 @pytest.mark.e2e

@@ -1,13 +1,14 @@
 """Tests of the protocol by which benchmarks split their tables."""
 
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks.sets import LEAST_ANOMALIES, MOST_ROWS, Sample, divide, frame, load, names
+from benchmarks.sets import LEAST_ANOMALIES, MOST_ROWS, Sample, divide, frame, load, load_whole, names
 
 
 def identified(rows: int, anomalies: int, seed: int, contamination: float = 0.0) -> Sample:
@@ -71,3 +72,16 @@ def test_a_folder_without_sets_is_refused(tmp_path: Path) -> None:
     """The folder is named."""
     with pytest.raises(FileNotFoundError, match=tmp_path.name):
         names(tmp_path)
+
+
+@given(st.integers(20, 200), st.integers(1, 10), st.integers(10, 250), st.integers(0, 5))
+def test_a_whole_table_is_sampled_at_its_share_of_anomalies(rows: int, odd: int, most: int, seed: int) -> None:
+    """Or taken as it is, if it is small enough; rows stay in order and are drawn once."""
+    with TemporaryDirectory() as folder:
+        x = np.stack([np.arange(rows), np.zeros(rows)], axis=1)
+        np.savez(Path(folder, "made up.npz"), X=x, y=(np.arange(rows) < odd).astype(int))
+        drawn, anomalous = load_whole(Path(folder), "made up", most, seed)
+    assert len(drawn) == min(rows, most)
+    assert (np.diff(drawn[:, 0]) > 0).all()
+    np.testing.assert_array_equal(anomalous, drawn[:, 0] < odd)
+    assert abs(anomalous.sum() - odd * len(drawn) / rows) <= 1

@@ -35,4 +35,4 @@ def test_the_demonstration_ends_with_a_picture_of_its_result(tmp_path: Path) -> 
     assert "1: 18" in done.stdout
     with Image.open(tmp_path / "digits.png") as picture:
         assert picture.size == (1200, 300)
-    assert (tmp_path / "heatmaps" / "8" / "0008.png.png").exists()
+    assert (tmp_path / "heatmaps" / "8" / "0008.png").exists()

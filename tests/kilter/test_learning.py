@@ -66,6 +66,18 @@ def test_what_is_trained_is_what_is_loaded(trained: kilter.Detector, normal: pd.
         np.testing.assert_array_equal(kilter.load(tmp_path / f"model-{i}").score(normal).score, want)
 
 
+def test_columns_are_taken_for_what_is_said(normal: pd.DataFrame, tmp_path: Path) -> None:
+    """As settings of the call, or of its configuration."""
+    numbers = [str(name) for name, column in normal.items() if column.dtype.kind == "f"][:2]
+    settings: dict[str, Any] = {"categorical": numbers[:1], "ignore": numbers[1:]}
+    said: list[dict[str, Any]] = [settings, {"config": settings}]
+    for i, arguments in enumerate(said):
+        schema = kilter.train(normal, f"said-{i}", tmp_path, **BRIEF, **arguments).schema
+        kinds = {column.name: column.kind for column in schema.columns}
+        assert kinds[numbers[0]] == "categorical"
+        assert numbers[1] not in kinds
+
+
 def test_a_record_comes_in_every_form(trained: kilter.Detector, normal: pd.DataFrame) -> None:
     """A dict with NaN, a pandas row, a named tuple, a list of these."""
     row = normal.iloc[3].copy()
@@ -122,3 +134,43 @@ def test_what_cannot_be_trained_is_refused(
     with pytest.raises(error, match=message):
         kilter.train(data, "plant", tmp_path, **settings)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_file_is_read_as_it_is_stated_to_be(normal: pd.DataFrame, tmp_path: Path) -> None:
+    """By its delimiter, its encoding and whether it has a header."""
+    path = tmp_path / "rows.csv"
+    normal.rename(columns={"line": "línea"}).to_csv(path, sep="=", index=False, header=True, encoding="cp1252")
+    lines: list[str] = []
+    stated: dict[str, Any] = {"delimiter": "=", "encoding": "windows-1252", "header": True}
+    model = kilter.train(path, "stated", tmp_path, say=lines.append, **stated, **BRIEF)
+    assert "línea" in model.schema.names
+    assert not any("is read" in line for line in lines)
+    with pytest.raises(kilter.KilterError, match="there is no encoding 'klingon'"):
+        kilter.train(path, "stated", tmp_path, encoding="klingon", **BRIEF)
+
+
+def test_a_table_is_scanned_for_its_own_strange_rows(normal: pd.DataFrame, tmp_path: Path) -> None:
+    """From a frame of pandas, one of polars, and a file, with the same verdicts in the order of the rows."""
+    frame = normal.drop(columns="line").assign(odd=[int(row in (7, 50)) for row in range(len(normal))])
+    frame.loc[[7, 50], "temperature"] = 5000.0
+    frame.to_csv(tmp_path / "rows.csv", index=False)
+    said: list[str] = []
+    options: dict[str, Any] = {**BRIEF, "label": "odd", "normal": 0, "say": said.append}
+    verdicts = kilter.scan(frame, reasons=2, **options)
+    assert set(np.argsort(verdicts.score)[-2:].tolist()) == {7, 50}
+    assert verdicts.reasons is not None
+    assert {verdicts.reasons[row][0].feature for row in (7, 50)} == {"temperature"}  # type: ignore[union-attr]
+    assert "By 'odd', which no model saw: ROC AUC 1.0000" in said[-1]
+    assert verdicts.to_polars().columns == ["score", "p_value", "anomaly", "reasons", "error"]
+    for data in (pl.from_pandas(frame), tmp_path / "rows.csv"):
+        np.testing.assert_allclose(kilter.scan(data, **options).p_value, verdicts.p_value)
+
+
+def test_a_scan_keeps_a_model_on_request(normal: pd.DataFrame, tmp_path: Path) -> None:
+    """And nothing without."""
+    kilter.scan(normal, models=tmp_path, **BRIEF)
+    assert list(tmp_path.iterdir()) == []
+    kilter.scan(normal, keep="clean", models=tmp_path, **BRIEF)
+    assert kilter.load(tmp_path / "clean").version == 1
+    with pytest.raises(kilter.KilterError, match="a model's name is"):
+        kilter.scan(normal, keep="No Name", **BRIEF)

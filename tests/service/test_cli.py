@@ -34,6 +34,7 @@ CALLBACKS: dict[str, Callable[[], object]] = {
     "mistaken": fail(KilterError("row 3 is wrong: put it right")),
     "full": fail(OSError(errno.ENOSPC, "No space left on device", "out.csv")),
     "interrupted": fail(KeyboardInterrupt()),
+    "resumable": fail(KeyboardInterrupt("run it again")),
     "piped": fail(BrokenPipeError(errno.EPIPE, "Broken pipe")),
     "misused": fail(click.UsageError("no such option: --colour")),
 }
@@ -52,6 +53,7 @@ def group() -> click.Group:
         ("mistaken", 2, "kilter: row 3 is wrong: put it right\n"),
         ("full", 2, "kilter: out.csv: No space left on device\n"),
         ("interrupted", 130, "kilter: interrupted\n"),
+        ("resumable", 130, "kilter: interrupted; run it again\n"),
         ("piped", 2, ""),
     ],
 )

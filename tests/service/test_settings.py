@@ -60,6 +60,15 @@ def test_a_bad_value_is_refused_by_name(monkeypatch: pytest.MonkeyPatch, variabl
         read_settings()
 
 
+def test_no_message_holds_a_regular_expression() -> None:
+    """It says in words what a value looks like."""
+    for wrong in ({"device": "gpu"}, {"shadow": "shop"}):
+        with pytest.raises(KilterError, match=r": not of that form; it is the .*`") as caught:
+            read_settings(**wrong)
+        assert "(" not in str(caught.value)
+        assert "pattern" not in str(caught.value)
+
+
 def test_every_bad_value_is_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two mistakes are two lines, an argument's by the name of its option."""
     monkeypatch.setenv("KILTER_MAX_RECORDS", "many")

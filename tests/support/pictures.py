@@ -2,8 +2,9 @@
 
 import struct
 import zlib
+from collections.abc import Callable
 from io import BytesIO
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -60,6 +61,42 @@ def png_claiming(width: int, height: int, data: bytes = b"") -> bytes:
     header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0))
     pixels = data or zlib.compress(b"\0" * 1000)
     return b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", pixels) + chunk(b"IEND", b"")
+
+
+def deep_png(numbers: npt.NDArray[np.uint16], *, filtered: bool = False, exif: bytes = b"") -> bytes:
+    """A PNG of 16 bits a channel, (h, w, 1 to 4), which Pillow writes in grey alone; `filtered` by the byte above."""
+    height, width, channels = numbers.shape
+    lines = numbers.astype(">u2").view(np.uint8).reshape(height, -1)
+    if filtered:
+        lines = np.diff(lines, axis=0, prepend=np.zeros((1, lines.shape[1]), np.uint8))
+    data = b"".join(bytes([2 * filtered]) + line.tobytes() for line in lines)
+    kind = {1: 0, 2: 4, 3: 2, 4: 6}[channels]
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 16, kind, 0, 0, 0))
+    turned = chunk(b"eXIf", exif) if exif else b""
+    return b"\x89PNG\r\n\x1a\n" + header + turned + chunk(b"IDAT", zlib.compress(data)) + chunk(b"IEND", b"")
+
+
+def deep_tiff(
+    numbers: npt.NDArray[np.uint16], order: Literal["<", ">"] = "<", pack: Callable[[bytes], bytes] | None = None
+) -> bytes:
+    """A TIFF of 16 bits a channel, (h, w, 1, 3 or 4), compressed by Deflate where that is what packs it."""
+    height, width, channels = numbers.shape
+    data = numbers.astype(f"{order}u2").tobytes()
+    content = pack(data) if pack else data
+    bits = struct.pack(f"{order}{channels}H", *[16] * channels)
+    values = 8 + 2 + 12 * (10 + (channels == 4)) + 4
+    shorts = {258: 16, 259: 8 if pack else 1, 262: 2 if channels > 1 else 1, 277: channels, 338: 2, 339: 1}
+    longs = {256: width, 257: height, 273: values + len(bits), 278: height, 279: len(content)}
+    directory = []
+    for tag in sorted({**shorts, **longs} if channels == 4 else {**shorts, **longs}.keys() - {338}):
+        if tag == 258 and channels > 2:
+            directory.append(struct.pack(f"{order}HHII", tag, 3, channels, values))
+        elif tag in shorts:
+            directory.append(struct.pack(f"{order}HHIHH", tag, 3, 1, shorts[tag], 0))
+        else:
+            directory.append(struct.pack(f"{order}HHII", tag, 4, 1, longs[tag]))
+    head = (b"II*\0" if order == "<" else b"MM\0*") + struct.pack(f"{order}IH", 8, len(directory))
+    return head + b"".join(directory) + bytes(4) + bits + content
 
 
 def tiff_of(entries: list[tuple[int, int, int, int]], after: bytes = b"", following: int = 0) -> bytes:

@@ -1,7 +1,9 @@
+from pathlib import Path
+
 import pytest
 
 from kilter.service.detector import KilterError
-from kilter.training.config import Rule, check_rule
+from kilter.training.config import Rule, check_rule, read_config
 
 
 @pytest.mark.parametrize(
@@ -47,3 +49,14 @@ def test_alerts_per_day_are_a_rate() -> None:
     assert Rule(alerts_per_day=20, records_per_day=1_000).rate(None) == 0.02
     assert Rule(f_beta=1).rate(None) is None
     assert Rule().rate(0.05) == 0.05
+
+
+def test_columns_are_named_in_a_file_and_by_options(tmp_path: Path) -> None:
+    """An option goes before the file's setting of its name, and leaves the others."""
+    path = tmp_path / "columns.toml"
+    path.write_text('categorical = ["zip"]\nnumeric = ["a", "b"]\n')
+    config = read_config(path, numeric=("c",))
+    assert (config.categorical, config.numeric, config.timestamp, config.ignore) == (("zip",), ("c",), (), ())
+    path.write_text('categorical = "zip"\n')
+    with pytest.raises(KilterError, match=r"columns\.toml: Expected `array`, got `str`"):
+        read_config(path)

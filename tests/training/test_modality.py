@@ -8,8 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kilter.service.detector import KilterError
 from kilter.service.detector.pictures.column import ImageColumn
 from kilter.service.detector.schema import Schema
+from kilter.training.config import TrainConfig
 from kilter.training.data.source import TrainingSource
 from kilter.training.evaluation.checkup import Examined
 from kilter.training.modality import (
@@ -22,8 +24,10 @@ from kilter.training.modality import (
     modality_of_model,
     modality_of_source,
 )
+from kilter.training.pipeline import learn
 from kilter.training.reporting.report import TEMPLATES
 from tests.support import detectors
+from tests.support.digits import shuffled, write_pictures
 from tests.support.picture_model import picture_detector
 
 
@@ -75,3 +79,18 @@ def test_of_large_pictures_fewer_are_examined(side: int, most: int) -> None:
     schema = Schema((ImageColumn("image", side, side, 3),), 3_000)
     examined = PictureTraining().examined(Examined(rows, rows, rows[:5]), schema, 0)
     assert [len(part) for part in examined] == [most, most, 5]
+
+
+def test_only_a_table_has_columns_to_decide_about(tmp_path: Path) -> None:
+    """Of pictures no column is taken for anything."""
+    assert (TableTraining.has_columns, PictureTraining.has_columns) == (True, False)
+    pictures = write_pictures(tmp_path, shuffled()[:12])
+    with pytest.raises(KilterError, match=r"--numeric names a column of a table, and .* holds pictures"):
+        learn(TrainingSource((pictures,)), TrainConfig(numeric=("a",)))
+
+
+def test_pictures_are_not_called_rows() -> None:
+    """Nor is a row of a table anything else."""
+    sentence = "Rows left out: 3 rows of 5; a row. It rowed, narrowly."
+    assert PictureTraining().worded(sentence) == "Pictures left out: 3 pictures of 5; a picture. It rowed, narrowly."
+    assert TableTraining().worded(sentence) == sentence

@@ -15,6 +15,7 @@ from kilter.service.cli import GROUP, build, run_command_line
 from kilter.service.detector import KilterError, load
 from kilter.service.detector.findings import Epoch
 from kilter.service.detector.pictures.column import ImageColumn
+from kilter.service.detector.pictures.pixels import DEEPEST
 from kilter.training.commands.calibrate import calibrate
 from kilter.training.commands.evaluate import evaluate
 from kilter.training.config import FitConfig, TrainConfig
@@ -78,7 +79,7 @@ def test_the_manifest_says_what_was_read(pictures: Path, models: Path) -> None:
     """The folder by one checksum, the sizes of the parts, and what the pictures were brought to."""
     detector = load(models / "digits")
     training: Any = detector.manifest.training
-    assert detector.schema.columns[0] == ImageColumn("image", 8, 8, 1)
+    assert detector.schema.columns[0] == ImageColumn("image", 8, 8, 1, deep=DEEPEST)
     assert detector.reference.shares is not None
     assert detector.reference.shares[:, :-2] == pytest.approx(0.1, abs=0.02)
     (about,) = training.files
@@ -106,7 +107,7 @@ def test_without_labels_it_is_compared_on_pasted_parts(pictures: Path, tmp_path:
     config = msgspec.structs.replace(BRIEF, baselines=True, split="time")
     source = TrainingSource((tmp_path / "digits.npy",), image_size=(9, 12))
     detector, _, evaluation = train_model(source, "digits", tmp_path, config)
-    assert detector.schema.columns[0] == ImageColumn("image", 9, 12, 1)
+    assert detector.schema.columns[0] == ImageColumn("image", 9, 12, 1, deep=DEEPEST)
     assert detector.manifest.calibration.split == "time"
     comparison = detector.manifest.training.comparison
     assert comparison is not None
@@ -171,7 +172,7 @@ def test_a_model_is_calibrated_anew_on_new_pictures(models: Path, tmp_path: Path
         (
             {"a.png": encoded(digits()[0]), "b.png": encoded(digits()[1])},
             (),
-            "there are 2 normal rows to train on, and at least 30 are needed",
+            "there are 2 normal pictures to train on, and at least 30 are needed",
         ),
         ({"a.png": encoded(digits()[0])}, ("--normal", "fine"), "no picture lies in a folder 'fine'"),
         ({"a.png": encoded(digits()[0])}, ("--label", "y"), "labels of pictures in folders are the names"),

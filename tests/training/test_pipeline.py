@@ -5,6 +5,7 @@ from pathlib import Path
 
 import msgspec
 import numpy as np
+import polars as pl
 import pytest
 
 from kilter.service.detector import KilterError, load
@@ -96,6 +97,10 @@ def test_labels_only_evaluate(tmp_path: Path) -> None:
     assert evaluation.labelled is not None
     assert evaluation.labelled.roc_auc.value is not None
     assert evaluation.labelled.roc_auc.value > 0.95
+    assert evaluation.labelled.anomaly_rate == pytest.approx(20 / 320)
+    assert (evaluation.normal, evaluation.folds) == (sizes.calibration, 5)
+    assert evaluation.within_promise is not None
+    assert detector.manifest.training.records_per_day == pytest.approx(320 / 21, rel=0.1)
     assert "fault" not in detector.schema.names
     assert (folder / "report.html").stat().st_size > 10_000
 
@@ -107,10 +112,23 @@ def test_data_in_time_order_is_split_by_time(training_csv: Path, tmp_path: Path)
     assert detector.manifest.calibration.split == "time"
 
 
+def test_a_split_by_time_without_times_says_what_it_goes_by(training_csv: Path, tmp_path: Path) -> None:
+    """The order of the rows, at once and in the manifest; the rate is cross-checked there too."""
+    said: list[str] = []
+    config = msgspec.structs.replace(BRIEF, split="time")
+    source = TrainingSource((training_csv,), exclude=("at",))
+    detector, _, evaluation = train_model(source, "plant", tmp_path, config, say=said.append)
+    (note,) = [line for line in said if line.startswith("There is no column of times: --split time takes the rows")]
+    training = detector.manifest.training
+    assert note in training.notes
+    assert training.records_per_day is None
+    assert evaluation.folds == 5
+
+
 @pytest.mark.parametrize(
     ("source", "config", "message"),
     [
-        ({"label": "falt"}, {}, "there is no column 'falt' to take labels from"),
+        ({"label": "falt"}, {}, "--label names 'falt', and there is no such column.*did you mean 'fault'"),
         ({"label": "fault"}, {}, r"say which value of 'fault' is normal, with --normal; it has '0' \(100\), '1' \(5\)"),
         ({"label": "fault", "normal": "ok"}, {}, "no row has 'ok' in 'fault'"),
         ({"exclude": ("tempo",)}, {}, "--exclude names 'tempo', and there is no such column"),
@@ -177,3 +195,23 @@ def test_a_file_that_is_given_twice_is_refused(training_csv: Path, tmp_path: Pat
     with pytest.raises(KilterError, match="has the same content as"):
         train_model(TrainingSource((training_csv, copy)), "plant", tmp_path, BRIEF)
     assert not (tmp_path / "plant").exists()
+
+
+def test_the_example_is_a_record_whose_fields_go_together(tmp_path: Path) -> None:
+    """Drawn column by column hardly any would be; it is as normal as most."""
+    rng = np.random.default_rng(0)
+    heavy = rng.random(300) < 0.5
+    weight = np.where(heavy, 9_000, 1_400) + rng.normal(0, 100, 300)
+    columns = {
+        "kind": np.where(heavy, "truck", "car"),
+        "fuel": np.where(heavy, "diesel", "petrol"),
+        "weight": weight,
+        "wheels": np.where(heavy, 10, 4),
+        "power": weight / 20 + rng.normal(0, 5, 300),
+    }
+    config = TrainConfig(baselines=False, target_fpr=0.1)
+    detector, _, _ = train_model(TrainingSource(frame=pl.DataFrame(columns)), "cars", tmp_path, config)
+    record = detector.probes.records[0]
+    assert (record["kind"], record["fuel"]) in (("truck", "diesel"), ("car", "petrol"))
+    assert (record["weight"] > 5_000) == (record["kind"] == "truck")
+    assert detector.score(record).p_value[0] > 0.2

@@ -6,10 +6,14 @@ from typing import TYPE_CHECKING
 import click
 import msgspec
 
+from kilter.service.formats.options import table_options
+
 if TYPE_CHECKING:
     from kilter.service.detector.findings import Evaluation
+    from kilter.service.formats.source import Hints
 
-SEEN = "The model was trained on this file or folder, so the figures are better than they will be on new rows."
+TRAINED_ON = "The model was trained on this file or folder, so the figures are better than they will be on new rows."
+SEEN_ROWS = "Most of these rows were in the training, so the figures are better than they will be on new rows."
 
 
 @click.command()
@@ -17,11 +21,19 @@ SEEN = "The model was trained on this file or folder, so the figures are better 
 @click.argument("file", type=click.Path(exists=True, path_type=Path))
 @click.option("--label", metavar="COLUMN", help="Column that says which rows are normal.  [default: as in training]")
 @click.option("--normal", metavar="VALUE", help="The label of normal rows.  [default: as in training]")
+@table_options
 @click.option("--seed", type=int, default=0, show_default=True, help="For the bootstrap intervals.")
 @click.option("--json", "as_json", is_flag=True, help="Print the figures as JSON.")
 @click.pass_context
 def evaluate(
-    context: click.Context, model: Path, file: Path, label: str | None, normal: str | None, seed: int, as_json: bool
+    context: click.Context,
+    model: Path,
+    file: Path,
+    label: str | None,
+    normal: str | None,
+    hints: "Hints",
+    seed: int,
+    as_json: bool,
 ) -> None:
     """Say how good MODEL is on the rows of FILE: against its labels, or without any against what was promised.
 
@@ -30,32 +42,43 @@ def evaluate(
     """
     # Imported here: `kilter --help` only wants to know what the command is called.
     from kilter.service.detector import load
-    from kilter.training.data.source import TrainingSource, source_digest
+    from kilter.service.detector.manifest import counted
+    from kilter.service.formats.provenance import was_trained_on
+    from kilter.training.data.source import TrainingSource
     from kilter.training.evaluation.evaluate import evaluate_rows
     from kilter.training.modality import modality_of_model
 
     detector = load(model)
     manifest = detector.manifest
-    rows = modality_of_model(manifest).read_labelled(TrainingSource((file,), label, normal), manifest)
-    trained_on = manifest.training.was_trained_on(source_digest(file))
-    evaluation = evaluate_rows(detector, rows.table, rows.anomalous, seed=seed, fresh=not trained_on)
+    modality = modality_of_model(manifest)
+    rows = modality.read_labelled(TrainingSource((file,), label, normal, hints=hints), manifest)
+    verdicts = detector.score(rows.table, errors="mark")
+    seen = [TRAINED_ON] if was_trained_on(manifest.training, file) else []
+    if not seen and detector.was_trained_on(verdicts.features):
+        seen = [SEEN_ROWS]
+    evaluation = evaluate_rows(detector, rows.table, rows.anomalous, seed=seed, fresh=not seen, verdicts=verdicts)
     if as_json:
         served = {"name": detector.name, "version": detector.version}
-        about = {"model": served, "file": str(file), "trained_on": trained_on}
+        about = {"model": served, "file": str(file), "trained_on": bool(seen)}
+        for note in rows.notes:
+            click.echo(note, err=True)
         click.echo(msgspec.json.format(msgspec.json.encode(about | msgspec.to_builtins(evaluation)), indent=2))
     else:
-        click.echo(f"{detector.name} version {detector.version} on {file}, {evaluation.rows:,} rows")
-        for line in (*rows.notes, *([SEEN] if trained_on else []), *lines_of(evaluation)):
+        size = modality.worded(counted(evaluation.rows, "row"))
+        click.echo(f"{detector.name} version {detector.version} on {file}, {size}")
+        for line in (*rows.notes, *map(modality.worded, (*seen, *lines_of(evaluation)))):
             click.echo(line)
     context.exit(1 if evaluation.problems else 0)
 
 
 def lines_of(evaluation: "Evaluation") -> list[str]:
     """An evaluation as lines of text: verdicts first, then the table of the figures that are known."""
-    from kilter.training.reporting.run import evaluation_in_words
+    from kilter.training.reporting.run import alerts_in_words, evaluation_in_words
 
     lines = [f"Rows left out, since they cannot be read: {evaluation.problems:,}."] if evaluation.problems else []
     lines += [*evaluation_in_words(evaluation), *evaluation.notes]
+    if evaluation.false_positive_rate.value is not None:
+        lines.append(alerts_in_words(evaluation.false_positive_rate.value, evaluation.labelled))
     if evaluation.labelled is not None:
         c = evaluation.labelled.counts
         lines.append(f"anomalies: {c.tp:,} flagged, {c.fn:,} missed; normal rows: {c.fp:,} flagged, {c.tn:,} passed")

@@ -12,6 +12,8 @@ import click
 from tqdm import tqdm
 
 from kilter.service.detector.findings import Epoch
+from kilter.service.formats.options import table_options
+from kilter.service.formats.source import Hints
 from kilter.training.config import Rule, check_rule
 
 if TYPE_CHECKING:
@@ -51,6 +53,29 @@ def group_option(default: str) -> Callable[[Callable[..., Any]], Callable[..., A
     return click.option("--group-by", metavar="COLUMN", help=text)
 
 
+def split_option(default: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """The option `--split-by`; `default` says what holds without it."""
+    text = (
+        "Set the rows of a customer, machine or patient apart together, so that the rate holds for new ones.  "
+        f"[default: {default}]"
+    )
+    return click.option("--split-by", metavar="COLUMN", help=text)
+
+
+def kind_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command `--categorical`, `--numeric` and `--timestamp`: each a tuple of names, or None."""
+    texts = {
+        "categorical": "Take a column for categories; may be given again.",
+        "numeric": "Take a column for numbers, or for durations.",
+        "timestamp": "Take a column for times, or for times of day.",
+    }
+    for kind, text in reversed(texts.items()):
+        command = click.option(
+            f"--{kind}", multiple=True, metavar="COLUMN", callback=lambda _, __, names: names or None, help=text
+        )(command)
+    return command
+
+
 def _height_and_width(_: click.Context, __: click.Parameter, value: str | None) -> tuple[int, int] | None:
     """`64` or `48x64` as a height and width."""
     if value is None:
@@ -74,8 +99,15 @@ def _height_and_width(_: click.Context, __: click.Parameter, value: str | None) 
 )
 @click.option("--normal", metavar="VALUE", help="The label of normal rows; of pictures, the folder they lie in.")
 @click.option(
-    "--exclude", multiple=True, metavar="COLUMN", help="Leave a column, or a subfolder, out; may be given again."
+    "--exclude",
+    "--ignore",
+    "exclude",
+    multiple=True,
+    metavar="COLUMN",
+    help="Leave a column, or a subfolder, out; may be given again.",
 )
+@table_options
+@kind_options
 @click.option(
     "--image-size",
     metavar="N|HxW",
@@ -95,8 +127,9 @@ def _height_and_width(_: click.Context, __: click.Parameter, value: str | None) 
 )
 @threshold_options
 @group_option("one threshold for all")
-@click.option("--score", help="neighbours, elbo or reconstruction.  [default: neighbours]")
+@click.option("--score", help="neighbours, core, elbo or reconstruction.  [default: neighbours]")
 @click.option("--split", type=click.Choice(["auto", "random", "time"]), help="How calibration rows are set apart.")
+@split_option("each row by itself")
 @click.option("--seed", type=int, help="Same seed, data and machine: same model.  [default: 0]")
 @click.option("--device", help="auto, cpu, cuda or cuda:N.  [default: auto]")
 @click.option(
@@ -109,6 +142,7 @@ def train(
     label: str | None,
     normal: str | None,
     exclude: tuple[str, ...],
+    hints: Hints,
     image_size: tuple[int, int] | None,
     backbone: Path | None,
     rule: Rule | None,
@@ -118,33 +152,40 @@ def train(
 ) -> None:
     """Learn what normal looks like from SOURCES, and write a calibrated model as its next version.
 
-    SOURCES are tables with the same columns, in CSV (any delimiter, encoding and compression), Parquet, Arrow or npz;
-    or folders of pictures, nested or not, in PNG, JPEG, WebP, TIFF or BMP; or arrays of images in IDX, npy or npz.
+    SOURCES are tables with the same columns, in CSV (any dialect, encoding and compression), Parquet, Arrow, npz, JSON
+    or NDJSON; or folders of pictures, nested or not, in PNG, JPEG, WebP, TIFF or BMP; or arrays of images in IDX, npy
+    or npz.
     """
     # Imported here: torch takes seconds, and `kilter --help` only wants to know what the command is called.
     from kilter.training.config import read_config
     from kilter.training.data.source import TrainingSource
-    from kilter.training.pipeline import train_model
-    from kilter.training.reporting.run import evaluation_in_words, promise_in_words
+    from kilter.training.modality import modality_of_model
+    from kilter.training.pipeline import checkpoint_of, train_model
+    from kilter.training.reporting.run import alerts_in_words, evaluation_in_words, promise_in_words
 
     detector, folder, evaluation = train_model(
-        TrainingSource(sources, label, normal, exclude, group_by, image_size),
+        TrainingSource(sources, label, normal, exclude, group_by, image_size=image_size, hints=hints),
         name,
         models,
         read_config(config, threshold=None if rule is None else rule.inputs, **settings),
         backbone=backbone,
         say=click.echo,
-        progress=interruptible(progress_bar()),
+        progress=interruptible(progress_bar(), checkpoint_of(models, name)),
         reading=reading_bar(),
     )
     manifest, promise = detector.manifest, detector.manifest.calibration
-    click.echo(
+    first = (
         f"Flags scores above {promise.threshold:.6g} {manifest.score.unit}: a false-positive rate of "
         f"{promise.expected_fpr:.4g}, calibrated on {promise.size:,} rows that the fit did not see."
     )
-    lines = promise_in_words(promise)[2 if promise.chosen.by == "rate" else 1 :]
-    lines += [*evaluation_in_words(evaluation), *(f"Attention: {warning}" for warning in manifest.training.warnings)]
-    click.echo("\n".join(lines))
+    lines = [first, *promise_in_words(promise)[2 if promise.chosen.by == "rate" else 1 :]]
+    lines.append(alerts_in_words(promise.expected_fpr, evaluation.labelled, manifest.training.records_per_day))
+    lines += [
+        *evaluation_in_words(evaluation),
+        *evaluation.notes,
+        *(f"Attention: {warning}" for warning in manifest.training.warnings),
+    ]
+    click.echo(modality_of_model(manifest).worded("\n".join(lines)))
     click.echo(f"Wrote {folder}; its probes replay. See {folder / 'report.html'}.")
 
 
@@ -189,22 +230,31 @@ def progress_bar() -> "FitProgress":
     return report
 
 
-def interruptible(progress: "FitProgress") -> "FitProgress":
+def interruptible(progress: "FitProgress", checkpoint: Path | None = None) -> "FitProgress":
     """A `progress` that ends the training at the next step after Ctrl-C, if nothing did before.
 
-    The exception that Ctrl-C raises may come while Python runs in a callback of native code, which drops it.
+    The exception says what the same command does next. The one that Ctrl-C raises may come while Python runs in a
+    callback of native code, which drops it.
     """
-    pressed = False
+    pressed, resumable, first = False, False, True
+
+    def interrupt() -> KeyboardInterrupt:
+        again = ["run the same command again, and it continues where this one was"]
+        return KeyboardInterrupt(*again if resumable and checkpoint and checkpoint.exists() else [])
 
     def press(_: int, __: FrameType | None) -> None:
         nonlocal pressed
         pressed = True
-        raise KeyboardInterrupt
+        raise interrupt()
 
     def report(step: int, steps: int, epoch: Epoch | None) -> None:
+        nonlocal resumable, first
         if pressed:
-            raise KeyboardInterrupt
+            raise interrupt()
         progress(step, steps, epoch)
+        # A checkpoint is written after every epoch; one of another training is not taken up.
+        resumable = resumable or epoch is not None or (first and step > 1)
+        first = False
 
     signal.signal(signal.SIGINT, press)
     return report

@@ -19,10 +19,10 @@ import polars as pl
 from kilter.service.detector.arrays import Array, Positions
 from kilter.service.detector.errors import KilterError, PictureError
 from kilter.service.detector.pictures.column import ImageColumn
-from kilter.service.detector.pictures.pixels import BYTES, decode, file_size, to_pixels
+from kilter.service.detector.pictures.pixels import BYTES, decode_whole, file_size, to_pixels
 from kilter.service.formats.pictures import ACCEPTED, LABELS, find_pictures, read_stack, read_stack_labels
 from kilter.training.data.source import LISTED_LABELS, Labels, Progress, read_labels, silent
-from kilter.training.data.survey import DecodedPicture, PictureTraits, coloured, finite_range, image_traits
+from kilter.training.data.survey import DecodedPicture, PictureTraits, image_traits, number_traits
 
 SHOWN_FILES = 2
 ALONE = 1 << 24  # files of fewer bytes than these are decoded sooner than a process has started
@@ -137,7 +137,7 @@ def content_of_file(path: Path) -> bytes:
 
 def file_traits(path: Path) -> PictureTraits:
     """The traits of the picture in a file. Raises PictureError if it cannot be read."""
-    return image_traits(decode(content_of_file(path)))
+    return image_traits(decode_whole(content_of_file(path)))
 
 
 def decoded_file(column: ImageColumn, path: Path) -> DecodedPicture:
@@ -253,17 +253,10 @@ class ArrayPictures:
     def look_at(self, rows: Positions) -> Iterator[PictureTraits | PictureError]:
         """The traits of some images, by their positions."""
         for row in rows.tolist():
-            image = self._at(row)
             try:
-                low, high = finite_range(image)
+                yield number_traits(self._at(row))
             except PictureError as error:
                 yield error
-                continue
-            height, width, channels = image.shape
-            eight_bits = ((image[..., :3].astype(np.float64) - low) * (255 / max(high - low, 1e-300))).astype(np.uint8)
-            colour = channels >= 3 and coloured(eight_bits)
-            values = () if image.dtype == np.uint8 else (low, high, image.dtype.kind in "ui")
-            yield PictureTraits(height, width, colour, *values)
 
     def decoded(self, column: ImageColumn, progress: Progress) -> Iterator[DecodedPicture | PictureError]:
         """Every image as the model sees it, or why it cannot be."""

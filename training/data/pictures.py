@@ -83,6 +83,8 @@ def read_labelled_pictures(source: TrainingSource, schema: Schema, training: Tra
 
 def _opened(source: TrainingSource) -> PictureSource:
     """The pictures of folders, or of files of images. Raises KilterError if they are neither, or both."""
+    if source.split_by is not None:
+        raise KilterError(f"--split-by {source.split_by}: pictures have no columns by which they could be split")
     if source.group_by is not None:
         raise KilterError(f"--group-by {source.group_by}: pictures have no columns by which they could be grouped")
     folders = [path for path in source.paths if path.is_dir()]

@@ -1,9 +1,8 @@
 """What to train on: files, folders or a frame, which records of them are normal, and what a manifest says of them."""
 
-import hashlib
 from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,8 +13,11 @@ from kilter.service.detector.arrays import Mask, Positions
 from kilter.service.detector.errors import KilterError
 from kilter.service.detector.findings import SourceFile
 from kilter.service.detector.inputs import Table, take
+from kilter.service.detector.names import named_column
 from kilter.service.detector.schema import Schema
 from kilter.service.formats.pictures import find_pictures
+from kilter.service.formats.provenance import source_bytes, source_digest
+from kilter.service.formats.source import NO_HINTS, Hints
 
 TOO_MANY_BAD = 0.2  # training stops when more than this share of the rows cannot be read
 LISTED_LABELS = 8
@@ -38,10 +40,16 @@ class TrainingSource:
     exclude: tuple[str, ...] = ()
     group_by: str | None = None
     """Column whose values have thresholds of their own."""
+    split_by: str | None = None
+    """Column whose values, such as customers or machines, are each on one side of every split."""
     image_size: tuple[int, int] | None = None
     """Height and width that pictures are brought to; chosen by the pictures if not given."""
+    kinds: Mapping[str, str] = field(default_factory=dict)
+    """What columns are to be taken for, whatever they look like: `categorical`, `numeric`, `timestamp` or `ignore`."""
     frame: Any = None
     """A table in memory instead of paths: of pandas, or any with an Arrow C stream, like those of polars."""
+    hints: Hints = NO_HINTS
+    """How text tables are written."""
 
     @property
     def name(self) -> str:
@@ -61,8 +69,7 @@ def read_labels(frame: pl.DataFrame, column: str, normal: str | None) -> Labels:
 
     Raises KilterError if the column or the value is not there.
     """
-    if column not in frame.columns:
-        raise KilterError(f"there is no column {column!r} to take labels from: {', '.join(frame.columns)}")
+    column = named_column("--label", column, frame.columns)
     values = frame[column].cast(pl.String).str.strip_chars().fill_null("")
     counts = values.value_counts(sort=True)
     listed = ", ".join(f"{value!r} ({count:,})" for value, count in counts.head(LISTED_LABELS).iter_rows())
@@ -95,13 +102,25 @@ class TrainingData:
     source: TrainingSource
     names: tuple[str, ...] = ()
     """The names of rows, if they have any: the path of a picture in its folder."""
+    entities: Positions | None = None
+    """The number of each row's value of `split_by`, (rows,), which -1 stands for where there is none."""
+    candidates: Mapping[str, Positions] = field(default_factory=dict)
+    """Columns that may name entities, with the number of each row's value, (rows,)."""
+    copies: Mask | None = None
+    """Whether each row is a copy of another one, which counts instead of it, (rows,); None where none is."""
+
+    @property
+    def faultless(self) -> Mask:
+        """(rows,): whether a row has no problem."""
+        good = np.ones(self.table.rows, bool)
+        good[[problem.row for problem in self.table.problems if problem.row is not None]] = False
+        return good
 
     @property
     def readable(self) -> Mask:
-        """(rows,): whether a row has no problem and, where there are labels, a label."""
-        good = np.ones(self.table.rows, bool) if self.labels is None else self.labels.labelled.copy()
-        good[[problem.row for problem in self.table.problems if problem.row is not None]] = False
-        return good
+        """(rows,): whether a row has no problem, is no copy and, where there are labels, has a label."""
+        good = self.faultless if self.labels is None else self.faultless & self.labels.labelled
+        return good if self.copies is None else good & ~self.copies
 
     @property
     def normal(self) -> Positions:
@@ -112,6 +131,15 @@ class TrainingData:
     def anomalous(self) -> Positions:
         """The positions of the readable rows that are labelled as anomalies."""
         return np.flatnonzero(self.readable & self.labels.anomalous) if self.labels else np.empty(0, np.int64)
+
+    @property
+    def anomaly_rate(self) -> float:
+        """The share of labelled anomalies among the readable rows."""
+        return len(self.anomalous) / max(1, int(self.readable.sum()))
+
+    def lines(self) -> list[str]:
+        """What was decided about the columns, and the notes, a line each."""
+        return [*(f"  {name}: {kind} ({why})" for name, kind, why in self.decisions), *self.notes]
 
 
 class LabelledRows(NamedTuple):
@@ -126,6 +154,14 @@ class LabelledRows(NamedTuple):
     notes: tuple[str, ...]
     """How the file was read and what its labels are taken to mean, in sentences."""
 
+    entities: Positions | None = None
+    """The number of each row's value of `split_by`, (rows,)."""
+
+    @property
+    def normal_entities(self) -> Positions | None:
+        """Those of the rows that count as normal."""
+        return self.entities if self.entities is None or self.anomalous is None else self.entities[~self.anomalous]
+
     def parts(self) -> tuple[Table, Table]:
         """The rows that count as normal, and those that are labelled as anomalies."""
         anomalous = np.zeros(self.table.rows, bool) if self.anomalous is None else self.anomalous
@@ -133,16 +169,23 @@ class LabelledRows(NamedTuple):
 
 
 def with_labels(
-    table: Table, schema: Schema, labels: Labels | None, notes: tuple[str, ...], record: str, normal: str
+    table: Table,
+    schema: Schema,
+    labels: Labels | None,
+    notes: tuple[str, ...],
+    record: str,
+    normal: str,
+    entities: Positions | None = None,
 ) -> LabelledRows:
     """The rows of a table that have a label, with notes.
 
     The notes call a row a `record`, a row or a picture, and say which count as `normal`.
     """
     if labels is None:
-        return LabelledRows(table, schema, None, (*notes, f"No labels: every {record} counts as normal."))
+        return LabelledRows(table, schema, None, (*notes, f"No labels: every {record} counts as normal."), entities)
     notes = (*notes, f"{normal} count as normal, all others as anomalies.", *unlabelled_notes(labels, record))
-    return LabelledRows(take(table, labels.labelled), schema, labels.anomalous[labels.labelled], notes)
+    entities = None if entities is None else entities[labels.labelled]
+    return LabelledRows(take(table, labels.labelled), schema, labels.anomalous[labels.labelled], notes, entities)
 
 
 def unlabelled_notes(labels: Labels | None, record: str) -> list[str]:
@@ -155,9 +198,7 @@ def provenance(path: Path) -> SourceFile:
     """The entry of a manifest for a training file, or for a folder of pictures."""
     if not path.is_dir():
         return SourceFile(path.resolve().name, path.stat().st_size, source_digest(path))
-    pictures = find_pictures(path).pictures
-    size = sum((path / name).stat().st_size for name in pictures)
-    return SourceFile(path.resolve().name, size, source_digest(path), len(pictures))
+    return SourceFile(path.resolve().name, source_bytes(path), source_digest(path), len(find_pictures(path).pictures))
 
 
 def check_sources(paths: Sequence[Path]) -> None:
@@ -174,12 +215,3 @@ def check_sources(paths: Sequence[Path]) -> None:
             again = "is named twice" if path == names[digest] else f"has the same content as {names[digest]}"
             raise KilterError(f"{path} {again}: name it once, since rows that are given again tell nothing new")
         names[digest] = path
-
-
-def source_digest(path: Path) -> str:
-    """The SHA-256 of a file; of a folder that of its pictures' names and SHA-256 sums, in the order of the names."""
-    if path.is_dir():
-        sums = "".join(f"{source_digest(path / name)}  {name}\n" for name in find_pictures(path).pictures)
-        return hashlib.sha256(sums.encode(errors="surrogateescape")).hexdigest()
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,11 +1,16 @@
 """Tables as training data: files or a frame, the kinds of their columns, their rows and their labels."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime
+from types import MappingProxyType
 from typing import Any, Literal
+from zoneinfo import available_timezones
 
 import msgspec
 import polars as pl
 
+from kilter.service.detector.arrays import Positions
 from kilter.service.detector.columns import BooleanColumn, CategoricalColumn, Column, NumericColumn, kinds
 from kilter.service.detector.columns.base import is_missing
 from kilter.service.detector.columns.cells import (
@@ -14,12 +19,18 @@ from kilter.service.detector.columns.cells import (
     Decision,
     TrainingCells,
     as_text,
+    option_in_words,
     parse_series,
 )
+from kilter.service.detector.columns.evidence import Numbers
+from kilter.service.detector.columns.time_formats import time_notice
 from kilter.service.detector.errors import KilterError
 from kilter.service.detector.findings import Training
+from kilter.service.detector.names import check_fields, name_form, named_column
 from kilter.service.detector.schema import LeftOut, Schema
 from kilter.service.formats.reading import read_frame, to_table
+from kilter.service.formats.writers import COLUMNS, TAIL
+from kilter.training.data.choices import check_choices, decide_as
 from kilter.training.data.source import (
     TOO_MANY_BAD,
     ColumnDecision,
@@ -34,6 +45,7 @@ from kilter.training.data.source import (
 MARKERS = ("?", "-", "--", ".", "\\N", "<NA>", "(null)")
 """Texts that mean a missing value where everything else in a column is a number."""
 MOST_GROUPS = 512
+LEAST_ENTITIES = 30
 
 
 def read_tables(source: TrainingSource) -> TrainingData:
@@ -44,7 +56,7 @@ def read_tables(source: TrainingSource) -> TrainingData:
         raise KilterError(f"--image-size is that of pictures, and {source.name} holds a table")
     if source.frame is not None:
         return prepare(as_polars(source.frame), source)
-    read = read_frame(source.paths)
+    read = read_frame(source.paths, hints=source.hints)
     return prepare(read.frame, source, decimal=read.decimal, notes=read.notes)
 
 
@@ -74,6 +86,10 @@ def _series(name: str, values: Any) -> pl.Series:
     if array.dtype.kind in "fiubM":
         return pl.Series(name, array, nan_to_null=True)
     cells = [None if is_missing(value) else value for value in values.tolist()]
+    if str(getattr(values.dtype, "tz", None)) not in available_timezones():  # others polars would take to UTC
+        cells = [
+            cell.isoformat() if isinstance(cell, datetime) and cell.utcoffset() is not None else cell for cell in cells
+        ]
     if len({type(cell) for cell in cells if cell is not None}) > 1:
         cells = [None if cell is None else str(cell) for cell in cells]
     return pl.Series(name, cells)
@@ -86,11 +102,26 @@ def prepare(
 
     Raises KilterError for columns or labels that cannot be used, or if too many rows cannot be read.
     """
-    missing = [name for name in source.exclude if name not in frame.columns]
-    if missing:
-        raise KilterError(f"--exclude names {missing[0]!r}, and there is no such column: {', '.join(frame.columns)}")
+    source = _with_own_names(source, frame.columns)
+    others = dict.fromkeys(source.exclude, "--exclude") | ({source.label: "--label"} if source.label else {})
+    check_choices(source.kinds, others)
+    left_out_names = {*source.exclude, *(name for name, kind in source.kinds.items() if kind == "ignore")}
+    reserved = next((name for name in (*COLUMNS, TAIL) if name in frame.columns and name not in left_out_names), None)
+    if reserved is not None:
+        raise KilterError(
+            f"a column is called {reserved!r}, as one of those that kilter score appends: rename it, or leave it out "
+            f"with --exclude {reserved}"
+        )
     labels = read_labels(frame, source.label, source.normal) if source.label is not None else None
-    schema, decisions = infer_columns(frame, decimal=decimal, exclude=source.exclude, label=source.label)
+    entities = None if source.split_by is None else read_entities(frame, source)
+    schema, decisions = infer_columns(
+        frame,
+        decimal=decimal,
+        exclude=source.exclude,
+        label=source.label,
+        split_by=source.split_by,
+        choices=source.kinds,
+    )
     if source.group_by is not None:
         schema = group_by(schema, frame, source.group_by, source.label)
     table = to_table(schema, frame)
@@ -102,13 +133,80 @@ def prepare(
         )
     if bad:
         left_out.append(f"{bad:,} of {table.rows:,} rows were left out, the first for {table.problems[0]}.")
-    return TrainingData(table, decisions, schema, labels, (*notes, *left_out), source)
+    candidates = candidate_entities(frame, schema, source.label) if source.split_by is None else {}
+    return TrainingData(
+        table, decisions, schema, labels, (*notes, *left_out), source, entities=entities, candidates=candidates
+    )
+
+
+def read_entities(frame: pl.DataFrame, source: TrainingSource) -> Positions:
+    """The number of each row's value of the column `split_by`, (rows,), which -1 stands for where there is none.
+
+    Raises KilterError if there is no such column, or it plays another part.
+    """
+    name = named_column("--split-by", source.split_by or "", frame.columns)
+    if name == source.label:
+        raise KilterError(f"--split-by names {name!r}, which is the label: it says nothing about where rows come from")
+    if name == source.group_by:
+        raise KilterError(
+            f"--split-by and --group-by both name {name!r}: a threshold for each of its values says nothing about "
+            "records of new ones, so leave one of the two out"
+        )
+    return _codes(frame[name])
+
+
+def candidate_entities(frame: pl.DataFrame, schema: Schema, label: str | None) -> dict[str, Positions]:
+    """The columns that may name entities, by how often values repeat: texts and whole numbers, each twice on average.
+
+    With the number of each row's value, (rows,). Fewer values than a model can be trained on are none.
+    """
+    candidates = {}
+    for cells in frame.iter_columns():
+        column = schema.field(cells.name)
+        may = cells.dtype == pl.String if column is None else column.counts is not None or column.integer
+        if cells.name != label and (may or cells.dtype.is_integer()) and not (column and column.is_time):
+            distinct = cells.drop_nulls().n_unique()
+            if LEAST_ENTITIES <= distinct <= frame.height / 2:
+                candidates[cells.name] = _codes(cells, schema.decimal if column and column.is_number else None)
+    return candidates
+
+
+def _codes(cells: pl.Series, decimal: Decimal | None = None) -> Positions:
+    """The number of each value of a column, from 0, in the order of numbers if they have a `decimal`; -1 for none."""
+    texts = as_text(cells).str.strip_chars()
+    values = texts.set(texts == "", None) if decimal is None else parse_series(texts, decimal)
+    codes = values.rank("dense").cast(pl.Int64) - 1
+    return codes.fill_null(-1).to_numpy()
+
+
+def _with_own_names(source: TrainingSource, columns: Sequence[str]) -> TrainingSource:
+    """A source that names columns as the table does. Raises KilterError for one that is not there."""
+
+    def own(option: str, name: str | None) -> str | None:
+        return None if name is None else named_column(option, name, columns)
+
+    return replace(
+        source,
+        label=own("--label", source.label),
+        exclude=tuple(named_column("--exclude", name, columns) for name in source.exclude),
+        group_by=own("--group-by", source.group_by),
+        split_by=own("--split-by", source.split_by),
+        kinds={named_column(f"--{kind}", name, columns): kind for name, kind in source.kinds.items()},
+    )
 
 
 def infer_columns(
-    frame: pl.DataFrame, *, decimal: Decimal = ".", exclude: Collection[str] = (), label: str | None = None
+    frame: pl.DataFrame,
+    *,
+    decimal: Decimal = ".",
+    exclude: Collection[str] = (),
+    label: str | None = None,
+    split_by: str | None = None,
+    choices: Mapping[str, str] = MappingProxyType({}),
 ) -> tuple[Schema, tuple[ColumnDecision, ...]]:
     """Decide the kind of each column: numbers, flags, categories, times, or nothing that a model can use.
+
+    `choices` are the kinds of some, against what they look like.
 
     The schema has no statistics yet (centre 0, scale 1, no levels); the decisions are in the order of the file. Raises
     KilterError if no column can be used, or none of them varies.
@@ -123,10 +221,14 @@ def infer_columns(
         name = cells.name
         if name == label:
             column, why = None, "it is the label"
-        elif name in exclude:
+        elif name == split_by:
+            column, why = None, "rows are split by it: new values of it say nothing about a record"
+        elif name in exclude or choices.get(name) == "ignore":
             column, why = None, "excluded on request"
         else:
-            column, why, may_vary = _decision(TrainingCells(name, cells, tokens, decimal))
+            training_cells = TrainingCells(name, cells, tokens, decimal)
+            kind = choices.get(name)
+            column, why, may_vary = _decision(training_cells) if kind is None else decide_as(kind, training_cells)
             varies |= may_vary
         if column is None:
             left_out.append(LeftOut(name, why))
@@ -147,7 +249,11 @@ def _decision(cells: TrainingCells) -> Decision:
         return Decision(None, f"all {cells.rows:,} values are missing")
     decisions = (kind.infer(cells) for kind in kinds())
     unknown = Decision(None, f"it holds {cells.cells.dtype}, which is neither number, flag, text nor time")
-    return next((decision for decision in decisions if decision is not None), unknown)
+    decision = next((decision for decision in decisions if decision is not None), unknown)
+    notice = "" if decision.column is not None and decision.column.is_time else time_notice(cells)
+    if not notice:
+        return decision
+    return decision._replace(why=f"{decision.why}; {notice}; {option_in_words('timestamp', cells.name)}")
 
 
 def _markers(frame: pl.DataFrame, tokens: tuple[str, ...], decimal: Decimal) -> set[str]:
@@ -161,7 +267,8 @@ def _markers(frame: pl.DataFrame, tokens: tuple[str, ...], decimal: Decimal) -> 
         if not marked.any():
             continue
         others = texts.filter(~marked & (texts != "") & ~texts.is_in([*tokens]))
-        if parse_series(others, decimal).count() >= NUMERIC_SHARE * max(1, len(others)):
+        plain = parse_series(others, decimal).count() >= NUMERIC_SHARE * max(1, len(others))
+        if plain or isinstance(TrainingCells(cells.name, others, tokens, decimal).noted, Numbers):
             markers |= set(texts.filter(marked).to_list())
     return markers
 
@@ -171,8 +278,7 @@ def group_by(schema: Schema, frame: pl.DataFrame, name: str, label: str | None =
 
     Raises KilterError if there is no such column, or it cannot group records.
     """
-    if name not in frame.columns:
-        raise KilterError(f"--group-by names {name!r}, and there is no such column: {', '.join(frame.columns)}")
+    name = named_column("--group-by", name, frame.columns)
     if name == label:
         raise KilterError(f"--group-by names {name!r}, which is the label: new records have none")
     distinct = frame[name].drop_nulls().n_unique()
@@ -206,16 +312,19 @@ def _grouping_column(name: str, cells: pl.Series, schema: Schema) -> Column:
 
 def read_labelled_table(source: TrainingSource, schema: Schema, training: Training) -> LabelledRows:
     """Read files as `TrainingModality.read_labelled` does, and the column `group_by` besides those of the schema."""
-    frame, _, _, notes = read_frame(source.paths)
+    hints = source.hints._replace(names=schema.names)
+    frame, _, _, notes = read_frame(source.paths, hints=hints)
+    check_fields(source.name, schema.names, frame.columns)
     label, normal = source.label, source.normal
-    if label is None and training.label in frame.columns:
+    if label is None and training.label is not None and name_form(training.label) in map(name_form, frame.columns):
         label = training.label
     elif label is None and normal is not None:
         raise KilterError("--normal is the value of a label column: name the column with --label")
     if normal is None and label == training.label:
         normal = training.normal
     if source.group_by is not None:
-        schema = group_by(schema, frame, source.group_by, label)
+        schema = group_by(schema, frame, source.group_by, source.label)
+    entities = None if source.split_by is None else read_entities(frame, source)
     table = to_table(schema, frame)
     labels = None if label is None else read_labels(frame, label, normal)
-    return with_labels(table, schema, labels, notes, "row", f"Rows whose {label!r} is {normal!r}")
+    return with_labels(table, schema, labels, notes, "row", f"Rows whose {label!r} is {normal!r}", entities)

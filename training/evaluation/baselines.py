@@ -45,13 +45,20 @@ class Simplification(NamedTuple):
 
 
 def compare(
-    own: RowScore, fitted: Matrix, normal: Matrix, anomalous: Matrix, kind: Simplification, seed: int
+    own: RowScore,
+    fitted: Matrix,
+    normal: Matrix,
+    anomalous: Matrix,
+    kind: Simplification,
+    seed: int,
+    anomaly_rate: float | None = None,
 ) -> DetectorComparison | None:
     """Fit simple detectors to `fitted` and try them, and the model's `own` score, on rows that none has seen.
 
     All rows are encoded as for the network, (n, features); for the simple detectors a missing value is 0 (the mean),
     levels are one-hot, and pictures reduced. With too few labelled anomalies synthetic ones are made of normal rows.
-    None if there are no rows to try them on, or nothing in a row can be swapped.
+    With labelled ones the average precision is that at `anomaly_rate`. None if there are no rows to try them on, or
+    nothing in a row can be swapped.
     """
     rng = np.random.default_rng(seed)
     fitted, normal, anomalous = (
@@ -60,19 +67,20 @@ def compare(
     )
     basis: Basis = "labels"
     if len(anomalous) < LEAST_ANOMALIES:
-        anomalous, basis = kind.spoilt(normal, rng), kind.basis
+        anomalous, basis, anomaly_rate = kind.spoilt(normal, rng), kind.basis, None
     if len(normal) < LEAST_ANOMALIES or len(anomalous) < LEAST_ANOMALIES:
         return None
     rows = np.concatenate([normal, anomalous])
     is_anomaly = np.arange(len(rows)) >= len(normal)
+    weight = 1.0 if anomaly_rate is None else (1 / anomaly_rate - 1) * len(anomalous) / len(normal)
     train, test = kind.design(fitted), kind.design(rows)
     scores = {OWN: own(rows)} | {name: fit(train, seed)(test) for name, fit in DETECTORS.items()}
     detectors = []
     for name, values in scores.items():
-        ranking = Ranking.of(values, is_anomaly)
+        ranking = Ranking.of(values, is_anomaly, weight)
         figures = ranking.roc_auc(), ranking.average_precision(), *gain(values, scores[OWN], is_anomaly)
         detectors.append(Baseline(name, *figures))
-    return DetectorComparison(tuple(detectors), basis, len(normal), len(anomalous))
+    return DetectorComparison(tuple(detectors), basis, len(normal), len(anomalous), anomaly_rate)
 
 
 def gain(scores: Floats, own: Floats, anomalous: Mask) -> tuple[float, float]:
@@ -119,8 +127,13 @@ DETECTORS: dict[str, Callable[[Matrix, int], RowScore]] = {
 def compared_rows(comparison: DetectorComparison) -> str:
     """The rows on which the detectors were tried, in words."""
     normal, anomalous = f"{comparison.normal:,} normal", f"{comparison.anomalous:,}"
+    share = (
+        ""
+        if comparison.anomaly_rate is None
+        else f", weighted so that {100 * comparison.anomaly_rate:.3g} % are anomalies"
+    )
     return {
-        "labels": f"{normal} rows and {anomalous} labelled anomalies",
+        "labels": f"{normal} rows and {anomalous} labelled anomalies{share}",
         "swapped fields": f"{normal} rows and {anomalous} made from them by swapping fields between rows",
         "pasted parts": f"{normal} pictures and {anomalous} with a part of another one pasted in",
     }[comparison.basis]

@@ -61,7 +61,8 @@ def examine_fit(
     diagnosis = diagnose(fitted.module.network, fitted.history, config.fit.steps, x, new, fitted.remedy, tolerance)
     comparison = None
     if config.baselines:
-        comparison = compare(_own_score(fitted, config, x), x, new, odd, simplification, config.seed)
+        own = _own_score(fitted, config, x)
+        comparison = compare(own, x, new, odd, simplification, config.seed, data.anomaly_rate)
     return Checkup(diagnosis, comparison, find_suspects(surprise, examined.fitted, calibration), surprise)
 
 
@@ -89,7 +90,7 @@ def find_suspects(scores: Floats, rows: Positions, calibration: Calibration) -> 
     """
     usable = np.flatnonzero(~np.isnan(scores))
     order = usable[np.argsort(-scores[usable], kind="stable")]
-    listed = tuple(SuspectRow(int(rows[i]) + 1, float(scores[i])) for i in order[:LISTED])
+    listed = tuple(SuspectRow(int(rows[i]), float(scores[i])) for i in order[:LISTED])
     judged, size, rank = len(usable), calibration.size, calibration.rank
     flagged = int(calibration.anomalies(scores).sum())
     among_new = stats.betabinom(judged, rank, size + 1 - rank)

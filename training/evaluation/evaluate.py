@@ -16,7 +16,7 @@ from kilter.service.detector.thresholds import Thresholds
 DRAWS = 20_000  # draws of the flags of several groups together, whose distribution has no closed form
 RESAMPLES = 1_000
 WORK = 50_000_000  # rows times resamples: larger tables, whose intervals are narrow, get fewer resamples
-Bounds = tuple[float, float] | tuple[None, None]
+Bounds = tuple[float, float]
 
 
 def evaluate_rows(
@@ -27,12 +27,17 @@ def evaluate_rows(
     seed: int,
     fresh: bool = True,
     verdicts: Verdicts | None = None,
+    weight: float = 1.0,
+    folds: int | None = None,
+    expected: tuple[int, int] | None = None,
 ) -> Evaluation:
     """Judge the rows of a table and hold the verdicts against labels, shape (rows,), or against the promise alone.
 
     Without labels every row counts as normal. Rows with problems are counted and left out. `fresh` is False where the
     normal rows are those that the threshold was set on, which can say nothing about the promise. `verdicts` are those
-    on the rows, if they have been judged already.
+    on the rows, if they have been judged already. Of the file's normal rows each one here stands for `weight`, since
+    others served the fit. `folds` says in how many folds they were judged, where they are those of the calibration, and
+    `expected` the flags to expect then.
     """
     verdicts = verdicts or detector.score(table, errors="mark")
     usable = ~np.isnan(verdicts.score)
@@ -43,11 +48,15 @@ def evaluate_rows(
         notes.append("No normal row could be judged, so the false-positive rate and the ELBO are not known.")
     elif not fresh:
         notes.append("The normal rows are not new to the model, so the false-alarm rate is not checked.")
+    normal_rows = take(table, normal)
+    low, high = expected or expected_flags(normal_rows, detector.thresholds)
     labelled = None
     if anomalous is not None:
-        labelled = _labelled(verdicts.score[usable], verdicts.anomaly[usable], anomalous[usable], notes, seed)
-    normal_rows = take(table, normal)
-    low, high = expected_flags(normal_rows, detector.thresholds)
+        judged = verdicts.score[usable], verdicts.anomaly[usable], anomalous[usable]
+        # Where the promise holds for calibration rows, it says more of new rows than these do: they would all give k.
+        promised = folds is not None and low <= flagged <= high
+        alarms = rows * detector.calibration.expected_fpr if promised else flagged
+        labelled = _labelled(*judged, alarms, weight, notes, seed)
     reconstruction, kl = detector.elbo_terms(normal_rows) if rows else (np.empty(0), np.empty(0))
     return Evaluation(
         rows=int(usable.sum()),
@@ -64,6 +73,7 @@ def evaluate_rows(
         kl=_mean(kl),
         labelled=labelled,
         notes=tuple(notes),
+        folds=folds,
     )
 
 
@@ -97,8 +107,13 @@ def expected_flags(table: Table, thresholds: Thresholds) -> tuple[int, int]:
     return int(np.floor(low)), int(np.ceil(high))
 
 
-def _labelled(scores: Floats, flags: Mask, anomalous: Mask, notes: list[str], seed: int) -> LabelledFigures:
-    """The figures that need labels, by scores, flags and labels of the rows that could be judged, each (rows,)."""
+def _labelled(
+    scores: Floats, flags: Mask, anomalous: Mask, alarms: float, weight: float, notes: list[str], seed: int
+) -> LabelledFigures:
+    """The figures that need labels, by scores, flags and labels of the rows that could be judged, each (rows,).
+
+    A normal row counts `weight` times, and `alarms` of them are taken to be flagged.
+    """
     positives, negatives = int(anomalous.sum()), int((~anomalous).sum())
     tp, fp = int((flags & anomalous).sum()), int((flags & ~anomalous).sum())
     counts = Counts(tp=tp, fp=fp, tn=negatives - fp, fn=positives - tp)
@@ -109,19 +124,48 @@ def _labelled(scores: Floats, flags: Mask, anomalous: Mask, notes: list[str], se
             if positives
             else "No row is labelled as an anomaly, so nothing can be said about how many would be found."
         )
-        return LabelledFigures(counts, nothing, nothing, nothing, proportion(tp, positives), nothing, None)
-    if not tp + fp:
+        return LabelledFigures(counts, nothing, nothing, nothing, proportion(tp, positives), nothing, None, weight)
+    if not tp + alarms:
         notes.append("No row was flagged, so precision is not defined.")
-    ranking, bounds = Ranking.of(scores, anomalous), bootstrap(scores, flags, anomalous, seed=seed)
+    ranking, bounds = Ranking.of(scores, anomalous, weight), bootstrap(scores, anomalous, weight, seed=seed)
     return LabelledFigures(
         counts=counts,
         roc_auc=Figure(ranking.roc_auc(), *bounds["roc_auc"]),
         average_precision=Figure(ranking.average_precision(), *bounds["average_precision"]),
-        precision=Figure(tp / (tp + fp), *bounds["precision"]) if tp + fp else nothing,
-        recall=Figure(tp / positives, *bounds["recall"]),
-        f1=Figure(2 * tp / (tp + fp + positives), *bounds["f1"]),
+        precision=precision_of(tp, alarms, weight),
+        recall=proportion(tp, positives),
+        f1=f1_of((tp, positives - tp), (alarms, negatives - alarms), weight, seed=seed),
         best_f1=ranking.best_f1(),
+        weight=weight,
     )
+
+
+def precision_of(tp: int, fp: float, weight: float) -> Figure:
+    """tp / (tp + weight fp) with its interval, from flags of anomalies and of normal rows that count `weight` times.
+
+    Given how many flags there are, those that are right are binomial with a share q, whose interval is Clopper and
+    Pearson's; the precision is q / (q + weight (1 - q)), which grows with q. This counts that the share of anomalies
+    is an estimate, too.
+    """
+    if not tp + fp:
+        return Figure(None)
+    low, high = (q / (q + weight * (1 - q)) for q in clopper_pearson(tp, tp + fp))
+    return Figure(tp / (tp + weight * fp), low, high)
+
+
+def f1_of(anomalies: tuple[int, int], normal: tuple[float, float], weight: float, *, seed: int) -> Figure:
+    """2 tp / (2 tp + weight fp + fn) with its interval: that of draws of recall, false-positive rate and anomaly rate.
+
+    By anomalies and normal rows, those that are flagged and those that pass: (tp, fn) and (fp, tn). The draws are those
+    of the posteriors under Jeffreys' prior, so that a count of none is not taken for certain.
+    """
+    (tp, fn), (fp, tn) = anomalies, normal
+    rng = np.random.default_rng(seed)
+    recall, fpr = (rng.beta(hit + 0.5, passed + 0.5, DRAWS) for hit, passed in ((tp, fn), (fp, tn)))
+    rate = rng.beta(tp + fn + 0.5, weight * (fp + tn) + 0.5, DRAWS)
+    value = 2 * tp / (2 * tp + weight * fp + fn)
+    low, high = percentiles(2 * rate * recall / (rate * recall + (1 - rate) * fpr + rate))
+    return Figure(value, min(low, value), max(high, value))
 
 
 def _mean(values: Floats) -> Figure:
@@ -136,22 +180,22 @@ def _mean(values: Floats) -> Figure:
 
 
 class Ranking(NamedTuple):
-    """Rows at or above each distinct score, from the highest down: anomalous ones and normal ones."""
+    """Rows at or above each distinct score, from the highest down: anomalous ones, and normal ones by their weight."""
 
     tp: Floats
     fp: Floats
 
     @classmethod
-    def of(cls, scores: Floats, anomalous: Mask) -> "Ranking":
-        """The ranking of rows, scores and labels (rows,), by score."""
+    def of(cls, scores: Floats, anomalous: Mask, weight: float = 1.0) -> "Ranking":
+        """The ranking of rows, scores and labels (rows,), by score; a normal row counts `weight` times."""
         ranks, count = _ranks(scores)
-        return cls.of_ranks(ranks[anomalous], ranks[~anomalous], count)
+        return cls.of_ranks(ranks[anomalous], ranks[~anomalous], count, weight)
 
     @classmethod
-    def of_ranks(cls, positive: Positions, negative: Positions, count: int) -> "Ranking":
+    def of_ranks(cls, positive: Positions, negative: Positions, count: int, weight: float) -> "Ranking":
         """The ranking of anomalous and of normal rows by their ranks among `count` distinct scores."""
         tp, fp = (np.cumsum(np.bincount(ranks, minlength=count)) for ranks in (positive, negative))
-        return cls(tp.astype(np.float64), fp.astype(np.float64))
+        return cls(tp.astype(np.float64), weight * fp.astype(np.float64))
 
     def roc_auc(self) -> float:
         """Area under the ROC curve, ties counted half."""
@@ -161,7 +205,7 @@ class Ranking(NamedTuple):
 
     def average_precision(self) -> float:
         """Sum of precision times the recall gained."""
-        reached = np.maximum(self.tp + self.fp, 1.0)
+        reached = np.maximum(self.tp + self.fp, np.finfo(np.float64).tiny)
         return float(np.diff(self.tp, prepend=0.0) @ (self.tp / reached) / self.tp[-1])
 
     def best_f1(self) -> float:
@@ -175,29 +219,23 @@ def _ranks(scores: Floats) -> tuple[Positions, int]:
     return ranks, len(distinct)
 
 
-def bootstrap(scores: Floats, flags: Mask, anomalous: Mask, *, seed: int) -> dict[str, Bounds]:
-    """95 % intervals of roc_auc, average_precision, precision, recall and f1; scores, flags and labels are (rows,).
+def bootstrap(scores: Floats, anomalous: Mask, weight: float = 1.0, *, seed: int) -> dict[str, Bounds]:
+    """95 % intervals of roc_auc and average_precision by scores and labels, (rows,); normal rows count `weight` times.
 
-    Needs rows of both labels, which are resampled apart; None where no resample defines a figure. A resample is a count
-    for each distinct score, so that a figure is a few cumulative sums and needs no sorting.
+    Needs rows of both labels, which are resampled apart, and of the anomalies a number that is drawn anew, since their
+    share is an estimate. A resample is a count for each distinct score, so that a figure is a few cumulative sums.
     """
     ranks, count = _ranks(scores)
     rng = np.random.default_rng(seed)
     positive, negative = ranks[anomalous], ranks[~anomalous]
-    positive_flags, negative_flags = flags[anomalous], flags[~anomalous]
-    drawn: dict[str, list[float]] = {name: [] for name in ("roc_auc", "average_precision", "precision", "recall", "f1")}
+    drawn: dict[str, list[float]] = {"roc_auc": [], "average_precision": []}
     for _ in range(int(np.clip(WORK // len(scores), RESAMPLES // 5, RESAMPLES))):
-        p = rng.integers(len(positive), size=len(positive))
+        p = rng.integers(len(positive), size=max(1, rng.poisson(len(positive))))
         n = rng.integers(len(negative), size=len(negative))
-        ranking = Ranking.of_ranks(positive[p], negative[n], count)
-        tp, fp = int(positive_flags[p].sum()), int(negative_flags[n].sum())
+        ranking = Ranking.of_ranks(positive[p], negative[n], count, weight)
         drawn["roc_auc"].append(ranking.roc_auc())
         drawn["average_precision"].append(ranking.average_precision())
-        drawn["recall"].append(tp / len(positive))
-        drawn["f1"].append(2 * tp / (tp + fp + len(positive)))
-        if tp + fp:
-            drawn["precision"].append(tp / (tp + fp))
-    return {name: percentiles(values) if values else (None, None) for name, values in drawn.items()}
+    return {name: percentiles(values) for name, values in drawn.items()}
 
 
 def percentiles(values: Sequence[float] | Array) -> tuple[float, float]:

@@ -74,8 +74,7 @@ def thresholds_of_fit(data: TrainingData, config: TrainConfig, fitted: Fitted) -
 
     def labelled() -> LabelledScores:
         normal = scorer.score(take(data.table, held_out)).score if len(held_out) else None
-        rate = float(len(data.anomalous) / max(1, data.readable.sum()))
-        return LabelledScores(normal, scorer.score(take(data.table, data.anomalous)).score, rate)
+        return LabelledScores(normal, scorer.score(take(data.table, data.anomalous)).score, data.anomaly_rate)
 
     return set_thresholds(
         take(data.table, fitted.split.calibration),

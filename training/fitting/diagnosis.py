@@ -134,6 +134,7 @@ def fit_or_remedy(
     progress: FitProgress = lambda step, steps, epoch: None,
     *,
     remedied: bool = True,
+    entities: Positions | None = None,
 ) -> FitOutcome:
     """`fit.fit`, and once more with free bits and a longer warm-up if the posterior collapsed.
 
@@ -141,7 +142,7 @@ def fit_or_remedy(
     fits are compared by the ELBO of rows that each member did not see, with z drawn: at the posterior mean it is no
     bound, and favours free bits.
     """
-    network, history = fit(x, schema, config, seed, device, checkpoint, progress)
+    network, history = fit(x, schema, config, seed, device, checkpoint, progress, entities)
     if not remedied or not measure_activity(network, x).collapsed:
         return FitOutcome(network, history, None)
     strongest = find_dependence(x, schema.features())
@@ -150,16 +151,16 @@ def fit_or_remedy(
     free_bits, warm_up = max(config.free_bits, FREE_BITS), max(config.warm_up, WARM_UP)
     gentler = msgspec.structs.replace(config, free_bits=free_bits, warm_up=warm_up)
     second = checkpoint.with_stem(f"{checkpoint.stem}-remedy") if checkpoint else None
-    other, after = fit(x, schema, gentler, seed, device, second, progress)
+    other, after = fit(x, schema, gentler, seed, device, second, progress, entities)
     first, last = strongest.columns
-    elbos = (held_out_elbo(fitted, x, seed) for fitted in (network, other))
+    elbos = (held_out_elbo(fitted, x, seed, entities) for fitted in (network, other))
     remedy = Remedy((schema.names[first], schema.names[last]), strongest.nats, *elbos)
     return FitOutcome(other, after, remedy) if remedy.helped else FitOutcome(network, history, remedy)
 
 
-def held_out_elbo(network: Network, x: Matrix, seed: int) -> float:
+def held_out_elbo(network: Network, x: Matrix, seed: int, entities: Positions | None = None) -> float:
     """Mean ELBO over the members and the fitting rows, x of shape (n, features), to which each is blind; z is drawn."""
-    held_out = folds(len(x), network.members, seed)[1]
+    held_out = folds(len(x), network.members, seed, entities)[1]
     size = min(HELD_OUT_ROWS, min(map(len, held_out)))
     generator = torch.Generator(network.device).manual_seed(seed)
     with torch.no_grad():

@@ -6,7 +6,6 @@ The state of a fit is saved as it goes, so that one that was interrupted is take
 import hashlib
 import json
 import math
-import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +20,7 @@ from torch import Tensor
 from kilter.service.detector.arrays import Matrix, Positions
 from kilter.service.detector.errors import KilterError
 from kilter.service.detector.findings import Epoch
+from kilter.service.detector.leftovers import scratch_folder
 from kilter.service.detector.modalities import modality_of
 from kilter.service.detector.networks import DEFAULTS, network_class
 from kilter.service.detector.networks.base import Network
@@ -57,9 +57,11 @@ def fit(
     device: str = "cpu",
     checkpoint: Path | None = None,
     progress: FitProgress = lambda step, steps, epoch: None,
+    entities: Positions | None = None,
 ) -> tuple[Network, list[Epoch]]:
     """Fit a network to the encoded rows x, float32 (n, features), and return it with its history.
 
+    Rows with one number in `entities`, (n,), are held out together.
     The same seed, data, device and number of threads give the same weights; so does a fit that was interrupted and
     taken up again from `checkpoint`. Raises KilterError if the network is not for such rows, or the fit diverges.
     """
@@ -71,8 +73,8 @@ def fit(
     groups = [{"params": decayed, "weight_decay": config.weight_decay}, {"params": plain, "weight_decay": 0.0}]
     optimiser = torch.optim.AdamW(groups, lr=config.learning_rate, betas=(0.9, 0.99), fused=True)
     state = FitState(network, optimiser, torch.Generator(device).manual_seed(seed))
-    seen, held_out = folds(len(x), config.members, seed)
-    digest = fingerprint(x, network.shape, config, seed, device) if checkpoint else ""
+    seen, held_out = folds(len(x), config.members, seed, entities)
+    digest = fingerprint(x, network.shape, config, seed, device, entities) if checkpoint else ""
     if checkpoint:
         restore_checkpoint(checkpoint, state, digest)
     every = max(config.steps // 30, 10)
@@ -104,10 +106,20 @@ def untrained(x: Matrix, schema: Schema, config: FitConfig, seed: int) -> Networ
     return network
 
 
-def folds(rows: int, members: int, seed: int) -> tuple[list[Positions], list[Positions]]:
-    """For each member the positions of the rows that it fits, and of those that it is blind to."""
-    order = np.random.default_rng(seed).permutation(rows)
+def folds(
+    rows: int, members: int, seed: int, entities: Positions | None = None
+) -> tuple[list[Positions], list[Positions]]:
+    """For each member the positions of the rows that it fits, and of those that it is blind to.
+
+    Rows with one number in `entities`, (rows,), lie in one fold.
+    """
+    rng = np.random.default_rng(seed)
+    order = rng.permutation(rows)
     parts = np.array_split(order, FOLDS)
+    if entities is not None:
+        which = np.unique(entities, return_inverse=True)[1]
+        fold = rng.permutation(int(which.max()) + 1)[which[order]] % FOLDS
+        parts = [order[fold == number] for number in range(FOLDS)]
     held_out = [parts[member % FOLDS] for member in range(members)]
     seen = [np.concatenate([part for i, part in enumerate(parts) if i != member % FOLDS]) for member in range(members)]
     return seen, held_out
@@ -173,9 +185,12 @@ def note_epoch(state: FitState, rows: Tensor, held_out: list[Positions]) -> Epoc
     return epoch
 
 
-def fingerprint(x: Matrix, shape: msgspec.Struct, config: FitConfig, seed: int, device: str) -> str:
+def fingerprint(
+    x: Matrix, shape: msgspec.Struct, config: FitConfig, seed: int, device: str, entities: Positions | None = None
+) -> str:
     """A digest of all that decides a fit: only a fit with the same one is taken up again."""
     digest = hashlib.sha256(np.ascontiguousarray(x).tobytes())
+    digest.update(b"" if entities is None else entities.tobytes())
     digest.update(msgspec.json.encode([shape, config, seed, device, str(torch.__version__)]))
     return digest.hexdigest()
 
@@ -192,14 +207,13 @@ def save_checkpoint(path: Path, state: FitState, digest: str) -> None:
         tensors |= {f"optimiser.{number}.{name}": tensor for name, tensor in values.items()}
     head = {name: getattr(state, name) for name in _HEAD}
     head |= {"history": msgspec.to_builtins(state.history), "fingerprint": digest}
-    partial = path.with_suffix(f".{os.getpid()}")
     path.parent.mkdir(parents=True, exist_ok=True)
     content = save({name: t.contiguous().clone() for name, t in tensors.items()}, {"head": json.dumps(head)})
     try:
-        partial.write_bytes(content)
-        partial.replace(path)
+        with scratch_folder(path.parent, f"{path.stem}.partial-") as folder:
+            (folder / path.name).write_bytes(content)
+            (folder / path.name).replace(path)
     except OSError as error:
-        partial.unlink(missing_ok=True)
         raise KilterError(f"cannot write the checkpoint {path}: {error.strerror or error}") from error
 
 

@@ -10,7 +10,7 @@ import torch
 from sklearn.ensemble import IsolationForest
 from torch import Tensor
 
-from kilter.service.detector.arrays import Floats, Mask, Matrix
+from kilter.service.detector.arrays import Floats, Mask, Matrix, Positions
 from kilter.service.detector.calibration import DECIMALS, rounded
 from kilter.service.detector.detector import Scorer
 from kilter.service.detector.findings import Epoch, Remedy
@@ -62,6 +62,26 @@ class Fitted:
         return self.holds_calibration and not len(self.split.held_out)
 
 
+@dataclass(frozen=True)
+class Unexported:
+    """A network with its score, fitted to some of the rows, before it is exported."""
+
+    module: ScoredNetwork
+    schema: Schema
+    score_kind: str
+    split: Split
+    calibration: Matrix
+    """The encoded calibration rows, (n, features), where the score's memory may hold them; else none, (0, features)."""
+    own: Tensor | None
+    """The row of the memory that each of these is, (n,); None where it holds none of them."""
+    history: list[Epoch]
+    remedy: Remedy | None
+
+    def calibration_scores(self) -> Floats:
+        """The scores of these in torch, each as if the model had never seen it, (n,)."""
+        return score_rows(self.module, self.calibration, self.own)
+
+
 def fit_model(
     data: TrainingData,
     config: TrainConfig,
@@ -75,39 +95,69 @@ def fit_model(
 
     A collapsed posterior is `remedied` as `fit_or_remedy` does.
     """
-    parts = split_rows(data.normal, config.target_fpr, config.seed, time_of(data.draft, data.table, config.split))
+    unexported = fit_unexported(
+        data, config, remedied=remedied, backbone=backbone, checkpoint=checkpoint, progress=progress
+    )
+    module, schema, width = unexported.module, unexported.schema, unexported.calibration.shape[1]
+    start = time.process_time()
+    programs = export(module, width, backbone)
+    export_cpu_s = time.process_time() - start
+    modality = modality_of(schema, module.score.grid)
+    scorer = Scorer(modality, OnnxProgram(programs, width, modality.rows_per_call("cpu")))
+    held = unexported.own is not None
+    table = take(data.table, unexported.split.calibration)
+    return Fitted(
+        scorer=scorer,
+        calibration_scores=unexported.calibration_scores() if held else scorer.score(table).score,
+        holds_calibration=held,
+        network_kind=config.fit.network or DEFAULTS[modality.name],
+        score_kind=unexported.score_kind,
+        module=module,
+        programs=programs,
+        history=unexported.history,
+        remedy=unexported.remedy,
+        split=unexported.split,
+        backbone=backbone,
+        export_cpu_s=export_cpu_s,
+    )
+
+
+def fit_unexported(
+    data: TrainingData,
+    config: TrainConfig,
+    *,
+    remedied: bool = True,
+    backbone: Backbone | None = None,
+    checkpoint: Path | None = None,
+    progress: FitProgress = lambda step, steps, epoch: None,
+) -> Unexported:
+    """The first half of `fit_model`, which takes the rows and gives a network with its score."""
+    times = time_of(data.draft, data.table, config.split)
+    parts = split_rows(
+        data.normal, config.target_fpr, config.seed, times, distinct=data.copies is not None, entities=data.entities
+    )
+    entities = None if data.entities is None else data.entities[parts.fit]
     schema = fit_schema(data.draft, data.table, parts.fit)
     modality = modality_of(schema)
     kind = kind_of_score(config.score, modality.name) if backbone is None else "backbone-neighbours"
     x = np.concatenate([*modality.encode(take(data.table, parts.fit))])
     network, history, remedy = fit_or_remedy(
-        x, schema, config.fit, config.seed, pick_device(config.device), checkpoint, progress, remedied=remedied
+        x,
+        schema,
+        config.fit,
+        config.seed,
+        pick_device(config.device),
+        checkpoint,
+        progress,
+        remedied=remedied,
+        entities=entities,
     )
     table = take(data.table, parts.calibration)
     # Of rows split by time the newest calibrate: they are close to each other as rows to come will not be.
     held = parts.how == "random" and imported(SCORES[kind].place).holds_calibration
     calibration = np.concatenate([*modality.encode(table)]) if held else x[:0]
-    module, own = score_around(network.cpu(), kind, x, calibration, schema, config, backbone)
-    start = time.process_time()
-    programs = export(module, x.shape[1], backbone)
-    export_cpu_s = time.process_time() - start
-    modality = modality_of(schema, module.score.grid)
-    scorer = Scorer(modality, OnnxProgram(programs, x.shape[1], modality.rows_per_call("cpu")))
-    scores = scorer.score(table).score if own is None else score_rows(module, calibration, own)
-    return Fitted(
-        scorer=scorer,
-        calibration_scores=scores,
-        holds_calibration=own is not None,
-        network_kind=config.fit.network or DEFAULTS[modality.name],
-        score_kind=kind,
-        module=module,
-        programs=programs,
-        history=history,
-        remedy=remedy,
-        split=parts,
-        backbone=backbone,
-        export_cpu_s=export_cpu_s,
-    )
+    module, own = score_around(network.cpu(), kind, x, calibration, schema, config, backbone, entities)
+    return Unexported(module.eval(), schema, kind, parts, calibration, own, history, remedy)
 
 
 def score_around(
@@ -118,12 +168,14 @@ def score_around(
     schema: Schema,
     config: TrainConfig,
     backbone: Backbone | None = None,
+    entities: Positions | None = None,
 ) -> tuple[ScoredNetwork, Tensor | None]:
     """The program of a network fitted to the encoded rows x, (n, features), with a score of a kind in `SCORES`.
 
     And the row of the score's memory that each of the `calibration` rows, (m, features), is; see `AnomalyScore.fit`.
     """
-    seen, blind = ([torch.from_numpy(part) for part in parts] for parts in folds(len(x), network.members, config.seed))
+    parts = folds(len(x), network.members, config.seed, entities)
+    seen, blind = ([torch.from_numpy(part) for part in side] for side in parts)
     rows = torch.from_numpy(x), seen, blind, torch.from_numpy(calibration)
     material = Material(schema, *rows, config.seed, config.memory_rows, suspicion, backbone)
     score, own = imported(SCORES[kind].place).fit(network, material)

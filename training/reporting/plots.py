@@ -141,16 +141,19 @@ def roc_curve(scores: Floats, anomalous: Mask, threshold: float) -> str:
 
 
 @STYLED
-def precision_recall_curve(scores: Floats, anomalous: Mask, threshold: float) -> str:
-    """Precision against recall, with the point of the threshold and the share of anomalies."""
+def precision_recall_curve(scores: Floats, anomalous: Mask, threshold: float, weight: float = 1.0) -> str:
+    """Precision against recall, a normal row counting `weight` times, with the threshold and the share of anomalies."""
+    weights = np.where(anomalous, 1.0, weight)
     figure, ax = _unit_square("recall", "precision")
-    precision, recall, _ = metrics.precision_recall_curve(anomalous, scores, drop_intermediate=True)
-    average = metrics.average_precision_score(anomalous, scores)
+    precision, recall, _ = metrics.precision_recall_curve(
+        anomalous, scores, drop_intermediate=True, sample_weight=weights
+    )
+    average = metrics.average_precision_score(anomalous, scores, sample_weight=weights)
     flagged = scores > threshold
-    ax.axhline(anomalous.mean(), color=FAINT, linewidth=1, label="chance")
+    ax.axhline(np.average(anomalous, weights=weights), color=FAINT, linewidth=1, label="chance")
     ax.step(recall, precision, where="post", color=NORMAL, linewidth=1.6, label=f"average {average:.3f}")
     if flagged.any():
-        point = flagged[anomalous].mean(), anomalous[flagged].mean()
+        point = flagged[anomalous].mean(), np.average(anomalous[flagged], weights=weights[flagged])
         ax.plot(*point, "o", color=MARK, markersize=6, label="threshold")
     ax.legend(loc="lower right")
     return render(figure, "pr", f"Precision-recall curve with average precision {average:.3f}.")

@@ -21,6 +21,7 @@ from kilter.training.reporting.gallery import Gallery
 from kilter.training.reporting.run import (
     Run,
     Scored,
+    alerts_in_words,
     evaluation_in_words,
     inline,
     percent,
@@ -41,7 +42,9 @@ class StrangeRow(NamedTuple):
     """A record that looks strange."""
 
     row: int
-    """Its position in the training files, from 1 below the header."""
+    """Its position in the training files, from 0."""
+    surprise: float
+    """What it was picked by: the score, or of a suspect the negative ELBO."""
     score: float
     p_value: float
     reasons: list[Reason]
@@ -111,6 +114,9 @@ def _rendered(template: str, manifest: Manifest, run: Run, kind: str, **values: 
         calibration=manifest.calibration,
         promise=promise_in_words(manifest.calibration),
         evaluation=run.evaluation,
+        alerts=alerts_in_words(
+            manifest.calibration.expected_fpr, run.evaluation.labelled, manifest.training.records_per_day
+        ),
         comparison=comparison,
         compared_rows=compared_rows(comparison) if comparison else "",
         **values,
@@ -124,10 +130,14 @@ def strangest_rows(judge: Judge, scored: Scored | None) -> list[StrangeRow]:
     rows = scored.strangest(STRANGEST)
     verdicts = judge.score(take(scored.table, rows), reasons=REASONS)
     return [
-        StrangeRow(int(row) + 1, float(score), float(p_value), [one for one in reasons if isinstance(one, Reason)])
-        for row, score, p_value, reasons in zip(
-            scored.rows[rows], verdicts.score, verdicts.p_value, verdicts.reasons or [], strict=True
+        StrangeRow(
+            int(scored.rows[row]),
+            float(scored.scores[row]),
+            float(verdicts.score[i]),
+            float(verdicts.p_value[i]),
+            [one for one in (verdicts.reasons or [])[i] if isinstance(one, Reason)],
         )
+        for i, row in enumerate(rows)
     ]
 
 
@@ -170,8 +180,10 @@ def _plots(manifest: Manifest, run: Run, shares: Sequence[tuple[str, float]]) ->
         ordinary = normal if len(normal) else calibration.scores
         scores = np.concatenate([ordinary, anomalous])
         labels = np.arange(len(scores)) >= len(ordinary)
+        labelled = run.evaluation.labelled
+        weight = labelled.weight if labelled else 1.0
         figures["roc"] = plots.roc_curve(scores, labels, threshold)
-        figures["precision_recall"] = plots.precision_recall_curve(scores, labels, threshold)
+        figures["precision_recall"] = plots.precision_recall_curve(scores, labels, threshold, weight)
     if shares:
         figures["columns"] = plots.column_bars([name for name, _ in shares], [share for _, share in shares])
     if run.latent is not None and len(run.latent.means) > 1:

@@ -8,14 +8,15 @@ import numpy as np
 from kilter.service.detector.arrays import Floats, Mask, Pixels, Positions
 from kilter.service.detector.calibration import fewest
 from kilter.service.detector.detector import Judge
-from kilter.service.detector.findings import Epoch, Evaluation, Figure
+from kilter.service.detector.findings import Epoch, Evaluation, Figure, LabelledFigures
 from kilter.service.detector.inputs import Table
-from kilter.service.detector.manifest import Promise, choice_in_words
+from kilter.service.detector.manifest import Promise, choice_in_words, counted
 from kilter.training.data.source import ColumnDecision
 
 SHOWN_GROUPS = 8
-SEPARATION = ((0.98, "almost perfectly"), (0.9, "well"), (0.75, "fairly"), (0.6, "weakly"), (0.0, "hardly at all"))
-"""How well a detector with at least such a ROC AUC tells anomalies from normal rows."""
+SEPARATION = ((0.95, "almost perfectly"), (0.8, "well"), (0.6, "fairly"), (0.3, "weakly"), (0.0, "hardly at all"))
+"""How well a threshold with at least such an F1 tells anomalies from normal rows."""
+WORTH_A_WORD = 0.1  # by how much the F1 of another threshold has to be higher
 
 
 class Scored(NamedTuple):
@@ -99,7 +100,18 @@ def promise_in_words(promise: Promise) -> list[str]:
         f"{percent(promise.expected_fpr)} are flagged on average, and with 99.9 % certainty no more than "
         f"{percent(promise.upper_fpr)} in the long run.",
         choice_in_words(promise.chosen, promise.size),
+        *entities_in_words(promise),
         *groups_in_words(promise),
+    ]
+
+
+def entities_in_words(promise: Promise) -> list[str]:
+    """A sentence about the column by whose values rows were set apart; none where single rows were."""
+    if promise.split_by is None:
+        return []
+    return [
+        f"Rows were set apart by {promise.split_by!r}, of whose values each counts once, by a random row: the rate "
+        "holds for records of new values."
     ]
 
 
@@ -119,30 +131,82 @@ def groups_in_words(promise: Promise) -> list[str]:
     return [f"Thresholds by {by_group.column!r} for {count}: {shown}{more}. All other records have the common one."]
 
 
+def alerts_in_words(rate: float, labelled: LabelledFigures | None = None, records_per_day: float | None = None) -> str:
+    """How many records are flagged of a thousand, and of a day's, at a false-positive rate, in a sentence."""
+    share = labelled.anomaly_rate if labelled else None
+    if labelled is None or share is None or labelled.recall.value is None:
+        alerts, kind = rate, "normal records, all of them false; true ones come on top"
+    else:
+        false = (1 - share) * rate
+        alerts = share * labelled.recall.value + false
+        kind = f"records of which {percent(share)} are anomalies, {_about(1000 * false)} of them false"
+    day = ""
+    if records_per_day is not None:
+        here = f"At the {_about(records_per_day)} records a day of the training rows"
+        day = f". {here}: {_about(alerts * records_per_day)} a day"
+    return f"Alerts to expect: {_about(1000 * alerts)} in 1,000 {kind}{day}."
+
+
+def _about(count: float) -> str:
+    """A number of things to two figures: 0.13, 4.2, 36, 1,500."""
+    rounded = float(f"{count:.2g}")
+    return f"{rounded:,.0f}" if rounded >= 10 else f"{rounded:g}"
+
+
 def evaluation_in_words(evaluation: Evaluation) -> list[str]:
     """What the evaluation says about the quality of a model: the most important sentence first."""
-    sentences = []
-    if evaluation.labelled is not None:
-        counts, auc = evaluation.labelled.counts, evaluation.labelled.roc_auc
-        if auc.value is not None:
-            word = next(word for bound, word in SEPARATION if auc.value >= bound)
-            sentences.append(f"It tells anomalies from normal rows {word}: ROC AUC {with_interval(auc)}.")
-        if counts.tp + counts.fn:
-            right = f", and {percent(counts.tp / (counts.tp + counts.fp))} of its flags are right" if counts.tp else ""
-            sentences.append(f"It flags {counts.tp:,} of {counts.tp + counts.fn:,} labelled anomalies{right}.")
+    sentences = [] if evaluation.labelled is None else labelled_in_words(evaluation.labelled)
     return [*sentences, _promise_verdict(evaluation)]
 
 
+def labelled_in_words(labelled: LabelledFigures) -> list[str]:
+    """How well the threshold in use tells anomalies from normal rows, and what the ranking would allow."""
+    counts, auc, f1 = labelled.counts, labelled.roc_auc, labelled.f1.value
+    anomalies, sentences = counts.tp + counts.fn, []
+    flags = f"it flags {counts.tp:,} of {anomalies:,} labelled anomalies"
+    if labelled.precision.value is not None and labelled.anomaly_rate is not None and f1 is not None:
+        word = next(word for bound, word in SEPARATION if f1 >= bound)
+        right = with_interval(labelled.precision, as_percent=True)
+        rests = f"This rests on {counted(anomalies, 'labelled anomaly', 'labelled anomalies')}."
+        sentences.append(
+            f"At its threshold it tells anomalies from normal rows {word}: {flags}, and where "
+            f"{percent(labelled.anomaly_rate)} are anomalies, as here, {right} of its flags are right. {rests}"
+        )
+    elif anomalies:
+        sentences.append(f"{flags[0].upper()}{flags[1:]}.")
+    if auc.value is not None:
+        ranking = f"Its ranking, whatever the threshold, has a ROC AUC of {with_interval(auc)}"
+        better = labelled.best_f1 is not None and labelled.best_f1 > (f1 or 0.0) + WORTH_A_WORD
+        advice = f", and allows an F1 of up to {labelled.best_f1:.2f}, where it is {f1 or 0:.2f} now: see --f-beta"
+        sentences.append(f"{ranking}{advice if better else ''}.")
+    return sentences
+
+
 def _promise_verdict(evaluation: Evaluation) -> str:
+    if not evaluation.normal:
+        return "The false-alarm rate was not checked: there were no normal rows."
     if evaluation.within_promise is None:
-        return "The false-alarm rate was not checked: there were no normal rows that the model had not seen."
+        return "The false-alarm rate was not checked: the normal rows are not new to the model."
     low, high = evaluation.expected_flags
+    rows, crossed = "normal rows", ""
+    if evaluation.folds is not None:
+        rows = "calibration rows"
+        crossed = (
+            f" It is cross-checked: each of {evaluation.folds} parts of the calibration rows was judged by the "
+            "threshold that the others give."
+        )
+    rate = with_interval(evaluation.false_positive_rate, as_percent=True)
     counts = (
-        f"{evaluation.flagged:,} of {evaluation.normal:,} normal rows are flagged, where {low:,} to {high:,} are to be "
-        "expected at this rate."
+        f"{evaluation.flagged:,} of {evaluation.normal:,} {rows} are flagged, {rate}, where {low:,} to {high:,} are to "
+        f"be expected at this rate.{crossed}"
     )
     if evaluation.within_promise:
         return f"The false-alarm rate holds: {counts}"
+    if evaluation.flagged > high and crossed:
+        return (
+            f"More false alarms than promised: {counts} Calibration rows differ from one another, as rows of several "
+            "sources or times do; bring more of each, or give each a threshold of its own with --group-by."
+        )
     if evaluation.flagged > high:
         return (
             f"More false alarms than promised: {counts} These rows are not like the ones that the threshold was set "

@@ -9,6 +9,7 @@ from kilter.service.detector.columns.base import Column, Feature
 from kilter.service.detector.columns.boolean import BooleanColumn
 from kilter.service.detector.columns.categorical import CategoricalColumn
 from kilter.service.detector.columns.numeric import NumericColumn
+from kilter.service.detector.columns.time_of_day import ClockColumn
 from kilter.service.detector.columns.timestamp import TimestampColumn
 from kilter.service.detector.plugin import imported
 
@@ -16,6 +17,7 @@ __all__ = [
     "KINDS",
     "BooleanColumn",
     "CategoricalColumn",
+    "ClockColumn",
     "Column",
     "Feature",
     "NumericColumn",
@@ -27,6 +29,7 @@ __all__ = [
 KINDS: list[str | type[Column]] = [
     BooleanColumn,
     TimestampColumn,
+    ClockColumn,
     NumericColumn,
     CategoricalColumn,
     "kilter.service.detector.pictures.column:ImageColumn",

@@ -75,8 +75,10 @@ class Column:
     """Whether records can be grouped by it, with a threshold for each group."""
     required: ClassVar[bool] = False
     """Whether a missing value is a problem."""
-    written_as_number: ClassVar[bool] = False
-    """Whether its texts are numbers, so that they are parsed for many columns at once."""
+    written_as_number: bool = False
+    """Whether its texts are plain numbers, so that they are parsed for many columns at once."""
+    takes_texts: bool = False
+    """Whether a cell that is a number may also come as the text that a file would hold."""
     value_axes: ClassVar[tuple[str, ...]] = ()
     """The names of the axes of a typed value that is an array."""
 
@@ -96,6 +98,11 @@ class Column:
         import polars as pl
 
         return pl.Int64() if self.integer else None
+
+    @property
+    def extremes(self) -> tuple[float, float] | None:
+        """The smallest and the largest number of the fitting rows; None for a column that is not one of numbers."""
+        return None
 
     @property
     def affine(self) -> tuple[float, float] | None:
@@ -175,6 +182,10 @@ class Column:
 
     def expected(self, features: Floats) -> Value:
         """The value that the network expects, from its features, (features,), as a reason names it."""
+        raise NotImplementedError
+
+    def restore(self, feature: float) -> float:
+        """The number whose feature is `feature`: the inverse of `encode`, for a column of numbers."""
         raise NotImplementedError
 
     def to_series(self, values: Array) -> "pl.Series | None":
@@ -303,6 +314,6 @@ def is_missing(cell: Any) -> bool:
     """Whether a cell is None, NaN, NaT or pandas' NA."""
     if isinstance(cell, float | np.floating):
         return bool(cell != cell)
-    if isinstance(cell, np.datetime64):
+    if isinstance(cell, np.datetime64 | np.timedelta64):
         return bool(np.isnat(cell))
     return cell is None or type(cell).__name__ in ("NAType", "NaTType")

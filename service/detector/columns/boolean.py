@@ -54,8 +54,13 @@ class BooleanColumn(Column, msgspec.Struct, frozen=True, tag="boolean", tag_fiel
     dtype = np.dtype(np.float64)
     absent = np.nan
     is_number = True
+    takes_texts = True
     json_type = bool | Annotated[int, msgspec.Meta(ge=0, le=1)] | None
     datatype = "BOOL"
+
+    @property
+    def extremes(self) -> tuple[float, float]:
+        return 0.0, 1.0
 
     def features(self, index: int) -> tuple[Feature, ...]:
         return (Feature(index, "flag"),)

@@ -11,14 +11,12 @@ import numpy.typing as npt
 
 from kilter.service.detector.arrays import Array, Floats
 from kilter.service.detector.columns.base import TRUTHS, Column, Feature, describe_value, list_names
-from kilter.service.detector.columns.cells import Decision, TextCells, TrainingCells
+from kilter.service.detector.columns.cells import Decision, TextCells, TrainingCells, option_in_words
+from kilter.service.detector.columns.codes import MOST_LEVELS, ROWS_PER_LEVEL, are_few
 from kilter.service.detector.errors import Problem
 
-MAX_LEVELS = 512  # rarer levels than these count as unseen, in training as in scoring
-ROWS_PER_LEVEL = 5
-FEW_LEVELS = 10
-"""A category has on average at least `ROWS_PER_LEVEL` rows for each level, or at most `FEW_LEVELS` levels."""
 NEARLY_UNIQUE = 0.9
+OTHER = "any other value"
 TEXTS = frozenset({str, type(None)})
 FREE_TEXT = 40  # average length from which many distinct texts are prose
 
@@ -36,19 +34,24 @@ def plain_spelling(text: str) -> str:
 class CategoricalColumn(Column, msgspec.Struct, frozen=True, tag="categorical", tag_field="kind"):
     """One of the `levels` that the fitting rows held, most frequent first; anything else is unseen.
 
-    A text that is no level is the one that it is another spelling of, if there is one: see `plain_spelling`.
+    A text that is no level is the one that it is another spelling of, if there is one: see `plain_spelling`. Where some
+    fitting rows have a level that is too rare to be one of `levels`, all others together are the last level.
     """
 
     name: str
     levels: tuple[str, ...]
     counts: tuple[int, ...]
     missing: int = 0
+    least: int = 1
+    """The fewest fitting rows that a level has; those that are rarer count together."""
+    rest: int = 0
+    """Number of fitting rows with a level that is too rare."""
 
     dtype = np.dtype(object)
     absent = None
 
     def features(self, index: int) -> tuple[Feature, ...]:
-        return (Feature(index, "level", len(self.levels)),)
+        return (Feature(index, "level", len(self.levels) + (self.rest > 0)),)
 
     def read(self, value: Any) -> str:
         if isinstance(value, str):
@@ -84,10 +87,12 @@ class CategoricalColumn(Column, msgspec.Struct, frozen=True, tag="categorical", 
         return None if value is None else str(value)
 
     def expected(self, features: Floats) -> str:
-        return self.levels[int(features[0])]
+        code = int(features[0])
+        return self.levels[code] if code < len(self.levels) else OTHER
 
     def describe(self) -> str:
-        return f"{len(self.levels):,} level{'s' * (len(self.levels) != 1)}: {list_names(self.levels)}"
+        levels = f"{len(self.levels):,} level{'s' * (len(self.levels) != 1)}: {list_names(self.levels)}"
+        return f"{levels}; all others together, in {self.rest:,} rows" if self.rest else levels
 
     def json_schema(self) -> dict[str, Any]:
         levels = ", ".join(self.levels[:10]) + (", ..." if len(self.levels) > 10 else "")
@@ -102,23 +107,43 @@ class CategoricalColumn(Column, msgspec.Struct, frozen=True, tag="categorical", 
 
     @classmethod
     def infer(cls, cells: TrainingCells) -> Decision | None:
-        if cells.texts is None:
+        if cells.texts is None and cells.code is None:
             return None
-        count, levels, numbers = cells.count, len(cells.distinct_texts), len(cells.values)
-        enough = levels <= FEW_LEVELS or levels * ROWS_PER_LEVEL <= count
-        if levels <= MAX_LEVELS and enough and levels < NEARLY_UNIQUE * count:
-            why = cells.with_missing(f"{levels:,} distinct {'value' if levels == 1 else 'values'}")
-            return Decision(cls(cells.name, (), ()), why, varies=levels > 1)
+        count, levels, numbers = cells.count, len(cells.distinct_levels), len(cells.values)
         in_rows = f"{levels:,} distinct values in {cells.rows:,} rows"
-        if numbers >= 0.5 * count:
+        mixture = f"; {cells.noted}" if isinstance(cells.noted, str) else ""
+        if are_few(levels, count) and levels < NEARLY_UNIQUE * count:
+            return cls.of_levels(cells, mixture)
+        if mixture:
+            return Decision(None, f"{in_rows}{mixture}")
+        keep = option_in_words("categorical", cells.name)
+        if numbers >= 0.5 * count and cells.code is None:
             share = f"{numbers:,} of {count:,} values are numbers"
             return Decision(None, f"{share} and the rest are not ({cells.not_numbers()}): clean them to use it")
-        length = cells.distinct_texts.str.len_chars().mean()
+        length = cells.distinct_levels.str.len_chars().mean()
         if isinstance(length, float) and length >= FREE_TEXT:
-            return Decision(None, f"free text: {in_rows}, {length:.0f} characters on average")
+            return Decision(None, f"free text: {in_rows}, {length:.0f} characters on average; {keep}")
         if levels >= NEARLY_UNIQUE * count:
-            return Decision(None, f"an identifier: {in_rows}")
-        return Decision(None, f"{in_rows}: too many for a category")
+            return Decision(None, f"an identifier: {in_rows}; {keep}")
+        commonest = cells.level_texts.value_counts()["count"].max()
+        if isinstance(commonest, int) and commonest >= ROWS_PER_LEVEL:
+            return cls.of_levels(cells)
+        return Decision(None, f"{in_rows}, none of them in {ROWS_PER_LEVEL}: too many for a category; {keep}")
+
+    @classmethod
+    def of_levels(cls, cells: TrainingCells, more: str = "") -> Decision:
+        """The decision about cells that are levels; if these are many, all with too few rows are one."""
+        levels, rows = len(cells.distinct_levels), cells.level_texts.value_counts()["count"]
+        why = cells.with_missing(f"{levels:,} distinct {'value' if levels == 1 else 'values'}")
+        if cells.code:
+            why += f", {cells.code}; {option_in_words('numeric', cells.name)}"
+        if are_few(levels, cells.count):
+            return Decision(cls(cells.name, (), ()), why + more, varies=levels > 1)
+        least = ROWS_PER_LEVEL if (rows >= ROWS_PER_LEVEL).any() else 1
+        kept = rows.filter(rows >= least).sort(descending=True).head(MOST_LEVELS)
+        share = f"{100 * kept.sum() / cells.count:.3g} %"
+        why += f"; the {len(kept):,} commonest, in {share} of the rows, are levels, and all others together are one"
+        return Decision(cls(cells.name, (), (), least=least), why + more, varies=levels > 1)
 
     def fit(self, values: npt.NDArray[np.object_]) -> Self:
         spellings = Counter(value for value in values if value is not None)
@@ -126,19 +151,22 @@ class CategoricalColumn(Column, msgspec.Struct, frozen=True, tag="categorical", 
         counts: Counter[str] = Counter()
         for text, count in sorted(spellings.items(), key=lambda item: (-item[1], item[0])):
             counts[names.setdefault(plain_spelling(text), text)] += count
-        commonest = sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:MAX_LEVELS]
+        ranked = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+        commonest = [item for item in ranked[:MOST_LEVELS] if item[1] >= self.least]
         return msgspec.structs.replace(
             self,
             levels=tuple(level for level, _ in commonest),
             counts=tuple(count for _, count in commonest),
             missing=len(values) - counts.total(),
+            rest=counts.total() - sum(count for _, count in commonest),
         )
 
     def usual(self, rng: "np.random.Generator") -> str | None:
         if not self.levels:
             return None
-        counts = np.array(self.counts, float)
-        return self.levels[rng.choice(len(counts), p=counts / counts.sum())]
+        counts = np.array([*self.counts, *(self.rest,) * (self.rest > 0)], float)
+        code = rng.choice(len(counts), p=counts / counts.sum())
+        return self.levels[code] if code < len(self.levels) else OTHER
 
     def odd(self, rng: "np.random.Generator") -> str | None:
         return None if rng.random() < 0.3 else "a level that no training record has"

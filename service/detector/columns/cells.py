@@ -1,25 +1,31 @@
 """The cells of a column in a file, and what training decides by them; polars is imported when it is needed."""
 
 import re
+import shlex
 from contextlib import suppress
 from functools import cached_property
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from kilter.service.detector.arrays import Floats
 from kilter.service.detector.columns.base import FLOAT32_MAX, UNKNOWN, Column, describe_value
+from kilter.service.detector.columns.codes import collapse, few_names, zeros_lead
+from kilter.service.detector.columns.evidence import Numbers, find_numbers
+from kilter.service.detector.columns.notation import Decimal as Decimal
+from kilter.service.detector.columns.notation import Notation
 from kilter.service.detector.errors import Problem, RecordsError
 
 if TYPE_CHECKING:
     import polars as pl
 
-Decimal = Literal[".", ","]
 NUMBERS = {
     ".": re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?"),
     ",": re.compile(r"[+-]?([0-9]+,?[0-9]*|,[0-9]+)([eE][+-]?[0-9]+)?"),
 }
 INFINITE = re.compile(r"[+-]?inf(inity)?", re.IGNORECASE | re.ASCII)
+TAKEN = {"numeric": "numbers", "categorical": "categories", "timestamp": "times"}
+THOUSANDS = r"^[+-]?[1-9][0-9]{0,2}[.,][0-9]{3}$"
 NUMERIC_SHARE = 0.99
 """Smallest share of numbers among the values of a column of numbers; rows with anything else are errors."""
 
@@ -92,6 +98,48 @@ class TrainingCells:
         return self.numbers.filter(self.numbers.abs() <= FLOAT32_MAX).to_numpy()
 
     @cached_property
+    def noted(self) -> Numbers | str | None:
+        """How the numbers are written, where this is not plainly; a sentence if they are numbers that do not compare.
+
+        Of a typed column of durations or times of day, that it holds these.
+        """
+        if self.texts is None:
+            dtype = str(self.cells.dtype)
+            if dtype.startswith("Duration"):
+                return Numbers(Notation("duration"), {})
+            return Numbers("clock", {}) if dtype == "Time" else None
+        plain = self.numbers.count() if self.numbers is not None else 0
+        if not self.count or (plain == self.count and not self._may_be_thousands):
+            return None
+        numbers = find_numbers(self.name, self.text_counts, self.decimal)
+        if isinstance(numbers, Numbers) and plain >= NUMERIC_SHARE * self.count:
+            more = sum(count for text, count in self.text_counts.items() if text in numbers.of)
+            return numbers if more > plain or plain == self.count else None
+        return numbers
+
+    @cached_property
+    def text_counts(self) -> dict[str, int]:
+        """Each distinct text with the number of its rows, in the order in which they come."""
+        if self.texts is None:
+            return {}
+        counted = self.texts.rename("text").to_frame().group_by("text", maintain_order=True).len("rows")
+        return dict(counted.iter_rows())
+
+    @property
+    def _may_be_thousands(self) -> bool:
+        """Whether each number with a sign has three digits after it, and others have none."""
+        if self.texts is None:
+            return False
+        signs = self.texts.str.contains(r"[.,]")
+        return bool(signs.any() and not signs.all() and self.texts.filter(signs).str.contains(THOUSANDS).all())
+
+    def noted_values(self, numbers: Numbers) -> Floats:
+        """The numbers that a notation reads, row by row, without missing ones and those that it does not read."""
+        if self.texts is None:
+            return typed_seconds(self.cells.drop_nulls())
+        return np.array([numbers.of[text] for text in self.texts.to_list() if text in numbers.of])
+
+    @cached_property
     def count(self) -> int:
         """Number of values that are not missing."""
         if self.texts is not None:
@@ -121,18 +169,56 @@ class TrainingCells:
         numbers = parse_series(self.distinct_texts, self.decimal)
         return tuple(sorted({str(int(number)), *self.distinct_texts.filter(numbers == number).to_list()}))
 
+    @cached_property
+    def code(self) -> str | None:
+        """Why whole numbers are names of something, and no amounts; None if they are none."""
+        if not self.are_numbers or not len(self.values):
+            return None
+        cells = self.level_texts if self.texts is not None else self.cells.drop_nulls()
+        if self.texts is not None and zeros_lead(cells):
+            return "codes, as zeros lead"
+        if collapse(cells):
+            return "codes, as a float does not tell whole numbers of so many digits apart"
+        return few_names(self.name, self.values) if self.are_whole and len(self.values) == self.count else None
+
+    @cached_property
+    def level_texts(self) -> "pl.Series":
+        """The values as the texts that a file would hold, without missing ones."""
+        return as_text(self.cells).drop_nulls() if self.texts is None else self.texts
+
+    @cached_property
+    def distinct_levels(self) -> "pl.Series":
+        """Each of these texts once, in the order in which they come."""
+        return self.level_texts.unique(maintain_order=True)
+
     def with_missing(self, what: str) -> str:
         """A text about the values, with the number of missing ones."""
         missing = self.rows - self.count
         return f"{what}, {missing:,} missing" if missing else what
 
-    def not_numbers(self) -> str:
-        """Examples of values that are no numbers."""
+    def not_numbers(self, numbers: Numbers | None = None) -> str:
+        """Examples of values that are no numbers, or that a notation does not read."""
         if self.texts is None or self.numbers is None:
             return "infinite or too large"
-        is_number = self.numbers.abs().fill_null(np.inf) <= FLOAT32_MAX
+        if numbers is None:
+            is_number = self.numbers.abs().fill_null(np.inf) <= FLOAT32_MAX
+        else:
+            is_number = self.texts.is_in([*numbers.of])
         others = self.texts.filter(~is_number).unique(maintain_order=True)
         return ", ".join(map(repr, others.head(3).to_list())) + (", ..." if len(others) > 3 else "")
+
+
+def option_in_words(kind: str, name: str) -> str:
+    """The option that makes a column one of a kind, in words."""
+    return f"--{kind} {shlex.quote(name)} takes it for {TAKEN[kind]}"
+
+
+def typed_seconds(cells: "pl.Series") -> Floats:
+    """Durations or times of day of a typed table in seconds, NaN where null."""
+    import polars as pl
+
+    unit = getattr(cells.dtype, "time_unit", None) or "ns"
+    return cells.to_physical().cast(pl.Float64).to_numpy() / {"ms": 1e3, "us": 1e6, "ns": 1e9}[unit]
 
 
 def parse_number(text: str, decimal: Decimal) -> float:

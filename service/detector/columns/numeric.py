@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable, Sequence
+from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 import msgspec
@@ -19,7 +20,16 @@ from kilter.service.detector.columns.base import (
     describe_value,
     finite_number,
 )
-from kilter.service.detector.columns.cells import Decimal, Decision, TrainingCells, parse_number
+from kilter.service.detector.columns.cells import (
+    Decimal,
+    Decision,
+    TrainingCells,
+    option_in_words,
+    parse_number,
+    typed_seconds,
+)
+from kilter.service.detector.columns.evidence import Numbers
+from kilter.service.detector.columns.notation import Notation
 from kilter.service.detector.errors import Problem
 
 if TYPE_CHECKING:
@@ -29,6 +39,7 @@ HEAVY = 10.0  # standard deviations from the median beyond which a column's tail
 HEAVY_COUNT = 5.0  # the same for a column of whole numbers
 LEAST_SPREAD = 0.2
 """A count's standard deviation, after its transform, is taken no smaller: one rare event must not drown all else."""
+FEW_LEVELS = (3, 10)  # distinct whole numbers with gaps that may be names without an order
 LEAST_NUMBERED = 20  # rows from which on whole numbers may be an identifier
 ID_NAME = re.compile(
     r"(^|[^a-z])(id|uuid|guid|index|idx|key|no|nr|number|row|serial)$|^(unnamed: \d+)?$", re.IGNORECASE
@@ -53,13 +64,26 @@ class NumericColumn(Column, msgspec.Struct, frozen=True, tag="numeric", tag_fiel
     """The only value in the fitting rows, if there is only one; the feature is a flag then, 1 for another value."""
     integer: bool = False
     missing: int = 0
+    notation: Notation | None = None
+    """How its texts are written; None for plain numbers, with the decimal sign of the schema."""
 
     dtype = np.dtype(np.float64)
     absent = np.nan
     is_number = True
-    written_as_number = True
     json_type = Annotated[float, msgspec.Meta(ge=-FLOAT32_MAX, le=FLOAT32_MAX)] | None
     datatype = "FP64"
+
+    @property
+    def written_as_number(self) -> bool:  # type: ignore[override]
+        return self.notation is None
+
+    @property
+    def takes_texts(self) -> bool:  # type: ignore[override]
+        return self.notation is not None
+
+    @property
+    def extremes(self) -> tuple[float, float]:
+        return self.minimum, self.maximum
 
     @property
     def affine(self) -> tuple[float, float] | None:
@@ -69,6 +93,13 @@ class NumericColumn(Column, msgspec.Struct, frozen=True, tag="numeric", tag_fiel
         return (Feature(index, "gaussian" if self.constant is None else "flag"),)
 
     def read(self, value: Any) -> float:
+        if self.notation is not None:
+            if isinstance(value, str):
+                return finite_number(self.notation.number(value.strip()))
+            if isinstance(value, timedelta | np.timedelta64) and self.notation.kind == "duration":
+                return float(
+                    value / np.timedelta64(1, "s") if isinstance(value, np.timedelta64) else value.total_seconds()
+                )
         is_flag = isinstance(value, bool | np.bool_)
         if (is_flag and not self._counts_to_1) or not isinstance(value, NUMBERS | np.bool_):
             raise ValueError(f"a number is expected, not {describe_value(value)}")
@@ -84,15 +115,22 @@ class NumericColumn(Column, msgspec.Struct, frozen=True, tag="numeric", tag_fiel
         return None if (np.abs(numbers) > FLOAT32_MAX).any() else numbers
 
     def from_array(self, values: Array) -> Array | None:
+        if values.dtype.kind == "m" and self._is_duration:
+            return np.asarray(values / np.timedelta64(1, "s"), np.float64)
         return values.astype(np.float64) if values.dtype.kind in "fiu" else None
 
     def problems(self, values: Array) -> Iterable[Problem]:
         return beyond_range(self, values)
 
     def holds(self, dtype: "pl.DataType") -> bool:
-        return dtype.is_integer() or dtype.is_float()
+        return dtype.is_integer() or dtype.is_float() or (self._is_duration and str(dtype).startswith("Duration"))
+
+    def from_series(self, cells: "pl.Series") -> Array:
+        return typed_seconds(cells) if str(cells.dtype).startswith("Duration") else Column.from_series(self, cells)
 
     def read_text(self, text: str, decimal: Decimal) -> float:
+        if self.notation is not None:
+            return self.notation.number(text)
         word = text.lower()
         return TRUTHS[word] if word in TRUTHS and self._counts_to_1 else parse_number(text, decimal)
 
@@ -111,7 +149,7 @@ class NumericColumn(Column, msgspec.Struct, frozen=True, tag="numeric", tag_fiel
         return values[:, None]
 
     def restore(self, feature: float) -> float:
-        """The value whose feature is `feature`: the inverse of `encode`, within what a float can hold."""
+        # Within what a float can hold.
         if self.constant is not None:
             return self.constant
         value = feature * self.scale + self.center
@@ -119,22 +157,48 @@ class NumericColumn(Column, msgspec.Struct, frozen=True, tag="numeric", tag_fiel
             value = float(np.sinh(np.clip(value, -80, 80))) * self.unit + self.shift
         return value
 
-    def shown(self, value: Any) -> float | int | None:
-        return None if np.isnan(value) else self._number(float(value))
+    @property
+    def _is_duration(self) -> bool:
+        return self.notation is not None and self.notation.kind == "duration"
 
-    def expected(self, features: Floats) -> float | int:
+    def shown(self, value: Any) -> float | int | str | None:
+        return None if np.isnan(value) else self._spelled(self._number(float(value)))
+
+    def expected(self, features: Floats) -> float | int | str:
         value = min(max(self.restore(float(features[0])), self.minimum), self.maximum)
-        return self._number(float(f"{value:.4g}") if self.constant is None else value)
+        return self._spelled(self._number(float(f"{value:.4g}") if self.constant is None else value))
+
+    def _spelled(self, number: float | int) -> float | int | str:
+        """A number as the column's own texts have it."""
+        return number if self.notation is None else self.notation.spell(number)
 
     def _number(self, value: float) -> float | int:
         return round(value) if self.integer and abs(value) < 2**53 else value
 
     def describe(self) -> str:
-        return f"{self.minimum:.4g} to {self.maximum:.4g}" if self.constant is None else f"always {self.constant:.4g}"
+        if self.notation is None:
+            low, high, only = f"{self.minimum:.4g}", f"{self.maximum:.4g}", f"{self.constant or 0:.4g}"
+        else:
+            low, high, only = map(self.notation.spell, (self.minimum, self.maximum, self.constant or 0.0))
+        values = f"{low} to {high}" if self.constant is None else f"always {only}"
+        return values if self.notation is None else f"{values}; {self.notation.in_words(whole=self.integer)}"
 
     def json_schema(self) -> dict[str, Any]:
         values = f"{self.minimum:g} to {self.maximum:g} in the fitting rows"
-        return {"type": ["number", "null"], "minimum": -FLOAT32_MAX, "maximum": FLOAT32_MAX, "description": values}
+        kinds = ["number", "null"]
+        if self.notation is not None:
+            kinds.insert(1, "string")
+            values += f"; as texts, {self.notation.in_words(whole=self.integer)}"
+        return {"type": kinds, "minimum": -FLOAT32_MAX, "maximum": FLOAT32_MAX, "description": values}
+
+    def differs(self, other: Column) -> str | None:
+        if not isinstance(other, NumericColumn) or other.notation == self.notation:
+            return None
+        mine, its = (
+            "plain numbers" if one.notation is None else one.notation.in_words(whole=one.integer)
+            for one in (self, other)
+        )
+        return f"it reads the values of {self.name!r} as {mine}, the serving version as {its}"
 
     def group_name(self, value: Any) -> str | None:
         if np.isnan(value):
@@ -146,12 +210,19 @@ class NumericColumn(Column, msgspec.Struct, frozen=True, tag="numeric", tag_fiel
 
     @classmethod
     def infer(cls, cells: TrainingCells) -> Decision | None:
-        if not cells.are_numbers or not len(cells.values):
+        if isinstance(numbers := cells.noted, Numbers):
+            return None if numbers.notation == "clock" else cls.of_notation(cells, numbers, numbers.notation)
+        if not cells.are_numbers or not len(cells.values) or cells.code is not None:
             return None
+        return cls.of_plain(cells)
+
+    @classmethod
+    def of_plain(cls, cells: TrainingCells, *, wanted: bool = False) -> Decision:
+        """The decision about cells that are plain numbers; where a column is `wanted`, an identifier is no matter."""
         values, count = cells.values, len(cells.values)
         whole, varies = cells.are_whole, cells.distinct_numbers > 1
-        if whole and count == cells.count and (identifier := _numbered(cells)):
-            return Decision(None, identifier)
+        if not wanted and whole and count == cells.count and (identifier := _numbered(cells)):
+            return Decision(None, f"{identifier}; {option_in_words('numeric', cells.name)}")
         others = cells.count - count
         share = f"{count:,} of {cells.count:,} values are numbers" if others else f"all {count:,} values are numbers"
         why = cells.with_missing(share)
@@ -162,7 +233,25 @@ class NumericColumn(Column, msgspec.Struct, frozen=True, tag="numeric", tag_fiel
             why += f"; {ones}, too few to know that it is a flag and not a count"
         if others:
             why += f"; {others:,} row{'s' * (others != 1)} with anything else ({cells.not_numbers()}) cannot be read"
+        if not wanted and whole and FEW_LEVELS[0] <= cells.distinct_numbers <= FEW_LEVELS[1] and _has_gaps(values):
+            why += f"; if they have no order, {option_in_words('categorical', cells.name)}"
         return Decision(cls(cells.name, 0.0, 1.0, 0.0, 0.0, integer=whole), why, varies)
+
+    @classmethod
+    def of_notation(cls, cells: TrainingCells, numbers: Numbers, notation: Notation) -> Decision:
+        """The decision about cells that are numbers of a notation."""
+        values = cells.noted_values(numbers)
+        whole = bool((values == np.round(values)).all() and (np.abs(values) < 2**53).all())
+        others = cells.count - len(values)
+        share = f"{len(values):,} of {cells.count:,}" if others else f"all {cells.count:,}"
+        why = cells.with_missing(f"{share} values are {notation.in_words(whole=whole)}")
+        if others:
+            rows = f"{others:,} row{'s' * (others != 1)}"
+            why += f"; {rows} with anything else ({cells.not_numbers(numbers)}) cannot be read"
+        if numbers.doubt:
+            why += f"; {numbers.doubt}"
+        column = cls(cells.name, 0.0, 1.0, 0.0, 0.0, integer=whole, notation=notation)
+        return Decision(column, why, len(np.unique(values)) > 1)
 
     def fit(self, values: Floats) -> Self:
         present = values[~np.isnan(values)]
@@ -213,6 +302,12 @@ class NumericColumn(Column, msgspec.Struct, frozen=True, tag="numeric", tag_fiel
         """A number between two others, as a record may have it."""
         number = self._number(float(np.clip(value, low, high)))
         return number if isinstance(number, int) else float(f"{number:.6g}")
+
+
+def _has_gaps(values: Floats) -> bool:
+    """Whether whole numbers leave out more between the smallest and the largest than there are."""
+    distinct = np.unique(values)
+    return bool(distinct[-1] - distinct[0] + 1 > 2 * len(distinct))
 
 
 def _numbered(cells: TrainingCells) -> str | None:

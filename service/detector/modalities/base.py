@@ -1,5 +1,6 @@
 """The interface of a modality: how records are read, encoded and scored, and what is watched of them."""
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
@@ -32,6 +33,9 @@ class Watched(NamedTuple):
     """Share of the fitting rows in which it was missing."""
     unseen: float | None = None
     """Share of normal records that are expected to have a new level; None for a value without levels."""
+    low: float = -np.inf
+    """Between this and `high` lies every value of the fitting rows."""
+    high: float = np.inf
 
 
 class Scores(NamedTuple):
@@ -45,6 +49,17 @@ class Scores(NamedTuple):
     """`Modality.figures` of the records."""
     evidence: Floats | None = None
     """The evidence against each place of pictures, (n, rows * columns) of the grid; None without reasons."""
+
+
+def _in_python(table: Table) -> Table:
+    """A table whose problems call an unknown value what it is in Python: null is a word of JSON."""
+    if not table.problems:
+        return table
+    problems = [
+        problem._replace(message=re.sub(r"\b(send|use) null\b", r"\1 None or NaN", problem.message))
+        for problem in table.problems
+    ]
+    return table._replace(problems=problems)
 
 
 class Modality(ABC):
@@ -83,10 +98,18 @@ class Modality(ABC):
             return self.read_array(data)
         if hasattr(data, "columns") or (hasattr(data, "__arrow_c_stream__") and not hasattr(data, "to_dict")):
             return from_frame(self.schema, data)
+        if (
+            hasattr(data, "to_dict")
+            and hasattr(data, "index")
+            and not set(map(str, data.index)) & set(self.schema.names)
+        ):
+            raise KilterError(
+                "a Series is one record, and its index the names of the fields: for a column give a frame"
+            )
         if isinstance(data, Mapping) or hasattr(data, "_asdict") or hasattr(data, "to_dict"):
-            return from_records(self.schema, [data])
+            return _in_python(from_records(self.schema, [data]))
         if isinstance(data, Sequence) and not isinstance(data, str | bytes):
-            return from_records(self.schema, data)
+            return _in_python(from_records(self.schema, data))
         raise KilterError(f"records come as a list of dicts, an array or a frame, not as {type(data).__name__}")
 
     @abstractmethod
@@ -121,6 +144,10 @@ class Modality(ABC):
 
     def check(self, program: Program, x: Matrix) -> None:  # noqa: B027 (most have nothing to check)
         """Raise ArtifactError if the evidence that a program gives for encoded records, x, does not fit the model."""
+
+    def likelier(self, program: Program, records: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Records as the network expects them, by what they hold; by default as they are."""
+        return records
 
     def example_tensors(self, probe: Mapping[str, Any]) -> list[tuple[str, list[int], list[Any]]]:
         """Name, shape and flat values of the tensors of an example request, made from one of the probes."""

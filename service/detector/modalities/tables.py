@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from itertools import accumulate
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -81,6 +82,20 @@ class TableModality(Modality):
         against, expected = attribute(self.schema, program, x, score, reconstruction + kl, terms, expected)
         return Scores(score, explain(self.schema, table, against, expected, reasons), table, x)
 
+    def likelier(self, program: Program, records: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """What is expected of a time is no moment, so that times are left as they are."""
+        (expected,) = program.run(self.matrix(self.read(records)), ("expected",))
+        first = [0, *accumulate(len(column.features(0)) for column in self.schema.columns)]
+        return [
+            record
+            | {
+                column.name: column.expected(features[first[i] : first[i + 1]])
+                for i, column in enumerate(self.schema.columns)
+                if not column.is_time
+            }
+            for record, features in zip(records, expected, strict=True)
+        ]
+
 
 def _watch(schema: Schema, index: int, position: int) -> Watched:
     """A column by its first feature.
@@ -90,7 +105,12 @@ def _watch(schema: Schema, index: int, position: int) -> Watched:
     column = schema.columns[index]
     unseen = None if column.counts is None else column.counts.count(1) / schema.rows
     missing = column.missing / schema.rows if schema.rows else 0.0
-    return Watched(column.name, position, column.features(index)[0], not column.is_time, missing, unseen)
+    feature, low, high = column.features(index)[0], -np.inf, np.inf
+    if column.extremes is not None:
+        low, high = column.encode(np.array(column.extremes, np.float64))[:, 0].tolist()
+    elif feature.kind == "level":
+        low, high = 0.0, feature.levels - 1.0
+    return Watched(column.name, position, feature, not column.is_time, missing, unseen, low, high)
 
 
 class Reason(msgspec.Struct, frozen=True):

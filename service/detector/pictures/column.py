@@ -10,7 +10,7 @@ import numpy as np
 from kilter.service.detector.arrays import Array, Pixels
 from kilter.service.detector.columns.base import Column, Feature
 from kilter.service.detector.errors import PictureError, Problem, RecordsError
-from kilter.service.detector.pictures.pixels import CHANNELS, image_of, library, to_pixels
+from kilter.service.detector.pictures.pixels import CHANNELS, DEEPEST, image_of, library, to_pixels
 
 if TYPE_CHECKING:
     import polars as pl
@@ -21,8 +21,8 @@ NO_PICTURES = "a table holds no pictures, and the model judges nothing else: nam
 class ImageColumn(Column, msgspec.Struct, frozen=True, tag="image", tag_field="kind"):
     """A picture, brought to one size and number of channels before the network sees it.
 
-    A file tells the range of its own values; numbers of an array are taken so that `low` is black and `high` is white.
-    The picture is stretched to the size, whatever its proportions.
+    A file of 8 bits tells the range of its own values; numbers of an array are taken so that `low` is black and `high`
+    is white. The picture is stretched to the size, whatever its proportions.
     """
 
     name: str
@@ -33,6 +33,9 @@ class ImageColumn(Column, msgspec.Struct, frozen=True, tag="image", tag_field="k
     low: float = 0.0
     high: float = 255.0
     missing: int = 0
+    deep: tuple[float, float] | None = None
+    """What is black and what white in a file of 16 bits: cameras fill 12 or 14 of them. None in models that were made
+    before it was stored, which take all 16, and colours cut to 8."""
 
     modality = "image"
     dtype = np.dtype(np.uint8)
@@ -54,6 +57,10 @@ class ImageColumn(Column, msgspec.Struct, frozen=True, tag="image", tag_field="k
     def eight_bits(self) -> bool:
         """Whether numbers are taken as bytes are: 0 is black and 255 white."""
         return (self.low, self.high) == (0.0, 255.0)
+
+    @property
+    def deep_range(self) -> tuple[float, float]:
+        return self.deep or DEEPEST
 
     @property
     def datatype(self) -> str:

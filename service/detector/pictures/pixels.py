@@ -6,15 +6,18 @@ decodes it. Pillow is the extra `images`, imported when the first picture comes.
 Every picture goes the same way: to 8 bits, its transparency over white, to grey (0.299 red + 0.587 green + 0.114 blue,
 ITU-R BT.601) or to red, green and blue, and then to the model's size, by a triangle filter that is as wide as the
 reduction asks for. So a picture is the same to the last bit as a file, as an array and in a batch. Numbers without a
-range of their own (arrays, TIFF of floats or of 32 bits) are taken by the column's `low` and `high`.
+range of their own (arrays, TIFF of floats or of 32 bits) are taken by the column's `low` and `high`, and those of files
+of 16 bits by its `deep`.
 """
 
+import ctypes
+import logging
 import re
 import warnings
 from base64 import b64decode
 from binascii import Error as Base64Error
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from functools import cache
 from importlib import import_module
 from io import BytesIO
@@ -26,10 +29,10 @@ import numpy as np
 from kilter.service.detector.arrays import Array, Pixels
 from kilter.service.detector.columns.base import describe_value
 from kilter.service.detector.errors import KilterError, PictureError
-from kilter.service.detector.pictures import containers
+from kilter.service.detector.pictures import containers, depths
 
 if TYPE_CHECKING:
-    from PIL import Image
+    from PIL import Image, ImageFile
 
     from kilter.service.detector.pictures.column import ImageColumn
 
@@ -41,6 +44,7 @@ STRIP = 1 << 22  # most pixels of a strip, the part of a picture that is copied 
 _URL = re.compile(r"data:[^,]{0,200};base64,", re.IGNORECASE)
 _BLANKS = str.maketrans("", "", " \t\r\n")
 CHANNELS = (1, 2, 3, 4)  # numbers of channels of an array: grey, grey and alpha, colour, colour and alpha
+DEEPEST = (0.0, 65535.0)  # black and white of a file of 16 bits that says nothing else
 _TURNS = {2: 0, 3: 3, 4: 1, 5: 5, 6: 4, 7: 6, 8: 2}
 """Orientations in EXIF, and the numbers in `PIL.Image.Transpose` of the turns that make a picture upright."""
 
@@ -51,15 +55,37 @@ def limits_in_words(pixels: int = PIXELS) -> str:
 
 
 def decode(content: bytes, pixels: int = PIXELS) -> "Image.Image":
-    """The picture in a file, upright, in whatever mode it has. Raises PictureError if it is not accepted."""
+    """The picture in a file, upright, in whatever mode it has; colours of 16 bits a channel are cut to 8.
+
+    Raises PictureError if it is not accepted.
+    """
     file = check_file(content, pixels)
     with decoder_errors(pixels):
-        picture: Image.Image = library().open(BytesIO(file.content), formats=[file.format])
-        if picture.size != (file.width, file.height) or getattr(picture, "n_frames", 1) != 1:
-            raise ValueError("it contradicts itself")
-        picture.load()
-        turn = _TURNS.get(file.orientation)
-        return picture if turn is None else picture.transpose(library().Transpose(turn))
+        return _loaded(_opened(file), file)
+
+
+def decode_whole(content: bytes, pixels: int = PIXELS) -> "Image.Image | Array":
+    """The same, but colours of 16 bits a channel, with transparency or without, as an array, (h, w, 2 to 4)."""
+    file = check_file(content, pixels)
+    with decoder_errors(pixels):
+        picture = _opened(file)
+        passes = depths.passes(picture)
+        if not passes:
+            return _loaded(picture, file)
+        return depths.composed(_loaded(tune(_opened(file)), file) for tune in passes)
+
+
+def _opened(file: containers.Picture) -> "ImageFile.ImageFile":
+    picture: ImageFile.ImageFile = library().open(BytesIO(file.content), formats=[file.format])
+    if picture.size != (file.width, file.height) or getattr(picture, "n_frames", 1) != 1:
+        raise ValueError("it contradicts itself")
+    return picture
+
+
+def _loaded(picture: "ImageFile.ImageFile", file: containers.Picture) -> "Image.Image":
+    picture.load()
+    turn = _TURNS.get(file.orientation)
+    return picture if turn is None else picture.transpose(library().Transpose(turn))
 
 
 @contextmanager
@@ -103,14 +129,23 @@ def check_file(content: bytes, pixels: int = PIXELS) -> containers.Picture:
 
 @cache
 def library() -> ModuleType:
-    """`PIL.Image` with the accepted formats, and its warnings of bombs as errors. Raises KilterError without Pillow."""
+    """`PIL.Image` with the accepted formats, and its warnings of bombs as errors. Raises KilterError without Pillow.
+
+    What is wrong with a picture is for whoever sent it, so neither Pillow nor libtiff writes of it to the log.
+    """
     try:
         for name in ("Png", "Jpeg", "WebP", "Tiff", "Bmp"):
             import_module(f"PIL.{name}ImagePlugin")
     except ImportError:
         raise KilterError("pictures need Pillow: pip install 'kilter[images]'") from None
     image = import_module("PIL.Image")
+    warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
     warnings.filterwarnings("error", category=image.DecompressionBombWarning)
+    logging.getLogger("PIL").setLevel(logging.CRITICAL)
+    with suppress(AttributeError, OSError):  # a build of Pillow that hides its libtiff
+        libtiff = ctypes.CDLL(image.core.__file__)
+        libtiff.TIFFSetErrorHandler(None)
+        libtiff.TIFFSetWarningHandler(None)
     return image
 
 
@@ -148,12 +183,26 @@ def image_of(pixels: Pixels) -> "Image.Image":
 
 
 def _image(value: Any, column: "ImageColumn", channels: Literal[1, 3], pixels: int) -> "Image.Image":
-    is_array = isinstance(value, np.ndarray)
-    image = _of_array(value, column, pixels) if is_array else decode(content_of(value), pixels)
-    return _flat(image, column, channels)
+    if isinstance(value, np.ndarray):
+        _check_array(value, pixels)
+        return _flat(image_of(_eight(_rows(value), column.low, column.high)), column, channels)
+    content = content_of(value)
+    # Models from before `deep` was stored see colours of 16 bits as Pillow cuts them.
+    picture = decode(content, pixels) if column.deep is None else decode_whole(content, pixels)
+    return _flat(_shallow(picture, column) if isinstance(picture, np.ndarray) else picture, column, channels)
 
 
-def _of_array(array: Array, column: "ImageColumn", pixels: int) -> "Image.Image":
+def _shallow(array: Array, column: "ImageColumn") -> "Image.Image":
+    """The numbers of a file with colours of 16 bits as an image; its transparency, if any, is the last channel."""
+    colours = array.shape[2] - (array.shape[2] % 2 == 0)
+    made = _eight(_rows(array[..., :colours]), *column.deep_range)
+    if colours < array.shape[2]:
+        made = np.concatenate([made, _eight(_rows(array[..., colours:]), *DEEPEST)], axis=2)
+    return image_of(made)
+
+
+def _check_array(array: Array, pixels: int) -> None:
+    """Raise PictureError for an array that is no picture."""
     if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in CHANNELS):
         raise PictureError(f"a picture is an array of shape (h, w) or (h, w, c), c from 1 to 4, not {array.shape}")
     height, width = array.shape[:2]
@@ -161,8 +210,12 @@ def _of_array(array: Array, column: "ImageColumn", pixels: int) -> "Image.Image"
         raise PictureError(f"the picture is {width:,} x {height:,} pixels: 1 to {pixels:,} are accepted")
     if array.dtype.kind not in "fiu":
         raise PictureError(f"a picture is an array of numbers, not of dtype {array.dtype}")
+
+
+def _rows(array: Array) -> Iterator[Array]:
+    """An array strip by strip."""
     rows = max(1, STRIP // array[0].size)
-    return image_of(np.concatenate([_eight(array[top : top + rows], column) for top in range(0, height, rows)]))
+    return (array[top : top + rows] for top in range(0, len(array), rows))
 
 
 def _flat(image: "Image.Image", column: "ImageColumn", channels: Literal[1, 3]) -> "Image.Image":
@@ -170,10 +223,9 @@ def _flat(image: "Image.Image", column: "ImageColumn", channels: Literal[1, 3]) 
     wanted = "L" if channels == 1 else "RGB"
     mode = image.mode
     if mode.startswith("I;16"):
-        deep = (part.astype(np.uint32) for part in _parts(image))
-        image = image_of(np.concatenate([((part + 128) // 257).astype(np.uint8) for part in deep]))
+        image = image_of(_eight(_parts(image), *column.deep_range))
     elif mode in ("I", "F"):
-        image = image_of(np.concatenate([_eight(part, column) for part in _parts(image)]))
+        image = image_of(_eight(_parts(image), column.low, column.high))
     elif image.has_transparency_data:
         return _over_white(image, wanted)
     elif mode not in ("1", "L", "RGB") or (mode, wanted) == ("1", "RGB"):
@@ -210,19 +262,34 @@ def _parts(image: "Image.Image") -> Iterator[Array]:
     return (np.asarray(image.crop(box)) for box in strips(*image.size))
 
 
-def _eight(values: Array, column: "ImageColumn") -> Pixels:
-    """Numbers as 8 bits, `low` as 0 and `high` as 255. Raises PictureError for any that are not near that range."""
-    if values.dtype == np.uint8 and column.eight_bits:
-        return values
-    low, high = float(values.min()), float(values.max())
-    span = column.high - column.low
-    if not (low >= column.low - span and high <= column.high + span):
+def _eight(parts: Iterable[Array], low: float, high: float) -> Pixels:
+    """Numbers, part by part, as 8 bits, `low` as 0 and `high` as 255; what is beyond these is black or white.
+
+    A hot spot may be far beyond. Raises PictureError if a number is not finite, or if more than a quarter of them are
+    of another scale: further beyond than the range is wide, and than the depth in bits that `high` needs.
+    """
+    span = high - low
+    least = min(0.0, low - span)
+    most = max(high + span, next((float(white) for white in depths.WHITES if high <= white), high))
+    made, count, beyond, lows, highs = [], 0, 0, [], []
+    for part in parts:
+        if part.dtype == np.uint8 and (low, high) == (0.0, 255.0):
+            made.append(part)
+            continue
+        lows.append(float(part.min()))
+        highs.append(float(part.max()))
+        if not (lows[-1] >= least and highs[-1] <= most):
+            beyond += int(((part < least) | (part > most)).sum())
+        count += part.size
+        with np.errstate(invalid="ignore"):  # what is not finite is refused below
+            scaled = np.clip((part.astype(np.float64) - low) * (255.0 / span), 0.0, 255.0)
+            made.append(np.rint(scaled).astype(np.uint8))
+    if 4 * beyond > count or not np.isfinite([*lows, *highs]).all():
         raise PictureError(
-            f"the picture's numbers go from {low:g} to {high:g}, and the model takes {column.low:g} as black and "
-            f"{column.high:g} as white: send finite numbers of that scale"
+            f"the picture's numbers go from {min(lows):g} to {max(highs):g}, and the model takes {low:g} as black and "
+            f"{high:g} as white: send finite numbers of that scale"
         )
-    part = (values.astype(np.float64) - column.low) * (255.0 / span)
-    return np.rint(np.clip(part, 0.0, 255.0)).astype(np.uint8)
+    return np.concatenate(made)
 
 
 def content_of(value: Any) -> bytes:

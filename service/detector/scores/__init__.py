@@ -29,6 +29,7 @@ SCORES = {
     "neighbours": ScoreKind(f"{_HERE}.neighbours:Neighbours", "neighbours", ROBUST, "table"),
     "picture-neighbours": ScoreKind(f"{_HERE}.pictures:PictureNeighbours", "neighbours", ROBUST, "image"),
     "backbone-neighbours": ScoreKind(f"{_HERE}.backbone:BackboneNeighbours", "neighbours", ROBUST, "image", True),
+    "core": ScoreKind(f"{_HERE}.core:RobustCore", "core", ROBUST, "table"),
     "elbo": ScoreKind(f"{_HERE}.elbo:Elbo", "elbo", "nats"),
     "reconstruction": ScoreKind(f"{_HERE}.elbo:Reconstruction", "reconstruction", "nats"),
 }

@@ -354,13 +354,17 @@ class Neighbours(AnomalyScore):
         local, core = torch.split(self.memory(points, other), [1, 2], dim=1)
         if self.shape.wide:
             return local.squeeze(1), self.evidence(network, x, view)
-        if self.marginals is not None:
-            strength = torch.logsumexp(torch.cat([core, self.marginals(x)], dim=1), dim=1, keepdim=True)
-        else:
-            elbo = (view.reconstruction + view.kl).unsqueeze(1)
-            surprise = (elbo - self.elbo_center) / self.elbo_scale
-            strength = (core[:, :1] + surprise.sign() * surprise.abs().log1p()) / 2
+        strength = self.strength(x, view, core)
+        if self.marginals is None:
             local = torch.minimum(local, strength + MIXED_MARGIN)
         excess = functional.softplus(LOCAL_SHARPNESS * (local - CORE_SHARE * strength - LOCAL_THRESHOLD))
         score = strength + LOCAL_WEIGHT / LOCAL_SHARPNESS * excess
         return score.squeeze(1), self.evidence(network, x, view)
+
+    def strength(self, x: Tensor, view: View, core: Tensor) -> Tensor:
+        """The core C of encoded records, (n, 1), by the evidence of the memory's core, (n, 2)."""
+        if self.marginals is not None:
+            return torch.logsumexp(torch.cat([core, self.marginals(x)], dim=1), dim=1, keepdim=True)
+        elbo = (view.reconstruction + view.kl).unsqueeze(1)
+        surprise = (elbo - self.elbo_center) / self.elbo_scale
+        return (core[:, :1] + surprise.sign() * surprise.abs().log1p()) / 2

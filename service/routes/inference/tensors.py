@@ -19,6 +19,7 @@ from kilter.service.detector import KilterError, PictureError, Problem, Schema
 from kilter.service.detector.columns import Column
 from kilter.service.detector.inputs import Table, from_matrix, in_order, read_array
 from kilter.service.detector.modalities.base import Modality
+from kilter.service.detector.names import own_names, suggestion
 from kilter.service.formats.bodies import CHUNK, too_many
 from kilter.service.problems import BAD_BODY, BAD_RECORDS, RequestError
 
@@ -173,9 +174,10 @@ def datatypes(column: Column) -> tuple[str, ...]:
     """The datatypes that a column's tensor may have, that of the metadata first."""
     if column.datatype == BYTES:
         return (BYTES,)
+    texts = (BYTES,) * column.takes_texts
     if column.datatype == BOOL:
-        return (BOOL, *NUMBERS, BYTES)
-    return tuple(sorted(NUMBERS, key=lambda name: name != column.datatype))
+        return (BOOL, *NUMBERS, *texts)
+    return (*sorted(NUMBERS, key=lambda name: name != column.datatype), *texts)
 
 
 def read_tensors(modality: Modality, inputs: Sequence[Input], limit: int) -> Iterator[Table]:
@@ -228,8 +230,12 @@ def _columns(schema: Schema, inputs: Sequence[Input], limit: int) -> dict[str, A
     """The values of each column, (n,). Raises RequestError that lists every input that is wrong or missing."""
     known = {column.name: column for column in schema.fields}
     left_out = {column.name for column in schema.left_out}
+    names = [tensor.name for tensor in inputs]
+    wanted = {given: name for name, given in own_names(schema.names, names).items()}
+    inputs = [tensor._replace(name=wanted.get(tensor.name, tensor.name)) for tensor in inputs]
     missing = set(schema.names) - {tensor.name for tensor in inputs}
-    problems = [Problem(None, name, "the input is missing") for name in missing]
+    spare = sorted({*names} - known.keys() - left_out)
+    problems = [Problem(None, name, "the input is missing" + suggestion(name, spare)) for name in missing]
     for tensor in inputs:
         wrong = _why_wrong(known.get(tensor.name), tensor, left_out)
         if wrong:

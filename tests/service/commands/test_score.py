@@ -2,11 +2,13 @@
 
 import csv
 import io
+import json
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 import pytest
 from click.testing import CliRunner, Result
 
@@ -63,6 +65,16 @@ def test_it_is_a_filter(model_folder: Path, new_csv: Path) -> None:
     assert "50 records" in result.stderr
 
 
+def test_a_whole_column_that_has_changed_is_said_once(model_folder: Path, new_csv: Path) -> None:
+    """In words, before the number of anomalies."""
+    lines = new_csv.read_text().splitlines()
+    lower = "\n".join([lines[0], *(line.lower() for line in lines[1:])])
+    result = call(model_folder, "-", data=lower.encode())
+    assert result.exit_code == 0
+    said = [line for line in result.stderr.splitlines() if line.startswith("note: ")]
+    assert said == ["note: 100% of 'line' are values that training never saw; all would be known in upper case"]
+
+
 def test_rows_in_error_have_an_exit_status(model_folder: Path, new_csv: Path) -> None:
     """A file with a row that cannot be scored is done with status 1, and the first error is told."""
     lines = new_csv.read_text().splitlines()
@@ -113,3 +125,64 @@ def test_scoring_needs_no_training(model_folder: Path, new_csv: Path) -> None:
         check=True,
     )
     assert done.stderr.endswith("[]\n")
+
+
+def test_a_file_in_another_dialect_gets_the_same_verdicts(model_folder: Path, new_csv: Path, tmp_path: Path) -> None:
+    """Found, with one note; or stated, without any; and the output is written as the input is."""
+    assert call(model_folder, new_csv, "-o", tmp_path / "a.csv").exit_code == 0
+    text = new_csv.read_text()
+    new_csv.write_text("# by hand\n" + text.replace(",", "^"))
+    done = call(model_folder, new_csv, "-o", tmp_path / "b.csv")
+    assert done.stderr.startswith(f"note: {new_csv} is read with the delimiter '^'; from line 2 on, without")
+    new_csv.write_text(text.replace(",", "="))
+    stated = call(model_folder, new_csv, "-o", tmp_path / "c.csv", "--delimiter", "=", "--encoding", "utf-8")
+    assert stated.stderr.startswith("50 records, ")
+    with (tmp_path / "a.csv").open(newline="") as file:
+        usual = list(csv.reader(file))
+    for name, delimiter in (("b.csv", "^"), ("c.csv", "=")):
+        with (tmp_path / name).open(newline="") as file:
+            assert list(csv.reader(file, delimiter=delimiter)) == usual
+
+
+def test_json_is_scored(model_folder: Path, new_csv: Path, tmp_path: Path) -> None:
+    """A record in each line, or a list of them, into a table of any kind."""
+    assert call(model_folder, new_csv, "-o", tmp_path / "a.parquet").exit_code == 0
+    expected = pl.read_parquet(tmp_path / "a.parquet")
+    records = pl.read_csv(new_csv).to_dicts()
+    texts = {"x.ndjson": "\n".join(map(json.dumps, records)), "x.json": json.dumps(records)}
+    for name, text in texts.items():
+        (tmp_path / name).write_text(text)
+        for out in ("b.parquet", "b.csv"):
+            done = call(model_folder, tmp_path / name, "-o", tmp_path / out, "--force")
+            assert done.exit_code == 0, done.output
+        assert pl.read_parquet(tmp_path / "b.parquet")["kilter_score"].equals(expected["kilter_score"])
+        assert pl.read_csv(tmp_path / "b.csv").height == 50
+
+
+def test_rows_that_were_trained_on_are_told(
+    model_folder: Path, training_csv: Path, new_csv: Path, tmp_path: Path
+) -> None:
+    """The file itself is known by its content, most of its rows in another order and form by themselves."""
+    lines = training_csv.read_text().splitlines()
+    part = tmp_path / "part.csv"
+    part.write_text("\n".join([lines[0], *lines[:0:-2]]).replace(",", ";") + "\n")
+    known = "such records score lower, and are flagged less often, than new ones"
+    whole, some, new = (
+        call(model_folder, file, "-o", tmp_path / f"{i}.csv") for i, file in enumerate((training_csv, part, new_csv))
+    )
+    assert whole.exit_code == some.exit_code == new.exit_code == 0
+    assert f"note: {training_csv} is a file or folder that the model was trained on: {known}" in whole.stderr
+    assert (
+        f"note: most records of {part} were in the training (300 of 300 that can be looked up): {known}" in some.stderr
+    )
+    assert known not in new.stderr
+    piped = call(model_folder, "-", data=part.read_bytes())
+    assert f"note: most records of - were in the training (300 of 300 that can be looked up): {known}" in piped.stderr
+
+
+def test_one_record_is_one(model_folder: Path, new_csv: Path, tmp_path: Path) -> None:
+    """In the summary."""
+    new_csv.write_text("\n".join(new_csv.read_text().splitlines()[:2]) + "\n")
+    assert call(model_folder, new_csv, "-o", tmp_path / "out.csv").stderr.startswith(
+        "1 record, 0 anomalies, 0 in error"
+    )

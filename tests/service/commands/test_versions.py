@@ -27,9 +27,14 @@ def test_versions_are_listed_with_the_one_that_serves(model: Path) -> None:
     lines = run("list", model).output.splitlines()
     assert [line.split()[0] for line in lines] == ["1", "2", "3"]
     assert "target false-positive rate 5 %" in lines[0]
-    assert "damaged: " in lines[1]
+    assert "damaged, cannot be loaded: " in lines[1]
     assert "probes.json" in lines[1]
     assert "serves" in lines[2]
+    (model / "3" / "probes.json").write_bytes(b"{}")
+    damaged = run("list", model).output.splitlines()[2]
+    assert damaged.split()[:2] == ["3", "highest"]
+    assert "damaged, cannot be loaded: " in damaged
+    assert "serves" not in damaged
 
 
 def test_a_version_is_pinned_and_unpinned(model: Path) -> None:

@@ -233,3 +233,13 @@ def test_a_body_is_parsed_once_and_once_more_if_it_is_unusual(
     with contextlib.suppress(RequestError):
         list(read_json_body(Call(text.encode(), format_named("json"), reader, LIMIT)).tables())
     assert counts == [times]
+
+
+@pytest.mark.parametrize("key", ["rows", "instances", "inputs", "data"])
+def test_records_under_another_key_are_told_the_right_one(key: str) -> None:
+    """They are no bare record with one field that the model lacks."""
+    with pytest.raises(RequestError) as caught:
+        quickly(NUMBERS, json.dumps({key: [{"a": 1, "b": 2}]}).encode())
+    [problem] = caught.value.problems
+    told = f"the records of a request stand under the key 'records', not '{key}'"
+    assert (problem.field, problem.message) == (key, told)

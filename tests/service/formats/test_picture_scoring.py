@@ -88,15 +88,26 @@ def test_reasons_are_for_those_that_are_asked_for(folder: Path, tmp_path: Path, 
 
 
 def test_heat_maps_lie_as_their_pictures_do(folder: Path, tmp_path: Path) -> None:
-    """One for each that could be judged, at its own size, under its own path."""
+    """One for each that could be judged, at its own size, under its own path, whose ending is `.png` once."""
     maps = tmp_path / "maps"
     _, rows = scored(folder, tmp_path / "out.csv", heatmaps=maps, reasons="none")
     written = sorted(path.relative_to(maps).as_posix() for path in maps.rglob("*") if path.is_file())
-    assert written == sorted(f"{row['picture']}.png" for row in rows if not row["kilter_error"])
+    judged = [row["picture"] for row in rows if not row["kilter_error"]]
+    assert written == sorted(name if name.endswith(".png") else f"{name}.png" for name in judged)
     with Image.open(maps / "line/2/c.bmp.png") as image:
         drawn = np.asarray(image).astype(int)
     assert drawn.shape == (64, 96, 3)
     assert np.abs(drawn - SPOT).sum(axis=2)[40:60, 28:44].mean() > 50
+
+
+def test_each_picture_has_a_heat_map_of_its_own(tmp_path: Path) -> None:
+    """Even if another one's would have its name."""
+    folder, maps = tmp_path / "pictures", tmp_path / "maps"
+    folder.mkdir()
+    for name in ("a.bmp", "a.bmp.png", "b.PNG"):
+        (folder / name).write_bytes(encoded(dark(), "BMP" if name == "a.bmp" else "PNG"))
+    scored(folder, tmp_path / "out.csv", heatmaps=maps)
+    assert sorted(path.name for path in maps.iterdir()) == ["a.bmp.png", "a.bmp.png.png", "b.PNG"]
 
 
 def test_heat_maps_never_leave_their_folder(folder: Path, tmp_path: Path) -> None:

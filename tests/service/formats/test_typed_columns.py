@@ -218,7 +218,7 @@ def test_columns_that_are_not_needed_pass_and_needed_ones_must_be_there() -> Non
     """Other columns do not matter, whatever they hold; every absent one is named."""
     frame = pl.DataFrame({name: ["1"] for name in (*SCHEMA.names, "id", "other")}).with_columns(t=pl.lit(None))
     assert to_table(SCHEMA, frame).problems == []
-    with pytest.raises(RecordsError, match=r"'n': the table has no such column[\s\S]*'t'"):
+    with pytest.raises(RecordsError, match=r"'n': the column is missing[\s\S]*'t'"):
         to_table(SCHEMA, frame.drop("n", "t"))
     with pytest.raises(RecordsError, match="holds List"):
         one(NUMERIC, [[1.0], [2.0]])

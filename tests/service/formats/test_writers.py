@@ -6,7 +6,7 @@ import os
 import resource
 import signal
 from codecs import BOM_UTF8, BOM_UTF16_BE, BOM_UTF16_LE
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -179,7 +179,7 @@ def written(cells: list[str], delimiter: str, always: bool) -> str:
 def files(draw: st.DrawFn, ragged: bool = False) -> File:
     """Tables of every dialect and line ending, of a few records or none, and with every end that a file can have.
 
-    With `ragged`, records may have too few or too many fields.
+    With `ragged`, up to six records may have too few or too many fields, after as many and one more that have not.
     """
     delimiter = draw(st.sampled_from(",;\t|"))
     encoding = draw(st.sampled_from([*ENCODINGS]))
@@ -188,6 +188,8 @@ def files(draw: st.DrawFn, ragged: bool = False) -> File:
     header = [f"c{i}" for i in range(width)]
     widths = st.integers(1, width + 2) if ragged else st.just(width)
     rows = draw(st.lists(widths.flatmap(lambda n: st.lists(CELLS, min_size=n, max_size=n)).filter(any), max_size=6))
+    if ragged:
+        rows = [["x"] * width] * 7 + rows
     always = st.booleans()
     records = [(written(row, delimiter, draw(always)), draw(newlines), row) for row in rows]
     newline = draw(newlines)
@@ -202,6 +204,12 @@ def files(draw: st.DrawFn, ragged: bool = False) -> File:
     text = delimiter.join(header) + own + "".join(text + ending for text, ending, _ in records) + blank
     codec = "utf-8" if encoding == "utf-8-sig" else encoding
     return File(ENCODINGS[encoding] + text.encode(codec), delimiter, codec, own or "\n", header, records)
+
+
+def columns_of(columns: Sequence[Sequence[Any]], *, tails: bool) -> VerdictColumns:
+    """The columns of verdicts, with tail probabilities, the sixth, or without."""
+    scores, p_values, anomalies, reasons, errors = columns[:5]
+    return VerdictColumns(scores, p_values, anomalies, reasons, errors, {TAIL: columns[5]} if tails else {})
 
 
 def appended(file: File, verdict: tuple[Any, ...], tails: bool) -> list[str]:
@@ -225,22 +233,20 @@ def rewritten(file: File, verdicts: list[tuple[Any, ...]], tails: bool, block: i
         patch.setattr("kilter.service.formats.text.HEAD", block)
         patch.setattr("kilter.service.formats.text.BYTES", block)
         with open_table("-", io.BytesIO(file.data)) as reader:
-            writer = write_text(Output(out, Path()), reader, SCHEMA, tails)
+            writer = write_text(Output(out, Path()), reader, SCHEMA, [TAIL] if tails else [])
             for batch in reader.batches():
                 columns = [list(column) for column in zip(*verdicts[start : start + batch.frame.height], strict=True)]
                 start += batch.frame.height
                 columns = columns or [[]] * 6
-                writer.write(batch, VerdictColumns(*columns[:5])._replace(tails=columns[5] if tails else None))
+                writer.write(batch, columns_of(columns, tails=tails))
             writer.finish()
     assert start == len(file.records)
     return out.getvalue()
 
 
-def encoded(text: str, own: str, encoding: str) -> bytes:
-    """What is appended to a record: in the file's encoding, where the record itself needs one that is not UTF-8."""
-    if encoding != "cp1252":
-        return text.encode(encoding)
-    return text.encode("utf-8" if own.isascii() else "cp1252")
+def encoded(text: str, file: File) -> bytes:
+    """What is appended to a record: in the file's encoding, which is UTF-8 where the file is ASCII."""
+    return text.encode("utf-8" if file.data.isascii() else file.encoding)
 
 
 def expected(file: File, verdicts: list[tuple[Any, ...]], tails: bool) -> bytes:
@@ -252,7 +258,7 @@ def expected(file: File, verdicts: list[tuple[Any, ...]], tails: bool) -> bytes:
     out = bom + (d.join([*file.header, *names]) + file.newline).encode(encoding)
     for (text, ending, cells), verdict in zip(file.records, verdicts, strict=True):
         more = d * (len(file.header) - len(cells)) + d + as_text(appended(file, verdict, tails), d)
-        out += text.encode(encoding) + encoded(more, text, encoding) + (ending or file.newline).encode(encoding)
+        out += text.encode(encoding) + encoded(more, file) + (ending or file.newline).encode(encoding)
     return out
 
 
@@ -276,7 +282,7 @@ def test_a_text_table_keeps_its_bytes_and_gets_its_verdicts(
     ]
 
 
-@given(files(ragged=True), st.lists(VERDICT, min_size=6, max_size=6), BLOCKS)
+@given(files(ragged=True), st.lists(VERDICT, min_size=13, max_size=13), BLOCKS)
 def test_ragged_records_are_filled_up_and_never_cut(file: File, verdicts: list[tuple[Any, ...]], block: int) -> None:
     """A record that lacks fields gets empty ones before its verdict, the last one too; one with more keeps them."""
     verdicts = verdicts[: len(file.records)]
@@ -354,16 +360,17 @@ def test_a_typed_table_is_written_row_by_row(rows: list[tuple[Any, ...]], size: 
     out = io.BytesIO()
     reader = Frames(frame, size)
     with TemporaryDirectory() as folder:
-        writer = format_named(name).writer()(Output(out, Path(folder)), reader, SCHEMA, tails)
+        writer = format_named(name).writer()(Output(out, Path(folder)), reader, SCHEMA, [TAIL] if tails else [])
         for batch in reader.batches():
             columns = [list(column) for column in zip(*verdicts[batch.first : batch.first + size], strict=True)]
             columns = columns or [[]] * 6
-            writer.write(batch, VerdictColumns(*columns[:5])._replace(tails=columns[5] if tails else None))
+            writer.write(batch, columns_of(columns, tails=tails))
         writer.finish()
     names = [*COLUMNS, *([TAIL] if tails else [])]
     if name != "csv":
         found = (pl.read_parquet if name == "parquet" else pl.read_ipc)(out.getvalue())
-        given = with_verdicts(frame, VerdictColumns(*zip(*verdicts, strict=True)) if rows else NOTHING)
+        parts: list[Any] = [*zip(*verdicts, strict=True)] if rows else [()] * 6
+        given = with_verdicts(frame, columns_of(parts, tails=True))
         assert found.equals(given.select([*frame.columns, *names]), null_equal=True)
         assert found.schema == given.select([*frame.columns, *names]).schema
         return
@@ -378,16 +385,13 @@ def test_a_typed_table_is_written_row_by_row(rows: list[tuple[Any, ...]], size: 
     ]
 
 
-NOTHING = VerdictColumns([], [], [], [], [], [])
-
-
 @given(files())
 def test_a_text_table_becomes_a_typed_one_row_by_row(file: File) -> None:
     """From the first record to the last, with or without a line ending; what is empty is null."""
     out = io.BytesIO()
-    verdicts = VerdictColumns(*[[None] * len(file.records)] * 5)
+    verdicts = columns_of([[None] * len(file.records)] * 5, tails=False)
     with TemporaryDirectory() as folder, open_table("-", io.BytesIO(file.data)) as reader:
-        writer = format_named("parquet").writer()(Output(out, Path(folder)), reader, SCHEMA, False)
+        writer = format_named("parquet").writer()(Output(out, Path(folder)), reader, SCHEMA, ())
         (batch,) = reader.batches()
         writer.write(batch, verdicts)
         writer.finish()

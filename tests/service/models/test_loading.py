@@ -410,3 +410,17 @@ def test_a_shadow_that_is_there_is_no_error(tmp_path: Path, caplog: pytest.LogCa
         shutil.rmtree(tmp_path / NAME / "2")
         watched.look(2)
     assert len(caplog.records) == 2
+
+
+@pytest.mark.parametrize("below", ["", "3"])
+def test_a_model_given_for_a_folder_of_models_is_told_from_an_empty_one(tmp_path: Path, below: str) -> None:
+    """The remedy is the folder around it."""
+    version = tmp_path / "all" / "shop" / "3"
+    version.mkdir(parents=True)
+    for name in ("manifest.json", "SHA256SUMS"):
+        (version / name).write_text("")
+    folder = tmp_path / "all" / "shop" / below
+    loader = Loader(Registry(Metrics()), folder, "cpu")
+    loader.load_all()
+    remedy = f"{folder} is a model, not a folder of models: name its parent, with --models {tmp_path / 'all'}"
+    assert loader.registry.why_not_ready == remedy

@@ -6,6 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kilter.service.detector.columns import Feature
+from kilter.service.detector.modalities.base import Watched
 from kilter.service.detector.reference import BINS, UNREACHED, Reference, histogram
 from kilter.service.monitoring.drift import BLOCK_RECORDS, BLOCK_SECONDS, BLOCKS, FieldTally, excess
 
@@ -25,7 +27,7 @@ def tally(clock: Clock) -> FieldTally:
     """Of one field, uniform on [0, 1), in deciles."""
     edges = np.array([[*np.arange(1, BINS) / BINS, UNREACHED]], np.float32)
     shares = np.array([[0.1] * BINS + [0.0, 0.0]])
-    return FieldTally(Reference(edges, shares, 10_000), [0], clock)
+    return FieldTally(Reference(edges, shares, 10_000), [Watched("x", 0, Feature(0, "gaussian"), low=0, high=1)], clock)
 
 
 def column(values: list[float]) -> npt.NDArray[np.float32]:
@@ -121,6 +123,22 @@ def test_a_busy_minute_and_an_idle_day_are_one_block() -> None:
         found.add(column([0.5]))
         found.settle()
     assert found.records == 100_000 + BLOCK_RECORDS // 2
+
+
+def test_new_and_missing_values_of_the_window_are_counted() -> None:
+    """Beyond the range of the fitting rows on either side; they are forgotten with the window."""
+    clock = Clock()
+    found = tally(clock)
+    found.add(column([-0.5, 0.0, 0.5, 1.0, 1.5, float("nan")]))
+    found.settle()
+    assert (found.new_of_late.tolist(), found.missing_of_late.tolist()) == ([2], [1])
+    assert found.latest.shape == (6, 1)
+    for _ in range(BLOCKS + 1):
+        found.add(column([0.5] * BLOCK_RECORDS))
+        clock.now += BLOCK_SECONDS
+        found.settle()
+    assert (found.new_of_late.tolist(), found.missing_of_late.tolist()) == ([0], [0])
+    assert found.missing.tolist() == [1]
 
 
 def test_before_the_first_record_there_is_no_drift() -> None:

@@ -5,6 +5,7 @@ import json
 import logging
 import os
 import re
+from base64 import b64encode
 from pathlib import Path
 from typing import Any
 
@@ -181,6 +182,42 @@ def test_another_scheme_is_told_from_an_unknown_token(sent: str, told: str) -> N
         detail = http.post(SCORE, json=RECORD, headers={"Authorization": sent}).json()["detail"]
     assert told in detail
     assert "eA==" not in detail
+
+
+def basic(text: str) -> dict[str, str]:
+    """The header by which a browser sends a user's name and a password."""
+    return {"Authorization": f"Basic {b64encode(text.encode()).decode()}"}
+
+
+def test_a_browser_comes_in_with_a_token_for_its_password() -> None:
+    """Whatever the user's name. It is asked for a password where it wants a page, and nobody else is."""
+    html = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
+    with guarded(Scope.SCORE, Scope.ADMIN) as http:
+        for path in ("/", "/docs", "/openapi.json", "/v1/models/shop", "/models/shop", "/nowhere"):
+            asked = http.get(path, headers=html)
+            assert asked.status_code == 401
+            assert asked.headers["www-authenticate"].startswith('Basic realm="kilter')
+            assert http.get(path).headers["www-authenticate"].startswith("Bearer ")
+            for user in ("", "anybody", "Jürgen"):
+                answer = http.get(path, headers=html | basic(f"{user}:{SECRETS[Scope.SCORE]}"))
+                assert answer.status_code == (404 if path == "/nowhere" else 200)
+            for wrong in (basic(SECRETS[Scope.SCORE]), basic("user:wrong"), {"Authorization": "Basic é"}):
+                sent = {name: value.encode("latin-1") for name, value in (html | wrong).items()}
+                assert http.get(path, headers=sent).status_code == 401
+            assert http.get(path, headers=basic(f":{SECRETS[Scope.ADMIN]}")).status_code == 403
+
+
+def test_what_a_browser_sends_by_itself_changes_nothing() -> None:
+    """Any page can have it send its password here: it does for scoring from this service's own pages alone."""
+    secret = basic(f":{SECRETS[Scope.SCORE]}")
+    with guarded(Scope.SCORE, Scope.ADMIN) as http:
+        assert http.post(SCORE, json=RECORD, headers=secret).status_code == 401
+        for site, status in (("same-origin", 200), ("same-site", 401), ("cross-site", 401), ("none", 401)):
+            sent = secret | {"Sec-Fetch-Site": site}
+            assert http.post(SCORE, json=RECORD, headers=sent).status_code == status
+            admin = basic(f":{SECRETS[Scope.ADMIN]}") | {"Sec-Fetch-Site": site}
+            assert http.post(LOAD, headers=admin).status_code == 401
+            assert http.get("/v1/models/shop/shadow", headers=admin).status_code == 401
 
 
 @pytest.mark.parametrize("scope", [Scope.SCORE, Scope.METRICS, Scope.ADMIN])

@@ -6,9 +6,14 @@ import shlex
 from base64 import b64encode
 from hashlib import sha256
 from html import unescape
+from pathlib import Path
+from urllib.parse import urljoin
 
 import pytest
 
+from kilter.service.detector import Schema
+from kilter.service.detector.columns import NumericColumn
+from kilter.service.detector.schema import LeftOut
 from kilter.service.formats.encodings import PAYS
 from kilter.service.models.registry import Registry
 from kilter.service.monitoring.metrics import Metrics
@@ -36,17 +41,72 @@ def test_it_is_ready_when_a_model_serves() -> None:
         assert http.get("/").status_code == http.get("/docs").status_code == 200
 
 
-def test_the_pages_need_nothing_from_elsewhere() -> None:
+@pytest.fixture
+def documents(tmp_path: Path) -> Path:
+    """A folder of models with the documents of a version that serves."""
+    version = tmp_path / "shop" / "3"
+    version.mkdir(parents=True)
+    (version / "report.html").write_text("<script>alert(1)</script>")
+    (version / "MODEL_CARD.md").write_text("# <b>shop</b>")
+    return tmp_path
+
+
+def test_the_pages_need_nothing_from_elsewhere(documents: Path) -> None:
     """The front page and the documentation refer to this service alone."""
-    with client() as http:
-        for path in ("/", "/docs"):
+    with client(models=documents) as http:
+        for path in ("/", "/docs", "/models/shop"):
             page = http.get(path)
             assert page.headers["content-type"] == "text/html; charset=utf-8"
             found = re.findall(r"""(?:src|href)=["']?([^"' >]+)""", page.text)
             assert found or path == "/docs"
             for link in found:
-                assert http.get("/" + link.lstrip("/")).status_code == 200
+                assert http.get(urljoin(path, link)).status_code == 200
             assert "https://" not in page.text
+
+
+def test_a_models_page_shows_its_fields_and_what_it_promises() -> None:
+    """The front page leads there; those that the model ignores are named with the reason; all of it quoted."""
+    schema = Schema(
+        (NumericColumn("<b>", center=1.5, scale=0.2, minimum=1.0, maximum=2.0),),
+        100,
+        (LeftOut("id", "like an identifier"),),
+    )
+    odd = detector(schema=schema)
+    odd.probes.records[:] = [{"<b>": 1.0}]
+    with client(odd) as http:
+        assert '<a href="models/shop">shop</a>' in http.get("/").text
+        page = http.get("/models/shop").text
+        assert "<td>&lt;b&gt;</td><td>numeric</td><td>1 to 2</td>" in page
+        assert "<td>id</td><td>left out</td><td>like an identifier</td>" in page
+        assert "<td>target false-positive rate</td><td>0.05</td>" in page
+        assert "<b>" not in page
+        assert http.get("/models/nope").status_code == http.get("/models/nope/report").status_code == 404
+
+
+def test_stored_pages_are_shown_as_of_no_origin(documents: Path) -> None:
+    """Whatever an artifact's report holds, it runs nothing and reaches nothing; the card is mere text."""
+    with client(models=documents) as http:
+        for name, kind, text in (("report", "html", "<script>alert(1)</script>"), ("card", "plain", "# <b>shop</b>")):
+            answer = http.get(f"/models/shop/{name}")
+            assert answer.text == text
+            assert answer.headers["content-type"] == f"text/{kind}; charset=utf-8"
+            policy = answer.headers["content-security-policy"]
+            assert policy.startswith("sandbox; default-src 'none';")
+            assert "script" not in policy
+            assert answer.headers["x-content-type-options"] == "nosniff"
+            assert answer.headers["referrer-policy"] == "no-referrer"
+    with client(models=documents / "elsewhere") as http:
+        gone = http.get("/models/shop/report")
+        assert gone.status_code == 404
+        assert gone.json()["detail"] == "version 3 of shop has no report.html in the models folder"
+
+
+def test_the_documentation_shows_parameters() -> None:
+    """Those of the query and the headers, with what they mean."""
+    with client() as http:
+        page = http.get("/docs").text
+    for name, place in (("reasons", "query"), ("ignore_unknown", "query"), ("Request-Timeout", "header")):
+        assert f"<td><code>{name}</code>, {place}</td><td>" in page
 
 
 def test_the_command_on_the_front_page_works() -> None:

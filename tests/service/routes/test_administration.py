@@ -121,7 +121,7 @@ def test_another_rate_shows_everywhere(http: Client, caplog: pytest.LogCaptureFi
         own["threshold"],
         0.05,
     )
-    assert changed["calibration"]["rank"] == 40
+    assert http.get(MODEL).json()["calibration"]["rank"] == 40
     verdict = score(http)
     assert (verdict["target_fpr"], verdict["threshold"]) == (0.2, changed["threshold"])
     assert f'kilter_target_fpr{{model="{NAME}",version="2"}} 0.2' in http.get("/metrics").text

@@ -150,6 +150,61 @@ def test_csv_gets_the_verdicts_of_the_same_records_in_json(http: Client, text: s
     assert answer.json() == http.post(SCORE, json={"records": [RECORD, STRANGE]}).json()
 
 
+@pytest.mark.parametrize(
+    ("body", "kind"),
+    [
+        ("sep=;\n" + CSV.replace(",", ";"), ""),
+        ("# made by hand, today\n" + CSV, ""),
+        (CSV.replace("\n", ",\n"), ""),
+        (CSV.replace(",", "^"), ""),
+        (CSV.replace(",", "\t"), "; delimiter=tab"),
+        (CSV.replace(",", "+"), '; delimiter="+"; header=present'),
+        (CSV.encode("utf-16-le"), ""),
+        (CSV.encode("utf-16"), "; charset=utf-16"),
+        (CSV.replace("red", "rouge \xe9").encode("cp1252"), "; charset=windows-1252"),
+    ],
+)
+def test_csv_in_any_dialect_gets_its_verdicts(http: Client, body: str | bytes, kind: str) -> None:
+    """Found as in files, or stated by parameters of the content type."""
+    content = body.encode() if isinstance(body, str) else body
+    answer = http.post(SCORE, content=content, headers={"Content-Type": f"text/csv{kind}"})
+    colour = "rouge \xe9" if "1252" in kind else "red"
+    records = [record | {"colour": colour} for record in (RECORD, STRANGE)]
+    assert (answer.status_code, answer.json()) == (200, http.post(SCORE, json={"records": records}).json())
+
+
+@pytest.mark.parametrize(
+    ("kind", "body", "detail"),
+    [
+        ("; charset=klingon", CSV, "there is no encoding 'klingon'"),
+        ('; delimiter=";;"', CSV, "a delimiter is one character"),
+        ("; header=perhaps", CSV, "it is present or absent"),
+        ("", '[{"amount": 1}]', "send it as its Content-Type says"),
+    ],
+)
+def test_a_content_type_that_says_what_cannot_be_is_refused(http: Client, kind: str, body: str, detail: str) -> None:
+    """With what can."""
+    answer = http.post(SCORE, content=body.encode(), headers={"Content-Type": f"text/csv{kind}"})
+    assert answer.status_code == 400
+    assert detail in answer.json()["detail"]
+
+
+@pytest.mark.parametrize("form", ["records", "columns", "csv"])
+def test_a_name_that_is_nearly_right_is_answered_with_the_right_one(http: Client, form: str) -> None:
+    """In every kind of body, by the same words."""
+    record = {("Amount" if name == "amount" else name): value for name, value in RECORD.items()}
+    if form == "csv":
+        lines = CSV.replace("amount", "Amount", 1).encode()
+        answer = http.post(SCORE, content=lines, headers={"Content-Type": "text/csv"})
+    else:
+        body = {"records": [record]} if form == "records" else {"columns": {name: [v] for name, v in record.items()}}
+        answer = http.post(SCORE, json=body)
+    assert answer.status_code == 422
+    messages = {problem["field"]: problem["message"] for problem in answer.json()["problems"]}
+    assert "is missing" in messages["amount"]
+    assert messages["amount"].endswith("; did you mean 'Amount'?")
+
+
 def test_csv_comes_back_with_verdicts_where_it_is_accepted(http: Client) -> None:
     """Each line as it was, with the columns that `kilter score` appends, in the same dialect."""
     text = CSV.replace(",", ";").replace("\n", "\r\n")

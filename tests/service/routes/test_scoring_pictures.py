@@ -381,6 +381,7 @@ def test_the_model_is_described(http: Client) -> None:
         "channels": 1,
         "low": 0.0,
         "high": 255.0,
+        "deep": None,
         "missing": 0,
     }
     assert http.post(SCORE, json=about["example"]).status_code == 200

@@ -55,4 +55,5 @@ def test_every_route_of_every_family_is_there() -> None:
                 "threshold",
                 "shadow",
             )
-            assert (answer.status_code == 404) == admin, (method, path)
+            stored = path.endswith(("/report", "/card"))  # of a model that lies in no folder
+            assert (answer.status_code == 404) == (admin or stored), (method, path)

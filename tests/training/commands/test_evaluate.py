@@ -30,7 +30,8 @@ def test_labels_are_evaluated_in_words(model_folder: Path, labelled_csv: Path) -
     done = CliRunner().invoke(evaluate, [str(model_folder), str(labelled_csv), "--label", "class", "--normal", "ok"])
     assert done.exit_code == 0, done.output
     assert "plant version 1" in done.output
-    assert "ROC AUC 1.000" in done.output
+    assert "ROC AUC of 1.000" in done.output
+    assert "where 16.7 % are anomalies, as here" in done.output
     assert "anomalies: 20 flagged, 0 missed" in done.output
     assert "average precision" in done.output
 
@@ -77,3 +78,33 @@ def test_a_file_that_is_not_there_is_named(model_folder: Path) -> None:
     done = CliRunner().invoke(evaluate, [str(model_folder), "absent.csv"])
     assert done.exit_code == 2
     assert "absent.csv" in done.output
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+def test_a_file_in_another_dialect_is_evaluated_alike(model_folder: Path, labelled_csv: Path, as_json: bool) -> None:
+    """Found or stated; what was found is said, on standard error beside JSON."""
+    options = ["--label", "class", "--normal", "ok", *(["--json"] if as_json else [])]
+    usual = CliRunner().invoke(evaluate, [str(model_folder), str(labelled_csv), *options])
+    text = labelled_csv.read_text()
+    labelled_csv.write_bytes(("# made by hand\n" + text.replace(",", "^")).encode("utf-16-le"))
+    odd = CliRunner().invoke(evaluate, [str(model_folder), str(labelled_csv), *options])
+    assert odd.exit_code == 0, odd.output
+    assert usual.stdout.splitlines()[-4:] == odd.stdout.splitlines()[-4:]
+    assert "with the delimiter '^'; as UTF-16-LE" in (odd.stderr if as_json else odd.stdout)
+    labelled_csv.write_bytes(text.replace(",", "=").encode("utf-16-le"))
+    stated = [*options, "--delimiter", "=", "--encoding", "utf-16", "--header"]
+    done = CliRunner().invoke(evaluate, [str(model_folder), str(labelled_csv), *stated])
+    assert usual.stdout == done.stdout
+
+
+def test_rows_that_were_trained_on_prove_nothing_in_any_file(
+    model_folder: Path, training_csv: Path, tmp_path: Path
+) -> None:
+    """Most rows of another file may be those of the training."""
+    part = tmp_path / "part.csv"
+    part.write_text("\n".join(training_csv.read_text().splitlines()[:300]) + "\n")
+    done = CliRunner().invoke(evaluate, [str(model_folder), str(part)])
+    assert "Most of these rows were in the training" in done.output
+    assert "The false-alarm rate was not checked" in done.output
+    found = json.loads(CliRunner().invoke(evaluate, [str(model_folder), str(part), "--json"]).stdout)
+    assert found["trained_on"] is True

@@ -57,6 +57,22 @@ def test_training_says_what_it_decided_and_where_the_model_is(
     assert load(tmp_path / "models" / "plant").version == 1
 
 
+def test_columns_are_taken_for_what_options_say(training_csv: Path, settings: Path, tmp_path: Path) -> None:
+    """Each option as often as it is wanted; one that cannot be is refused before anything is fitted."""
+    more = ["--categorical", "temperature", "--ignore", "id", "--exclude", "at"]
+    arguments = [training_csv, "--name", "plant", "--config", settings, "--split", "random"]
+    done = train(*arguments, *more, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "temperature: categorical (as was asked for; " in done.stdout
+    for name in ("id", "at"):
+        assert f"{name}: left out (excluded on request)" in done.stdout
+    refused = train(*arguments, "--numeric", "at", cwd=tmp_path)
+    assert refused.returncode != 0
+    assert "--numeric at: row 0 holds '20" in refused.stderr
+    assert "which is no number" in refused.stderr
+    assert len(versions(tmp_path / "models" / "plant")) == 1
+
+
 def test_an_interrupted_training_ends_quietly_and_is_taken_up(training_csv: Path, tmp_path: Path) -> None:
     """Ctrl-C leaves no version, no traceback, and a checkpoint from which the same command goes on."""
     config = tmp_path / "long.toml"
@@ -92,7 +108,8 @@ def _interrupted_once(table: Path, config: Path, folder: Path, awaited: str) -> 
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 130
     assert "Traceback" not in errors
-    assert "interrupted" in errors.lower()
+    again = "run the same command again, and it continues where this one was"
+    assert errors.endswith(f"kilter: interrupted; {again}\n")
     return lines
 
 
@@ -101,7 +118,7 @@ def test_an_interrupt_that_is_dropped_on_its_way_ends_the_next_step() -> None:
     steps: list[int] = []
     before = signal.getsignal(signal.SIGINT)
     try:
-        report = interruptible(lambda step, steps_, epoch: steps.append(step))
+        report = interruptible(lambda step, steps_, epoch: steps.append(step), Path("none"))
         report(1, 9, None)
         with contextlib.suppress(KeyboardInterrupt):
             signal.raise_signal(signal.SIGINT)

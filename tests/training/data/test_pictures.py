@@ -3,19 +3,23 @@
 import gzip
 import struct
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 from kilter.service.detector.errors import KilterError
 from kilter.service.detector.findings import Training
 from kilter.service.detector.pictures.column import ImageColumn
+from kilter.service.detector.pictures.pixels import DEEPEST
 from kilter.service.detector.schema import Schema
 from kilter.training.data.pictures import check_memory, holds_pictures, read_labelled_pictures, read_training_pictures
 from kilter.training.data.source import TrainingSource
 from tests.support.manifests import training
-from tests.support.pictures import encoded, scene
+from tests.support.pictures import deep_png, deep_tiff, encoded, scene
 
 
 @pytest.fixture
@@ -38,7 +42,7 @@ def folder(tmp_path: Path) -> Path:
 def test_pictures_of_all_kinds_become_rows_of_one(folder: Path) -> None:
     """In colour as some are, in the order of their paths, without the masks, with labels, and with what was decided."""
     data = read_training_pictures(TrainingSource((folder,), normal="good"))
-    assert data.draft.columns[0] == ImageColumn("image", 40, 50, 3)
+    assert data.draft.columns[0] == ImageColumn("image", 40, 50, 3, deep=DEEPEST)
     assert data.names == tuple(sorted(data.names))
     assert data.table.rows == len(data.names) == 11
     pixels = data.table.columns["image"]
@@ -56,7 +60,7 @@ def test_pictures_of_all_kinds_become_rows_of_one(folder: Path) -> None:
 def test_the_size_that_is_asked_for_is_taken(folder: Path) -> None:
     """And the picture is stretched to it."""
     data = read_training_pictures(TrainingSource((folder,), image_size=(8, 200)))
-    assert data.draft.columns[0] == ImageColumn("image", 8, 200, 3)
+    assert data.draft.columns[0] == ImageColumn("image", 8, 200, 3, deep=DEEPEST)
     assert "All pictures count as normal" in "\n".join(data.notes)
 
 
@@ -125,13 +129,34 @@ def test_an_array_and_files_of_the_same_pictures_are_the_same_rows(tmp_path: Pat
     assert packed.labels.anomalous.tolist() == [False] * 4 + [True] * 2
 
 
+@settings(deadline=None, max_examples=20)
+@given(bits=st.integers(9, 16), channels=st.sampled_from([1, 3]), offset=st.floats(0, 0.9), seed=st.integers(0, 99))
+def test_scenes_are_the_same_in_an_array_and_in_files(bits: int, channels: int, offset: float, seed: int) -> None:
+    """PNG or TIFF of 16 bits, of any depth, that fill it or not: the same column, and the same pixels."""
+    rng = np.random.default_rng(seed)
+    white = 2**bits - 1
+    scenes = rng.uniform(offset * white, white, (12, 9, 11, channels)).astype(np.uint16)
+    with TemporaryDirectory() as place:
+        folder = Path(place) / "scenes"
+        folder.mkdir()
+        for i, one in enumerate(scenes):
+            name, write = ("tif", deep_tiff) if i % 2 else ("png", deep_png)
+            (folder / f"{i:02d}.{name}").write_bytes(write(one))
+        np.save(Path(place) / "scenes.npy", scenes if channels > 1 else scenes[..., 0])
+        files = read_training_pictures(TrainingSource((folder,)))
+        array = read_training_pictures(TrainingSource((Path(place) / "scenes.npy",)))
+    assert files.draft == array.draft
+    assert files.decisions == array.decisions
+    np.testing.assert_array_equal(files.table.columns["image"], array.table.columns["image"])
+
+
 def test_numbers_of_an_array_are_taken_by_their_range(tmp_path: Path) -> None:
     """What is black and white stands in the schema."""
     np.save(tmp_path / "a.npy", np.random.default_rng(0).uniform(0, 16, (30, 8, 8)).round())
     data = read_training_pictures(TrainingSource((tmp_path / "a.npy",)))
-    assert data.draft.columns[0] == ImageColumn("image", 8, 8, 1, 0.0, 16.0)
-    assert "black is 0 and white 16" in data.decisions[0].why
-    assert data.table.columns["image"].max() == 255
+    assert data.draft.columns[0] == ImageColumn("image", 8, 8, 1, 0.0, 24.0, deep=(0.0, 24.0))
+    assert "black is 0 and white 24" in data.decisions[0].why
+    assert data.table.columns["image"].max() == 170
 
 
 def test_more_than_fits_the_memory_is_refused_before_it_is_decoded() -> None:

@@ -6,7 +6,8 @@ import pytest
 
 from kilter.service.detector import KilterError
 from kilter.service.detector.findings import SourceFile, Training
-from kilter.training.data.source import check_sources, provenance, source_digest
+from kilter.service.formats.provenance import source_digest
+from kilter.training.data.source import check_sources, provenance
 from tests.support.manifests import training
 
 

@@ -1,5 +1,7 @@
 """Tests of `data.tables`: columns are taken for what a person would take them for, and labels are read."""
 
+import json
+import re
 import uuid
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -12,10 +14,19 @@ import pytest
 
 from kilter.service.detector import KilterError
 from kilter.service.detector.columns import BooleanColumn, CategoricalColumn, Column, NumericColumn, TimestampColumn
+from kilter.service.detector.names import check_fields
 from kilter.service.detector.schema import LeftOut, Schema
-from kilter.service.formats.reading import to_table
+from kilter.service.formats.reading import open_table, to_table
+from kilter.service.formats.source import Hints
 from kilter.training.data.source import ColumnDecision, TrainingSource
-from kilter.training.data.tables import as_polars, group_by, infer_columns, read_labelled_table
+from kilter.training.data.tables import (
+    as_polars,
+    group_by,
+    infer_columns,
+    prepare,
+    read_labelled_table,
+    read_tables,
+)
 from tests.support.detectors import SCHEMA
 from tests.support.manifests import training
 
@@ -56,7 +67,16 @@ COLUMNS: list[tuple[str, Any, str, str]] = [
     ("colour", spread(["red", "blue", "green"]), "categorical", "3 distinct values"),
     ("constant text", ["A"] * ROWS, "categorical", "1 distinct value"),
     ("levels", spread([f"shop {i}" for i in range(60)]), "categorical", "distinct values"),
-    ("too many", spread([f"shop {i}" for i in range(300)]), "left out", "too many for a category"),
+    ("many", spread([f"shop {i}" for i in range(300)]), "categorical", "and all others together are one"),
+    ("too many", [f"shop {i % 400}" for i in range(ROWS)], "left out", "none of them in 5: too many for a category"),
+    ("money", [f"{9 * i + 0.5:,.2f} EUR" for i in range(ROWS)], "numeric", "are numbers as 1,234.50 EUR"),
+    ("marked money", ["-"] * 9 + [f"${i + 0.5:,.2f}" for i in range(ROWS - 9)], "numeric", "9 missing"),
+    ("padded", spread([f"{i:05}" for i in range(20)]), "categorical", "codes, as zeros lead"),
+    ("status", spread([200, 404, 500]), "categorical", "names and no amounts by the column's own name"),
+    ("took", spread([f"0{i}:{i}4:46" for i in range(6)]), "numeric", "durations like 03:04:46, in seconds"),
+    ("typed took", [timedelta(seconds=i) for i in range(ROWS)], "numeric", "durations like 03:04:46, in seconds"),
+    ("clock", [f"{i % 24:02}:{i % 60:02}" for i in range(ROWS)], "clock", "times of day, 00:00 to 23:59"),
+    ("typed clock", [moment.time() for moment in MOMENTS], "clock", "times of day, 00:00 to 23:00"),
     ("uuid", [str(uuid.UUID(int=i * 7919)) for i in range(ROWS)], "left out", "an identifier: 600 distinct values"),
     ("prose", [f"customer {i} wrote a long letter about nothing at all" for i in range(ROWS)], "left out", "free text"),
     ("row", [str(i) for i in range(ROWS)], "left out", "it counts the rows"),
@@ -261,7 +281,7 @@ def test_without_a_label_column_every_row_is_normal(path: Path) -> None:
     [
         ("class", None, r"say which value of 'class' is normal, with --normal; it has 'ok' \(2\)"),
         ("class", "fine", "no row has 'fine' in 'class'"),
-        ("kind", "ok", "there is no column 'kind'"),
+        ("kind", "ok", "--label names 'kind', and there is no such column"),
         (None, "ok", "name the column with --label"),
     ],
 )
@@ -271,3 +291,70 @@ def test_labels_that_cannot_be_used_are_refused(
     """The message names what is there."""
     with pytest.raises(KilterError, match=message):
         read_labelled_table(TrainingSource((path,), label, normal), SCHEMA, training())
+
+
+def test_a_column_that_is_missing_is_told_as_in_scoring(path: Path) -> None:
+    """In the same words, with the one that was probably meant."""
+    path.write_text(path.read_text().replace("age", "Age"))
+    with pytest.raises(KilterError) as labelled:
+        read_labelled_table(TrainingSource((path,)), SCHEMA, training())
+    with pytest.raises(KilterError) as scored, open_table(path) as table:
+        check_fields(table.name, SCHEMA.names, table.columns)
+    assert str(labelled.value) == str(scored.value)
+    assert "lacks 'age' (did you mean 'Age'?), which the model needs" in str(scored.value)
+
+
+def test_names_are_compared_as_unicode_does(tmp_path: Path) -> None:
+    """In options, among files, and against a model's fields."""
+    rows = "".join(f"{i},{i % 7},{'ok' if i % 5 else 'bad'}\n" for i in range(200))
+    paths = (tmp_path / "a.csv", tmp_path / "b.csv")
+    paths[0].write_text("gr\xf6\xdfe,x,\xe9tat\n" + rows)
+    paths[1].write_text("gro\u0308\xdfe,x,e\u0301tat\n" + rows.replace("0", "1"))
+    data = read_tables(TrainingSource(paths, "e\u0301tat", "ok", ("gro\u0308\xdfe",)))
+    assert data.draft.names == ("x",)
+    assert data.table.rows == 400
+    assert data.labels is not None
+    found = read_labelled_table(TrainingSource((paths[1],), "\xe9tat", "ok"), data.draft, TRAINING)
+    assert found.anomalous is not None
+    assert found.anomalous.sum() == 40
+
+
+@pytest.mark.parametrize(
+    ("text", "hints"),
+    [
+        ("a=b=c\n1=2=x\n", Hints("=")),
+        ("1,2,x\n", Hints(header=False)),
+        ("1,2,x\n", Hints(header=True)),
+        ("\u0446\u0435\u043d\u0430,b,c\n1,2,x\n", Hints(encoding="koi8-r")),
+    ],
+)
+def test_what_is_stated_about_a_file_is_obeyed(text: str, hints: Hints, tmp_path: Path) -> None:
+    """And not noted."""
+    path = tmp_path / "x.csv"
+    lines = text.splitlines()
+    more = ["5,7,y".replace(",", hints.delimiter or ","), "6,9,x".replace(",", hints.delimiter or ",")]
+    path.write_text("\n".join([lines[0], *lines[1:] * 50, *more * 50]))
+    if hints.encoding:
+        path.write_text(path.read_text(), hints.encoding)
+    data = read_tables(TrainingSource((path,), hints=hints))
+    names = [f"column_{i}" for i in (1, 2, 3)] if hints.header is False else re.split("[,=]", lines[0])
+    assert [decision.name for decision in data.decisions] == names
+    assert data.notes == ()
+
+
+def test_json_is_trained_on(tmp_path: Path) -> None:
+    """A record in each line; lists and objects in fields are left out with a note."""
+    path = tmp_path / "x.ndjson"
+    path.write_text("\n".join(json.dumps({"n": i / 3, "ok": i % 2 == 0, "tags": [str(i)]}) for i in range(300)))
+    data = read_tables(TrainingSource((path,)))
+    assert [(column.name, column.kind) for column in data.draft.columns] == [("n", "numeric"), ("ok", "boolean")]
+    assert any("has lists or objects in 'tags'" in note for note in data.notes)
+
+
+@pytest.mark.parametrize("name", ["kilter_score", "kilter_anomaly", "kilter_tail_probability"])
+def test_a_column_of_a_name_that_scoring_appends_is_refused(name: str) -> None:
+    """Before a model is made whose own files could not be scored; unless it is left out."""
+    frame = pl.DataFrame({"a": [0.5 + i % 7 for i in range(40)], name: [0.5] * 40})
+    with pytest.raises(KilterError, match=f"a column is called '{name}', .* leave it out with --exclude {name}"):
+        prepare(frame, TrainingSource())
+    assert prepare(frame, TrainingSource(exclude=(name,))).draft.names == ("a",)

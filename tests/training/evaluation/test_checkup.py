@@ -46,11 +46,11 @@ def calibration(*odd: float, size: int = 199, rate: float = 0.05) -> Calibration
     return Calibration.of(scores, rate, 6)
 
 
-def test_the_highest_scores_are_listed_with_their_rows_from_1() -> None:
+def test_the_highest_scores_are_listed_with_their_rows_from_0() -> None:
     """Highest first; a row that could not be scored is not among them."""
     scores = np.array([1.0, 9.0, np.nan, 5.0])
     found = find_suspects(scores, np.array([10, 20, 30, 40]), calibration())
-    assert [(one.row, one.score) for one in found.rows] == [(21, 9.0), (41, 5.0), (11, 1.0)]
+    assert [(one.row, one.score) for one in found.rows] == [(20, 9.0), (40, 5.0), (10, 1.0)]
     assert found.judged == 3
 
 

@@ -143,6 +143,16 @@ def test_each_member_is_blind_to_its_own_fold() -> None:
     assert not set(held_out[0]) & set(held_out[1])
 
 
+def test_the_rows_of_an_entity_are_held_out_together() -> None:
+    """From each member, whatever their number; and all rows are still parted."""
+    entities = np.random.default_rng(0).integers(30, size=200)
+    seen, held_out = folds(200, 2, 0, entities)
+    for mine, blind in zip(seen, held_out, strict=True):
+        assert sorted([*mine, *blind]) == list(range(200))
+        assert len(blind)
+        assert not set(entities[mine]) & set(entities[blind])
+
+
 def test_the_learning_rate_rises_and_falls_to_nothing() -> None:
     """One cycle, its peak at the end of the warm-up."""
     rates = [learning_rate(step, FitConfig(steps=100)) for step in range(101)]

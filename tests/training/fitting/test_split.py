@@ -22,6 +22,9 @@ from kilter.training.fitting.split import (
     fit_aside,
     fit_schema,
     largest_size,
+    one_of_each,
+    order_note,
+    records_per_day,
     rows_needed,
     split_rows,
     supported_rate,
@@ -287,6 +290,32 @@ def test_rows_without_a_time_are_as_old_as_the_oldest() -> None:
     assert set(parts.calibration.tolist()) == set(range(35 - len(parts.calibration), 35))
 
 
+def test_the_order_that_a_split_by_time_goes_by_is_said() -> None:
+    """That of the rows where no column holds times, and how many have none; nothing where it is plain."""
+    times = days(range(40))
+    timed, untimed = Schema((AT,), 0), Schema((NUMBER,), 0)
+    rows = table(at=times, x=np.arange(40.0))
+    assert order_note(timed, rows, "time") == order_note(timed, rows, "auto") == []
+    assert order_note(untimed, rows, "auto") == order_note(untimed, rows, "random") == []
+    (note,) = order_note(untimed, rows, "time")
+    assert note.startswith("There is no column of times: --split time takes the rows for older and newer in the order")
+    times[:2] = np.datetime64("NaT")
+    assert order_note(timed, rows, "random") == []
+    assert order_note(timed, rows, "auto") == ["Without a time in 'at', and so as old as the oldest: 2 rows."]
+
+
+@given(st.floats(0.5, 2_000), st.integers(30, 500))
+def test_records_per_day_are_those_of_the_bulk(rate: float, rows: int) -> None:
+    """One row with a wrong date does not count; rows of less than a day tell nothing."""
+    times = np.datetime64("2026-01-01", "us") + (np.arange(rows) * 86_400e6 / rate).astype("timedelta64[us]")
+    times[0] = np.datetime64("1970-01-01")
+    found = records_per_day(times)
+    if found is None:
+        assert rows < 1.2 * rate
+    else:
+        assert found == pytest.approx(rate, rel=0.01)
+
+
 def test_a_table_of_no_rows_or_of_no_times_can_be_asked() -> None:
     """There is nothing to take the oldest of."""
     for times in (days([]), np.full(3, np.datetime64("NaT", "us"))):
@@ -316,3 +345,51 @@ def test_statistics_are_those_of_the_fitting_rows_alone() -> None:
     later = fit_aside(schema, rows, np.array([2]))
     assert later.columns == schema.columns
     assert later.aside[0].levels == ("night",)  # type: ignore[attr-defined]
+
+
+ENTITIES = st.lists(st.integers(1, 30), min_size=40, max_size=120)
+
+
+@given(ENTITIES, st.integers(0, 2**32), st.booleans())
+def test_the_rows_of_an_entity_stand_on_one_side(sizes: list[int], seed: int, by_time: bool) -> None:
+    """The fit has all of theirs, calibration one of each; as many entities are calibrated on as rows would be."""
+    entities = np.random.default_rng(seed).permutation(np.repeat(np.arange(len(sizes)), sizes)) - 1  # -1: no value
+    times = np.arange(len(entities)).astype("datetime64[us]") if by_time else None
+    normal = np.flatnonzero(np.arange(len(entities)) % 7 > 0)
+    kinds = len(np.unique(entities[normal]))
+    if kinds < 30:
+        return
+    split = split_rows(normal, None, seed, times, entities=entities)
+    assert split.rate == supported_rate(kinds)
+    assert len(split.calibration) == choose_size(kinds, split.rate)
+    fitted, calibrated = set(entities[split.fit]), entities[split.calibration].tolist()
+    assert len(set(calibrated)) == len(calibrated)
+    assert not fitted & {*calibrated}
+    assert len(fitted) + len(calibrated) == kinds
+    assert split.fit.tolist() == normal[np.isin(entities[normal], [*fitted])].tolist()
+
+
+def test_any_row_of_an_entity_may_stand_for_it() -> None:
+    """Each as often as another, however many rows it has."""
+    entities = np.repeat([0, 1], [2, 8])
+    rng = np.random.default_rng(0)
+    drawn = np.concatenate([one_of_each(np.arange(10), entities, rng) for _ in range(2_000)])
+    counts = np.bincount(drawn, minlength=10)
+    assert counts[:2] == pytest.approx(1_000, rel=0.1)
+    assert counts[2:] == pytest.approx(250, rel=0.25)
+
+
+def test_few_entities_give_no_promise() -> None:
+    """However many rows they have; the message says what counts."""
+    entities = np.repeat(np.arange(29), 1_000)
+    with pytest.raises(KilterError, match="there are 29 values with normal rows in the column of --split-by"):
+        split_rows(np.arange(29_000), None, 0, None, entities=entities)
+    entities = np.repeat(np.arange(197), 10)
+    with pytest.raises(KilterError, match="needs at least 198 values with normal rows in the column of --split-by"):
+        split_rows(np.arange(1_970), 0.01, 0, None, entities=entities)
+
+
+def test_copies_do_not_count() -> None:
+    """And the message says so."""
+    with pytest.raises(KilterError, match="there are 20 distinct normal rows"):
+        split_rows(np.arange(20), None, 0, None, distinct=True)

@@ -63,6 +63,8 @@ def test_curves_over_all_thresholds_tell_their_area() -> None:
     for threshold in (4.5, 99.0):
         checked(plots.roc_curve(scores, anomalous, threshold), "area 1.000")
         checked(plots.precision_recall_curve(scores, anomalous, threshold), "average precision 1.000")
+    mixed = np.arange(10) % 2 == 0
+    checked(plots.precision_recall_curve(scores, mixed, 4.5, 100.0), "average precision 0.010")
 
 
 def test_columns_with_any_name() -> None:

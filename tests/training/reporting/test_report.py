@@ -87,7 +87,10 @@ def test_the_first_lines_say_what_is_promised_and_how_good_it_is(labelled: Page)
     """Nobody needs to scroll for the verdict."""
     head = labelled.text[: labelled.text.index("How good it is")]
     assert "It is set for a false-alarm rate of 5 %." in head
-    assert re.search(r"It tells anomalies from normal rows well: ROC AUC 0\.9\d\d \(0\.9\d\d to 0\.9\d\d\)\.", head)
+    assert "At its threshold it tells anomalies from normal rows well: it flags 1" in head
+    assert re.search(r"where 15\.8.% are anomalies, as here, 8\d\.\d.% \(.* to .*\) of its flags are right\.", head)
+    assert re.search(r"has a ROC AUC of 0\.9\d\d \(0\.9\d\d to 0\.9\d\d\)\.", head)
+    assert "Alerts to expect: " in head
     assert "The false-alarm rate holds:" in head
 
 
@@ -162,6 +165,6 @@ def test_the_first_lines_say_if_a_simple_detector_is_better() -> None:
     (first,) = baseline_warning(comparison)
     text = Page(made.but(comparison=comparison, warnings=(first, "The fit is not finished.")).page).text
     warning = "A simple detector does better: nearest neighbour has a ROC AUC of 0.990"
-    assert 0 < text.index(warning) < text.index("It tells anomalies from normal rows")
+    assert 0 < text.index(warning) < text.index("it tells anomalies from normal rows")
     assert text.count(warning) == 1
     assert text.index("The fit is not finished.") < text.index("How good it is")

@@ -173,7 +173,7 @@ def test_missing_values_of_the_fitting_rows_are_counted(values: Any) -> None:
 def test_every_kind_of_column_has_a_tag_of_its_own() -> None:
     """By which it is known in a manifest."""
     tags = [kind.__struct_config__.tag for kind in kinds()]  # type: ignore[attr-defined]
-    assert len(set(tags)) == len(tags) == 5
+    assert len(set(tags)) == len(tags) == 6
     assert [column.kind for column in (NUMBER, FLAG, KIND, PICTURE)] == ["numeric", "boolean", "categorical", "image"]
 
 

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kilter.service.detector.columns.categorical import FREE_TEXT, MAX_LEVELS, CategoricalColumn, plain_spelling
+from kilter.service.detector.columns.categorical import FREE_TEXT, CategoricalColumn, plain_spelling
 from kilter.service.detector.columns.cells import TextCells, TrainingCells
+from kilter.service.detector.columns.codes import MOST_LEVELS
 from kilter.service.detector.errors import Problem
 
 COLUMN = CategoricalColumn("kind", ("a", "b", "c"), (5, 2, 1), missing=3)
@@ -70,9 +71,9 @@ def test_a_level_is_itself_where_an_old_model_has_two_spellings_of_it() -> None:
 
 def test_no_more_levels_are_kept_than_there_is_room_for() -> None:
     """Rarer ones are unseen, in training as in scoring, and no missing ones."""
-    values: list[str | None] = [f"{i:04}" for i in range(MAX_LEVELS + 5)]
+    values: list[str | None] = [f"{i:04}" for i in range(MOST_LEVELS + 5)]
     column = CategoricalColumn("kind", (), ()).fit(objects([*values, "0003"]))
-    assert len(column.levels) == MAX_LEVELS
+    assert len(column.levels) == MOST_LEVELS
     assert column.levels[0] == "0003"
     assert column.missing == 0
 
@@ -123,10 +124,57 @@ def decided(texts: list[str]) -> tuple[bool, str]:
     ("levels", "rows", "category"),
     [(10, 12, True), (11, 54, False), (11, 55, True), (512, 2560, True), (513, 2600, False)],
 )
-def test_a_category_has_few_levels_or_enough_rows_for_each(levels: int, rows: int, category: bool) -> None:
-    """Ten levels, or five rows for each; no more than 512."""
+def test_each_value_is_a_level_where_they_are_few_or_have_enough_rows(levels: int, rows: int, category: bool) -> None:
+    """Ten levels, or five rows for each; no more than 512. Of others the commonest are."""
     texts = [f"level {i % levels}" for i in range(rows)]
-    assert decided(texts)[0] is category
+    known, why = decided(texts)
+    assert known is True
+    assert ("all others together are one" not in why) is category
+
+
+def test_of_thousands_of_levels_the_commonest_are_kept_and_the_others_together() -> None:
+    """A level that is rare, or new, is the last; it is expected, described and made up under a name of its own."""
+    texts = [*(f"rare {i // 2}" for i in range(4000)), *["a"] * 900, *["b"] * 5, *["c"] * 4]
+    assert decided(texts) == (
+        True,
+        "2,003 distinct values; the 2 commonest, in 18.4 % of the rows, are levels, and all others together are one",
+    )
+    column = CategoricalColumn("kind", (), (), least=5).fit(objects([*texts, None]))
+    assert (column.levels, column.counts, column.rest, column.missing) == (("a", "b"), (900, 5), 4004, 1)
+    assert column.features(0)[0].levels == 3
+    assert column.encode(objects(["a", "b", "c", "rare 7", "new"])).ravel().tolist() == [0, 1, 2, 2, 2]
+    assert column.expected(np.array([2.0])) == "any other value"
+    assert column.describe() == "2 levels: a, b; all others together, in 4,004 rows"
+    rng = np.random.default_rng(0)
+    assert {column.usual(rng) for _ in range(99)} == {"a", "any other value"}
+
+
+def test_codes_are_levels() -> None:
+    """Of a typed column too, by the texts that a file would hold; the option that makes numbers of them is named."""
+    for cells in (
+        pl.Series([200, 404, 500] * 30),
+        pl.Series(["200", "404", "500"] * 30),
+        pl.Series([200.0, 404.0] * 30),
+    ):
+        decision = CategoricalColumn.infer(TrainingCells("status", cells, (), "."))
+        assert decision is not None
+        assert decision.column == CategoricalColumn("status", (), ())
+        assert "names and no amounts by the column's own name; --numeric status takes it for numbers" in decision.why
+    large = pl.Series([2**60 + i % 7 for i in range(70)])
+    decision = CategoricalColumn.infer(TrainingCells("n", large, (), "."))
+    assert decision is not None
+    assert decision.column is not None
+    assert "7 distinct values, codes, as a float does not tell whole numbers of so many digits apart" in decision.why
+
+
+def test_numbers_that_do_not_compare_are_named() -> None:
+    """As levels where they are few; else they are left out with the remedy."""
+    few = [f"{i % 3} {'EUR' if i % 2 else 'USD'}" for i in range(90)]
+    assert decided(few)[0]
+    assert "its numbers are in several currencies (" in decided(few)[1]
+    many = [f"{i} {'EUR' if i % 2 else 'USD'}" for i in range(90)]
+    assert not decided(many)[0]
+    assert "which do not compare: convert them to one" in decided(many)[1]
 
 
 def test_what_is_no_category_is_said() -> None:

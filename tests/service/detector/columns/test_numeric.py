@@ -1,16 +1,20 @@
 """Tests of `columns.numeric`: numbers are standardised, and come back."""
 
+from datetime import timedelta
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from kilter.service.detector.columns import NumericColumn
-from kilter.service.detector.columns.base import LIMIT
+from kilter.service.detector.columns.base import LIMIT, read_cells
 from kilter.service.detector.columns.cells import TrainingCells
+from kilter.service.detector.columns.notation import Notation
+from kilter.service.detector.errors import Problem
 
 finite = st.floats(-1e6, 1e6)
 
@@ -112,7 +116,7 @@ def decided(values: Any, name: str = "n") -> tuple[bool, str]:
 def test_numbers_that_identify_a_row_are_left_out() -> None:
     """Row numbers, ascending numbers, and many distinct ones under such a name; fewer than 20 may be anything."""
     shuffled = np.random.default_rng(0).permutation(50) * 3
-    assert decided([*range(20)]) == (False, "it counts the rows")
+    assert decided([*range(20)]) == (False, "it counts the rows; --numeric n takes it for numbers")
     assert decided([*range(19)])[0]
     assert decided([i * i for i in range(20)])[1].startswith("an identifier: 20 distinct whole numbers in order")
     assert decided(shuffled, "customerId")[1].startswith("an identifier by its name: 50 distinct")
@@ -133,3 +137,73 @@ def test_made_up_numbers_are_usual_or_far_beyond() -> None:
     assert all(isinstance(value, int) and 0 <= value <= 99 for value in usual)
     assert fitted.central() == round(49.5)
     assert set(odd) == {None, 99 + 5 * 99}
+
+
+def test_few_whole_numbers_with_gaps_may_be_names() -> None:
+    """They stay numbers, and the option that makes categories of them is named; not so of a rating or a count."""
+    assert "if they have no order, --categorical n takes it for categories" in decided([10, 20, 55] * 30)[1]
+    for values in ([1, 2, 3, 4, 5], [0, 1, 2, 4], [10, 20], [*range(0, 110, 10)]):
+        assert "--categorical" not in decided(values * 30)[1]
+
+
+MONEY = Notation(decimal=",", grouping=".", currency="EUR", after="EUR", gap=" ", decimals=2)
+
+
+def test_numbers_of_a_notation_are_read_and_shown_in_it() -> None:
+    """From a text, a number, or a frame; what JSON may hold, and what is observed and expected, say how."""
+    fitted = column([1234.5, 99.0, 10.25], notation=MONEY)
+    values = [fitted.read("1.234,50 EUR"), fitted.read(1234.5), fitted.read_text("€1234,5", ".")]
+    assert values == [1234.5] * 3
+    assert fitted.shown(1234.5) == "1.234,50 EUR"
+    assert fitted.expected(np.array([0.0])) == "447,90 EUR"
+    assert fitted.describe() == "10,25 EUR to 1.234,50 EUR; numbers as 1.234,50 EUR"
+    assert fitted.json_schema()["type"] == ["number", "string", "null"]
+    assert column([5.0, 5.0], notation=MONEY).describe() == "always 5,00 EUR; numbers as 1.234,50 EUR"
+    assert not fitted.written_as_number
+    for wrong in (True, [1], timedelta(1)):
+        with pytest.raises(ValueError, match="a number is expected, not"):
+            fitted.read(wrong)
+
+
+@given(st.timedeltas(timedelta(-99), timedelta(99)))
+def test_a_duration_is_the_same_in_every_type(duration: timedelta) -> None:
+    """Of Python, pandas, NumPy and polars, as seconds and as a text; a missing one is none."""
+    fitted, seconds = column([1.0, 5.0], notation=Notation("duration")), duration.total_seconds()
+    cells = [duration, pd.Timedelta(duration), np.timedelta64(duration), seconds, str(pd.Timedelta(duration))]
+    if "-" not in str(pd.Timedelta(duration)):
+        assert [fitted.read(cell) for cell in cells] == pytest.approx([seconds] * 5, abs=1e-6)
+    for unit in ("ms", "us", "ns"):
+        typed = pl.Series([duration, None], dtype=pl.Duration(unit))
+        assert fitted.holds(typed.dtype)
+        np.testing.assert_allclose(fitted.from_series(typed), [seconds, np.nan], atol=1e-3, rtol=0)
+        array = fitted.from_array(typed.to_numpy())
+        assert array is not None
+        np.testing.assert_allclose(array, [seconds, np.nan], atol=1e-3, rtol=0)
+    problems: list[Problem] = []
+    assert np.isnan(read_cells(fitted, [None, np.timedelta64("NaT"), pd.NaT], problems)).all()
+    assert not problems
+    assert column([1.0]).from_array(np.array([1], "m8[s]")) is None
+
+
+def test_another_notation_is_a_difference() -> None:
+    """A shadow that reads 1.234 otherwise is no fair comparison."""
+    plain, money = column([1.5, 2.0]), column([1.5, 2.0], notation=MONEY)
+    assert plain.differs(plain) is None
+    assert plain.differs(money) == (
+        "it reads the values of 'n' as plain numbers, the serving version as numbers as 1.234,50 EUR"
+    )
+
+
+def test_a_typed_duration_is_decided_by_its_type() -> None:
+    """In seconds, with the missing ones counted."""
+    why = decided([timedelta(seconds=i) for i in range(9)] + [None])[1]
+    assert why == "all 9 values are durations like 03:04:46, in seconds, 1 missing"
+
+
+def test_what_a_notation_does_not_read_is_named() -> None:
+    """One row in a hundred may hold anything else."""
+    texts = [f"{i}.5 EUR" for i in range(199)]
+    assert (
+        "199 of 200 values are numbers as 1234.5 EUR; 1 row with anything else ('n.a.') cannot be read"
+        in decided([*texts, "n.a."])[1]
+    )

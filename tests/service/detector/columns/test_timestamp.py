@@ -2,7 +2,9 @@
 
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
 
+import msgspec
 import numpy as np
 import polars as pl
 import pytest
@@ -11,71 +13,10 @@ from hypothesis import strategies as st
 
 from kilter.service.detector.columns import TimestampColumn
 from kilter.service.detector.columns.cells import TrainingCells
-from kilter.service.detector.columns.timestamp import calendar, calendar_fields, text_format, unix_format
+from kilter.service.detector.columns.timestamp import calendar, calendar_fields
+from tests.support.time_spellings import with_offset
 
 MOMENTS = [datetime(2023, 1, 5, 3, 4) + timedelta(days=3 * i, hours=i, minutes=7 * i) for i in range(120)]
-FORMS = (
-    "%Y-%m-%dT%H:%M:%S",
-    "%Y-%m-%d %H:%M",
-    "%Y-%m-%d",
-    "%d.%m.%Y",
-    "%d.%m.%Y %H:%M",
-    "%d/%m/%Y %H:%M:%S",
-    "%m/%d/%Y",
-    "%m/%d/%Y %I:%M %p",
-    "%d-%b-%Y",
-    "%b %d, %Y",
-    "%d/%m/%y",
-    "%Y/%m/%d %H:%M",
-    "%d/%b/%Y:%H:%M:%S +0000",
-)
-
-
-@pytest.mark.parametrize("form", FORMS)
-def test_common_forms_are_read(form: str) -> None:
-    """Texts in any common form are read as the times that they were written from."""
-    found = text_format([moment.strftime(form) for moment in MOMENTS])
-    assert found is not None
-    written = [datetime.strptime(moment.strftime(form), form).replace(tzinfo=None) for moment in MOMENTS]
-    assert found.times.astype("datetime64[s]").tolist() == written
-
-
-@pytest.mark.parametrize("texts", [["red", "blue"], ["a/b/c", "1/2/3"], ["", "2024"], ["12:30", "x"], ["1.2.3.4"]])
-def test_other_texts_are_no_times(texts: list[str]) -> None:
-    """Words, paths and addresses are no times."""
-    assert text_format(texts) is None
-
-
-def test_a_few_texts_may_be_no_times() -> None:
-    """One bad text in a hundred is borne, more are not."""
-    texts = [moment.isoformat() for moment in MOMENTS]
-    assert text_format([*texts, "soon"]) is not None
-    assert text_format([*texts[:20], "soon"]) is None
-
-
-def test_day_and_month_are_told_apart_by_the_data() -> None:
-    """Where no day exceeds 12, the order of rows decides, then the shorter span; the doubt is told."""
-    days = [datetime(2024, 1, 1) + timedelta(days=i) for i in range(12)]
-    for form in ("%d/%m/%Y", "%m/%d/%Y"):
-        found = text_format([day.strftime(form) for day in days])
-        assert found is not None
-        assert found.format == form
-        assert "write ISO 8601" in found.doubt
-
-
-@given(st.lists(st.integers(315_532_800, 4_102_444_800), min_size=1))
-def test_unix_times_need_a_name(seconds: list[int]) -> None:
-    """Whole numbers are Unix times where the name says so and all are plausible."""
-    values = np.array(seconds, np.float64)
-    for name in ("timestamp", "event_time", "created_at", "Date", "ts"):
-        found = unix_format(name, values)
-        assert found is not None
-        assert (found.format, found.times.astype("datetime64[s]").astype(int).tolist()) == ("unix_s", seconds)
-        millis = unix_format(name, values * 1000)
-        assert millis is not None
-        assert millis.format == "unix_ms"
-    assert unix_format("amount", values) is None
-    assert unix_format("timestamp", np.append(values, 5.0)) is None
 
 
 @pytest.mark.parametrize(
@@ -127,16 +68,56 @@ def test_a_time_is_read_in_the_format_of_its_column(form: str, cell: object, kin
     assert "the serving version as %H" in str(column.differs(TimestampColumn("at", "%H", ())))
 
 
-def test_iso_times_are_read_all_at_once_unless_one_has_an_offset() -> None:
-    """Which is then converted, one by one."""
-    column = TimestampColumn("at", "iso", ("hour",))
-    values = column.read_all(["2024-01-02", None])
+@pytest.mark.parametrize("clock", ["UTC", "Europe/Berlin", "written", "+02:00"])
+def test_iso_times_are_read_all_at_once(clock: str) -> None:
+    """As one by one; what is none is left to that."""
+    column = TimestampColumn("at", "iso", ("hour",), clock=clock)
+    cells = ["2024-01-02", "2024-01-02T03:00:00Z", None, "2024-07-02T03:00:00-05:00"]
+    values = column.read_all(cells)
     assert values is not None
-    assert str(values[0]) == "2024-01-02T00:00:00.000000"
-    assert np.isnat(values[1])
-    for other in ("2024-01-02T00:00:00Z", "soon", 7):
+    assert np.isnat(values[2])
+    assert [values[i] for i in (0, 1, 3)] == [column.read(cells[i]) for i in (0, 1, 3)]
+    for other in ("soon", 7, np.nan):
         assert column.read_all(["2024-01-02", other]) is None
     assert TimestampColumn("at", "unix_s", ("hour",)).read_all([1]) is None
+
+
+@given(st.datetimes(datetime(1990, 1, 1), datetime(2090, 1, 1)), st.sampled_from(["unix_s", "iso", "%d.%m.%Y %H:%M%z"]))
+def test_a_wall_clock_is_the_one_of_the_place(moment: datetime, form: str) -> None:
+    """Of one instant in any spelling; reasons and the model's fields say whose clock it is."""
+    column = TimestampColumn("at", form, ("hour",), clock="Europe/Berlin")
+    here = moment.replace(tzinfo=UTC, second=0, microsecond=0).astimezone(ZoneInfo("Europe/Berlin"))
+    same = [here, here.astimezone(UTC), here.isoformat(), here.astimezone(UTC).isoformat()]
+    own = {"iso": here.isoformat(), "unix_s": here.timestamp()}.get(form) or here.strftime(form)
+    assert {column.read(cell) for cell in [*same, own]} == {np.datetime64(here.replace(tzinfo=None), "us")}
+    assert column.shown(column.read(here)) == f"{here:%Y-%m-%dT%H:%M:%S} (Europe/Berlin)"
+    assert column.describe() == "by hour, Europe/Berlin"
+    assert "is taken by Europe/Berlin" in column.json_schema()["description"]
+    assert column.to_series(np.array([moment], "datetime64[us]")) is None
+    assert str(column.differs(TimestampColumn("at", form, ("hour",)))).endswith(
+        "by Europe/Berlin, the serving version by UTC"
+    )
+
+
+def test_a_clock_of_no_place_is_no_column() -> None:
+    """So that an artifact with one is refused before anything is judged."""
+    with pytest.raises(msgspec.ValidationError, match="no time zone 'Mars'"):
+        msgspec.convert(
+            {"name": "at", "format": "iso", "fields": [], "clock": "Mars", "kind": "timestamp"}, TimestampColumn
+        )
+
+
+@pytest.mark.parametrize(
+    "form", ["iso", "rfc2822", "unix_s", "unix_ns", "excel", "%d-%b-%y %I:%M:%S.%f %p", "%d.%m.%Y %H:%M%z"]
+)
+def test_a_usual_time_is_one_of_the_column(form: str) -> None:
+    """As JSON holds it; one that is out of range is a problem, and no crash."""
+    column = TimestampColumn("at", form, ("hour",))
+    value = column.read(column.usual(np.random.default_rng(0)))
+    assert np.datetime64("2024-01-01") <= value < np.datetime64("2024-01-09")
+    assert column.datatype == ("FP64" if form[:2] in ("un", "ex") else "BYTES")
+    with pytest.raises(ValueError, match="out of range"):
+        column.read("0001-01-01T00:00:00+14:00")
 
 
 def test_typed_times_are_taken_by_utc() -> None:
@@ -165,6 +146,11 @@ def test_a_column_of_times_says_how_it_was_read() -> None:
     assert str(why([int(moment.timestamp()) for moment in MOMENTS], "time")).count("read as unix_s") == 1
     assert str(why([20230101 + i for i in range(28)])).count("read as iso") == 1
     assert str(why(["2024-01-01", "2024-01-02"])).endswith("too short a time to know what hour or weekday is usual")
+    berlin = [with_offset(moment, "Europe/Berlin").isoformat() for moment in MOMENTS]
+    assert str(why(berlin)).endswith(
+        "hour, weekday, day; by the wall clock of Europe/Berlin, to which their offsets belong"
+    )
+    assert "may also be read as" in str(why([f"{1 + i % 12:02}/{1 + i * 5 % 12:02}/2024" for i in range(60)]))
     assert why([1.5, 2.5]) is None
     assert why([True, False]) is None
 

@@ -90,3 +90,20 @@ def test_an_example_is_a_probe_or_a_picture_that_is_short() -> None:
     shown = modality_of(Schema((ImageColumn("image", 8, 8, 1),), 9)).example({"image": "x" * 10_000})
     assert len(shown["image"]) < 200
     assert not modality_of(Schema((ImageColumn("image", 8, 8, 1),), 9)).read([shown]).problems
+
+
+def test_a_missing_value_is_called_by_its_name_in_python() -> None:
+    """Null is a word of JSON."""
+    modality = modality_of(SCHEMA)
+    for data in ({"u": 1.0}, [{"u": 1.0}]):
+        [problem] = modality.read(data).problems
+        assert problem.message == "the field is missing: send None or NaN if its value is not known"
+
+
+def test_a_series_is_a_record_and_never_a_column() -> None:
+    """One whose index holds none of the fields is told what it was taken for."""
+    modality = modality_of(SCHEMA)
+    assert not modality.read(pd.Series({"u": 1.0, "v": None})).problems
+    assert not modality.read([pd.Series({"u": 1.0, "v": float("nan")})]).problems
+    with pytest.raises(KilterError, match=r"a Series is one record, .*: for a column give a frame"):
+        modality.read(pd.Series([1.0, 2.0], name="u"))

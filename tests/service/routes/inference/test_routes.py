@@ -193,6 +193,7 @@ def test_what_is_no_request_is_told(http: Client, body: bytes, told: str) -> Non
         (changed("colour", datatype="INT8", data=[1]), "field 'colour': its datatype is BYTES, not INT8"),
         (changed("at", data=["yesterday"]), "record 0, field 'at': a time like"),
         (changed("at", name="when"), "field 'at': the input is missing\nfield 'when': the model has no such column"),
+        (changed("amount", name="Amount"), "field 'amount': the input is missing; did you mean 'Amount'?"),
         (changed("at", name="amount"), "an input is there twice"),
         ({"inputs": columns([])}, "no records"),
         ({"inputs": [tensor("x", "FP32", [1] * 5, [1, 5])]}, "takes no matrix, but a tensor per column: amount, items"),

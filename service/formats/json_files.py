@@ -1,0 +1,163 @@
+"""Files of JSON: NDJSON, a record as an object in each line, and a list of records, or what a request's body may be.
+
+A file is read twice, once to know its columns and their types. Of NDJSON only some lines are in memory at a time.
+"""
+
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from typing import Any, BinaryIO
+
+import msgspec
+import polars as pl
+
+from kilter.service.detector.errors import KilterError, Problem
+from kilter.service.formats.reading import Batch, Reader, check_columns
+from kilter.service.formats.source import Source
+
+ROWS = 1 << 13  # records in a batch
+LONGEST = 1 << 24  # bytes of a line
+WHOLE = 2**63  # integers from here on are texts
+SHAPE = "a record is an object like {...}"
+SHOWN = 5  # columns that a note lists
+BOM = b"\xef\xbb\xbf"
+TYPES: dict[frozenset[type], pl.DataType] = {
+    frozenset({bool}): pl.Boolean(),
+    frozenset({int}): pl.Int64(),
+    frozenset({float}): pl.Float64(),
+    frozenset({int, float}): pl.Float64(),
+}
+"""Of columns whose values have these types; any others are of texts."""
+Records = Sequence[dict[str, Any] | str]
+"""Records, or why a line is none."""
+
+
+class JsonReader(Reader):
+    """A table of JSON that is open for reading."""
+
+    def __init__(self, source: Source) -> None:
+        """Find the columns. Raises KilterError if there are none, or the file is not JSON."""
+        self._source = source
+        self.name = source.name
+        self.notes = source.notes
+        self._path = source.seekable_path()
+        self._records = None if source.format.name == "ndjson" else self._whole()
+        kinds: dict[str, set[type]] = {}
+        for records in self._pieces():
+            for record in records:
+                if isinstance(record, dict):
+                    for name, value in record.items():
+                        kinds.setdefault(name, set()).add(_kind(value))
+        self.columns = check_columns(self.name, [*kinds], SHAPE)
+        self._types = {name: TYPES.get(frozenset(types - {type(None)}), pl.String()) for name, types in kinds.items()}
+        nested = [name for name, types in kinds.items() if types & {list, dict}]
+        if nested:
+            shown = ", ".join(map(repr, nested[:SHOWN])) + (", ..." if len(nested) > SHOWN else "")
+            self.notes += (
+                f"{self.name} has lists or objects in {shown}: each is read as its text, so take its parts out into "
+                "fields of their own where they matter",
+            )
+
+    def __exit__(self, *_: object) -> None:
+        self._source.close()
+
+    def batches(self) -> Iterator[Batch]:
+        """Every record, once, in order; lines that are none are faults."""
+        first = 0
+        for records in self._pieces():
+            faults = [Problem(row, None, text) for row, text in enumerate(records) if isinstance(text, str)]
+            rows = [record if isinstance(record, dict) else {} for record in records]
+            columns = [
+                pl.Series(name, _cells([row.get(name) for row in rows], kind), kind)
+                for name, kind in self._types.items()
+            ]
+            yield Batch(pl.DataFrame(columns), first, faults)
+            first += len(rows)
+
+    def _pieces(self) -> Iterator[Records]:
+        """The records, some at a time."""
+        if self._records is not None:
+            for start in range(0, max(1, len(self._records)), ROWS):
+                yield self._records[start : start + ROWS]
+            return
+        with self._path.open("rb") as file:
+            lines = _numbered_lines(file, self.name)
+            while piece := [*islice(lines, ROWS)]:
+                yield [_record(line, f"line {number}") for number, line in piece]
+
+    def _whole(self) -> Records:
+        """The records of one JSON text. Raises KilterError if it holds none."""
+        try:
+            value = msgspec.json.decode(self._path.read_bytes().removeprefix(BOM))
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            raise KilterError(f"{self.name} is not JSON: {error}") from None
+        if isinstance(value, dict):
+            [key] = value if len(value) == 1 else [""]
+            if key == "columns" and isinstance(value[key], dict):
+                return self._side_by_side(value[key])
+            value = value[key] if key == "records" and isinstance(value[key], list) else [value]
+        return [
+            record if isinstance(record, dict) else f"record {row} is no object: {SHAPE}"
+            for row, record in enumerate(value)
+        ]
+
+    def _side_by_side(self, columns: dict[str, Any]) -> Records:
+        lengths = {len(values) if isinstance(values, list) else -1 for values in columns.values()}
+        if len(lengths) != 1 or -1 in lengths:
+            raise KilterError(f"{self.name}: each of its columns is a list of values, all of the same length")
+        return [dict(zip(columns, cells, strict=True)) for cells in zip(*columns.values(), strict=True)]
+
+
+def is_ndjson(head: bytes) -> bool:
+    """Whether a file that begins so has a whole object in its first line, and is not a body of a request."""
+    text = head.removeprefix(BOM).lstrip()
+    line, _, rest = text.partition(b"\n")
+    if not line.startswith(b"{"):
+        return False
+    try:
+        value = msgspec.json.decode(line)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return b"NaN" in line and line.rstrip().endswith(b"}")
+    return bool(rest.strip()) or not ({"records", "columns"} & value.keys() and len(value) == 1)
+
+
+def is_json(head: bytes) -> bool:
+    """Whether a file that begins so is one JSON text: a list of objects, or an object over several lines."""
+    text = head.removeprefix(BOM).lstrip()
+    inside = text[1:].lstrip()[:1]
+    return (text[:1] == b"[" and inside == b"{") or (text[:1] == b"{" and inside == b'"' and not is_ndjson(head))
+
+
+def _numbered_lines(file: BinaryIO, name: str) -> Iterator[tuple[int, bytes]]:
+    """The lines that are not blank, with their numbers. Raises KilterError if one is too long."""
+    number = 0
+    while line := file.readline(LONGEST):
+        number += 1
+        if len(line) == LONGEST and not line.endswith(b"\n"):
+            raise KilterError(f"line {number} of {name} has over {LONGEST} bytes: it is no record")
+        line = line.removeprefix(BOM) if number == 1 else line
+        if line.strip():
+            yield number, line
+
+
+def _record(line: bytes, place: str) -> dict[str, Any] | str:
+    try:
+        value = msgspec.json.decode(line)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        remedy = "; write null where a value is not known" if b"NaN" in line or b"Infinity" in line else ""
+        return f"{place} is not JSON: {str(error).removeprefix('JSON is malformed: ')}{remedy}"
+    return value if isinstance(value, dict) else f"{place} is no object: {SHAPE}"
+
+
+def _kind(value: Any) -> type:
+    return str if isinstance(value, int) and abs(value) >= WHOLE else type(value)
+
+
+def _cells(values: list[Any], kind: pl.DataType) -> list[Any]:
+    """Values of a column as its type has them: as texts, those that are none are written as in JSON."""
+    if kind == pl.Float64():
+        return [None if value is None else float(value) for value in values]
+    if kind != pl.String():
+        return values
+    return [
+        value if value is None or isinstance(value, str) else msgspec.json.encode(value).decode() for value in values
+    ]

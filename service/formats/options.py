@@ -1,0 +1,33 @@
+"""The options of commands that read tables: how text is written, where that is not to be found out."""
+
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
+
+import click
+
+from kilter.service.formats.source import Hints
+
+
+def table_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command `--delimiter`, `--encoding` and `--header`, as its parameter `hints`."""
+
+    @wraps(command)
+    def wrapped(*args: Any, **kwargs: Any) -> Any:
+        hints = Hints(*(kwargs.pop(name) for name in ("delimiter", "encoding", "header")))
+        return command(*args, **kwargs, hints=hints)
+
+    options = (
+        click.option(
+            "--delimiter",
+            metavar="CHAR",
+            help="Of text: a character, tab, space or a code like \\x1f.  [default: found]",
+        ),
+        click.option("--encoding", metavar="NAME", help="Of text, like utf-8 or windows-1251.  [default: found]"),
+        click.option(
+            "--header/--no-header", default=None, help="Whether text has a header line with names.  [default: found]"
+        ),
+    )
+    for option in reversed(options):
+        wrapped = option(wrapped)
+    return wrapped

@@ -1,0 +1,214 @@
+"""The records of a text table, each with its own bytes: all of any dialect by the csv module, plain ones by polars."""
+
+import csv
+import io
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from kilter.service.detector.errors import Problem
+from kilter.service.formats.charsets import UTF_8, decode_lines, is_line_by_line
+from kilter.service.formats.reading import Batch
+
+LONGEST = 1 << 22  # bytes that a record may have before a quote in it counts as never closed
+LINE_FEED, CARRIAGE_RETURN = b"\n\r"
+SENTINEL = "\0end of block\0"
+UNREADABLE = "a quote is opened that nothing closes, or a carriage return stands in the middle of the line"
+
+
+class Dialect(NamedTuple):
+    """What a reader must know of a text table, and a writer to continue it."""
+
+    delimiter: str = ","
+    encoding: str = UTF_8
+    bom: bytes = b""
+    newline: bytes = b"\n"
+    quote: str = '"'
+    escape: str = ""
+    """What stands before a quote within quotes, where it is not another quote."""
+    padded: bool = False
+    """Whether any number of blanks delimits fields, those before the first and after the last field aside."""
+    mixed: bool = True
+    """Whether a line that is UTF-8 is read as such, whatever the encoding of the others."""
+    surplus: int = 0
+    """Fields of a record after those of the columns, always empty: the lines end in delimiters."""
+
+    @property
+    def recoded(self) -> bool:
+        """Whether the records are not read from the file's own bytes, but from the same text in UTF-8."""
+        return self.newline == b"\r" or not is_line_by_line(self.encoding)
+
+    def decoded(self, data: bytes) -> str:
+        """The text of lines, from their bytes or, where they are recoded, from UTF-8."""
+        return data.decode() if self.recoded else decode_lines(data, self.encoding, mixed=self.mixed)
+
+    def rows(self, lines: Iterator[str], *, strict: bool = False) -> Any:
+        """The csv module's reader of lines of text."""
+        if self.padded:
+            lines = (line.strip(" \r\n") + "\n" for line in lines)
+        return csv.reader(
+            lines,
+            delimiter=self.delimiter,
+            quotechar=self.quote,
+            escapechar=self.escape or None,
+            skipinitialspace=self.padded,
+            strict=strict,
+        )
+
+
+class Record(NamedTuple):
+    """One record of a text table; `fields` is None where it cannot be read."""
+
+    raw: bytes
+    """Its bytes with the line ending, if it has one."""
+    fields: list[str] | None
+    line: int
+    """The number, from 1, of its first line in the file."""
+
+
+def plain_batch(data: bytes, columns: Sequence[str], dialect: Dialect, first: int) -> Batch | None:
+    """Complete lines that are one record each, read by polars; None if they are not that plain.
+
+    Quotes may only stand around whole fields, and there are no blank lines, ragged records or other oddities. The same
+    as `quoted_batch` of the same lines, many times faster.
+    """
+    if not data or b"\0" in data or data[:1] in (b"\n", b"\r") or b"\n\n" in data or b"\n\r" in data:
+        return None
+    if dialect.padded or not dialect.delimiter.isascii() or (dialect.escape and dialect.escape.encode() in data):
+        return None
+    returns = b"\r" in data
+    if returns and data.count(b"\r") != data.count(b"\r\n"):
+        return None
+    text = data
+    if not data.isascii() and not (dialect.recoded or dialect.encoding == UTF_8):
+        text = dialect.decoded(data).encode()  # in other encodings a delimiter's byte may be half a letter
+    octets = np.frombuffer(text, np.uint8)
+    ends = np.flatnonzero(octets == LINE_FEED)
+    if not text.endswith(b"\n"):
+        ends = np.append(ends, len(text))
+    quote, delimiter = ord(dialect.quote), ord(dialect.delimiter)
+    delimiters = np.flatnonzero(octets == delimiter)
+    quoted = dialect.quote.encode() in text
+    if quoted:
+        quotes = np.flatnonzero(octets == quote)
+        if not _around_fields(octets, quotes, ends, delimiter):
+            return None
+        delimiters = delimiters[np.searchsorted(quotes, delimiters) % 2 == 0]
+    width = len(columns) + dialect.surplus
+    per_line = np.diff(np.searchsorted(delimiters, ends), prepend=0)
+    if (per_line != width - 1).any():
+        return None
+    text = text.replace(b"\r\n", b"\n") if returns else text
+    if not text.isascii():
+        text = decode_lines(text).encode()
+    frame = pl.read_csv(
+        text,
+        has_header=False,
+        schema={str(i): pl.String for i in range(width)},
+        separator=dialect.delimiter,
+        quote_char=dialect.quote if quoted else None,
+    ).fill_null("")
+    if frame.height != len(ends):
+        return None
+    if dialect.surplus:
+        spare = frame.columns[len(columns) :]
+        if frame.select(pl.any_horizontal(pl.col(spare) != "").any()).item():
+            return None
+        frame = frame.drop(spare)
+    frame.columns = list(columns)
+    return Batch(frame, first, raw=data.splitlines(keepends=True))
+
+
+def _around_fields(
+    octets: npt.NDArray[np.uint8], quotes: npt.NDArray[np.int64], ends: npt.NDArray[np.int64], delimiter: int
+) -> bool:
+    """Whether quotes come in pairs that enclose whole fields without quotes and line ends in them."""
+    if len(quotes) % 2:
+        return False
+    opening, closing = quotes[::2], quotes[1::2]
+    before = octets[np.maximum(opening - 1, 0)]
+    after = octets[np.minimum(closing + 1, len(octets) - 1)]
+    starts = (opening == 0) | (before == delimiter) | (before == LINE_FEED)
+    stops = (closing == len(octets) - 1) | (after == delimiter) | (after == LINE_FEED) | (after == CARRIAGE_RETURN)
+    in_one_line = np.searchsorted(ends, opening) == np.searchsorted(ends, closing)
+    return bool(starts.all() and stops.all() and in_one_line.all())
+
+
+def quoted_batch(records: Sequence[Record], columns: Sequence[str], dialect: Dialect, first: int) -> Batch:
+    """Records as the csv module read them; those that are ragged or cannot be read are faults."""
+    faults: list[Problem] = []
+    rows: list[list[str]] = []
+    raw: list[bytes] = []
+    count = len(columns)
+    width = count + dialect.surplus
+    for row, record in enumerate(records):
+        fields, own = record.fields, record.raw
+        if fields is not None and count <= len(fields) <= width and not any(fields[count:]):
+            rows.append(fields[:count])
+            if len(fields) < width:
+                own = lengthened(own, width - len(fields), dialect)
+        else:
+            rows.append([""] * count)
+            faults.append(Problem(row, None, _fault(record, count)))
+        raw.append(own)
+    cells = zip(*rows, strict=True) if rows else [()] * count
+    frame = pl.DataFrame([pl.Series(name, values, pl.String) for name, values in zip(columns, cells, strict=True)])
+    return Batch(frame, first, faults, raw)
+
+
+def lengthened(raw: bytes, fields: int, dialect: Dialect) -> bytes:
+    """A record with so many more empty fields before its line ending."""
+    body = raw.removesuffix(b"\n").removesuffix(b"\r")
+    encoding = UTF_8 if dialect.recoded else dialect.encoding
+    return body + (dialect.delimiter * fields).encode(encoding) + raw[len(body) :]
+
+
+def _fault(record: Record, expected: int) -> str:
+    if record.fields is None:
+        return f"line {record.line} cannot be read: {UNREADABLE}"
+    count = len(record.fields)
+    fields = "1 field" if count == 1 else f"{count} fields"
+    remedy = "give every column a field, empty where there is no value; take the line out if it is a note"
+    if count > expected:
+        remedy = "put quotes around a field that holds the delimiter"
+        if not any(record.fields[expected:]):
+            remedy = "take the delimiters at its end out, or end every line in as many"
+    return f"line {record.line} has {fields} and the header {expected}: {remedy}"
+
+
+def split_records(data: bytes, dialect: Dialect, line: int, *, final: bool) -> tuple[list[Record], bytes]:
+    """The complete records at the start of `data`, and the bytes of the incomplete one that ends it.
+
+    With `final`, nothing follows `data`, and the rest is empty. Blank lines are no records.
+    """
+    raw = io.BytesIO(data).readlines()
+    tail = b"" if final or not raw or raw[-1].endswith(b"\n") else raw.pop()
+    end = len(raw)
+    text = [*io.StringIO(dialect.decoded(b"".join(raw)), newline="\n").readlines(), SENTINEL]
+    records: list[Record] = []
+    first = 0
+    while first < end:
+        start = first
+        reader = dialect.rows(map(text.__getitem__, range(start, end + 1)))
+        while first < end:
+            try:
+                fields: list[str] | None = next(reader)
+            except csv.Error:
+                fields = None
+            last = start + reader.line_num
+            if fields is not None and last > end:
+                rest = b"".join(raw[first:]) + tail
+                if not final and len(rest) < LONGEST:
+                    return records, rest
+                fields = None
+            if fields is None:
+                records.append(Record(raw[first], None, line + first))
+                first += 1
+                break
+            if fields:
+                records.append(Record(b"".join(raw[first:last]), fields, line + first))
+            first = last
+    return records, tail
