@@ -56,7 +56,7 @@ def test_report_tells_gains_and_failures() -> None:
     assert "| knn1 | +0.0250 ± 0.0750 | 1 / 1 |" in text
     assert "knn1 on two, seed 1: ValueError: no" in text
     assert "| kilter | -0.050 / +0.000 |" in text
-    assert "| method | swapped |\n| --- | --- |\n| kilter | 0.700 |" in text
+    assert "| method | swapped |\n| --- | ---: |\n| kilter | 0.700 |" in text
 
 
 def test_picture_names_every_table(tmp_path: Path) -> None:
