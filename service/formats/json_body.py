@@ -19,6 +19,7 @@ from kilter.service.detector.columns.base import read_cells
 from kilter.service.detector.inputs import Layout, NumberColumns, Table, from_columns, from_records, in_order
 from kilter.service.detector.names import with_own_names
 from kilter.service.formats.bodies import CHUNK, ID, Body, Call, check_ids, too_many
+from kilter.service.formats.json_keys import count_keys, may_repeat, repeated_key
 from kilter.service.problems import BAD_BODY, BAD_RECORDS, TOO_LARGE, RequestError
 
 RECORDS = "records"
@@ -81,16 +82,25 @@ class RowReader:
             return None
         except msgspec.DecodeError as error:
             raise RequestError(BAD_BODY, _why(content, error)) from None
-        return decoded.records if many else [decoded]
+        records = decoded.records if many else [decoded]
+        if content.count(b":") > many + self._width * len(records):
+            _check_keys(content, many + self._keys(records))
+        return records
 
     def lines(self, lines: Sequence[bytes]) -> list[Any] | None:
         """The record of each line, for `table`; None if they are to be decoded whatever they hold."""
         if self._line is None:
             return None
         try:
-            return list(map(self._line.decode, lines))
+            records = list(map(self._line.decode, lines))
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return None
+        return None if may_repeat(b"\n".join(lines), self._keys(records)) else records
+
+    def _keys(self, records: Sequence[Any]) -> int:
+        """The keys of records, as far as their values tell."""
+        aside = (msgspec.structs.astuple(record)[self._width :] for record in records) if self._extra else ()
+        return self._width * len(records) + sum(value is not None for values in aside for value in values)
 
     def table(self, records: Sequence[Any]) -> Table | None:
         """The typed columns of records; None if they are to be looked at one by one."""
@@ -242,8 +252,7 @@ class LinesBody(Body):
 def records_of(value: Any, schema: Schema, limit: int) -> list[Any]:
     """The records of a JSON body, `{"records": [...]}` or one bare record; what each holds is not looked at.
 
-    A list under `records` is always the list of records, as no field's value is a list. Of a key that stands in an
-    object twice the last counts. Raises RequestError.
+    A list under `records` is always the list of records, as no field's value is a list. Raises RequestError.
     """
     if not isinstance(value, dict):
         kind = {list: "a list", str: "a text", bool: "true or false", type(None): "null"}.get(type(value), "a number")
@@ -273,12 +282,13 @@ def _check_alone(value: dict[str, Any], key: str) -> None:
 def decode_json(content: bytes, records: int = 0) -> Any:
     """The value of a JSON text; a byte order mark before it is passed over.
 
-    Raises RequestError if it is none, or has more lists and objects than so many records need.
+    Raises RequestError if it is none, has a key twice, or more lists and objects than so many records need.
     """
     if content.count(b"[") + content.count(b"{") > records + CONTAINERS:
         raise RequestError(TOO_LARGE, "the JSON has too many lists and objects: send its records in several requests")
     try:
-        return msgspec.json.decode(content.removeprefix(BOM))
+        value = msgspec.json.decode(content.removeprefix(BOM))
+        keys = count_keys(value)
     except RecursionError:
         detail = "the JSON is nested too deeply"
     except UnicodeDecodeError as error:
@@ -287,7 +297,20 @@ def decode_json(content: bytes, records: int = 0) -> Any:
         detail = "a number in the JSON is beyond what a 64-bit float can hold: use null for an unknown value"
     except msgspec.DecodeError as error:
         detail = _why(content, error)
+    else:
+        _check_keys(content, keys)
+        return value
     raise RequestError(BAD_BODY, detail)
+
+
+def _check_keys(content: bytes, keys: int) -> None:
+    """Raise RequestError if a key stands in an object twice, where so many keys were read."""
+    place = repeated_key(content.removeprefix(BOM)) if may_repeat(content, keys) else None
+    if place is not None:
+        row, key = place
+        where = "the body" if row is None else f"record {row:,}"
+        message = f"the key {key[:100]!r} stands twice in {where}: send each field once"
+        raise RequestError(BAD_BODY, message, [Problem(row, key, "the key stands twice")])
 
 
 def _why(content: bytes, error: msgspec.DecodeError) -> str:

@@ -62,10 +62,12 @@ def test_a_byte_order_mark_is_passed_over(http: Client) -> None:
     assert http.post(SCORE, content=b"\xef\xbb\xbf" + json.dumps(RECORD).encode()).status_code == 200
 
 
-def test_of_a_key_given_twice_the_last_counts(http: Client) -> None:
-    """As in most readers of JSON."""
+def test_a_key_given_twice_is_refused(http: Client) -> None:
+    """It is named, and nothing is judged."""
     twice = json.dumps(RECORD).replace('"amount": 52.5', '"amount": 9100.0, "amount": 52.5')
-    assert http.post(SCORE, content=twice).json() == http.post(SCORE, json=RECORD).json()
+    answer = http.post(SCORE, content=twice)
+    assert answer.status_code == 400
+    assert "'amount' stands twice" in answer.json()["detail"]
 
 
 def test_columns_that_training_left_out_may_be_sent(http: Client) -> None:
