@@ -395,6 +395,7 @@ def awkward(rows: int = 600) -> dict[str, list[Any]]:
 LEFT_OUT = {"customer": "an identifier: 600 distinct values in 600 rows", "comment": "free text: 600 distinct values"}
 
 
+@pytest.mark.e2e
 def test_fifteen_awkward_columns_are_used_or_left_out_with_a_remedy_that_works(tmp_path: Path) -> None:
     """Dates, codes, money, percent, durations, names, ids, free text, a constant, and one that is nearly empty."""
     columns = awkward()

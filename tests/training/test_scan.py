@@ -135,6 +135,7 @@ def test_a_model_is_kept_without_the_flagged_rows(result: ScanResult, tmp_path: 
     assert "fraud" not in detector.schema.names
 
 
+@pytest.mark.e2e
 def test_a_model_is_kept_of_all_rows_where_none_is_flagged(tmp_path: Path) -> None:
     """And that is said."""
     said: list[str] = []
@@ -146,6 +147,7 @@ def test_a_model_is_kept_of_all_rows_where_none_is_flagged(tmp_path: Path) -> No
 
 
 @given(st.integers(0, 2**32 - 1), st.lists(st.integers(0, 29), max_size=20))
+@pytest.mark.e2e
 def test_rows_that_are_the_same_are_one_group(seed: int, again: list[int]) -> None:
     """Wherever they stand and however often, and those that differ are not."""
     rng = np.random.default_rng(seed)
