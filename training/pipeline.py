@@ -213,7 +213,7 @@ def examine(
         # Calibration rows, which come first, are judged as if the memory of the score held none of them.
         scores = np.concatenate([fitted.calibration_scores, verdicts.score[len(fitted.calibration_scores) :]])
         verdicts = verdicts._replace(score=scores, **judge.thresholds.judge(scores, table)._asdict())
-    crossed = None if fresh else cross_check(data, fitted, calibrated.thresholds, config)
+    crossed = None if fresh else cross_check(data, fitted, calibrated.thresholds, config, data.entities)
     if crossed is not None:
         verdicts = verdicts._replace(anomaly=np.concatenate([crossed.flags, verdicts.anomaly[len(judged) :]]))
     evaluation = evaluate_rows(

@@ -13,7 +13,6 @@ from kilter.service.detector.arrays import Mask, Positions
 from kilter.service.detector.errors import KilterError
 from kilter.service.detector.findings import SourceFile
 from kilter.service.detector.inputs import Table, take
-from kilter.service.detector.names import named_column
 from kilter.service.detector.schema import Schema
 from kilter.service.formats.pictures import find_pictures
 from kilter.service.formats.provenance import source_bytes, source_digest
@@ -67,9 +66,8 @@ class Labels(NamedTuple):
 def read_labels(frame: pl.DataFrame, column: str, normal: str | None) -> Labels:
     """Read the labels of a frame: a row is normal where its label, as text, is `normal`, unlabelled where it is empty.
 
-    Raises KilterError if the column or the value is not there.
+    Raises KilterError if the value is not there.
     """
-    column = named_column("--label", column, frame.columns)
     values = frame[column].cast(pl.String).str.strip_chars().fill_null("")
     counts = values.value_counts(sort=True)
     listed = ", ".join(f"{value!r} ({count:,})" for value, count in counts.head(LISTED_LABELS).iter_rows())

@@ -142,9 +142,9 @@ def prepare(
 def read_entities(frame: pl.DataFrame, source: TrainingSource) -> Positions:
     """The number of each row's value of the column `split_by`, (rows,), which -1 stands for where there is none.
 
-    Raises KilterError if there is no such column, or it plays another part.
+    Raises KilterError if it plays another part.
     """
-    name = named_column("--split-by", source.split_by or "", frame.columns)
+    name = source.split_by or ""
     if name == source.label:
         raise KilterError(f"--split-by names {name!r}, which is the label: it says nothing about where rows come from")
     if name == source.group_by:
@@ -315,12 +315,15 @@ def read_labelled_table(source: TrainingSource, schema: Schema, training: Traini
     hints = source.hints._replace(names=schema.names)
     frame, _, _, notes = read_frame(source.paths, hints=hints)
     check_fields(source.name, schema.names, frame.columns)
+    source = _with_own_names(source, frame.columns)
     label, normal = source.label, source.normal
-    if label is None and training.label is not None and name_form(training.label) in map(name_form, frame.columns):
-        label = training.label
-    elif label is None and normal is not None:
+    trained = None
+    if training.label is not None and name_form(training.label) in map(name_form, frame.columns):
+        trained = named_column("--label", training.label, frame.columns)
+    label = trained if label is None else label
+    if label is None and normal is not None:
         raise KilterError("--normal is the value of a label column: name the column with --label")
-    if normal is None and label == training.label:
+    if normal is None and label is not None and label == trained:
         normal = training.normal
     if source.group_by is not None:
         schema = group_by(schema, frame, source.group_by, source.label)
