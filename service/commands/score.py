@@ -5,7 +5,7 @@ from typing import Any, Literal, cast
 
 import click
 
-from kilter.service.formats.options import table_options
+from kilter.service.formats.options import output_options, table_options
 
 Explained = Literal["anomalies", "all", "none"]
 
@@ -22,15 +22,7 @@ def reasons_of(stated: str) -> tuple[Explained, int]:
 @click.command("score")
 @click.argument("model", type=click.Path(path_type=Path))
 @click.argument("file", type=click.Path(path_type=Path, allow_dash=True))
-@click.option(
-    "-o",
-    "--out",
-    type=click.Path(path_type=Path, allow_dash=True),
-    default="-",
-    show_default="standard output",
-    help="Where to write: .csv (also .gz, .bz2, .xz, .zst), .parquet or .arrow.",
-)
-@click.option("--force", is_flag=True, help="Overwrite OUT if it exists.")
+@output_options
 @click.option(
     "--reasons",
     metavar="anomalies|all|none|N",

@@ -19,10 +19,9 @@ from kilter.service.detector.columns.base import read_cells
 from kilter.service.detector.inputs import Layout, NumberColumns, Table, from_columns, from_records, in_order
 from kilter.service.detector.names import with_own_names
 from kilter.service.formats.bodies import CHUNK, ID, Body, Call, check_ids, too_many
-from kilter.service.formats.json_keys import count_keys, may_repeat, repeated_key
+from kilter.service.formats.json_keys import RECORDS, count_keys, may_repeat, repeated_key
 from kilter.service.problems import BAD_BODY, BAD_RECORDS, TOO_LARGE, RequestError
 
-RECORDS = "records"
 COLUMNS = "columns"
 SHAPE = 'the body is {"records": [{...}, ...]}, or one bare record {...}'
 COLUMNS_SHAPE = 'column by column the body is {"columns": {"field": [...], ...}}, all of the same length'

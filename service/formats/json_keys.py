@@ -5,6 +5,7 @@ Readers give no sign of them, but every key is followed by a colon: as many colo
 
 import json
 import re
+from collections import Counter
 from typing import Any
 
 RECORDS = "records"
@@ -20,7 +21,7 @@ class _Doubled(dict[str, Any]):
 def may_repeat(content: bytes, keys: int) -> bool:
     """Whether a key may stand twice in an object of a JSON text in which so many keys were read.
 
-    Texts may hold colons, too; then those that follow a quote count, at once or after blanks.
+    Where texts hold colons as well, only colons after a quote count; one after a quote and blanks leaves a doubt.
     """
     if content.count(b":") <= keys:
         return False
@@ -28,8 +29,7 @@ def may_repeat(content: bytes, keys: int) -> bool:
 
 
 def count_keys(value: Any) -> int:
-    """The keys of all objects in a value of JSON, but for lists that do not begin with an object: there are at least
-    so many."""
+    """At most the number of keys that a value of JSON holds: lists that begin with no object are not looked into."""
     if type(value) is dict:
         return len(value) + sum(count_keys(inner) for inner in value.values() if type(inner) in (dict, list))
     if type(value) is list and value and type(value[0]) is dict:
@@ -45,9 +45,8 @@ def repeated_key(content: bytes) -> tuple[int | None, str] | None:
         fields = dict(pairs)
         if len(fields) == len(pairs):
             return fields
-        seen: set[str] = set()
         twice = _Doubled(fields)
-        twice.key = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
+        twice.key = next(key for key, count in Counter(key for key, _ in pairs).items() if count > 1)
         doubled.append(twice)
         return twice
 

@@ -1,7 +1,8 @@
-"""The options of commands that read tables: how text is written, where that is not to be found out."""
+"""Options that commands share: how text tables are written, if it is not to be found out, and where verdicts go."""
 
 from collections.abc import Callable
 from functools import wraps
+from pathlib import Path
 from typing import Any
 
 import click
@@ -31,3 +32,21 @@ def table_options(command: Callable[..., Any]) -> Callable[..., Any]:
     for option in reversed(options):
         wrapped = option(wrapped)
     return wrapped
+
+
+def output_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command `--out` and `--force`, for a table with verdicts."""
+    options = (
+        click.option(
+            "-o",
+            "--out",
+            type=click.Path(path_type=Path, allow_dash=True),
+            default="-",
+            show_default="standard output",
+            help="Where to write: .csv (also .gz, .bz2, .xz, .zst), .parquet or .arrow.",
+        ),
+        click.option("--force", is_flag=True, help="Overwrite OUT if it exists."),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command

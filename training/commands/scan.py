@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any, Literal
 import click
 from tqdm import tqdm
 
-from kilter.service.formats.options import table_options
+from kilter.service.formats.options import output_options, table_options
 from kilter.service.formats.source import Hints
-from kilter.training.commands.train import interruptible, kind_options
+from kilter.training.commands.train import exclude_option, interruptible, kind_options
 
 if TYPE_CHECKING:
     from kilter.training.fitting.fit import FitProgress
@@ -17,15 +17,7 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="FILE...")
-@click.option(
-    "-o",
-    "--out",
-    type=click.Path(path_type=Path, allow_dash=True),
-    default="-",
-    show_default="standard output",
-    help="Where to write: .csv (also .gz, .bz2, .xz, .zst), .parquet or .arrow.",
-)
-@click.option("--force", is_flag=True, help="Overwrite OUT if it exists.")
+@output_options
 @click.option(
     "--fdr",
     type=float,
@@ -45,14 +37,7 @@ if TYPE_CHECKING:
 )
 @click.option("--label", metavar="COLUMN", help="Column that no model sees; how the ranking agrees with it is told.")
 @click.option("--normal", metavar="VALUE", help="The label of normal rows.")
-@click.option(
-    "--exclude",
-    "--ignore",
-    "exclude",
-    multiple=True,
-    metavar="COLUMN",
-    help="Leave a column out; may be given again.",
-)
+@exclude_option("a column")
 @table_options
 @kind_options
 @click.option("--keep", metavar="NAME", help="Keep a model, fitted and calibrated without the flagged rows.")

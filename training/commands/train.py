@@ -62,6 +62,12 @@ def split_option(default: str) -> Callable[[Callable[..., Any]], Callable[..., A
     return click.option("--split-by", metavar="COLUMN", help=text)
 
 
+def exclude_option(what: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """The option `--exclude`, or `--ignore`; `what` says what it leaves out."""
+    text = f"Leave {what} out; may be given again."
+    return click.option("--exclude", "--ignore", "exclude", multiple=True, metavar="COLUMN", help=text)
+
+
 def kind_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Give a command `--categorical`, `--numeric` and `--timestamp`: each a tuple of names, or None."""
     texts = {
@@ -98,14 +104,7 @@ def _height_and_width(_: click.Context, __: click.Parameter, value: str | None) 
     help="Column that says which rows are normal; the others only evaluate. Of images in an array: y, or a file.",
 )
 @click.option("--normal", metavar="VALUE", help="The label of normal rows; of pictures, the folder they lie in.")
-@click.option(
-    "--exclude",
-    "--ignore",
-    "exclude",
-    multiple=True,
-    metavar="COLUMN",
-    help="Leave a column, or a subfolder, out; may be given again.",
-)
+@exclude_option("a column, or a subfolder,")
 @table_options
 @kind_options
 @click.option(
