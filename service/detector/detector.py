@@ -250,13 +250,14 @@ def load(path: str | Path, device: str = "cpu") -> Detector:
     folder = resolve(Path(path))
     content = artifact.read_artifact(folder)
     manifest = content.manifest
-    on_cpu_only = find_score_kind(manifest.score.kind).exported
-    if on_cpu_only and device not in ("auto", "cpu"):
-        raise KilterError(
-            f"{folder}: a model with a pretrained network runs on a CPU only, and not on {device!r}: load it with the "
-            "device cpu or auto"
-        )
-    place = "cpu" if on_cpu_only else pick_device(device)
+    place = pick_device(device)
+    if find_score_kind(manifest.score.kind).exported:
+        if place != "cpu" and device != "auto":
+            raise KilterError(
+                f"{folder}: a model of exported programs alone runs on a CPU only, and not on {device!r}: load it "
+                "with the device cpu or auto"
+            )
+        place = "cpu"
     try:
         modality = modality_of(manifest.schema, manifest.score.grid)
         rows = modality.rows_per_call(place)

@@ -108,9 +108,10 @@ class ScoredNetwork(nn.Module):
 
 def rebuild(network: NetworkEntry, score: ScoreEntry) -> ScoredNetwork:
     """The program of a manifest's entries, its tensors not yet loaded. Raises ArtifactError if they do not fit."""
-    network_type, score_type = network_class(network.kind), score_class(score.kind)
+    network_type = network_class(network.kind)
     try:
         built = network_type(msgspec.convert(network.shape, network_type.shape_type))
+        score_type = score_class(score.kind)
         return ScoredNetwork(built, score_type(built, msgspec.convert(score.shape, score_type.shape_type)))
     except msgspec.ValidationError as error:
         raise ArtifactError(f"the network of the manifest: {error}") from None

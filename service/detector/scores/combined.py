@@ -13,7 +13,7 @@ from kilter.service.detector.networks.tabular import TableNetwork
 from kilter.service.detector.scores.base import AnomalyScore, Material
 from kilter.service.detector.scores.geometry import HELD, Geometry, GeometryShape, build_geometry
 from kilter.service.detector.scores.memory import CHUNK, MEASURES, Memory, MemoryShape, build_memory
-from kilter.service.detector.scores.mixture import MOST_AXES, Mixture, MixtureShape, build_mixture
+from kilter.service.detector.scores.mixture import MOST_AXES, RawMixture, RawMixtureShape, build_raw_mixture
 from kilter.service.detector.scores.surprise import Surprise
 
 MEMORY_ROWS = 4096  # most rows that the memory holds, if it is not said
@@ -30,7 +30,7 @@ class CombinedShape(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     geometry: GeometryShape
     memory: MemoryShape
     measures: tuple[int, ...]  # those of the memory that count, by their places in `MEASURES`
-    mixture: MixtureShape | None
+    mixture: RawMixtureShape | None
     elbo: bool
 
     @property
@@ -65,7 +65,7 @@ class CombinedScore(AnomalyScore):
         self.evidence = network.evidence()
         self.geometry = Geometry(shape.geometry, network)
         self.memory = Memory(shape.memory)
-        self.mixture = Mixture(shape.mixture) if shape.mixture else None
+        self.mixture = RawMixture(shape.mixture) if shape.mixture else None
         self.surprise = Surprise(shape.parts)
         self.weight = nn.Buffer(torch.full((shape.parts,), 1 / shape.parts))
         self.memory_entry = MemoryEntry(shape.memory.core + shape.memory.suspects, "training rows")
@@ -90,7 +90,7 @@ class CombinedScore(AnomalyScore):
             unheld = torch.ones(len(rows), dtype=torch.bool)
             unheld[space.held] = False
             mixtures = [
-                build_mixture(network, material.schema, values, material.mixture, material.seed, fitted)
+                build_raw_mixture(network, material.schema, values, material.mixture, material.seed, fitted)
                 for fitted in (None, torch.where(unheld)[0])
             ]
         measures = (PLANE, RELATIVE) if wide else tuple(range(len(MEASURES)))
@@ -119,8 +119,8 @@ class CombinedScore(AnomalyScore):
         for share in MIXED_UP:
             rows, mine = (part.repeat(-(-HELD // len(held)), *[1] * (part.dim() - 1)) for part in (held, own))
             mixed = mix_fields(rows, column, share, generator)
-            found = self.surprise(self.gather(network, mixed, network.see(mixed), mine if share < 1 else None))
-            separation += torch.stack([area(*pair) for pair in zip(self.surprise(usual).T, found.T, strict=True)])
+            odd = self.surprise(self.gather(network, mixed, network.see(mixed), mine if share < 1 else None))
+            separation += torch.stack([area(*pair) for pair in zip(self.surprise(usual).T, odd.T, strict=True)])
         self.weight.copy_(torch.softmax(SHARPNESS * separation / len(MIXED_UP), dim=0))
 
     def gather(self, network: Any, x: Tensor, view: View, own: Tensor | None) -> Tensor:

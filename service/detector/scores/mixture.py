@@ -19,21 +19,21 @@ LARGEST_EXPONENT = 80.0
 LEVEL_WEIGHT = 0.5**0.5  # of a one-hot level, so that rows that differ in it are at a squared distance of 1
 
 
-class MixtureShape(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class RawMixtureShape(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The sizes of a mixture."""
 
     dense: int
     components: int
 
 
-class Mixture(nn.Module):
+class RawMixture(nn.Module):
     """-log density of records under a mixture of Gaussians, up to a constant.
 
     Of a number whose heavy tail the encoding tames the mixture sees the number itself: what is extreme in it is as
     extreme here as it came. Numbers and flags are in units of their standard deviation.
     """
 
-    def __init__(self, shape: MixtureShape) -> None:
+    def __init__(self, shape: RawMixtureShape) -> None:
         super().__init__()
         self.shape = shape
         dense = shape.dense
@@ -63,12 +63,12 @@ class Mixture(nn.Module):
         return -torch.logsumexp(self.log_weight - 0.5 * square, dim=1)
 
 
-def build_mixture(
+def build_raw_mixture(
     network: TableNetwork, schema: Schema, dense: Tensor, fit: MixtureFit, seed: int, rows: Tensor | None = None
-) -> Mixture:
+) -> RawMixture:
     """A mixture fitted to dense features, (n, dense), or to the `rows` of them alone."""
     count, width = dense.shape
-    mixture = Mixture(MixtureShape(width, max(1, min(COMPONENTS, count // COMPONENTS))))
+    mixture = RawMixture(RawMixtureShape(width, max(1, min(COMPONENTS, count // COMPONENTS))))
     columns = [schema.columns[feature.column] for feature in network.features]
     for place, feature in enumerate(network.gaussian.tolist()):
         column = columns[feature]
@@ -81,11 +81,11 @@ def build_mixture(
     mixture.spread.copy_(torch.where(levels, 1 / LEVEL_WEIGHT, torch.where(spread > LEAST_SPREAD, spread, 1.0)))
     fitted = mixture.look(dense if rows is None else dense[rows])
     kept = np.sort(np.random.default_rng(seed).permutation(len(fitted))[:MOST_ROWS])
-    found = fit(fitted[torch.from_numpy(kept)].numpy(), mixture.shape.components, seed)
-    whitening = torch.from_numpy(found.whitening)
-    offset = -(torch.from_numpy(found.means).unsqueeze(1) @ whitening).squeeze(1)
+    gaussians = fit(fitted[torch.from_numpy(kept)].numpy(), mixture.shape.components, seed)
+    whitening = torch.from_numpy(gaussians.whitening)
+    offset = -(torch.from_numpy(gaussians.means).unsqueeze(1) @ whitening).squeeze(1)
     volume = whitening.diagonal(dim1=1, dim2=2).log().sum(1)
-    log_weight = torch.from_numpy(found.weights).clamp(min=1e-12).log() + volume
+    log_weight = torch.from_numpy(gaussians.weights).clamp(min=1e-12).log() + volume
     mixture.whitening.copy_(whitening.transpose(0, 1).reshape(width, -1).float())
     mixture.offset.copy_(offset.flatten().float())
     mixture.log_weight.copy_((log_weight - log_weight.max()).float())

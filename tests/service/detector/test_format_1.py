@@ -18,6 +18,7 @@ from kilter.service.commands.inspect import inspect
 from kilter.service.detector import ArtifactError, load
 from kilter.service.detector.artifact import MANIFEST, read_artifact
 from kilter.service.detector.format_1 import LOCAL_FEATURES, upgrade
+from kilter.service.detector.scores import find_score_kind
 from kilter.training.commands.calibrate import calibrate
 from kilter.training.commands.evaluate import evaluate
 from tests.support.artifacts import ARTIFACTS, rebuilt, rewritten, stored
@@ -77,7 +78,9 @@ def test_it_is_evaluated_and_calibrated_anew(model: Path, tmp_path: Path) -> Non
     assert json.loads((model / "2" / MANIFEST).read_text())["format"] == 2
     assert new.probes.scores == old.probes.scores
     assert new.calibration.target_fpr == 0.1
-    assert rebuilt(model / "2").score(old.probes.records).score == pytest.approx(old.probes.scores, rel=1e-4, abs=1e-4)
+    if find_score_kind(new.manifest.score.kind).place is not None:
+        again = rebuilt(model / "2").score(old.probes.records).score
+        assert again == pytest.approx(old.probes.scores, rel=1e-4, abs=1e-4)
 
 
 def manifest_of(name: str) -> dict[str, Any]:

@@ -14,7 +14,6 @@ from kilter.service.detector import ArtifactError, KilterError, runtime
 from kilter.service.detector.arrays import Matrix
 from kilter.service.detector.artifact import read_artifact
 from kilter.service.detector.runtime import OUTPUTS, PROGRAMS, OnnxProgram, TorchProgram, pick_device
-from tests.support.artifacts import ARTIFACTS
 
 WIDTH = 3
 
@@ -137,9 +136,9 @@ def test_a_score_that_was_given_stays_what_it_is() -> None:
 
 
 @pytest.mark.parametrize("count", [0, 1, 5])
-def test_the_rebuilt_network_gives_the_same_outputs_some_rows_at_a_time(count: int) -> None:
+def test_the_rebuilt_network_gives_the_same_outputs_some_rows_at_a_time(count: int, model_folder: Path) -> None:
     """As the exported programs, for any number of rows."""
-    content = read_artifact(ARTIFACTS / "format-2")
+    content = read_artifact(model_folder / "1")
     width = content.manifest.schema.width
     exported = OnnxProgram(content.programs, width, 2)
     rebuilt = TorchProgram(content.manifest.network, content.manifest.score, content.state, "cpu", 2)
