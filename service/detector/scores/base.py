@@ -6,7 +6,7 @@ from typing import Any, ClassVar, NamedTuple, Protocol, Self
 import msgspec
 from torch import Tensor, nn
 
-from kilter.service.detector.arrays import Mask, Matrix
+from kilter.service.detector.arrays import Floats, Mask, Matrix, Positions
 from kilter.service.detector.errors import ArtifactError
 from kilter.service.detector.manifest import MemoryEntry, NetworkEntry, ScoreEntry
 from kilter.service.detector.networks import network_class
@@ -17,6 +17,31 @@ from kilter.service.detector.scores import find_score_kind
 
 Isolation = Callable[[Matrix, int], Callable[[Matrix], Mask]]
 """Takes points, (n, axes), and a seed, and gives a function that tells which of others are easily isolated, (m,)."""
+
+
+Gaussians = Callable[[Floats, float, int], tuple[Floats, Floats, Floats]]
+"""Takes points, (n, axes), a variance that is added along each axis, and a seed, and gives a mixture of Gaussians.
+
+Weights, (k,), means, (k, axes), and roots of the precisions, (k, axes, axes): triangular, and a point less a mean is
+standard once it is multiplied by one.
+"""
+
+
+class Trees(NamedTuple):
+    """Trees of random splits, their nodes one after the other, (nodes,) each."""
+
+    axis: Positions  # of the split
+    threshold: Floats  # up to which a value goes to the lower side
+    lower: Positions  # the node at which that goes on; of a leaf itself
+    higher: Positions
+    length: Floats  # of the path to a leaf, with the usual one in a tree of the leaf's rows; 0 of other nodes
+    root: Positions  # (trees,)
+    depth: int  # splits on the longest path
+    usual: float  # average length of the paths in a tree of so many rows as each was grown from
+
+
+Forest = Callable[[Matrix, int], Trees]
+"""Takes points, (n, axes), and a seed, and gives trees that isolate them."""
 
 
 class PretrainedNetwork(Protocol):
@@ -43,6 +68,8 @@ class Material(NamedTuple):
     memory_rows: int | None = None  # most rows of a memory, if that is asked for
     isolation: Isolation | None = None
     backbone: PretrainedNetwork | None = None
+    gaussians: Gaussians | None = None
+    forest: Forest | None = None
 
 
 class AnomalyScore(nn.Module):
