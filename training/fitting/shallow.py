@@ -12,28 +12,43 @@ from kilter.service.detector.scores.base import Trees
 
 MIXTURE_ROWS = 5_000  # most rows that a mixture is fitted to, at random
 TREES = 100
+PARTS = 3  # of the rows, each held out once
+FACTORS = (1, 3, 10, 30, 100)  # by which the added variance may be greater
 
 
 def fit_gaussians(points: Floats, noise: float, seed: int) -> tuple[Floats, Floats, Floats]:
     """A mixture of Gaussians with full covariances: see `detector.scores.base.Gaussians`.
 
-    Their number is doubled as long as the Bayesian information criterion gets better (Schwarz, 1978), and each has as
-    many rows as free parameters, if there is more than one.
+    The added variance is `noise` or, where rows are few for the axes, more: the least with which one Gaussian gives
+    held-out rows a density within one standard error of the greatest (Breiman et al., 1984). The number of Gaussians is
+    doubled as long as the Bayesian information criterion gets better (Schwarz, 1978), and each has as many rows as free
+    parameters, if there is more than one.
     """
     rows = np.random.default_rng(seed).permutation(len(points))[:MIXTURE_ROWS]
     drawn = points[np.sort(rows)]
     parameters = drawn.shape[1] * (drawn.shape[1] + 3) // 2 + 1
+    parts = [drawn[part::PARTS] for part in range(PARTS)]
 
-    def fitted(components: int) -> GaussianMixture:
-        mixture = GaussianMixture(components, reg_covar=noise, random_state=seed % 2**32)
+    def fitted(components: int, added: float, of: Floats = drawn) -> GaussianMixture:
+        mixture = GaussianMixture(components, reg_covar=added, random_state=seed % 2**32)
         with warnings.catch_warnings():  # one that has not converged, or has fewer clusters, is judged like any other
             warnings.simplefilter("ignore", ConvergenceWarning)
-            return mixture.fit(drawn)
+            return mixture.fit(of)
 
-    best, components = fitted(1), 2
+    def held_out(added: float) -> Floats:
+        others = (np.concatenate([*parts[:i], *parts[i + 1 :]]) for i in range(PARTS))
+        densities = [fitted(1, added, of).score_samples(part) for of, part in zip(others, parts, strict=True)]
+        return np.concatenate(densities)
+
+    variances = [noise * factor for factor in FACTORS]
+    densities = np.stack([held_out(added) for added in variances])
+    short = densities[densities.mean(1).argmax()] - densities
+    close = short.mean(1) <= short.std(1) / np.sqrt(len(drawn))
+    added = variances[int(close.argmax())]
+    best, components = fitted(1, added), 2
     lowest = best.bic(drawn)
     while components * parameters <= len(drawn):
-        other = fitted(components)
+        other = fitted(components, added)
         criterion = other.bic(drawn)
         if criterion >= lowest:
             break

@@ -49,7 +49,7 @@ SCORES = {
                 "the distance to the nearest normal row that is remembered",
             ),
             ("pca", "subspace:PrincipalSubspace", DISTANCE, "the distance to the principal subspace of normal rows"),
-            ("iforest", "forest:PathLength", "from 0 to 1", "how few random splits isolate a record"),
+            ("iforest", "forest:PathLength", "units of the isolation score", "how few random splits isolate a record"),
             ("gmm", "mixture:MixtureDensity", "nats", "the density of a mixture of Gaussians"),
         )
     },

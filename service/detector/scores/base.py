@@ -20,7 +20,7 @@ Isolation = Callable[[Matrix, int], Callable[[Matrix], Mask]]
 
 
 Gaussians = Callable[[Floats, float, int], tuple[Floats, Floats, Floats]]
-"""Takes points, (n, axes), a variance that is added along each axis, and a seed, and gives a mixture of Gaussians.
+"""Takes points, (n, axes), the least variance to add along each axis, and a seed, and gives a mixture of Gaussians.
 
 Weights, (k,), means, (k, axes), and roots of the precisions, (k, axes, axes): triangular, and a point less a mean is
 standard once it is multiplied by one.

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from kilter.service.detector.errors import KilterError
 from kilter.service.detector.networks.linear import LinearVAE, principal, subspace_size
 from kilter.service.detector.scores.base import Material
-from kilter.service.detector.scores.vectors import NOVELTY, VectorScore, VectorsShape, fit_vectors
+from kilter.service.detector.scores.vectors import NOVELTY, Vectors, VectorScore, VectorsShape, fit_vectors
 
 
 class SubspaceShape(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -20,7 +20,10 @@ class SubspaceShape(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class PrincipalSubspace(VectorScore):
-    """The distance to the principal subspace that holds 95 % of the variance, all axes but one at most."""
+    """The distance to the principal subspace that holds 95 % of the variance, all axes that are free but one at most.
+
+    The levels of a column are not free: one of them is 1 in every record.
+    """
 
     shape_type = SubspaceShape
     shape: SubspaceShape
@@ -36,14 +39,15 @@ class PrincipalSubspace(VectorScore):
     def fit(cls, network: LinearVAE, material: Material) -> tuple[Self, None]:
         """Raises KilterError for a table whose fitting rows vary along one axis alone."""
         vectors = fit_vectors(network, material)
-        if vectors.axes < 2:
+        free = vectors.axes - bound_axes(network, vectors)
+        if free < 2:
             raise KilterError(
                 "the detector pca finds what breaks the relation between columns, and only one feature varies in the "
                 "fitting rows: take --detector nearest or vae"
             )
         points = cls.points(network, vectors, material.x).double()
         variances, axes = principal(torch.cov(points.T, correction=1))
-        dimensions = min(subspace_size(variances), len(variances) - 1)
+        dimensions = min(subspace_size(variances), free - 1)
         score = cls(network, SubspaceShape(vectors.shape, dimensions))
         score.center.copy_(points.mean(0))
         score.directions.copy_(axes[:, :dimensions])
@@ -53,3 +57,9 @@ class PrincipalSubspace(VectorScore):
         centred = points - self.center
         rest = centred - (centred @ self.directions) @ self.directions.T
         return (rest.square().sum(1, keepdim=True) + NOVELTY * novelties).sqrt()
+
+
+def bound_axes(network: LinearVAE, vectors: Vectors) -> int:
+    """How many axes are bound to others: one of each column of levels that vary."""
+    slots = torch.tensor(vectors.shape.varying) - (len(network.dense_feature) - len(network.slot_code))
+    return int(network.slot_group[slots[slots >= 0]].amax(0).sum()) if (slots >= 0).any() else 0

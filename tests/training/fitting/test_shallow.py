@@ -37,6 +37,20 @@ def test_leaves_go_on_at_themselves() -> None:
     assert trees.length[leaf].max() <= trees.depth + usual_path(np.array([100]))[0]
 
 
+def test_few_rows_get_more_noise() -> None:
+    """So that new rows are not far out for their number of axes alone: 25 rows of 40 axes, and 2,000."""
+    rng = np.random.default_rng(0)
+    points, new = rng.normal(size=(2, 2_000, 40))
+    surprise = []
+    for rows in (25, 2_000):
+        _, means, roots = fit_gaussians(points[:rows], 0.01, 0)
+        assert len(means) == 1
+        standard = ((new - means[0]) @ roots[0]) ** 2
+        surprise.append(0.5 * standard.sum(1).mean() - np.log(np.diag(roots[0])).sum())
+    assert surprise[1] == pytest.approx(20, abs=1)
+    assert surprise[0] < 40
+
+
 @pytest.mark.parametrize("clusters", [1, 2, 8])
 def test_a_mixture_has_as_many_components_as_it_needs(clusters: int) -> None:
     """Of clusters that lie far apart, and no more than rows allow."""
