@@ -8,7 +8,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.mixture import GaussianMixture
 
 from kilter.service.detector.arrays import Floats, Matrix, Positions
-from kilter.service.detector.scores.base import Trees
+from kilter.service.detector.scores.base import Gaussians, Trees
 
 MIXTURE_ROWS = 5_000  # most rows that a mixture is fitted to, at random
 TREES = 100
@@ -16,8 +16,8 @@ PARTS = 3  # of the rows, each held out once
 FACTORS = (1, 3, 10, 30, 100)  # by which the added variance may be greater
 
 
-def fit_gaussians(points: Floats, noise: float, seed: int) -> tuple[Floats, Floats, Floats]:
-    """A mixture of Gaussians with full covariances: see `detector.scores.base.Gaussians`.
+def fit_density(points: Floats, noise: float, seed: int) -> Gaussians:
+    """A mixture of Gaussians with full covariances: see `detector.scores.base.DensityFit`.
 
     The added variance is `noise` or, where rows are few for the axes, more: the least with which one Gaussian gives
     held-out rows a density within one standard error of the greatest (Breiman et al., 1984). The number of Gaussians is
@@ -53,7 +53,7 @@ def fit_gaussians(points: Floats, noise: float, seed: int) -> tuple[Floats, Floa
         if criterion >= lowest:
             break
         best, lowest, components = other, criterion, 2 * components
-    return best.weights_, best.means_, best.precisions_cholesky_
+    return Gaussians(best.weights_, best.means_, best.precisions_cholesky_)
 
 
 def grow_forest(points: Matrix, seed: int) -> Trees:

@@ -1,91 +1,92 @@
-"""The score of the detector `gmm`: how improbable a record is under a mixture of Gaussians."""
-
-import math
-from typing import Self
+"""A mixture of Gaussians with full covariances over records as they came: the relations that are linear."""
 
 import msgspec
+import numpy as np
 import torch
 from torch import Tensor, nn
 
-from kilter.service.detector.networks.base import HALF_LOG_TWO_PI
-from kilter.service.detector.networks.linear import LEAST_NOISE, LinearVAE, principal
-from kilter.service.detector.scores.base import Material
-from kilter.service.detector.scores.vectors import VectorScore, VectorsShape, fit_vectors
+from kilter.service.detector.columns import NumericColumn
+from kilter.service.detector.networks.tabular import TableNetwork
+from kilter.service.detector.schema import Schema
+from kilter.service.detector.scores.base import MixtureFit
 
-MOST_AXES = 128  # principal axes in which components have covariances of their own; along all others noise is the same
+COMPONENTS = 5
+MOST_AXES = 256  # with more dense features there is none: its matrices would be larger than all else
+MOST_ROWS = 5_000  # rows to which it is fitted
+LEAST_SPREAD = 1e-6  # a feature that varies less is not divided by its standard deviation
+FARTHEST = 1_000.0  # standard deviations beyond which numbers are no farther away
+LARGEST_EXPONENT = 80.0
+LEVEL_WEIGHT = 0.5**0.5  # of a one-hot level, so that rows that differ in it are at a squared distance of 1
 
 
-class DensityShape(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The sizes of the score."""
+class MixtureShape(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The sizes of a mixture."""
 
-    vectors: VectorsShape
+    dense: int
     components: int
-    axes: int
 
 
-class MixtureDensity(VectorScore):
-    """-log of the density of a mixture of Gaussians with full covariances, in nats.
+class Mixture(nn.Module):
+    """-log density of records under a mixture of Gaussians, up to a constant.
 
-    What no fitting row has costs log(n + 2) nats each, n being their number: the rule of succession. Where there are
-    more than 128 axes the mixture is in so many principal ones, and the distance from these has equal Gaussian noise.
+    Of a number whose heavy tail the encoding tames the mixture sees the number itself: what is extreme in it is as
+    extreme here as it came. Numbers and flags are in units of their standard deviation.
     """
 
-    shape_type = DensityShape
-    shape: DensityShape
-
-    def __init__(self, network: LinearVAE, shape: DensityShape) -> None:
-        super().__init__(network, shape.vectors)
+    def __init__(self, shape: MixtureShape) -> None:
+        super().__init__()
         self.shape = shape
-        axes = self.vectors.axes
-        self.center = nn.Buffer(torch.zeros(axes))
-        self.directions = nn.Buffer(torch.zeros(axes, shape.axes))  # orthonormal
-        self.root = nn.Buffer(torch.zeros(shape.axes, shape.components * shape.axes))
-        self.mean = nn.Buffer(torch.zeros(shape.components * shape.axes))  # after the roots
-        self.constant = nn.Buffer(torch.zeros(shape.components))  # logarithm of weight and of normalisation
-        self.noise = nn.Buffer(torch.ones(()))
-        self.novelty = nn.Buffer(torch.zeros(()))
+        dense = shape.dense
+        # A feature f that is tamed is sinh(stretch f + shift) before it is standardised.
+        self.tamed = nn.Buffer(torch.zeros(dense))
+        self.stretch = nn.Buffer(torch.zeros(dense))
+        self.shift = nn.Buffer(torch.zeros(dense))
+        self.mean = nn.Buffer(torch.zeros(dense))
+        self.spread = nn.Buffer(torch.ones(dense))
+        self.whitening = nn.Buffer(torch.zeros(dense, shape.components * dense))
+        self.offset = nn.Buffer(torch.zeros(shape.components * dense))
+        self.log_weight = nn.Buffer(torch.zeros(shape.components))
 
-    @classmethod
-    @torch.no_grad()
-    def fit(cls, network: LinearVAE, material: Material) -> tuple[Self, None]:
-        """Raises TypeError without what fits a mixture."""
-        if material.gaussians is None:
-            raise TypeError("the detector 'gmm' is fitted with what fits mixtures")
-        vectors = fit_vectors(network, material)
-        points = cls.points(network, vectors, material.x).double()
-        axes = min(points.shape[1], MOST_AXES)
-        center, directions = torch.zeros(points.shape[1]), torch.eye(points.shape[1])
-        noise = torch.ones(())
-        if axes < points.shape[1]:
-            center = points.mean(0)
-            variances, directions = principal(torch.cov(points.T))
-            noise = variances[axes:].mean().clamp(min=LEAST_NOISE)
-        directions = directions[:, :axes]
-        drawn = ((points - center) @ directions.double()).numpy()
-        weights, means, roots = map(torch.from_numpy, material.gaussians(drawn, LEAST_NOISE, material.seed))
-        score = cls(network, DensityShape(vectors.shape, len(weights), axes))
-        score.center.copy_(center)
-        score.directions.copy_(directions)
-        score.root.copy_(roots.permute(1, 0, 2).flatten(1))
-        score.mean.copy_((means.unsqueeze(1) @ roots).flatten())
-        beyond = points.shape[1] - axes
-        score.constant.copy_(
-            weights.log()
-            + roots.diagonal(dim1=1, dim2=2).log().sum(1)
-            - points.shape[1] * HALF_LOG_TWO_PI
-            - 0.5 * beyond * noise.log()
-        )
-        score.noise.copy_(noise)
-        score.novelty.fill_(math.log(material.schema.rows + 2))
-        return score.adopt(network, vectors, material), None
+    def untame(self, dense: Tensor) -> Tensor:
+        """Dense features, (n, dense), with each number as it came, but for its unit."""
+        raw = torch.sinh((dense * self.stretch + self.shift).clamp(-LARGEST_EXPONENT, LARGEST_EXPONENT))
+        return torch.where(self.tamed > 0, raw, dense)
 
-    def value(self, points: Tensor, novelties: Tensor, other: Tensor | None) -> Tensor:
-        centred = points - self.center
-        inner = centred @ self.directions if self.shape.axes < self.vectors.axes else centred
-        standard = (inner @ self.root - self.mean).reshape(-1, self.shape.components, self.shape.axes)
-        density = self.constant - 0.5 * standard.square().sum(2)
-        surprise = self.novelty * novelties - torch.logsumexp(density, dim=1, keepdim=True)
-        if self.shape.axes == self.vectors.axes:
-            return surprise
-        rest = centred - inner @ self.directions.T
-        return surprise + 0.5 * rest.square().sum(1, keepdim=True) / self.noise
+    def look(self, dense: Tensor) -> Tensor:
+        """Dense features, (n, dense), as the mixture sees them."""
+        return ((self.untame(dense) - self.mean) / self.spread).clamp(-FARTHEST, FARTHEST)
+
+    def forward(self, dense: Tensor) -> Tensor:
+        """-log density of dense features, (n, dense), up to a constant: (n,)."""
+        white = torch.addmm(self.offset, self.look(dense), self.whitening)
+        square = white.reshape(-1, self.shape.components, self.shape.dense).square().sum(2)
+        return -torch.logsumexp(self.log_weight - 0.5 * square, dim=1)
+
+
+def build_mixture(
+    network: TableNetwork, schema: Schema, dense: Tensor, fit: MixtureFit, seed: int, rows: Tensor | None = None
+) -> Mixture:
+    """A mixture fitted to dense features, (n, dense), or to the `rows` of them alone."""
+    count, width = dense.shape
+    mixture = Mixture(MixtureShape(width, max(1, min(COMPONENTS, count // COMPONENTS))))
+    columns = [schema.columns[feature.column] for feature in network.features]
+    for place, feature in enumerate(network.gaussian.tolist()):
+        column = columns[feature]
+        if isinstance(column, NumericColumn) and column.transform == "asinh":
+            mixture.tamed[place], mixture.stretch[place], mixture.shift[place] = 1, column.scale, column.center
+    plain = mixture.untame(dense)
+    spread = plain.std(0, correction=0)
+    levels = torch.arange(width) >= len(network.gaussian) + len(network.flag)
+    mixture.mean.copy_(torch.where(levels, 0.0, plain.mean(0)))
+    mixture.spread.copy_(torch.where(levels, 1 / LEVEL_WEIGHT, torch.where(spread > LEAST_SPREAD, spread, 1.0)))
+    fitted = mixture.look(dense if rows is None else dense[rows])
+    kept = np.sort(np.random.default_rng(seed).permutation(len(fitted))[:MOST_ROWS])
+    found = fit(fitted[torch.from_numpy(kept)].numpy(), mixture.shape.components, seed)
+    whitening = torch.from_numpy(found.whitening)
+    offset = -(torch.from_numpy(found.means).unsqueeze(1) @ whitening).squeeze(1)
+    volume = whitening.diagonal(dim1=1, dim2=2).log().sum(1)
+    log_weight = torch.from_numpy(found.weights).clamp(min=1e-12).log() + volume
+    mixture.whitening.copy_(whitening.transpose(0, 1).reshape(width, -1).float())
+    mixture.offset.copy_(offset.flatten().float())
+    mixture.log_weight.copy_((log_weight - log_weight.max()).float())
+    return mixture

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from kilter.training.fitting.shallow import fit_gaussians, grow_forest, usual_path
+from kilter.training.fitting.shallow import fit_density, grow_forest, usual_path
 
 
 def test_the_usual_path_is_that_of_a_search_that_fails() -> None:
@@ -43,7 +43,7 @@ def test_few_rows_get_more_noise() -> None:
     points, new = rng.normal(size=(2, 2_000, 40))
     surprise = []
     for rows in (25, 2_000):
-        _, means, roots = fit_gaussians(points[:rows], 0.01, 0)
+        _, means, roots = fit_density(points[:rows], 0.01, 0)
         assert len(means) == 1
         standard = ((new - means[0]) @ roots[0]) ** 2
         surprise.append(0.5 * standard.sum(1).mean() - np.log(np.diag(roots[0])).sum())
@@ -56,9 +56,9 @@ def test_a_mixture_has_as_many_components_as_it_needs(clusters: int) -> None:
     """Of clusters that lie far apart, and no more than rows allow."""
     rng = np.random.default_rng(0)
     points = 20.0 * rng.integers(clusters, size=(2_000, 1)) + rng.normal(size=(2_000, 3))
-    weights, means, roots = fit_gaussians(points, 0.01, 0)
+    weights, means, roots = fit_density(points, 0.01, 0)
     assert len(weights) == clusters
     assert weights.sum() == pytest.approx(1)
     assert means.shape == (clusters, 3)
     assert roots.shape == (clusters, 3, 3)
-    assert len(fit_gaussians(points[:15], 0.01, 0)[0]) == 1
+    assert len(fit_density(points[:15], 0.01, 0)[0]) == 1

@@ -12,6 +12,7 @@ from kilter.service.detector.arrays import Matrix
 from kilter.service.detector.columns import CategoricalColumn
 from kilter.service.detector.networks.linear import LEAST_NOISE, LinearVAE, moments, subspace_size
 from kilter.service.detector.schema import Schema
+from kilter.service.detector.scores import kind_of_score
 from kilter.training.config import FitConfig, TrainConfig
 from kilter.training.fitting.fit import fit
 from kilter.training.fitting.model import score_around
@@ -159,7 +160,7 @@ def test_any_score_of_the_vae_can_be_around_it() -> None:
     x = mixed_rows(ROWS)
     network, _ = fit(x, MIXED, FitConfig(network="linear-vae"), seed=0)
     for score in ("elbo", "reconstruction", "neighbours"):
-        module, _ = score_around(network, score, x, x[:0], MIXED, TrainConfig())
+        module, _ = score_around(network, kind_of_score(score, "table"), x, x[:0], MIXED, TrainConfig())
         odd = mixed_rows(50, seed=1)
         odd[:, 0] += 6
         normal, strange = (outputs_of(module, rows)[0] for rows in (mixed_rows(50, seed=1), odd))

@@ -1,66 +1,76 @@
-"""Tests of `detector.scores.mixture`: the density of a mixture of Gaussians."""
-
-import math
+"""Tests of `detector.scores.mixture`: against scikit-learn's mixture of Gaussians."""
 
 import numpy as np
 import pytest
 import torch
 from sklearn.mixture import GaussianMixture
 
-from kilter.service.detector.networks.linear import LEAST_NOISE
-from kilter.service.detector.scores import mixture
-from kilter.service.detector.scores.base import Material
-from kilter.service.detector.scores.mixture import MixtureDensity
-from kilter.training.fitting.model import score_rows
-from tests.support.shallow import MIXED, ROWS, linear, mixed_rows, numbers_only, outputs_of, program_of
+from kilter.service.detector.columns import Column, NumericColumn
+from kilter.service.detector.networks.tabular import TabularShape, TabularVAE
+from kilter.service.detector.schema import Schema
+from kilter.service.detector.scores.mixture import Mixture, build_mixture
+from kilter.training.fitting.model import mixture_of
+
+ROWS = 400
 
 
-def clusters(rows: int, columns: int, seed: int) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
-    """Numbers in three clusters."""
-    rng = np.random.default_rng(seed)
-    centers = 2 * np.random.default_rng(9).normal(size=(3, columns))
-    return (centers[rng.integers(3, size=rows)] + 0.3 * rng.normal(size=(rows, columns))).astype(np.float32)
+def built(columns: tuple[Column, ...], dense: torch.Tensor) -> Mixture:
+    """A mixture of the dense features of numbers."""
+    schema = Schema(columns, rows=len(dense))
+    network = TabularVAE(TabularShape(schema.features(), len(columns), members=1, hidden=4, latent=2, components=1))
+    return build_mixture(network, schema, dense, mixture_of, 0)
 
 
-def test_it_is_the_density_that_scikit_learn_has() -> None:
-    """Of a mixture of as many components, which the criterion finds to be more than one."""
-    x, new = clusters(600, 4, 0), clusters(100, 4, 1)
-    program, _ = program_of("gmm", x, numbers_only(4, 600))
-    assert isinstance(program.score, MixtureDensity)
-    components = program.score.shape.components
-    assert components > 1
-    fitted = GaussianMixture(components, reg_covar=LEAST_NOISE, random_state=0).fit(x.astype(np.float64))
-    assert score_rows(program, new) == pytest.approx(-fitted.score_samples(new), abs=1e-3)
-
-
-def test_of_many_axes_the_density_is_that_of_principal_ones_and_noise(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A Gaussian in two of six axes, with equal noise in the others, has the covariance of the six, and its density."""
+def correlated(count: int) -> torch.Tensor:
+    """Rows of four related numbers with means and scales of their own."""
     rng = np.random.default_rng(0)
-    x = (rng.normal(size=(500, 2)) @ rng.normal(size=(2, 6)) + 0.3 * rng.normal(size=(500, 6))).astype(np.float32)
-    whole, _ = program_of("gmm", x, numbers_only(6, 500))
-    monkeypatch.setattr(mixture, "MOST_AXES", 2)
-    part, _ = program_of("gmm", x, numbers_only(6, 500))
-    assert isinstance(part.score, MixtureDensity)
-    assert part.score.root.shape == (2, 2 * part.score.shape.components)
-    assert np.abs(score_rows(part, x) - score_rows(whole, x)).mean() < 0.3
-    assert np.corrcoef(score_rows(part, x), score_rows(whole, x))[0, 1] > 0.97
+    z = rng.normal(size=(count, 2))
+    x = np.column_stack([z, z @ [[1, 0.5], [0.5, -1]] + 0.1 * rng.normal(size=(count, 2))])
+    return torch.from_numpy(x * [1, 5, 0.2, 1] + [0, 3, 0, -8]).float()
 
 
-def test_what_no_row_has_costs_its_probability() -> None:
-    """An unseen level makes of the record one without any level, and adds log(n + 2) nats."""
-    program, _ = program_of("gmm", mixed_rows(ROWS))
-    assert isinstance(program.score, MixtureDensity)
-    points, once = torch.zeros(1, 9), torch.ones(1, 1)
+def test_it_is_the_density_of_the_mixture_that_was_fitted() -> None:
+    """Of standardised numbers, up to one constant."""
+    x = correlated(ROWS)
+    mixture = built(tuple(NumericColumn(f"n{i}", 0, 1, -3, 3) for i in range(4)), x)
+    standard = ((x - x.mean(0)) / x.std(0, correction=0)).double().numpy()
+    peer = GaussianMixture(5, reg_covar=1e-3, random_state=0).fit(standard)
+    new = correlated(50) + torch.randn(50, 4, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
-        added = program.score.value(points, once, None) - program.score.value(points, 0 * once, None)
-    assert added.item() == pytest.approx(math.log(ROWS + 2), rel=1e-5)
-    odd = mixed_rows(5, seed=1)
-    odd[:, 6] = 3
-    assert (outputs_of(program, odd)[0] > outputs_of(program, mixed_rows(5, seed=1))[0]).all()
+        found = mixture(new).numpy()
+    want = -peer.score_samples(((new - x.mean(0)) / x.std(0, correction=0)).double().numpy())
+    assert found - found[0] == pytest.approx(want - want[0], rel=1e-3, abs=1e-2)
 
 
-def test_it_needs_what_fits_a_mixture() -> None:
-    x = torch.from_numpy(mixed_rows(ROWS))
-    parts = [torch.arange(ROWS)]
-    with pytest.raises(TypeError, match="mixtures"):
-        MixtureDensity.fit(linear(x.numpy()), Material(MIXED, x, parts, parts, x[:0], seed=0))
+def test_a_tamed_number_is_seen_as_it_came() -> None:
+    """The encoding is asinh; the mixture of its features is that of the numbers themselves."""
+    x = correlated(ROWS)
+    amounts = 50 * x[:, :1].abs() ** 3
+    plain = (NumericColumn("a", 0, 1, 0, 1e4), NumericColumn("n", 0, 1, -3, 3))
+    tame = (NumericColumn("a", 1.5, 0.7, 0, 1e4, "asinh", 2.0, 3.0), plain[1])
+    encoded = (torch.asinh((amounts - 2.0) / 3.0) - 1.5) / 0.7
+    pair = [built(plain, torch.cat([amounts, x[:, 1:2]], 1)), built(tame, torch.cat([encoded, x[:, 1:2]], 1))]
+    with torch.no_grad():
+        one = pair[0](torch.cat([amounts, x[:, 1:2]], 1))
+        other = pair[1](torch.cat([encoded, x[:, 1:2]], 1))
+    torch.testing.assert_close(one - one[0], other - other[0], rtol=1e-2, atol=1e-2)
+
+
+@pytest.mark.parametrize("value", [1e3, -1e3, 1e30])
+def test_nothing_is_too_far_away(value: float) -> None:
+    """Whatever a feature is, the density is finite."""
+    mixture = built(
+        tuple(NumericColumn(f"n{i}", 1.5, 0.7, 0, 9, "asinh", 2.0, 3.0) for i in range(4)), correlated(ROWS)
+    )
+    with torch.no_grad():
+        assert torch.isfinite(mixture(torch.full((1, 4), value))).all()
+
+
+@pytest.mark.parametrize("rows", [1, 3, 20])
+def test_few_rows_and_constant_ones_have_a_mixture(rows: int) -> None:
+    """Fewer rows than components, and copies: a ridge keeps the covariances positive definite."""
+    for x in (correlated(rows), torch.zeros(rows, 4)):
+        if rows > 1:
+            mixture = built(tuple(NumericColumn(f"n{i}", 0, 1, -3, 3) for i in range(4)), x)
+            with torch.no_grad():
+                assert torch.isfinite(mixture(x)).all()
