@@ -28,8 +28,8 @@ class NearestShape(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class NearestDistance(VectorScore):
     """The Euclidean distance to the nearest remembered row, in standard units.
 
-    Rows are the fitting and the calibration rows, or a random sample of both. As in `Neighbours`, each of these is
-    judged by all others, so that calibration takes nothing from the memory.
+    Rows are the fitting and the calibration rows, or a random sample of both. Each calibration row is judged by all
+    others, so that calibration takes nothing from the memory.
     """
 
     shape_type = NearestShape
