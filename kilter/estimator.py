@@ -17,6 +17,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from kilter.learning import config_of, source_of
 from kilter.service.detector import Detector, KilterError, Verdicts, load, store
 from kilter.service.detector.calibration import rounded
+from kilter.training.config import TrainConfig
 from kilter.training.pipeline import Trained, learn
 
 Floats = npt.NDArray[np.float64]
@@ -28,10 +29,11 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
 
     `fit` takes normal records: a frame of pandas or polars with columns of every kind, or a matrix of numbers, NaN
     where a value is missing. Of records like those, at most the share `target_fpr` is flagged; without it, the lowest
-    of 1, 2, 5 and 10 % that so many records support. `score_kind` is `neighbours`, `core`, `elbo` or `reconstruction`;
-    with `group_by`, the values of that column have thresholds of their own; `split` is `auto`, `random` or `time`, by
-    which the calibration records are set apart, those of one value of the column `split_by` together. `config` is a
-    TOML file of further settings, or the same as a mapping (`docs/training.md`).
+    of 1, 2, 5 and 10 % that so many records support. `detector` is `vae`, `nearest`, `pca`, `iforest`, `gmm` or `auto`,
+    and `score_kind`, which is the VAE's, `neighbours`, `core`, `elbo` or `reconstruction`; with `group_by`, the values
+    of that column have thresholds of their own; `split` is `auto`, `random` or `time`, by which the calibration records
+    are set apart, those of one value of the column `split_by` together. `config` is a TOML file of further settings, or
+    the same as a mapping (`docs/training.md`), which also holds for what is left at its default here.
 
     After `fit`, `detector_` is the `Detector` that was trained, with its p-values and reasons, and `save` writes it to
     a folder of models, from which `kilter.load` and `kilter serve` read it.
@@ -41,6 +43,7 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         self,
         *,
         target_fpr: float | None = None,
+        detector: str = "vae",
         score_kind: str = "neighbours",
         group_by: str | None = None,
         split: str = "auto",
@@ -49,6 +52,7 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         random_state: int | None = None,
     ) -> None:
         self.target_fpr = target_fpr
+        self.detector = detector
         self.score_kind = score_kind
         self.group_by = group_by
         self.split = split
@@ -61,12 +65,14 @@ class AnomalyDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         frame = self._frame(X, reset=True)
         settings = {
             "target_fpr": self.target_fpr,
+            "detector": self.detector,
             "score": self.score_kind,
             "split": self.split,
             "split_by": self.split_by,
         }
         settings["seed"] = None if self.random_state is None else int(self.random_state)
-        given = {name: value for name, value in settings.items() if value is not None}
+        usual = {name: getattr(TrainConfig(), name) for name in ("detector", "score", "split")}
+        given = {name: value for name, value in settings.items() if value not in (None, usual.get(name))}
         try:
             config = config_of(self.config, given)
             self._trained: Trained = learn(source_of(frame, group_by=self.group_by), config)

@@ -43,10 +43,10 @@ def train(
     `exclude` names columns that are not looked at, and with `group_by` the values of a column have thresholds of their
     own. `delimiter`, `encoding` and `header` say how text tables are written and whether they have a header line, where
     that is not to be found out. `config` is a TOML file of settings or the same as a mapping; `settings` override it:
-    `target_fpr`, `score`, `split`, `split_by`, `seed`, `device`, `memory_rows`, `baselines`, `fit`, `threshold`, and
-    `categorical`, `numeric`, `timestamp` and `ignore`, lists of columns to be taken for that, as `docs/training.md`
-    explains them. `say` is called with what was decided about the data. Raises KilterError for whatever the caller can
-    put right.
+    `target_fpr`, `detector`, `score`, `split`, `split_by`, `seed`, `device`, `memory_rows`, `baselines`, `fit`,
+    `threshold`, and `categorical`, `numeric`, `timestamp` and `ignore`, lists of columns to be taken for that, as
+    `docs/training.md` explains them. `say` is called with what was decided about the data. Raises KilterError for
+    whatever the caller can put right.
     """
     source = source_of(
         data,

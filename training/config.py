@@ -11,10 +11,12 @@ import msgspec
 from kilter.service.detector.errors import KilterError
 from kilter.service.detector.manifest import HIGHEST_RATE, Way
 from kilter.service.detector.networks import NETWORKS
-from kilter.service.detector.scores import check_score
+from kilter.service.detector.scores import SCORES, VAE, check_score, detector_names
 
 KINDS = ("categorical", "numeric", "timestamp", "ignore")
 """The settings that name columns, and say what each is to be taken for."""
+AUTO = "auto"
+"""The detector that is chosen by how well each separates normal rows from others."""
 WAYS: dict[Way, tuple[str, ...]] = {
     "alerts-per-day": ("alerts_per_day", "records_per_day"),
     "f-beta": ("f_beta",),
@@ -114,6 +116,8 @@ class TrainConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     target_fpr: float | None = None
     threshold: Rule = Rule()
+    detector: str = VAE
+    """`vae`, the name of a score that has a network of its own, or `auto`."""
     score: str = "neighbours"
     memory_rows: int | None = None
     seed: int = 0
@@ -176,7 +180,16 @@ def read_config(path: Path | None, **overrides: Any) -> TrainConfig:
         raise KilterError(f"{path or 'settings'}: {error}") from None
     check_rule(config.threshold, config.target_fpr)
     config = msgspec.structs.replace(config, target_fpr=config.threshold.rate(config.target_fpr))
+    if config.detector not in (*detector_names(), AUTO):
+        raise KilterError(f"there is no detector {config.detector!r}: there are {', '.join(detector_names())} and auto")
     check_score(config.score)
+    if config.detector not in (VAE, AUTO):
+        for key, given in (("score", "score" in values), ("fit.network", config.fit.network is not None)):
+            if given:
+                raise KilterError(
+                    f"{key} is a setting of the detector vae, and {config.detector} has its own: leave one of the two "
+                    "out"
+                )
     if config.fit.network is not None and config.fit.network not in NETWORKS:
         raise KilterError(f"fit.network {config.fit.network!r}: there are the networks {', '.join(NETWORKS)}")
     for name, (low, high) in BOUNDS.items():
@@ -184,3 +197,11 @@ def read_config(path: Path | None, **overrides: Any) -> TrainConfig:
         if value is not None and not low <= value <= high:
             raise KilterError(f"{name} must be from {low:g} to {high:g}, not {value:g}")
     return config
+
+
+def with_detector(config: TrainConfig, detector: str) -> TrainConfig:
+    """The configuration by which a detector, and not `auto`, is fitted: with its score and its kind of network."""
+    network = None if detector == VAE else SCORES[detector].network
+    if network is None:
+        return config
+    return msgspec.structs.replace(config, score=detector, fit=msgspec.structs.replace(config.fit, network=network))

@@ -123,7 +123,9 @@ class TableTraining(TrainingModality):
         features = schema.features()
         width = sum(max(feature.levels, 1) for feature in features)
         most = int(np.clip(CELLS // width, 250, MOST_ROWS))
-        return Simplification(most, most, partial(one_hot, features), partial(swapped, features), "swapped fields")
+        return Simplification(
+            most, most, partial(one_hot, features), partial(swapped, features), "swapped fields", True
+        )
 
     def latent_rows(self, order: Positions, anomalous: Mask) -> Positions:
         return np.sort(order[:MOST_LATENT_ROWS])

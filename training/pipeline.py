@@ -18,22 +18,23 @@ from kilter.service.detector.arrays import Array
 from kilter.service.detector.calibration import DIGITS, TOLERANCE
 from kilter.service.detector.detector import Detector, Judge, load
 from kilter.service.detector.errors import KilterError
-from kilter.service.detector.findings import Evaluation, PartSizes, Training
+from kilter.service.detector.findings import DetectorChoice, Evaluation, PartSizes, Training
 from kilter.service.detector.inputs import take
 from kilter.service.detector.manifest import Manifest, NetworkEntry, Probes, ScoreEntry
 from kilter.service.detector.reference import reference_tensors
 from kilter.service.detector.schema import Schema
-from kilter.service.detector.scores import SCORES
+from kilter.service.detector.scores import SCORES, VAE
 from kilter.service.detector.sketch import sketch_tensors
 from kilter.service.detector.thresholds import promise_of, score_tensors
 from kilter.service.formats.source import check_path
-from kilter.training.config import TrainConfig
+from kilter.training.config import AUTO, TrainConfig, with_detector
 from kilter.training.data.choices import choices_of
 from kilter.training.data.source import Progress, TrainingData, TrainingSource, check_sources, provenance, silent
 from kilter.training.evaluation.baselines import baseline_warning
 from kilter.training.evaluation.checkup import Examined, examine_fit
 from kilter.training.evaluation.crosscheck import cross_check
 from kilter.training.evaluation.evaluate import evaluate_rows
+from kilter.training.evaluation.selection import FOLDS, choose_detector
 from kilter.training.evaluation.thresholds import Calibrated, check_labels, thresholds_of_fit
 from kilter.training.fitting.copies import without_copies
 from kilter.training.fitting.entities import with_entity_notice
@@ -43,7 +44,7 @@ from kilter.training.fitting.programs import Backbone, read_backbone
 from kilter.training.fitting.split import order_note, records_per_day
 from kilter.training.modality import TrainingModality, modality_of_source
 from kilter.training.reporting.report import model_card, report
-from kilter.training.reporting.run import Latent, Run, Scored
+from kilter.training.reporting.run import Latent, Run, Scored, choice_in_lines
 
 LIBRARIES = ("numpy", "onnx", "onnxruntime", "onnxscript", "polars", "safetensors", "scikit-learn", "torch")
 PLAIN, ODD = 16, 8
@@ -160,6 +161,11 @@ def learn(
     for path in source.paths:
         check_path(path)
     modality = modality_of_source(source)
+    if config.detector != VAE and not modality.has_columns:
+        raise KilterError(
+            f"--detector {config.detector} is for tables, and {source.name} holds pictures, whose detector is vae: "
+            "leave it out"
+        )
     kinds = choices_of(config)
     if kinds and not modality.has_columns:
         raise KilterError(f"--{next(iter(kinds.values()))} names a column of a table, and {source.name} holds pictures")
@@ -177,7 +183,7 @@ def learn(
     data = replace(data, notes=(*data.notes, *order_note(data.draft, data.table, config.split)))
     for line in data.lines():
         say(line)
-    return learn_rows(data, modality, config, backbone=pretrained, checkpoint=checkpoint, progress=progress)
+    return learn_rows(data, modality, config, backbone=pretrained, checkpoint=checkpoint, say=say, progress=progress)
 
 
 def learn_rows(
@@ -187,19 +193,32 @@ def learn_rows(
     *,
     backbone: Backbone | None = None,
     checkpoint: Path | None = None,
+    say: Callable[[str], None] = lambda line: None,
     progress: FitProgress = lambda step, steps, epoch: None,
 ) -> Trained:
     """Train a model in memory on rows that have been read, as `learn` does."""
     remedied = modality.remedies_collapse
+    choice = None
     try:
+        if config.detector == AUTO:
+            say(f"{FOLDS} models of each detector are fitted to parts of the rows, to choose one.")
+            choice = choose_detector(data, config)
+            for line in choice_in_lines(choice):
+                say(line)
+        config = with_detector(config, config.detector if choice is None else choice.chosen)
         fitted = fit_model(data, config, remedied=remedied, backbone=backbone, checkpoint=checkpoint, progress=progress)
     except KilterError as error:
         raise KilterError(modality.worded(str(error))) from error
-    return examine(data, fitted, thresholds_of_fit(data, config, fitted), config, modality)
+    return examine(data, fitted, thresholds_of_fit(data, config, fitted), config, modality, choice)
 
 
 def examine(
-    data: TrainingData, fitted: Fitted, calibrated: Calibrated, config: TrainConfig, modality: TrainingModality
+    data: TrainingData,
+    fitted: Fitted,
+    calibrated: Calibrated,
+    config: TrainConfig,
+    modality: TrainingModality,
+    choice: DetectorChoice | None = None,
 ) -> Trained:
     """Evaluate a model on rows that neither fitting nor calibration saw, and look for what is wrong with it."""
     judge, parts, network = Judge(fitted.scorer, calibrated.thresholds), fitted.split, fitted.module.network
@@ -271,8 +290,13 @@ def examine(
         evaluation=evaluation,
         diagnosis=checkup.diagnosis,
         comparison=checkup.comparison,
+        choice=choice,
         suspects=checkup.suspects,
-        warnings=(*baseline_warning(checkup.comparison), *checkup.diagnosis.notes, *checkup.suspects.notes),
+        warnings=(
+            *baseline_warning(checkup.comparison),
+            *(checkup.diagnosis.notes if checkup.diagnosis else ()),
+            *checkup.suspects.notes,
+        ),
         records_per_day=None if time is None else records_per_day(data.table.columns[time.name]),
     )
     return Trained(

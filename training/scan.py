@@ -19,6 +19,7 @@ from kilter.service.detector.errors import KilterError
 from kilter.service.detector.inputs import take
 from kilter.service.detector.modalities import modality_of
 from kilter.service.detector.modalities.tables import Reason
+from kilter.service.detector.scores import VAE
 from kilter.service.formats.scoring import REASONS, Discoveries, Explained, find_discoveries
 from kilter.training.config import TrainConfig
 from kilter.training.data.choices import choices_of
@@ -97,6 +98,11 @@ def scan_source(
         raise KilterError(
             f"{source.name} holds {modality.kind}, and a scan judges the rows of tables: train a model with "
             "`kilter train`, and look at the suspects in its report"
+        )
+    if config.detector != VAE:
+        raise KilterError(
+            f"a scan judges the rows by the score {modality.scan_score} of the detector vae: leave the detector "
+            f"{config.detector} out, or train a model with `kilter train`"
         )
     check_sources(source.paths)
     data = modality.read(replace(source, kinds=choices_of(config)), None, lambda done, total: None)

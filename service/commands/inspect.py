@@ -12,6 +12,7 @@ from kilter.service.detector.columns import Column
 from kilter.service.detector.columns.base import list_names
 from kilter.service.detector.findings import Training
 from kilter.service.detector.manifest import Manifest, choice_in_words
+from kilter.service.detector.scores import detector_of
 
 HIDDEN = {"best F1 of any threshold", "reconstruction, nats", "KL, nats"}  # figures of an evaluation that are not shown
 
@@ -42,7 +43,8 @@ def describe_artifact(manifest: Manifest, sizes: dict[str, int]) -> Iterator[str
     yield f"{manifest.name} version {manifest.version}, made on {manifest.created} by Kilter {kilter}"
     yield ""
     yield from _trained(manifest.training, manifest.schema.rows)
-    yield f"Network: {manifest.network.kind}. Score: {score.name}, in {score.unit}; higher is stranger."
+    parts = f"Detector: {detector_of(score.kind)}. Network: {manifest.network.kind}. Score: {score.name}"
+    yield f"{parts}, in {score.unit}; higher is stranger."
     yield (
         f"Flags scores above {info.threshold:.6g}, for a target false-positive rate of {_percent(info.target_fpr)}: "
         f"{_percent(info.expected_fpr)} on average, and with 99.9 % certainty at most {_percent(info.upper_fpr)} of "

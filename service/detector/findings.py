@@ -173,6 +173,8 @@ class Baseline(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """By how much its AUROC is above that of the model."""
     error: float = 0.0
     """Standard error of the gain, the rows being the same (DeLong et al., 1988)."""
+    option: str | None = None
+    """The detector of the user's choice that it is; None if it is none."""
 
 
 class DetectorComparison(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -184,6 +186,42 @@ class DetectorComparison(msgspec.Struct, frozen=True, forbid_unknown_fields=True
     anomalous: int
     anomaly_rate: float | None = None
     """The share of anomalies for which the average precision holds; None where it is that of the rows."""
+
+
+class Separation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """An AUROC, or a difference of two: its mean over folds, and the standard error of that."""
+
+    mean: float
+    error: float
+
+
+class DetectorTrial(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How well a detector tells normal rows that it did not see from others; None where there were none of a kind."""
+
+    detector: str
+    swapped: Separation | None = None
+    """From rows with a tenth of their fields, at least one, taken from other rows."""
+    displaced: Separation | None = None
+    """From rows that lie wider than the data."""
+    both: Separation | None = None
+    """The mean of the two."""
+    gain: Separation | None = None
+    """By how much `both` is above that of the VAE on the same rows; None for the VAE."""
+    refusal: str = ""
+    """Why it could not be fitted to these rows."""
+
+
+class DetectorChoice(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The evidence by which a detector was chosen."""
+
+    chosen: str
+    folds: int
+    rows: int
+    """Fitting rows that were judged by models which did not see them, all folds together."""
+    trials: tuple[DetectorTrial, ...]
+    """The VAE first."""
+    reason: str
+    """Why it was chosen, in a sentence."""
 
 
 class SuspectRow(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -240,6 +278,8 @@ class Training(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_def
     """On rows that neither fitting nor calibration saw; None once the threshold was set anew."""
     diagnosis: Diagnosis | None
     comparison: DetectorComparison | None
+    choice: DetectorChoice | None = None
+    """How the detector was chosen, if that was left to the training."""
     suspects: Suspects | None
     warnings: tuple[str, ...]
     """What needs attention, the most important first."""

@@ -64,6 +64,17 @@ def test_scan_runs_and_resumes(folder: Path) -> None:
 
 
 @pytest.mark.e2e
+def test_choice_runs_and_resumes(folder: Path) -> None:
+    """Every detector, the choice and the best stand in the table; a second run finds all measured."""
+    first = run("choice", folder)
+    second = run("choice", folder, "--resume")
+    assert "1/1 sets/1_made_up/labels/0" in first
+    assert "1/1" not in second
+    for method in ("vae", "nearest", "pca", "iforest", "gmm", "auto", "best by the labels"):
+        assert f"| {method} | " in second
+
+
+@pytest.mark.e2e
 def test_repeats_runs(tmp_path: Path) -> None:
     """Tables without repeats, with each share and number of them, of few rows, and of customers."""
     command = [sys.executable, "-m", "benchmarks.repeats", "--splits", "1", "--rows", "60", "--steps", "20"]

@@ -126,7 +126,11 @@ def _height_and_width(_: click.Context, __: click.Parameter, value: str | None) 
 )
 @threshold_options
 @group_option("one threshold for all")
-@click.option("--score", help="neighbours, core, elbo or reconstruction.  [default: neighbours]")
+@click.option(
+    "--detector",
+    help="vae, or of tables nearest, pca, iforest, gmm; or auto, which chooses by cross-validation.  [default: vae]",
+)
+@click.option("--score", help="Of the detector vae: neighbours, core, elbo or reconstruction.  [default: neighbours]")
 @click.option("--split", type=click.Choice(["auto", "random", "time"]), help="How calibration rows are set apart.")
 @split_option("each row by itself")
 @click.option("--seed", type=int, help="Same seed, data and machine: same model.  [default: 0]")

@@ -42,6 +42,8 @@ class Simplification(NamedTuple):
     design: Callable[[Matrix], Matrix]
     spoilt: Callable[[Matrix, np.random.Generator], Matrix]
     basis: Basis
+    selectable: bool = False
+    """Whether a model can be one of the simple detectors."""
 
 
 def compare(
@@ -79,7 +81,7 @@ def compare(
     for name, values in scores.items():
         ranking = Ranking.of(values, is_anomaly, weight)
         figures = ranking.roc_auc(), ranking.average_precision(), *gain(values, scores[OWN], is_anomaly)
-        detectors.append(Baseline(name, *figures))
+        detectors.append(Baseline(name, *figures, OPTIONS.get(name) if kind.selectable else None))
     return DetectorComparison(tuple(detectors), basis, len(normal), len(anomalous), anomaly_rate)
 
 
@@ -123,6 +125,9 @@ DETECTORS: dict[str, Callable[[Matrix, int], RowScore]] = {
 }
 """The simple detectors: each fits rows of numbers, (n, width), and returns a function that scores others."""
 
+OPTIONS = {"nearest neighbour": "nearest", "PCA reconstruction": "pca", "isolation forest": "iforest"}
+"""The option --detector by which a table's model is the same."""
+
 
 def compared_rows(comparison: DetectorComparison) -> str:
     """The rows on which the detectors were tried, in words."""
@@ -146,20 +151,21 @@ def baseline_warning(comparison: DetectorComparison | None) -> list[str]:
     if comparison is None or not better:
         return []
     best = max(better, key=lambda other: other.auroc)
-    advice = {
-        "labels": "Prefer it for anomalies like these",
-        "swapped fields": "If anomalies that break the relation between fields matter to you, prefer it",
-        "pasted parts": "If anomalies that are a wrong part of a picture matter to you, prefer it",
+    where = {
+        "labels": "For anomalies like these",
+        "swapped fields": "If anomalies that break the relation between fields matter to you,",
+        "pasted parts": "If anomalies that are a wrong part of a picture matter to you,",
     }[comparison.basis]
+    remedy = "prefer it" if best.option is None else f"train with --detector {best.option}"
     return [
         f"A simple detector does better: {best.name} has a ROC AUC of {best.auroc:.3f} on {compared_rows(comparison)}, "
         f"this model {comparison.detectors[0].auroc:.3f} (difference {best.gain:.3f}, standard error {best.error:.3f})."
-        f" {advice}, or bring more normal rows and more fit.steps."
+        f" {where} {remedy}, or bring more normal rows and more fit.steps."
     ]
 
 
-def swapped(features: tuple[Feature, ...], normal: Matrix, rng: np.random.Generator) -> Matrix:
-    """Each row with a random third of its columns, at least one, taken from another row; without those still the same.
+def swapped(features: tuple[Feature, ...], normal: Matrix, rng: np.random.Generator, share: float = SWAPPED) -> Matrix:
+    """Each row with a random `share` of its columns, at least one, from another row; without those still the same.
 
     Every column keeps its distribution, and what binds columns together is broken.
     """
@@ -167,7 +173,7 @@ def swapped(features: tuple[Feature, ...], normal: Matrix, rng: np.random.Genera
         return normal[:0]
     column = np.array([feature.column for feature in features])
     columns = int(column.max()) + 1
-    count = max(1, round(SWAPPED * columns))
+    count = max(1, round(share * columns))
     donor = (np.arange(len(normal)) + rng.integers(1, len(normal), len(normal))) % len(normal)
     order = np.argsort(rng.random((len(normal), columns)), axis=1)
     chosen = np.zeros((len(normal), columns), bool)

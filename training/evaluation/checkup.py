@@ -35,7 +35,8 @@ class Examined(NamedTuple):
 class Checkup(NamedTuple):
     """The findings about a model."""
 
-    diagnosis: Diagnosis
+    diagnosis: Diagnosis | None
+    """None where nothing was fitted step by step."""
     comparison: DetectorComparison | None
     suspects: Suspects
     surprise: Floats
@@ -58,8 +59,9 @@ def examine_fit(
     )
     calibration = Calibration.of(calibration_surprise, judge.calibration.target_fpr, DIGITS)
     x, new, odd = (np.concatenate([*judge.modality.encode(take(data.table, rows))]) for rows in examined)
-    diagnosis = diagnose(fitted.module.network, fitted.history, config.fit.steps, x, new, fitted.remedy, tolerance)
-    comparison = None
+    diagnosis = comparison = None
+    if fitted.history:
+        diagnosis = diagnose(fitted.module.network, fitted.history, config.fit.steps, x, new, fitted.remedy, tolerance)
     if config.baselines:
         own = _own_score(fitted, config, x)
         comparison = compare(own, x, new, odd, simplification, config.seed, data.anomaly_rate)

@@ -138,12 +138,13 @@ def fit_or_remedy(
 ) -> FitOutcome:
     """`fit.fit`, and once more with free bits and a longer warm-up if the posterior collapsed.
 
-    Where columns are independent a collapse is right, and nothing is done; nor where it is not to be `remedied`. The
+    Where columns are independent a collapse is right, and nothing is done; nor where it is not to be `remedied`, nor of
+    a network that is fitted without steps. The
     fits are compared by the ELBO of rows that each member did not see, with z drawn: at the posterior mean it is no
     bound, and favours free bits.
     """
     network, history = fit(x, schema, config, seed, device, checkpoint, progress, entities)
-    if not remedied or not measure_activity(network, x).collapsed:
+    if not remedied or not history or not measure_activity(network, x).collapsed:
         return FitOutcome(network, history, None)
     strongest = find_dependence(x, schema.features())
     if strongest is None:

@@ -63,10 +63,13 @@ def fit(
 
     Rows with one number in `entities`, (n,), are held out together.
     The same seed, data, device and number of threads give the same weights; so does a fit that was interrupted and
-    taken up again from `checkpoint`. Raises KilterError if the network is not for such rows, or the fit diverges.
+    taken up again from `checkpoint`. A network without parameters was fitted at its start, and has no history. Raises
+    KilterError if the network is not for such rows, or the fit diverges.
     """
     torch.set_num_threads(config.threads)
     network = untrained(x, schema, config, seed).to(device)
+    if not list(network.parameters()):
+        return network.eval(), []
     rows = torch.from_numpy(x).to(device)
     decayed = [p for p in network.parameters() if p.dim() > 1 and p.shape[1] > 1]
     plain = [p for p in network.parameters() if not (p.dim() > 1 and p.shape[1] > 1)]

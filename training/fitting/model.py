@@ -30,6 +30,7 @@ from kilter.training.data.source import TrainingData
 from kilter.training.fitting.diagnosis import fit_or_remedy
 from kilter.training.fitting.fit import FitProgress, folds
 from kilter.training.fitting.programs import Backbone, export
+from kilter.training.fitting.shallow import fit_density, grow_forest
 from kilter.training.fitting.split import Split, fit_schema, split_rows, time_of
 
 SUSPECTS = 0.2  # share of the fitting rows set apart as suspects: those that an isolation forest isolates most easily
@@ -125,6 +126,15 @@ def fit_model(
     )
 
 
+def divide(data: TrainingData, config: TrainConfig) -> tuple[Split, Schema]:
+    """The split of the normal rows, and the schema that the fitting ones give."""
+    times = time_of(data.draft, data.table, config.split)
+    parts = split_rows(
+        data.normal, config.target_fpr, config.seed, times, distinct=data.copies is not None, entities=data.entities
+    )
+    return parts, fit_schema(data.draft, data.table, parts.fit)
+
+
 def fit_unexported(
     data: TrainingData,
     config: TrainConfig,
@@ -135,12 +145,8 @@ def fit_unexported(
     progress: FitProgress = lambda step, steps, epoch: None,
 ) -> Unexported:
     """The first half of `fit_model`, which takes the rows and gives a network with its score."""
-    times = time_of(data.draft, data.table, config.split)
-    parts = split_rows(
-        data.normal, config.target_fpr, config.seed, times, distinct=data.copies is not None, entities=data.entities
-    )
+    parts, schema = divide(data, config)
     entities = None if data.entities is None else data.entities[parts.fit]
-    schema = fit_schema(data.draft, data.table, parts.fit)
     modality = modality_of(schema)
     kind = kind_of_score(config.score, modality.name) if backbone is None else "backbone-neighbours"
     x = np.concatenate([*modality.encode(take(data.table, parts.fit))])
@@ -180,7 +186,8 @@ def score_around(
     parts = folds(len(x), network.members, config.seed, entities)
     seen, blind = ([torch.from_numpy(part) for part in side] for side in parts)
     rows = torch.from_numpy(x), seen, blind, torch.from_numpy(calibration)
-    material = Material(schema, *rows, config.seed, config.memory_rows, suspicion, mixture_of, backbone)
+    outside = suspicion, mixture_of, backbone
+    material = Material(schema, *rows, config.seed, config.memory_rows, *outside, fit_density, grow_forest)
     score, own = score_class(kind).fit(network, material)
     module = ScoredNetwork(network, score)
     return module.eval(), own

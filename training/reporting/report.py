@@ -14,6 +14,7 @@ from kilter.service.detector.detector import Judge
 from kilter.service.detector.inputs import take
 from kilter.service.detector.manifest import Manifest
 from kilter.service.detector.modalities.tables import Reason
+from kilter.service.detector.scores import detector_of, find_score_kind
 from kilter.training.evaluation.baselines import SIDE, baseline_warning, compared_rows
 from kilter.training.fitting.diagnosis import remedy_in_words
 from kilter.training.reporting import plots
@@ -26,13 +27,14 @@ from kilter.training.reporting.run import (
     inline,
     percent,
     promise_in_words,
+    with_error,
     with_interval,
 )
 
 TEMPLATES = Path(__file__).parent / "templates"
 STRANGEST = 10
 REASONS = 3
-SHOWN_ELSEWHERE = ("evaluation", "history", "notes", "diagnosis", "comparison", "suspects", "warnings")
+SHOWN_ELSEWHERE = ("evaluation", "history", "notes", "diagnosis", "comparison", "choice", "suspects", "warnings")
 """Parts of the manifest's `training` that have a place of their own in the report."""
 EXPLAINED_ROWS = (10, 2_000)  # fewest and most rows over which the columns that matter are averaged
 COLUMNS_SHOWN = 15
@@ -103,7 +105,7 @@ def _rendered(template: str, manifest: Manifest, run: Run, kind: str, **values: 
         keep_trailing_newline=True,
     )
     filters = {"value": _value, "percent": percent, "count": "{:,}".format, "inline": inline, "interval": with_interval}
-    environment.filters |= filters
+    environment.filters |= filters | {"separation": with_error}
     comparison = manifest.training.comparison
     return environment.get_template(template).render(
         manifest=manifest,
@@ -111,6 +113,8 @@ def _rendered(template: str, manifest: Manifest, run: Run, kind: str, **values: 
         run=run,
         kind=kind,
         side=SIDE,
+        detector=detector_of(manifest.score.kind),
+        measure=find_score_kind(manifest.score.kind).measure,
         calibration=manifest.calibration,
         promise=promise_in_words(manifest.calibration),
         evaluation=run.evaluation,

@@ -8,7 +8,14 @@ import numpy as np
 from kilter.service.detector.arrays import Floats, Mask, Pixels, Positions
 from kilter.service.detector.calibration import fewest
 from kilter.service.detector.detector import Judge
-from kilter.service.detector.findings import Epoch, Evaluation, Figure, LabelledFigures
+from kilter.service.detector.findings import (
+    DetectorChoice,
+    Epoch,
+    Evaluation,
+    Figure,
+    LabelledFigures,
+    Separation,
+)
 from kilter.service.detector.inputs import Table
 from kilter.service.detector.manifest import Promise, choice_in_words, counted
 from kilter.training.data.source import ColumnDecision
@@ -91,6 +98,23 @@ def with_interval(figure: Figure, *, as_percent: bool = False) -> str:
     if figure.low is None or figure.high is None:
         return shown(figure.value)
     return f"{shown(figure.value)} ({shown(figure.low)} to {shown(figure.high)})"
+
+
+def with_error(figure: Separation | None, *, sign: bool = False) -> str:
+    """A mean with its standard error, or a dash."""
+    if figure is None:
+        return "–"
+    return f"{figure.mean:{'+' * sign}.3f} ± {figure.error:.3f}"
+
+
+def choice_in_lines(choice: DetectorChoice) -> list[str]:
+    """How a detector was chosen: a line for each that was tried, and the reason."""
+    lines = [f"  {'ROC AUC of':<10}{'swapped':>16}{'displaced':>16}{'both':>16}{'above vae':>17}"]
+    for trial in choice.trials:
+        figures = (with_error(trial.swapped), with_error(trial.displaced), with_error(trial.both))
+        cells = "".join(f"{figure:>16}" for figure in figures) + f"{with_error(trial.gain, sign=True):>17}"
+        lines.append(f"  {trial.detector:<10}{trial.refusal or cells}")
+    return [*lines, f"The detector is {choice.chosen}: {choice.reason}"]
 
 
 def promise_in_words(promise: Promise) -> list[str]:

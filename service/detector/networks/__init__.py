@@ -10,6 +10,7 @@ if TYPE_CHECKING:
 
 NETWORKS: "dict[str, str | type[Network]]" = {
     "tabular-vae": "kilter.service.detector.networks.tabular:TabularVAE",
+    "linear-vae": "kilter.service.detector.networks.linear:LinearVAE",
     "image-vae": "kilter.service.detector.networks.pictures:PictureVAE",
 }
 """Kind, as a manifest names it, to the class or its place."""

@@ -12,7 +12,10 @@ if TYPE_CHECKING:
     from kilter.service.detector.scores.base import AnomalyScore
 
 ROBUST = "robust standard units"
+DISTANCE = "standard deviations"
 SURPRISE = "nats of surprise, a mean over kinds of evidence"
+VAE = "vae"
+"""The detector that judges by a variational autoencoder, with one of several scores."""
 
 
 class ScoreKind(NamedTuple):
@@ -25,6 +28,10 @@ class ScoreKind(NamedTuple):
     modality: str | None = None  # name of the modality that it is for; None if it is for any
     exported: bool = False
     """Whether only its exported program can run: a part of it is known as ONNX alone."""
+    network: str | None = None
+    """The kind of network beside it, where both together are a detector of their own, of the score's name."""
+    measure: str = ""
+    """What such a detector judges by, in words."""
 
 
 _HERE = __name__
@@ -35,6 +42,20 @@ SCORES = {
     "robust-core": ScoreKind(f"{_HERE}.core:RobustCore", "core", ROBUST, "table"),
     "elbo": ScoreKind(f"{_HERE}.elbo:Elbo", "elbo", "nats"),
     "reconstruction": ScoreKind(f"{_HERE}.elbo:Reconstruction", "reconstruction", "nats"),
+    **{
+        name: ScoreKind(f"{_HERE}.{place}", name, unit, "table", network="linear-vae", measure=measure)
+        for name, place, unit, measure in (
+            (
+                "nearest",
+                "nearest:NearestDistance",
+                DISTANCE,
+                "the distance to the nearest normal row that is remembered",
+            ),
+            ("pca", "subspace:PrincipalSubspace", DISTANCE, "the distance to the principal subspace of normal rows"),
+            ("iforest", "forest:PathLength", "units of the isolation score", "how few random splits isolate a record"),
+            ("gmm", "density:MixtureDensity", "nats", "the density of a mixture of Gaussians"),
+        )
+    },
     "neighbours": ScoreKind(None, "neighbours", ROBUST, "table", True),
     "core": ScoreKind(None, "core", ROBUST, "table", True),
 }
@@ -57,8 +78,18 @@ def score_class(kind: str) -> "type[AnomalyScore]":
 
 
 def score_names() -> tuple[str, ...]:
-    """The names that users may ask for."""
-    return tuple(dict.fromkeys(entry.name for entry in SCORES.values()))
+    """The names of the scores of the detector `vae`."""
+    return tuple(dict.fromkeys(entry.name for entry in SCORES.values() if entry.network is None))
+
+
+def detector_names() -> tuple[str, ...]:
+    """The names of the detectors: the VAE, and those that are a score with a network of its own."""
+    return VAE, *(kind for kind, entry in SCORES.items() if entry.network is not None)
+
+
+def detector_of(kind: str) -> str:
+    """The name of the detector that has a kind of score. Raises ArtifactError if there is no such kind."""
+    return VAE if find_score_kind(kind).network is None else kind
 
 
 def check_score(name: str) -> None:
@@ -69,7 +100,8 @@ def check_score(name: str) -> None:
 
 def kind_of_score(name: str, modality: str) -> str:
     """The kind of score of a name that a modality is trained with. Raises KilterError if there is none."""
-    check_score(name)
+    if name not in detector_names():
+        check_score(name)
     for kind, entry in SCORES.items():
         if entry.name == name and entry.modality in (None, modality):
             return kind

@@ -6,7 +6,7 @@ from typing import Any, ClassVar, NamedTuple, Protocol, Self
 import msgspec
 from torch import Tensor, nn
 
-from kilter.service.detector.arrays import Floats, Mask, Matrix
+from kilter.service.detector.arrays import Floats, Mask, Matrix, Positions
 from kilter.service.detector.errors import ArtifactError
 from kilter.service.detector.manifest import MemoryEntry, NetworkEntry, ScoreEntry
 from kilter.service.detector.networks import network_class
@@ -29,6 +29,29 @@ class Gaussians(NamedTuple):
 
 MixtureFit = Callable[[Matrix, int, int], Gaussians]
 """Fits a mixture to rows, (n, k), with so many components and by a seed."""
+
+DensityFit = Callable[[Floats, float, int], Gaussians]
+"""Takes points, (n, axes), the least variance to add along each axis, and a seed, and gives a mixture.
+
+It decides how many components there are.
+"""
+
+
+class Trees(NamedTuple):
+    """Trees of random splits, their nodes one after the other, (nodes,) each."""
+
+    axis: Positions  # of the split
+    threshold: Floats  # up to which a value goes to the lower side
+    lower: Positions  # the node at which that goes on; of a leaf itself
+    higher: Positions
+    length: Floats  # of the path to a leaf, with the usual one in a tree of the leaf's rows; 0 of other nodes
+    root: Positions  # (trees,)
+    depth: int  # splits on the longest path
+    usual: float  # average length of the paths in a tree of so many rows as each was grown from
+
+
+Forest = Callable[[Matrix, int], Trees]
+"""Takes points, (n, axes), and a seed, and gives trees that isolate them."""
 
 
 class PretrainedNetwork(Protocol):
@@ -56,6 +79,8 @@ class Material(NamedTuple):
     isolation: Isolation | None = None
     mixture: MixtureFit | None = None
     backbone: PretrainedNetwork | None = None
+    density: DensityFit | None = None
+    forest: Forest | None = None
 
 
 class AnomalyScore(nn.Module):

@@ -11,9 +11,11 @@ from kilter.service.detector.columns import BooleanColumn, CategoricalColumn, Fe
 from kilter.service.detector.findings import Baseline, DetectorComparison
 from kilter.service.detector.pictures.column import ImageColumn
 from kilter.service.detector.schema import Schema
+from kilter.service.detector.scores import detector_names
 from kilter.training.evaluation.baselines import (
     AREA,
     DETECTORS,
+    OPTIONS,
     SIDE,
     baseline_warning,
     compare,
@@ -95,6 +97,17 @@ def test_a_better_baseline_is_said_to_be_better() -> None:
     (warning,) = baseline_warning(found)
     best = max(found.detectors[1:], key=lambda one: one.auroc)
     assert f"A simple detector does better: {best.name}" in warning
+    assert f"train with --detector {best.option}," in warning
+
+
+def test_an_option_is_named_where_there_is_one() -> None:
+    """Each simple detector of a table is one that users can choose; of pictures none is."""
+    assert {*OPTIONS} == {*DETECTORS}
+    assert {*OPTIONS.values()} <= {*detector_names()}
+    picture = DetectorComparison((Baseline("Kilter", 0.7, 0.5), Baseline("a", 0.9, 0.8, 0.2, 0.01)), "labels", 99, 20)
+    (warning,) = baseline_warning(picture)
+    assert "For anomalies like these prefer it, or bring more" in warning
+    assert not PictureTraining().simplification(Schema((ImageColumn("x", 8, 8, 1),), 99)).selectable
 
 
 def test_labels_are_used_where_there_are_enough() -> None:
