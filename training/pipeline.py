@@ -87,7 +87,12 @@ class Trained:
             created=datetime.now(UTC).isoformat(timespec="seconds"),
             schema=fitted.schema,
             network=NetworkEntry(
-                fitted.network_kind, network.members, network.latent, msgspec.to_builtins(network.shape)
+                kind=fitted.network_kind,
+                members=network.members,
+                latent=network.latent,
+                shape=msgspec.to_builtins(network.shape),
+                code=network.code_size,
+                noise=network.noise_size,
             ),
             score=ScoreEntry(
                 kind=fitted.score_kind,

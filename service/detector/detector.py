@@ -13,6 +13,7 @@ from kilter.service.detector.arrays import Floats, Mask, Matrix
 from kilter.service.detector.calibration import DECIMALS, Calibration, rounded
 from kilter.service.detector.errors import ArtifactError, KilterError, Problem, RecordsError, SeenRowsWarning
 from kilter.service.detector.inputs import Table
+from kilter.service.detector.latent import LatentSpace, generator_of
 from kilter.service.detector.manifest import Manifest, Probes
 from kilter.service.detector.modalities import modality_of
 from kilter.service.detector.modalities.base import Modality, Scores
@@ -174,6 +175,7 @@ class Detector(Judge):
         self.manifest = manifest
         self.probes = probes
         self.reference = reference or reference_of(self.modality, {})
+        self.latent = LatentSpace(self.modality, program, manifest.network, f"the model {manifest.name}")
         self.sketch = sketch
         """What the rows of the training are known again by; None for a model of before there was one."""
 
@@ -198,6 +200,35 @@ class Detector(Judge):
         if not isinstance(data, Table) and self.was_trained_on(verdicts.features):
             warnings.warn(SEEN, SeenRowsWarning, stacklevel=2)
         return verdicts
+
+    def encode(self, data: Any) -> Floats:
+        """The codes of records in any form that `score` takes: (n, numbers). Raises RecordsError.
+
+        Of a table they are the posterior means of all members of the network, side by side; of a picture those of the
+        one network, its brightness and its contrast. Raises KilterError for a model from before it could be encoded.
+        """
+        return self.latent.encode(self._readable(data))
+
+    def decode(self, codes: Any, *, seed: int | None = None) -> Any:
+        """The records of codes, (n, numbers) or one of them, as `score` takes them: dicts, or pictures as an array.
+
+        Their values are the expected or likeliest ones; with a seed they are drawn from the likelihood, missing ones
+        included. Raises KilterError for what is no code of the model.
+        """
+        return self.modality.given(self.latent.decode(self.latent.read(codes), generator_of(seed)))
+
+    def reconstruct(self, data: Any, *, seed: int | None = None) -> Any:
+        """Records in any form that `score` takes, as the network sees them: `decode` of `encode`.
+
+        Raises RecordsError.
+        """
+        return self.modality.given(self.latent.reconstruct(self._readable(data), generator_of(seed)))
+
+    def _readable(self, data: Any) -> Table:
+        table = self.modality.read(data)
+        if table.problems:
+            raise RecordsError(table.problems)
+        return table
 
     def was_trained_on(self, figures: Matrix) -> bool:
         """Whether most records were in the training, by their watched figures, (n, ...); False where that is not sure.
@@ -224,6 +255,11 @@ class Detector(Judge):
             try:
                 self.modality.check(self.scorer.program, first)
             except ArtifactError as error:
+                raise ArtifactError(f"{place}, {artifact.MANIFEST}: {error}") from None
+        if self.latent.size:
+            try:
+                self.latent.audit(self.modality.read(self.probes.records[:1]))
+            except KilterError as error:
                 raise ArtifactError(f"{place}, {artifact.MANIFEST}: {error}") from None
         got = self.score(self.probes.records)
         thresholds = np.full(len(got.score), self.calibration.threshold) if got.threshold is None else got.threshold

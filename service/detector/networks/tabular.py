@@ -17,6 +17,7 @@ from kilter.service.detector.networks.base import (
     Posterior,
     Sizes,
     View,
+    chance,
     clean,
     latent_size,
     observed,
@@ -324,6 +325,43 @@ class TabularVAE(TableNetwork):
             parts.append(code.to(p.level.dtype))
             start += size
         return self.pick(torch.cat(parts, dim=-1), "order")
+
+    @property
+    def noise_size(self) -> int:
+        """For the member, for two choices of each value, and for each column's being missing."""
+        return 1 + 2 * self.values + self.columns
+
+    def draw(self, likelihood: TabularLikelihood, noise: Tensor) -> Tensor:
+        """A record is drawn by one of the members, and each level from those that training saw."""
+        member, which, value, absent = torch.split(noise, [1, self.values, self.values, self.columns], dim=-1)
+        picked = torch.floor(chance(member) * self.members).clamp(max=self.members - 1)
+        own = (picked == torch.arange(self.members, device=noise.device)).to(noise.dtype).T.unsqueeze(-1)
+        weight, mean, log_sigma, flag, level = ((part * own).sum(0) for part in likelihood[1:])
+        which, parts = chance(which), []
+        if len(self.gaussian):
+            weights, below = weight.chunk(likelihood.components, dim=-1), self.pick(which, "gaussian")
+            below = below * total(weight, likelihood.components)
+            normal = torch.cat([self.pick(value, "gaussian")] * likelihood.components, dim=-1)
+            first, *others = (mean + log_sigma.exp() * normal).chunk(likelihood.components, dim=-1)
+            reached = weights[0]
+            for one, more in zip(others, weights[1:], strict=True):
+                first = torch.where(below < reached, first, one)
+                reached = reached + more
+            parts.append(first)
+        if len(self.flag):
+            parts.append((self.pick(which, "flag") < flag).to(noise.dtype))
+        start = 0
+        for place, i in enumerate(self._levels):
+            reached = level[:, start : start + self.features[i].levels].exp().cumsum(-1)
+            below = self.pick(which, "level")[:, place : place + 1] * reached[:, -1:]
+            parts.append((reached[:, :-1] <= below).to(noise.dtype).sum(-1, keepdim=True))
+            start += self.features[i].levels
+        missing = chance(absent) < self.missing
+        return torch.where(
+            missing[:, [feature.column for feature in self.features]],
+            torch.nan,
+            self.pick(torch.cat(parts, dim=-1), "order"),
+        )
 
     def expected_dense(self, likelihood: TabularLikelihood) -> Tensor:
         p, parts = likelihood, []
