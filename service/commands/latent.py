@@ -48,7 +48,7 @@ def encode_command(model: Path, file: Path, out: Path, device: str, **options: A
     from kilter.service.detector import load
     from kilter.service.formats.codes import encode_file
 
-    _tell(encode_file(load(model, device), file, out, **options))
+    tell_transcript(encode_file(load(model, device), file, out, **options))
 
 
 @click.command("decode")
@@ -66,7 +66,7 @@ def decode_command(model: Path, file: Path, out: Path, device: str, **options: A
     from kilter.service.detector import load
     from kilter.service.formats.codes import decode_file
 
-    _tell(decode_file(load(model, device), file, out, **options))
+    tell_transcript(decode_file(load(model, device), file, out, **options))
 
 
 @click.command("reconstruct")
@@ -83,10 +83,10 @@ def reconstruct_command(model: Path, file: Path, out: Path, device: str, **optio
     from kilter.service.detector import load
     from kilter.service.formats.codes import reconstruct_file
 
-    _tell(reconstruct_file(load(model, device), file, out, **options))
+    tell_transcript(reconstruct_file(load(model, device), file, out, **options))
 
 
-def _tell(made: "Transcript") -> None:
+def tell_transcript(made: "Transcript") -> None:
     """Say what became of a file, on standard error. Ends the command with status 1 if records are in error."""
     from kilter.service.detector.manifest import counted
 

@@ -13,7 +13,7 @@ from kilter.service.detector.arrays import Floats, Mask, Matrix
 from kilter.service.detector.calibration import DECIMALS, Calibration, rounded
 from kilter.service.detector.errors import ArtifactError, KilterError, Problem, RecordsError, SeenRowsWarning
 from kilter.service.detector.inputs import Table
-from kilter.service.detector.latent import LatentSpace, generator_of
+from kilter.service.detector.latent import LatentSpace, between, generator_of
 from kilter.service.detector.manifest import Manifest, Probes
 from kilter.service.detector.modalities import modality_of
 from kilter.service.detector.modalities.base import Modality, Scores
@@ -223,6 +223,29 @@ class Detector(Judge):
         Raises RecordsError.
         """
         return self.modality.given(self.latent.reconstruct(self._readable(data), generator_of(seed)))
+
+    def interpolate(self, first: Any, last: Any, steps: int = 8, *, seed: int | None = None) -> Any:
+        """So many records on the way from one record to another, as `decode` gives them, both ends included.
+
+        The way is the straight line between their codes. Raises RecordsError, and KilterError where either is not one
+        record or there are fewer than two steps.
+        """
+        tables = [self._readable(data) for data in (first, last)]
+        if any(table.rows != 1 for table in tables) or steps < 2:
+            raise KilterError("the way is from one record to another, in two steps or more")
+        start, end = (self.latent.encode(table)[0] for table in tables)
+        return self.modality.given(self.latent.decode(between(start, end, steps), generator_of(seed)))
+
+    def direction(self, source: Any, target: Any) -> Floats:
+        """The direction from some records to others, (numbers,): the difference of their mean codes. RecordsError."""
+        change: Floats = self.encode(target).mean(axis=0) - self.encode(source).mean(axis=0)
+        return change
+
+    def edit(self, data: Any, direction: Any, strength: float = 1.0, *, seed: int | None = None) -> Any:
+        """Records that are moved along a direction, (numbers,), as `decode` gives them. Raises RecordsError."""
+        [way] = self.latent.read(direction)
+        table = self._readable(data)
+        return self.modality.given(self.latent.reconstruct(table, generator_of(seed), strength * way))
 
     def _readable(self, data: Any) -> Table:
         table = self.modality.read(data)

@@ -55,9 +55,13 @@ class LatentSpace:
         parts = (codes[start : start + step].astype(np.float32) for start in range(0, max(1, len(codes)), step))
         return join([self._modality.decode(self._features(part, rng)) for part in parts])
 
-    def reconstruct(self, table: Table, rng: np.random.Generator | None = None) -> Table:
-        """The records of the codes of the records of a table; fields that the network does not see stay as they are."""
-        made = self.decode(self.encode(table), rng)
+    def reconstruct(self, table: Table, rng: np.random.Generator | None = None, change: Floats | None = None) -> Table:
+        """The records of the codes of the records of a table, with a `change`, (size,), added to every code.
+
+        Fields that the network does not see stay as they are. Raises KilterError for a change that leads too far.
+        """
+        codes = self.encode(table)
+        made = self.decode(codes if change is None else self.read(codes + change), rng)
         aside = {column.name: table.columns[column.name] for column in self._modality.schema.aside}
         return made._replace(columns={**made.columns, **aside})
 
@@ -97,6 +101,50 @@ class LatentSpace:
             noise = rng.standard_normal(noise.shape, np.float32)
         name = "decoded" if rng is None else "drawn"
         return self._program.run(np.concatenate([codes, noise], axis=1), (name,))[0].astype(np.float32)
+
+
+def between(first: Floats, last: Floats, steps: int) -> Floats:
+    """So many codes on the straight line from one code, (size,), to another, both included: (steps, size)."""
+    share = np.linspace(0.0, 1.0, steps)[:, None]
+    codes: Floats = ((1 - share) * first + share * last).round(DECIMALS)
+    return codes
+
+
+class Slope:
+    """How codes change with a value: their least-squares slope, times the value's standard deviation.
+
+    Where the value is a group, 0 or 1, `difference` is the mean code of the one less that of the other.
+    """
+
+    def __init__(self, size: int) -> None:
+        self._rows = 0
+        self._value = self._square = 0.0
+        self._codes, self._product = np.zeros(size), np.zeros(size)
+
+    def add(self, codes: Floats, values: Floats) -> None:
+        """Take in codes, (n, size), with their values, (n,)."""
+        self._rows += len(codes)
+        self._value += float(values.sum())
+        self._square += float(values @ values)
+        self._codes += codes.sum(axis=0)
+        self._product += values @ codes
+
+    @property
+    def deviation(self) -> float:
+        """The value's standard deviation; 0 while there are no two values."""
+        rows = max(self._rows, 1)
+        return float(np.sqrt(max(self._square / rows - (self._value / rows) ** 2, 0.0)))
+
+    def per_deviation(self) -> Floats:
+        """The change of a code with a standard deviation more of the value, (size,)."""
+        covariance = self._product / self._rows - self._codes / self._rows * (self._value / self._rows)
+        change: Floats = covariance / self.deviation
+        return change
+
+    def difference(self) -> Floats:
+        """The mean code of the group 1 less that of the group 0, (size,)."""
+        change: Floats = self._product / self._value - (self._codes - self._product) / (self._rows - self._value)
+        return change
 
 
 def generator_of(seed: int | None) -> np.random.Generator | None:

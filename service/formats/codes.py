@@ -156,12 +156,12 @@ def encode_file(
         READERS[detector.modality.name](path, stdin, hints._replace(names=detector.schema.names)) as reader,
         open_frame_sink(out, path, ".", force=force, stdout=stdout) as sink,
     ):
-        for batch, table, errors, good in _read(detector, reader):
+        for batch, table, errors, good in read_records(detector, reader):
             codes = np.full((len(good), detector.latent.size), np.nan)
             if good.any():
                 codes[good] = detector.latent.encode(take(table, good))
-            sink.write(code_frame(codes, errors, _names(batch)))
-            tally.add(len(good), _messages(batch, errors))
+            sink.write(code_frame(codes, errors, names_of(batch)))
+            tally.add(len(good), messages_of(batch, errors))
     return tally.transcript(reader.notes)
 
 
@@ -170,6 +170,7 @@ def reconstruct_file(
     path: str | Path,
     out: str | Path,
     *,
+    change: Floats | None = None,
     seed: int | None = None,
     force: bool = False,
     hints: Hints = NO_HINTS,
@@ -178,7 +179,7 @@ def reconstruct_file(
 ) -> Transcript:
     """Write what the model sees in each record of a file; a record in error has no values, or no picture.
 
-    As `encode_file` and `decode_file` together.
+    As `encode_file` and `decode_file` together; where a `change` is given, (size,), it is added to every code.
     """
     detector.latent.check()
     tally, rng = FileTally(), generator_of(seed)
@@ -186,9 +187,9 @@ def reconstruct_file(
         READERS[detector.modality.name](path, stdin, hints._replace(names=detector.schema.names)) as reader,
         SINKS[detector.modality.name](detector, out, path, force, stdout) as sink,
     ):
-        for batch, table, errors, good in _read(detector, reader):
-            sink.write(detector.latent.reconstruct(take(table, good), rng), good, _names(batch))
-            tally.add(len(good), _messages(batch, errors))
+        for batch, table, errors, good in read_records(detector, reader):
+            sink.write(detector.latent.reconstruct(take(table, good), rng, change), good, names_of(batch))
+            tally.add(len(good), messages_of(batch, errors))
     return tally.transcript(reader.notes)
 
 
@@ -229,7 +230,7 @@ def decode_file(
     return tally.transcript(reader.notes)
 
 
-def _read(detector: Detector, reader: Reader) -> Iterator[tuple[Batch, Table, list[str | None], Mask]]:
+def read_records(detector: Detector, reader: Reader) -> Iterator[tuple[Batch, Table, list[str | None], Mask]]:
     """Batches with their records, what is wrong with each, and which of them are good."""
     if not detector.schema.columns[0].shape:  # otherwise a record is the one cell that a reader gives
         check_fields(reader.name, detector.schema.names, reader.columns)
@@ -244,11 +245,13 @@ def _read(detector: Detector, reader: Reader) -> Iterator[tuple[Batch, Table, li
         yield batch, table, errors, np.array([error is None for error in errors], bool)
 
 
-def _messages(batch: Batch, errors: Sequence[str | None]) -> list[str]:
+def messages_of(batch: Batch, errors: Sequence[str | None]) -> list[str]:
+    """What is wrong with the records in error, each named."""
     return [f"{batch.name(row)}: {error}" for row, error in enumerate(errors) if error is not None]
 
 
-def _names(batch: Batch) -> Names:
+def names_of(batch: Batch) -> Names:
+    """The names of the pictures of a batch."""
     return None if batch.cells is None else batch.frame[COLUMN].to_list()
 
 

@@ -2,7 +2,7 @@
 
 import re
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, ClassVar, NamedTuple
 from weakref import WeakKeyDictionary
@@ -15,8 +15,8 @@ from starlette.requests import ClientDisconnect
 from kilter.service.detector import Detector, KilterError, Problem
 from kilter.service.detector.arrays import Floats
 from kilter.service.detector.inputs import Table, cut, join
-from kilter.service.detector.latent import FARTHEST, generator_of
-from kilter.service.detector.pictures.column import png_of
+from kilter.service.detector.latent import FARTHEST, between, generator_of
+from kilter.service.detector.pictures.column import png_of, strip_of
 from kilter.service.formats import CSV, JSON, NDJSON, PNG, Format, format_named
 from kilter.service.formats.bodies import too_many
 from kilter.service.formats.json_body import decode_json
@@ -24,15 +24,18 @@ from kilter.service.judging.admission import Hold
 from kilter.service.judging.batch import moved, out_of_time, refusal
 from kilter.service.judging.intake import Intake
 from kilter.service.judging.verdicts import ModelName
+from kilter.service.models.registry import Registry
 from kilter.service.problems import BAD_PARAMETER, BAD_RECORDS, OUT_OF_TIME, REFUSED, WRONG_TYPE, RequestError
 from kilter.service.request import header_of, notes_of
 from kilter.service.routes.context import MODEL, Context, find
 from kilter.service.routes.latent_document import (
+    MOST_STEPS,
     CodesAnswer,
     RecordsAnswer,
     describe_codes,
     describe_latent_answers,
     describe_latent_parameters,
+    describe_pairs,
 )
 from kilter.service.routes.scoring import (
     PROBLEMS,
@@ -47,9 +50,10 @@ from kilter.service.routes.scoring import (
     send_answer,
 )
 from kilter.service.routes.scoring_document import describe_bodies
-from kilter.service.routing import Route, Scope
+from kilter.service.routing import Content, Route, Scope
 
 SEED = "seed"
+STEPS = "steps"
 UNKNOWN = "ignore_unknown"
 PIECE = 1024  # records that are worked on between two looks at the clock
 SHAPE = 'the body is {"codes": [[...], ...]}, a list of numbers for each'
@@ -62,12 +66,16 @@ class LatentQuery(NamedTuple):
     """Of its body, and the media type of its answer."""
     seed: int | None
     """By which values are drawn; None for the expected ones."""
+    steps: int
+    """Records on the way from one to another."""
 
 
 class LatentEndpoint:
     """What the endpoints have in common: what is taken in, within which bounds, and how it is answered."""
 
     parameters: ClassVar[tuple[str, ...]]
+    gives: ClassVar[type[CodesAnswer] | type[RecordsAnswer]] = RecordsAnswer
+    """The answer in JSON."""
 
     def __init__(self, context: Context) -> None:
         self._registry = context.registry
@@ -76,6 +84,11 @@ class LatentEndpoint:
         self._intake = Intake(context.engine, context.settings.max_body_bytes)
         self._max_records = context.settings.max_records
         self._tools: WeakKeyDictionary[Any, ModelTools] = WeakKeyDictionary()
+
+    @staticmethod
+    def describe(registry: Registry, max_records: int) -> Content:
+        """Describe the bodies, of so many records at most."""
+        return describe_bodies(registry, max_records)
 
     async def __call__(self, scope: types.Scope, receive: types.Receive, send: types.Send) -> None:
         serving = find(self._registry, **scope["path_params"])
@@ -112,16 +125,15 @@ class LatentEndpoint:
         form = self.form(content_type, tools)
         lines = format_named("ndjson")
         answer = JSON
-        if self.gives_pictures and PNG in named and tools.modality.decodes:
+        if self.gives is RecordsAnswer and PNG in named and tools.modality.decodes:
             answer = PNG
         elif CSV in named and not tools.modality.decodes:
             answer = CSV
         elif not named.isdisjoint((*lines.media_types, *lines.aliases)):
             answer = NDJSON
-        return LatentQuery(ScoreQuery(form, content_type, answer, 0, ignores_unknown(values)), _seed(values))
-
-    gives_pictures: ClassVar[bool] = True
-    """Whether the answer about a picture may be one."""
+        body = ScoreQuery(form, content_type, answer, 0, ignores_unknown(values))
+        steps = _number(values, STEPS, r"[2-9]|[1-9][0-9]{1,3}", f"a whole number from 2 to {MOST_STEPS:,}")
+        return LatentQuery(body, _number(values, SEED, "[0-9]{1,18}", "a whole number of up to 18 digits"), steps or 8)
 
     def form(self, content_type: str, tools: ModelTools) -> Format:
         """The format of the body. Raises RequestError."""
@@ -161,7 +173,7 @@ class EncodeEndpoint(LatentEndpoint):
     """
 
     parameters = (UNKNOWN,)
-    gives_pictures = False
+    gives = CodesAnswer
 
     def answer(self, detector: Detector, query: LatentQuery, tables: Sequence[Any], deadline: float) -> bytes:
         codes = np.concatenate([detector.latent.encode(piece) for piece in _in_time(tables, deadline)])
@@ -190,6 +202,40 @@ class ReconstructEndpoint(LatentEndpoint):
         return _records(detector, query, made)
 
 
+class InterpolateEndpoint(LatentEndpoint):
+    """Show what lies between two records.
+
+    The body has two records, in a form of the score route. The answer has so many on the straight line between their
+    codes, both ends included, as the model sees them; as a PNG, pictures stand side by side.
+    """
+
+    parameters = (STEPS, SEED, UNKNOWN)
+
+    @staticmethod
+    def describe(registry: Registry, max_records: int) -> Content:
+        return describe_pairs(registry, max_records)
+
+    async def tables(
+        self, tools: ModelTools, query: LatentQuery, content: bytes, hold: Hold, deadline: float
+    ) -> Sequence[Any]:
+        if query.steps > tools.limit:
+            raise too_many(tools.limit)
+        tables = await super().tables(tools, query, content, hold, deadline)
+        rows = sum(table.rows for table in tables)
+        if rows != 2:
+            raise RequestError(BAD_RECORDS, f"the way is from one record to another: send two, not {rows:,}")
+        hold.add(query.steps, 0)
+        return tables
+
+    def answer(self, detector: Detector, query: LatentQuery, tables: Sequence[Any], deadline: float) -> bytes:
+        _check_time(deadline)
+        first, last = np.concatenate([detector.latent.encode(table) for table in tables])
+        made = detector.latent.decode(between(first, last, query.steps), generator_of(query.seed))
+        if query.body.answer == PNG:
+            return png_of(strip_of(detector.modality.given(made)))
+        return _records(detector, query, [made])
+
+
 class DecodeEndpoint(LatentEndpoint):
     """Decode codes to records.
 
@@ -198,6 +244,10 @@ class DecodeEndpoint(LatentEndpoint):
     """
 
     parameters = (SEED,)
+
+    @staticmethod
+    def describe(registry: Registry, max_records: int) -> Content:
+        return describe_codes(registry, max_records)
 
     def form(self, content_type: str, tools: ModelTools) -> Format:
         if content_type.partition(";")[0].strip().lower() not in ("", JSON):
@@ -264,13 +314,13 @@ def _check_abilities(detector: Detector, query: LatentQuery) -> None:
         raise RequestError(REFUSED, str(error)) from None
 
 
-def _seed(values: Mapping[str, list[str]]) -> int | None:
-    """The seed by which values are drawn, if there is one. Raises RequestError."""
-    stated = values.get(SEED)
+def _number(values: Mapping[str, list[str]], name: str, pattern: str, what: str) -> int | None:
+    """The number that a parameter states, if it is there. Raises RequestError if it is not `what` it must be."""
+    stated = values.get(name)
     if stated is None:
         return None
-    if len(stated) > 1 or not re.fullmatch(r"[0-9]{1,18}", stated[0]):
-        raise RequestError(BAD_PARAMETER, "seed is a whole number of up to 18 digits, given once")
+    if len(stated) > 1 or not re.fullmatch(pattern, stated[0]):
+        raise RequestError(BAD_PARAMETER, f"{name} is {what}, given once")
     return int(stated[0])
 
 
@@ -308,41 +358,32 @@ def _records(detector: Detector, query: LatentQuery, made: Sequence[Table]) -> b
     return msgspec.json.encode(RecordsAnswer(_model(detector), records))
 
 
+ENDPOINTS: dict[str, type[LatentEndpoint]] = {
+    "encode": EncodeEndpoint,
+    "decode": DecodeEndpoint,
+    "reconstruct": ReconstructEndpoint,
+    "interpolate": InterpolateEndpoint,
+}
+"""By the last part of the path."""
+
+
 def latent_routes(context: Context) -> list[Route]:
     """The routes that encode and decode, by the version of a model that serves or by another."""
-    registry = context.registry
-    bodies = partial(describe_bodies, registry, context.settings.max_records)
-    encode = EncodeEndpoint(context)
-    reconstruct = ReconstructEndpoint(context)
-    decode = DecodeEndpoint(context)
-    families: list[tuple[str, Any, Callable[..., Any], Callable[..., Any], str]] = [
-        ("encode", encode, bodies, partial(describe_latent_answers, registry, CodesAnswer), "The codes"),
-        ("reconstruct", reconstruct, bodies, partial(describe_latent_answers, registry, RecordsAnswer), "The records"),
-        (
-            "decode",
-            decode,
-            partial(describe_codes, registry, context.settings.max_records),
-            partial(describe_latent_answers, registry, RecordsAnswer),
-            "The records",
-        ),
-    ]
     made = []
-    for name, endpoint, body, answer, what in families:
+    for name, kind in ENDPOINTS.items():
         route = partial(
             Route,
             "POST",
             scope=Scope.SCORE,
-            request=body,
-            response=answer,
-            endpoint=endpoint,
+            request=partial(kind.describe, context.registry, context.settings.max_records),
+            response=partial(describe_latent_answers, context.registry, kind.gives),
+            endpoint=kind(context),
             tag="latent space",
-            answer=f"{what}, in the order of the body.",
-            parameters=partial(describe_latent_parameters, endpoint.parameters),
+            answer="The codes or records, in the order of the body.",
+            parameters=partial(describe_latent_parameters, kind.parameters, context.settings.max_records),
             problems=(*PROBLEMS, BAD_RECORDS, BAD_PARAMETER, OUT_OF_TIME, REFUSED),
             direct=True,
         )
-        made += [
-            route(f"{MODEL}/{name}"),
-            route(f"{MODEL}/versions/{{version}}/{name}", summary=f"{name.capitalize()} by a version"),
-        ]
+        by_version = f"{name.capitalize()} by a version"
+        made += [route(f"{MODEL}/{name}"), route(f"{MODEL}/versions/{{version}}/{name}", summary=by_version)]
     return made

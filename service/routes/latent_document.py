@@ -14,6 +14,7 @@ from kilter.service.routes.context import example_request
 from kilter.service.routes.scoring_document import (
     IGNORE_UNKNOWN,
     TIMEOUT,
+    describe_bodies,
     object_schema,
     parameter_entry,
     text_entry,
@@ -27,6 +28,7 @@ SEED = parameter_entry(
     "Values are drawn from the likelihood by this seed, missing ones included. Without it they are the expected or "
     "likeliest ones.",
 )
+MOST_STEPS = 9999
 PASSED_OVER = IGNORE_UNKNOWN | {
     "description": "true: fields and columns that the model does not know are passed over. Without it, such a field of "
     "a record in JSON is a mistake."
@@ -47,9 +49,30 @@ class RecordsAnswer(msgspec.Struct, frozen=True):
     records: list[dict[str, Any]]
 
 
-def describe_latent_parameters(names: tuple[str, ...]) -> list[Json]:
+def describe_latent_parameters(names: tuple[str, ...], max_records: int) -> list[Json]:
     """Describe the query of a route that has parameters of those names, and the headers."""
-    return [*(entry for entry in (SEED, PASSED_OVER) if entry["name"] in names), TIMEOUT]
+    text = "How many records the answer has, both ends included, 8 without it; no more than a request may have."
+    number: Json = {"type": "integer", "minimum": 2, "maximum": max(2, min(MOST_STEPS, max_records))}
+    steps = parameter_entry("steps", "query", number, text)
+    return [*(entry for entry in (steps, SEED, PASSED_OVER) if entry["name"] in names), TIMEOUT]
+
+
+def describe_pairs(registry: Registry, max_records: int) -> Content:
+    """Describe the bodies with two records: those of the score route, and an example in JSON for each model."""
+    content = describe_bodies(registry, max_records)
+    pairs = {
+        detector.name: {
+            "summary": f"for {detector.name}",
+            "value": {"records": [detector.modality.example(probe) for probe in detector.probes.records[:2]]},
+        }
+        for detector in registry.detectors
+        if len(detector.probes.records) > 1
+    }
+    for described in content.by_media_type.values():
+        described.pop("examples", None)
+    if pairs:
+        content.by_media_type[JSON]["examples"] = pairs
+    return content
 
 
 def describe_codes(registry: Registry, max_records: int) -> Content:

@@ -152,6 +152,13 @@ def png_of(pixels: Pixels) -> bytes:
     return content.getvalue()
 
 
+def strip_of(pictures: Pixels) -> Pixels:
+    """Pictures, (n, height, width, channels), side by side, with a white line between them."""
+    line = np.full((pictures.shape[1], 1, pictures.shape[3]), 255, np.uint8)
+    parts = [part for picture in pictures for part in (line, picture)][1:]
+    return np.concatenate(parts, axis=1)
+
+
 def base64_of(pixels: Pixels) -> str:
     """Pixels, (height, width, channels), as PNG in base64."""
     return b64encode(png_of(pixels)).decode()

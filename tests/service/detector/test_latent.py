@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from kilter.service.detector import ArtifactError, Detector, KilterError, RecordsError, load
-from kilter.service.detector.latent import FARTHEST, LatentSpace
+from kilter.service.detector.latent import FARTHEST, LatentSpace, Slope, between
 from tests.support.artifacts import ARTIFACTS, rebuilt, rewritten
 from tests.support.data import records
 
@@ -149,3 +149,53 @@ def test_programs_that_do_not_fit_the_manifest_are_refused_at_once(
 
     with pytest.raises(ArtifactError, match=message):
         load(rewritten(model_folder / "1", tmp_path / "1", {"manifest.json": change}))
+
+
+@given(st.integers(2, 30), st.integers(0, 2**32))
+def test_a_way_is_straight_and_has_both_ends(steps: int, seed: int) -> None:
+    """In equal steps."""
+    first, last = np.random.default_rng(seed).normal(size=(2, 5)).round(6)
+    codes = between(first, last, steps)
+    assert np.array_equal(codes[[0, -1]], [first, last])
+    np.testing.assert_allclose(np.diff(codes, axis=0), np.tile((last - first) / (steps - 1), (steps - 1, 1)), atol=3e-6)
+    np.testing.assert_allclose(between(last, first, steps)[::-1], codes, atol=2e-6)
+
+
+@given(st.integers(0, 2**32), st.integers(1, 5))
+def test_a_slope_is_that_of_least_squares(seed: int, parts: int) -> None:
+    """However many parts the rows come in; between two groups it is the difference of their means."""
+    rng = np.random.default_rng(seed)
+    values, change = rng.normal(3, 2, 60), rng.normal(size=4)
+    codes = values[:, None] * change + rng.normal(size=(60, 4))
+    groups = (np.arange(60) % 3 == 0).astype(float)
+    slope, two = Slope(4), Slope(4)
+    for rows in np.array_split(np.arange(60), parts):
+        slope.add(codes[rows], values[rows])
+        two.add(codes[rows], groups[rows])
+    assert slope.deviation == pytest.approx(values.std())
+    np.testing.assert_allclose(slope.per_deviation(), np.polyfit(values, codes, 1)[0] * values.std())
+    np.testing.assert_allclose(two.difference(), codes[groups == 1].mean(0) - codes[groups == 0].mean(0))
+
+
+def test_records_on_a_way_go_from_one_end_to_the_other(detector: Detector, digits_detector: Detector) -> None:
+    """The ends are the reconstructions, and what lies between has values between."""
+    records = detector.interpolate(ROWS[0], ROWS[1], steps=9)
+    assert records[0] == detector.reconstruct(ROWS[0])[0]
+    assert records[-1] == detector.reconstruct(ROWS[1])[0]
+    pictures = digits_detector.decode(np.random.default_rng(0).normal(size=(2, digits_detector.latent.size)))
+    assert digits_detector.interpolate(pictures[0], pictures[1], steps=4).shape == (4, 8, 8, 1)
+    for first, last, steps in ((ROWS[0], ROWS[:2], 5), (ROWS[0], ROWS[1], 1), ([], ROWS[1], 3)):
+        with pytest.raises(KilterError, match="from one record to another, in two steps or more"):
+            detector.interpolate(first, last, steps=steps)
+
+
+def test_an_edit_moves_records_along_a_direction(detector: Detector) -> None:
+    """The direction from cool rows to warm ones makes a row warmer, and its opposite cooler; by 0 nothing happens."""
+    cool, warm = ([row for row in ROWS if (row["temperature"] > 70) == which] for which in (False, True))
+    direction = detector.direction(cool, warm)
+    at = {strength: detector.edit(ROWS, direction, strength) for strength in (-2, 0, 2)}
+    assert at[0] == detector.reconstruct(ROWS)
+    means = [np.mean([row["temperature"] for row in at[strength]]) for strength in (-2, 0, 2)]
+    assert means[0] < means[1] - 0.2 < means[2] - 0.4
+    with pytest.raises(KilterError, match="a code of the model plant has 16 numbers"):
+        detector.edit(ROWS, [1.0, 2.0])

@@ -19,8 +19,9 @@ from tests.support.data import records
 from tests.support.serving import Client, client
 
 ROWS = records(np.random.default_rng(4), 6)
+CSV = {"Content-Type": "text/csv"}
 PLANT, DIGITS = "/v1/models/plant", "/v1/models/digits"
-WAYS = ("encode", "decode", "reconstruct")
+WAYS = ("encode", "decode", "reconstruct", "interpolate")
 
 
 @pytest.fixture(name="http", scope="module")
@@ -102,6 +103,36 @@ def test_a_picture_comes_back_as_one(http: Client, digits_detector: Detector) ->
     two = http.post(f"{DIGITS}/decode", json={"codes": codes * 2}, headers={"Accept": "image/png"})
     assert two.status_code == 422
     assert "one picture: send one, or accept JSON" in two.json()["detail"]
+
+
+def test_a_way_is_that_of_the_detector(http: Client, detector: Detector, digits_detector: Detector) -> None:
+    """From the first record to the second; of pictures also as a strip."""
+    answer = http.post(f"{PLANT}/interpolate?steps=5", json={"records": ROWS[:2]})
+    assert answer.json() == named(detector.interpolate(ROWS[0], ROWS[1], steps=5), "records", detector)
+    usual = http.post(f"{PLANT}/interpolate?seed=2", content=pl.DataFrame(ROWS[:2]).write_csv(), headers=CSV)
+    assert usual.json() == named(detector.interpolate(ROWS[0], ROWS[1], seed=2), "records", detector)
+    pixels = digits_detector.decode(np.random.default_rng(0).normal(size=(2, digits_detector.latent.size)))
+    cells = digits_detector.modality.records(digits_detector.modality.read(pixels))
+    strip = http.post(f"{DIGITS}/interpolate?steps=3", json={"records": cells}, headers={"Accept": "image/png"})
+    shown = np.asarray(Image.open(BytesIO(strip.content)))
+    assert shown.shape == (8, 3 * 8 + 2)
+    middle = digits_detector.interpolate(pixels[0], pixels[1], steps=3)[1, ..., 0]
+    assert np.array_equal(shown[:, 9:17], middle)
+
+
+@pytest.mark.parametrize(
+    ("query", "rows", "status", "words"),
+    [
+        ("", 1, 422, "the way is from one record to another: send two, not 1"),
+        ("", 3, 422, "send two, not 3"),
+        ("?steps=1", 2, 422, "steps is a whole number from 2 to 9,999, given once"),
+        ("?steps=51", 2, 413, "a request may have 50 records"),
+    ],
+)
+def test_a_way_that_is_none_is_refused(http: Client, query: str, rows: int, status: int, words: str) -> None:
+    answer = http.post(f"{PLANT}/interpolate{query}", json={"records": ROWS[:rows]})
+    assert answer.status_code == status
+    assert words in answer.json()["detail"]
 
 
 def test_every_problem_of_the_records_is_listed(http: Client) -> None:

@@ -15,6 +15,7 @@ from kilter.service.routes.latent_document import (
     describe_codes,
     describe_latent_answers,
     describe_latent_parameters,
+    describe_pairs,
 )
 from tests.support import serving
 
@@ -62,7 +63,17 @@ def test_an_answer_has_the_example_of_the_first_model_that_decodes(kind: Any, wh
     assert described.by_media_type.keys() == {"application/json", "application/x-ndjson", "text/csv"} | pictures
 
 
+def test_two_records_are_the_example_of_a_way(registry: Registry) -> None:
+    """For each model, in JSON; other forms have none, since theirs is of one record."""
+    described = describe_pairs(registry, 10).by_media_type
+    examples = described["application/json"]["examples"]
+    assert {name: len(example["value"]["records"]) for name, example in examples.items()} == {"plant": 2, "digits": 2}
+    assert not any("examples" in content for name, content in described.items() if name != "application/json")
+
+
 def test_parameters_are_those_of_the_route() -> None:
     """Beside the time, which every route takes."""
     for names, wanted in ((("seed",), ["seed"]), (("ignore_unknown",), ["ignore_unknown"]), ((), [])):
-        assert [entry["name"] for entry in describe_latent_parameters(names)] == [*wanted, "Request-Timeout"]
+        assert [entry["name"] for entry in describe_latent_parameters(names, 9)] == [*wanted, "Request-Timeout"]
+    for records, most in ((50, 50), (10**6, 9999)):
+        assert describe_latent_parameters(("steps",), records)[0]["schema"]["maximum"] == most
