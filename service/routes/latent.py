@@ -219,7 +219,7 @@ class InterpolateEndpoint(LatentEndpoint):
         self, tools: ModelTools, query: LatentQuery, content: bytes, hold: Hold, deadline: float
     ) -> Sequence[Any]:
         if query.steps > tools.limit:
-            raise too_many(tools.limit)
+            raise RequestError(BAD_PARAMETER, f"steps is at most {tools.limit:,}, the records that a request may have")
         tables = await super().tables(tools, query, content, hold, deadline)
         rows = sum(table.rows for table in tables)
         if rows != 2:

@@ -126,7 +126,7 @@ def test_a_way_is_that_of_the_detector(http: Client, detector: Detector, digits_
         ("", 1, 422, "the way is from one record to another: send two, not 1"),
         ("", 3, 422, "send two, not 3"),
         ("?steps=1", 2, 422, "steps is a whole number from 2 to 9,999, given once"),
-        ("?steps=51", 2, 413, "a request may have 50 records"),
+        ("?steps=51", 2, 422, "steps is at most 50, the records that a request may have"),
     ],
 )
 def test_a_way_that_is_none_is_refused(http: Client, query: str, rows: int, status: int, words: str) -> None:
