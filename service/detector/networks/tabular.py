@@ -350,12 +350,12 @@ class TabularVAE(TableNetwork):
             parts.append(first)
         if len(self.flag):
             parts.append((self.pick(which, "flag") < flag).to(noise.dtype))
-        start = 0
-        for place, i in enumerate(self._levels):
-            reached = level[:, start : start + self.features[i].levels].exp().cumsum(-1)
-            below = self.pick(which, "level")[:, place : place + 1] * reached[:, -1:]
-            parts.append((reached[:, :-1] <= below).to(noise.dtype).sum(-1, keepdim=True))
-            start += self.features[i].levels
+        if len(self.level):  # all features at once: to export a loop over them would take seconds
+            chances = level.exp()
+            sums = chances @ self.slot_group
+            below = sums.cumsum(-1) - sums + self.pick(which, "level") * sums
+            passed = (chances.cumsum(-1) <= below @ self.slot_group.T).to(noise.dtype) @ self.slot_group
+            parts.append(torch.minimum(passed, self.slot_group.sum(0) - 1).clamp(min=0))
         missing = chance(absent) < self.missing
         return torch.where(
             missing[:, [feature.column for feature in self.features]],
