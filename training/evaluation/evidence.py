@@ -11,6 +11,7 @@ the network's members: each of them draws, and the mean is over all.
 from pathlib import Path
 from typing import NamedTuple
 
+import msgspec
 import numpy as np
 import torch
 
@@ -19,11 +20,12 @@ from kilter.service.detector.artifact import read_artifact
 from kilter.service.detector.findings import LikelihoodBound
 from kilter.service.detector.inputs import Table, take
 from kilter.service.detector.modalities.base import Modality
+from kilter.service.detector.networks import network_class
 from kilter.service.detector.networks.base import Network, Posterior
-from kilter.service.detector.scores.base import rebuild
 from kilter.service.detector.store import resolve
 from kilter.training.evaluation.evaluate import mean_figure
 
+PREFIX = "network."  # of the network's tensors in an artifact
 MOST_ROWS = 2_000  # of more rows, so many at random: the interval tells what that leaves open
 CHUNK_VALUES = 1 << 20  # values of the encoded rows whose draws are made at once
 
@@ -44,12 +46,13 @@ class RowBounds(NamedTuple):
 
 
 def network_of(model: Path) -> Network:
-    """The torch network of a model's folder, or a version's. Raises ArtifactError."""
+    """The torch network of a model's folder, or a version's, whatever its score. Raises ArtifactError."""
     content = read_artifact(resolve(model))
-    program = rebuild(content.manifest.network, content.manifest.score)
-    program.load_state_dict({name: torch.from_numpy(array) for name, array in content.state.items()})
-    network: Network = program.eval().network
-    return network
+    kind = network_class(content.manifest.network.kind)
+    network = kind(msgspec.convert(content.manifest.network.shape, kind.shape_type))
+    own = {name: array for name, array in content.state.items() if name.startswith(PREFIX)}
+    network.load_state_dict({name.removeprefix(PREFIX): torch.from_numpy(array) for name, array in own.items()})
+    return network.eval()
 
 
 def bound_likelihood(

@@ -9,9 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.distributions import MultivariateNormal
 
-from kilter.service.detector import Detector
+from kilter.service.detector import Detector, load
 from kilter.service.detector.columns import Feature
 from kilter.training.evaluation.evidence import bound_likelihood, bound_rows, network_of
+from tests.support.artifacts import ARTIFACTS
 from tests.support.data import records
 from tests.support.linear import LinearShape, LinearVAE
 
@@ -96,3 +97,13 @@ def test_a_model_is_bounded_as_the_mixture_of_its_members(detector: Detector, mo
     assert many.bound.value is not None
     assert few.elbo.value < few.bound.value < many.bound.value
     assert bound_likelihood(network, detector.modality, table, 1, 0, most=10).rows == 10
+
+
+@pytest.mark.parametrize("name", ["format-1", "format-2", "format-1-pictures"])
+def test_old_models_have_evidence_too(name: str) -> None:
+    """Whatever score is around their network, which alone is rebuilt."""
+    old = load(ARTIFACTS / name)
+    bound = bound_likelihood(network_of(ARTIFACTS / name), old.modality, old.table(old.probes.records), 3, 0)
+    assert bound.bound.value is not None
+    assert bound.elbo.value is not None
+    assert bound.elbo.value <= bound.bound.value
