@@ -7,13 +7,13 @@ and scored with. Nothing but the registry is touched.
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, Self, cast
+from typing import Any, Self
 
 import msgspec
 import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from kilter.service.detector import Detector, load
 from kilter.service.detector.arrays import Array, Floats
@@ -21,14 +21,14 @@ from kilter.service.detector.columns import KINDS, Column, Feature
 from kilter.service.detector.columns.base import describe_value
 from kilter.service.detector.columns.cells import Decision, TrainingCells
 from kilter.service.detector.networks import NETWORKS
-from kilter.service.detector.networks.base import HALF_LOG_TWO_PI, Posterior, Sizes, View
+from kilter.service.detector.networks.base import View
 from kilter.service.detector.networks.tabular import TableNetwork
-from kilter.service.detector.schema import Schema
 from kilter.service.detector.scores import SCORES, ScoreKind
 from kilter.service.detector.scores.base import AnomalyScore, Material
 from kilter.training.config import FitConfig, TrainConfig
 from kilter.training.data.source import TrainingSource
 from kilter.training.pipeline import train_model
+from tests.support.linear import LinearVAE
 
 
 def trained(folder: Path, config: TrainConfig, columns: dict[str, Iterable[Any]]) -> Detector:
@@ -45,52 +45,6 @@ def numbers(rows: int = 300) -> dict[str, Iterable[Any]]:
     rng = np.random.default_rng(0)
     first = rng.normal(10, 2, rows).round(4)
     return {"a": first, "b": (3 * first + rng.normal(0, 1, rows)).round(4), "c": rng.normal(0, 1, rows).round(4)}
-
-
-class LinearShape(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What rebuilds a `LinearVAE`."""
-
-    features: tuple[Feature, ...]
-    columns: int
-    latent: int
-
-
-class LinearVAE(TableNetwork):
-    """A linear Gaussian autoencoder of numbers: probabilistic principal components (Tipping and Bishop, 1999)."""
-
-    shape_type = LinearShape
-    batch_rows = 64
-    members = 1
-    shape: LinearShape
-
-    def __init__(self, shape: LinearShape) -> None:
-        super().__init__(shape.features, shape.columns)
-        self.shape = shape
-        self.latent = shape.latent
-        self.encoder, self.decoder = nn.Linear(self.values, self.latent), nn.Linear(self.latent, self.values)
-        self.log_variance, self.log_sigma = nn.Parameter(torch.zeros(self.latent)), nn.Parameter(torch.zeros(()))
-
-    @classmethod
-    def untrained(cls, schema: Schema, sizes: Sizes) -> Self:
-        return cls(LinearShape(schema.features(), len(schema.columns), sizes.latent or 2))
-
-    def encode(self, inputs: Tensor) -> Posterior:
-        mean = self.encoder(self.dense(inputs))
-        mean = mean if mean.dim() == 3 else mean.unsqueeze(0)
-        return Posterior(mean, self.log_variance.expand_as(mean))
-
-    def decode(self, z: Tensor) -> Tensor:
-        return cast("Tensor", self.decoder(z))
-
-    def surprise(self, inputs: Tensor, likelihood: Tensor) -> Tensor:
-        standard = (self.dense(inputs) - likelihood) * (-self.log_sigma).exp()
-        return 0.5 * standard.square() + self.log_sigma + HALF_LOG_TWO_PI
-
-    def expected(self, x: Tensor, likelihood: Tensor) -> Tensor:
-        return likelihood.mean(0)
-
-    def expected_dense(self, likelihood: Tensor) -> Tensor:
-        return likelihood.mean(0)
 
 
 @pytest.mark.parametrize("score", ["neighbours", "elbo"])

@@ -56,6 +56,8 @@ class TrainingModality(ABC):
     """Whether records have columns of several kinds."""
     scan_score: ClassVar[str | None] = None
     """The score by which `kilter scan` judges a source's own records; None if it does not."""
+    bounded_rows: ClassVar[int] = 500
+    """Most rows by which the report bounds log p(x)."""
     remedies_collapse: ClassVar[bool] = True
     """Whether a collapsed posterior is a fault where features depend on one another."""
 
@@ -143,6 +145,7 @@ class PictureTraining(TrainingModality):
     tolerance = Tolerance(gap=0.3, rise=0.1)
     takes_backbone = True
     remedies_collapse = False
+    bounded_rows = 100
 
     def worded(self, sentence: str) -> str:
         return re.sub(r"\b(r|R)ow(s?)\b", lambda word: f"{'pP'[word[1] == 'R']}icture{word[2]}", sentence)

@@ -34,6 +34,7 @@ from kilter.training.evaluation.baselines import baseline_warning
 from kilter.training.evaluation.checkup import Examined, examine_fit
 from kilter.training.evaluation.crosscheck import cross_check
 from kilter.training.evaluation.evaluate import evaluate_rows
+from kilter.training.evaluation.evidence import bound_likelihood
 from kilter.training.evaluation.selection import FOLDS, choose_detector
 from kilter.training.evaluation.thresholds import Calibrated, check_labels, thresholds_of_fit
 from kilter.training.fitting.copies import without_copies
@@ -48,6 +49,7 @@ from kilter.training.reporting.run import Latent, Run, Scored, choice_in_lines
 
 LIBRARIES = ("numpy", "onnx", "onnxruntime", "onnxscript", "polars", "safetensors", "scikit-learn", "torch")
 PLAIN, ODD = 16, 8
+DRAWS = 64  # by which the report bounds log p(x)
 ROUNDS = 5  # in which plain records are brought nearer to what the network expects
 CHOSEN = (
     "The threshold was chosen by these labelled rows, so what it reaches on new ones is likely to be a little less."
@@ -88,7 +90,12 @@ class Trained:
             created=datetime.now(UTC).isoformat(timespec="seconds"),
             schema=fitted.schema,
             network=NetworkEntry(
-                fitted.network_kind, network.members, network.latent, msgspec.to_builtins(network.shape)
+                kind=fitted.network_kind,
+                members=network.members,
+                latent=network.latent,
+                shape=msgspec.to_builtins(network.shape),
+                code=network.code_size,
+                noise=network.noise_size,
             ),
             score=ScoreEntry(
                 kind=fitted.score_kind,
@@ -246,6 +253,11 @@ def examine(
         folds=crossed and crossed.folds,
         expected=crossed and crossed.expected,
     )
+    usable = np.flatnonzero(~is_anomaly & ~np.isnan(verdicts.score))
+    if len(usable):
+        known = take(table, usable)
+        bound = bound_likelihood(network, judge.modality, known, DRAWS, config.seed, modality.bounded_rows)
+        evaluation = msgspec.structs.replace(evaluation, evidence=bound)
     normal, strange = (
         Scored(take(table, part), verdicts.score[part], rows[part]) for part in (~is_anomaly, is_anomaly)
     )

@@ -13,6 +13,7 @@ from kilter.service.detector.arrays import Floats, Mask, Matrix
 from kilter.service.detector.calibration import DECIMALS, Calibration, rounded
 from kilter.service.detector.errors import ArtifactError, KilterError, Problem, RecordsError, SeenRowsWarning
 from kilter.service.detector.inputs import Table
+from kilter.service.detector.latent import LatentSpace, between, generator_of
 from kilter.service.detector.manifest import Manifest, Probes
 from kilter.service.detector.modalities import modality_of
 from kilter.service.detector.modalities.base import Modality, Scores
@@ -174,6 +175,7 @@ class Detector(Judge):
         self.manifest = manifest
         self.probes = probes
         self.reference = reference or reference_of(self.modality, {})
+        self.latent = LatentSpace(self.modality, program, manifest.network, f"the model {manifest.name}")
         self.sketch = sketch
         """What the rows of the training are known again by; None for a model of before there was one."""
 
@@ -198,6 +200,58 @@ class Detector(Judge):
         if not isinstance(data, Table) and self.was_trained_on(verdicts.features):
             warnings.warn(SEEN, SeenRowsWarning, stacklevel=2)
         return verdicts
+
+    def encode(self, data: Any) -> Floats:
+        """The codes of records in any form that `score` takes: (n, numbers). Raises RecordsError.
+
+        Of a table they are the posterior means of all members of the network, side by side; of a picture those of the
+        one network, its brightness and its contrast. Raises KilterError for a model from before it could be encoded.
+        """
+        return self.latent.encode(self._readable(data))
+
+    def decode(self, codes: Any, *, seed: int | None = None) -> Any:
+        """The records of codes, (n, numbers) or one of them, as `score` takes them: dicts, or pictures as an array.
+
+        Their values are the expected or likeliest ones; with a seed they are drawn from the likelihood, missing ones
+        included. Raises KilterError for what is no code of the model.
+        """
+        return self.modality.given(self.latent.decode(self.latent.read(codes), generator_of(seed)))
+
+    def reconstruct(self, data: Any, *, seed: int | None = None) -> Any:
+        """Records in any form that `score` takes, as the network sees them: `decode` of `encode`.
+
+        Raises RecordsError.
+        """
+        return self.modality.given(self.latent.reconstruct(self._readable(data), generator_of(seed)))
+
+    def interpolate(self, first: Any, last: Any, steps: int = 8, *, seed: int | None = None) -> Any:
+        """So many records on the way from one record to another, as `decode` gives them, both ends included.
+
+        The way is the straight line between their codes. Raises RecordsError, and KilterError where either is not one
+        record or there are fewer than two steps.
+        """
+        tables = [self._readable(data) for data in (first, last)]
+        if any(table.rows != 1 for table in tables) or steps < 2:
+            raise KilterError("the way is from one record to another, in two steps or more")
+        start, end = (self.latent.encode(table)[0] for table in tables)
+        return self.modality.given(self.latent.decode(between(start, end, steps), generator_of(seed)))
+
+    def direction(self, source: Any, target: Any) -> Floats:
+        """The direction from some records to others, (numbers,): the difference of their mean codes. RecordsError."""
+        change: Floats = self.encode(target).mean(axis=0) - self.encode(source).mean(axis=0)
+        return change
+
+    def edit(self, data: Any, direction: Any, strength: float = 1.0, *, seed: int | None = None) -> Any:
+        """Records that are moved along a direction, (numbers,), as `decode` gives them. Raises RecordsError."""
+        [way] = self.latent.read(direction)
+        table = self._readable(data)
+        return self.modality.given(self.latent.reconstruct(table, generator_of(seed), strength * way))
+
+    def _readable(self, data: Any) -> Table:
+        table = self.modality.read(data)
+        if table.problems:
+            raise RecordsError(table.problems)
+        return table
 
     def was_trained_on(self, figures: Matrix) -> bool:
         """Whether most records were in the training, by their watched figures, (n, ...); False where that is not sure.
@@ -224,6 +278,11 @@ class Detector(Judge):
             try:
                 self.modality.check(self.scorer.program, first)
             except ArtifactError as error:
+                raise ArtifactError(f"{place}, {artifact.MANIFEST}: {error}") from None
+        if self.latent.size:
+            try:
+                self.latent.audit(self.modality.read(self.probes.records[:1]))
+            except KilterError as error:
                 raise ArtifactError(f"{place}, {artifact.MANIFEST}: {error}") from None
         got = self.score(self.probes.records)
         thresholds = np.full(len(got.score), self.calibration.threshold) if got.threshold is None else got.threshold

@@ -81,6 +81,28 @@ class LabelledFigures(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return anomalies / (anomalies + normal) if anomalies + normal else None
 
 
+class LikelihoodBound(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Lower bounds on log p(x) by draws from the posterior: means over normal rows, in nats per record."""
+
+    samples: int
+    """Draws of each member of the network for each row."""
+    rows: int
+    elbo: Figure
+    reconstruction: Figure
+    kl: Figure
+    bound: Figure
+    """Importance-weighted; with more draws it grows towards log p(x), and it is never below `elbo`."""
+
+    def figures(self) -> dict[str, Figure]:
+        """The figures by name."""
+        return {
+            "ELBO by draws, nats": self.elbo,
+            "reconstruction by draws, nats": self.reconstruction,
+            "KL by draws, nats": self.kl,
+            f"bound on log p(x) by {self.samples:,} draws, nats": self.bound,
+        }
+
+
 class Evaluation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How good a model is on the rows of a table; ELBO and its parts are means over normal rows, in nats per record."""
 
@@ -106,6 +128,8 @@ class Evaluation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     folds: int | None = None
     """In how many folds the calibration rows were judged, each by the threshold of the others, where none were held
     out; None where the normal rows are not those of the calibration."""
+    evidence: LikelihoodBound | None = None
+    """None where it was not asked for. `elbo`, which has no sampling noise, takes each row at its posterior mean."""
 
     def figures(self) -> dict[str, Figure]:
         """The figures by name, the most telling first."""
@@ -122,6 +146,7 @@ class Evaluation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             "ELBO, nats": self.elbo,
             "reconstruction, nats": self.reconstruction,
             "KL, nats": self.kl,
+            **(self.evidence.figures() if self.evidence else {}),
         }
 
 

@@ -100,6 +100,10 @@ class NetworkEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     members: int
     latent: int
     shape: Any
+    code: int = 0
+    """Numbers of a record's code; 0 of a model that has no programs `encode` and `decode`."""
+    noise: int = 0
+    """Draws of N(0, 1) by which the values of a record are drawn; 0 if they cannot be."""
 
 
 class MemoryEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -1,8 +1,8 @@
 """Runs a network as it was exported: ONNX Runtime on a CPU, the torch network rebuilt from its tensors on a GPU.
 
 What was exported are several programs, since ONNX Runtime runs the whole of one whatever output is wanted: `score`,
-which every artifact has, and others, which it need not have. Each takes the encoded matrix, float32 (n, features), NaN
-where a value is missing and infinite where it is not to be looked at, and gives named outputs:
+which every artifact has, and others, which it need not have. All but `decode` take the encoded matrix, float32
+(n, features), NaN where a value is missing and infinite where it is not to be looked at. They give named outputs:
 
 - `score`, (n,): higher is stranger, in the unit that the manifest states.
 - `reconstruction` and `kl`, (n,): the two terms of the negative ELBO, in nats.
@@ -10,6 +10,9 @@ where a value is missing and infinite where it is not to be looked at, and gives
   usual for it; of a table in nats.
 - `expected`, (n, features): what the network expects of each feature given the record: a standardised number, the
   probability of a flag, the code of the likeliest level.
+- `code`, (n, code): the place of a record in the latent space, see `Network.code`.
+- `decoded`, (n, features): what the network expects of a record with a code; `drawn` is a draw from its likelihood.
+  These take codes with noise beside them, (n, code + noise); see `Network.decoded`.
 """
 
 import re
@@ -17,7 +20,7 @@ import threading
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import onnxruntime as ort
@@ -26,9 +29,14 @@ from kilter.service.detector.arrays import Array, Floats, Matrix
 from kilter.service.detector.errors import ArtifactError, KilterError
 from kilter.service.detector.manifest import NetworkEntry, ScoreEntry
 
-PROGRAMS = {"score": ("score",), "detail": ("reconstruction", "kl", "terms", "expected")}
+OUTPUTS = ("score", "reconstruction", "kl", "terms", "expected")
+"""The outputs about a record's score."""
+PROGRAMS = {"score": OUTPUTS[:1], "detail": OUTPUTS[1:], "encode": ("code",), "decode": ("decoded", "drawn")}
 """The outputs of each program. Another program is an entry here, and a file that an artifact's manifest names."""
-OUTPUTS = tuple(output for outputs in PROGRAMS.values() for output in outputs)
+INPUTS = {"decode": "codes"}
+"""The input of a program that does not take encoded records, x: codes, each with its noise."""
+LACKING = {"detail": "it gives scores, and can neither explain them nor tell the terms of the ELBO"}
+RETRAIN = "train the model again, by this version of Kilter, to have one that does"
 DRIVERS = (Path("/dev/nvidiactl"), Path("/dev/dxg"), Path("/dev/kfd"))
 """Files of a GPU's driver: where there is none, torch, which takes seconds to import, is not imported."""
 
@@ -55,7 +63,9 @@ class OnnxProgram:
         """
         self._rows = rows
         self._sessions = {
-            name: _session(programs[name], features, outputs) for name, outputs in PROGRAMS.items() if name in programs
+            name: _session(programs[name], INPUTS.get(name, "x"), None if name in INPUTS else features, outputs)
+            for name, outputs in PROGRAMS.items()
+            if name in programs
         }
         self._one = OneRow(self._sessions["score"], features)
 
@@ -77,11 +87,11 @@ class OnnxProgram:
             wanted = [name for name in names if name in outputs]
             if wanted and program not in self._sessions:
                 raise KilterError(
-                    f"the model holds no program {program!r}, which gives {', '.join(names)}: it gives scores, and can "
-                    "neither explain them nor tell the terms of the ELBO"
+                    f"the model holds no program {program!r}, which gives {', '.join(names)}: "
+                    f"{LACKING.get(program, RETRAIN)}"
                 )
             if wanted:
-                results = self._sessions[program].run(wanted, {"x": x})
+                results = self._sessions[program].run(wanted, {INPUTS.get(program, "x"): x})
                 values |= {name: out.astype(np.float64) for name, out in zip(wanted, results, strict=True)}
         return [values[name] for name in outputs]
 
@@ -110,7 +120,8 @@ class OneRow:
             self._taken.release()
 
 
-def _session(program: bytes, features: int, outputs: Sequence[str]) -> ort.InferenceSession:
+def _session(program: bytes, name: str, width: int | None, outputs: Sequence[str]) -> ort.InferenceSession:
+    """A program whose input has a name and, unless that is None, a width."""
     options = ort.SessionOptions()
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1
@@ -120,9 +131,10 @@ def _session(program: bytes, features: int, outputs: Sequence[str]) -> ort.Infer
     except Exception as error:  # ONNX Runtime's own exceptions have no common base that it exports
         raise ArtifactError(f"the program cannot be loaded: {error}") from error
     takes, gives = session.get_inputs()[0], [out.name for out in session.get_outputs()]
-    if takes.name != "x" or takes.shape[1:] != [features] or gives != list(outputs):
+    if takes.name != name or (width is not None and takes.shape[1:] != [width]) or gives != list(outputs):
+        wanted = name if width is None else f"{name} (n, {width})"
         raise ArtifactError(
-            f"the program takes {takes.name} {takes.shape} and gives {', '.join(gives)}, not x (n, {features}) and "
+            f"the program takes {takes.name} {takes.shape} and gives {', '.join(gives)}, not {wanted} and "
             f"{', '.join(outputs)}"
         )
     return session
@@ -141,6 +153,7 @@ class TorchProgram:
 
         self._rows, self.device, self._torch = rows, device, torch
         self._network = rebuild(network, score)
+        self._has_codes = network.code > 0
         self._network.load_state_dict({name: torch.from_numpy(array) for name, array in tensors.items()})
         self._network.to(device).eval()
 
@@ -149,9 +162,20 @@ class TorchProgram:
         with self._torch.inference_mode():
             for i in range(0, max(len(x), 1), self._rows):
                 rows = self._torch.from_numpy(x[i : i + self._rows]).to(self.device)
-                result = dict(zip(OUTPUTS, self._network(rows), strict=True))
+                result = self._results(rows, outputs)
                 parts.append([result[name].double().cpu().numpy() for name in outputs])
         return [np.concatenate(part) for part in zip(*parts, strict=True)]
+
+    def _results(self, rows: Any, outputs: Sequence[str]) -> Mapping[str, Any]:
+        """The outputs of the program to which those belong."""
+        program = next(name for name, those in PROGRAMS.items() if outputs[0] in those)
+        if program not in ("encode", "decode"):
+            return dict(zip(OUTPUTS, self._network(rows), strict=True))
+        if not self._has_codes:
+            raise KilterError(f"the model holds no program {program!r}: {RETRAIN}")
+        network = self._network.network
+        results = (network.code(rows),) if program == "encode" else network.decoded_rows(rows)
+        return dict(zip(PROGRAMS[program], results, strict=True))
 
 
 def pick_device(device: str) -> str:

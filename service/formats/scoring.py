@@ -19,6 +19,7 @@ from kilter.service.detector.names import check_fields
 from kilter.service.detector.schema import Schema
 from kilter.service.detector.shifts import ColumnCounts, ColumnTally, Shift, count_columns
 from kilter.service.detector.sketch import Familiar
+from kilter.service.formats.folders import check_folder, png_name, write_png
 from kilter.service.formats.pictures import PictureReader
 from kilter.service.formats.provenance import was_trained_on
 from kilter.service.formats.reading import Batch, Reader, open_table, read_batch
@@ -38,6 +39,7 @@ REASONS = 5
 Explained = Literal["anomalies", "all", "none"]
 """Which records get reasons."""
 ROUNDING = 1e-12
+HEATMAPS = "heat maps"
 READERS: dict[str, Callable[[str | Path, BinaryIO | None, Hints], Reader]] = {
     "table": open_table,
     "image": lambda path, _, __: PictureReader(Path(path)),
@@ -211,7 +213,7 @@ def score_file(
     if heatmaps is not None:
         if not detector.modality.draws:
             raise KilterError(f"heat maps are of pictures, and the model {detector.name} judges records of fields")
-        _check_heatmaps(heatmaps, Path(path), force=force)
+        check_folder(heatmaps, Path(path), HEATMAPS, force=force)
     form, packing = output_format(out)
     check_output(out, path, force=force)
     hints = hints._replace(names=detector.schema.names)
@@ -237,7 +239,7 @@ def score_file(
             writer.write(batch, verdicts)
             for row, drawing in enumerate(drawings):
                 if heatmaps is not None and drawing is not None:
-                    _write_heatmap(heatmaps, _map_name(batch.name(row), drawn), drawing)
+                    write_png(heatmaps, png_name(batch.name(row), drawn), drawing, HEATMAPS)
             wrong = [f"{batch.name(row)}: {error}" for row, error in enumerate(verdicts.errors) if error is not None]
             if wrong and not errors:
                 first_error = wrong[0]
@@ -310,32 +312,3 @@ def check_appended(reader: Reader, further: Sequence[str] = ()) -> None:
     if present:
         remedy = "score the original file, or take that column out"
         raise KilterError(f"{reader.name} has a column {present[0]!r} already: {remedy}")
-
-
-def _check_heatmaps(folder: Path, path: Path, *, force: bool) -> None:
-    """Raise KilterError if heat maps must not be written there."""
-    if folder.exists() and not folder.is_dir():
-        raise KilterError(f"{folder} is a file: name a folder for the heat maps")
-    if path.is_dir() and folder.resolve().is_relative_to(path.resolve()):
-        raise KilterError(f"{folder} lies in {path}, whose pictures are read: name another folder for the heat maps")
-    if folder.is_dir() and any(folder.iterdir()) and not force:
-        raise KilterError(f"{folder} holds files already: choose another folder, or write to it with --force")
-
-
-def _map_name(picture: str, drawn: set[str]) -> str:
-    """The path of a picture's heat map, which joins those that are drawn: it is no other picture's."""
-    name = picture if picture.lower().endswith(".png") and picture not in drawn else f"{picture}.png"
-    drawn.add(name)
-    return name
-
-
-def _write_heatmap(folder: Path, name: str, content: bytes) -> None:
-    """Write a heat map by its path, never outside of the folder."""
-    target = folder / name
-    try:
-        if not target.resolve().is_relative_to(folder.resolve()):
-            raise KilterError(f"{target} leads out of {folder}, by a link: name another folder for the heat maps")
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_bytes(content)
-    except OSError as error:
-        raise KilterError(f"cannot write {target}: {error.strerror}") from None

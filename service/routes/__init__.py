@@ -6,12 +6,14 @@ from kilter.service.routes.about import about_routes
 from kilter.service.routes.administration import administration_routes
 from kilter.service.routes.context import Context
 from kilter.service.routes.inference.routes import inference_routes
+from kilter.service.routes.latent import latent_routes
 from kilter.service.routes.models import model_routes
 from kilter.service.routes.scoring import scoring_routes
 from kilter.service.routing import Route
 
 FAMILIES: list[Callable[[Context], list[Route]]] = [
     scoring_routes,
+    latent_routes,
     model_routes,
     inference_routes,
     administration_routes,

@@ -212,21 +212,32 @@ def query_of(scope: types.Scope, modality: Modality) -> ScoreQuery:
         and not modality.decodes
     ):
         return _PLAIN
-    values = parse_qs(query.decode("latin-1"), keep_blank_values=True)
-    known = f"{', '.join(PARAMETERS[:-1])} and {PARAMETERS[-1]}"
-    for name in values:  # a mistyped one would be passed over in silence
-        if name not in PARAMETERS:
-            raise RequestError(BAD_PARAMETER, f"there is no parameter {name[:40]!r}, only {known}")
+    values = parameters_of(scope, PARAMETERS)
     content_type, accept = header_of(scope, b"content-type"), header_of(scope, b"accept")
     form = body_format(content_type, modality)
     answer = answer_type(form, accept)
     if (modality.draws or "heatmap" in values) and heatmap_wanted(values.get("heatmap"), accept, modality):
         answer = PNG
+    reasons = reasons_wanted(values.get("reasons", ["false"]))
+    return ScoreQuery(form, content_type, answer, reasons, ignores_unknown(values))
+
+
+def parameters_of(scope: types.Scope, known: Sequence[str]) -> dict[str, list[str]]:
+    """The parameters of a query, each with its values. Raises RequestError if one is not known."""
+    values = parse_qs(scope["query_string"].decode("latin-1"), keep_blank_values=True)
+    for name in values:  # a mistyped one would be passed over in silence
+        if name not in known:
+            listed = " and ".join(filter(None, (", ".join(known[:-1]), known[-1])))
+            raise RequestError(BAD_PARAMETER, f"there is no parameter {name[:40]!r}, only {listed}")
+    return values
+
+
+def ignores_unknown(values: Mapping[str, list[str]]) -> bool:
+    """Whether records may have fields that the model does not know. Raises RequestError."""
     ignored = values.get("ignore_unknown", ["false"])
     if ignored not in (["true"], ["false"]):
         raise RequestError(BAD_PARAMETER, "ignore_unknown is true or false, given once")
-    reasons = reasons_wanted(values.get("reasons", ["false"]))
-    return ScoreQuery(form, content_type, answer, reasons, ignored == ["true"])
+    return ignored == ["true"]
 
 
 def body_format(content_type: str, modality: Modality) -> Format:

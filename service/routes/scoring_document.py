@@ -17,25 +17,26 @@ from kilter.service.routes.context import example_request
 from kilter.service.routing import COMPONENT, Content, Json
 
 
-def _parameter(name: str, place: str, schema: Json, description: str) -> Json:
+def parameter_entry(name: str, place: str, schema: Json, description: str) -> Json:
+    """An optional parameter of a query, or a header."""
     return {"name": name, "in": place, "required": False, "schema": schema, "description": description}
 
 
-TIMEOUT = _parameter(
+TIMEOUT = parameter_entry(
     "Request-Timeout",
     "header",
     {"type": "number", "exclusiveMinimum": 0, "maximum": LONGEST_SECONDS, "multipleOf": 0.001},
     "How many seconds the client waits. Afterwards the records are not judged, and the answer is a 503. "
     "X-Request-Timeout means the same.",
 )
-HEATMAP = _parameter(
+HEATMAP = parameter_entry(
     "heatmap",
     "query",
     {"type": "boolean"},
     "true: the answer is the one picture that was sent, with what speaks against it drawn over it, and the verdict in "
     "headers. The answer is the same where Accept names image/png.",
 )
-IGNORE_UNKNOWN = _parameter(
+IGNORE_UNKNOWN = parameter_entry(
     "ignore_unknown",
     "query",
     {"type": "boolean"},
@@ -59,7 +60,7 @@ def describe_parameters(registry: Registry, usual: int, most: int) -> list[Json]
     """Describe query and headers; `usual` is the number of reasons that true stands for, `most` the largest number."""
     number: Json = {"type": "integer", "minimum": 0, "maximum": most}
     text = f"How many reasons for each record at most, or true for {usual}."
-    reasons = _parameter("reasons", "query", {"anyOf": [{"type": "boolean"}, number]}, text)
+    reasons = parameter_entry("reasons", "query", {"anyOf": [{"type": "boolean"}, number]}, text)
     return [reasons, *([HEATMAP] if _draws(registry.detectors) else []), IGNORE_UNKNOWN, TIMEOUT]
 
 
@@ -74,7 +75,9 @@ def describe_bodies(registry: Registry, max_records: int) -> Content:
     models: list[Json] = [{"$ref": COMPONENT.format(name=f"record.{d.name}")} for d in detectors]
     one: Json = {"anyOf": models} if len(models) > 1 else models[0] if models else {"type": "object"}
     records = {"type": "array", "items": one, "minItems": 1, "description": f"at most {max_records}"}
-    content[JSON] = {"schema": {"anyOf": [_object({"records": records}, ["records"]), one, *map(_columns, detectors)]}}
+    content[JSON] = {
+        "schema": {"anyOf": [object_schema({"records": records}, ["records"]), one, *map(_columns, detectors)]}
+    }
     examples: dict[str, dict[str, Any]] = {
         JSON: {d.name: example_request(d) for d in detectors},
         NDJSON: {d.name: json.dumps(example_request(d)["records"][0]) + "\n" for d in detectors},
@@ -93,13 +96,15 @@ def describe_answers(registry: Registry) -> Content:
     answer: Json = {"schema": {"$ref": COMPONENT.format(name="Answer")}}
     for detector in detectors[:1]:
         answer["example"] = _example_answer(detector)
-    lines = _text("ndjson", "An object of `results` in each line, where Accept names it; the headers tell the rest.")
+    lines = text_entry(
+        "ndjson", "An object of `results` in each line, where Accept names it; the headers tell the rest."
+    )
     content: Json = {JSON: answer, NDJSON: lines}
     if not detectors or not all(d.modality.decodes for d in detectors):
-        content[CSV] = _text("csv", "The table that was sent, with the verdicts appended, where Accept names it.")
+        content[CSV] = text_entry("csv", "The table that was sent, with the verdicts appended, where Accept names it.")
     headers = _headers("with NDJSON or a heat map alone", MODEL_HEADERS)
     if _draws(detectors):
-        content[PNG] = _text("heatmap", "A heat map, as a PNG.")
+        content[PNG] = text_entry("heatmap", "A heat map, as a PNG.")
         headers |= _headers("with a heat map alone", VERDICT_HEADERS)
     schemas = msgspec.json.schema_components((Answer, Reason, Region), ref_template=COMPONENT)[1]
     return Content(content, headers, schemas)
@@ -109,7 +114,8 @@ def _draws(detectors: Sequence[Detector]) -> bool:
     return any(detector.modality.draws for detector in detectors)
 
 
-def _text(form: str, description: str) -> Json:
+def text_entry(form: str, description: str) -> Json:
+    """A body that is text or bytes."""
     return {"schema": {"type": "string", "format": form, "description": description}}
 
 
@@ -133,11 +139,11 @@ def _example_answer(detector: Detector) -> Any:
 def _columns(detector: Detector) -> Json:
     cells = record_schema(detector.schema)["properties"]
     lists = {name: {"type": "array", "items": cells[name], "minItems": 1} for name in detector.schema.names}
-    columns = _object(lists, list(lists)) | {"description": "column by column, all of the same length"}
-    return _object({"columns": columns}, ["columns"])
+    columns = object_schema(lists, list(lists)) | {"description": "column by column, all of the same length"}
+    return object_schema({"columns": columns}, ["columns"])
 
 
-def _object(properties: Json, required: list[str]) -> Json:
+def object_schema(properties: Json, required: list[str]) -> Json:
     """The schema of an object that has these properties and no others."""
     return {"type": "object", "properties": properties, "required": required, "additionalProperties": False}
 
@@ -155,4 +161,4 @@ def record_schema(schema: Schema) -> Json:
     """The JSON Schema of a record; a record fits it exactly if `detector.inputs` takes it."""
     properties = {column.name: column.json_schema() for column in schema.fields}
     ignored: Json = {column.name: {"description": f"ignored: {column.reason}"} for column in schema.left_out}
-    return _object(properties | ignored, list(schema.names))
+    return object_schema(properties | ignored, list(schema.names))

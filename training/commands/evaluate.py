@@ -22,7 +22,13 @@ SEEN_ROWS = "Most of these rows were in the training, so the figures are better 
 @click.option("--label", metavar="COLUMN", help="Column that says which rows are normal.  [default: as in training]")
 @click.option("--normal", metavar="VALUE", help="The label of normal rows.  [default: as in training]")
 @table_options
-@click.option("--seed", type=int, default=0, show_default=True, help="For the bootstrap intervals.")
+@click.option(
+    "--evidence",
+    type=click.IntRange(1, 100_000),
+    metavar="K",
+    help="Add the ELBO and the importance-weighted bound on log p(x) of normal rows, by K draws of each: 5000 is much.",
+)
+@click.option("--seed", type=int, default=0, show_default=True, help="For the bootstrap intervals, and draws.")
 @click.option("--json", "as_json", is_flag=True, help="Print the figures as JSON.")
 @click.pass_context
 def evaluate(
@@ -32,6 +38,7 @@ def evaluate(
     label: str | None,
     normal: str | None,
     hints: "Hints",
+    evidence: int | None,
     seed: int,
     as_json: bool,
 ) -> None:
@@ -41,11 +48,15 @@ def evaluate(
     are pictures. The exit status is 1 if some rows could not be read.
     """
     # Imported here: `kilter --help` only wants to know what the command is called.
+    import numpy as np
+
     from kilter.service.detector import load
+    from kilter.service.detector.inputs import take
     from kilter.service.detector.manifest import counted
     from kilter.service.formats.provenance import was_trained_on
     from kilter.training.data.source import TrainingSource
     from kilter.training.evaluation.evaluate import evaluate_rows
+    from kilter.training.evaluation.evidence import bound_likelihood, network_of
     from kilter.training.modality import modality_of_model
 
     detector = load(model)
@@ -57,6 +68,10 @@ def evaluate(
     if not seen and detector.was_trained_on(verdicts.features):
         seen = [SEEN_ROWS]
     evaluation = evaluate_rows(detector, rows.table, rows.anomalous, seed=seed, fresh=not seen, verdicts=verdicts)
+    if evidence is not None and evaluation.normal:
+        usual = ~np.isnan(verdicts.score) & (True if rows.anomalous is None else ~rows.anomalous)
+        bound = bound_likelihood(network_of(model), detector.modality, take(rows.table, usual), evidence, seed)
+        evaluation = msgspec.structs.replace(evaluation, evidence=bound)
     if as_json:
         served = {"name": detector.name, "version": detector.version}
         about = {"model": served, "file": str(file), "trained_on": bool(seen)}

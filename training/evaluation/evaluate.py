@@ -68,9 +68,9 @@ def evaluate_rows(
         false_positive_rate=proportion(flagged, rows) if fresh else Figure(None),
         expected_flags=(low, high),
         within_promise=low <= flagged <= high if rows and fresh else None,
-        elbo=_mean(-(reconstruction + kl)),
-        reconstruction=_mean(reconstruction),
-        kl=_mean(kl),
+        elbo=mean_figure(-(reconstruction + kl)),
+        reconstruction=mean_figure(reconstruction),
+        kl=mean_figure(kl),
         labelled=labelled,
         notes=tuple(notes),
         folds=folds,
@@ -168,7 +168,7 @@ def f1_of(anomalies: tuple[int, int], normal: tuple[float, float], weight: float
     return Figure(value, min(low, value), max(high, value))
 
 
-def _mean(values: Floats) -> Figure:
+def mean_figure(values: Floats) -> Figure:
     """The mean with its interval by the normal approximation, which needs two values."""
     if not len(values):
         return Figure(None)

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from kilter.service.detector.arrays import Matrix
 from kilter.service.detector.errors import KilterError
 from kilter.service.detector.manifest import BackboneEntry
-from kilter.service.detector.runtime import OUTPUTS, PROGRAMS
+from kilter.service.detector.runtime import INPUTS, PROGRAMS
 from kilter.service.detector.scores.backbone import BackboneInput
 from kilter.service.detector.scores.base import ScoredNetwork
 from kilter.training.data.source import TrainingSource
@@ -201,21 +201,36 @@ def _graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
                 yield from _graphs(inner)
 
 
+class AllOutputs(nn.Module):
+    """The outputs of all programs at once, so that a network is traced once."""
+
+    def __init__(self, program: ScoredNetwork) -> None:
+        super().__init__()
+        self.program = program
+
+    def forward(self, x: Tensor, codes: Tensor, other: Tensor | None = None) -> tuple[Tensor, ...]:
+        """For encoded records, (n, features), and other codes with their noise; `other` as of `ScoredNetwork`."""
+        network = self.program.network
+        return (*self.program(x, other), network.code(x), *network.decoded_rows(codes))
+
+
 def export(program: ScoredNetwork, width: int, backbone: Backbone | None = None) -> dict[str, bytes]:
     """The ONNX programs of a network and its score, by name, over encoded records of a width.
 
     A backbone stands between what comes before it and what comes after. Raises KilterError if it is of a version of
     ONNX's operators that cannot be joined to others.
     """
+    network, outputs = program.network, [output for names in PROGRAMS.values() for output in names]
     x = torch.zeros(2, width)  # two rows, since a size of one would be taken for fixed
+    codes = torch.zeros(3, network.code_size + network.noise_size)  # three, since two would be taken for those of x
     if backbone is None:
-        return _extract(trace(program, {"x": x}, OUTPUTS))
-    prepared = BackboneInput(program.network, backbone.channels)
+        return _extract(trace(AllOutputs(program), {"x": x, "codes": codes}, outputs))
+    prepared = BackboneInput(network, backbone.channels)
     with torch.no_grad():
         pictures, _ = prepared(x)
     first = trace(prepared, {"x": x}, ("pictures", "same"))
     features = torch.from_numpy(backbone.features(pictures.numpy()))
-    last = trace(program, {"given": x, "features": torch.zeros_like(features)}, OUTPUTS)
+    last = trace(AllOutputs(program), {"given": x, "codes": codes, "features": torch.zeros_like(features)}, outputs)
     first, middle, last = _unify_versions([first, backbone.model, last], backbone.file)
     first = onnx.compose.add_prefix(first, "before/", rename_inputs=False)
     middle = onnx.compose.add_prefix(middle, "backbone/")
@@ -253,7 +268,9 @@ def trace(module: nn.Module, example: Mapping[str, Tensor], outputs: Sequence[st
 def _extract(model: onnx.ModelProto) -> dict[str, bytes]:
     """The programs of a model that gives all outputs."""
     extract = onnx.utils.Extractor(model).extract_model
-    return {name: extract(["x"], list(outputs)).SerializeToString() for name, outputs in PROGRAMS.items()}
+    return {
+        name: extract([INPUTS.get(name, "x")], list(outputs)).SerializeToString() for name, outputs in PROGRAMS.items()
+    }
 
 
 def _unify_versions(models: list[onnx.ModelProto], file: str) -> list[onnx.ModelProto]:

@@ -176,6 +176,22 @@ class Column:
         """The features, (n, features), of typed values, (n,); NaN where missing."""
         raise NotImplementedError
 
+    def decode(self, features: Floats) -> Array:
+        """The typed values, (n,), whose features, (n, features), are like these, missing where one is NaN.
+
+        The inverse of `encode`, within what the fitting rows hold.
+        """
+        raise NotImplementedError
+
+    def cell(self, value: Any) -> Value:
+        """A typed value as a record of JSON has it: the inverse of `read`."""
+        return self.shown(value)
+
+    def text(self, value: Any) -> str | None:
+        """A typed value as a text of a file has it: the inverse of `read_text` with a point as the decimal sign."""
+        cell = self.cell(value)
+        return cell if cell is None or isinstance(cell, str) else repr(cell)
+
     def shown(self, value: Any) -> Value:
         """A typed value as a reason names what was observed."""
         raise NotImplementedError

@@ -99,6 +99,14 @@ class BooleanColumn(Column, msgspec.Struct, frozen=True, tag="boolean", tag_fiel
         known = np.isnan(values) | (values == 0) | (values == 1)
         return np.where(known, values, UNSEEN if self.missing else np.nan)[:, None]
 
+    def decode(self, features: Floats) -> Floats:
+        flags = features[:, 0]
+        return np.where(np.isnan(flags), np.nan, flags >= 0.5)
+
+    def text(self, value: Any) -> str | None:
+        words = {1.0: self.true, 0.0: self.false}.get(float(value))
+        return words[0] if words else super().text(value)
+
     def shown(self, value: Any) -> bool | float | None:
         return None if np.isnan(value) else bool(value) if value in FLAGS else float(value)
 

@@ -83,6 +83,10 @@ class CategoricalColumn(Column, msgspec.Struct, frozen=True, tag="categorical", 
             ]
         return np.array(coded, np.float64).reshape(-1, 1)
 
+    def decode(self, features: Floats) -> Array:
+        known = dict(enumerate(self.levels))
+        return _objects([None if code != code else known.get(int(code), OTHER) for code in features[:, 0].tolist()])
+
     def shown(self, value: Any) -> str | None:
         return None if value is None else str(value)
 

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
 HEAVY = 10.0  # standard deviations from the median beyond which a column's tail is heavy
 HEAVY_COUNT = 5.0  # the same for a column of whole numbers
+DIGITS = 5  # decimal places of a number that the network gives, in units of its own size
 LEAST_SPREAD = 0.2
 """A count's standard deviation, after its transform, is taken no smaller: one rare event must not drown all else."""
 FEW_LEVELS = (3, 10)  # distinct whole numbers with gaps that may be names without an order
@@ -149,13 +150,29 @@ class NumericColumn(Column, msgspec.Struct, frozen=True, tag="numeric", tag_fiel
         return values[:, None]
 
     def restore(self, feature: float) -> float:
-        # Within what a float can hold.
+        return float(self._restored(np.float64(feature)))
+
+    def _restored(self, features: Any) -> Any:
+        """Numbers, of whatever shape, within what a float can hold."""
         if self.constant is not None:
-            return self.constant
-        value = feature * self.scale + self.center
-        if self.transform == "asinh":
-            value = float(np.sinh(np.clip(value, -80, 80))) * self.unit + self.shift
-        return value
+            return np.where(np.isnan(features), np.nan, self.constant)
+        with np.errstate(over="ignore"):
+            values = features * self.scale + self.center
+            if self.transform == "asinh":
+                values = np.sinh(np.clip(values, -80, 80)) * self.unit + self.shift
+            return values
+
+    def decode(self, features: Floats) -> Floats:
+        """With no more digits than the network can tell apart: some of the deviation, or of what lies beyond it."""
+        values: Floats = np.clip(self._restored(features[:, 0].astype(np.float64)), self.minimum, self.maximum)
+        if self.constant is None:
+            middle, unit = (self.center, self.scale) if self.transform == "identity" else (self.shift, self.unit)
+            distance = np.maximum(np.abs(np.nan_to_num(values) - middle), unit)
+            places = np.zeros(len(values)) if self.integer else DIGITS - np.floor(np.log10(distance))
+            for place in np.unique(places).tolist():
+                rows = places == place
+                values[rows] = np.round(values[rows], int(place))
+        return values.clip(self.minimum, self.maximum)
 
     @property
     def _is_duration(self) -> bool:

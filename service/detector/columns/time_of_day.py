@@ -73,12 +73,17 @@ class ClockColumn(Column, msgspec.Struct, frozen=True, tag="clock", tag_field="k
     def encode(self, values: Array) -> Array:
         return (_on_circle(values) - self.center) / self.scale
 
+    def decode(self, features: Floats) -> Floats:
+        """To the minute."""
+        cosine, sine = (features * self.scale + self.center).T
+        seconds: Floats = np.round(np.arctan2(sine, cosine) / (2 * np.pi) * 1440) * 60 % DAY
+        return seconds
+
     def shown(self, value: Any) -> str | None:
         return None if np.isnan(value) else spell_clock(float(value))
 
     def expected(self, features: Floats) -> str:
-        cosine, sine = np.asarray(features) * self.scale + self.center
-        return spell_clock(round(float(np.arctan2(sine, cosine)) / (2 * np.pi) * 1440) * 60 % DAY)
+        return spell_clock(float(self.decode(np.asarray(features)[None])[0]))
 
     def to_series(self, values: Array) -> "pl.Series":
         import polars as pl

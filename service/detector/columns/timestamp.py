@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
+from functools import cache
 from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
@@ -80,6 +81,24 @@ class TimestampColumn(Column, msgspec.Struct, frozen=True, tag="timestamp", tag_
     def encode(self, values: Array) -> Array:
         return np.stack([calendar(field, values) for field in self.fields], axis=1)
 
+    def decode(self, features: Floats) -> Times:
+        """The first times from 2024 on that have these calendar fields: when it was, the network does not know."""
+        rows = [_moment(dict(zip(self.fields, row, strict=True))) for row in features.tolist()]
+        return np.array(rows, "datetime64[us]")
+
+    def cell(self, value: Any) -> int | float | str | None:
+        """To the second; by ISO 8601 where the column's own format would name another clock."""
+        return None if np.isnat(value) else self._written(value.astype("datetime64[s]").item())
+
+    def _written(self, time: datetime) -> int | float | str:
+        if self.clock != UTC_CLOCK or self.format == ISO or "%z" in self.format:
+            return time.isoformat()
+        if self.format in UNIX:
+            return int(time.replace(tzinfo=UTC).timestamp()) * UNIX[self.format][0]
+        if self.format == EXCEL:
+            return round((time - EXCEL_EPOCH) / timedelta(days=1), 6)
+        return format_datetime(time.replace(tzinfo=UTC)) if self.format == RFC else time.strftime(self.format)
+
     def shown(self, value: Any) -> str | None:
         if np.isnat(value):
             return None
@@ -141,14 +160,7 @@ class TimestampColumn(Column, msgspec.Struct, frozen=True, tag="timestamp", tag_
         return Decision(cls(cells.name, form.format, fields, clock=form.clock.name), why, varies=True)
 
     def usual(self, rng: "np.random.Generator") -> Any:
-        time = datetime(2024, 1, 1, tzinfo=UTC) + timedelta(minutes=int(rng.integers(7 * 24 * 60)))
-        if self.format in UNIX:
-            return int(time.timestamp()) * UNIX[self.format][0]
-        if self.format == EXCEL:
-            return round((time.replace(tzinfo=None) - EXCEL_EPOCH).total_seconds() / 86_400, 6)
-        if self.format == RFC:
-            return format_datetime(time)
-        return time.replace(tzinfo=None).isoformat() if self.format == ISO else time.strftime(self.format)
+        return self._written(datetime(2024, 1, 1) + timedelta(minutes=int(rng.integers(7 * 24 * 60))))
 
 
 def calendar(field: CalendarField, times: Times) -> Floats:
@@ -175,3 +187,26 @@ def calendar_fields(times: Times) -> tuple[CalendarField, ...]:
         for field, least in LEAST_DAYS.items()
         if days >= least and (field in ("day", "month") or len(np.unique(calendar(field, times))) > 1)
     )
+
+
+def _moment(codes: dict[CalendarField, float]) -> np.datetime64:
+    """The first time from 2024 on with the codes of calendar fields; none if one is NaN."""
+    if any(code != code for code in codes.values()):
+        return np.datetime64("NaT", "us")
+    known = {field: int(code) for field, code in codes.items()}
+    hour = np.timedelta64(known.pop("hour", 0), "h")
+    moment: np.datetime64 = (_first_day(**known) + hour).astype("datetime64[us]")
+    return moment
+
+
+@cache
+def _first_day(weekday: int | None = None, day: int | None = None, month: int | None = None) -> Any:
+    """The first day of the years in which all weekdays fall on every date; the month's last where `day` is later."""
+    days = np.arange(np.datetime64("2024-01-01"), np.datetime64("2052-01-01"))
+    if month is not None:
+        days = days[calendar("month", days) == month]
+    if day is not None:
+        days = days[calendar("day", days) == min(day, calendar("day", days).max())]
+    if weekday is not None:
+        days = days[calendar("weekday", days) == weekday]
+    return days[0]

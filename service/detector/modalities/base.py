@@ -9,6 +9,7 @@ import numpy as np
 
 from kilter.service.detector.arrays import Array, Floats, Matrix
 from kilter.service.detector.columns import Feature
+from kilter.service.detector.columns.base import missing_values
 from kilter.service.detector.errors import KilterError
 from kilter.service.detector.inputs import Table, from_frame, from_records
 from kilter.service.detector.runtime import Program
@@ -127,6 +128,26 @@ class Modality(ABC):
     @abstractmethod
     def score(self, program: Program, table: Table, reasons: int) -> Scores:
         """Score records, with up to `reasons` reasons for each."""
+
+    def decode(self, x: Matrix) -> Table:
+        """The records whose encoded values these are, (n, width); fields that the network does not see are missing."""
+        columns: dict[str, Array] = {}
+        start = 0
+        for index, column in enumerate(self.schema.columns):
+            width = sum(feature.size for feature in column.features(index))
+            columns[column.name] = column.decode(x[:, start : start + width].astype(np.float64))
+            start += width
+        columns |= {column.name: missing_values(column, len(x)) for column in self.schema.aside}
+        return Table(columns, len(x), [])
+
+    def records(self, table: Table) -> list[dict[str, Any]]:
+        """The records of a table as JSON holds them."""
+        cells = [list(map(column.cell, table.columns[column.name])) for column in self.schema.fields]
+        return [dict(zip(self.schema.names, row, strict=True)) for row in zip(*cells, strict=True)]
+
+    def given(self, table: Table) -> Any:
+        """The records of a table in a form that `read` takes and Python's users work with."""
+        return self.records(table)
 
     def reasons(
         self, verdicts: "Verdicts", rows: Iterable[int], limit: int, sizes: Sequence[Any] | None = None

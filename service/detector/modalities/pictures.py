@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 import numpy as np
 
-from kilter.service.detector.arrays import Array, Floats, Mask, Matrix
+from kilter.service.detector.arrays import Array, Floats, Mask, Matrix, Pixels
 from kilter.service.detector.columns import Feature
 from kilter.service.detector.errors import ArtifactError
 from kilter.service.detector.inputs import Table, cut
@@ -112,6 +112,10 @@ class ImageModality(Modality):
         step = max(1, FLOATS // self.column.size)
         for start in range(0, max(1, table.rows), step):
             yield self.column.encode(cut(table, start, start + step).columns[self.column.name])
+
+    def given(self, table: Table) -> Pixels:
+        """(n, height, width, channels)."""
+        return table.columns[self.column.name]
 
     def figures(self, x: Matrix) -> Matrix:
         """Brightness, contrast and sharpness of encoded pictures: (n, 3).

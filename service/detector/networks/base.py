@@ -131,6 +131,38 @@ class Network(nn.Module):
         """Draws of z from the prior N(0, I), (members, count, latent)."""
         return torch.randn(self.members, count, self.latent, generator=generator, device=self.device)
 
+    @property
+    def code_size(self) -> int:
+        """Numbers of a record's code: by default the posterior means of all members, side by side."""
+        return self.members * self.latent
+
+    @property
+    def noise_size(self) -> int:
+        """Draws of N(0, 1) by which the values of a record are drawn; 0 of a network that cannot draw them."""
+        return 0
+
+    def code(self, x: Tensor) -> Tensor:
+        """The codes of encoded records, (n, features): (n, code_size)."""
+        return self.posterior(x).mean.transpose(0, 1).flatten(1)
+
+    def decoded(self, code: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
+        """The features of codes, (n, code_size): as expected, and as drawn by noise, (n, noise_size).
+
+        Each (n, features). Where the network cannot draw them, they are as expected. For a network whose `expected`
+        looks at no features.
+        """
+        likelihood = self.decode(code.reshape(-1, self.members, self.latent).transpose(0, 1))
+        expected = self.expected(code[:, :0], likelihood)
+        return expected, self.draw(likelihood, noise) if self.noise_size else expected.clone()
+
+    def decoded_rows(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """`decoded` of codes with the noise beside them, (n, code_size + noise_size)."""
+        return self.decoded(rows[:, : self.code_size], rows[:, self.code_size :])
+
+    def draw(self, likelihood: Any, noise: Tensor) -> Tensor:
+        """Features drawn from a likelihood by noise, (n, noise_size): (n, features), NaN where a value is missing."""
+        raise NotImplementedError
+
     def infer(self, x: Tensor) -> tuple[Tensor, Posterior, Any]:
         """The inputs of encoded records, (n, features), their posterior, and the likelihood at its mean."""
         inputs = self.inputs(x)
@@ -186,6 +218,11 @@ def observed(x: Tensor) -> Tensor:
 def clean(x: Tensor) -> Tensor:
     """Encoded features with 0 where they are missing or hidden."""
     return torch.where(finite(x), x, 0.0)
+
+
+def chance(noise: Tensor) -> Tensor:
+    """Draws of N(0, 1) as draws of U(0, 1)."""
+    return 0.5 * (1 + torch.erf(noise / math.sqrt(2)))
 
 
 def robust(values: Tensor) -> tuple[Tensor, Tensor]:

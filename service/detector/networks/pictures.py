@@ -303,11 +303,39 @@ class PictureVAE(Network):
 
     def expected(self, x: Tensor, likelihood: PictureLikelihood) -> Tensor:
         """The reconstruction with each picture's own brightness and contrast, from 0 to 1: (n, features)."""
+        return self.lit(self.small_pictures(likelihood), *self.light(x))
+
+    def light(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Brightness and contrast of encoded pictures, (n, width): mean and standard deviation, (n, 1, 1, 1) each."""
         pixels = self.pictures(x)
         mean = pixels.mean((1, 2, 3), keepdim=True)
-        spread = (pixels - mean).square().mean((1, 2, 3), keepdim=True).sqrt()
-        seen = resize(self.small_pictures(likelihood), self.grow_rows, self.grow_columns) * spread + mean
+        return mean, (pixels - mean).square().mean((1, 2, 3), keepdim=True).sqrt()
+
+    def lit(self, small: Tensor, mean: Tensor, spread: Tensor) -> Tensor:
+        """Standardised pictures, (n, channels, height, width), in a light and at their full size: (n, features)."""
+        seen = resize(small, self.grow_rows, self.grow_columns) * spread + mean
         return seen.clamp(0, 1).permute(0, 2, 3, 1).flatten(1)
+
+    @property
+    def code_size(self) -> int:
+        """Brightness and contrast are not in the posterior: they follow its mean."""
+        return self.latent + 2
+
+    @property
+    def noise_size(self) -> int:
+        return self.values
+
+    def code(self, x: Tensor) -> Tensor:
+        return torch.cat([self.posterior(x).mean[0], *(part.flatten(1) for part in self.light(x))], dim=-1)
+
+    def decoded(self, code: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
+        """The noise of what is drawn is as coarse as the network's own pixels."""
+        latent, mean, spread = torch.split(code, [self.latent, 1, 1], dim=-1)
+        likelihood = self.decode(latent.unsqueeze(0))
+        small = self.small_pictures(likelihood)
+        drawn = small + likelihood.log_sigma.exp() * noise.reshape(-1, self.shape.channels, *self.shape.small)
+        mean, spread = mean[..., None, None], spread[..., None, None]
+        return self.lit(small, mean, spread), self.lit(drawn, mean, spread)
 
     def small_pictures(self, likelihood: PictureLikelihood) -> Tensor:
         """The mean of a likelihood as standardised pictures, (n, channels, height, width), as small as it sees them."""

@@ -17,6 +17,7 @@ from kilter.service.detector.networks.base import (
     Posterior,
     Sizes,
     View,
+    chance,
     clean,
     latent_size,
     observed,
@@ -316,6 +317,43 @@ class TabularVAE(TableNetwork):
             parts.append(code.to(p.level.dtype))
             start += size
         return self.pick(torch.cat(parts, dim=-1), "order")
+
+    @property
+    def noise_size(self) -> int:
+        """For the member, for two choices of each value, and for each column's being missing."""
+        return 1 + 2 * self.values + self.columns
+
+    def draw(self, likelihood: TabularLikelihood, noise: Tensor) -> Tensor:
+        """A record is drawn by one of the members, and each level from those that training saw."""
+        member, which, value, absent = torch.split(noise, [1, self.values, self.values, self.columns], dim=-1)
+        picked = torch.floor(chance(member) * self.members).clamp(max=self.members - 1)
+        own = (picked == torch.arange(self.members, device=noise.device)).to(noise.dtype).T.unsqueeze(-1)
+        weight, mean, log_sigma, flag, level = ((part * own).sum(0) for part in likelihood[1:])
+        which, parts = chance(which), []
+        if len(self.gaussian):
+            weights, below = weight.chunk(likelihood.components, dim=-1), self.pick(which, "gaussian")
+            below = below * total(weight, likelihood.components)
+            normal = torch.cat([self.pick(value, "gaussian")] * likelihood.components, dim=-1)
+            first, *others = (mean + log_sigma.exp() * normal).chunk(likelihood.components, dim=-1)
+            reached = weights[0]
+            for one, more in zip(others, weights[1:], strict=True):
+                first = torch.where(below < reached, first, one)
+                reached = reached + more
+            parts.append(first)
+        if len(self.flag):
+            parts.append((self.pick(which, "flag") < flag).to(noise.dtype))
+        if len(self.level):  # all features at once: to export a loop over them would take seconds
+            chances = level.exp()
+            sums = chances @ self.slot_group
+            below = sums.cumsum(-1) - sums + self.pick(which, "level") * sums
+            passed = (chances.cumsum(-1) <= below @ self.slot_group.T).to(noise.dtype) @ self.slot_group
+            parts.append(torch.minimum(passed, self.slot_group.sum(0) - 1).clamp(min=0))
+        missing = chance(absent) < self.missing
+        return torch.where(
+            missing[:, [feature.column for feature in self.features]],
+            torch.nan,
+            self.pick(torch.cat(parts, dim=-1), "order"),
+        )
 
     def expected_dense(self, likelihood: TabularLikelihood) -> Tensor:
         p, parts = likelihood, []

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 import msgspec
 import numpy as np
 
-from kilter.service.detector.arrays import Array, Pixels
+from kilter.service.detector.arrays import Array, Floats, Pixels
 from kilter.service.detector.columns.base import Column, Feature
 from kilter.service.detector.errors import PictureError, Problem, RecordsError
 from kilter.service.detector.pictures.pixels import CHANNELS, DEEPEST, image_of, library, to_pixels
@@ -95,6 +95,12 @@ class ImageColumn(Column, msgspec.Struct, frozen=True, tag="image", tag_field="k
         scaled = np.divide(values, np.float32(255), dtype=np.float32)
         return scaled.reshape(len(values), self.size)
 
+    def decode(self, features: Floats) -> Pixels:
+        return np.rint(np.clip(features, 0, 1) * 255).astype(np.uint8).reshape(-1, *self.shape)
+
+    def cell(self, value: Any) -> str:
+        return base64_of(value)
+
     def describe(self) -> str:
         colours = "grey" if self.channels == 1 else "in colour"
         return f"{self.height} x {self.width} pixels (height x width), {colours}, from {self.low:g} to {self.high:g}"
@@ -139,8 +145,20 @@ class ImageColumn(Column, msgspec.Struct, frozen=True, tag="image", tag_field="k
         return np.asarray(image_of(pixels).resize((self.width, self.height), method)).reshape(self.shape)
 
 
-def base64_of(pixels: Pixels) -> str:
-    """Pixels, (height, width, channels), as PNG in base64."""
+def png_of(pixels: Pixels) -> bytes:
+    """Pixels, (height, width, channels), as a PNG file."""
     content = BytesIO()
     image_of(pixels).save(content, "PNG", optimize=True)
-    return b64encode(content.getvalue()).decode()
+    return content.getvalue()
+
+
+def strip_of(pictures: Pixels) -> Pixels:
+    """Pictures, (n, height, width, channels), side by side, with a white line between them."""
+    line = np.full((pictures.shape[1], 1, pictures.shape[3]), 255, np.uint8)
+    parts = [part for picture in pictures for part in (line, picture)][1:]
+    return np.concatenate(parts, axis=1)
+
+
+def base64_of(pixels: Pixels) -> str:
+    """Pixels, (height, width, channels), as PNG in base64."""
+    return b64encode(png_of(pixels)).decode()

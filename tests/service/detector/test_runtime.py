@@ -79,10 +79,26 @@ def test_a_model_without_detail_scores_and_says_what_it_cannot_do() -> None:
             bare.run(rows(2), outputs)
 
 
+def test_codes_are_decoded_by_a_program_of_another_width() -> None:
+    """Which is the decoder's own; a model without one says how to have it."""
+    decoder = OnnxProgram(
+        {**BOTH, "encode": program({"code": "Neg"}), "decode": program({"decoded": "Abs", "drawn": "Neg"}, "codes", 7)},
+        WIDTH,
+        4,
+    )
+    codes = np.random.default_rng(0).normal(size=(9, 7)).astype(np.float32)
+    drawn, decoded = decoder.run(codes, ("drawn", "decoded"))
+    np.testing.assert_allclose(drawn, -codes, rtol=1e-6)
+    np.testing.assert_allclose(decoded, np.abs(codes), rtol=1e-6)
+    np.testing.assert_allclose(decoder.run(rows(5), ("code",))[0], -rows(5), rtol=1e-6)
+    with pytest.raises(KilterError, match=r"no program 'decode', which gives decoded, drawn: train the model again"):
+        OnnxProgram(BOTH, WIDTH, 4).run(codes, ("decoded",))
+
+
 def test_another_program_is_an_entry_and_a_file(monkeypatch: pytest.MonkeyPatch) -> None:
     """It is opened and run by its name like the others."""
-    monkeypatch.setattr(runtime, "PROGRAMS", {**PROGRAMS, "encode": ("mean",)})
-    encoder = OnnxProgram({**BOTH, "encode": program({"mean": "ReduceMean"})}, WIDTH, 4)
+    monkeypatch.setattr(runtime, "PROGRAMS", {**PROGRAMS, "other": ("mean",)})
+    encoder = OnnxProgram({**BOTH, "other": program({"mean": "ReduceMean"})}, WIDTH, 4)
     x = rows(3)
     mean, score = encoder.run(x, ("mean", "score"))
     np.testing.assert_allclose(mean, x.mean(1), rtol=1e-5)
@@ -98,6 +114,8 @@ def test_another_program_is_an_entry_and_a_file(monkeypatch: pytest.MonkeyPatch)
         ({"score": program({"loss": "ReduceSum"})}, r"gives loss, not x \(n, 3\) and score"),
         ({"score": SCORE, "detail": SCORE}, "gives score, not x .* and reconstruction, kl, terms, expected"),
         ({"score": SCORE, "detail": b""}, "the program cannot be loaded"),
+        ({"score": SCORE, "encode": DETAIL}, r"gives reconstruction, .*, not x \(n, 3\) and code"),
+        ({"score": SCORE, "decode": program({"decoded": "Abs", "drawn": "Neg"})}, "takes x .*, not codes and decoded"),
     ],
 )
 def test_a_program_that_is_not_what_it_must_be_is_refused_at_once(programs: dict[str, bytes], message: str) -> None:

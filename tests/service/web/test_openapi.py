@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jsonschema_rs import Draft202012Validator, validator_for
 
+from kilter.service.detector import Detector
 from kilter.service.models.registry import Registry
 from kilter.service.monitoring.metrics import Metrics
 from kilter.service.settings import Settings
@@ -40,6 +41,11 @@ def test_every_route_is_described() -> None:
         SCORE_PATH,
         "/v1/models/{name}/versions/{version}",
         "/v1/models/{name}/versions/{version}/score",
+        *(
+            f"/v1/models/{{name}}{version}/{way}"
+            for version in ("", "/versions/{version}")
+            for way in ("encode", "decode", "reconstruct", "interpolate")
+        ),
         "/v2",
         "/v2/health/live",
         "/v2/health/ready",
@@ -144,11 +150,14 @@ def test_answers_about_pictures_fit_the_document() -> None:
             assert validator_for(schema).is_valid(http.post(f"/v1/models/tiles/score{query}", files=files).json())
 
 
-@pytest.fixture(name="url", scope="module", params=["records", "pictures"])
+@pytest.fixture(name="url", scope="module", params=["records", "pictures", "codes"])
 def _url(request: pytest.FixtureRequest) -> Iterator[str]:
-    """The address of a real server with one model, of records or of pictures."""
+    """The address of a real server with one model: of records, of pictures, or one that encodes, which was trained."""
     metrics = Metrics()
-    model = detector() if request.param == "records" else picture_detector()
+    if request.param == "codes":
+        model: Detector = request.getfixturevalue("detector")
+    else:
+        model = detector() if request.param == "records" else picture_detector()
     app = create_app(Settings(max_records=50), Registry(metrics, [model]), metrics)
     with listening(app) as url:
         yield url
@@ -158,4 +167,4 @@ def test_schemathesis_finds_nothing(url: str, tmp_path: Path) -> None:
     """Requests that fit the document, that just miss it, and sequences of them are answered as it says."""
     run = run_schemathesis(url, tmp_path)
     assert run.returncode == 0, run.stdout + run.stderr
-    assert "Tested: 17" in run.stdout
+    assert "Tested: 25" in run.stdout

@@ -108,3 +108,20 @@ def test_rows_that_were_trained_on_prove_nothing_in_any_file(
     assert "The false-alarm rate was not checked" in done.output
     found = json.loads(CliRunner().invoke(evaluate, [str(model_folder), str(part), "--json"]).stdout)
     assert found["trained_on"] is True
+
+
+def test_evidence_is_given_where_it_is_asked_for(model_folder: Path, labelled_csv: Path) -> None:
+    """By so many draws, of normal rows alone; a seed gives the same figures again."""
+    options = ["--label", "class", "--normal", "ok", "--evidence", "20"]
+    told = CliRunner().invoke(evaluate, [str(model_folder), str(labelled_csv), *options])
+    assert "bound on log p(x) by 20 draws, nats" in told.output
+    first, again = (
+        json.loads(CliRunner().invoke(evaluate, [str(model_folder), str(labelled_csv), *options, "--json"]).stdout)
+        for _ in range(2)
+    )
+    assert first == again
+    evidence = first["evidence"]
+    assert (evidence["samples"], evidence["rows"]) == (20, 100)
+    assert evidence["elbo"]["value"] < evidence["bound"]["value"]
+    parts = evidence["reconstruction"]["value"] + evidence["kl"]["value"]
+    assert evidence["elbo"]["value"] == pytest.approx(-parts)

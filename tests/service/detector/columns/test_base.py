@@ -10,7 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kilter.service.detector.columns import BooleanColumn, CategoricalColumn, NumericColumn, kinds
+from kilter.service.detector.columns import (
+    BooleanColumn,
+    CategoricalColumn,
+    ClockColumn,
+    NumericColumn,
+    TimestampColumn,
+    kinds,
+)
 from kilter.service.detector.columns.base import (
     ABSENT,
     Column,
@@ -20,7 +27,9 @@ from kilter.service.detector.columns.base import (
     missing_values,
     read_cells,
 )
+from kilter.service.detector.columns.categorical import OTHER
 from kilter.service.detector.columns.cells import TextCells
+from kilter.service.detector.columns.notation import Notation
 from kilter.service.detector.errors import PictureError, Problem
 from kilter.service.detector.pictures.column import ImageColumn
 
@@ -187,3 +196,74 @@ def test_what_a_kind_does_not_say_is_the_usual() -> None:
     for call in (lambda: plain.read(1), lambda: plain.features(0), plain.describe, plain.json_schema):
         with pytest.raises(NotImplementedError):
             call()
+
+
+FITTED = NumericColumn("n", 3.0, 2.0, -4.0, 9.0)
+WRITTEN = [
+    FITTED,
+    msgspec.structs.replace(FITTED, integer=True),
+    NumericColumn("n", 0.5, 1.5, 0.0, 4e6, "asinh", shift=2.0, unit=0.5),
+    NumericColumn("n", 5.0, 1.0, 5.0, 5.0, constant=5.0),
+    NumericColumn(
+        "n", 3.0, 2.0, -4.0, 9.0, notation=Notation(decimal=",", grouping=".", after="kg", unit="kg", gap=" ")
+    ),
+    BooleanColumn("ok", ("yes",), ("no",)),
+    CategoricalColumn("kind", ("a", "b c", "7"), (5, 4, 3)),
+    ClockColumn("t", (0.1, 0.2), 0.8),
+    *(
+        TimestampColumn("at", form, ("hour", "weekday", "day", "month"), clock=clock)
+        for form in ("iso", "rfc2822", "unix_s", "unix_ms", "excel", "%d.%m.%Y %H:%M:%S", "%Y-%m-%dT%H:%M:%S%z")
+        for clock in ("UTC", "Europe/Berlin", "+02:00")
+        if clock == "UTC" or not form.startswith(("unix", "excel"))
+    ),
+]
+
+
+@pytest.mark.parametrize("column", WRITTEN, ids=lambda column: f"{column.kind}-{getattr(column, 'format', '')}")
+@given(data=st.data())
+def test_what_is_decoded_is_read_again_as_it_was_written(column: Column, data: st.DataObject) -> None:
+    """From JSON and from a text, whatever the features; and what it encodes to decodes to itself."""
+    number = st.floats(-30, 30, width=32) | st.just(float("nan"))
+    codes = {"flag": st.sampled_from([0.0, 0.4, 1.0, np.nan]), "gaussian": number}
+    row = [
+        data.draw(codes[feature.kind] if feature.kind in codes else st.integers(0, feature.levels - 1).map(float))
+        for feature in column.features(0)
+    ]
+    values = column.decode(np.array([row], np.float64))
+    cell, text = column.cell(values[0]), column.text(values[0])
+    if np.isnan(row).any():
+        assert (cell, text) == (None, None)
+        return
+    assert text is not None
+    read = np.array([column.read(cell), column.read_text(text, ".")], column.dtype)
+    assert (read == values[0]).all()
+    again = column.decode(column.encode(values).astype(np.float64))
+    if column.kind == "numeric":
+        np.testing.assert_allclose(again.astype(float), values.astype(float), rtol=1e-4, atol=1e-4)
+    else:
+        assert (again == values).all()
+
+
+def test_numbers_are_decoded_within_the_range_of_the_fitting_rows() -> None:
+    """Whole where those are whole, and with no more digits than the network can tell apart."""
+    features = np.array([[-99.0], [0.123456789], [99.0], [np.nan]])
+    np.testing.assert_array_equal(FITTED.decode(features), [-4.0, 3.24691, 9.0, np.nan])
+    whole = msgspec.structs.replace(FITTED, integer=True)
+    np.testing.assert_array_equal(whole.decode(features), [-4.0, 3.0, 9.0, np.nan])
+    large = NumericColumn("n", 1e12, 1e-3, 0.0, 2e12)
+    assert large.decode(np.array([[1.0]]))[0] == pytest.approx(1e12 + 1e-3)
+
+
+def test_a_level_that_is_too_rare_to_be_one_is_any_other() -> None:
+    """It is read as no level, as it was in training."""
+    rest = CategoricalColumn("kind", ("a", "b"), (5, 4), rest=3)
+    values = rest.decode(np.array([[0.0], [2.0], [np.nan]]))
+    assert values.tolist() == ["a", OTHER, None]
+    np.testing.assert_array_equal(rest.encode(values), [[0.0], [2.0], [np.nan]])
+
+
+def test_a_day_that_a_month_lacks_is_its_last() -> None:
+    """The network takes calendar fields for independent, once their code is given."""
+    column = TimestampColumn("at", "iso", ("hour", "day", "month"))
+    [moment] = column.decode(np.array([[13.0, 30.0, 1.0]]))
+    assert str(moment.astype("datetime64[s]")) == "2024-02-29T13:00:00"

@@ -65,6 +65,24 @@ def test_a_perfect_reconstruction_is_the_picture_itself() -> None:
     torch.testing.assert_close(built.expected(x, p), x, atol=0.05, rtol=0)
 
 
+@pytest.mark.parametrize(("height", "width", "channels"), [(9, 11, 1), (40, 33, 3)])
+def test_a_code_decodes_to_the_reconstruction_in_its_own_light(
+    height: int, width: int, channels: Literal[1, 3]
+) -> None:
+    """Brightness and contrast are part of the code, and a draw is as far off as the network's own noise."""
+    built = network(height, width, channels)
+    x = torch.rand(2, height * width * channels, generator=torch.Generator().manual_seed(0)) * 0.5 + 0.2
+    noise = torch.randn(2, built.noise_size, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        code = built.code(x)
+        decoded, drawn = built.decoded(code, noise)
+        torch.testing.assert_close(decoded, built.expected(x, built.infer(x)[2]))
+        torch.testing.assert_close(code[:, built.latent], x.mean(1))
+        torch.testing.assert_close(code[:, built.latent + 1], x.std(1, correction=0))
+        assert torch.equal(built.decoded(code, torch.zeros_like(noise))[1], decoded)
+    assert not torch.allclose(drawn, decoded, atol=0.05)
+
+
 @pytest.mark.parametrize("lead", [(), (1,)])
 def test_a_batch_of_members_is_taken_as_training_gives_it(lead: tuple[int, ...]) -> None:
     built = network(8, 8, 1)

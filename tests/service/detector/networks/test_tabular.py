@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from functools import partial
 
 import pytest
 import torch
@@ -126,3 +127,60 @@ def test_a_network_may_lack_any_kind_of_feature(kinds: tuple[str, ...]) -> None:
     with torch.no_grad():
         view = network.see(torch.zeros(3, len(features)))
     assert all(torch.isfinite(output).all() for output in (view.reconstruction, view.kl, view.terms))
+
+
+def test_a_code_decodes_to_what_the_network_expects(network: TabularVAE) -> None:
+    """All members of a record are in its code, so that nothing is lost between the two programs."""
+    x = torch.tensor([[0.0, 0.5, 1.0, NAN, 1.0, 3.0], [2.0, NAN, 0.0, -0.7, 0.0, 1.0]])
+    with torch.no_grad():
+        code = network.code(x)
+        decoded, _ = network.decoded(code, torch.zeros(2, network.noise_size))
+        wanted = network.expected(x, network.infer(x)[2])
+    assert code.shape == (2, network.code_size)
+    assert torch.equal(decoded, wanted)
+
+
+def test_what_is_drawn_follows_the_likelihood(network: TabularVAE) -> None:
+    """Levels, flags, numbers and missing values come as often as a mixture of the members says."""
+    draws = 40_000
+    torch.manual_seed(1)
+    code = torch.randn(1, network.code_size).expand(draws, -1)
+    with torch.no_grad():
+        drawn = network.decoded(code, torch.randn(draws, network.noise_size))[1]
+        likelihood = network.decode(code[:1].reshape(1, 2, 3).transpose(0, 1))
+    present = ~drawn.isnan()
+    columns = torch.tensor([feature.column for feature in FEATURES])
+    close = partial(torch.testing.assert_close, atol=4 * 0.5 / math.sqrt(0.6 * draws), rtol=0.0)
+    close(1 - present.float().mean(0), network.missing[columns])
+    start = 0
+    for i in (0, 4, 5):
+        levels = FEATURES[i].levels
+        chances = likelihood.level[:, 0, start : start + levels].exp()
+        wanted = (chances / chances.sum(-1, keepdim=True)).mean(0)
+        codes = drawn[present[:, i], i]
+        shares = torch.stack([(codes == code).float().mean() for code in range(levels)])
+        close(shares, wanted)
+        start += levels
+    flags = drawn[present[:, 2], 2]
+    close(flags.mean(), likelihood.flag[:, 0, 0].mean())
+    for place, i in enumerate((1, 3)):
+        numbers = drawn[present[:, i], i]
+        mean = likelihood.expected_number()[:, 0, place].mean()
+        assert abs(numbers.mean() - mean) < 4 * numbers.std() / math.sqrt(len(numbers))
+    assert torch.equal(drawn[:, 4].isnan(), drawn[:, 5].isnan())  # the features of a column are missing together
+
+
+def test_the_members_of_a_drawn_record_are_one(network: TabularVAE) -> None:
+    """Two values that differ between the members are never drawn from one member each."""
+    with torch.no_grad():
+        network.decoder.biases[-1].zero_()
+        for weight in network.decoder.weights:
+            weight.zero_()
+        numbers = 3 * 2
+        for member, mean in enumerate((-40.0, 40.0)):
+            network.decoder.biases[-1][member, :, numbers : 2 * numbers] = mean
+        network.missing.fill_(0.0)
+        noise = torch.randn(500, network.noise_size)
+        drawn = network.decoded(torch.zeros(500, network.code_size), noise)[1]
+    assert torch.equal(drawn[:, 1] > 0, drawn[:, 3] > 0)
+    assert 0.3 < (drawn[:, 1] > 0).float().mean() < 0.7
