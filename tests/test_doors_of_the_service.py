@@ -12,11 +12,12 @@ from starlette.requests import Request
 
 from kilter.service.detector import Schema, load
 from kilter.service.formats import FORMATS, Format
+from kilter.service.formats.lines import VerdictColumns
 from kilter.service.formats.reading import Batch, Reader, read_frame
 from kilter.service.formats.records import Dialect
 from kilter.service.formats.scoring import score_file
 from kilter.service.formats.source import Source
-from kilter.service.formats.writers import Output, VerdictColumns, with_verdicts
+from kilter.service.formats.writers import Output, with_verdicts
 from kilter.service.models.registry import Registry
 from kilter.service.monitoring.metrics import Metrics
 from kilter.service.protection.auth import Grant, Guard, Keyring

@@ -11,13 +11,12 @@ import polars as pl
 from kilter.service.detector.arrays import Positions
 from kilter.service.detector.errors import KilterError, Problem
 from kilter.service.detector.modalities.tables import Reason
+from kilter.service.formats.judge import ascii_json
+from kilter.service.formats.lines import FILE, ROW, VerdictColumns
 from kilter.service.formats.reading import Batch, Reader, open_table
-from kilter.service.formats.scoring import ascii_json, check_appended
+from kilter.service.formats.scoring import check_appended
 from kilter.service.formats.source import STDIN
 from kilter.service.formats.writers import (
-    FILE,
-    ROW,
-    VerdictColumns,
     check_output,
     output_format,
     packed,
@@ -65,7 +64,7 @@ class JoinedRows(Reader):
     def picked(self, rows: Positions) -> Batch:
         """Some of the rows, in an order of their own."""
         places = {row: place for place, row in enumerate(rows.tolist())}
-        frame, _, faults, raw, _ = self.batch
+        frame, faults, raw = self.batch.frame, self.batch.faults, self.batch.raw
         moved = [fault._replace(row=places[fault.row]) for fault in faults if fault.row in places]
         return Batch(frame[rows], 0, moved, [raw[row] for row in places] if raw else ())
 

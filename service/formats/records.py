@@ -11,7 +11,7 @@ import polars as pl
 
 from kilter.service.detector.errors import Problem
 from kilter.service.formats.charsets import UTF_8, decode_lines, is_line_by_line
-from kilter.service.formats.reading import Batch
+from kilter.service.formats.reading import Batch, PlainLines
 
 LONGEST = 1 << 22  # bytes that a record may have before a quote in it counts as never closed
 LINE_FEED, CARRIAGE_RETURN = b"\n\r"
@@ -98,8 +98,7 @@ def plain_batch(data: bytes, columns: Sequence[str], dialect: Dialect, first: in
             return None
         delimiters = delimiters[np.searchsorted(quotes, delimiters) % 2 == 0]
     width = len(columns) + dialect.surplus
-    per_line = np.diff(np.searchsorted(delimiters, ends), prepend=0)
-    if (per_line != width - 1).any():
+    if not _are_even(delimiters, ends, width - 1):
         return None
     text = text.replace(b"\r\n", b"\n") if returns else text
     if not text.isascii():
@@ -119,7 +118,15 @@ def plain_batch(data: bytes, columns: Sequence[str], dialect: Dialect, first: in
             return None
         frame = frame.drop(spare)
     frame.columns = list(columns)
-    return Batch(frame, first, raw=data.splitlines(keepends=True))
+    return Batch(frame, first, raw=PlainLines(data, len(ends)), dialect=dialect)
+
+
+def _are_even(delimiters: npt.NDArray[np.int64], ends: npt.NDArray[np.int64], count: int) -> bool:
+    """Whether so many delimiters stand in each line."""
+    if len(delimiters) != count * len(ends):
+        return False
+    by_line = delimiters.reshape(len(ends), count)
+    return not count or bool((by_line[:, -1] < ends).all() and (by_line[1:, 0] > ends[:-1]).all())
 
 
 def _around_fields(
@@ -156,7 +163,7 @@ def quoted_batch(records: Sequence[Record], columns: Sequence[str], dialect: Dia
         raw.append(own)
     cells = zip(*rows, strict=True) if rows else [()] * count
     frame = pl.DataFrame([pl.Series(name, values, pl.String) for name, values in zip(columns, cells, strict=True)])
-    return Batch(frame, first, faults, raw)
+    return Batch(frame, first, faults, raw, dialect=dialect)
 
 
 def lengthened(raw: bytes, fields: int, dialect: Dialect) -> bytes:

@@ -1,42 +1,35 @@
 """Scores the records of a file, of any size and of every modality, and writes them back with their verdicts."""
 
-import json
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from math import ceil
 from pathlib import Path
-from typing import BinaryIO, Literal, NamedTuple
+from typing import BinaryIO, NamedTuple
 
-import msgspec
 import numpy as np
+import polars as pl
 
-from kilter.service.detector import Detector, KilterError, Reason, Region
-from kilter.service.detector.inputs import take
+from kilter.service.detector import Detector, KilterError
 from kilter.service.detector.names import check_fields
 from kilter.service.detector.schema import Schema
-from kilter.service.detector.shifts import ColumnCounts, ColumnTally, Shift, count_columns
+from kilter.service.detector.shifts import ColumnTally, Shift
 from kilter.service.detector.sketch import Familiar
+from kilter.service.formats.judge import REASONS, BatchJudge, Explained, JudgedBatch
+from kilter.service.formats.lines import COLUMNS, TAIL
 from kilter.service.formats.pictures import PictureReader
 from kilter.service.formats.provenance import was_trained_on
 from kilter.service.formats.reading import Batch, Reader, open_table, read_batch
 from kilter.service.formats.source import NO_HINTS, STDIN, Hints
 from kilter.service.formats.writers import (
-    COLUMNS,
     STDOUT,
-    TAIL,
-    VerdictColumns,
     check_output,
     output_format,
     packed,
     writing,
 )
 
-REASONS = 5
-Explained = Literal["anomalies", "all", "none"]
-"""Which records get reasons."""
 ROUNDING = 1e-12
 READERS: dict[str, Callable[[str | Path, BinaryIO | None, Hints], Reader]] = {
     "table": open_table,
@@ -91,18 +84,6 @@ def find_discoveries(counts: Mapping[float, int], fdr: float, lowest: float) -> 
     return Discoveries(fdr, total, declared, cut, lowest)
 
 
-class JudgedBatch(NamedTuple):
-    """A batch with its verdicts, and a drawing of each record where drawings are wanted; None for one in error."""
-
-    batch: Batch
-    verdicts: VerdictColumns
-    drawings: Sequence[bytes | None] = ()
-    counts: ColumnCounts | None = None
-    """What the records hold of each column; None where there are none."""
-    familiar: Familiar = Familiar()
-    """How many of the records were in the training, as far as that can be told."""
-
-
 Map = Callable[[Callable[[Batch], JudgedBatch], Iterable[Batch]], Iterator[JudgedBatch]]
 """Applies a function to batches, here, in threads or on other machines, and gives the results in their order."""
 
@@ -121,64 +102,6 @@ class Summary(NamedTuple):
     """What was declared, if there is a false-discovery rate."""
     shifts: tuple[Shift, ...] = ()
     """What most values of a column are, where they are not those of training."""
-
-
-@dataclass(frozen=True)
-class BatchJudge:
-    """Judges batches, and gives for each record what is wanted of it."""
-
-    detector: Detector
-    explained: Explained = "anomalies"
-    limit: int = REASONS
-    """Most reasons of a record."""
-    cut: float | None = None
-    """Anomalies are the records with p-values up to it, if it is given."""
-    tails: bool = False
-    """Whether tail probabilities are given."""
-    drawings: bool = False
-
-    def __call__(self, batch: Batch) -> JudgedBatch:
-        """The verdicts on a batch."""
-        detector, modality = self.detector, self.detector.modality
-        table = read_batch(detector.schema, batch)
-        if not table.rows:
-            return JudgedBatch(batch, VerdictColumns([], [], [], [], [], {TAIL: []} if self.tails else {}))
-        every = self.explained == "all" or self.drawings
-        verdicts = detector.score(table, reasons=self.limit if every else 0, errors="mark")
-        flags = verdicts.anomaly if self.cut is None else verdicts.p_value <= self.cut
-        errors: list[str | None] = [None] * table.rows
-        for row, field, message in verdicts.problems:
-            if row is not None:
-                text = message if field is None or batch.cells is not None else f"field {field!r}: {message}"
-                errors[row] = f"{errors[row]}; {text}" if errors[row] else text
-        good = np.array([error is None for error in errors])
-        strange = good if self.explained == "all" else good & flags & (self.explained == "anomalies")
-        texts: list[str | None] = [None] * table.rows
-        if strange.any():
-            rows = np.flatnonzero(strange).tolist()
-            explained = verdicts if every else detector.score(take(table, strange), reasons=self.limit)
-            sizes = None if batch.cells is None else [modality.size(batch.cells[row]) for row in rows]
-            places = rows if every else range(len(rows))
-            for row, reasons in zip(rows, modality.reasons(explained, places, self.limit, sizes), strict=True):
-                texts[row] = ascii_json(reasons)
-        drawings: list[bytes | None] = []
-        if self.drawings and batch.cells is not None and verdicts.evidence is not None:
-            drawings = [
-                modality.draw(cell, verdicts.evidence[row]) if good[row] else None
-                for row, cell in enumerate(batch.cells)
-            ]
-        scores, p_values, anomalies = (
-            [value if error is None else None for value, error in zip(values.tolist(), errors, strict=True)]
-            for values in (verdicts.score, verdicts.p_value, flags)
-        )
-        further: dict[str, list[float | None]] = {}
-        if self.tails:
-            tail = verdicts.tail_probability
-            further[TAIL] = [None] * table.rows if tail is None else [None if x != x else x for x in tail.tolist()]
-        counts = count_columns(modality, table, verdicts.features)
-        familiar = Familiar() if detector.sketch is None else detector.sketch.look_up(verdicts.features)
-        columns = VerdictColumns(scores, p_values, anomalies, texts, errors, further)
-        return JudgedBatch(batch, columns, drawings, counts, familiar)
 
 
 def score_file(
@@ -238,12 +161,12 @@ def score_file(
             for row, drawing in enumerate(drawings):
                 if heatmaps is not None and drawing is not None:
                     _write_heatmap(heatmaps, _map_name(batch.name(row), drawn), drawing)
-            wrong = [f"{batch.name(row)}: {error}" for row, error in enumerate(verdicts.errors) if error is not None]
-            if wrong and not errors:
-                first_error = wrong[0]
+            wrong = pl.Series(verdicts.errors, dtype=pl.String).is_not_null().arg_true()
+            if len(wrong) and not errors:
+                first_error = f"{batch.name(wrong[0])}: {verdicts.errors[wrong[0]]}"
             errors += len(wrong)
             records += batch.frame.height
-            anomalies += sum(map(bool, verdicts.anomalies))
+            anomalies += int(pl.Series(verdicts.anomalies, dtype=pl.Boolean).sum())
         if discoveries is not None and (records - errors, anomalies) != (discoveries.judged, discoveries.declared):
             raise KilterError(f"{path} has changed while it was read: score it again once nothing writes to it")
         writer.finish()
@@ -291,12 +214,6 @@ def discover(detector: Detector, path: str | Path, out: str | Path, fdr: float, 
                 p_values = detector.score(read_batch(detector.schema, batch), errors="mark").p_value
                 counts.update(p_values[~np.isnan(p_values)].tolist())
     return find_discoveries(counts, fdr, 1 / (max(calibration.size for calibration in calibrations) + 1))
-
-
-def ascii_json(reasons: Sequence[Reason | Region]) -> str:
-    """Reasons as compact JSON that stands in a file of any encoding."""
-    text = msgspec.json.encode(reasons).decode()
-    return text if text.isascii() else json.dumps(json.loads(text), separators=(",", ":"))
 
 
 def _check_columns(reader: Reader, schema: Schema) -> None:

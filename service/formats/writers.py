@@ -4,17 +4,13 @@ Text records keep their own bytes; typed tables and pictures become typed tables
 """
 
 import bz2
-import csv
 import gzip
-import io
 import lzma
 import os
-import re
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, BinaryIO, NamedTuple, Protocol
 
 import polars as pl
@@ -25,9 +21,8 @@ from kilter.service.detector.leftovers import scratch_folder
 from kilter.service.detector.names import own_names
 from kilter.service.detector.schema import Schema
 from kilter.service.formats import FORMATS, Format, format_named
-from kilter.service.formats.charsets import UTF_8, WESTERN
+from kilter.service.formats.lines import RecordLines, VerdictColumns
 from kilter.service.formats.reading import Batch, Reader, read_batch
-from kilter.service.formats.records import SENTINEL, Dialect
 from kilter.service.formats.source import STDIN
 
 if sys.version_info >= (3, 14):
@@ -37,17 +32,6 @@ else:
 
 STDOUT = STDIN  # `-` means standard output where something is written
 PACKINGS = (".gz", ".bz2", ".xz", ".zst")
-COLUMNS: dict[str, pl.DataType] = {
-    "kilter_score": pl.Float64(),
-    "kilter_p_value": pl.Float64(),
-    "kilter_anomaly": pl.Boolean(),
-    "kilter_reasons": pl.String(),
-    "kilter_error": pl.String(),
-}
-TAIL, FILE, ROW = "kilter_tail_probability", "kilter_file", "kilter_row"
-FURTHER: dict[str, pl.DataType] = {TAIL: pl.Float64(), FILE: pl.String(), ROW: pl.Int64()}
-"""Columns after those, where they are asked for."""
-FLAG = {True: "true", False: "false", None: ""}
 EXACT = 2**53  # whole numbers up to here are exact in a float64
 
 
@@ -129,19 +113,6 @@ def _is_device(path: Path) -> bool:
     return path.exists() and not path.is_file() and not path.is_dir()
 
 
-class VerdictColumns(NamedTuple):
-    """The appended columns of a batch, one value per row; None where a row has no verdict, reasons or error."""
-
-    scores: Sequence[float | None]
-    p_values: Sequence[float | None]
-    anomalies: Sequence[bool | None]
-    reasons: Sequence[str | None]
-    """Compact JSON in ASCII."""
-    errors: Sequence[str | None]
-    further: Mapping[str, Sequence[Any]] = MappingProxyType({})
-    """Values of columns of `FURTHER`, one per row, None where there is none; those that are to be written."""
-
-
 class Writer(Protocol):
     """Writes batches in their order."""
 
@@ -164,92 +135,17 @@ def packed(file: BinaryIO, packing: str) -> AbstractContextManager[Any]:
 class RecordWriter:
     """Continues a text table: each record's own bytes, and the verdict in the same dialect after them."""
 
-    def __init__(
-        self, file: BinaryIO, reader: Reader, dialect: Dialect, decimal: str, further: Sequence[str] = ()
-    ) -> None:
-        """Write the header. `decimal` is the sign in the appended numbers; `further` columns are appended last."""
+    def __init__(self, file: BinaryIO, header: bytes, lines: RecordLines) -> None:
+        """Write the header, which is continued too."""
         self._file = file
-        self._reader = reader
-        self._dialect = dialect
-        self._width = len(reader.columns) + dialect.surplus
-        self._further = tuple(further)
-        self._point = None if decimal in (".", dialect.delimiter) else decimal
-        self._newline = b"\n" if dialect.newline == b"\r" else dialect.newline
-        special = {"\r", "\n", '"', dialect.quote, dialect.delimiter, dialect.escape or dialect.quote}
-        # A delimiter that occurs in numbers and flags is possible, though hardly wise.
-        self._always = dialect.padded or dialect.delimiter.isalnum() or dialect.delimiter in "+-."
-        self._special = re.compile(f"[{re.escape(''.join(special))}]")
-        file.write(dialect.bom)
-        self._put(self._line(reader.header, dialect.delimiter.join(["", *COLUMNS, *further])))
+        self._lines = lines
+        file.write(lines.header(header))
 
     def write(self, batch: Batch, verdicts: VerdictColumns) -> None:
-        delimiter = self._dialect.delimiter
-        faulty = {fault.row for fault in batch.faults}
-        out: list[bytes] = []
-        for row, (raw, score, p_value, anomaly, reasons, error) in enumerate(
-            zip(batch.raw, *verdicts[:5], strict=True)
-        ):
-            flag = self._quoted(FLAG[anomaly])
-            fields = ("", self._number(score), self._number(p_value), flag, self._quoted(reasons))
-            verdict = f"{delimiter.join(fields)}{delimiter}{self._quoted(error)}"
-            for name in self._further:
-                verdict += f"{delimiter}{self._cell(verdicts.further[name][row])}"
-            out.append(self._line(raw, self._filling(raw) + verdict if row in faulty else verdict))
-        self._put(b"".join(out))
+        self._file.write(self._lines.render(batch, verdicts))
 
     def finish(self) -> None:
         self._file.flush()
-
-    def _put(self, data: bytes) -> None:
-        dialect = self._dialect
-        if dialect.recoded:
-            text = data.decode()
-            text = text.replace("\n", "\r") if dialect.newline == b"\r" else text
-            data = text.encode(dialect.encoding, "backslashreplace")
-        self._file.write(data)
-
-    def _line(self, raw: bytes, more: str) -> bytes:
-        """A record with `more` before its line ending, in an encoding in which it reads as before."""
-        body = raw.removesuffix(b"\n").removesuffix(b"\r")
-        ending = raw[len(body) :] or self._newline
-        if more.isascii() or self._dialect.recoded:
-            return body + more.encode() + ending
-        # It is known as late as with the first line that shows it.
-        encoding = (self._reader.dialect or self._dialect).encoding
-        if encoding == UTF_8:
-            try:
-                body.decode()
-            except UnicodeDecodeError:
-                encoding = WESTERN
-        return body + more.encode(encoding, "backslashreplace") + ending
-
-    def _cell(self, value: str | float | None) -> str:
-        return self._quoted(value) if isinstance(value, str) else self._number(value)
-
-    def _number(self, value: float | None) -> str:
-        if value is None:
-            return self._quoted("")
-        if self._point is None and not self._always:
-            return repr(value)
-        return self._quoted(repr(value).replace(".", self._point or "."))
-
-    def _quoted(self, text: str | None) -> str:
-        if not self._always and (not text or not self._special.search(text)):
-            return text or ""
-        quote, escape = self._dialect.quote, self._dialect.escape
-        text = (text or "").replace(escape, 2 * escape) if escape else text or ""
-        return quote + text.replace(quote, (escape or quote) + quote) + quote
-
-    def _filling(self, raw: bytes) -> str:
-        """What closes a quote that a record leaves open, and gives it the fields that it lacks."""
-        dialect = self._reader.dialect or self._dialect
-        lines = io.StringIO(dialect.decoded(raw).rstrip("\r\n") + "\n" + SENTINEL)
-        try:
-            fields = next(dialect.rows(lines))
-        except csv.Error:
-            return ""
-        closing = dialect.quote if fields and fields[-1].endswith(SENTINEL.rstrip(" \n")) else ""
-        return closing + dialect.delimiter * (self._width - len(fields))
 
 
 class TextFrameWriter:
@@ -322,16 +218,15 @@ def _fit(values: pl.Series, narrow: pl.DataType) -> pl.Series:
 
 def with_verdicts(frame: pl.DataFrame, verdicts: VerdictColumns) -> pl.DataFrame:
     """A frame with the columns of its verdicts appended."""
-    appended = list(zip(COLUMNS, verdicts[:5], COLUMNS.values(), strict=True))
-    appended += [(name, values, FURTHER[name]) for name, values in verdicts.further.items()]
-    return frame.with_columns([pl.Series(*column) for column in appended])
+    return pl.concat([frame, verdicts.frame()], how="horizontal")
 
 
 def write_text(output: Output, reader: Reader, schema: Schema, further: Sequence[str]) -> Writer:
     """A writer of a text table: in the dialect of the table that is read, or else as CSV."""
     if reader.dialect is None:
         return TextFrameWriter(output.file)
-    return RecordWriter(output.file, reader, reader.dialect, schema.decimal, further)
+    lines = RecordLines(reader.dialect, len(reader.columns), schema.decimal, further)
+    return RecordWriter(output.file, reader.header, lines)
 
 
 def write_parquet(output: Output, reader: Reader, schema: Schema, _: Sequence[str]) -> Writer:

@@ -20,14 +20,12 @@ from hypothesis import strategies as st
 from kilter.service.detector import KilterError, Schema
 from kilter.service.detector.columns import CategoricalColumn
 from kilter.service.formats import format_named
+from kilter.service.formats.lines import COLUMNS, TAIL, VerdictColumns
 from kilter.service.formats.reading import Batch, Reader, open_table
 from kilter.service.formats.source import Source
 from kilter.service.formats.writers import (
-    COLUMNS,
     PACKINGS,
-    TAIL,
     Output,
-    VerdictColumns,
     check_output,
     output_format,
     packed,
@@ -227,11 +225,12 @@ def as_text(cells: list[str], delimiter: str) -> str:
 
 
 def rewritten(file: File, verdicts: list[tuple[Any, ...]], tails: bool, block: int) -> bytes:
-    """What the writer of text tables makes of a file, read in blocks of so many bytes."""
+    """What the writer of text tables makes of a file, read in blocks of so many bytes; all lines at once if it can."""
     out, start = io.BytesIO(), 0
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("kilter.service.formats.text.HEAD", block)
         patch.setattr("kilter.service.formats.text.BYTES", block)
+        patch.setattr("kilter.service.formats.lines.FEW", 0)
         with open_table("-", io.BytesIO(file.data)) as reader:
             writer = write_text(Output(out, Path()), reader, SCHEMA, [TAIL] if tails else [])
             for batch in reader.batches():
