@@ -17,6 +17,7 @@ from kilter.service.formats.reading import Batch, Reader, open_table
 from kilter.service.formats.scoring import check_appended
 from kilter.service.formats.source import STDIN
 from kilter.service.formats.writers import (
+    OutputPart,
     check_output,
     output_format,
     packed,
@@ -106,6 +107,7 @@ def write_ranking(
         output = stack.enter_context(writing(out))
         file = stack.enter_context(packed(output.file, packing))
         writer = form.writer()(output._replace(file=file), whole, result.data.draft, further)
+        writer.put(OutputPart(writer.begin()))
         writer.write(whole.picked(order), _columns(result, whole, read, faulty, order, further))
         writer.finish()
     files = [f"{name}, " if len(paths) > 1 else "" for name in whole.files]

@@ -44,10 +44,22 @@ def reasons_of(stated: str) -> tuple[Explained, int]:
     metavar="DIR",
     help="Write a heat map of each picture into DIR, a PNG by the picture's own path.",
 )
+@click.option(
+    "--jobs",
+    type=click.IntRange(1),
+    show_default="all cores",
+    help="Threads that judge at once; each takes some 100 MB more.",
+)
 @table_options
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
 def score_command(
-    model: Path, file: Path, out: Path, reasons: tuple[Explained, int], device: str, **options: Any
+    model: Path,
+    file: Path,
+    out: Path,
+    reasons: tuple[Explained, int],
+    jobs: int | None,
+    device: str,
+    **options: Any,
 ) -> None:
     """Judge every record of FILE by MODEL (a model's folder, or a version's), and write them with their verdicts.
 
@@ -74,9 +86,11 @@ def score_command(
     from kilter.service.detector import load
     from kilter.service.detector.manifest import counted
     from kilter.service.formats.scoring import score_file
+    from kilter.service.formats.threads import map_in_threads, usable_cores
 
     explained, limit = reasons
-    summary = score_file(load(model, device), file, out, reasons=explained, limit=limit, **options)
+    mapped = map_in_threads(jobs or usable_cores())
+    summary = score_file(load(model, device), file, out, reasons=explained, limit=limit, mapped=mapped, **options)
     for note in summary.notes:
         click.echo(f"note: {note}", err=True)
     for shift in summary.shifts:

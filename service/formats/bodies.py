@@ -176,6 +176,7 @@ class TableBody(Body):
 
         out = BytesIO()
         writer = self._call.form.writer()(Output(out, Path()), self._reader, self._call.reader.schema, ())
+        out.write(writer.begin())
         for batch, verdicts in zip(self._batches, judged, strict=True):
             nothing: list[str | None] = [None] * len(verdicts.score)
             texts = nothing if verdicts.reasons is None else [ascii_json(reasons) for reasons in verdicts.reasons]

@@ -86,6 +86,30 @@ class Batch(NamedTuple):
         return f"record {self.first + row}" if self.cells is None else str(self.frame[row, 0])
 
 
+class Block(Protocol):
+    """Consecutive records of a file that may be read in any thread; the reader alone knows where it ends."""
+
+    @property
+    def rows(self) -> int:
+        """Number of its records."""
+
+    def read(self) -> Batch:
+        """The records."""
+
+
+class ReadBlock(NamedTuple):
+    """A block of which there is nothing left to read."""
+
+    batch: Batch
+
+    @property
+    def rows(self) -> int:
+        return self.batch.frame.height
+
+    def read(self) -> Batch:
+        return self.batch
+
+
 class Reader(Protocol):
     """Records that are open for reading; a context manager that closes their file."""
 
@@ -104,6 +128,10 @@ class Reader(Protocol):
 
     def batches(self) -> Iterator[Batch]:
         """Every record, once, in order; at least one batch. Raises KilterError if the file turns out to be damaged."""
+
+    def blocks(self) -> Iterator[Block]:
+        """The same batches before they are read, where most of the work can be left to others."""
+        return map(ReadBlock, self.batches())
 
 
 def check_columns(name: str, columns: Sequence[str], remedy: str) -> tuple[str, ...]:

@@ -75,16 +75,9 @@ def plain_batch(data: bytes, columns: Sequence[str], dialect: Dialect, first: in
     Quotes may only stand around whole fields, and there are no blank lines, ragged records or other oddities. The same
     as `quoted_batch` of the same lines, many times faster.
     """
-    if not data or b"\0" in data or data[:1] in (b"\n", b"\r") or b"\n\n" in data or b"\n\r" in data:
+    if not _looks_plain(data, dialect):
         return None
-    if dialect.padded or not dialect.delimiter.isascii() or (dialect.escape and dialect.escape.encode() in data):
-        return None
-    returns = b"\r" in data
-    if returns and data.count(b"\r") != data.count(b"\r\n"):
-        return None
-    text = data
-    if not data.isascii() and not (dialect.recoded or dialect.encoding == UTF_8):
-        text = dialect.decoded(data).encode()  # in other encodings a delimiter's byte may be half a letter
+    text = _in_utf_8(data, dialect)
     octets = np.frombuffer(text, np.uint8)
     ends = np.flatnonzero(octets == LINE_FEED)
     if not text.endswith(b"\n"):
@@ -100,7 +93,7 @@ def plain_batch(data: bytes, columns: Sequence[str], dialect: Dialect, first: in
     width = len(columns) + dialect.surplus
     if not _are_even(delimiters, ends, width - 1):
         return None
-    text = text.replace(b"\r\n", b"\n") if returns else text
+    text = text.replace(b"\r\n", b"\n")
     if not text.isascii():
         text = decode_lines(text).encode()
     frame = pl.read_csv(
@@ -119,6 +112,33 @@ def plain_batch(data: bytes, columns: Sequence[str], dialect: Dialect, first: in
         frame = frame.drop(spare)
     frame.columns = list(columns)
     return Batch(frame, first, raw=PlainLines(data, len(ends)), dialect=dialect)
+
+
+def count_lines(data: bytes, dialect: Dialect) -> int | None:
+    """Number of the records in complete lines, if each is one line; None if that is not plain to see."""
+    if not _looks_plain(data, dialect):
+        return None
+    if dialect.quote.encode() in data:
+        octets = np.frombuffer(_in_utf_8(data, dialect), np.uint8)
+        quotes, ends = np.flatnonzero(octets == ord(dialect.quote)), np.flatnonzero(octets == LINE_FEED)
+        if not _around_fields(octets, quotes, ends, ord(dialect.delimiter)):
+            return None
+    return data.count(b"\n") + (not data.endswith(b"\n"))
+
+
+def _looks_plain(data: bytes, dialect: Dialect) -> bool:
+    """Whether there are no blank lines, and nothing that stands for something else."""
+    if not data or b"\0" in data or data[:1] in (b"\n", b"\r") or b"\n\n" in data or b"\n\r" in data:
+        return False
+    if dialect.padded or not dialect.delimiter.isascii() or (dialect.escape and dialect.escape.encode() in data):
+        return False
+    returns = data.count(b"\r")
+    return not returns or returns == data.count(b"\r\n")
+
+
+def _in_utf_8(data: bytes, dialect: Dialect) -> bytes:
+    """Lines in which a delimiter's byte is never half a letter."""
+    return data if data.isascii() or dialect.recoded or dialect.encoding == UTF_8 else dialect.decoded(data).encode()
 
 
 def _are_even(delimiters: npt.NDArray[np.int64], ends: npt.NDArray[np.int64], count: int) -> bool:

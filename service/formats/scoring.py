@@ -2,90 +2,43 @@
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from math import ceil
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 import numpy as np
-import polars as pl
 
 from kilter.service.detector import Detector, KilterError
+from kilter.service.detector.arrays import Floats
 from kilter.service.detector.names import check_fields
 from kilter.service.detector.schema import Schema
 from kilter.service.detector.shifts import ColumnTally, Shift
 from kilter.service.detector.sketch import Familiar
-from kilter.service.formats.judge import REASONS, BatchJudge, Explained, JudgedBatch
+from kilter.service.formats.discoveries import Discoveries, find_discoveries
+from kilter.service.formats.judge import REASONS, BatchJudge, Explained
 from kilter.service.formats.lines import COLUMNS, TAIL
 from kilter.service.formats.pictures import PictureReader
 from kilter.service.formats.provenance import was_trained_on
-from kilter.service.formats.reading import Batch, Reader, open_table, read_batch
+from kilter.service.formats.reading import Block, Reader, open_table, read_batch
 from kilter.service.formats.source import NO_HINTS, STDIN, Hints
+from kilter.service.formats.threads import Map
+from kilter.service.formats.work import BlockWork
 from kilter.service.formats.writers import (
     STDOUT,
+    OutputPart,
     check_output,
+    compress_part,
     output_format,
-    packed,
     writing,
 )
 
-ROUNDING = 1e-12
 READERS: dict[str, Callable[[str | Path, BinaryIO | None, Hints], Reader]] = {
     "table": open_table,
     "image": lambda path, _, __: PictureReader(Path(path)),
 }
 """What opens the records of a modality."""
-
-
-class Discoveries(NamedTuple):
-    """Which records of a file are declared anomalies at a false-discovery rate."""
-
-    fdr: float
-    judged: int
-    """Number of records that could be judged."""
-    declared: int
-    cut: float
-    """Records with p-values up to here are declared; 0 if none are."""
-    lowest: float
-    """The lowest p-value that the calibration can give."""
-
-    def __str__(self) -> str:
-        rate = f"false-discovery rate {self.fdr:g}"
-        if self.declared:
-            return (
-                f"{rate}: {self.declared:,} of {self.judged:,} judged records declared, those with p-values up to "
-                f"{self.cut:.3g}"
-            )
-        least = ceil(self.judged * self.lowest / self.fdr - ROUNDING)
-        return (
-            f"{rate}: nothing declared. The lowest p-value that the calibration can give is {self.lowest:.3g}, and "
-            f"among {self.judged:,} records at least {least:,} must have it: calibrate on more rows, or score fewer "
-            "at a time"
-        )
-
-
-def find_discoveries(counts: Mapping[float, int], fdr: float, lowest: float) -> Discoveries:
-    """Declare records so that few of the declared ones are normal; `counts` is how often each p-value occurs.
-
-    The procedure of Benjamini and Hochberg (1995) on conformal p-values: the cut is the largest p of which at least
-    m p / fdr of all m p-values are at most p. Where the normal records among those of the file are exchangeable with
-    the calibration records, it keeps the expected share of normal records among the declared ones at the rate or below:
-    p-values that share a calibration set are positively dependent in the way that it allows (Bates, Candes, Lei, Romano
-    and Sesia, Testing for outliers with conformal p-values, Annals of Statistics, 2023). No p-value is below
-    1 / (n + 1), so that among many records a few anomalies cannot be declared however strange they are.
-    """
-    total = sum(counts.values())
-    cut, declared, reached = 0.0, 0, 0
-    for p_value, count in sorted(counts.items()):
-        reached += count
-        if p_value * total <= fdr * reached * (1 + ROUNDING):
-            cut, declared = p_value, reached
-    return Discoveries(fdr, total, declared, cut, lowest)
-
-
-Map = Callable[[Callable[[Batch], JudgedBatch], Iterable[Batch]], Iterator[JudgedBatch]]
-"""Applies a function to batches, here, in threads or on other machines, and gives the results in their order."""
 
 
 class Summary(NamedTuple):
@@ -127,8 +80,8 @@ def score_file(
     the anomalies are those that are declared at this false-discovery rate (`find_discoveries`). With `tails` tail
     probabilities are a sixth column. Heat maps of all pictures go into a folder, each by its picture's path in the
     other one, and with `.png` behind it where that has another ending. `hints` say how a text table is written.
-    `mapped` applies the judge to the batches. Raises KilterError if the file cannot be read or lacks a column, or the
-    output cannot be written.
+    `mapped` applies the judge to the blocks of the file. Raises KilterError if the file cannot be read or lacks a
+    column, or the output cannot be written.
     """
     began = time.perf_counter()
     if heatmaps is not None:
@@ -138,7 +91,7 @@ def score_file(
     form, packing = output_format(out)
     check_output(out, path, force=force)
     hints = hints._replace(names=detector.schema.names)
-    discoveries = None if fdr is None else discover(detector, path, out, fdr, hints)
+    discoveries = None if fdr is None else discover(detector, path, out, fdr, hints, mapped)
     cut = None if discoveries is None else discoveries.cut
     judge = BatchJudge(detector, reasons, limit, cut=cut, tails=tails, drawings=heatmaps is not None)
     records = anomalies = errors = 0
@@ -151,22 +104,20 @@ def score_file(
         _check_columns(reader, detector.schema)
         check_appended(reader, further)
         output = stack.enter_context(writing(out, stdout))
-        file = stack.enter_context(packed(output.file, packing))
-        writer = form.writer()(output._replace(file=file), reader, detector.schema, further)
-        for batch, verdicts, drawings, counts, rows in mapped(judge, reader.batches()):
-            if counts is not None:
-                tally.add(counts)
-            familiar = familiar.joined(rows)
-            writer.write(batch, verdicts)
-            for row, drawing in enumerate(drawings):
-                if heatmaps is not None and drawing is not None:
-                    _write_heatmap(heatmaps, _map_name(batch.name(row), drawn), drawing)
-            wrong = pl.Series(verdicts.errors, dtype=pl.String).is_not_null().arg_true()
-            if len(wrong) and not errors:
-                first_error = f"{batch.name(wrong[0])}: {verdicts.errors[wrong[0]]}"
-            errors += len(wrong)
-            records += batch.frame.height
-            anomalies += int(pl.Series(verdicts.anomalies, dtype=pl.Boolean).sum())
+        writer = form.writer()(output, reader, detector.schema, further)
+        work = BlockWork(judge, writer, partial(compress_part, packing=packing))
+        writer.put(OutputPart(work.pack(writer.begin())))
+        for outcome in mapped(work, reader.blocks()):
+            if outcome.counts is not None:
+                tally.add(outcome.counts)
+            familiar = familiar.joined(outcome.familiar)
+            writer.put(outcome.part)
+            for name, drawing in outcome.drawings:
+                if heatmaps is not None:
+                    _write_heatmap(heatmaps, _map_name(name, drawn), drawing)
+            first_error = first_error or outcome.first_error
+            records, anomalies = records + outcome.records, anomalies + outcome.anomalies
+            errors += outcome.errors
         if discoveries is not None and (records - errors, anomalies) != (discoveries.judged, discoveries.declared):
             raise KilterError(f"{path} has changed while it was read: score it again once nothing writes to it")
         writer.finish()
@@ -193,7 +144,9 @@ def seen_notes(detector: Detector, path: str | Path, familiar: Familiar) -> list
     ]
 
 
-def discover(detector: Detector, path: str | Path, out: str | Path, fdr: float, hints: Hints = NO_HINTS) -> Discoveries:
+def discover(
+    detector: Detector, path: str | Path, out: str | Path, fdr: float, hints: Hints = NO_HINTS, mapped: Map = map
+) -> Discoveries:
     """Read a file a first time, to know what is declared at a false-discovery rate.
 
     Raises KilterError if it cannot be read twice, or `out` is no file: nothing may be written before all is read.
@@ -207,12 +160,15 @@ def discover(detector: Detector, path: str | Path, out: str | Path, fdr: float, 
         raise KilterError("a false-discovery rate needs a file that can be read twice, not a stream: save it first")
     calibrations = (detector.calibration, *(detector.groups.calibrations.values() if detector.groups else ()))
     counts: Counter[float] = Counter()
+
+    def p_values(block: Block) -> Floats:
+        table = read_batch(detector.schema, block.read())
+        return detector.score(table, errors="mark").p_value if table.rows else np.empty(0)
+
     with READERS[detector.modality.name](path, None, hints) as reader:
         _check_columns(reader, detector.schema)
-        for batch in reader.batches():
-            if batch.frame.height:
-                p_values = detector.score(read_batch(detector.schema, batch), errors="mark").p_value
-                counts.update(p_values[~np.isnan(p_values)].tolist())
+        for some in mapped(p_values, reader.blocks()):
+            counts.update(some[~np.isnan(some)].tolist())
     return find_discoveries(counts, fdr, 1 / (max(calibration.size for calibration in calibrations) + 1))
 
 

@@ -10,6 +10,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from io import BytesIO
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple, Protocol
 
@@ -21,7 +22,7 @@ from kilter.service.detector.leftovers import scratch_folder
 from kilter.service.detector.names import own_names
 from kilter.service.detector.schema import Schema
 from kilter.service.formats import FORMATS, Format, format_named
-from kilter.service.formats.lines import RecordLines, VerdictColumns
+from kilter.service.formats.lines import COLUMNS, RecordLines, VerdictColumns
 from kilter.service.formats.reading import Batch, Reader, read_batch
 from kilter.service.formats.source import STDIN
 
@@ -113,11 +114,30 @@ def _is_device(path: Path) -> bool:
     return path.exists() and not path.is_file() and not path.is_dir()
 
 
+class OutputPart(NamedTuple):
+    """What becomes of a batch in an output."""
+
+    content: bytes
+    wide: tuple[str, ...] = ()
+    """Columns with values that the narrow types of training do not hold, of a format that stores types."""
+
+
 class Writer(Protocol):
-    """Writes batches in their order."""
+    """Writes batches in their order: `begin`, then a part for each of them, then `finish`."""
+
+    def begin(self) -> bytes:
+        """What stands before the parts."""
+        return b""
+
+    def render(self, batch: Batch, verdicts: VerdictColumns) -> OutputPart:
+        """The part of a batch; it changes nothing, so that any thread may call it."""
+
+    def put(self, part: OutputPart) -> None:
+        """Write the next part, or what stands before them."""
 
     def write(self, batch: Batch, verdicts: VerdictColumns) -> None:
         """Write the rows of a batch with their verdicts."""
+        self.put(self.render(batch, verdicts))
 
     def finish(self) -> None:
         """Write what is then still missing."""
@@ -132,39 +152,56 @@ def packed(file: BinaryIO, packing: str) -> AbstractContextManager[Any]:
     return opened
 
 
-class RecordWriter:
+def compress_part(content: bytes, packing: str) -> bytes:
+    """Content compressed by itself; such parts one after the other are a compressed file."""
+    if not packing:
+        return content
+    out = BytesIO()
+    with packed(out, packing) as file:
+        file.write(content)
+    return out.getvalue()
+
+
+class TextWriter(Writer):
+    """Writes a text table, of which every part is text."""
+
+    def __init__(self, file: BinaryIO, header: bytes) -> None:
+        self._file = file
+        self._header = header
+
+    def begin(self) -> bytes:
+        return self._header
+
+    def put(self, part: OutputPart) -> None:
+        self._file.write(part.content)
+
+    def finish(self) -> None:
+        self._file.flush()
+
+
+class RecordWriter(TextWriter):
     """Continues a text table: each record's own bytes, and the verdict in the same dialect after them."""
 
     def __init__(self, file: BinaryIO, header: bytes, lines: RecordLines) -> None:
-        """Write the header, which is continued too."""
-        self._file = file
+        """The header is continued too."""
+        super().__init__(file, lines.header(header))
         self._lines = lines
-        file.write(lines.header(header))
 
-    def write(self, batch: Batch, verdicts: VerdictColumns) -> None:
-        self._file.write(self._lines.render(batch, verdicts))
-
-    def finish(self) -> None:
-        self._file.flush()
+    def render(self, batch: Batch, verdicts: VerdictColumns) -> OutputPart:
+        return OutputPart(self._lines.render(batch, verdicts))
 
 
-class TextFrameWriter:
+class TextFrameWriter(TextWriter):
     """Writes a typed table as a text table."""
 
-    def __init__(self, file: BinaryIO) -> None:
-        self._file = file
-        self._has_header = False
+    def __init__(self, file: BinaryIO, names: Sequence[str]) -> None:
+        super().__init__(file, pl.DataFrame(schema=names).write_csv().encode())
 
-    def write(self, batch: Batch, verdicts: VerdictColumns) -> None:
-        frame = with_verdicts(batch.frame, verdicts)
-        self._file.write(frame.write_csv(include_header=not self._has_header).encode())
-        self._has_header = True
-
-    def finish(self) -> None:
-        self._file.flush()
+    def render(self, batch: Batch, verdicts: VerdictColumns) -> OutputPart:
+        return OutputPart(with_verdicts(batch.frame, verdicts).write_csv(include_header=False).encode())
 
 
-class StoredFrameWriter:
+class StoredFrameWriter(Writer):
     """Writes a table in parts, which `finish` puts together in a format that stores types.
 
     Of a text table, what the model reads as number, flag or time becomes one, null where it is in error; all else stays
@@ -175,38 +212,45 @@ class StoredFrameWriter:
         self, output: Output, reader: Reader, schema: Schema, sink: Callable[[pl.LazyFrame, BinaryIO], None]
     ) -> None:
         self._output = output
-        self._reader = reader
         self._schema = schema
         self._sink = sink
         self._text = reader.dialect is not None
         self._count = 0
+        self._own = own_names(schema.names, reader.columns)
         self._narrow: dict[Any, pl.DataType] = {
             column.name: column.narrow for column in schema.fields if self._text and column.narrow is not None
         }
-        """Columns in which every value so far was a whole number or a flag, as in training."""
+        self._wide: set[str] = set()
 
-    def write(self, batch: Batch, verdicts: VerdictColumns) -> None:
-        frame = with_verdicts(self._typed(batch) if self._text else batch.frame, verdicts)
-        frame.write_ipc(self._output.parts / f"{self._count:08d}.part", compression="lz4")
-        self._count += 1
+    def render(self, batch: Batch, verdicts: VerdictColumns) -> OutputPart:
+        frame, wide = self._typed(batch) if self._text else (batch.frame, ())
+        out = BytesIO()
+        with_verdicts(frame, verdicts).write_ipc(out, compression="lz4")
+        return OutputPart(out.getvalue(), wide)
+
+    def put(self, part: OutputPart) -> None:
+        if part.content:
+            (self._output.parts / f"{self._count:08d}.part").write_bytes(part.content)
+            self._wide.update(part.wide)
+            self._count += 1
 
     def finish(self) -> None:
         rows = pl.scan_ipc(sorted(self._output.parts.glob("*.part")), glob=False)
-        own = own_names(self._narrow, self._reader.columns)
-        self._sink(rows.cast({own.get(name, name): kind for name, kind in self._narrow.items()}), self._output.file)
+        kinds = {name: kind for name, kind in self._narrow.items() if name not in self._wide}
+        self._sink(rows.cast({self._own.get(name, name): kind for name, kind in kinds.items()}), self._output.file)
 
-    def _typed(self, batch: Batch) -> pl.DataFrame:
+    def _typed(self, batch: Batch) -> tuple[pl.DataFrame, tuple[str, ...]]:
         columns = read_batch(self._schema, batch).columns
-        own = own_names(self._schema.names, batch.frame.columns)
+        wide: list[str] = []
         typed: list[pl.Series] = []
         for column in self._schema.fields:
             values = column.to_series(columns[column.name])
             if values is None:
                 continue
             if column.name in self._narrow and not _fit(values, self._narrow[column.name]).all():
-                del self._narrow[column.name]
-            typed.append(values.alias(own.get(column.name, column.name)))
-        return batch.frame.with_columns(pl.all().replace("", None)).with_columns(typed)
+                wide.append(column.name)
+            typed.append(values.alias(self._own.get(column.name, column.name)))
+        return batch.frame.with_columns(pl.all().replace("", None)).with_columns(typed), tuple(wide)
 
 
 def _fit(values: pl.Series, narrow: pl.DataType) -> pl.Series:
@@ -224,7 +268,7 @@ def with_verdicts(frame: pl.DataFrame, verdicts: VerdictColumns) -> pl.DataFrame
 def write_text(output: Output, reader: Reader, schema: Schema, further: Sequence[str]) -> Writer:
     """A writer of a text table: in the dialect of the table that is read, or else as CSV."""
     if reader.dialect is None:
-        return TextFrameWriter(output.file)
+        return TextFrameWriter(output.file, (*reader.columns, *COLUMNS, *further))
     lines = RecordLines(reader.dialect, len(reader.columns), schema.decimal, further)
     return RecordWriter(output.file, reader.header, lines)
 
