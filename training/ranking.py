@@ -13,8 +13,8 @@ from kilter.service.detector.errors import KilterError, Problem
 from kilter.service.detector.modalities.tables import Reason
 from kilter.service.formats.judge import ascii_json
 from kilter.service.formats.lines import FILE, ROW, VerdictColumns
+from kilter.service.formats.opening import check_appended
 from kilter.service.formats.reading import Batch, Reader, open_table
-from kilter.service.formats.scoring import check_appended
 from kilter.service.formats.source import STDIN
 from kilter.service.formats.writers import (
     OutputPart,

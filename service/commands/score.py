@@ -21,8 +21,15 @@ def reasons_of(stated: str) -> tuple[Explained, int]:
 
 @click.command("score")
 @click.argument("model", type=click.Path(path_type=Path))
-@click.argument("file", type=click.Path(path_type=Path, allow_dash=True))
+@click.argument("files", nargs=-1, required=True, metavar="FILE...", type=click.Path(path_type=Path, allow_dash=True))
 @output_options
+@click.option("--resume", is_flag=True, help="Go on where a run was killed; what is finished is left as it is.")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["csv", "parquet", "arrow"]),
+    help="Of the files in a folder OUT.  [default: that of each FILE]",
+)
 @click.option(
     "--reasons",
     metavar="anomalies|all|none|N",
@@ -54,7 +61,7 @@ def reasons_of(stated: str) -> tuple[Explained, int]:
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
 def score_command(
     model: Path,
-    file: Path,
+    files: tuple[Path, ...],
     out: Path,
     reasons: tuple[Explained, int],
     jobs: int | None,
@@ -62,6 +69,9 @@ def score_command(
     **options: Any,
 ) -> None:
     """Judge every record of FILE by MODEL (a model's folder, or a version's), and write them with their verdicts.
+
+    FILE may be several files, patterns like 'logs/*.csv', and folders, of which all tables are taken. OUT is a file,
+    or a folder that gets a file for each FILE and, at the end, _SUCCESS, which says what it was made of.
 
     FILE is CSV in any dialect, Parquet, Arrow, npz, JSON or NDJSON; - is standard input. CSV records keep their own
     bytes, and what was found out about a file that is not plain CSV is noted. Appended are kilter_score,
@@ -85,12 +95,12 @@ def score_command(
     """
     from kilter.service.detector import load
     from kilter.service.detector.manifest import counted
-    from kilter.service.formats.scoring import score_file
+    from kilter.service.formats.scoring import score_inputs
     from kilter.service.formats.threads import map_in_threads, usable_cores
 
     explained, limit = reasons
     mapped = map_in_threads(jobs or usable_cores())
-    summary = score_file(load(model, device), file, out, reasons=explained, limit=limit, mapped=mapped, **options)
+    summary = score_inputs(load(model, device), files, out, reasons=explained, limit=limit, mapped=mapped, **options)
     for note in summary.notes:
         click.echo(f"note: {note}", err=True)
     for shift in summary.shifts:

@@ -13,6 +13,7 @@ import polars as pl
 from kilter.service.detector.shifts import ColumnCounts
 from kilter.service.detector.sketch import Familiar
 from kilter.service.formats.judge import BatchJudge
+from kilter.service.formats.lines import FILE, ROW
 from kilter.service.formats.reading import Block
 from kilter.service.formats.writers import OutputPart, Writer
 
@@ -40,9 +41,15 @@ class BlockWork:
     writer: Writer
     pack: Callable[[bytes], bytes] = bytes
     """How the part is compressed."""
+    source: str | None = None
+    """The name of the input, where that and the record's place in it are appended."""
 
     def __call__(self, block: Block) -> JudgedBlock:
         batch, verdicts, drawings, counts, familiar = self.judge(block.read())
+        if self.source is not None:
+            rows = pl.int_range(batch.first, batch.first + batch.frame.height, eager=True)
+            source = pl.repeat(self.source, len(rows), dtype=pl.String(), eager=True)
+            verdicts = verdicts._replace(further={**verdicts.further, FILE: source, ROW: rows})
         part = self.writer.render(batch, verdicts)
         errors = pl.Series(verdicts.errors, dtype=pl.String)
         wrong = errors.is_not_null().arg_true()

@@ -52,7 +52,7 @@ def output_format(out: str | Path) -> tuple[Format, str]:
     Standard output and devices get CSV.
     """
     path = Path(out)
-    if str(out) == STDOUT or _is_device(path):
+    if is_stream(path):
         return format_named("csv"), ""
     suffixes = [suffix.lower() for suffix in path.suffixes]
     packing = suffixes.pop() if suffixes and suffixes[-1] in PACKINGS else ""
@@ -66,7 +66,7 @@ def output_format(out: str | Path) -> tuple[Format, str]:
 def check_output(out: str | Path, source: str | Path, *, force: bool) -> None:
     """Raise KilterError if `out` must not be written: it is the source, it exists already, or it has no folder."""
     path = Path(out)
-    if str(out) == STDOUT or _is_device(path):
+    if is_stream(path):
         return
     if path.is_dir():
         raise KilterError(f"{path} is a folder: name a file to write to")
@@ -110,6 +110,11 @@ def writing(out: str | Path, stdout: BinaryIO | None = None) -> Iterator[Output]
         raise KilterError(f"cannot write {out}: {reason}. Nothing half-written was left behind") from error
 
 
+def is_stream(path: Path) -> bool:
+    """Whether what is written there is read at once: standard output, or a device."""
+    return str(path) == STDOUT or _is_device(path)
+
+
 def _is_device(path: Path) -> bool:
     return path.exists() and not path.is_file() and not path.is_dir()
 
@@ -138,6 +143,10 @@ class Writer(Protocol):
     def write(self, batch: Batch, verdicts: VerdictColumns) -> None:
         """Write the rows of a batch with their verdicts."""
         self.put(self.render(batch, verdicts))
+
+    def restore(self, parts: int, wide: Sequence[str]) -> None:
+        """Go on after so many parts, which were put before, with these `wide` columns."""
+        return
 
     def finish(self) -> None:
         """Write what is then still missing."""
@@ -230,9 +239,15 @@ class StoredFrameWriter(Writer):
 
     def put(self, part: OutputPart) -> None:
         if part.content:
-            (self._output.parts / f"{self._count:08d}.part").write_bytes(part.content)
+            with (self._output.parts / f"{self._count:08d}.part").open("wb") as file:
+                file.write(part.content)
+                file.flush()
+                os.fsync(file.fileno())
             self._wide.update(part.wide)
             self._count += 1
+
+    def restore(self, parts: int, wide: Sequence[str]) -> None:
+        self._count, self._wide = parts, {*wide}
 
     def finish(self) -> None:
         rows = pl.scan_ipc(sorted(self._output.parts.glob("*.part")), glob=False)

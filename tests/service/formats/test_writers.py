@@ -3,11 +3,9 @@
 import csv
 import io
 import os
-import resource
-import signal
 from codecs import BOM_UTF8, BOM_UTF16_BE, BOM_UTF16_LE
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
@@ -34,6 +32,7 @@ from kilter.service.formats.writers import (
     write_text,
     writing,
 )
+from tests.support.disk import disk_of
 
 
 def test_a_file_appears_when_it_is_complete(tmp_path: Path) -> None:
@@ -62,19 +61,6 @@ def test_an_interrupted_output_leaves_nothing(tmp_path: Path, error: type[BaseEx
         write_half(out, error)
     assert out.read_bytes() == b"before"
     assert list(tmp_path.iterdir()) == [out]
-
-
-@contextmanager
-def disk_of(size: int) -> Iterator[None]:
-    """A disk on which no file can grow beyond `size` bytes."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
-        signal.signal(signal.SIGXFSZ, ignored)
 
 
 def test_a_full_disk_is_told(tmp_path: Path) -> None:
