@@ -112,16 +112,15 @@ class RecordLines:
         appended = [self._texts(column) for column in verdicts.frame()]
         if lines.height != len(raw) or not (in_utf_8 or all(map(_is_ascii, appended))):
             return None
-        return (
-            pl.DataFrame([lines.to_series(), *(texts.alias(str(i)) for i, texts in enumerate(appended))])
-            .write_csv(
-                include_header=False,
-                separator=dialect.delimiter,
-                quote_style="never",
-                line_terminator=ending.decode(),
-            )
-            .encode()
+        out = io.BytesIO()
+        pl.DataFrame([lines.to_series(), *(texts.alias(str(i)) for i, texts in enumerate(appended))]).write_csv(
+            out,
+            include_header=False,
+            separator=dialect.delimiter,
+            quote_style="never",
+            line_terminator=ending.decode(),
         )
+        return out.getvalue()
 
     def _texts(self, column: pl.Series) -> pl.Series:
         """An appended column as it is written, quoted where needed."""

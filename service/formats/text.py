@@ -8,7 +8,7 @@ from kilter.service.formats.beginning import encoding_remark, find_beginning, fi
 from kilter.service.formats.charsets import MULTIBYTE, UTF_8, Readable, RecodedStream, legacy_encoding
 from kilter.service.formats.oddities import Oddities
 from kilter.service.formats.reading import Batch, Block, Reader
-from kilter.service.formats.records import Dialect, Record, count_lines, plain_batch, quoted_batch, split_records
+from kilter.service.formats.records import Dialect, Record, count_lines, line_batch, quoted_batch, split_records
 from kilter.service.formats.source import HEAD, Source
 
 ROWS = 1 << 15  # about the most rows in a block
@@ -36,7 +36,7 @@ class TextBlock(NamedTuple):
 
     def read(self) -> Batch:
         records = self.records
-        batch = None if records is not None else plain_batch(self.data, self.columns, self.dialect, self.first)
+        batch = None if records is not None else line_batch(self.data, self.columns, self.dialect, self.first)
         lines: Sequence[int] = range(self.line, self.line + self.rows)
         if batch is None:
             if records is None:
@@ -93,13 +93,13 @@ class TextReader(Reader):
         while True:
             final = not ahead
             complete = len(data) if final else data.rfind(b"\n") + 1
-            self._settle(data[:complete])
+            own, rest = data[:complete], data[complete:]
+            self._settle(own)
             records: list[Record] | None = None
-            rows, rest = count_lines(data[:complete], self.dialect), data[complete:]
+            rows = count_lines(own, self.dialect)
             if rows is None:
                 records, rest = split_records(data, self.dialect, self._line, final=final)
-                rows = len(records)
-            own = data[: len(data) - len(rest)]
+                rows, own = len(records), data[: len(data) - len(rest)]
             if rows or (final and not first):
                 before = self._sample if first else ()
                 table = own, self.columns, self.dialect

@@ -16,6 +16,7 @@ from kilter.service.formats.scoring import Summary, score_inputs
 from tests.support import detectors
 
 ROOT = Path(__file__).parent.parent.parent
+NEVER = 10**9
 WATCHED = ("partial.py", "runs.py", "success.py", "writers.py", "leftovers.py")
 
 
@@ -51,6 +52,13 @@ def kill_at(moment: int, stated: Path, out: Path, *options: str) -> bool:
     return done.returncode != 0
 
 
+def lines_of(stated: Path, out: Path) -> int:
+    """How many lines of that code a run takes that is not killed."""
+    out.parent.mkdir()
+    command = [sys.executable, "-m", "tests.support.killed", str(NEVER), str(stated), str(out), "--resume"]
+    return int(subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout)
+
+
 def main() -> None:
     moment, stated, out, *options = sys.argv[1:]
     left = int(moment)
@@ -70,6 +78,7 @@ def main() -> None:
     sys.settrace(count)
     score([Path(stated)], Path(out), **chosen)
     sys.settrace(None)
+    sys.stdout.write(str(int(moment) - left))
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from kilter.service.formats import partial, text
 from kilter.service.formats.lines import COLUMNS, FILE, ROW
 from kilter.service.formats.reading import open_table
 from tests.support.disk import disk_of
-from tests.support.killed import kill_at, score, small_steps, write_tables
+from tests.support.killed import NEVER, kill_at, lines_of, score, small_steps, write_tables
 
 ROWS = (600, 45, 900)
 
@@ -107,11 +107,12 @@ def kill_often(tables: Path, tmp_path: Path, out: str, times: int) -> None:
     expected.mkdir()
     score([tables], expected / out, resume=True)
     rng = random.Random(out)
+    lines = lines_of(tables, tmp_path / "traced" / out)
     killed = 0
     for _ in range(times):
         place = tmp_path / f"killed-{rng.random()}"
         place.mkdir()
-        while kill_at(rng.randrange(3000), tables, place / out, "--resume"):
+        while kill_at(rng.randrange(lines), tables, place / out, "--resume"):
             killed += 1
             if rng.random() < 0.5:
                 break
@@ -135,7 +136,7 @@ def test_what_is_finished_is_left(tables: Path, tmp_path: Path) -> None:
 
 def test_what_was_made_of_something_else_is_not_resumed(tables: Path, tmp_path: Path) -> None:
     """Neither a finished output nor one that was killed; the message says what differs."""
-    for out, moment in ((tmp_path / "a", 10_000_000), (tmp_path / "b", 900)):
+    for out, moment in ((tmp_path / "a", NEVER), (tmp_path / "b", 900)):
         assert kill_at(moment, tables, out, "--resume") == (moment == 900)
         with pytest.raises(KilterError, match=r"options differs: it was .*\"tails\":false.* and is .*\"tails\":true"):
             score([tables], out, resume=True, tails=True)
