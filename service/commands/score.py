@@ -4,10 +4,12 @@ from pathlib import Path
 from typing import Any, Literal, cast
 
 import click
+import msgspec
 
 from kilter.service.formats.options import output_options, table_options
 
 Explained = Literal["anomalies", "all", "none"]
+BLAMED = 8  # fields that are named at the end
 
 
 def reasons_of(stated: str) -> tuple[Explained, int]:
@@ -44,6 +46,14 @@ def reasons_of(stated: str) -> tuple[Explained, int]:
     metavar="RATE",
     help="Flag so that of the flagged records, RATE are normal on average; FILE is read twice.",
 )
+@click.option("--only-anomalies", is_flag=True, help="Write no other records; kilter_row is the place of each, from 0.")
+@click.option(
+    "--summary",
+    "summary_file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE.json",
+    help="Write what is said at the end to a file, as JSON.",
+)
 @click.option("--tail", "tails", is_flag=True, help="Append kilter_tail_probability too.")
 @click.option(
     "--heatmaps",
@@ -66,6 +76,7 @@ def score_command(
     reasons: tuple[Explained, int],
     jobs: int | None,
     device: str,
+    summary_file: Path | None,
     **options: Any,
 ) -> None:
     """Judge every record of FILE by MODEL (a model's folder, or a version's), and write them with their verdicts.
@@ -95,12 +106,15 @@ def score_command(
     """
     from kilter.service.detector import load
     from kilter.service.detector.manifest import counted
+    from kilter.service.formats.partial import write_whole
     from kilter.service.formats.scoring import score_inputs
     from kilter.service.formats.threads import map_in_threads, usable_cores
 
     explained, limit = reasons
     mapped = map_in_threads(jobs or usable_cores())
-    summary = score_inputs(load(model, device), files, out, reasons=explained, limit=limit, mapped=mapped, **options)
+    detector = load(model, device)
+    summary = score_inputs(detector, files, out, reasons=explained, limit=limit, mapped=mapped, **options)
+    expected = detector.calibration.expected_fpr * (summary.records - summary.errors)
     for note in summary.notes:
         click.echo(f"note: {note}", err=True)
     for shift in summary.shifts:
@@ -111,6 +125,14 @@ def score_command(
         f"{summary.seconds:.1f} s",
         err=True,
     )
+    if summary.anomalies and summary.discoveries is None:
+        click.echo(f"Among as many normal records, {expected:,.0f} anomalies are to be expected.", err=True)
+    if summary.blamed:
+        fields = ", ".join(f"{name} ({count:,})" for name, count in summary.blamed[:BLAMED])
+        click.echo(f"Fields that most often are the first reason: {fields}.", err=True)
+    if summary_file is not None:
+        content = {**summary._asdict(), "expected_anomalies": expected, "blamed": dict(summary.blamed)}
+        write_whole(summary_file, msgspec.json.encode(content))
     if summary.discoveries is not None:
         click.echo(str(summary.discoveries), err=True)
     if summary.errors:

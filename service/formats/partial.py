@@ -45,6 +45,8 @@ class Tally(msgspec.Struct, frozen=True):
     first_error: str = ""
     tested: int = 0
     known: int = 0
+    blamed: dict[str, int] = {}
+    """How often each field is the first reason of a flagged record."""
 
 
 class Checkpoint(msgspec.Struct, frozen=True):

@@ -52,6 +52,8 @@ class FileRun:
     stdin: BinaryIO | None = None
     hashed: bool = False
     """Whether it is told which content the inputs have."""
+    only_anomalies: bool = False
+    """Whether no other records are written; the place of each is appended."""
     draw: Callable[[str, bytes], None] = lambda name, content: None
     """Takes the drawing of a picture by its name."""
     watch: Callable[[Tally], None] = lambda tally: None
@@ -63,7 +65,8 @@ class FileRun:
     def __post_init__(self) -> None:
         self.columns = ColumnTally(self.detector.modality, self.detector.reference)
         self._joined = len(self.inputs) > 1 and self.target.folder is None
-        self.further = ((TAIL,) if self.judge.tails else ()) + ((FILE, ROW) if self._joined else ())
+        self.further = ((TAIL,) if self.judge.tails else ()) + ((FILE,) if self._joined else ())
+        self.further += (ROW,) if self._joined or self.only_anomalies else ()
         self._first: Reader | None = None
 
     def into_stream(self, output: Output) -> Tally:
@@ -140,7 +143,8 @@ class FileRun:
                     unused = Output(BytesIO(), Path())
                     writer = form.writer()(unused, reader, self.detector.schema, self.further)
                     source = one.name if self._joined else None
-                    work = BlockWork(self.judge, writer, partial(compress_part, packing=packing), source)
+                    pack = partial(compress_part, packing=packing)
+                    work = BlockWork(self.judge, writer, pack, source, ROW in self.further, self.only_anomalies)
                     for count, block in enumerate(reader.blocks()):
                         if count >= done:
                             yield _Task(number, place, reader, work, block)
@@ -185,4 +189,5 @@ def _added(tally: Tally, judged: JudgedBlock) -> Tally:
         tally.first_error or judged.first_error,
         tally.tested + judged.familiar.tested,
         tally.known + judged.familiar.known,
+        {name: tally.blamed.get(name, 0) + judged.blamed.get(name, 0) for name in {**tally.blamed, **judged.blamed}},
     )

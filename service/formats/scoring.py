@@ -41,6 +41,8 @@ class Summary(NamedTuple):
     """What was declared, if there is a false-discovery rate."""
     shifts: tuple[Shift, ...] = ()
     """What most values of a column are, where they are not those of training."""
+    blamed: tuple[tuple[str, int], ...] = ()
+    """The fields that are the first reason of flagged records, and how often, most often first."""
 
 
 def score_file(detector: Detector, path: str | Path, out: str | Path, **options: Any) -> Summary:
@@ -58,6 +60,7 @@ def score_inputs(
     force: bool = False,
     resume: bool = False,
     form: str | None = None,
+    only_anomalies: bool = False,
     fdr: float | None = None,
     tails: bool = False,
     heatmaps: Path | None = None,
@@ -70,6 +73,7 @@ def score_inputs(
 
     `out` is a file, or a folder with a file for each input (`find_target`), in the format `form` or its own; `-` is a
     standard stream. Of a table every row gets five more columns; of pictures a row tells which one it is about.
+    With `only_anomalies` no other records are written, and the place of each in its input, from 0, is appended.
     `reasons` says which records get reasons, `limit` how many at most. With `fdr` all is read twice, and the anomalies
     are those that are declared at this false-discovery rate (`find_discoveries`). With `tails` tail probabilities are
     a sixth column. Heat maps of all pictures go into a folder, each by its picture's path in the other one, and with
@@ -82,7 +86,14 @@ def score_inputs(
     inputs = find_inputs(stated, tables=not detector.schema.columns[0].shape)
     target = find_target(inputs, stated, Path(out), form)
     drawer = _drawer(detector, heatmaps, inputs[0].path, force=force)
-    options = {"reasons": f"{limit} of {reasons}", "fdr": fdr, "tails": tails, **hints._asdict(), "format": form}
+    options = {
+        "reasons": f"{limit} of {reasons}",
+        "fdr": fdr,
+        "tails": tails,
+        "only_anomalies": only_anomalies,
+        **hints._asdict(),
+        "format": form,
+    }
     stream = target.folder is None and is_stream(target.files[0].path)
     if resume:
         _check_resumable(inputs, stream=stream, drawn=heatmaps is not None)
@@ -94,7 +105,18 @@ def score_inputs(
     discoveries = None if fdr is None else discover(detector, [one.path for one in inputs], out, fdr, hints, mapped)
     cut = None if discoveries is None else discoveries.cut
     judge = BatchJudge(detector, reasons, limit, cut=cut, tails=tails, drawings=heatmaps is not None)
-    run = FileRun(detector, inputs, target, judge, hints, mapped, stdin, resume or target.folder is not None, drawer)
+    run = FileRun(
+        detector,
+        inputs,
+        target,
+        judge,
+        hints,
+        mapped,
+        stdin,
+        hashed=resume or target.folder is not None,
+        only_anomalies=only_anomalies,
+        draw=drawer,
+    )
     if stream:
         with writing(out, stdout) as output:
             tally = run.into_stream(output)
@@ -109,9 +131,12 @@ def score_inputs(
             if resume or target.folder is not None:
                 write_success(target, made, progress.scored, tally)
     notes = [note for place, rows in run.familiar.items() for note in seen_notes(detector, inputs[place].path, rows)]
+    blamed = tuple(Counter(tally.blamed).most_common())
     counted = tally.records, tally.anomalies, tally.errors, tally.first_error
     seconds = time.perf_counter() - began
-    return Summary(*counted, seconds, (*dict.fromkeys([*run.notes, *notes]),), discoveries, tuple(run.columns.shifts()))
+    return Summary(
+        *counted, seconds, (*dict.fromkeys([*run.notes, *notes]),), discoveries, tuple(run.columns.shifts()), blamed
+    )
 
 
 def _drawer(detector: Detector, folder: Path | None, path: Path, *, force: bool) -> Callable[[str, bytes], None]:

@@ -4,17 +4,20 @@ It depends on nothing but the block and changes nothing, so that it may be done 
 and twice.
 """
 
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
+import msgspec
 import polars as pl
 
 from kilter.service.detector.shifts import ColumnCounts
 from kilter.service.detector.sketch import Familiar
 from kilter.service.formats.judge import BatchJudge
-from kilter.service.formats.lines import FILE, ROW
-from kilter.service.formats.reading import Block
+from kilter.service.formats.lines import COLUMNS, FILE, ROW, VerdictColumns
+from kilter.service.formats.reading import Batch, Block
 from kilter.service.formats.writers import OutputPart, Writer
 
 
@@ -31,6 +34,8 @@ class JudgedBlock(NamedTuple):
     familiar: Familiar
     drawings: Sequence[tuple[str, bytes]] = ()
     """Of pictures whose drawings are wanted, by their names."""
+    blamed: Mapping[str, int] = MappingProxyType({})
+    """How often each field is the first reason of a flagged record."""
 
 
 @dataclass(frozen=True)
@@ -42,15 +47,21 @@ class BlockWork:
     pack: Callable[[bytes], bytes] = bytes
     """How the part is compressed."""
     source: str | None = None
-    """The name of the input, where that and the record's place in it are appended."""
+    """The name of the input, where that is appended."""
+    placed: bool = False
+    """Whether the record's place in its input is appended."""
+    only_anomalies: bool = False
+    """Whether no other records are written."""
 
     def __call__(self, block: Block) -> JudgedBlock:
         batch, verdicts, drawings, counts, familiar = self.judge(block.read())
+        further = dict(verdicts.further)
         if self.source is not None:
-            rows = pl.int_range(batch.first, batch.first + batch.frame.height, eager=True)
-            source = pl.repeat(self.source, len(rows), dtype=pl.String(), eager=True)
-            verdicts = verdicts._replace(further={**verdicts.further, FILE: source, ROW: rows})
-        part = self.writer.render(batch, verdicts)
+            further[FILE] = pl.repeat(self.source, batch.frame.height, dtype=pl.String(), eager=True)
+        if self.placed:
+            further[ROW] = pl.int_range(batch.first, batch.first + batch.frame.height, eager=True)
+        verdicts = verdicts._replace(further=further)
+        part = self.writer.render(*(_anomalies(batch, verdicts) if self.only_anomalies else (batch, verdicts)))
         errors = pl.Series(verdicts.errors, dtype=pl.String)
         wrong = errors.is_not_null().arg_true()
         return JudgedBlock(
@@ -62,4 +73,26 @@ class BlockWork:
             counts,
             familiar,
             [(batch.name(row), drawing) for row, drawing in enumerate(drawings) if drawing is not None],
+            _blamed(verdicts),
         )
+
+
+def _anomalies(batch: Batch, verdicts: VerdictColumns) -> tuple[Batch, VerdictColumns]:
+    """The records of a batch that are flagged, with their verdicts; these have no faults."""
+    rows = pl.Series(verdicts.anomalies, dtype=pl.Boolean).fill_null(value=False).arg_true()
+    raw = [batch.raw[row] for row in rows] if batch.raw else ()
+    columns = verdicts.frame()[rows].to_dict()
+    scores, p_values, flags, reasons, errors = (columns[name] for name in COLUMNS)
+    further = {name: columns[name] for name in verdicts.further}
+    picked = batch._replace(frame=batch.frame[rows], faults=(), raw=raw)
+    return picked, VerdictColumns(scores, p_values, flags, reasons, errors, further)
+
+
+def _blamed(verdicts: VerdictColumns) -> dict[str, int]:
+    """How often each field is the first reason of a flagged record."""
+    reasons = pl.Series(verdicts.reasons, dtype=pl.String)
+    flagged = pl.Series(verdicts.anomalies, dtype=pl.Boolean).fill_null(value=False)
+    first: list[dict[str, Any]] = [
+        next(iter(msgspec.json.decode(text)), {}) for text in reasons.filter(flagged).drop_nulls()
+    ]
+    return dict(Counter(reason["feature"] for reason in first if "feature" in reason))

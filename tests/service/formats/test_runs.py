@@ -75,6 +75,29 @@ def test_many_files_are_one(tables: Path, tmp_path: Path) -> None:
     assert stored["kilter_score"].to_list() == frame["kilter_score"].cast(float).to_list()
 
 
+@pytest.mark.parametrize("ending", ["csv", "parquet"])
+def test_only_anomalies_are_written(tables: Path, tmp_path: Path, ending: str) -> None:
+    """Each with its own bytes and its place; all are counted, and so are the fields to blame."""
+    all_of_them = score([tables], tmp_path / f"all.{ending}")
+    some = score([tables], tmp_path / f"some.{ending}", only_anomalies=True)
+    assert some._replace(seconds=0) == all_of_them._replace(seconds=0)
+    assert {name for name, _ in some.blamed} == {"amount", "age"}
+    assert 0.9 * some.anomalies < sum(count for _, count in some.blamed) <= some.anomalies
+    if ending == "csv":
+        header, *lines = (tmp_path / "all.csv").read_bytes().splitlines()
+        flagged = [line for line in lines if b",true," in line]
+        assert (tmp_path / "some.csv").read_bytes().splitlines() == [header, *flagged]
+    else:
+        whole = pl.read_parquet(tmp_path / "all.parquet")
+        assert pl.read_parquet(tmp_path / "some.parquet").equals(whole.filter("kilter_anomaly"))
+    one = tables / "day=0" / "0.csv"
+    score([one], tmp_path / f"one.{ending}", only_anomalies=True)
+    with open_table(tmp_path / f"one.{ending}") as table:
+        rows = pl.concat([batch.frame for batch in table.batches()])[ROW].cast(int).to_list()
+    score([one], tmp_path / "whole.parquet")
+    assert rows == pl.read_parquet(tmp_path / "whole.parquet")["kilter_anomaly"].arg_true().to_list()
+
+
 def test_files_that_are_not_alike_do_not_become_one(tables: Path, tmp_path: Path) -> None:
     """The message names both and says what to do; nothing is left."""
     odd = tables / "day=2" / "2.csv"
