@@ -21,7 +21,6 @@ from kilter.service.detector.networks.base import (
     latent_size,
     observed,
 )
-from kilter.service.detector.networks.joined import Joined
 from kilter.service.detector.schema import Schema
 
 LOG_SIGMA = (-2.0, 2.0)  # bounds of a Gaussian component's log standard deviation, in standardised units
@@ -141,10 +140,6 @@ class TableNetwork(Network):
         """The expectation of each dense feature, averaged over members: (n, dense)."""
         raise NotImplementedError
 
-    def joined(self) -> Joined | None:
-        """Its members as one, which need not be as exact; None if the network has no such form."""
-        return None
-
     def evidence(self) -> ColumnEvidence:
         return ColumnEvidence(self.columns)
 
@@ -253,9 +248,6 @@ class TabularVAE(TableNetwork):
         bias = self.decoder.biases[-1]
         with torch.no_grad():
             bias[..., bias.shape[-1] - len(flag) - len(level) :] = torch.cat([flag.logit(), level.log()])
-
-    def joined(self) -> Joined | None:
-        return None if self._levels else Joined(self)
 
     def encode(self, inputs: Tensor) -> Posterior:
         return self.encode_masked(self.dense(inputs), observed(inputs))

@@ -6,32 +6,37 @@ Importing this package imports no torch; building a score does.
 from typing import TYPE_CHECKING, NamedTuple
 
 from kilter.service.detector.errors import ArtifactError, KilterError
+from kilter.service.detector.plugin import imported
 
 if TYPE_CHECKING:
     from kilter.service.detector.scores.base import AnomalyScore
 
 ROBUST = "robust standard units"
+SURPRISE = "nats of surprise, a mean over kinds of evidence"
 
 
 class ScoreKind(NamedTuple):
     """A kind of score, as far as it is known without torch."""
 
-    place: "str | type[AnomalyScore]"  # the class, or its place
+    place: "str | type[AnomalyScore] | None"
+    """The class, or its place; None if it is no longer trained, so that models have its exported program alone."""
     name: str  # the name that users ask for
     unit: str
     modality: str | None = None  # name of the modality that it is for; None if it is for any
     exported: bool = False
-    """Whether only its exported program can run: a part of it, given by the user, is known as ONNX alone."""
+    """Whether only its exported program can run: a part of it is known as ONNX alone."""
 
 
 _HERE = __name__
 SCORES = {
-    "neighbours": ScoreKind(f"{_HERE}.neighbours:Neighbours", "neighbours", ROBUST, "table"),
+    "combined": ScoreKind(f"{_HERE}.combined:CombinedScore", "neighbours", SURPRISE, "table"),
     "picture-neighbours": ScoreKind(f"{_HERE}.pictures:PictureNeighbours", "neighbours", ROBUST, "image"),
     "backbone-neighbours": ScoreKind(f"{_HERE}.backbone:BackboneNeighbours", "neighbours", ROBUST, "image", True),
-    "core": ScoreKind(f"{_HERE}.core:RobustCore", "core", ROBUST, "table"),
+    "robust-core": ScoreKind(f"{_HERE}.core:RobustCore", "core", ROBUST, "table"),
     "elbo": ScoreKind(f"{_HERE}.elbo:Elbo", "elbo", "nats"),
     "reconstruction": ScoreKind(f"{_HERE}.elbo:Reconstruction", "reconstruction", "nats"),
+    "neighbours": ScoreKind(None, "neighbours", ROBUST, "table", True),
+    "core": ScoreKind(None, "core", ROBUST, "table", True),
 }
 """The kinds by the names of a manifest. Of several that users ask for by one name the first that fits is trained."""
 
@@ -41,6 +46,14 @@ def find_score_kind(kind: str) -> ScoreKind:
     if kind not in SCORES:
         raise ArtifactError(f"this version knows no score of kind {kind!r}")
     return SCORES[kind]
+
+
+def score_class(kind: str) -> "type[AnomalyScore]":
+    """The class of a kind of score. Imports torch. Raises ArtifactError if there is no such kind, or no class of it."""
+    place = find_score_kind(kind).place
+    if place is None:
+        raise ArtifactError(f"a score of kind {kind!r} is no longer trained: its models have an exported program alone")
+    return imported(place)
 
 
 def score_names() -> tuple[str, ...]:

@@ -6,17 +6,29 @@ from typing import Any, ClassVar, NamedTuple, Protocol, Self
 import msgspec
 from torch import Tensor, nn
 
-from kilter.service.detector.arrays import Mask, Matrix
+from kilter.service.detector.arrays import Floats, Mask, Matrix
 from kilter.service.detector.errors import ArtifactError
 from kilter.service.detector.manifest import MemoryEntry, NetworkEntry, ScoreEntry
 from kilter.service.detector.networks import network_class
 from kilter.service.detector.networks.base import Network, View
-from kilter.service.detector.plugin import imported
 from kilter.service.detector.schema import Schema
-from kilter.service.detector.scores import find_score_kind
+from kilter.service.detector.scores import score_class
 
 Isolation = Callable[[Matrix, int], Callable[[Matrix], Mask]]
 """Takes points, (n, axes), and a seed, and gives a function that tells which of others are easily isolated, (m,)."""
+
+
+class Gaussians(NamedTuple):
+    """The parameters of a mixture of Gaussians over k axes."""
+
+    weights: Floats  # (components,)
+    means: Floats  # (components, k)
+    whitening: Floats
+    """Triangular, (components, k, k): |(x - mean) @ whitening| is the Mahalanobis distance of x."""
+
+
+MixtureFit = Callable[[Matrix, int, int], Gaussians]
+"""Fits a mixture to rows, (n, k), with so many components and by a seed."""
 
 
 class PretrainedNetwork(Protocol):
@@ -42,6 +54,7 @@ class Material(NamedTuple):
     seed: int
     memory_rows: int | None = None  # most rows of a memory, if that is asked for
     isolation: Isolation | None = None
+    mixture: MixtureFit | None = None
     backbone: PretrainedNetwork | None = None
 
 
@@ -95,7 +108,7 @@ class ScoredNetwork(nn.Module):
 
 def rebuild(network: NetworkEntry, score: ScoreEntry) -> ScoredNetwork:
     """The program of a manifest's entries, its tensors not yet loaded. Raises ArtifactError if they do not fit."""
-    network_type, score_type = network_class(network.kind), imported(find_score_kind(score.kind).place)
+    network_type, score_type = network_class(network.kind), score_class(score.kind)
     try:
         built = network_type(msgspec.convert(network.shape, network_type.shape_type))
         return ScoredNetwork(built, score_type(built, msgspec.convert(score.shape, score_type.shape_type)))

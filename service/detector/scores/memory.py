@@ -10,12 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from kilter.service.detector.networks.base import robust
-
 CHUNK = 1024  # points whose neighbours are looked for together
 FLOOR = 1e-6  # least squared distance before a logarithm, in units of the typical one between neighbours
-MEASURES = 5
-EVIDENCE = 3
+MEASURES = ("nearest", "core", "middle", "plane", "relative")
 SPARSITY = 0.65
 """Power of the neighbour's radius by which a distance is made relative to how sparse its surroundings are."""
 ABSENT = 1e15  # the distance to a row that is left out
@@ -26,7 +23,6 @@ TANGENTS = 4
 PARTS = 4
 LEAST_ROWS = 4 * PARTS
 SUSPECTS_WEIGHT = 2  # suspects lie far apart: each is so many times as likely to be kept as a row of the core
-LOCAL_ROWS = 100  # rows from which tangents and radii count in full
 RADIUS_RANK = 10
 TANGENT_RANK = 20
 
@@ -88,8 +84,6 @@ class Memory(nn.Module):
     - relative: the distance to the nearest row, over a power of that row's distance to its own neighbours (after
       Breunig et al., LOF, 2000).
 
-    Evidence is linear in them: `weight` and `bias` hold what makes each robustly standard on records that the memory
-    did not see, and how much each counts.
     """
 
     def __init__(self, shape: MemoryShape) -> None:
@@ -102,8 +96,6 @@ class Memory(nn.Module):
         # In half precision, since tangents are most of a memory.
         self.tangent = nn.Buffer(torch.zeros(rows, shape.tangents, shape.search, dtype=torch.float16))
         self.radius = nn.Buffer(torch.ones(rows))  # how far each row's own neighbours are from it
-        self.weight = nn.Buffer(torch.zeros(MEASURES, EVIDENCE))
-        self.bias = nn.Buffer(torch.zeros(EVIDENCE))
         self.project = nn.Buffer(torch.zeros(shape.axes, keys), persistent=False)
         self.shift = nn.Buffer(torch.zeros(keys), persistent=False)
         # A point's coordinates and 1 times these are its squared distances, but for a constant.
@@ -112,7 +104,7 @@ class Memory(nn.Module):
         # Coordinates and 1 times these are a step along each tangent; the last column is the row's radius.
         self.surroundings = nn.Buffer(torch.zeros(rows, flat + 1), persistent=False)
         # Of squares of nearest, core, middle, along and radius those of nearest, core, middle, plane and radius.
-        mix = torch.eye(MEASURES)
+        mix = torch.eye(len(MEASURES))
         mix[0, 3], mix[3, 3] = 1, -1
         self.mix = nn.Buffer(mix, persistent=False)
         self.first = nn.Buffer(torch.arange(shape.parts) * (shape.core // shape.parts), persistent=False)
@@ -133,21 +125,12 @@ class Memory(nn.Module):
         self.surroundings[:, :-1] = torch.cat([tangent, offset], dim=2).flatten(1)
         self.surroundings[:, -1] = self.radius
 
-    def count(self, center: Tensor, scale: Tensor, share: Tensor) -> None:
-        """Set evidence to (measures - center) / scale, (5,), times each measure's share of it, (5, 3)."""
-        self.weight.copy_(_measures() @ (share / scale[:, None]))
-        self.bias.copy_(-(center / scale) @ share)
-
-    def measures(self, points: Tensor, own: Tensor | None = None) -> Tensor:
-        """The measures of points, (n, axes): (n, 5); `own`, (n,), is the row that each is itself, or -1."""
-        return self.logs(points, own) @ _measures()
-
     def forward(self, points: Tensor, own: Tensor | None = None) -> Tensor:
-        """The evidence against points, (n, axes), in robust standard units, (n, 3): local, core and middle.
+        """The measures of points, (n, axes): (n, 5).
 
         `own`, (n,), is the row that each of them is itself, which is left out, or -1.
         """
-        return self.logs(points, own) @ self.weight + self.bias
+        return self.logs(points, own) @ _measures()
 
     def logs(self, points: Tensor, own: Tensor | None) -> Tensor:
         """The logarithms, (n, 5), of the squares of: nearest, core, middle, plane, and the nearest row's radius."""
@@ -194,23 +177,22 @@ def _rough(reduced: Tensor, keys: Tensor, own: Tensor | None) -> Tensor:
 
 def _measures() -> Tensor:
     """The matrix (5, 5) that makes measures of the logarithms of squares."""
-    mix = torch.eye(MEASURES) / 2
+    mix = torch.eye(len(MEASURES)) / 2
     mix[0, 4], mix[4, 4] = 0.5, -SPARSITY / 2
     return mix
 
 
 def build_memory(
-    points: Tensor, suspect: Tensor, fitted: int, held: Tensor, size: int, relative: float, generator: torch.Generator
+    points: Tensor, suspect: Tensor, fitted: int, held: Tensor, size: int, generator: torch.Generator
 ) -> tuple[Memory, Tensor]:
     """A memory of at most `size` of the points (n, axes), fewer where they are very wide, and the row of each, or -1.
 
     The first `fitted` of them are fitted, the others those of calibration rows; a `suspect`, (n,), is set apart from
-    the core. Where there is no room for all, a random sample is kept: centroids would hide how densely points lie. The
-    points at `held` make the measures standard, left out of the memory if they are in it.
+    the core. Where there is no room for all, a random sample is kept, and none of those at `held`, by which what is
+    usual is learned: centroids would hide how densely points lie.
 
     Calibration points are in the memory like any others, and nothing else depends on them: tangents and radii are taken
-    among fitted points alone. So each can be judged as a new record is, by leaving out its row. `relative` is the share
-    of that measure in local evidence, beside the distance to the tangent plane.
+    among fitted points alone. So each can be judged as a new record is, by leaving out its row.
     """
     rows, axes = points.shape
     search = min(SEARCH, axes)
@@ -232,14 +214,6 @@ def build_memory(
     memory.index()
     own = torch.full((rows,), -1)
     own[torch.where(used)[0][kept]] = torch.arange(len(kept))
-    parts = zip(torch.split(points[held], CHUNK), torch.split(own[held], CHUNK), strict=True)
-    measures = torch.cat([memory.measures(*part) for part in parts])
-    centers, scales = zip(*map(robust, measures.unbind(1)), strict=True)
-    local = min(1.0, rows / LOCAL_ROWS)
-    share = torch.zeros(MEASURES, EVIDENCE)
-    share[0, 0], share[3, 0], share[4, 0] = 1 - local, local * (1 - relative), local * relative
-    share[1, 1] = share[2, 2] = 1
-    memory.count(torch.stack(centers), torch.stack(scales), share)
     return memory, own
 
 

@@ -1,4 +1,4 @@
-"""Tests of `detector.scores.core`: the robust core of the default score alone."""
+"""Tests of `detector.scores.core`: the score for rows many of which may be anomalies themselves."""
 
 import numpy as np
 import pytest
@@ -9,18 +9,7 @@ from kilter.service.detector.schema import Schema
 from kilter.service.detector.scores.core import RobustCore
 from kilter.training.config import TrainConfig
 from kilter.training.fitting.model import score_around
-from tests.service.detector.scores.test_neighbours import MIXED, PLAIN, around, built, fitted, rows, scores
-
-
-@pytest.mark.parametrize("schema", [MIXED, PLAIN], ids=["mixed", "plain"])
-def test_the_core_is_where_the_default_score_begins(schema: Schema) -> None:
-    """Local evidence only adds to it."""
-    x = np.ascontiguousarray(rows(300)[:, : len(schema.columns)])
-    network = fitted(x, schema)
-    core, whole = (around(network, x, x[:0], schema, kind)[0] for kind in ("core", "neighbours"))
-    assert isinstance(core.score, RobustCore)
-    new = np.ascontiguousarray(rows(100, seed=1)[:, : len(schema.columns)])
-    assert (scores(core, new) <= scores(whole, new)).all()
+from tests.service.detector.scores.test_combined import MIXED, PLAIN, around, built, fitted, rows, scores
 
 
 def test_anomalies_with_others_of_their_kind_stand_out() -> None:
@@ -33,11 +22,11 @@ def test_anomalies_with_others_of_their_kind_stand_out() -> None:
     new = np.ascontiguousarray(np.concatenate([rows(200, seed=1)[:, :5], odd[24:]]).astype(np.float32))
     network = fitted(x, PLAIN)
     ranks = {}
-    for kind in ("core", "neighbours"):
+    for kind in ("robust-core", "combined"):
         found = scores(around(network, x, x[:0], PLAIN, kind)[0], new)
         ranks[kind] = float((found[None, 200:] > found[:200, None]).mean())
-    assert ranks["core"] > 0.95
-    assert ranks["core"] >= ranks["neighbours"]
+    assert ranks["robust-core"] > 0.95
+    assert ranks["robust-core"] >= ranks["combined"]
 
 
 def test_a_wide_table_has_the_distance_alone() -> None:
@@ -45,7 +34,7 @@ def test_a_wide_table_has_the_distance_alone() -> None:
     rng = np.random.default_rng(0)
     x = rng.normal(size=(60, 80)).astype(np.float32)
     schema = Schema(tuple(NumericColumn(f"n{i}", 0, 1, -3, 3) for i in range(80)), rows=60)
-    module, own = score_around(fitted(x, schema), "core", x, x[:0], schema, TrainConfig())
+    module, own = score_around(fitted(x, schema), "robust-core", x, x[:0], schema, TrainConfig())
     far = np.concatenate([rng.normal(size=(20, 80)), 3 * rng.normal(size=(20, 80))]).astype(np.float32)
     with torch.no_grad():
         found = module(torch.from_numpy(far))[0].numpy()
@@ -54,8 +43,10 @@ def test_a_wide_table_has_the_distance_alone() -> None:
     assert found[20:].min() > found[:20].max()
 
 
-def test_it_is_exported_like_any_other() -> None:
-    """A model trained with it is written, read and replayed by the same code, so that only its sum differs."""
-    program, x = built(PLAIN, "core")
-    assert program.score.shape == built(PLAIN, "neighbours")[0].score.shape
+@pytest.mark.parametrize("schema", [MIXED, PLAIN], ids=["mixed", "plain"])
+def test_it_has_histograms_where_there_are_no_levels(schema: Schema) -> None:
+    """Where there are, the negative ELBO stands in for them."""
+    program, x = built(schema, "robust-core")
+    assert isinstance(program.score, RobustCore)
+    assert (program.score.marginals is None) == (schema is MIXED)
     assert np.isfinite(scores(program, x)).all()

@@ -6,7 +6,6 @@ from torch import Tensor
 
 from kilter.service.detector.scores.memory import (
     FLOOR,
-    MEASURES,
     SPARSITY,
     Memory,
     MemoryShape,
@@ -63,7 +62,7 @@ def test_measures_are_those_of_the_definition(memory: Memory) -> None:
     """Nearest, core, middle, off the tangent plane and relative, each taken the long way."""
     points = torch.randn(50, 4)
     with torch.no_grad():
-        found = memory.measures(points)
+        found = memory(points)
     for point, have in zip(points, found, strict=True):
         assert have.tolist() == pytest.approx(the_long_way(memory, point), abs=5e-3)
 
@@ -71,8 +70,8 @@ def test_measures_are_those_of_the_definition(memory: Memory) -> None:
 def test_a_row_that_is_left_out_is_as_if_it_were_not_there(memory: Memory) -> None:
     """Every measure of a remembered point is that of the others; with itself it is at no distance."""
     with torch.no_grad():
-        alone = memory.measures(memory.rows, torch.arange(20))
-        with_itself = memory.measures(memory.rows)
+        alone = memory(memory.rows, torch.arange(20))
+        with_itself = memory(memory.rows)
     for i, (point, have) in enumerate(zip(memory.rows, alone, strict=True)):
         assert have.tolist() == pytest.approx(the_long_way(memory, point, without=i), abs=5e-3)
     assert with_itself[:, 0].max() == pytest.approx(0.5 * torch.log(torch.tensor(FLOOR)).item(), abs=1e-3)
@@ -83,7 +82,7 @@ def test_points_that_are_no_row_are_judged_as_ever(memory: Memory) -> None:
     points = torch.cat([torch.randn(5, 4), memory.rows[:3]])
     own = torch.tensor([-1] * 5 + [0, 1, 2])
     with torch.no_grad():
-        torch.testing.assert_close(memory.measures(points, own)[:5], memory.measures(points[:5]))
+        torch.testing.assert_close(memory(points, own)[:5], memory(points[:5]))
 
 
 def test_neighbours_are_looked_for_in_some_axes_and_compared_in_all() -> None:
@@ -96,7 +95,7 @@ def test_neighbours_are_looked_for_in_some_axes_and_compared_in_all() -> None:
     found = found + torch.arange(PARTS) * (CORE // PARTS)
     want = torch.cdist(points, memory.rows).gather(1, found)
     with torch.no_grad():
-        measures = memory.measures(points)
+        measures = memory(points)
     torch.testing.assert_close(measures[:, 0], want.amin(1).log(), rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(measures[:, 1], want.amax(1).log(), rtol=1e-4, atol=1e-4)
 
@@ -106,17 +105,8 @@ def test_a_memory_is_whole_again_once_its_tensors_are_loaded(memory: Memory) -> 
     again = Memory(memory.shape)
     again.load_state_dict(memory.state_dict())
     points = torch.randn(5, 4)
-    torch.testing.assert_close(again.measures(points), memory.measures(points))
+    torch.testing.assert_close(again(points), memory(points))
     assert not {"core_keys", "suspect_keys", "surroundings"} & memory.state_dict().keys()
-
-
-def test_evidence_counts_each_standard_measure_by_its_share(memory: Memory) -> None:
-    """The centre and the scale of every measure, and its share of each evidence, are folded into one product."""
-    points, share = torch.randn(6, 4), torch.rand(MEASURES, 3)
-    center, scale = torch.randn(MEASURES), torch.rand(MEASURES) + 0.5
-    memory.count(center, scale, share)
-    want = (memory.measures(points) - center) / scale @ share
-    torch.testing.assert_close(memory(points), want, rtol=1e-4, atol=1e-4)
 
 
 def test_a_sample_keeps_suspects_rather_than_the_core() -> None:

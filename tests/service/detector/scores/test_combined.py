@@ -1,12 +1,13 @@
-"""Tests of `detector.scores.neighbours`: the score that is built around a network of tables."""
-
-import math
+"""Tests of `detector.scores.combined`: the score that is built around a network of tables."""
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn.metrics import roc_auc_score
 from torch import Tensor
 
 from kilter.service.detector.columns import BooleanColumn, CategoricalColumn, Column, NumericColumn
@@ -16,8 +17,8 @@ from kilter.service.detector.networks.base import Network
 from kilter.service.detector.runtime import OUTPUTS, OnnxProgram, TorchProgram
 from kilter.service.detector.schema import Schema
 from kilter.service.detector.scores.base import ScoredNetwork
+from kilter.service.detector.scores.combined import CombinedScore, area, mix_fields
 from kilter.service.detector.scores.memory import Memory
-from kilter.service.detector.scores.neighbours import Marginals, MarginalsShape, Neighbours
 from kilter.training.config import FitConfig, TrainConfig
 from kilter.training.fitting.fit import fit
 from kilter.training.fitting.model import score_around, score_rows
@@ -48,9 +49,7 @@ def rows(count: int, seed: int = 0) -> npt.NDArray[np.float32]:
     return np.column_stack([numbers, flags]).astype(np.float32)
 
 
-def built(
-    schema: Schema, score: str = "neighbours", memory: int = 2048
-) -> tuple[ScoredNetwork, npt.NDArray[np.float32]]:
+def built(schema: Schema, score: str = "combined", memory: int = 2048) -> tuple[ScoredNetwork, npt.NDArray[np.float32]]:
     """A program fitted briefly to 300 rows, and the rows."""
     x = np.ascontiguousarray(rows(300)[:, : len(schema.columns)])
     return around(fitted(x, schema), x, x[:0], schema, score, memory)[0], x
@@ -66,7 +65,7 @@ def around(
     x: npt.NDArray[np.float32],
     calibration: npt.NDArray[np.float32],
     schema: Schema,
-    score: str = "neighbours",
+    score: str = "combined",
     memory: int = 2048,
     seed: int = 0,
 ) -> tuple[ScoredNetwork, Tensor | None]:
@@ -76,7 +75,7 @@ def around(
 
 def memory_of(program: ScoredNetwork) -> Memory:
     """The memory of the default score."""
-    assert isinstance(program.score, Neighbours)
+    assert isinstance(program.score, CombinedScore)
     return program.score.memory
 
 
@@ -88,7 +87,7 @@ def scores(program: ScoredNetwork, x: npt.NDArray[np.float32]) -> npt.NDArray[np
 
 
 @pytest.mark.parametrize("schema", [MIXED, PLAIN], ids=["mixed", "plain"])
-@pytest.mark.parametrize("score", ["neighbours", "elbo"])
+@pytest.mark.parametrize("score", ["combined", "elbo"])
 def test_what_training_never_saw_raises_the_score(schema: Schema, score: str) -> None:
     """A changed constant, an unseen level, a missing value where none was, and a number far out."""
     program, _ = built(schema, score)
@@ -120,7 +119,7 @@ def test_the_exported_program_and_the_rebuilt_network_agree(schema: Schema, memo
     x[3, 0], x[4, 2], x[5, 4], x[6, :] = NAN, INF, 1.0, NAN
     x[7, 0] = LIMIT
     network = NetworkEntry("tabular-vae", 2, 1, msgspec.to_builtins(program.network.shape))
-    score = ScoreEntry("neighbours", "neighbours", "", 4, 1e-4, msgspec.to_builtins(program.score.shape))
+    score = ScoreEntry("combined", "neighbours", "", 4, 1e-4, msgspec.to_builtins(program.score.shape))
     tensors = {name: tensor.numpy() for name, tensor in program.state_dict().items()}
     onnx = OnnxProgram(export(program, x.shape[1]), x.shape[1], 256)
     rebuilt = TorchProgram(network, score, tensors, "cpu", 256)
@@ -136,22 +135,6 @@ def test_the_memory_is_bounded() -> None:
     assert 30 <= shape.suspects <= 40
     held = scores(program, np.ascontiguousarray(rows(300, seed=3)[:, :5]))
     assert abs(np.median(held) - np.median(scores(program, x))) < 1.5
-
-
-def test_what_was_seen_lies_within_the_histograms() -> None:
-    """The least and the greatest value of a feature are no less likely for lying on an edge."""
-    x = np.random.default_rng(5).uniform(-3, 3, (400, 4)).astype(np.float32)
-    schema = Schema(tuple(NumericColumn(f"n{i}", 0, 1, -3, 3) for i in range(4)), rows=400)
-    program, _ = around(fitted(x, schema), x, x[:0], schema)
-    assert isinstance(program.score, Neighbours)
-    marginals = program.score.marginals
-    assert marginals is not None
-    bins = marginals.shape.bins
-    places = (torch.from_numpy(x) - marginals.start) * marginals.per_unit
-    for seen in places.T:
-        inside = seen[(seen > 1) & (seen < bins + 1)]
-        assert 1.001 < inside.min() < 1.01
-        assert bins + 0.99 < inside.max() < bins + 0.999
 
 
 @pytest.mark.parametrize("schema", [MIXED, PLAIN], ids=["mixed", "plain"])
@@ -204,30 +187,68 @@ def test_a_memory_that_holds_its_calibration_rows_keeps_the_promise() -> None:
     assert 0.06 < np.mean(rates) < 0.13
 
 
-@pytest.fixture
-def marginals() -> Marginals:
-    """Two numbers, one in four bins over [0, 2], one in four over [-1, 1]; what a bin says is its position."""
-    marginals = Marginals(MarginalsShape(2, 4))
-    marginals.start.copy_(torch.tensor([-0.5, -1.5]))
-    marginals.per_unit.copy_(torch.tensor([2.0, 2.0]))
-    marginals.table.copy_(torch.tensor([[90.0, 1, 2, 3, 4, 91, 92, 93], [900, 10, 20, 30, 40, 910, 920, 930]]))
-    return marginals
+@pytest.mark.parametrize(("schema", "parts"), [(MIXED, 6), (PLAIN, 7)], ids=["mixed", "plain"])
+def test_weights_are_a_share_of_one_each(schema: Schema, parts: int) -> None:
+    """The relative distance is left out where there are levels."""
+    score = built(schema)[0].score
+    assert isinstance(score, CombinedScore)
+    assert score.weight.shape == (parts,)
+    assert float(score.weight.sum()) == pytest.approx(1, abs=1e-6)
+    assert (score.weight > 0).all()
 
 
-@pytest.mark.parametrize(
-    ("value", "expected"),
-    [(0.0, 1), (0.49, 1), (0.5, 2), (1.99, 4), (2.1, 91), (-0.1, 90), (1e6, 91), (-1e6, 90), (INF, 92), (NAN, 93)],
+def test_a_wide_table_has_the_plane_and_the_relative_distance_alone() -> None:
+    """No more rows than features: neither network nor mixture has a voice, and the score can be exported."""
+    x = np.random.default_rng(0).normal(size=(60, 80)).astype(np.float32)
+    schema = Schema(tuple(NumericColumn(f"n{i}", 0, 1, -3, 3) for i in range(80)), rows=60)
+    program, _ = around(fitted(x, schema), x, x[:0], schema)
+    score = program.score
+    assert isinstance(score, CombinedScore)
+    assert score.shape.parts == 2
+    assert score.mixture is None
+    assert OnnxProgram(export(program, 80), 80, 256).run(x, ("score",))[0] == pytest.approx(
+        scores(program, x), abs=1e-3
+    )
+
+
+def test_a_table_of_twenty_rows_and_one_column_is_scored() -> None:
+    """There is nothing to mix up, and every piece of evidence weighs the same or nearly so."""
+    x = np.random.default_rng(0).normal(size=(20, 1)).astype(np.float32)
+    schema = Schema((NumericColumn("n", 0, 1, -3, 3),), rows=20)
+    program, _ = around(fitted(x, schema), x, x[:0], schema)
+    near, far = scores(program, np.array([[0.0], [8.0]], np.float32))
+    assert np.isfinite([near, far]).all()
+    assert far > near
+
+
+def test_broken_relations_are_told_where_there_are_some() -> None:
+    """Rows whose fields are mixed up rank above normal ones, each field of them as usual as any."""
+    program, _ = built(PLAIN)
+    x = torch.from_numpy(np.ascontiguousarray(rows(400, seed=7)[:, :5]))
+    mixed = mix_fields(x, torch.arange(5), 1.0, torch.Generator().manual_seed(0))
+    assert sorted(mixed[:, 0].tolist()) != sorted(x[:, 0].tolist())
+    assert float(area(*(torch.from_numpy(scores(program, part.numpy())) for part in (x, mixed)))) > 0.8
+
+
+@given(
+    usual=st.lists(st.integers(0, 5), min_size=1, max_size=30), odd=st.lists(st.integers(0, 5), min_size=1, max_size=30)
 )
-def test_a_number_has_the_evidence_of_its_bin(value: float, expected: float, marginals: Marginals) -> None:
-    """Below, above, hidden and missing have bins of their own; the evidence of a record is the sum."""
-    assert marginals(torch.tensor([[value, 0.1]])).item() == expected + 30
+def test_the_area_is_that_under_the_roc_curve(usual: list[int], odd: list[int]) -> None:
+    """Against scikit-learn, ties included."""
+    labels = [0] * len(usual) + [1] * len(odd)
+    found = area(torch.tensor(usual).float(), torch.tensor(odd).float())
+    assert float(found) == pytest.approx(roc_auc_score(labels, usual + odd), abs=1e-6)
 
 
-def test_nothing_is_out_of_bounds(marginals: Marginals) -> None:
-    """Whatever stands in a record, some bin of its own feature is meant."""
-    strange = torch.tensor([NAN, INF, -INF, 3.4e38, -3.4e38, 0.0])
-    for first in strange:
-        for second in strange:
-            found = marginals(torch.stack([first, second])[None]).item()
-            assert math.isfinite(found)
-            assert found % 10 in (0, 1, 2, 3, 4)
+@given(share=st.sampled_from([0.1, 0.5, 1.0]), columns=st.integers(1, 12))
+def test_mixed_up_fields_come_from_their_own_column(share: float, columns: int) -> None:
+    """A column moves with all its features, and as many columns as the share says come from elsewhere."""
+    x = torch.arange(40 * columns * 2).reshape(40, columns * 2).float()
+    column = torch.arange(columns).repeat_interleave(2)
+    mixed = mix_fields(x, column, share, torch.Generator().manual_seed(1))
+    source = mixed.div(columns * 2).floor()
+    assert (mixed - source * columns * 2 == torch.arange(columns * 2)).all()
+    assert (source[:, ::2] == source[:, 1::2]).all()
+    moved = (source[:, ::2] != torch.arange(40)[:, None]).sum(1)
+    assert moved.max() <= max(1, round(share * columns))
+    assert moved.float().mean() > 0.7 * max(1, round(share * columns))

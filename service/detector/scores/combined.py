@@ -1,0 +1,198 @@
+"""The default score of tables: five pieces of evidence, each by how surprising it is, with equal weights."""
+
+from typing import Any, NamedTuple, Self
+
+import msgspec
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from kilter.service.detector.manifest import MemoryEntry
+from kilter.service.detector.networks.base import View
+from kilter.service.detector.networks.tabular import TableNetwork
+from kilter.service.detector.scores.base import AnomalyScore, Material
+from kilter.service.detector.scores.geometry import HELD, Geometry, GeometryShape, build_geometry
+from kilter.service.detector.scores.memory import CHUNK, MEASURES, Memory, MemoryShape, build_memory
+from kilter.service.detector.scores.mixture import MOST_AXES, Mixture, MixtureShape, build_mixture
+from kilter.service.detector.scores.surprise import Surprise
+
+MEMORY_ROWS = 4096  # most rows that the memory holds, if it is not said
+MOST_ROWS = 30_000  # fitting rows from which the memory is chosen
+PLANE, RELATIVE = (MEASURES.index(name) for name in ("plane", "relative"))
+MIXED_UP = (1.0, 0.1)  # shares of the fields that are mixed up in the rows by which evidence is weighed
+SHARPNESS = 10.0
+"""By how many natural logarithms a weight grows with the separation, an AUROC from 0 to 1."""
+
+
+class CombinedShape(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The sizes of the score, and which parts it has."""
+
+    geometry: GeometryShape
+    memory: MemoryShape
+    measures: tuple[int, ...]  # those of the memory that count, by their places in `MEASURES`
+    mixture: MixtureShape | None
+    elbo: bool
+
+    @property
+    def parts(self) -> int:
+        """Pieces of evidence."""
+        return len(self.measures) + self.elbo + (self.mixture is not None)
+
+
+class CombinedScore(AnomalyScore):
+    """The weighted mean surprise, in nats, of seven pieces of evidence against a record, each by what is usual for it.
+
+    Of the memory its five measures: how far the record is from the nearest row, from rows that nothing speaks against,
+    from their middle, from the plane along which the neighbours of the nearest row vary, and from the nearest row for
+    how far that is from its own neighbours. Of the network the negative ELBO. Of the records as they came -log density
+    under a mixture of Gaussians, which knows linear relations and what is extreme in a heavy tail.
+
+    A piece of evidence weighs the more, the better it tells normal rows that nothing was fitted to from rows in which
+    fields of these are mixed up: all fields, or a tenth. Labels have no part in it.
+
+    In a table with categories the relative distance is left out: levels have no surroundings. In a wide table, with no
+    more rows than features, the plane and the relative distance in the space of values are all that there is: a network
+    or a mixture has learned little there, and all records are about as far from each other.
+    """
+
+    shape_type = CombinedShape
+    holds_calibration = True
+    shape: CombinedShape
+
+    def __init__(self, network: TableNetwork, shape: CombinedShape) -> None:
+        super().__init__()
+        self.shape = shape
+        self.evidence = network.evidence()
+        self.geometry = Geometry(shape.geometry, network)
+        self.memory = Memory(shape.memory)
+        self.mixture = Mixture(shape.mixture) if shape.mixture else None
+        self.surprise = Surprise(shape.parts)
+        self.weight = nn.Buffer(torch.full((shape.parts,), 1 / shape.parts))
+        self.memory_entry = MemoryEntry(shape.memory.core + shape.memory.suspects, "training rows")
+        self.counted = nn.Buffer(torch.tensor(shape.measures), persistent=False)
+
+    @classmethod
+    @torch.no_grad()
+    def fit(cls, network: TableNetwork, material: Material) -> tuple[Self, Tensor | None]:
+        """The memory holds the calibration rows, too, unless there are more rows than it is chosen from.
+
+        What is usual is learned from fitting rows that a member of the network is blind to, each as if neither memory
+        nor mixture knew it. Raises TypeError without the fits of scikit-learn that it needs.
+        """
+        if material.mixture is None:
+            raise TypeError("the score 'neighbours' is fitted with a mixture of Gaussians")
+        space = build_space(network, material)
+        geometry, rows = space.geometry, space.x
+        wide = not geometry.shape.means
+        mixtures = []
+        if not wide and geometry.shape.dense <= MOST_AXES:
+            values = geometry.values(space.points[: len(rows)])
+            unheld = torch.ones(len(rows), dtype=torch.bool)
+            unheld[space.held] = False
+            mixtures = [
+                build_mixture(network, material.schema, values, material.mixture, material.seed, fitted)
+                for fitted in (None, torch.where(unheld)[0])
+            ]
+        measures = (PLANE, RELATIVE) if wide else tuple(range(len(MEASURES)))
+        if len(network.level) and not wide:
+            measures = tuple(place for place in measures if place != RELATIVE)
+        mixture = mixtures[0].shape if mixtures else None
+        score = cls(network, CombinedShape(geometry.shape, space.memory.shape, measures, mixture, elbo=not wide))
+        score.geometry, score.memory = geometry, space.memory
+        # Until it is weighed it has the mixture that does not know the rows by which it is.
+        score.mixture = mixtures[1] if mixtures else None
+        score.weigh(network, rows[space.held], space.own_held, material.seed)
+        score.mixture = mixtures[0] if mixtures else None
+        score.evidence.fit(network, material.x, material.blind[0][:HELD])
+        return score, space.own
+
+    def weigh(self, network: TableNetwork, held: Tensor, own: Tensor, seed: int) -> None:
+        """Learn what is usual from encoded rows that nothing was fitted to, (m, features), and weigh the evidence.
+
+        `own`, (m,), is the memory's row that each of them is, or -1.
+        """
+        usual = self.gather(network, held, network.see(held), own)
+        self.surprise.fit(usual)
+        generator = torch.Generator().manual_seed(seed)
+        column = network.to_columns.argmax(1)
+        separation = torch.zeros(self.shape.parts)
+        for share in MIXED_UP:
+            rows, mine = (part.repeat(-(-HELD // len(held)), *[1] * (part.dim() - 1)) for part in (held, own))
+            mixed = mix_fields(rows, column, share, generator)
+            found = self.surprise(self.gather(network, mixed, network.see(mixed), mine if share < 1 else None))
+            separation += torch.stack([area(*pair) for pair in zip(self.surprise(usual).T, found.T, strict=True)])
+        self.weight.copy_(torch.softmax(SHARPNESS * separation / len(MIXED_UP), dim=0))
+
+    def gather(self, network: Any, x: Tensor, view: View, own: Tensor | None) -> Tensor:
+        """The evidence against encoded records, (n, features), each piece in its own unit: (n, parts)."""
+        points = self.geometry(network, x, view.posterior, view.likelihood)
+        parts = [torch.index_select(self.memory(points, own), 1, self.counted)]
+        if self.shape.elbo:
+            parts.append((view.reconstruction + view.kl).unsqueeze(1))
+        if self.mixture is not None:
+            parts.append(self.mixture(self.geometry.values(points)).unsqueeze(1))
+        return torch.cat(parts, dim=1)
+
+    def forward(self, network: Any, x: Tensor, view: View, other: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """`other`, (n,), is the memory's row that each record is itself, which is left out, or -1."""
+        surprise = self.surprise(self.gather(network, x, view, other))
+        return surprise @ self.weight, self.evidence(network, x, view)
+
+
+def mix_fields(rows: Tensor, column: Tensor, share: float, generator: torch.Generator) -> Tensor:
+    """Rows, (n, features), in which so large a share of the columns, at least one, is that of another row.
+
+    `column`, (features,), is the column of each feature.
+    """
+    count = int(column.max()) + 1
+    drawn = torch.rand(len(rows), count, generator=generator)
+    mixed = drawn.argsort(1).argsort(1) < max(1, round(share * count))
+    others = torch.randint(len(rows), (len(rows), count), generator=generator)
+    return torch.where(mixed[:, column], rows[others[:, column], torch.arange(len(column))], rows)
+
+
+def area(usual: Tensor, odd: Tensor) -> Tensor:
+    """How often one of the `odd` values, (m,), exceeds one of the usual, (n,); a tie counts half: the AUROC."""
+    ordered = usual.sort().values
+    odd = odd.contiguous()
+    below = torch.searchsorted(ordered, odd).double() + torch.searchsorted(ordered, odd, right=True).double()
+    return (below.mean() / (2 * len(usual))).to(usual.dtype)
+
+
+class Space(NamedTuple):
+    """The space and memory of a score, and the rows by which it is judged."""
+
+    geometry: Geometry
+    memory: Memory
+    x: Tensor  # encoded fitting rows from which the memory is chosen, (n, features)
+    points: Tensor  # theirs and those of calibration rows, (n + m, axes)
+    suspect: Tensor  # whether each is easily isolated, (n + m,)
+    held: Tensor  # places of fitting rows that a member of the network did not see, (h,)
+    own_held: Tensor  # the memory's row of each of these, (h,), or -1
+    own: Tensor | None  # the memory's row of each calibration row, (m,), or -1; None if it may hold none
+
+
+def build_space(network: TableNetwork, material: Material) -> Space:
+    """Fit the geometry, and fill the memory. Raises TypeError without an isolation forest, which tells suspects."""
+    if material.isolation is None:
+        raise TypeError("a memory of rows is fitted with an isolation forest")
+    x, blind, calibration = material.x, material.blind, material.calibration
+    generator = torch.Generator().manual_seed(material.seed)
+    if len(x) + len(calibration) > MOST_ROWS:
+        calibration = calibration[:0]
+    if len(x) > MOST_ROWS:
+        kept = np.sort(np.random.default_rng(material.seed).permutation(len(x))[:MOST_ROWS])
+        x = x[torch.from_numpy(kept)]
+        blind = [torch.from_numpy(np.flatnonzero(np.isin(kept, fold))) for fold in blind]
+    held = torch.unique(torch.cat([part[: HELD // len(blind)] for part in blind]))
+    geometry = build_geometry(network, x, material.schema, blind)
+    fitted, others = (
+        torch.cat([geometry(network, part, *network.infer(part)[1:]) for part in torch.split(rows, CHUNK)])
+        for rows in (x, calibration)
+    )
+    points, plain = torch.cat([fitted, others]), geometry.plain
+    isolated = material.isolation(fitted[:, :plain].numpy(), material.seed)
+    suspect = torch.from_numpy(isolated(points[:, :plain].numpy()))
+    memory, own = build_memory(points, suspect, len(x), held, material.memory_rows or MEMORY_ROWS, generator)
+    others_own = own[len(x) :] if len(calibration) else None
+    return Space(geometry, memory, x, points, suspect, held, own[held], others_own)
