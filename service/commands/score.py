@@ -47,6 +47,7 @@ def reasons_of(stated: str) -> tuple[Explained, int]:
     help="Flag so that of the flagged records, RATE are normal on average; FILE is read twice.",
 )
 @click.option("--only-anomalies", is_flag=True, help="Write no other records; kilter_row is the place of each, from 0.")
+@click.option("--strict", is_flag=True, help="End with status 2 at the first record in error.")
 @click.option(
     "--summary",
     "summary_file",

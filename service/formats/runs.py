@@ -54,6 +54,8 @@ class FileRun:
     """Whether it is told which content the inputs have."""
     only_anomalies: bool = False
     """Whether no other records are written; the place of each is appended."""
+    strict: bool = False
+    """Whether a record in error is an error of all."""
     draw: Callable[[str, bytes], None] = lambda name, content: None
     """Takes the drawing of a picture by its name."""
     watch: Callable[[Tally], None] = lambda tally: None
@@ -77,7 +79,7 @@ class FileRun:
                 writer = self._writer(task, output)
                 writer.put(OutputPart(task.work.pack(writer.begin())))
             if judged is not None:
-                self._count(judged)
+                self._count(task, judged)
                 writer.put(judged.part)
                 state = msgspec.structs.replace(state, tally=_added(state.tally, judged))
                 pending = _added(pending, judged)
@@ -103,7 +105,7 @@ class FileRun:
                 if not state.size:
                     writer.put(OutputPart(task.work.pack(writer.begin())))
             if judged is not None:
-                self._count(judged)
+                self._count(task, judged)
                 writer.put(judged.part)
                 state = msgspec.structs.replace(
                     state,
@@ -168,7 +170,12 @@ class FileRun:
                 f"{reader.name} is not written like {first.name}, and both go into one file: name a folder to write to"
             )
 
-    def _count(self, judged: JudgedBlock) -> None:
+    def _count(self, task: _Task, judged: JudgedBlock) -> None:
+        if self.strict and judged.errors:
+            raise KilterError(
+                f"{self.inputs[task.input].name}: {judged.first_error}. It ends here, as --strict asks: put it right, "
+                "or leave --strict out and find it in kilter_error"
+            )
         if judged.counts is not None:
             self.columns.add(judged.counts)
         for name, drawing in judged.drawings:

@@ -61,6 +61,7 @@ def score_inputs(
     resume: bool = False,
     form: str | None = None,
     only_anomalies: bool = False,
+    strict: bool = False,
     fdr: float | None = None,
     tails: bool = False,
     heatmaps: Path | None = None,
@@ -72,14 +73,15 @@ def score_inputs(
     """Score the records of files, folders and patterns, and write them with their verdicts, whole or not at all.
 
     `out` is a file, or a folder with a file for each input (`find_target`), in the format `form` or its own; `-` is a
-    standard stream. Of a table every row gets five more columns; of pictures a row tells which one it is about.
-    With `only_anomalies` no other records are written, and the place of each in its input, from 0, is appended.
-    `reasons` says which records get reasons, `limit` how many at most. With `fdr` all is read twice, and the anomalies
-    are those that are declared at this false-discovery rate (`find_discoveries`). With `tails` tail probabilities are
-    a sixth column. Heat maps of all pictures go into a folder, each by its picture's path in the other one, and with
-    `.png` behind it where that has another ending. `hints` say how a text table is written. `mapped` applies the work
-    to blocks. With `resume` a run that was killed is continued (`formats.partial`), and one that is done is left.
-    Raises KilterError if an input cannot be read or lacks a column, or the output cannot be written.
+    standard stream. Of a table every row gets five more columns; of pictures a row tells which one it is about. With
+    `only_anomalies` no other records are written, and the place of each in its input, from 0, is appended. With
+    `strict` the first record in error is an error of all. `reasons` says which records get reasons, `limit` how many at
+    most. With `fdr` all is read twice, and the anomalies are those that are declared at this false-discovery rate
+    (`find_discoveries`). With `tails` tail probabilities are a sixth column. Heat maps of all pictures go into a folder,
+    each by its picture's path in the other one, and with `.png` behind it where that has another ending. `hints` say
+    how a text table is written. `mapped` applies the work to blocks. With `resume` a run that was killed is continued
+    (`formats.partial`), and one that is done is left. Raises KilterError if an input cannot be read or lacks a column,
+    or the output cannot be written.
     """
     began = time.perf_counter()
     hints = hints._replace(names=detector.schema.names)
@@ -115,6 +117,7 @@ def score_inputs(
         stdin,
         hashed=resume or target.folder is not None,
         only_anomalies=only_anomalies,
+        strict=strict,
         draw=drawer,
     )
     if stream:

@@ -98,6 +98,13 @@ def test_only_anomalies_are_written(tables: Path, tmp_path: Path, ending: str) -
     assert rows == pl.read_parquet(tmp_path / "whole.parquet")["kilter_anomaly"].arg_true().to_list()
 
 
+def test_strictly_no_record_is_in_error(tables: Path, tmp_path: Path) -> None:
+    """The first that is ends all, with its file and its place, and nothing is left."""
+    with pytest.raises(KilterError, match=r"day=0/0\.csv: record 299: field 'amount': a number .* as --strict asks"):
+        score([tables], tmp_path / "out.csv", strict=True)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in"]
+
+
 def test_files_that_are_not_alike_do_not_become_one(tables: Path, tmp_path: Path) -> None:
     """The message names both and says what to do; nothing is left."""
     odd = tables / "day=2" / "2.csv"
