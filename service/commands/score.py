@@ -1,12 +1,15 @@
 """`kilter score`: verdicts on the records of a file, or on pictures."""
 
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import click
 import msgspec
 
 from kilter.service.formats.options import output_options, table_options
+
+if TYPE_CHECKING:
+    from kilter.service.formats.inputs import Shard
 
 Explained = Literal["anomalies", "all", "none"]
 BLAMED = 8  # fields that are named at the end
@@ -21,11 +24,45 @@ def reasons_of(stated: str) -> tuple[Explained, int]:
     raise click.BadParameter(f"it is anomalies, all, none, or a number up to 1000, not {stated!r}")
 
 
+def shard_of(stated: str) -> "Shard":
+    """A shard as it is stated. Raises click.BadParameter."""
+    from kilter.service.formats.inputs import Shard
+
+    place, _, of = stated.partition("/")
+    if not (place.isdecimal() and of.isdecimal() and int(place) < int(of)):
+        raise click.BadParameter(f"it is I/N, with I from 0 to N - 1, like 0/4, not {stated!r}")
+    return Shard(int(place), int(of))
+
+
+def merge(ctx: click.Context, folder: Path) -> None:
+    """Complete a folder of shards, and end the command."""
+    from kilter.service.formats.success import merge_shards
+
+    records, anomalies, errors = merge_shards(folder)
+    click.echo(f"{folder} is complete: {records:,} records, {anomalies:,} anomalies, {errors:,} in error", err=True)
+    ctx.exit(1 if errors else 0)
+
+
 @click.command("score")
 @click.argument("model", type=click.Path(path_type=Path))
 @click.argument("files", nargs=-1, required=True, metavar="FILE...", type=click.Path(path_type=Path, allow_dash=True))
 @output_options
 @click.option("--resume", is_flag=True, help="Go on where a run was killed; what is finished is left as it is.")
+@click.option(
+    "--shard",
+    metavar="I/N",
+    callback=lambda ctx, parameter, value: None if value is None else shard_of(value),
+    help="Of the files of a folder OUT write every N-th, from number I on, which counts from 0.",
+)
+@click.option(
+    "--merge",
+    is_eager=True,
+    expose_value=False,
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    metavar="OUT",
+    callback=lambda ctx, parameter, value: None if value is None else merge(ctx, value),
+    help="Write no verdicts, but the _SUCCESS of a folder OUT whose shards are complete.",
+)
 @click.option(
     "--format",
     "form",

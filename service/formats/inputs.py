@@ -29,12 +29,25 @@ class OutputFile(NamedTuple):
     inputs: tuple[int, ...]
 
 
+class Shard(NamedTuple):
+    """One of several runs that share the work."""
+
+    place: int
+    """From 0."""
+    of: int
+
+    def __str__(self) -> str:
+        return f"{self.place}-of-{self.of}"
+
+
 class Target(NamedTuple):
     """Where verdicts go."""
 
     files: tuple[OutputFile, ...]
     folder: Path | None
     """The folder that mirrors the inputs; None if there is one file."""
+    shard: Shard | None = None
+    """Which of the files of the folder these are; None if they are all."""
 
 
 def find_inputs(stated: Sequence[str | Path], *, tables: bool = True) -> list[ScoringInput]:
@@ -119,6 +132,13 @@ def find_target(inputs: Sequence[ScoringInput], stated: Sequence[str | Path], ou
         taken[name] = one
         files.append(OutputFile(out / name, (place,)))
     return Target(tuple(files), out)
+
+
+def take_shard(target: Target, shard: Shard) -> Target:
+    """Every n-th file of a folder, from that of the shard's place on. Raises KilterError if it is no folder."""
+    if target.folder is None:
+        raise KilterError("shards share the files of a folder: name one with -o")
+    return target._replace(files=target.files[shard.place :: shard.of], shard=shard)
 
 
 def output_name(name: str, form: str | None = None) -> str:

@@ -14,7 +14,7 @@ from kilter.service.detector.shifts import Shift
 from kilter.service.detector.sketch import Familiar
 from kilter.service.formats.discoveries import Discoveries, find_discoveries
 from kilter.service.formats.heatmaps import check_heatmaps, map_name, write_heatmap
-from kilter.service.formats.inputs import ScoringInput, find_inputs, find_target
+from kilter.service.formats.inputs import ScoringInput, Shard, find_inputs, find_target, take_shard
 from kilter.service.formats.judge import REASONS, BatchJudge, Explained
 from kilter.service.formats.opening import open_records
 from kilter.service.formats.partial import Progress, keeping
@@ -60,6 +60,7 @@ def score_inputs(
     force: bool = False,
     resume: bool = False,
     form: str | None = None,
+    shard: Shard | None = None,
     only_anomalies: bool = False,
     strict: bool = False,
     fdr: float | None = None,
@@ -77,16 +78,18 @@ def score_inputs(
     `only_anomalies` no other records are written, and the place of each in its input, from 0, is appended. With
     `strict` the first record in error is an error of all. `reasons` says which records get reasons, `limit` how many at
     most. With `fdr` all is read twice, and the anomalies are those that are declared at this false-discovery rate
-    (`find_discoveries`). With `tails` tail probabilities are a sixth column. Heat maps of all pictures go into a folder,
-    each by its picture's path in the other one, and with `.png` behind it where that has another ending. `hints` say
-    how a text table is written. `mapped` applies the work to blocks. With `resume` a run that was killed is continued
-    (`formats.partial`), and one that is done is left. Raises KilterError if an input cannot be read or lacks a column,
-    or the output cannot be written.
+    (`find_discoveries`). With `tails` tail probabilities are a sixth column. Heat maps of all pictures go into a
+    folder, each by its picture's path in the other one, and with `.png` behind it where that has another ending. With
+    `shard` only the files of one of several runs are written (`take_shard`). `hints` say how a text table is written.
+    `mapped` applies the work to blocks. With `resume` a run that was killed is continued (`formats.partial`), and one
+    that is done is left. Raises KilterError if an input cannot be read or lacks a column, or the output cannot be
+    written.
     """
     began = time.perf_counter()
     hints = hints._replace(names=detector.schema.names)
     inputs = find_inputs(stated, tables=not detector.schema.columns[0].shape)
     target = find_target(inputs, stated, Path(out), form)
+    target = target if shard is None else take_shard(target, shard)
     drawer = _drawer(detector, heatmaps, inputs[0].path, force=force)
     options = {
         "reasons": f"{limit} of {reasons}",
@@ -126,9 +129,14 @@ def score_inputs(
     else:
         with keeping(Progress(progress_folder(target), made, resume=resume), str(out)) as progress:
             tally = run.into_files(progress)
-            if discoveries is not None and (tally.records - tally.errors, tally.anomalies) != (
-                discoveries.judged,
-                discoveries.declared,
+            if (
+                discoveries is not None
+                and shard is None
+                and (tally.records - tally.errors, tally.anomalies)
+                != (
+                    discoveries.judged,
+                    discoveries.declared,
+                )
             ):
                 raise KilterError(f"{out}: its input has changed while it was read: score it again")
             if resume or target.folder is not None:

@@ -41,7 +41,7 @@ def _facts(one: ScoringInput) -> dict[str, Any]:
 def progress_folder(target: Target) -> Path:
     """Where an output is made before it is complete."""
     if target.folder is not None:
-        return target.folder / PARTIAL
+        return target.folder / (PARTIAL if target.shard is None else f"{PARTIAL}-{target.shard}")
     path = target.files[0].path.resolve()
     return path.with_name(f".{path.name}.partial")
 
@@ -49,7 +49,7 @@ def progress_folder(target: Target) -> Path:
 def success_file(target: Target) -> Path:
     """Where it is said that an output is complete: in its folder, or beside the file."""
     if target.folder is not None:
-        return target.folder / SUCCESS
+        return target.folder / (SUCCESS if target.shard is None else f"{SUCCESS}-{target.shard}")
     path = target.files[0].path
     return path.with_name(f"{path.name}.success")
 
@@ -71,7 +71,12 @@ def check_destination(target: Target, inputs: Sequence[ScoringInput], *, force: 
         for place in file.inputs:
             if file.path.exists() and file.path.samefile(inputs[place].path):
                 raise KilterError(f"{file.path} is a file that is read: write the verdicts to another folder")
-    if target.folder.is_dir() and any(target.folder.iterdir()) and not (force or started):
+    whole = target.shard is None
+    own = (
+        target.folder.iterdir() if whole and target.folder.is_dir() else [success_file(target), target.folder / SUCCESS]
+    )
+    own = own if whole else [*own, *(file.path for file in target.files)]
+    if any(path.exists() for path in own) and not (force or started):
         raise KilterError(
             f"{target.folder} holds files already: choose another folder, continue with --resume what was killed, or "
             "write to it with --force"
@@ -95,6 +100,39 @@ def write_success(target: Target, made: Mapping[str, Any], inputs: Sequence[Scor
         "inputs": scored,
     }
     write_whole(success_file(target), msgspec.json.format(msgspec.json.encode(content), indent=1) + b"\n")
+
+
+def merge_shards(folder: Path) -> tuple[int, int, int]:
+    """Say that a folder is complete, once all its shards are: its records, anomalies and errors.
+
+    Raises KilterError if one is not, or they are of different runs.
+    """
+    places = {path.name.removeprefix(f"{SUCCESS}-"): path for path in sorted(folder.glob(f"{SUCCESS}-*-of-*"))}
+    if not places:
+        raise KilterError(f"{folder} has no shards that are complete: each leaves {SUCCESS}-I-of-N")
+    of = {name.rpartition("-")[2] for name in places}
+    if len(of) > 1:
+        raise KilterError(f"{folder} has shards of different runs, of {' and of '.join(sorted(of))}: score it again")
+    absent = [
+        name for name in (f"{i}-of-{count}" for count in map(int, of) for i in range(count)) if name not in places
+    ]
+    if absent:
+        raise KilterError(f"{folder} lacks the shard {absent[0]}, and {len(absent) - 1} more: run it, with --resume")
+    said = [msgspec.json.decode(path.read_bytes()) for path in places.values()]
+    for one in said[1:]:
+        compare_plans(said[0]["made"], one["made"], str(folder))
+    order = {one["name"]: place for place, one in enumerate(said[0]["made"]["inputs"])}
+    inputs = sorted((one for part in said for one in part["inputs"]), key=lambda one: order[one["name"]])
+    gone = [one["output"] for one in inputs if not (folder / one["output"]).is_file()]
+    if gone or len(inputs) != len(order):
+        raise KilterError(f"{folder} lacks {gone[0] if gone else 'files'}: score it again with --force")
+    counts = {key: sum(part[key] for part in said) for key in ("records", "anomalies", "errors")}
+    error = next((part["first_error"] for part in said if part["first_error"]), "")
+    content = {"made": said[0]["made"], **counts, "first_error": error, "inputs": inputs}
+    write_whole(folder / SUCCESS, msgspec.json.format(msgspec.json.encode(content), indent=1) + b"\n")
+    for path in places.values():
+        path.unlink()
+    return counts["records"], counts["anomalies"], counts["errors"]
 
 
 def finished_run(target: Target, made: Mapping[str, Any]) -> tuple[int, int, int, str] | None:

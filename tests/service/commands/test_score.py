@@ -86,6 +86,23 @@ def test_rows_in_error_have_an_exit_status(model_folder: Path, new_csv: Path) ->
     assert "first error: record 2: line 4 has 9 fields and the header 8" in result.stderr
 
 
+def test_shards_are_merged(model_folder: Path, new_csv: Path, tmp_path: Path) -> None:
+    """By a command that needs no model; a shard that is none is refused."""
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for name in ("a.csv", "b.csv"):
+        (folder / name).write_bytes(new_csv.read_bytes())
+    out = tmp_path / "out"
+    for shard in ("0/2", "1/2"):
+        assert call(model_folder, folder, "-o", out, "--shard", shard).exit_code == 0
+    done = call("--merge", out)
+    assert done.exit_code == 0
+    assert "is complete: 100 records" in done.stderr
+    assert sorted(path.name for path in out.iterdir()) == ["_SUCCESS", "a.csv", "b.csv"]
+    for wrong in ("2/2", "0", "-1/2", "a/b"):
+        assert "it is I/N, with I from 0 to N - 1" in call(model_folder, folder, "-o", out, "--shard", wrong).stderr
+
+
 def test_what_is_said_at_the_end_is_a_file_too(model_folder: Path, new_csv: Path, tmp_path: Path) -> None:
     """How many anomalies there are and are to be expected, and which fields are to blame."""
     lines = new_csv.read_text().splitlines()

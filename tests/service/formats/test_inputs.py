@@ -5,7 +5,15 @@ from pathlib import Path
 import pytest
 
 from kilter.service.detector import KilterError
-from kilter.service.formats.inputs import OutputFile, ScoringInput, find_inputs, find_target, output_name
+from kilter.service.formats.inputs import (
+    OutputFile,
+    ScoringInput,
+    Shard,
+    find_inputs,
+    find_target,
+    output_name,
+    take_shard,
+)
 
 
 @pytest.fixture
@@ -80,7 +88,10 @@ def test_one_file_or_a_folder(folder: Path, tmp_path: Path) -> None:
     one, many = [folder / "b.csv"], [folder]
     for stated, out in ((one, "out.csv"), (many, "out.csv"), (many, "-"), (one, "-")):
         inputs = find_inputs(stated)
-        assert find_target(inputs, stated, Path(out), None) == ((OutputFile(Path(out), (*range(len(inputs)),)),), None)
+        assert find_target(inputs, stated, Path(out), None)[:2] == (
+            (OutputFile(Path(out), (*range(len(inputs)),)),),
+            None,
+        )
     inputs = find_inputs(many)
     target = find_target(inputs, many, tmp_path / "out", "csv")
     assert target.folder == tmp_path / "out"
@@ -100,3 +111,12 @@ def test_targets_that_cannot_be(folder: Path, tmp_path: Path) -> None:
         find_target(find_inputs([folder]), [folder], folder / "out", None)
     with pytest.raises(KilterError, match="--format is for a folder"):
         find_target(inputs, [], tmp_path / "out.csv", "parquet")
+
+
+def test_shards_share_the_files(folder: Path, tmp_path: Path) -> None:
+    """Each belongs to one."""
+    inputs = find_inputs([folder])
+    target = find_target(inputs, [folder], tmp_path / "out", None)
+    shards = [take_shard(target, Shard(place, 3)) for place in range(3)]
+    assert sorted(file for shard in shards for file in shard.files) == sorted(target.files)
+    assert [str(shard.shard) for shard in shards] == ["0-of-3", "1-of-3", "2-of-3"]

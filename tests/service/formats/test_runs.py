@@ -9,8 +9,10 @@ import pytest
 
 from kilter.service.detector import KilterError
 from kilter.service.formats import partial, text
+from kilter.service.formats.inputs import Shard
 from kilter.service.formats.lines import COLUMNS, FILE, ROW
 from kilter.service.formats.reading import open_table
+from kilter.service.formats.success import merge_shards
 from tests.support.disk import disk_of
 from tests.support.killed import NEVER, kill_at, lines_of, score, small_steps, write_tables
 
@@ -96,6 +98,42 @@ def test_only_anomalies_are_written(tables: Path, tmp_path: Path, ending: str) -
         rows = pl.concat([batch.frame for batch in table.batches()])[ROW].cast(int).to_list()
     score([one], tmp_path / "whole.parquet")
     assert rows == pl.read_parquet(tmp_path / "whole.parquet")["kilter_anomaly"].arg_true().to_list()
+
+
+@pytest.mark.parametrize("shards", [1, 2, 4])
+def test_shards_come_to_the_same(tables: Path, tmp_path: Path, shards: int) -> None:
+    """In any order, with one that is killed and resumed, and one that has nothing to do; merged, to the last byte."""
+    whole, out = tmp_path / "whole", tmp_path / "out"
+    score([tables], whole, fdr=0.1)
+    for place in reversed(range(shards)):
+        with pytest.raises(KilterError, match=r"complete|lacks the shard"):
+            merge_shards(out)
+        score([tables], out, fdr=0.1, shard=Shard(place, shards))
+        again = score([tables], out, fdr=0.1, shard=Shard(place, shards), resume=True)
+        assert again.notes == (f"{out} is finished already",)
+    said = msgspec.json.decode((whole / "_SUCCESS").read_bytes())
+    assert merge_shards(out) == (said["records"], said["anomalies"], said["errors"])
+    assert contents(out) == contents(whole)
+    with pytest.raises(KilterError, match="holds files already"):
+        score([tables], out, fdr=0.1, shard=Shard(0, shards))
+
+
+def test_shards_of_different_runs_are_not_merged(tables: Path, tmp_path: Path) -> None:
+    """Of another number or other options; nor is one that has lost a file. One file has none."""
+    out = tmp_path / "out"
+    score([tables], out, shard=Shard(0, 2))
+    score([tables], out, shard=Shard(1, 2), tails=True)
+    with pytest.raises(KilterError, match="options differs"):
+        merge_shards(out)
+    score([tables], out, shard=Shard(1, 2), force=True)
+    (out / "day=1" / "1.csv").rename(tmp_path / "moved.csv")
+    with pytest.raises(KilterError, match=r"lacks day=1/1\.csv"):
+        merge_shards(out)
+    score([tables], out, shard=Shard(0, 3), force=True)
+    with pytest.raises(KilterError, match="of different runs, of 2 and of 3"):
+        merge_shards(out)
+    with pytest.raises(KilterError, match="share the files of a folder"):
+        score([tables], tmp_path / "out.csv", shard=Shard(0, 2))
 
 
 def test_strictly_no_record_is_in_error(tables: Path, tmp_path: Path) -> None:
