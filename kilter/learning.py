@@ -7,7 +7,7 @@ from typing import Any
 
 from kilter.service.detector import Detector, Verdicts
 from kilter.service.detector.store import check_name
-from kilter.service.formats.scoring import Explained
+from kilter.service.formats.judge import Explained
 from kilter.service.formats.source import Hints
 from kilter.training.config import TrainConfig, read_config
 from kilter.training.data.source import TrainingSource

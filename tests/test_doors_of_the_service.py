@@ -12,11 +12,12 @@ from starlette.requests import Request
 
 from kilter.service.detector import Schema, load
 from kilter.service.formats import FORMATS, Format
+from kilter.service.formats.lines import VerdictColumns
 from kilter.service.formats.reading import Batch, Reader, read_frame
 from kilter.service.formats.records import Dialect
 from kilter.service.formats.scoring import score_file
 from kilter.service.formats.source import Source
-from kilter.service.formats.writers import Output, VerdictColumns, with_verdicts
+from kilter.service.formats.writers import Output, OutputPart, Writer, with_verdicts
 from kilter.service.models.registry import Registry
 from kilter.service.monitoring.metrics import Metrics
 from kilter.service.protection.auth import Grant, Guard, Keyring
@@ -33,7 +34,7 @@ from tests.support.serving import Client, client, detector
 MAGIC = b"#bars\n"
 
 
-class BarReader:
+class BarReader(Reader):
     """Reads tables whose cells stand between bars, the first line naming the columns. See `formats.reading.Reader`."""
 
     dialect: Dialect | None = None
@@ -58,15 +59,18 @@ class BarReader:
         yield Batch(self._frame, 0)
 
 
-class BarWriter:
+class BarWriter(Writer):
     """Writes the same, with the verdicts."""
 
     def __init__(self, output: Output, reader: Reader, schema: Schema, further: Sequence[str]) -> None:
         self._file = output.file
 
-    def write(self, batch: Batch, verdicts: VerdictColumns) -> None:
+    def render(self, batch: Batch, verdicts: VerdictColumns) -> OutputPart:
         frame = with_verdicts(batch.frame, verdicts)
-        self._file.write(MAGIC + b"".join(line(row) for row in (frame.columns, *frame.iter_rows())))
+        return OutputPart(MAGIC + b"".join(line(row) for row in (frame.columns, *frame.iter_rows())))
+
+    def put(self, part: OutputPart) -> None:
+        self._file.write(part.content)
 
     def finish(self) -> None: ...
 

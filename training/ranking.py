@@ -11,13 +11,13 @@ import polars as pl
 from kilter.service.detector.arrays import Positions
 from kilter.service.detector.errors import KilterError, Problem
 from kilter.service.detector.modalities.tables import Reason
+from kilter.service.formats.judge import ascii_json
+from kilter.service.formats.lines import FILE, ROW, VerdictColumns
+from kilter.service.formats.opening import check_appended
 from kilter.service.formats.reading import Batch, Reader, open_table
-from kilter.service.formats.scoring import ascii_json, check_appended
 from kilter.service.formats.source import STDIN
 from kilter.service.formats.writers import (
-    FILE,
-    ROW,
-    VerdictColumns,
+    OutputPart,
     check_output,
     output_format,
     packed,
@@ -65,7 +65,7 @@ class JoinedRows(Reader):
     def picked(self, rows: Positions) -> Batch:
         """Some of the rows, in an order of their own."""
         places = {row: place for place, row in enumerate(rows.tolist())}
-        frame, _, faults, raw, _ = self.batch
+        frame, faults, raw = self.batch.frame, self.batch.faults, self.batch.raw
         moved = [fault._replace(row=places[fault.row]) for fault in faults if fault.row in places]
         return Batch(frame[rows], 0, moved, [raw[row] for row in places] if raw else ())
 
@@ -107,6 +107,7 @@ def write_ranking(
         output = stack.enter_context(writing(out))
         file = stack.enter_context(packed(output.file, packing))
         writer = form.writer()(output._replace(file=file), whole, result.data.draft, further)
+        writer.put(OutputPart(writer.begin()))
         writer.write(whole.picked(order), _columns(result, whole, read, faulty, order, further))
         writer.finish()
     files = [f"{name}, " if len(paths) > 1 else "" for name in whole.files]

@@ -20,7 +20,8 @@ from kilter.service.detector.inputs import take
 from kilter.service.detector.modalities import modality_of
 from kilter.service.detector.modalities.tables import Reason
 from kilter.service.detector.scores import VAE
-from kilter.service.formats.scoring import REASONS, Discoveries, Explained, find_discoveries
+from kilter.service.formats.discoveries import Discoveries, find_discoveries
+from kilter.service.formats.judge import REASONS, Explained
 from kilter.training.config import TrainConfig
 from kilter.training.data.choices import choices_of
 from kilter.training.data.source import TrainingData, TrainingSource, check_sources

@@ -1,13 +1,18 @@
 """`kilter score`: verdicts on the records of a file, or on pictures."""
 
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import click
+import msgspec
 
 from kilter.service.formats.options import output_options, table_options
 
+if TYPE_CHECKING:
+    from kilter.service.formats.inputs import Shard
+
 Explained = Literal["anomalies", "all", "none"]
+BLAMED = 8  # fields that are named at the end
 
 
 def reasons_of(stated: str) -> tuple[Explained, int]:
@@ -19,10 +24,51 @@ def reasons_of(stated: str) -> tuple[Explained, int]:
     raise click.BadParameter(f"it is anomalies, all, none, or a number up to 1000, not {stated!r}")
 
 
+def shard_of(stated: str) -> "Shard":
+    """A shard as it is stated. Raises click.BadParameter."""
+    from kilter.service.formats.inputs import Shard
+
+    place, _, of = stated.partition("/")
+    if not (place.isdecimal() and of.isdecimal() and int(place) < int(of)):
+        raise click.BadParameter(f"it is I/N, with I from 0 to N - 1, like 0/4, not {stated!r}")
+    return Shard(int(place), int(of))
+
+
+def merge(ctx: click.Context, folder: Path) -> None:
+    """Complete a folder of shards, and end the command."""
+    from kilter.service.formats.success import merge_shards
+
+    records, anomalies, errors = merge_shards(folder)
+    click.echo(f"{folder} is complete: {records:,} records, {anomalies:,} anomalies, {errors:,} in error", err=True)
+    ctx.exit(1 if errors else 0)
+
+
 @click.command("score")
 @click.argument("model", type=click.Path(path_type=Path))
-@click.argument("file", type=click.Path(path_type=Path, allow_dash=True))
+@click.argument("files", nargs=-1, required=True, metavar="FILE...", type=click.Path(path_type=Path, allow_dash=True))
 @output_options
+@click.option("--resume", is_flag=True, help="Go on where a run was killed; what is finished is left as it is.")
+@click.option(
+    "--shard",
+    metavar="I/N",
+    callback=lambda ctx, parameter, value: None if value is None else shard_of(value),
+    help="Of the files of a folder OUT write every N-th, from number I on, which counts from 0.",
+)
+@click.option(
+    "--merge",
+    is_eager=True,
+    expose_value=False,
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    metavar="OUT",
+    callback=lambda ctx, parameter, value: None if value is None else merge(ctx, value),
+    help="Write no verdicts, but the _SUCCESS of a folder OUT whose shards are complete.",
+)
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["csv", "parquet", "arrow"]),
+    help="Of the files in a folder OUT.  [default: that of each FILE]",
+)
 @click.option(
     "--reasons",
     metavar="anomalies|all|none|N",
@@ -37,6 +83,15 @@ def reasons_of(stated: str) -> tuple[Explained, int]:
     metavar="RATE",
     help="Flag so that of the flagged records, RATE are normal on average; FILE is read twice.",
 )
+@click.option("--only-anomalies", is_flag=True, help="Write no other records; kilter_row is the place of each, from 0.")
+@click.option("--strict", is_flag=True, help="End with status 2 at the first record in error.")
+@click.option(
+    "--summary",
+    "summary_file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE.json",
+    help="Write what is said at the end to a file, as JSON.",
+)
 @click.option("--tail", "tails", is_flag=True, help="Append kilter_tail_probability too.")
 @click.option(
     "--heatmaps",
@@ -44,12 +99,28 @@ def reasons_of(stated: str) -> tuple[Explained, int]:
     metavar="DIR",
     help="Write a heat map of each picture into DIR, a PNG by the picture's own path.",
 )
+@click.option(
+    "--jobs",
+    type=click.IntRange(1),
+    show_default="all cores",
+    help="Threads that judge at once; each takes some 100 MB more.",
+)
 @table_options
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
 def score_command(
-    model: Path, file: Path, out: Path, reasons: tuple[Explained, int], device: str, **options: Any
+    model: Path,
+    files: tuple[Path, ...],
+    out: Path,
+    reasons: tuple[Explained, int],
+    jobs: int | None,
+    device: str,
+    summary_file: Path | None,
+    **options: Any,
 ) -> None:
     """Judge every record of FILE by MODEL (a model's folder, or a version's), and write them with their verdicts.
+
+    FILE may be several files, patterns like 'logs/*.csv', and folders, of which all tables are taken. OUT is a file,
+    or a folder that gets a file for each FILE and, at the end, _SUCCESS, which says what it was made of.
 
     FILE is CSV in any dialect, Parquet, Arrow, npz, JSON or NDJSON; - is standard input. CSV records keep their own
     bytes, and what was found out about a file that is not plain CSV is noted. Appended are kilter_score,
@@ -73,10 +144,15 @@ def score_command(
     """
     from kilter.service.detector import load
     from kilter.service.detector.manifest import counted
-    from kilter.service.formats.scoring import score_file
+    from kilter.service.formats.partial import write_whole
+    from kilter.service.formats.scoring import score_inputs
+    from kilter.service.formats.threads import map_in_threads, usable_cores
 
     explained, limit = reasons
-    summary = score_file(load(model, device), file, out, reasons=explained, limit=limit, **options)
+    mapped = map_in_threads(jobs or usable_cores())
+    detector = load(model, device)
+    summary = score_inputs(detector, files, out, reasons=explained, limit=limit, mapped=mapped, **options)
+    expected = detector.calibration.expected_fpr * (summary.records - summary.errors)
     for note in summary.notes:
         click.echo(f"note: {note}", err=True)
     for shift in summary.shifts:
@@ -87,6 +163,14 @@ def score_command(
         f"{summary.seconds:.1f} s",
         err=True,
     )
+    if summary.anomalies and summary.discoveries is None:
+        click.echo(f"Among as many normal records, {expected:,.0f} anomalies are to be expected.", err=True)
+    if summary.blamed:
+        fields = ", ".join(f"{name} ({count:,})" for name, count in summary.blamed[:BLAMED])
+        click.echo(f"Fields that most often are the first reason: {fields}.", err=True)
+    if summary_file is not None:
+        content = {**summary._asdict(), "expected_anomalies": expected, "blamed": dict(summary.blamed)}
+        write_whole(summary_file, msgspec.json.encode(content))
     if summary.discoveries is not None:
         click.echo(str(summary.discoveries), err=True)
     if summary.errors:

@@ -162,7 +162,7 @@ class TableBody(Body):
             raise RequestError(BAD_BODY, str(error)) from None
 
     def check_answer(self) -> None:
-        from kilter.service.formats.writers import COLUMNS
+        from kilter.service.formats.lines import COLUMNS
 
         message = "the column is there already"
         present = [Problem(None, name, message) for name in COLUMNS if name in self._reader.columns]
@@ -170,11 +170,13 @@ class TableBody(Body):
             raise RequestError(BAD_RECORDS, "verdicts cannot be appended: send the table without them", present)
 
     def answer(self, judged: Sequence[Verdicts]) -> bytes:
-        from kilter.service.formats.scoring import ascii_json
-        from kilter.service.formats.writers import Output, VerdictColumns
+        from kilter.service.formats.judge import ascii_json
+        from kilter.service.formats.lines import VerdictColumns
+        from kilter.service.formats.writers import Output
 
         out = BytesIO()
         writer = self._call.form.writer()(Output(out, Path()), self._reader, self._call.reader.schema, ())
+        out.write(writer.begin())
         for batch, verdicts in zip(self._batches, judged, strict=True):
             nothing: list[str | None] = [None] * len(verdicts.score)
             texts = nothing if verdicts.reasons is None else [ascii_json(reasons) for reasons in verdicts.reasons]

@@ -22,9 +22,9 @@ from kilter.service.detector.pictures.column import png_of
 from kilter.service.detector.schema import Schema
 from kilter.service.formats.folders import check_folder, png_name, write_png
 from kilter.service.formats.frames import FrameSink, open_frame_sink, record_frame
+from kilter.service.formats.opening import READERS
 from kilter.service.formats.pictures import COLUMN
 from kilter.service.formats.reading import Batch, Reader, open_table, read_batch
-from kilter.service.formats.scoring import READERS
 from kilter.service.formats.source import NO_HINTS, STDIN, Hints
 
 ERROR = "kilter_error"

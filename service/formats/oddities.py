@@ -8,7 +8,7 @@ import polars as pl
 
 from kilter.service.detector.errors import Problem
 from kilter.service.formats.heading import all_values, is_value
-from kilter.service.formats.reading import Batch
+from kilter.service.formats.reading import Batch, PlainLines
 
 TOTAL = re.compile(
     r"((grand|sub|overall)[ -]?)?(total|totals|totale|totaal|sum|summe|somme|suma|gesamt|insgesamt|average|mean|итого"
@@ -41,11 +41,11 @@ class Oddities(NamedTuple):
         frame, messages = batch.frame, dict[int, str]()
         if not frame.height:
             return batch
-        if self.text and self.header and self._again(batch):
+        if self.text and self.header and _begins(batch, self.text):
             same = pl.all_horizontal(pl.nth(i) == name for i, name in enumerate(self.header))
             for row in _rows(frame, same):
                 messages[row] = "repeats the header"
-        if self.mark and any(raw.startswith(self.mark.encode()) for raw in batch.raw):
+        if self.mark and _begins(batch, self.mark.encode()):
             for row in _rows(frame, pl.nth(0).str.starts_with(self.mark)):
                 messages[row] = "is a comment"
         if self.units in lines:
@@ -65,8 +65,12 @@ class Oddities(NamedTuple):
         faults = sorted([*batch.faults, *more], key=lambda fault: fault.row or 0)
         return batch._replace(frame=cleared, faults=faults)
 
-    def _again(self, batch: Batch) -> bool:
-        return any(raw.startswith(self.text) for raw in batch.raw)
+
+def _begins(batch: Batch, text: bytes) -> bool:
+    """Whether any record's own bytes begin so."""
+    if isinstance(batch.raw, PlainLines):
+        return batch.raw.data.startswith(text) or b"\n" + text in batch.raw.data
+    return any(raw.startswith(text) for raw in batch.raw)
 
 
 def _rows(frame: pl.DataFrame, condition: pl.Expr) -> list[int]:

@@ -7,8 +7,9 @@ column's own is read as the text that it would be in a CSV file.
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, Protocol, Self
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, Protocol, Self, overload
 
 import polars as pl
 from polars.exceptions import PolarsError
@@ -32,6 +33,37 @@ POINT = r"^[+-]?[0-9]*\.[0-9]+([eE][+-]?[0-9]+)?$"
 WHOLE = r"^[+-]?[0-9]+$"
 
 
+class PlainLines(Sequence[bytes]):
+    """The own bytes of records that are a line each, which are cut apart once one of them is looked at."""
+
+    def __init__(self, data: bytes, count: int) -> None:
+        """`data` are so many lines, of which the last one may lack its line ending."""
+        self.data = data
+        self._count = count
+
+    @cached_property
+    def lines(self) -> list[bytes]:
+        return self.data.splitlines(keepends=True)
+
+    def __len__(self) -> int:
+        return self._count
+
+    @overload
+    def __getitem__(self, index: int) -> bytes: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[bytes]: ...
+    def __getitem__(self, index: int | slice) -> bytes | list[bytes]:
+        return self.lines[index]
+
+    def __iter__(self) -> Iterator[bytes]:
+        return iter(self.lines)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Sequence) and self.lines == [*other]
+
+    __hash__ = None  # type: ignore[assignment]
+
+
 class Batch(NamedTuple):
     """Some consecutive records of a file."""
 
@@ -46,9 +78,36 @@ class Batch(NamedTuple):
     cells: Sequence[Any] | None = None
     """Where a record is one cell that is not in the frame, a picture: the bytes of its file, or an array."""
 
+    dialect: "Dialect | None" = None
+    """How a text table's own bytes are to be read, as far as was known when they were."""
+
     def name(self, row: int) -> str:
         """How a message names one of its records."""
         return f"record {self.first + row}" if self.cells is None else str(self.frame[row, 0])
+
+
+class Block(Protocol):
+    """Consecutive records of a file that may be read in any thread; the reader alone knows where it ends."""
+
+    @property
+    def rows(self) -> int:
+        """Number of its records."""
+
+    def read(self) -> Batch:
+        """The records."""
+
+
+class ReadBlock(NamedTuple):
+    """A block of which there is nothing left to read."""
+
+    batch: Batch
+
+    @property
+    def rows(self) -> int:
+        return self.batch.frame.height
+
+    def read(self) -> Batch:
+        return self.batch
 
 
 class Reader(Protocol):
@@ -69,6 +128,10 @@ class Reader(Protocol):
 
     def batches(self) -> Iterator[Batch]:
         """Every record, once, in order; at least one batch. Raises KilterError if the file turns out to be damaged."""
+
+    def blocks(self) -> Iterator[Block]:
+        """The same batches before they are read, where most of the work can be left to others."""
+        return map(ReadBlock, self.batches())
 
 
 def check_columns(name: str, columns: Sequence[str], remedy: str) -> tuple[str, ...]:
@@ -120,9 +183,15 @@ def _typed(schema: Schema, columns: Sequence[Column], frame: pl.DataFrame, probl
     cells = {column.name: frame[column.name] for column in columns}
     texts = [column for column in columns if not column.holds(cells[column.name].dtype)]
     cells |= {column.name: as_text(cells[column.name]) for column in texts}
-    stripped = _all_at_once(cells, texts, lambda text: text.str.strip_chars())
     numeric = [column for column in texts if column.written_as_number]
-    numbers = _all_at_once(stripped, numeric, lambda text: number_expression(text, schema.decimal))
+    numbers = _all_at_once(cells, numeric, lambda text: number_expression(text, schema.decimal))
+    # What is a number as it stands is the same one without the blanks around it.
+    bare = {column.name for column in numeric if _is_bare(cells[column.name], numbers[column.name])}
+    padded = [column for column in texts if column.name not in bare]
+    stripped = {name: cells[name] for name in bare}
+    stripped |= _all_at_once(cells, padded, lambda text: text.str.strip_chars())
+    numeric = [column for column in numeric if column.name not in bare]
+    numbers |= _all_at_once(stripped, numeric, lambda text: number_expression(text, schema.decimal))
     missing = frozenset(schema.null_tokens)
     typed = {}
     for column in columns:
@@ -134,6 +203,14 @@ def _typed(schema: Schema, columns: Sequence[Column], frame: pl.DataFrame, probl
             typed[name] = column.from_series(cells[name])
             problems += column.problems(typed[name])
     return typed
+
+
+def _is_bare(texts: pl.Series, numbers: pl.Series) -> bool:
+    """Whether no text that is not a number has blanks around it."""
+    if not numbers.null_count():
+        return True
+    others = texts.alias("").gather(numbers.is_null().arg_true())  # a name may look like a pattern of polars
+    return others.equals(others.str.strip_chars(), null_equal=True)
 
 
 def _all_at_once(

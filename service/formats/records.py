@@ -11,7 +11,7 @@ import polars as pl
 
 from kilter.service.detector.errors import Problem
 from kilter.service.formats.charsets import UTF_8, decode_lines, is_line_by_line
-from kilter.service.formats.reading import Batch
+from kilter.service.formats.reading import Batch, PlainLines
 
 LONGEST = 1 << 22  # bytes that a record may have before a quote in it counts as never closed
 LINE_FEED, CARRIAGE_RETURN = b"\n\r"
@@ -75,16 +75,12 @@ def plain_batch(data: bytes, columns: Sequence[str], dialect: Dialect, first: in
     Quotes may only stand around whole fields, and there are no blank lines, ragged records or other oddities. The same
     as `quoted_batch` of the same lines, many times faster.
     """
-    if not data or b"\0" in data or data[:1] in (b"\n", b"\r") or b"\n\n" in data or b"\n\r" in data:
-        return None
-    if dialect.padded or not dialect.delimiter.isascii() or (dialect.escape and dialect.escape.encode() in data):
-        return None
-    returns = b"\r" in data
-    if returns and data.count(b"\r") != data.count(b"\r\n"):
-        return None
-    text = data
-    if not data.isascii() and not (dialect.recoded or dialect.encoding == UTF_8):
-        text = dialect.decoded(data).encode()  # in other encodings a delimiter's byte may be half a letter
+    return None if count_lines(data, dialect) is None else line_batch(data, columns, dialect, first)
+
+
+def line_batch(data: bytes, columns: Sequence[str], dialect: Dialect, first: int) -> Batch | None:
+    """The same of lines that `count_lines` has counted."""
+    text = _in_utf_8(data, dialect)
     octets = np.frombuffer(text, np.uint8)
     ends = np.flatnonzero(octets == LINE_FEED)
     if not text.endswith(b"\n"):
@@ -93,15 +89,11 @@ def plain_batch(data: bytes, columns: Sequence[str], dialect: Dialect, first: in
     delimiters = np.flatnonzero(octets == delimiter)
     quoted = dialect.quote.encode() in text
     if quoted:
-        quotes = np.flatnonzero(octets == quote)
-        if not _around_fields(octets, quotes, ends, delimiter):
-            return None
-        delimiters = delimiters[np.searchsorted(quotes, delimiters) % 2 == 0]
+        delimiters = delimiters[np.searchsorted(np.flatnonzero(octets == quote), delimiters) % 2 == 0]
     width = len(columns) + dialect.surplus
-    per_line = np.diff(np.searchsorted(delimiters, ends), prepend=0)
-    if (per_line != width - 1).any():
+    if not _are_even(delimiters, ends, width - 1):
         return None
-    text = text.replace(b"\r\n", b"\n") if returns else text
+    text = text.replace(b"\r\n", b"\n") if b"\r" in text else text
     if not text.isascii():
         text = decode_lines(text).encode()
     frame = pl.read_csv(
@@ -119,7 +111,43 @@ def plain_batch(data: bytes, columns: Sequence[str], dialect: Dialect, first: in
             return None
         frame = frame.drop(spare)
     frame.columns = list(columns)
-    return Batch(frame, first, raw=data.splitlines(keepends=True))
+    return Batch(frame, first, raw=PlainLines(data, len(ends)), dialect=dialect)
+
+
+def count_lines(data: bytes, dialect: Dialect) -> int | None:
+    """Number of the records in complete lines, if each is one line; None if that is not plain to see."""
+    if not _looks_plain(data, dialect):
+        return None
+    if dialect.quote.encode() in data:
+        octets = np.frombuffer(_in_utf_8(data, dialect), np.uint8)
+        quotes, ends = np.flatnonzero(octets == ord(dialect.quote)), np.flatnonzero(octets == LINE_FEED)
+        if not data.endswith(b"\n"):
+            ends = np.append(ends, len(octets))
+        if not _around_fields(octets, quotes, ends, ord(dialect.delimiter)):
+            return None
+    return data.count(b"\n") + (not data.endswith(b"\n"))
+
+
+def _looks_plain(data: bytes, dialect: Dialect) -> bool:
+    """Whether there are no blank lines, and nothing that stands for something else."""
+    if not data or b"\0" in data or data[:1] in (b"\n", b"\r") or b"\n\n" in data:
+        return False
+    if dialect.padded or not dialect.delimiter.isascii() or (dialect.escape and dialect.escape.encode() in data):
+        return False
+    return b"\r" not in data or (b"\n\r" not in data and data.count(b"\r") == data.count(b"\r\n"))
+
+
+def _in_utf_8(data: bytes, dialect: Dialect) -> bytes:
+    """Lines in which a delimiter's byte is never half a letter."""
+    return data if data.isascii() or dialect.recoded or dialect.encoding == UTF_8 else dialect.decoded(data).encode()
+
+
+def _are_even(delimiters: npt.NDArray[np.int64], ends: npt.NDArray[np.int64], count: int) -> bool:
+    """Whether so many delimiters stand in each line."""
+    if len(delimiters) != count * len(ends):
+        return False
+    by_line = delimiters.reshape(len(ends), count)
+    return not count or bool((by_line[:, -1] < ends).all() and (by_line[1:, 0] > ends[:-1]).all())
 
 
 def _around_fields(
@@ -156,7 +184,7 @@ def quoted_batch(records: Sequence[Record], columns: Sequence[str], dialect: Dia
         raw.append(own)
     cells = zip(*rows, strict=True) if rows else [()] * count
     frame = pl.DataFrame([pl.Series(name, values, pl.String) for name, values in zip(columns, cells, strict=True)])
-    return Batch(frame, first, faults, raw)
+    return Batch(frame, first, faults, raw, dialect=dialect)
 
 
 def lengthened(raw: bytes, fields: int, dialect: Dialect) -> bytes:

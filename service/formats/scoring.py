@@ -1,112 +1,32 @@
 """Scores the records of a file, of any size and of every modality, and writes them back with their verdicts."""
 
-import json
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
-from dataclasses import dataclass
-from math import ceil
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import BinaryIO, Literal, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
-import msgspec
 import numpy as np
 
-from kilter.service.detector import Detector, KilterError, Reason, Region
-from kilter.service.detector.inputs import take
-from kilter.service.detector.names import check_fields
-from kilter.service.detector.schema import Schema
-from kilter.service.detector.shifts import ColumnCounts, ColumnTally, Shift, count_columns
+from kilter.service.detector import Detector, KilterError
+from kilter.service.detector.arrays import Floats
+from kilter.service.detector.shifts import Shift
 from kilter.service.detector.sketch import Familiar
+from kilter.service.formats.discoveries import Discoveries, find_discoveries
 from kilter.service.formats.folders import check_folder, png_name, write_png
-from kilter.service.formats.pictures import PictureReader
+from kilter.service.formats.inputs import ScoringInput, Shard, find_inputs, find_target, take_shard
+from kilter.service.formats.judge import REASONS, BatchJudge, Explained
+from kilter.service.formats.opening import open_records
+from kilter.service.formats.partial import Progress, keeping
 from kilter.service.formats.provenance import was_trained_on
-from kilter.service.formats.reading import Batch, Reader, open_table, read_batch
+from kilter.service.formats.reading import Block, read_batch
+from kilter.service.formats.runs import FileRun
 from kilter.service.formats.source import NO_HINTS, STDIN, Hints
-from kilter.service.formats.writers import (
-    COLUMNS,
-    STDOUT,
-    TAIL,
-    VerdictColumns,
-    check_output,
-    output_format,
-    packed,
-    writing,
-)
+from kilter.service.formats.success import check_destination, finished_run, plan_of, progress_folder, write_success
+from kilter.service.formats.threads import Map
+from kilter.service.formats.writers import STDOUT, is_stream, writing
 
-REASONS = 5
-Explained = Literal["anomalies", "all", "none"]
-"""Which records get reasons."""
-ROUNDING = 1e-12
 HEATMAPS = "heat maps"
-READERS: dict[str, Callable[[str | Path, BinaryIO | None, Hints], Reader]] = {
-    "table": open_table,
-    "image": lambda path, _, __: PictureReader(Path(path)),
-}
-"""What opens the records of a modality."""
-
-
-class Discoveries(NamedTuple):
-    """Which records of a file are declared anomalies at a false-discovery rate."""
-
-    fdr: float
-    judged: int
-    """Number of records that could be judged."""
-    declared: int
-    cut: float
-    """Records with p-values up to here are declared; 0 if none are."""
-    lowest: float
-    """The lowest p-value that the calibration can give."""
-
-    def __str__(self) -> str:
-        rate = f"false-discovery rate {self.fdr:g}"
-        if self.declared:
-            return (
-                f"{rate}: {self.declared:,} of {self.judged:,} judged records declared, those with p-values up to "
-                f"{self.cut:.3g}"
-            )
-        least = ceil(self.judged * self.lowest / self.fdr - ROUNDING)
-        return (
-            f"{rate}: nothing declared. The lowest p-value that the calibration can give is {self.lowest:.3g}, and "
-            f"among {self.judged:,} records at least {least:,} must have it: calibrate on more rows, or score fewer "
-            "at a time"
-        )
-
-
-def find_discoveries(counts: Mapping[float, int], fdr: float, lowest: float) -> Discoveries:
-    """Declare records so that few of the declared ones are normal; `counts` is how often each p-value occurs.
-
-    The procedure of Benjamini and Hochberg (1995) on conformal p-values: the cut is the largest p of which at least
-    m p / fdr of all m p-values are at most p. Where the normal records among those of the file are exchangeable with
-    the calibration records, it keeps the expected share of normal records among the declared ones at the rate or below:
-    p-values that share a calibration set are positively dependent in the way that it allows (Bates, Candes, Lei, Romano
-    and Sesia, Testing for outliers with conformal p-values, Annals of Statistics, 2023). No p-value is below
-    1 / (n + 1), so that among many records a few anomalies cannot be declared however strange they are.
-    """
-    total = sum(counts.values())
-    cut, declared, reached = 0.0, 0, 0
-    for p_value, count in sorted(counts.items()):
-        reached += count
-        if p_value * total <= fdr * reached * (1 + ROUNDING):
-            cut, declared = p_value, reached
-    return Discoveries(fdr, total, declared, cut, lowest)
-
-
-class JudgedBatch(NamedTuple):
-    """A batch with its verdicts, and a drawing of each record where drawings are wanted; None for one in error."""
-
-    batch: Batch
-    verdicts: VerdictColumns
-    drawings: Sequence[bytes | None] = ()
-    counts: ColumnCounts | None = None
-    """What the records hold of each column; None where there are none."""
-    familiar: Familiar = Familiar()
-    """How many of the records were in the training, as far as that can be told."""
-
-
-Map = Callable[[Callable[[Batch], JudgedBatch], Iterable[Batch]], Iterator[JudgedBatch]]
-"""Applies a function to batches, here, in threads or on other machines, and gives the results in their order."""
 
 
 class Summary(NamedTuple):
@@ -123,74 +43,28 @@ class Summary(NamedTuple):
     """What was declared, if there is a false-discovery rate."""
     shifts: tuple[Shift, ...] = ()
     """What most values of a column are, where they are not those of training."""
+    blamed: tuple[tuple[str, int], ...] = ()
+    """The fields that are the first reason of flagged records, and how often, most often first."""
 
 
-@dataclass(frozen=True)
-class BatchJudge:
-    """Judges batches, and gives for each record what is wanted of it."""
-
-    detector: Detector
-    explained: Explained = "anomalies"
-    limit: int = REASONS
-    """Most reasons of a record."""
-    cut: float | None = None
-    """Anomalies are the records with p-values up to it, if it is given."""
-    tails: bool = False
-    """Whether tail probabilities are given."""
-    drawings: bool = False
-
-    def __call__(self, batch: Batch) -> JudgedBatch:
-        """The verdicts on a batch."""
-        detector, modality = self.detector, self.detector.modality
-        table = read_batch(detector.schema, batch)
-        if not table.rows:
-            return JudgedBatch(batch, VerdictColumns([], [], [], [], [], {TAIL: []} if self.tails else {}))
-        every = self.explained == "all" or self.drawings
-        verdicts = detector.score(table, reasons=self.limit if every else 0, errors="mark")
-        flags = verdicts.anomaly if self.cut is None else verdicts.p_value <= self.cut
-        errors: list[str | None] = [None] * table.rows
-        for row, field, message in verdicts.problems:
-            if row is not None:
-                text = message if field is None or batch.cells is not None else f"field {field!r}: {message}"
-                errors[row] = f"{errors[row]}; {text}" if errors[row] else text
-        good = np.array([error is None for error in errors])
-        strange = good if self.explained == "all" else good & flags & (self.explained == "anomalies")
-        texts: list[str | None] = [None] * table.rows
-        if strange.any():
-            rows = np.flatnonzero(strange).tolist()
-            explained = verdicts if every else detector.score(take(table, strange), reasons=self.limit)
-            sizes = None if batch.cells is None else [modality.size(batch.cells[row]) for row in rows]
-            places = rows if every else range(len(rows))
-            for row, reasons in zip(rows, modality.reasons(explained, places, self.limit, sizes), strict=True):
-                texts[row] = ascii_json(reasons)
-        drawings: list[bytes | None] = []
-        if self.drawings and batch.cells is not None and verdicts.evidence is not None:
-            drawings = [
-                modality.draw(cell, verdicts.evidence[row]) if good[row] else None
-                for row, cell in enumerate(batch.cells)
-            ]
-        scores, p_values, anomalies = (
-            [value if error is None else None for value, error in zip(values.tolist(), errors, strict=True)]
-            for values in (verdicts.score, verdicts.p_value, flags)
-        )
-        further: dict[str, list[float | None]] = {}
-        if self.tails:
-            tail = verdicts.tail_probability
-            further[TAIL] = [None] * table.rows if tail is None else [None if x != x else x for x in tail.tolist()]
-        counts = count_columns(modality, table, verdicts.features)
-        familiar = Familiar() if detector.sketch is None else detector.sketch.look_up(verdicts.features)
-        columns = VerdictColumns(scores, p_values, anomalies, texts, errors, further)
-        return JudgedBatch(batch, columns, drawings, counts, familiar)
+def score_file(detector: Detector, path: str | Path, out: str | Path, **options: Any) -> Summary:
+    """Score the records of one input: see `score_inputs`."""
+    return score_inputs(detector, [path], out, **options)
 
 
-def score_file(
+def score_inputs(
     detector: Detector,
-    path: str | Path,
+    stated: Sequence[str | Path],
     out: str | Path,
     *,
     reasons: Explained = "anomalies",
     limit: int = REASONS,
     force: bool = False,
+    resume: bool = False,
+    form: str | None = None,
+    shard: Shard | None = None,
+    only_anomalies: bool = False,
+    strict: bool = False,
     fdr: float | None = None,
     tails: bool = False,
     heatmaps: Path | None = None,
@@ -199,60 +73,101 @@ def score_file(
     stdout: BinaryIO | None = None,
     mapped: Map = map,
 ) -> Summary:
-    """Score the records of `path` and write them with their verdicts to `out`, whole or not at all.
+    """Score the records of files, folders and patterns, and write them with their verdicts, whole or not at all.
 
-    `-` is a standard stream. Of a table every row gets five more columns; of pictures a row tells which one it is
-    about. `reasons` says which records get reasons, `limit` how many at most. With `fdr` the file is read twice, and
-    the anomalies are those that are declared at this false-discovery rate (`find_discoveries`). With `tails` tail
-    probabilities are a sixth column. Heat maps of all pictures go into a folder, each by its picture's path in the
-    other one, and with `.png` behind it where that has another ending. `hints` say how a text table is written.
-    `mapped` applies the judge to the batches. Raises KilterError if the file cannot be read or lacks a column, or the
-    output cannot be written.
+    `out` is a file, or a folder with a file for each input (`find_target`), in the format `form` or its own; `-` is a
+    standard stream. Of a table every row gets five more columns; of pictures a row tells which one it is about. With
+    `only_anomalies` no other records are written, and the place of each in its input, from 0, is appended. With
+    `strict` the first record in error is an error of all. `reasons` says which records get reasons, `limit` how many at
+    most. With `fdr` all is read twice, and the anomalies are those that are declared at this false-discovery rate
+    (`find_discoveries`). With `tails` tail probabilities are a sixth column. Heat maps of all pictures go into a
+    folder, each by its picture's path in the other one, and with `.png` behind it where that has another ending. With
+    `shard` only the files of one of several runs are written (`take_shard`). `hints` say how a text table is written.
+    `mapped` applies the work to blocks. With `resume` a run that was killed is continued (`formats.partial`), and one
+    that is done is left. Raises KilterError if an input cannot be read or lacks a column, or the output cannot be
+    written.
     """
     began = time.perf_counter()
-    if heatmaps is not None:
-        if not detector.modality.draws:
-            raise KilterError(f"heat maps are of pictures, and the model {detector.name} judges records of fields")
-        check_folder(heatmaps, Path(path), HEATMAPS, force=force)
-    form, packing = output_format(out)
-    check_output(out, path, force=force)
     hints = hints._replace(names=detector.schema.names)
-    discoveries = None if fdr is None else discover(detector, path, out, fdr, hints)
+    inputs = find_inputs(stated, tables=not detector.schema.columns[0].shape)
+    target = find_target(inputs, stated, Path(out), form)
+    target = target if shard is None else take_shard(target, shard)
+    drawer = _drawer(detector, heatmaps, inputs[0].path, force=force)
+    options = {
+        "reasons": f"{limit} of {reasons}",
+        "fdr": fdr,
+        "tails": tails,
+        "only_anomalies": only_anomalies,
+        **hints._asdict(),
+        "format": form,
+    }
+    stream = target.folder is None and is_stream(target.files[0].path)
+    if resume:
+        _check_resumable(inputs, stream=stream, drawn=heatmaps is not None)
+    made = plan_of(detector, inputs, options) if not stream else {}
+    finished = finished_run(target, made) if resume else None
+    if finished is not None:
+        return Summary(*finished, 0.0, (f"{out} is finished already",))
+    check_destination(target, inputs, force=force, resume=resume)
+    discoveries = None if fdr is None else discover(detector, [one.path for one in inputs], out, fdr, hints, mapped)
     cut = None if discoveries is None else discoveries.cut
     judge = BatchJudge(detector, reasons, limit, cut=cut, tails=tails, drawings=heatmaps is not None)
-    records = anomalies = errors = 0
-    first_error, familiar = "", Familiar()
-    tally = ColumnTally(detector.modality, detector.reference)
-    drawn: set[str] = set()
-    with ExitStack() as stack:
-        reader = stack.enter_context(READERS[detector.modality.name](path, stdin, hints))
-        further = (TAIL,) if tails else ()
-        _check_columns(reader, detector.schema)
-        check_appended(reader, further)
-        output = stack.enter_context(writing(out, stdout))
-        file = stack.enter_context(packed(output.file, packing))
-        writer = form.writer()(output._replace(file=file), reader, detector.schema, further)
-        for batch, verdicts, drawings, counts, rows in mapped(judge, reader.batches()):
-            if counts is not None:
-                tally.add(counts)
-            familiar = familiar.joined(rows)
-            writer.write(batch, verdicts)
-            for row, drawing in enumerate(drawings):
-                if heatmaps is not None and drawing is not None:
-                    write_png(heatmaps, png_name(batch.name(row), drawn), drawing, HEATMAPS)
-            wrong = [f"{batch.name(row)}: {error}" for row, error in enumerate(verdicts.errors) if error is not None]
-            if wrong and not errors:
-                first_error = wrong[0]
-            errors += len(wrong)
-            records += batch.frame.height
-            anomalies += sum(map(bool, verdicts.anomalies))
-        if discoveries is not None and (records - errors, anomalies) != (discoveries.judged, discoveries.declared):
-            raise KilterError(f"{path} has changed while it was read: score it again once nothing writes to it")
-        writer.finish()
+    run = FileRun(
+        detector,
+        inputs,
+        target,
+        judge,
+        hints,
+        mapped,
+        stdin,
+        hashed=resume or target.folder is not None,
+        only_anomalies=only_anomalies,
+        strict=strict,
+        draw=drawer,
+    )
+    if stream:
+        with writing(out, stdout) as output:
+            tally = run.into_stream(output)
+    else:
+        with keeping(Progress(progress_folder(target), made, resume=resume), str(out)) as progress:
+            tally = run.into_files(progress)
+            if (
+                discoveries is not None
+                and shard is None
+                and (tally.records - tally.errors, tally.anomalies)
+                != (
+                    discoveries.judged,
+                    discoveries.declared,
+                )
+            ):
+                raise KilterError(f"{out}: its input has changed while it was read: score it again")
+            if resume or target.folder is not None:
+                write_success(target, made, progress.scored, tally)
+    notes = [note for place, rows in run.familiar.items() for note in seen_notes(detector, inputs[place].path, rows)]
+    blamed = tuple(Counter(tally.blamed).most_common())
+    counted = tally.records, tally.anomalies, tally.errors, tally.first_error
     seconds = time.perf_counter() - began
-    shifts = tuple(tally.shifts())
-    notes = (*reader.notes, *seen_notes(detector, path, familiar))
-    return Summary(records, anomalies, errors, first_error, seconds, notes, discoveries, shifts)
+    return Summary(
+        *counted, seconds, (*dict.fromkeys([*run.notes, *notes]),), discoveries, tuple(run.columns.shifts()), blamed
+    )
+
+
+def _drawer(detector: Detector, folder: Path | None, path: Path, *, force: bool) -> Callable[[str, bytes], None]:
+    """What writes heat maps into a folder. Raises KilterError if they cannot be written there."""
+    if folder is None:
+        return lambda name, content: None
+    if not detector.modality.draws:
+        raise KilterError(f"heat maps are of pictures, and the model {detector.name} judges records of fields")
+    check_folder(folder, path, HEATMAPS, force=force)
+    drawn: set[str] = set()
+    return lambda name, content: write_png(folder, png_name(name, drawn), content, HEATMAPS)
+
+
+def _check_resumable(inputs: Sequence[ScoringInput], *, stream: bool, drawn: bool) -> None:
+    if stream or any(str(one.path) == STDIN for one in inputs):
+        raise KilterError("what is read from or written to a stream cannot be resumed: name files")
+    if drawn:
+        raise KilterError("heat maps cannot be resumed: leave --resume out")
 
 
 def seen_notes(detector: Detector, path: str | Path, familiar: Familiar) -> list[str]:
@@ -272,43 +187,36 @@ def seen_notes(detector: Detector, path: str | Path, familiar: Familiar) -> list
     ]
 
 
-def discover(detector: Detector, path: str | Path, out: str | Path, fdr: float, hints: Hints = NO_HINTS) -> Discoveries:
-    """Read a file a first time, to know what is declared at a false-discovery rate.
+def discover(
+    detector: Detector,
+    paths: Sequence[Path],
+    out: str | Path,
+    fdr: float,
+    hints: Hints = NO_HINTS,
+    mapped: Map = map,
+) -> Discoveries:
+    """Read files a first time, to know what is declared in all of them together at a false-discovery rate.
 
-    Raises KilterError if it cannot be read twice, or `out` is no file: nothing may be written before all is read.
+    Raises KilterError if one cannot be read twice, or `out` is no file: nothing may be written before all is read.
     """
     if not 0 < fdr < 1:
         raise KilterError(f"a false-discovery rate is between 0 and 1, like 0.05; not {fdr:g}")
     if str(out) == STDOUT:
         raise KilterError("a false-discovery rate needs a file to write to, not standard output: name one with -o")
-    place = Path(path)
-    if str(path) == STDIN or (place.exists() and not place.is_file() and not place.is_dir()):
+    if any(str(path) == STDIN or (path.exists() and not path.is_file() and not path.is_dir()) for path in paths):
         raise KilterError("a false-discovery rate needs a file that can be read twice, not a stream: save it first")
     calibrations = (detector.calibration, *(detector.groups.calibrations.values() if detector.groups else ()))
     counts: Counter[float] = Counter()
-    with READERS[detector.modality.name](path, None, hints) as reader:
-        _check_columns(reader, detector.schema)
-        for batch in reader.batches():
-            if batch.frame.height:
-                p_values = detector.score(read_batch(detector.schema, batch), errors="mark").p_value
-                counts.update(p_values[~np.isnan(p_values)].tolist())
+
+    def p_values(block: Block) -> Floats:
+        table = read_batch(detector.schema, block.read())
+        return detector.score(table, errors="mark").p_value if table.rows else np.empty(0)
+
+    def blocks() -> Iterator[Block]:
+        for path in paths:
+            with open_records(detector, path, None, hints) as reader:
+                yield from reader.blocks()
+
+    for some in mapped(p_values, blocks()):
+        counts.update(some[~np.isnan(some)].tolist())
     return find_discoveries(counts, fdr, 1 / (max(calibration.size for calibration in calibrations) + 1))
-
-
-def ascii_json(reasons: Sequence[Reason | Region]) -> str:
-    """Reasons as compact JSON that stands in a file of any encoding."""
-    text = msgspec.json.encode(reasons).decode()
-    return text if text.isascii() else json.dumps(json.loads(text), separators=(",", ":"))
-
-
-def _check_columns(reader: Reader, schema: Schema) -> None:
-    if not schema.columns[0].shape:  # otherwise a record is the one cell that a reader gives
-        check_fields(reader.name, schema.names, reader.columns)
-
-
-def check_appended(reader: Reader, further: Sequence[str] = ()) -> None:
-    """Raise KilterError if a table has a column of a name that is to be appended, or `further` ones."""
-    present = [name for name in (*COLUMNS, *further) if name in reader.columns]
-    if present:
-        remedy = "score the original file, or take that column out"
-        raise KilterError(f"{reader.name} has a column {present[0]!r} already: {remedy}")

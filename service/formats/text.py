@@ -1,17 +1,49 @@
 """Text tables, CSV in any dialect, read block by block; what they are is found in their first bytes."""
 
 from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 from kilter.service.detector.errors import KilterError
 from kilter.service.formats.beginning import encoding_remark, find_beginning, find_charset
 from kilter.service.formats.charsets import MULTIBYTE, UTF_8, Readable, RecodedStream, legacy_encoding
-from kilter.service.formats.reading import Batch, Reader
-from kilter.service.formats.records import Dialect, plain_batch, quoted_batch, split_records
+from kilter.service.formats.oddities import Oddities
+from kilter.service.formats.reading import Batch, Block, Reader
+from kilter.service.formats.records import Dialect, Record, count_lines, line_batch, quoted_batch, split_records
 from kilter.service.formats.source import HEAD, Source
 
 ROWS = 1 << 15  # about the most rows in a block
 BYTES = 1 << 22  # the most bytes that are read at a time
 LONGEST_LINE = 1 << 24
+
+
+class TextBlock(NamedTuple):
+    """Bytes of a text table that end where a record does."""
+
+    data: bytes
+    columns: tuple[str, ...]
+    dialect: Dialect
+    rows: int
+    first: int
+    """Position of its first record in the file, and the number of its first line."""
+    line: int
+    oddities: Oddities
+    before: Sequence[Sequence[str]]
+    """Earlier records, if there are any."""
+    final: bool
+    """Whether no records follow."""
+    records: Sequence[Record] | None = None
+    """What was read to know where they end; None where it is plain to see."""
+
+    def read(self) -> Batch:
+        records = self.records
+        batch = None if records is not None else line_batch(self.data, self.columns, self.dialect, self.first)
+        lines: Sequence[int] = range(self.line, self.line + self.rows)
+        if batch is None:
+            if records is None:
+                records, _ = split_records(self.data, self.dialect, self.line, final=True)
+            batch = quoted_batch(records, self.columns, self.dialect, self.first)
+            lines = [record.line for record in records]
+        return self.oddities.marked(batch, lines, self.before, final=self.final)
 
 
 class TextReader(Reader):
@@ -53,25 +85,27 @@ class TextReader(Reader):
 
     def batches(self) -> Iterator[Batch]:
         """Every record, once, in order; those that cannot be read are faults, and so are lines that are none."""
+        return (block.read() for block in self.blocks())
+
+    def blocks(self) -> Iterator[Block]:
+        """The same; here it is only found out where the records of a block end, and how many they are."""
         data, ahead, first = self._data, self._ahead, 0
         while True:
             final = not ahead
             complete = len(data) if final else data.rfind(b"\n") + 1
-            self._settle(data[:complete])
-            batch = plain_batch(data[:complete], self.columns, self.dialect, first)
-            lines: Sequence[int]
-            if batch is not None:
-                rest, lines = data[complete:], range(self._line, self._line + len(batch.raw))
-                self._line += len(batch.raw)
-            else:
+            own, rest = data[:complete], data[complete:]
+            self._settle(own)
+            records: list[Record] | None = None
+            rows = count_lines(own, self.dialect)
+            if rows is None:
                 records, rest = split_records(data, self.dialect, self._line, final=final)
-                batch = quoted_batch(records, self.columns, self.dialect, first)
-                lines = [record.line for record in records]
-                self._line += data.count(b"\n", 0, len(data) - len(rest))
-            batch = self._oddities.marked(batch, lines, self._sample if first else (), final=final)
-            if batch.raw or (final and not first):
-                yield batch
-                first += len(batch.raw)
+                rows, own = len(records), data[: len(data) - len(rest)]
+            if rows or (final and not first):
+                before = self._sample if first else ()
+                table = own, self.columns, self.dialect
+                yield TextBlock(*table, rows, first, self._line, self._oddities, before, final, records)
+            first += rows
+            self._line += own.count(b"\n")
             if final:
                 return
             if len(rest) > LONGEST_LINE:

@@ -16,8 +16,8 @@ from kilter.service.detector.latent import Slope, between, generator_of
 from kilter.service.detector.pictures.column import png_of, strip_of
 from kilter.service.formats.codes import SINKS, read_records
 from kilter.service.formats.folders import write_png
+from kilter.service.formats.opening import READERS
 from kilter.service.formats.reading import Reader
-from kilter.service.formats.scoring import READERS
 from kilter.service.formats.source import NO_HINTS, Hints
 from kilter.service.formats.writers import check_output
 

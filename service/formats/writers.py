@@ -4,17 +4,14 @@ Text records keep their own bytes; typed tables and pictures become typed tables
 """
 
 import bz2
-import csv
 import gzip
-import io
 import lzma
 import os
-import re
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from io import BytesIO
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, BinaryIO, NamedTuple, Protocol
 
 import polars as pl
@@ -25,9 +22,8 @@ from kilter.service.detector.leftovers import scratch_folder
 from kilter.service.detector.names import own_names
 from kilter.service.detector.schema import Schema
 from kilter.service.formats import FORMATS, Format, format_named
-from kilter.service.formats.charsets import UTF_8, WESTERN
+from kilter.service.formats.lines import COLUMNS, RecordLines, VerdictColumns
 from kilter.service.formats.reading import Batch, Reader, read_batch
-from kilter.service.formats.records import SENTINEL, Dialect
 from kilter.service.formats.source import STDIN
 
 if sys.version_info >= (3, 14):
@@ -37,17 +33,6 @@ else:
 
 STDOUT = STDIN  # `-` means standard output where something is written
 PACKINGS = (".gz", ".bz2", ".xz", ".zst")
-COLUMNS: dict[str, pl.DataType] = {
-    "kilter_score": pl.Float64(),
-    "kilter_p_value": pl.Float64(),
-    "kilter_anomaly": pl.Boolean(),
-    "kilter_reasons": pl.String(),
-    "kilter_error": pl.String(),
-}
-TAIL, FILE, ROW = "kilter_tail_probability", "kilter_file", "kilter_row"
-FURTHER: dict[str, pl.DataType] = {TAIL: pl.Float64(), FILE: pl.String(), ROW: pl.Int64()}
-"""Columns after those, where they are asked for."""
-FLAG = {True: "true", False: "false", None: ""}
 EXACT = 2**53  # whole numbers up to here are exact in a float64
 
 
@@ -67,7 +52,7 @@ def output_format(out: str | Path) -> tuple[Format, str]:
     Standard output and devices get CSV.
     """
     path = Path(out)
-    if str(out) == STDOUT or _is_device(path):
+    if is_stream(path):
         return format_named("csv"), ""
     suffixes = [suffix.lower() for suffix in path.suffixes]
     packing = suffixes.pop() if suffixes and suffixes[-1] in PACKINGS else ""
@@ -81,7 +66,7 @@ def output_format(out: str | Path) -> tuple[Format, str]:
 def check_output(out: str | Path, source: str | Path, *, force: bool) -> None:
     """Raise KilterError if `out` must not be written: it is the source, it exists already, or it has no folder."""
     path = Path(out)
-    if str(out) == STDOUT or _is_device(path):
+    if is_stream(path):
         return
     if path.is_dir():
         raise KilterError(f"{path} is a folder: name a file to write to")
@@ -125,28 +110,43 @@ def writing(out: str | Path, stdout: BinaryIO | None = None) -> Iterator[Output]
         raise KilterError(f"cannot write {out}: {reason}. Nothing half-written was left behind") from error
 
 
+def is_stream(path: Path) -> bool:
+    """Whether what is written there is read at once: standard output, or a device."""
+    return str(path) == STDOUT or _is_device(path)
+
+
 def _is_device(path: Path) -> bool:
     return path.exists() and not path.is_file() and not path.is_dir()
 
 
-class VerdictColumns(NamedTuple):
-    """The appended columns of a batch, one value per row; None where a row has no verdict, reasons or error."""
+class OutputPart(NamedTuple):
+    """What becomes of a batch in an output."""
 
-    scores: Sequence[float | None]
-    p_values: Sequence[float | None]
-    anomalies: Sequence[bool | None]
-    reasons: Sequence[str | None]
-    """Compact JSON in ASCII."""
-    errors: Sequence[str | None]
-    further: Mapping[str, Sequence[Any]] = MappingProxyType({})
-    """Values of columns of `FURTHER`, one per row, None where there is none; those that are to be written."""
+    content: bytes
+    wide: tuple[str, ...] = ()
+    """Columns with values that the narrow types of training do not hold, of a format that stores types."""
 
 
 class Writer(Protocol):
-    """Writes batches in their order."""
+    """Writes batches in their order: `begin`, then a part for each of them, then `finish`."""
+
+    def begin(self) -> bytes:
+        """What stands before the parts."""
+        return b""
+
+    def render(self, batch: Batch, verdicts: VerdictColumns) -> OutputPart:
+        """The part of a batch; it changes nothing, so that any thread may call it."""
+
+    def put(self, part: OutputPart) -> None:
+        """Write the next part, or what stands before them."""
 
     def write(self, batch: Batch, verdicts: VerdictColumns) -> None:
         """Write the rows of a batch with their verdicts."""
+        self.put(self.render(batch, verdicts))
+
+    def restore(self, parts: int, wide: Sequence[str]) -> None:
+        """Go on after so many parts, which were put before, with these `wide` columns."""
+        return
 
     def finish(self) -> None:
         """Write what is then still missing."""
@@ -161,114 +161,56 @@ def packed(file: BinaryIO, packing: str) -> AbstractContextManager[Any]:
     return opened
 
 
-class RecordWriter:
+def compress_part(content: bytes, packing: str) -> bytes:
+    """Content compressed by itself; such parts one after the other are a compressed file."""
+    if not packing:
+        return content
+    out = BytesIO()
+    with packed(out, packing) as file:
+        file.write(content)
+    return out.getvalue()
+
+
+class TextWriter(Writer):
+    """Writes a text table, of which every part is text."""
+
+    def __init__(self, file: BinaryIO, header: bytes) -> None:
+        self._file = file
+        self._header = header
+
+    def begin(self) -> bytes:
+        return self._header
+
+    def put(self, part: OutputPart) -> None:
+        self._file.write(part.content)
+
+    def finish(self) -> None:
+        self._file.flush()
+
+
+class RecordWriter(TextWriter):
     """Continues a text table: each record's own bytes, and the verdict in the same dialect after them."""
 
-    def __init__(
-        self, file: BinaryIO, reader: Reader, dialect: Dialect, decimal: str, further: Sequence[str] = ()
-    ) -> None:
-        """Write the header. `decimal` is the sign in the appended numbers; `further` columns are appended last."""
-        self._file = file
-        self._reader = reader
-        self._dialect = dialect
-        self._width = len(reader.columns) + dialect.surplus
-        self._further = tuple(further)
-        self._point = None if decimal in (".", dialect.delimiter) else decimal
-        self._newline = b"\n" if dialect.newline == b"\r" else dialect.newline
-        special = {"\r", "\n", '"', dialect.quote, dialect.delimiter, dialect.escape or dialect.quote}
-        # A delimiter that occurs in numbers and flags is possible, though hardly wise.
-        self._always = dialect.padded or dialect.delimiter.isalnum() or dialect.delimiter in "+-."
-        self._special = re.compile(f"[{re.escape(''.join(special))}]")
-        file.write(dialect.bom)
-        self._put(self._line(reader.header, dialect.delimiter.join(["", *COLUMNS, *further])))
+    def __init__(self, file: BinaryIO, header: bytes, lines: RecordLines) -> None:
+        """The header is continued too."""
+        super().__init__(file, lines.header(header))
+        self._lines = lines
 
-    def write(self, batch: Batch, verdicts: VerdictColumns) -> None:
-        delimiter = self._dialect.delimiter
-        faulty = {fault.row for fault in batch.faults}
-        out: list[bytes] = []
-        for row, (raw, score, p_value, anomaly, reasons, error) in enumerate(
-            zip(batch.raw, *verdicts[:5], strict=True)
-        ):
-            flag = self._quoted(FLAG[anomaly])
-            fields = ("", self._number(score), self._number(p_value), flag, self._quoted(reasons))
-            verdict = f"{delimiter.join(fields)}{delimiter}{self._quoted(error)}"
-            for name in self._further:
-                verdict += f"{delimiter}{self._cell(verdicts.further[name][row])}"
-            out.append(self._line(raw, self._filling(raw) + verdict if row in faulty else verdict))
-        self._put(b"".join(out))
-
-    def finish(self) -> None:
-        self._file.flush()
-
-    def _put(self, data: bytes) -> None:
-        dialect = self._dialect
-        if dialect.recoded:
-            text = data.decode()
-            text = text.replace("\n", "\r") if dialect.newline == b"\r" else text
-            data = text.encode(dialect.encoding, "backslashreplace")
-        self._file.write(data)
-
-    def _line(self, raw: bytes, more: str) -> bytes:
-        """A record with `more` before its line ending, in an encoding in which it reads as before."""
-        body = raw.removesuffix(b"\n").removesuffix(b"\r")
-        ending = raw[len(body) :] or self._newline
-        if more.isascii() or self._dialect.recoded:
-            return body + more.encode() + ending
-        # It is known as late as with the first line that shows it.
-        encoding = (self._reader.dialect or self._dialect).encoding
-        if encoding == UTF_8:
-            try:
-                body.decode()
-            except UnicodeDecodeError:
-                encoding = WESTERN
-        return body + more.encode(encoding, "backslashreplace") + ending
-
-    def _cell(self, value: str | float | None) -> str:
-        return self._quoted(value) if isinstance(value, str) else self._number(value)
-
-    def _number(self, value: float | None) -> str:
-        if value is None:
-            return self._quoted("")
-        if self._point is None and not self._always:
-            return repr(value)
-        return self._quoted(repr(value).replace(".", self._point or "."))
-
-    def _quoted(self, text: str | None) -> str:
-        if not self._always and (not text or not self._special.search(text)):
-            return text or ""
-        quote, escape = self._dialect.quote, self._dialect.escape
-        text = (text or "").replace(escape, 2 * escape) if escape else text or ""
-        return quote + text.replace(quote, (escape or quote) + quote) + quote
-
-    def _filling(self, raw: bytes) -> str:
-        """What closes a quote that a record leaves open, and gives it the fields that it lacks."""
-        dialect = self._reader.dialect or self._dialect
-        lines = io.StringIO(dialect.decoded(raw).rstrip("\r\n") + "\n" + SENTINEL)
-        try:
-            fields = next(dialect.rows(lines))
-        except csv.Error:
-            return ""
-        closing = dialect.quote if fields and fields[-1].endswith(SENTINEL.rstrip(" \n")) else ""
-        return closing + dialect.delimiter * (self._width - len(fields))
+    def render(self, batch: Batch, verdicts: VerdictColumns) -> OutputPart:
+        return OutputPart(self._lines.render(batch, verdicts))
 
 
-class TextFrameWriter:
+class TextFrameWriter(TextWriter):
     """Writes a typed table as a text table."""
 
-    def __init__(self, file: BinaryIO) -> None:
-        self._file = file
-        self._has_header = False
+    def __init__(self, file: BinaryIO, names: Sequence[str]) -> None:
+        super().__init__(file, pl.DataFrame(schema=names).write_csv().encode())
 
-    def write(self, batch: Batch, verdicts: VerdictColumns) -> None:
-        frame = with_verdicts(batch.frame, verdicts)
-        self._file.write(frame.write_csv(include_header=not self._has_header).encode())
-        self._has_header = True
-
-    def finish(self) -> None:
-        self._file.flush()
+    def render(self, batch: Batch, verdicts: VerdictColumns) -> OutputPart:
+        return OutputPart(with_verdicts(batch.frame, verdicts).write_csv(include_header=False).encode())
 
 
-class StoredFrameWriter:
+class StoredFrameWriter(Writer):
     """Writes a table in parts, which `finish` puts together in a format that stores types.
 
     Of a text table, what the model reads as number, flag or time becomes one, null where it is in error; all else stays
@@ -279,38 +221,51 @@ class StoredFrameWriter:
         self, output: Output, reader: Reader, schema: Schema, sink: Callable[[pl.LazyFrame, BinaryIO], None]
     ) -> None:
         self._output = output
-        self._reader = reader
         self._schema = schema
         self._sink = sink
         self._text = reader.dialect is not None
         self._count = 0
+        self._own = own_names(schema.names, reader.columns)
         self._narrow: dict[Any, pl.DataType] = {
             column.name: column.narrow for column in schema.fields if self._text and column.narrow is not None
         }
-        """Columns in which every value so far was a whole number or a flag, as in training."""
+        self._wide: set[str] = set()
 
-    def write(self, batch: Batch, verdicts: VerdictColumns) -> None:
-        frame = with_verdicts(self._typed(batch) if self._text else batch.frame, verdicts)
-        frame.write_ipc(self._output.parts / f"{self._count:08d}.part", compression="lz4")
-        self._count += 1
+    def render(self, batch: Batch, verdicts: VerdictColumns) -> OutputPart:
+        frame, wide = self._typed(batch) if self._text else (batch.frame, ())
+        out = BytesIO()
+        with_verdicts(frame, verdicts).write_ipc(out, compression="lz4")
+        return OutputPart(out.getvalue(), wide)
+
+    def put(self, part: OutputPart) -> None:
+        if part.content:
+            with (self._output.parts / f"{self._count:08d}.part").open("wb") as file:
+                file.write(part.content)
+                file.flush()
+                os.fsync(file.fileno())
+            self._wide.update(part.wide)
+            self._count += 1
+
+    def restore(self, parts: int, wide: Sequence[str]) -> None:
+        self._count, self._wide = parts, {*wide}
 
     def finish(self) -> None:
         rows = pl.scan_ipc(sorted(self._output.parts.glob("*.part")), glob=False)
-        own = own_names(self._narrow, self._reader.columns)
-        self._sink(rows.cast({own.get(name, name): kind for name, kind in self._narrow.items()}), self._output.file)
+        kinds = {name: kind for name, kind in self._narrow.items() if name not in self._wide}
+        self._sink(rows.cast({self._own.get(name, name): kind for name, kind in kinds.items()}), self._output.file)
 
-    def _typed(self, batch: Batch) -> pl.DataFrame:
+    def _typed(self, batch: Batch) -> tuple[pl.DataFrame, tuple[str, ...]]:
         columns = read_batch(self._schema, batch).columns
-        own = own_names(self._schema.names, batch.frame.columns)
+        wide: list[str] = []
         typed: list[pl.Series] = []
         for column in self._schema.fields:
             values = column.to_series(columns[column.name])
             if values is None:
                 continue
             if column.name in self._narrow and not _fit(values, self._narrow[column.name]).all():
-                del self._narrow[column.name]
-            typed.append(values.alias(own.get(column.name, column.name)))
-        return batch.frame.with_columns(pl.all().replace("", None)).with_columns(typed)
+                wide.append(column.name)
+            typed.append(values.alias(self._own.get(column.name, column.name)))
+        return batch.frame.with_columns(pl.all().replace("", None)).with_columns(typed), tuple(wide)
 
 
 def _fit(values: pl.Series, narrow: pl.DataType) -> pl.Series:
@@ -322,16 +277,15 @@ def _fit(values: pl.Series, narrow: pl.DataType) -> pl.Series:
 
 def with_verdicts(frame: pl.DataFrame, verdicts: VerdictColumns) -> pl.DataFrame:
     """A frame with the columns of its verdicts appended."""
-    appended = list(zip(COLUMNS, verdicts[:5], COLUMNS.values(), strict=True))
-    appended += [(name, values, FURTHER[name]) for name, values in verdicts.further.items()]
-    return frame.with_columns([pl.Series(*column) for column in appended])
+    return pl.concat([frame, verdicts.frame()], how="horizontal")
 
 
 def write_text(output: Output, reader: Reader, schema: Schema, further: Sequence[str]) -> Writer:
     """A writer of a text table: in the dialect of the table that is read, or else as CSV."""
     if reader.dialect is None:
-        return TextFrameWriter(output.file)
-    return RecordWriter(output.file, reader, reader.dialect, schema.decimal, further)
+        return TextFrameWriter(output.file, (*reader.columns, *COLUMNS, *further))
+    lines = RecordLines(reader.dialect, len(reader.columns), schema.decimal, further)
+    return RecordWriter(output.file, reader.header, lines)
 
 
 def write_parquet(output: Output, reader: Reader, schema: Schema, _: Sequence[str]) -> Writer:

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from kilter.service.detector import KilterError
 from kilter.service.detector.detector import Verdicts
 from kilter.service.detector.modalities.tables import Reason
-from kilter.service.formats.scoring import Discoveries
-from kilter.service.formats.writers import COLUMNS, ROW
+from kilter.service.formats.discoveries import Discoveries
+from kilter.service.formats.lines import COLUMNS, ROW
 from kilter.training.data.source import TrainingSource
 from kilter.training.data.tables import read_tables
 from kilter.training.ranking import agreement_in_words, check_ranking, scan_in_words, write_ranking

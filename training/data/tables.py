@@ -28,8 +28,8 @@ from kilter.service.detector.errors import KilterError
 from kilter.service.detector.findings import Training
 from kilter.service.detector.names import check_fields, name_form, named_column
 from kilter.service.detector.schema import LeftOut, Schema
+from kilter.service.formats.lines import COLUMNS, TAIL
 from kilter.service.formats.reading import read_frame, to_table
-from kilter.service.formats.writers import COLUMNS, TAIL
 from kilter.training.data.choices import check_choices, decide_as
 from kilter.training.data.source import (
     TOO_MANY_BAD,

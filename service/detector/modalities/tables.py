@@ -58,6 +58,8 @@ class TableModality(Modality):
                 values = columns.matrix.take([columns.layout.places[name] for name in self._names], axis=1)
             else:
                 values = np.stack([columns[name] for name in self._names], axis=1)
+            if not self._others:
+                return self._standardise(values).astype(np.float32)
             x[:, self._positions] = self._standardise(values)
         for position, column in self._others:
             features = column.encode(columns[column.name])
@@ -66,7 +68,8 @@ class TableModality(Modality):
 
     def _standardise(self, values: Floats) -> Floats:
         """The numbers of (n, numeric) as features; `numpy.clip` takes as long as all the rest for one record."""
-        standard: Floats = (values - self._center) / self._scale
+        standard: Floats = values - self._center
+        standard /= self._scale
         np.maximum(standard, -LIMIT, out=standard)
         np.minimum(standard, LIMIT, out=standard)
         return standard

@@ -86,6 +86,44 @@ def test_rows_in_error_have_an_exit_status(model_folder: Path, new_csv: Path) ->
     assert "first error: record 2: line 4 has 9 fields and the header 8" in result.stderr
 
 
+def test_shards_are_merged(model_folder: Path, new_csv: Path, tmp_path: Path) -> None:
+    """By a command that needs no model; a shard that is none is refused."""
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for name in ("a.csv", "b.csv"):
+        (folder / name).write_bytes(new_csv.read_bytes())
+    out = tmp_path / "out"
+    for shard in ("0/2", "1/2"):
+        assert call(model_folder, folder, "-o", out, "--shard", shard).exit_code == 0
+    done = call("--merge", out)
+    assert done.exit_code == 0
+    assert "is complete: 100 records" in done.stderr
+    assert sorted(path.name for path in out.iterdir()) == ["_SUCCESS", "a.csv", "b.csv"]
+    for wrong in ("2/2", "0", "-1/2", "a/b"):
+        assert "it is I/N, with I from 0 to N - 1" in call(model_folder, folder, "-o", out, "--shard", wrong).stderr
+
+
+def test_what_is_said_at_the_end_is_a_file_too(model_folder: Path, new_csv: Path, tmp_path: Path) -> None:
+    """How many anomalies there are and are to be expected, and which fields are to blame."""
+    lines = new_csv.read_text().splitlines()
+    cells = lines[7].split(",")
+    lines[7] = ",".join([cells[0], "900.0", *cells[2:]])
+    new_csv.write_text("\n".join(lines))
+    out, summary = tmp_path / "out.csv", tmp_path / "summary.json"
+    result = call(model_folder, new_csv, "-o", out, "--only-anomalies", "--summary", summary)
+    assert result.exit_code == 0, result.stderr
+    said = json.loads(summary.read_text())
+    assert (said["records"], said["errors"]) == (50, 0)
+    assert said["expected_anomalies"] == pytest.approx(2.5, abs=0.5)
+    assert said["blamed"]["temperature"] >= 1
+    assert "anomalies are to be expected" in result.stderr
+    assert "first reason: " in result.stderr
+    with out.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == said["anomalies"]
+    assert "6" in [row["kilter_row"] for row in rows]
+
+
 def test_nothing_is_overwritten_without_force(model_folder: Path, new_csv: Path, tmp_path: Path) -> None:
     """The command ends with status 2 and a line that says what to do; with --force it overwrites."""
     out = tmp_path / "out.csv"

@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from kilter.service.detector import KilterError
+from kilter.service.formats.discoveries import find_discoveries
 from kilter.service.formats.reading import read_frame
-from kilter.service.formats.scoring import find_discoveries, score_file
+from kilter.service.formats.scoring import score_file
 from tests.support import detectors
 
 RANKS = st.lists(st.integers(1, 40), min_size=1, max_size=80)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from kilter.service.detector.arrays import Floats, Positions
-from kilter.service.formats.scoring import find_discoveries
+from kilter.service.formats.discoveries import find_discoveries
 from kilter.training.evaluation.significance import Significance, judge_folds, measure_spacing
 
 Law = Callable[[np.random.Generator, int], Floats]

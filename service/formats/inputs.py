@@ -1,0 +1,163 @@
+"""The tables that are to be scored, by files, patterns and folders, and where the verdicts on each go."""
+
+import glob
+from collections.abc import Iterator, Sequence
+from pathlib import Path, PurePosixPath
+from typing import NamedTuple
+
+from kilter.service.detector.errors import KilterError
+from kilter.service.formats import FORMATS, format_named
+from kilter.service.formats.source import STDIN, check_path
+from kilter.service.formats.writers import PACKINGS
+
+HIDDEN = ("_", ".")
+"""How names begin that are no tables of a folder, as the folders of Spark and Hive have it."""
+
+
+class ScoringInput(NamedTuple):
+    """A table that is scored."""
+
+    path: Path
+    name: str
+    """Its path in the folder that it was found in, with `/`, or else its file's name."""
+
+
+class OutputFile(NamedTuple):
+    """A file with verdicts, and the places of the inputs that go into it."""
+
+    path: Path
+    inputs: tuple[int, ...]
+
+
+class Shard(NamedTuple):
+    """One of several runs that share the work."""
+
+    place: int
+    """From 0."""
+    of: int
+
+    def __str__(self) -> str:
+        return f"{self.place}-of-{self.of}"
+
+
+class Target(NamedTuple):
+    """Where verdicts go."""
+
+    files: tuple[OutputFile, ...]
+    folder: Path | None
+    """The folder that mirrors the inputs; None if there is one file."""
+    shard: Shard | None = None
+    """Which of the files of the folder these are; None if they are all."""
+
+
+def find_inputs(stated: Sequence[str | Path], *, tables: bool = True) -> list[ScoringInput]:
+    """The tables of files, patterns like `2024-*.csv` and folders, in the order of their names in each of these.
+
+    Of a folder all tables are taken, by the endings of their names, in it and below it. What are no `tables` is one
+    input. Raises KilterError if there are none, or a pattern or a folder has none.
+    """
+    if not tables:
+        if len(stated) > 1:
+            raise KilterError("pictures are scored one folder, file or stack at a time: name one")
+        return [ScoringInput(Path(stated[0]), Path(stated[0]).name)]
+    return [table for one in stated for table in _inputs(Path(one))]
+
+
+def _inputs(path: Path) -> list[ScoringInput]:
+    check_path(path)
+    if str(path) == STDIN or path.is_file() or (path.exists() and not path.is_dir()):
+        return [ScoringInput(path, path.name)]
+    if path.is_dir():
+        tables = [ScoringInput(file, file.relative_to(path).as_posix()) for file in sorted(_tables(path))]
+        if not tables:
+            endings = ", ".join(_endings())
+            raise KilterError(f"the folder {path} holds no tables: their names end in {endings}")
+        return tables
+    if glob.has_magic(str(path)):
+        matches = [Path(match) for match in sorted(glob.glob(str(path), recursive=True))]  # noqa: PTH207
+        tables = [one for match in matches for one in _inputs(match)]
+        if not tables:
+            raise KilterError(f"no file is called like {path}")
+        return tables
+    return [ScoringInput(path, path.name)]  # whoever opens it says that it is not there
+
+
+def _tables(folder: Path) -> Iterator[Path]:
+    try:
+        for path in folder.iterdir():
+            if path.name.startswith(HIDDEN):
+                continue
+            if path.is_dir():
+                yield from _tables(path)
+            elif _is_table(path):
+                yield path
+    except OSError as error:
+        raise KilterError(f"the folder {error.filename} cannot be read: {error.strerror}") from None
+
+
+def _endings() -> tuple[str, ...]:
+    return tuple(dict.fromkeys(end for one in FORMATS if one.open and one.modality != "image" for end in one.endings))
+
+
+def _is_table(path: Path) -> bool:
+    suffixes = [suffix.lower() for suffix in path.suffixes]
+    if suffixes and suffixes[-1] in PACKINGS:
+        suffixes.pop()
+    return bool(suffixes) and suffixes[-1] in _endings()
+
+
+def find_target(inputs: Sequence[ScoringInput], stated: Sequence[str | Path], out: Path, form: str | None) -> Target:
+    """Where the verdicts on inputs go: one file, or a folder with a file for each, in the format `form` or its own.
+
+    It is a folder if `out` is one already, or has no ending of a format while there are several inputs or a folder.
+    Raises KilterError if two inputs would go to the same file, or the folder holds the inputs or lies among them.
+    """
+    several = len(inputs) > 1 or any(Path(one).is_dir() for one in stated)
+    named = out.suffix.lower() in (*PACKINGS, *_written_endings())
+    if not out.is_dir() and (named or not several or str(out) == STDIN):
+        if form is not None:
+            raise KilterError(f"the ending of {out} says its format; --format is for a folder")
+        return Target((OutputFile(out, tuple(range(len(inputs)))),), None)
+    for source in map(Path, stated):
+        if source.is_dir() and out.resolve().is_relative_to(source.resolve()):
+            raise KilterError(f"{out} lies in {source}, whose tables are read: name another folder")
+    files: list[OutputFile] = []
+    taken: dict[str, ScoringInput] = {}
+    for place, one in enumerate(inputs):
+        name = output_name(one.name, form)
+        if name in taken:
+            raise KilterError(
+                f"{taken[name].path} and {one.path} would both be written to {out / name}: score them into two folders"
+            )
+        taken[name] = one
+        files.append(OutputFile(out / name, (place,)))
+    return Target(tuple(files), out)
+
+
+def take_shard(target: Target, shard: Shard) -> Target:
+    """Every n-th file of a folder, from that of the shard's place on. Raises KilterError if it is no folder."""
+    if target.folder is None:
+        raise KilterError("shards share the files of a folder: name one with -o")
+    return target._replace(files=target.files[shard.place :: shard.of], shard=shard)
+
+
+def output_name(name: str, form: str | None = None) -> str:
+    """What the verdicts on a table are called: as itself, in a format that is not written with another ending."""
+    path = PurePosixPath("table" if name == STDIN else name)
+    packing = path.suffix if path.suffix.lower() in PACKINGS else ""
+    bare = path.with_suffix("") if packing else path
+    if form is None and bare.suffix.lower() in _written_endings() and (not packing or _packable(bare.suffix)):
+        return str(path)
+    written = format_named(form or "csv")
+    if bare.suffix.lower() in written.endings:
+        return str(bare) + packing * written.packable
+    stem = bare.with_suffix("") if bare.suffix.lower() in _endings() else bare
+    return f"{stem}{written.endings[0]}{packing * written.packable}"
+
+
+def _written_endings() -> tuple[str, ...]:
+    return tuple(ending for one in FORMATS if one.write for ending in one.endings)
+
+
+def _packable(ending: str) -> bool:
+    return any(one.packable and ending.lower() in one.endings for one in FORMATS)

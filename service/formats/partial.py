@@ -1,0 +1,281 @@
+"""What is written of an output before it is complete, so that a run that was killed can be continued.
+
+Beside the output, or in its folder, stands a hidden folder with a plan, which says what is made of what, a journal, and
+the output so far. A line of the journal is written once what it tells of is on the disk; what was written after the
+last one does not count. The output gets its name when it is complete, and then the folder is removed.
+"""
+
+import os
+import shutil
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import msgspec
+from polars.exceptions import PolarsError
+
+from kilter.service.detector.errors import KilterError
+
+PLAN, JOURNAL, DATA = "plan.json", "journal", "data"
+SECONDS, BYTES = 2.0, 1 << 26
+"""After how long, or so much, the journal is continued."""
+
+
+class ScoredInput(msgspec.Struct, frozen=True):
+    """An input of which all is judged."""
+
+    name: str
+    bytes: int
+    sha256: str
+    """Empty where nobody looks for it."""
+    records: int = 0
+    anomalies: int = 0
+    errors: int = 0
+
+
+class Tally(msgspec.Struct, frozen=True):
+    """What was counted of some records."""
+
+    records: int = 0
+    anomalies: int = 0
+    errors: int = 0
+    first_error: str = ""
+    tested: int = 0
+    known: int = 0
+    blamed: dict[str, int] = {}
+    """How often each field is the first reason of a flagged record."""
+
+
+class Checkpoint(msgspec.Struct, frozen=True):
+    """A line of the journal: how far everything is."""
+
+    output: int = 0
+    """Number of outputs that are complete."""
+    inputs: tuple[ScoredInput, ...] = ()
+    """Those that have become so since the line before."""
+    done: int = 0
+    """Number of inputs that are."""
+    blocks: int = 0
+    """Number of blocks of the next input that are judged."""
+    size: int = 0
+    """Bytes of the output that is written."""
+    parts: int = 0
+    """Its parts, of a format that is put together at the end."""
+    wide: tuple[str, ...] = ()
+    """See `OutputPart`."""
+    tally: Tally = Tally()
+    """Of all that is judged."""
+    own: Tally = Tally()
+    """Of the next input."""
+
+
+class Progress:
+    """The folder of an output that is being made."""
+
+    def __init__(self, folder: Path, plan: Mapping[str, Any], *, resume: bool) -> None:
+        """Continue what is there if `resume` and there is anything, or else begin.
+
+        Raises KilterError if another process writes to it, or what is there was made of something else.
+        """
+        self.folder = folder
+        self._file: BinaryIO | None = None
+        self.scored: list[ScoredInput] = []
+        self.state = Checkpoint()
+        folder.mkdir(parents=True, exist_ok=True)
+        self._lock = _locked(folder)
+        if self._lock is None:
+            raise KilterError(f"another process is writing to {folder}: wait for it, or end it")
+        self.resumed = resume and (folder / JOURNAL).exists()
+        try:
+            self._begin(plan)
+        except BaseException:
+            self._release()
+            raise
+        self._journal = (folder / JOURNAL).open("ab")
+        self._journal.truncate(_end_of_lines(folder / JOURNAL))
+        self._said, self._size_said = time.monotonic(), self.state.size
+
+    def _begin(self, plan: Mapping[str, Any]) -> None:
+        folder = self.folder
+        if self.resumed:
+            compare_plans(msgspec.json.decode((folder / PLAN).read_bytes()), plan, str(folder))
+            for checkpoint in _checkpoints(folder / JOURNAL):
+                self.state = checkpoint
+                self.scored += checkpoint.inputs
+        else:
+            (folder / JOURNAL).unlink(missing_ok=True)  # the first to go, as nothing is continued without it
+            for path in folder.iterdir():
+                path.unlink()
+            _write(folder / PLAN, msgspec.json.encode(plan))
+
+    def open(self) -> BinaryIO:
+        """The file of the output that is next, as far as it is told in the journal."""
+        path = self._data(self.state.output)
+        self._file = path.open("r+b" if path.exists() else "w+b")
+        self._file.truncate(self.state.size)
+        self._file.seek(self.state.size)
+        for part in self.folder.glob("*.part"):
+            if int(part.stem) >= self.state.parts:
+                part.unlink()
+        self._said, self._size_said = time.monotonic(), self.state.size
+        return self._file
+
+    def note(self, state: Checkpoint) -> bool:
+        """Remember how far everything is, now and then; whether it was done now."""
+        due = time.monotonic() - self._said >= SECONDS or state.size - self._size_said >= BYTES
+        if due:
+            self.save(state)
+        return due
+
+    def save(self, state: Checkpoint) -> None:
+        """Remember how far everything is, once all of it is on the disk."""
+        if self._file is not None and not self._file.closed:
+            self._file.flush()
+            os.fsync(self._file.fileno())
+        self._journal.write(msgspec.json.encode(state) + b"\n")
+        self._journal.flush()
+        os.fsync(self._journal.fileno())
+        self.state = state
+        self.scored += state.inputs
+        self._said, self._size_said = time.monotonic(), state.size
+
+    def commit(self, state: Checkpoint, path: Path) -> None:
+        """Give the output that is complete its name."""
+        self.save(state)
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+        self.settle(path)
+
+    def settle(self, path: Path) -> None:
+        """Give the last output that the journal calls complete its name, if it has not got it yet."""
+        data = self._data(self.state.output - 1)
+        if data.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            data.replace(path)
+            _sync(path.parent)
+        for part in self.folder.glob("*.part"):
+            part.unlink()
+
+    def close(self, *, keep: bool) -> None:
+        """Let others write to it; without `keep`, remove it."""
+        if self._file is not None:
+            with suppress(OSError):  # a full disk was told before
+                self._file.close()
+        with suppress(OSError):
+            self._journal.close()
+        if not keep:
+            shutil.rmtree(self.folder, ignore_errors=True)
+        self._release()
+
+    def _release(self) -> None:
+        if self._lock is not None and self._lock >= 0:
+            os.close(self._lock)
+
+    def _data(self, output: int) -> Path:
+        return self.folder / f"{DATA}-{output}"
+
+
+def compare_plans(before: Mapping[str, Any], now: Mapping[str, Any], place: str) -> None:
+    """Raise KilterError, which says what differs, if an output was begun or made in another way."""
+    now = msgspec.json.decode(msgspec.json.encode(now))
+    for key, value in now.items():
+        earlier = before.get(key)
+        if earlier == value:
+            continue
+        if isinstance(value, list) and isinstance(earlier, list):
+            pairs = [(a, b) for a, b in zip(earlier, value, strict=False) if a != b]
+            earlier, value = pairs[0] if pairs else (f"{len(earlier)} of them", f"{len(value)} of them")
+        raise KilterError(
+            f"{place} cannot be continued, since {key} differs: it was {_short(earlier)} and is {_short(value)}. Leave "
+            "--resume out, to begin again, or write to another place"
+        )
+
+
+def _short(value: Any) -> str:
+    text = value if isinstance(value, str) else msgspec.json.encode(value).decode()
+    return text if len(text) < 200 else f"{text[:200]}..."
+
+
+def _write(path: Path, content: bytes) -> None:
+    with path.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a small file that appears whole or not at all."""
+    part = path.with_name(f".{path.name}.part")
+    _write(part, content)
+    part.replace(path)
+    _sync(path.parent)
+
+
+def _sync(folder: Path) -> None:
+    with suppress(OSError):  # not every file system can
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def _checkpoints(path: Path) -> Iterator[Checkpoint]:
+    """The lines of a journal that are whole; the last one may have been cut."""
+    for line in path.read_bytes()[: _end_of_lines(path)].splitlines():
+        yield msgspec.json.decode(line, type=Checkpoint)
+
+
+def _end_of_lines(path: Path) -> int:
+    return path.read_bytes().rfind(b"\n") + 1
+
+
+def _locked(folder: Path) -> int | None:
+    """The descriptor of a folder whose lock is held until it is closed; None if another process has it.
+
+    Where there are no locks it is -1.
+    """
+    if sys.platform == "win32":
+        return -1
+    import fcntl
+
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        return None
+    except OSError:
+        os.close(descriptor)
+        return -1
+    return descriptor
+
+
+@contextmanager
+def keeping(progress: Progress, out: str) -> Iterator[Progress]:
+    """Close an output's progress: it is kept if the run was interrupted after some work, so that it can be resumed.
+
+    Raises KilterError for what cannot be written, a full disk included.
+    """
+    keep = False
+    try:
+        yield progress
+    except (OSError, PolarsError, KeyboardInterrupt, SystemExit) as error:
+        keep = progress.state != Checkpoint()
+        if isinstance(error, OSError | PolarsError):
+            why = error.strerror if isinstance(error, OSError) and error.strerror else str(error).partition("\n")[0]
+            left = (
+                "What was written before is kept: make room, and add --resume to the command"
+                if keep
+                else "Nothing half-written was left behind"
+            )
+            raise KilterError(f"cannot write {out}: {why}. {left}") from error
+        if keep and isinstance(error, KeyboardInterrupt):
+            raise KeyboardInterrupt("add --resume to the command to go on from there") from error
+        raise
+    finally:
+        progress.close(keep=keep)

@@ -1,0 +1,200 @@
+"""The one loop of scoring files: blocks of all inputs in their order, judged anywhere, and written in that order."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import partial
+from io import BytesIO
+from pathlib import Path
+from typing import BinaryIO, NamedTuple
+
+import msgspec
+
+from kilter.service.detector import Detector, KilterError
+from kilter.service.detector.shifts import ColumnTally
+from kilter.service.detector.sketch import Familiar
+from kilter.service.formats.inputs import ScoringInput, Target
+from kilter.service.formats.judge import BatchJudge
+from kilter.service.formats.lines import FILE, ROW, TAIL
+from kilter.service.formats.opening import open_records
+from kilter.service.formats.partial import Checkpoint, Progress, ScoredInput, Tally
+from kilter.service.formats.provenance import source_bytes, source_digest
+from kilter.service.formats.reading import Block, Reader
+from kilter.service.formats.source import Hints
+from kilter.service.formats.threads import Map
+from kilter.service.formats.work import BlockWork, JudgedBlock
+from kilter.service.formats.writers import Output, OutputPart, Writer, compress_part, output_format
+
+
+class _Task(NamedTuple):
+    """A block, or the end of an input."""
+
+    output: int
+    input: int
+    reader: Reader
+    work: BlockWork
+    block: Block | None
+
+
+def _judged(task: _Task) -> tuple[_Task, JudgedBlock | None]:
+    return task, None if task.block is None else task.work(task.block)
+
+
+@dataclass
+class FileRun:
+    """Scores inputs into the files of a target."""
+
+    detector: Detector
+    inputs: list[ScoringInput]
+    target: Target
+    judge: BatchJudge
+    hints: Hints
+    mapped: Map = map
+    stdin: BinaryIO | None = None
+    hashed: bool = False
+    """Whether it is told which content the inputs have."""
+    only_anomalies: bool = False
+    """Whether no other records are written; the place of each is appended."""
+    strict: bool = False
+    """Whether a record in error is an error of all."""
+    draw: Callable[[str, bytes], None] = lambda name, content: None
+    """Takes the drawing of a picture by its name."""
+    watch: Callable[[Tally], None] = lambda tally: None
+    """Is told, after each block, what was counted so far."""
+    notes: list[str] = field(default_factory=list)
+    familiar: dict[int, Familiar] = field(default_factory=dict)
+    """Of each input that was read to its end in this run, by its place."""
+
+    def __post_init__(self) -> None:
+        self.columns = ColumnTally(self.detector.modality, self.detector.reference)
+        self._joined = len(self.inputs) > 1 and self.target.folder is None
+        self.further = ((TAIL,) if self.judge.tails else ()) + ((FILE,) if self._joined else ())
+        self.further += (ROW,) if self._joined or self.only_anomalies else ()
+        self._first: Reader | None = None
+
+    def into_stream(self, output: Output) -> Tally:
+        """Write the verdicts to a stream; what was counted."""
+        state, pending, writer = Checkpoint(), Tally(), None
+        for task, judged in self.mapped(_judged, self._tasks(state)):
+            if writer is None:
+                writer = self._writer(task, output)
+                writer.put(OutputPart(task.work.pack(writer.begin())))
+            if judged is not None:
+                self._count(task, judged)
+                writer.put(judged.part)
+                state = msgspec.structs.replace(state, tally=_added(state.tally, judged))
+                pending = _added(pending, judged)
+                self.watch(state.tally)
+            else:
+                self.familiar[task.input] = Familiar(pending.tested, pending.known)
+                pending = Tally()
+        if writer is not None:
+            writer.finish()
+        return state.tally
+
+    def into_files(self, progress: Progress) -> Tally:
+        """Write the verdicts to the files of the target from where `progress` is; what was counted of all inputs."""
+        state = msgspec.structs.replace(progress.state, inputs=())
+        if progress.resumed and state.output:
+            progress.settle(self.target.files[state.output - 1].path)
+        writer: Writer | None = None
+        for task, judged in self.mapped(_judged, self._tasks(state)):
+            if writer is None:
+                file = progress.open()
+                writer = self._writer(task, Output(file, progress.folder))
+                writer.restore(state.parts, state.wide)
+                if not state.size:
+                    writer.put(OutputPart(task.work.pack(writer.begin())))
+            if judged is not None:
+                self._count(task, judged)
+                writer.put(judged.part)
+                state = msgspec.structs.replace(
+                    state,
+                    blocks=state.blocks + 1,
+                    size=file.tell(),
+                    parts=state.parts + 1,
+                    wide=tuple(sorted({*state.wide, *judged.part.wide})),
+                    tally=_added(state.tally, judged),
+                    own=_added(state.own, judged),
+                )
+                self.watch(state.tally)
+            else:
+                ended = (*state.inputs, self._ended(task, state.own))
+                state = msgspec.structs.replace(state, done=task.input + 1, blocks=0, own=Tally(), inputs=ended)
+                if task.input == self.target.files[task.output].inputs[-1]:
+                    writer.finish()
+                    state = msgspec.structs.replace(state, output=state.output + 1, size=0, parts=0, wide=())
+                    progress.commit(state, self.target.files[task.output].path)
+                    writer, state = None, msgspec.structs.replace(state, inputs=())
+                    continue
+            if progress.note(state):
+                state = msgspec.structs.replace(state, inputs=())
+        return state.tally
+
+    def _tasks(self, start: Checkpoint) -> Iterator[_Task]:
+        """The blocks that are left to be judged, and the end of each input."""
+        for number, output in enumerate(self.target.files):
+            form, packing = output_format(output.path)
+            for place in output.inputs:
+                if place < start.done:
+                    continue
+                done = start.blocks if place == start.done else 0
+                one = self.inputs[place]
+                with open_records(self.detector, one.path, self.stdin, self.hints, self.further) as reader:
+                    if self._joined:
+                        self._check_alike(reader)
+                    unused = Output(BytesIO(), Path())
+                    writer = form.writer()(unused, reader, self.detector.schema, self.further)
+                    source = one.name if self._joined else None
+                    pack = partial(compress_part, packing=packing)
+                    work = BlockWork(self.judge, writer, pack, source, ROW in self.further, self.only_anomalies)
+                    for count, block in enumerate(reader.blocks()):
+                        if count >= done:
+                            yield _Task(number, place, reader, work, block)
+                    self.notes += reader.notes
+                yield _Task(number, place, reader, work, None)
+
+    def _writer(self, task: _Task, output: Output) -> Writer:
+        form, _ = output_format(self.target.files[task.output].path)
+        return form.writer()(output, task.reader, self.detector.schema, self.further)
+
+    def _check_alike(self, reader: Reader) -> None:
+        """Raise KilterError if an input cannot go into the same file as the first one."""
+        first = self._first = self._first or reader
+        if reader.columns != first.columns:
+            raise KilterError(
+                f"{reader.name} has not the columns of {first.name} in the same order, and both are written to one "
+                "file: name a folder to write to"
+            )
+        if (reader.dialect, reader.header) != (first.dialect, first.header):
+            raise KilterError(
+                f"{reader.name} is not written like {first.name}, and both go into one file: name a folder to write to"
+            )
+
+    def _count(self, task: _Task, judged: JudgedBlock) -> None:
+        if self.strict and judged.errors:
+            raise KilterError(
+                f"{self.inputs[task.input].name}: {judged.first_error}. It ends here, as --strict asks: put it right, "
+                "or leave --strict out and find it in kilter_error"
+            )
+        if judged.counts is not None:
+            self.columns.add(judged.counts)
+        for name, drawing in judged.drawings:
+            self.draw(name, drawing)
+
+    def _ended(self, task: _Task, own: Tally) -> ScoredInput:
+        self.familiar[task.input] = Familiar(own.tested, own.known)
+        one = self.inputs[task.input]
+        facts = (source_bytes(one.path), source_digest(one.path)) if self.hashed else (0, "")
+        return ScoredInput(one.name, *facts, own.records, own.anomalies, own.errors)
+
+
+def _added(tally: Tally, judged: JudgedBlock) -> Tally:
+    return Tally(
+        tally.records + judged.records,
+        tally.anomalies + judged.anomalies,
+        tally.errors + judged.errors,
+        tally.first_error or judged.first_error,
+        tally.tested + judged.familiar.tested,
+        tally.known + judged.familiar.known,
+        {name: tally.blamed.get(name, 0) + judged.blamed.get(name, 0) for name in {**tally.blamed, **judged.blamed}},
+    )

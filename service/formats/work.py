@@ -1,0 +1,98 @@
+"""The unit of work of scoring files: a block of records becomes a part of the output, and what is to be counted of it.
+
+It depends on nothing but the block and changes nothing, so that it may be done in any thread or process, in any order,
+and twice.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+import msgspec
+import polars as pl
+
+from kilter.service.detector.shifts import ColumnCounts
+from kilter.service.detector.sketch import Familiar
+from kilter.service.formats.judge import BatchJudge
+from kilter.service.formats.lines import COLUMNS, FILE, ROW, VerdictColumns
+from kilter.service.formats.reading import Batch, Block
+from kilter.service.formats.writers import OutputPart, Writer
+
+
+class JudgedBlock(NamedTuple):
+    """What became of a block."""
+
+    part: OutputPart
+    records: int
+    anomalies: int
+    errors: int
+    first_error: str
+    """That of the first record in error, with the record's name; an empty text if there is none."""
+    counts: ColumnCounts | None
+    familiar: Familiar
+    drawings: Sequence[tuple[str, bytes]] = ()
+    """Of pictures whose drawings are wanted, by their names."""
+    blamed: Mapping[str, int] = MappingProxyType({})
+    """How often each field is the first reason of a flagged record."""
+
+
+@dataclass(frozen=True)
+class BlockWork:
+    """Judges a block and renders its part of the output."""
+
+    judge: BatchJudge
+    writer: Writer
+    pack: Callable[[bytes], bytes] = bytes
+    """How the part is compressed."""
+    source: str | None = None
+    """The name of the input, where that is appended."""
+    placed: bool = False
+    """Whether the record's place in its input is appended."""
+    only_anomalies: bool = False
+    """Whether no other records are written."""
+
+    def __call__(self, block: Block) -> JudgedBlock:
+        batch, verdicts, drawings, counts, familiar = self.judge(block.read())
+        further = dict(verdicts.further)
+        if self.source is not None:
+            further[FILE] = pl.repeat(self.source, batch.frame.height, dtype=pl.String(), eager=True)
+        if self.placed:
+            further[ROW] = pl.int_range(batch.first, batch.first + batch.frame.height, eager=True)
+        verdicts = verdicts._replace(further=further)
+        part = self.writer.render(*(_anomalies(batch, verdicts) if self.only_anomalies else (batch, verdicts)))
+        errors = pl.Series(verdicts.errors, dtype=pl.String)
+        wrong = errors.is_not_null().arg_true()
+        return JudgedBlock(
+            part._replace(content=self.pack(part.content)),
+            batch.frame.height,
+            int(pl.Series(verdicts.anomalies, dtype=pl.Boolean).sum()),
+            len(wrong),
+            f"{batch.name(wrong[0])}: {errors[wrong[0]]}" if len(wrong) else "",
+            counts,
+            familiar,
+            [(batch.name(row), drawing) for row, drawing in enumerate(drawings) if drawing is not None],
+            _blamed(verdicts),
+        )
+
+
+def _anomalies(batch: Batch, verdicts: VerdictColumns) -> tuple[Batch, VerdictColumns]:
+    """The records of a batch that are flagged, with their verdicts; these have no faults."""
+    rows = pl.Series(verdicts.anomalies, dtype=pl.Boolean).fill_null(value=False).arg_true()
+    raw = [batch.raw[row] for row in rows] if batch.raw else ()
+    columns = verdicts.frame()[rows].to_dict()
+    scores, p_values, flags, reasons, errors = (columns[name] for name in COLUMNS)
+    further = {name: columns[name] for name in verdicts.further}
+    picked = batch._replace(frame=batch.frame[rows], faults=(), raw=raw)
+    return picked, VerdictColumns(scores, p_values, flags, reasons, errors, further)
+
+
+def _blamed(verdicts: VerdictColumns) -> dict[str, int]:
+    """How often each field is the first reason of a flagged record."""
+    reasons = pl.Series(verdicts.reasons, dtype=pl.String)
+    flagged = pl.Series(verdicts.anomalies, dtype=pl.Boolean).fill_null(value=False)
+    first: list[dict[str, Any]] = [
+        next(iter(msgspec.json.decode(text)), {}) for text in reasons.filter(flagged).drop_nulls()
+    ]
+    return dict(Counter(reason["feature"] for reason in first if "feature" in reason))

@@ -1,0 +1,146 @@
+"""A run that was interrupted leaves what is on the disk, and is continued from there and nowhere else."""
+
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kilter.service.detector import KilterError
+from kilter.service.formats.partial import (
+    JOURNAL,
+    Checkpoint,
+    Progress,
+    ScoredInput,
+    Tally,
+    compare_plans,
+    keeping,
+    write_whole,
+)
+
+PLAN = {"model": "a", "inputs": [1, 2]}
+
+
+def begun(folder: Path, content: bytes, told: int) -> None:
+    """A run that was killed after it wrote some bytes, of which the journal tells the first."""
+    progress = Progress(folder, PLAN, resume=False)
+    file = progress.open()
+    file.write(content[:told])
+    progress.save(Checkpoint(size=told, blocks=1, tally=Tally(records=7)))
+    file.write(content[told:])
+    progress.close(keep=True)
+
+
+@given(st.binary(max_size=9), st.integers(0, 9))
+def test_what_the_journal_does_not_tell_is_written_again(content: bytes, told: int) -> None:
+    """And no byte of it is left."""
+    with TemporaryDirectory() as folder:
+        place = Path(folder)
+        told = min(told, len(content))
+        begun(place / "p", content, told)
+        progress = Progress(place / "p", PLAN, resume=True)
+        assert progress.resumed
+        assert progress.state == Checkpoint(size=told, blocks=1, tally=Tally(records=7))
+        file = progress.open()
+        assert file.tell() == told
+        file.write(content[told:])
+        progress.commit(Checkpoint(output=1), place / "out")
+        progress.close(keep=False)
+        assert (place / "out").read_bytes() == content
+        assert [path.name for path in place.iterdir()] == ["out"]
+
+
+@pytest.mark.parametrize("cut", [1, 20, 60])
+def test_half_a_line_of_the_journal_does_not_count(tmp_path: Path, cut: int) -> None:
+    """The one before it does."""
+    begun(tmp_path / "p", b"abc", 2)
+    journal = tmp_path / "p" / JOURNAL
+    whole = journal.read_bytes()
+    journal.write_bytes(whole + whole[:cut])
+    for _ in range(2):
+        progress = Progress(tmp_path / "p", PLAN, resume=True)
+        assert progress.state.size == 2
+        progress.save(progress.state)
+        progress.close(keep=True)
+
+
+def test_without_resume_it_is_begun_anew(tmp_path: Path) -> None:
+    """Nothing of before is left."""
+    begun(tmp_path / "p", b"abc", 2)
+    progress = Progress(tmp_path / "p", PLAN, resume=False)
+    assert (progress.resumed, progress.state) == (False, Checkpoint())
+    assert progress.open().tell() == 0
+    progress.close(keep=False)
+    assert not (tmp_path / "p").exists()
+
+
+def test_inputs_that_are_done_are_known_once(tmp_path: Path) -> None:
+    """Over several lines and runs."""
+    first, second = ScoredInput("a", 1, "x", 2), ScoredInput("b", 2, "y", 3)
+    progress = Progress(tmp_path / "p", PLAN, resume=True)
+    progress.save(Checkpoint(inputs=(first,), done=1))
+    progress.save(Checkpoint(done=1, blocks=4))
+    progress.close(keep=True)
+    progress = Progress(tmp_path / "p", PLAN, resume=True)
+    progress.save(Checkpoint(inputs=(second,), done=2))
+    assert progress.scored == [first, second]
+    progress.close(keep=True)
+    progress = Progress(tmp_path / "p", PLAN, resume=True)
+    assert progress.scored == [first, second]
+    progress.close(keep=False)
+
+
+def test_two_do_not_write_at_once(tmp_path: Path) -> None:
+    """The second is refused, and may once the first is done."""
+    progress = Progress(tmp_path / "p", PLAN, resume=False)
+    with pytest.raises(KilterError, match="another process is writing to"):
+        Progress(tmp_path / "p", PLAN, resume=True)
+    progress.close(keep=True)
+    Progress(tmp_path / "p", PLAN, resume=True).close(keep=False)
+
+
+@pytest.mark.parametrize(
+    ("plan", "message"),
+    [
+        ({"model": "b", "inputs": [1, 2]}, "model differs: it was a and is b"),
+        ({"model": "a", "inputs": [1, 3]}, "inputs differs: it was 2 and is 3"),
+        ({"model": "a", "inputs": [1]}, "inputs differs: it was 2 of them and is 1 of them"),
+    ],
+)
+def test_what_differs_is_said(tmp_path: Path, plan: dict[str, object], message: str) -> None:
+    """And what was begun can still be continued as it was."""
+    begun(tmp_path / "p", b"abc", 2)
+    with pytest.raises(KilterError, match=rf"{message}\. Leave --resume out"):
+        Progress(tmp_path / "p", plan, resume=True)
+    Progress(tmp_path / "p", PLAN, resume=True).close(keep=False)
+    compare_plans(PLAN, PLAN, "out")
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt(), SystemExit(143)])
+@pytest.mark.parametrize("some", [False, True])
+def test_an_interrupted_run_is_kept_if_there_is_something_to_keep(
+    tmp_path: Path, error: BaseException, some: bool
+) -> None:
+    """A full disk is an error that says so, and what to do."""
+    progress = Progress(tmp_path / "p", PLAN, resume=False)
+    expected = KilterError if isinstance(error, OSError) else type(error)
+    if some:
+        progress.save(Checkpoint(blocks=1))
+    with pytest.raises(expected) as raised, keeping(progress, "out.csv"):
+        raise error
+    assert (tmp_path / "p").exists() == some
+    if isinstance(error, OSError):
+        assert str(raised.value).startswith("cannot write out.csv: No space left on device. ")
+        assert ("add --resume" in str(raised.value)) == some
+    with pytest.raises(ValueError, match="x"), keeping(Progress(tmp_path / "q", PLAN, resume=False), "out.csv"):
+        raise ValueError("x")
+    assert not (tmp_path / "q").exists()
+
+
+def test_small_files_appear_whole(tmp_path: Path) -> None:
+    """In the place of what was there."""
+    for content in (b"one", b"two"):
+        write_whole(tmp_path / "x", content)
+        assert (tmp_path / "x").read_bytes() == content
+    assert [path.name for path in tmp_path.iterdir()] == ["x"]

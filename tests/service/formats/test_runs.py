@@ -1,0 +1,239 @@
+"""Files become files: of every format, one or many, whole or not at all, and the same after any number of kills."""
+
+import random
+from pathlib import Path
+
+import msgspec
+import polars as pl
+import pytest
+
+from kilter.service.detector import KilterError
+from kilter.service.formats import partial, text
+from kilter.service.formats.inputs import Shard
+from kilter.service.formats.lines import COLUMNS, FILE, ROW
+from kilter.service.formats.reading import open_table
+from kilter.service.formats.success import merge_shards
+from tests.support.disk import disk_of
+from tests.support.killed import NEVER, kill_at, lines_of, score, small_steps, write_tables
+
+ROWS = (600, 45, 900)
+
+
+@pytest.fixture
+def tables(tmp_path: Path) -> Path:
+    """Three CSV files in folders of a folder."""
+    return write_tables(tmp_path / "in", ROWS)
+
+
+@pytest.fixture(autouse=True)
+def steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Small blocks, each of which is remembered."""
+    for module, names in ((text, ("HEAD", "BYTES")), (partial, ("SECONDS",))):
+        for name in names:
+            monkeypatch.setattr(module, name, getattr(module, name))  # restored at the end
+    small_steps()
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_folder_is_mirrored(tables: Path, tmp_path: Path) -> None:
+    """A file for each, by its path, as if it had been scored alone; at the end it is said what each was made of."""
+    summary = score([tables], tmp_path / "out")
+    written = contents(tmp_path / "out")
+    assert sorted(written) == ["_SUCCESS", "day=0/0.csv", "day=1/1.csv", "day=2/2.csv"]
+    for place in range(3):
+        name = f"day={place}/{place}.csv"
+        score([tables / name], tmp_path / "alone.csv", force=True)
+        assert written[name] == (tmp_path / "alone.csv").read_bytes()
+    said = msgspec.json.decode(written["_SUCCESS"])
+    assert [one["records"] for one in said["inputs"]] == [*ROWS]
+    assert sum(one["anomalies"] for one in said["inputs"]) == summary.anomalies == said["anomalies"]
+    assert (summary.records, summary.errors) == (sum(ROWS), 3)
+    assert len({one["sha256"] for one in said["inputs"]}) == 3
+
+
+@pytest.mark.parametrize("form", ["parquet", "arrow"])
+def test_a_folder_in_another_format(tables: Path, tmp_path: Path, form: str) -> None:
+    """The names have its ending."""
+    score([tables], tmp_path / "out", form=form)
+    for place, rows in enumerate(ROWS):
+        with open_table(tmp_path / "out" / f"day={place}" / f"{place}.{form}") as table:
+            frame = pl.concat([batch.frame for batch in table.batches()])
+        assert frame.height == rows
+        assert frame.columns[-5:] == [*COLUMNS]
+
+
+def test_many_files_are_one(tables: Path, tmp_path: Path) -> None:
+    """Each row names its file and its place in it; text keeps its bytes, with one header."""
+    score([tables], tmp_path / "out.csv")
+    score([tables], tmp_path / "out.parquet")
+    frame = pl.read_csv(tmp_path / "out.csv", infer_schema=False)
+    assert frame[FILE].to_list() == [f"day={place}/{place}.csv" for place, rows in enumerate(ROWS) for _ in range(rows)]
+    assert frame[ROW].cast(int).to_list() == [row for rows in ROWS for row in range(rows)]
+    stored = pl.read_parquet(tmp_path / "out.parquet")
+    assert stored[FILE].to_list() == frame[FILE].to_list()
+    assert stored["kilter_score"].to_list() == frame["kilter_score"].cast(float).to_list()
+
+
+@pytest.mark.parametrize("ending", ["csv", "parquet"])
+def test_only_anomalies_are_written(tables: Path, tmp_path: Path, ending: str) -> None:
+    """Each with its own bytes and its place; all are counted, and so are the fields to blame."""
+    all_of_them = score([tables], tmp_path / f"all.{ending}")
+    some = score([tables], tmp_path / f"some.{ending}", only_anomalies=True)
+    assert some._replace(seconds=0) == all_of_them._replace(seconds=0)
+    assert {name for name, _ in some.blamed} == {"amount", "age"}
+    assert 0.9 * some.anomalies < sum(count for _, count in some.blamed) <= some.anomalies
+    if ending == "csv":
+        header, *lines = (tmp_path / "all.csv").read_bytes().splitlines()
+        flagged = [line for line in lines if b",true," in line]
+        assert (tmp_path / "some.csv").read_bytes().splitlines() == [header, *flagged]
+    else:
+        whole = pl.read_parquet(tmp_path / "all.parquet")
+        assert pl.read_parquet(tmp_path / "some.parquet").equals(whole.filter("kilter_anomaly"))
+    one = tables / "day=0" / "0.csv"
+    score([one], tmp_path / f"one.{ending}", only_anomalies=True)
+    with open_table(tmp_path / f"one.{ending}") as table:
+        rows = pl.concat([batch.frame for batch in table.batches()])[ROW].cast(int).to_list()
+    score([one], tmp_path / "whole.parquet")
+    assert rows == pl.read_parquet(tmp_path / "whole.parquet")["kilter_anomaly"].arg_true().to_list()
+
+
+@pytest.mark.parametrize("shards", [1, 2, 4])
+def test_shards_come_to_the_same(tables: Path, tmp_path: Path, shards: int) -> None:
+    """In any order, with one that is killed and resumed, and one that has nothing to do; merged, to the last byte."""
+    whole, out = tmp_path / "whole", tmp_path / "out"
+    score([tables], whole, fdr=0.1)
+    for place in reversed(range(shards)):
+        with pytest.raises(KilterError, match=r"complete|lacks the shard"):
+            merge_shards(out)
+        score([tables], out, fdr=0.1, shard=Shard(place, shards))
+        again = score([tables], out, fdr=0.1, shard=Shard(place, shards), resume=True)
+        assert again.notes == (f"{out} is finished already",)
+    said = msgspec.json.decode((whole / "_SUCCESS").read_bytes())
+    assert merge_shards(out) == (said["records"], said["anomalies"], said["errors"])
+    assert contents(out) == contents(whole)
+    with pytest.raises(KilterError, match="holds files already"):
+        score([tables], out, fdr=0.1, shard=Shard(0, shards))
+
+
+def test_shards_of_different_runs_are_not_merged(tables: Path, tmp_path: Path) -> None:
+    """Of another number or other options; nor is one that has lost a file. One file has none."""
+    out = tmp_path / "out"
+    score([tables], out, shard=Shard(0, 2))
+    score([tables], out, shard=Shard(1, 2), tails=True)
+    with pytest.raises(KilterError, match="options differs"):
+        merge_shards(out)
+    score([tables], out, shard=Shard(1, 2), force=True)
+    (out / "day=1" / "1.csv").rename(tmp_path / "moved.csv")
+    with pytest.raises(KilterError, match=r"lacks day=1/1\.csv"):
+        merge_shards(out)
+    score([tables], out, shard=Shard(0, 3), force=True)
+    with pytest.raises(KilterError, match="of different runs, of 2 and of 3"):
+        merge_shards(out)
+    with pytest.raises(KilterError, match="share the files of a folder"):
+        score([tables], tmp_path / "out.csv", shard=Shard(0, 2))
+
+
+def test_strictly_no_record_is_in_error(tables: Path, tmp_path: Path) -> None:
+    """The first that is ends all, with its file and its place, and nothing is left."""
+    with pytest.raises(KilterError, match=r"day=0/0\.csv: record 299: field 'amount': a number .* as --strict asks"):
+        score([tables], tmp_path / "out.csv", strict=True)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in"]
+
+
+def test_files_that_are_not_alike_do_not_become_one(tables: Path, tmp_path: Path) -> None:
+    """The message names both and says what to do; nothing is left."""
+    odd = tables / "day=2" / "2.csv"
+    plain = odd.read_text()
+    more = "\n".join(f"1,{line}" for line in plain.splitlines()).replace("1,", "id,", 1)
+    for wrong, message in ((plain.replace(",", ";"), "is not written like"), (more, "has not the columns of")):
+        odd.write_text(wrong)
+        with pytest.raises(KilterError, match=rf"2\.csv {message} .*0\.csv.*: name a folder to write to"):
+            score([tables], tmp_path / "out.csv")
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["in"]
+    score([tables], tmp_path / "out")
+
+
+@pytest.mark.parametrize("out", ["out", "out.csv", "out.csv.gz", "out.parquet"])
+def test_a_killed_run_is_resumed(tables: Path, tmp_path: Path, out: str) -> None:
+    """At some moments; the output is to the last byte that of a run that was not, and nothing else is left."""
+    kill_often(tables, tmp_path, out, 3)
+
+
+@pytest.mark.e2e
+@pytest.mark.parametrize("out", ["out", "out.csv", "out.parquet"])
+def test_a_run_is_killed_at_fifty_moments(tables: Path, tmp_path: Path, out: str) -> None:
+    """The same, at moments that are spread over all lines of the code that writes."""
+    kill_often(tables, tmp_path, out, 50)
+
+
+def kill_often(tables: Path, tmp_path: Path, out: str, times: int) -> None:
+    """Kill runs at random moments, some of them more than once, and compare."""
+    expected = tmp_path / "expected"
+    expected.mkdir()
+    score([tables], expected / out, resume=True)
+    rng = random.Random(out)
+    lines = lines_of(tables, tmp_path / "traced" / out)
+    killed = 0
+    for _ in range(times):
+        place = tmp_path / f"killed-{rng.random()}"
+        place.mkdir()
+        while kill_at(rng.randrange(lines), tables, place / out, "--resume"):
+            killed += 1
+            if rng.random() < 0.5:
+                break
+        summary = score([tables], place / out, resume=True)
+        assert (summary.records, summary.errors) == (sum(ROWS), 3)
+        assert contents(place) == contents(expected)
+        assert sorted(map(str, place.rglob("*"))) == sorted(
+            str(place / path.relative_to(expected)) for path in expected.rglob("*")
+        )
+    assert killed >= times // 2
+
+
+def test_what_is_finished_is_left(tables: Path, tmp_path: Path) -> None:
+    """At once, for a folder and for a file; the counts are those of before."""
+    for out in (tmp_path / "out", tmp_path / "out.csv"):
+        first = score([tables], out, resume=True)
+        again = score([tables], out, resume=True)
+        assert again[:4] == first[:4]
+        assert again.notes == (f"{out} is finished already",)
+
+
+def test_what_was_made_of_something_else_is_not_resumed(tables: Path, tmp_path: Path) -> None:
+    """Neither a finished output nor one that was killed; the message says what differs."""
+    for out, moment in ((tmp_path / "a", NEVER), (tmp_path / "b", 900)):
+        assert kill_at(moment, tables, out, "--resume") == (moment == 900)
+        with pytest.raises(KilterError, match=r"options differs: it was .*\"tails\":false.* and is .*\"tails\":true"):
+            score([tables], out, resume=True, tails=True)
+    path = tables / "day=1" / "1.csv"
+    before = path.read_bytes()
+    path.write_bytes(before + b"0,0,red\n")
+    for out in (tmp_path / "a", tmp_path / "b"):
+        with pytest.raises(KilterError, match=r"inputs differs: it was \{\"name\":\"day=1/1.csv\",\"bytes\""):
+            score([tables], out, resume=True)
+    score([tables], tmp_path / "b", force=True)
+    assert msgspec.json.decode((tmp_path / "b" / "_SUCCESS").read_bytes())["records"] == sum(ROWS) + 1
+
+
+def test_a_full_disk_can_be_resumed(tables: Path, tmp_path: Path) -> None:
+    """It is told, nothing stands under the final name, and with room all of it is there."""
+    out, expected = tmp_path / "out.csv", tmp_path / "expected.csv"
+    score([tables], expected)
+    size = expected.stat().st_size
+    kept = "File too large. What was written before is kept"
+    with pytest.raises(KilterError, match=kept), disk_of(size // 2):
+        score([tables], out)
+    assert not out.exists()
+    score([tables], out, resume=True)
+    assert out.read_bytes() == expected.read_bytes()
+    assert not list(tmp_path.glob(".out*"))
+
+
+def test_streams_cannot_be_resumed(tables: Path, tmp_path: Path) -> None:
+    """Neither what is read nor what is written."""
+    for stated, out in ((Path("-"), tmp_path / "out.csv"), (tables / "day=1" / "1.csv", Path("-"))):
+        with pytest.raises(KilterError, match="cannot be resumed: name files"):
+            score([stated], out, resume=True)
