@@ -1,7 +1,6 @@
 """A model in memory: rows set apart, a network fitted to some of them, its score fitted around it, and exported."""
 
 import time
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,8 +8,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from sklearn.ensemble import IsolationForest
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.mixture import GaussianMixture
 from torch import Tensor
 
 from kilter.service.detector.arrays import Floats, Mask, Matrix, Positions
@@ -24,17 +21,16 @@ from kilter.service.detector.networks.base import Network
 from kilter.service.detector.runtime import OnnxProgram, pick_device
 from kilter.service.detector.schema import Schema
 from kilter.service.detector.scores import kind_of_score, score_class
-from kilter.service.detector.scores.base import Gaussians, Material, ScoredNetwork
+from kilter.service.detector.scores.base import Material, ScoredNetwork
 from kilter.training.config import TrainConfig
 from kilter.training.data.source import TrainingData
 from kilter.training.fitting.diagnosis import fit_or_remedy
 from kilter.training.fitting.fit import FitProgress, folds
 from kilter.training.fitting.programs import Backbone, export
-from kilter.training.fitting.shallow import fit_density, grow_forest
+from kilter.training.fitting.shallow import fit_density, fit_mixture, grow_forest
 from kilter.training.fitting.split import Split, fit_schema, split_rows, time_of
 
 SUSPECTS = 0.2  # share of the fitting rows set apart as suspects: those that an isolation forest isolates most easily
-RIDGES = (1e-3, 1e-2, 1e-1)  # added to the variances of a mixture of standardised rows: the first that works
 CHUNK = 1024  # rows that are scored in torch at once
 
 
@@ -186,7 +182,7 @@ def score_around(
     parts = folds(len(x), network.members, config.seed, entities)
     seen, blind = ([torch.from_numpy(part) for part in side] for side in parts)
     rows = torch.from_numpy(x), seen, blind, torch.from_numpy(calibration)
-    outside = suspicion, mixture_of, backbone
+    outside = suspicion, fit_mixture, backbone
     material = Material(schema, *rows, config.seed, config.memory_rows, *outside, fit_density, grow_forest)
     score, own = score_class(kind).fit(network, material)
     module = ScoredNetwork(network, score)
@@ -210,20 +206,3 @@ def suspicion(points: Matrix, seed: int) -> Callable[[Matrix], Mask]:
     forest = IsolationForest(n_estimators=100, random_state=seed % 2**32).fit(points)
     limit = np.quantile(-forest.score_samples(points), 1 - SUSPECTS)
     return lambda x: -forest.score_samples(x) > limit
-
-
-def mixture_of(rows: Matrix, components: int, seed: int) -> Gaussians:
-    """A mixture of Gaussians with full covariances, by expectation maximisation from k-means, for rows (n, axes).
-
-    Raises ValueError if no ridge makes its covariances positive definite.
-    """
-    for ridge in RIDGES:
-        mixture = GaussianMixture(components, reg_covar=ridge, random_state=seed % 2**32)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ConvergenceWarning)
-            try:
-                mixture.fit(rows.astype(np.float64))
-            except ValueError:
-                continue
-        return Gaussians(mixture.weights_, mixture.means_, mixture.precisions_cholesky_)
-    raise ValueError(f"no ridge up to {RIDGES[-1]} makes the covariances of a mixture positive definite")

@@ -11,9 +11,33 @@ from kilter.service.detector.arrays import Floats, Matrix, Positions
 from kilter.service.detector.scores.base import Gaussians, Trees
 
 MIXTURE_ROWS = 5_000  # most rows that a mixture is fitted to, at random
+RIDGES = (1e-3, 1e-2, 1e-1)  # variances that are added along each axis of standardised rows
 TREES = 100
 PARTS = 3  # of the rows, each held out once
 FACTORS = (1, 3, 10, 30, 100)  # by which the added variance may be greater
+
+
+def fit_mixture(points: Matrix, components: int, seed: int) -> Gaussians:
+    """A mixture of so many Gaussians with full covariances: see `detector.scores.base.MixtureFit`.
+
+    The added variance is the first of `RIDGES` that makes the covariances positive definite. Raises ValueError if none
+    does.
+    """
+    for ridge in RIDGES:
+        try:
+            mixture = maximise(points.astype(np.float64), components, ridge, seed)
+        except ValueError:
+            continue
+        return Gaussians(mixture.weights_, mixture.means_, mixture.precisions_cholesky_)
+    raise ValueError(f"no variance up to {RIDGES[-1]} makes the covariances of a mixture positive definite")
+
+
+def maximise(points: Floats, components: int, added: float, seed: int) -> GaussianMixture:
+    """Expectation maximisation from k-means, with a variance `added` along each axis."""
+    mixture = GaussianMixture(components, reg_covar=added, random_state=seed % 2**32)
+    with warnings.catch_warnings():  # one that has not converged, or has fewer clusters, is judged like any other
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        return mixture.fit(points)
 
 
 def fit_density(points: Floats, noise: float, seed: int) -> Gaussians:
@@ -30,10 +54,7 @@ def fit_density(points: Floats, noise: float, seed: int) -> Gaussians:
     parts = [drawn[part::PARTS] for part in range(PARTS)]
 
     def fitted(components: int, added: float, of: Floats = drawn) -> GaussianMixture:
-        mixture = GaussianMixture(components, reg_covar=added, random_state=seed % 2**32)
-        with warnings.catch_warnings():  # one that has not converged, or has fewer clusters, is judged like any other
-            warnings.simplefilter("ignore", ConvergenceWarning)
-            return mixture.fit(of)
+        return maximise(of, components, added, seed)
 
     def held_out(added: float) -> Floats:
         others = (np.concatenate([*parts[:i], *parts[i + 1 :]]) for i in range(PARTS))

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 ROBUST = "robust standard units"
 DISTANCE = "standard deviations"
-SURPRISE = "nats of surprise, a mean over kinds of evidence"
+SURPRISE = "nats of surprise"
 VAE = "vae"
 """The detector that judges by a variational autoencoder, with one of several scores."""
 
