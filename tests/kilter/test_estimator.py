@@ -46,6 +46,7 @@ def failures(estimator: kilter.AnomalyDetector) -> set[str]:
     return {result["check_name"] for result in results if result["status"] == "failed"}
 
 
+@pytest.mark.timeout(900)  # it trains many models
 def test_the_conventions_of_scikit_learn() -> None:
     """All of its checks pass but those that are listed with their reasons."""
     estimator = kilter.AnomalyDetector(target_fpr=0.1, config=BRIEF, random_state=0)

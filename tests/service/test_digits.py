@@ -130,7 +130,7 @@ def test_the_command_says_what_a_model_takes(digits_models: Path, models_folder:
         ([model, table], "is no picture: PNG, JPEG, WebP, TIFF and BMP are, and stacks of them"),
         ([model, table, "--reasons", "some"], "anomalies, all, none, or a number"),
         ([models_folder / "plant", table, "--heatmaps", tmp_path / "maps"], "judges records of fields"),
-        ([models_folder / "plant", tmp_path], "is a folder: name a file"),
+        ([models_folder / "plant", tmp_path, "-o", tmp_path / "scored"], "whose tables are read"),
     ):
         done = run([KILTER, "score", *arguments], capture_output=True, text=True, check=False)
         assert done.returncode == 2

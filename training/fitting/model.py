@@ -27,7 +27,7 @@ from kilter.training.data.source import TrainingData
 from kilter.training.fitting.diagnosis import fit_or_remedy
 from kilter.training.fitting.fit import FitProgress, folds
 from kilter.training.fitting.programs import Backbone, export
-from kilter.training.fitting.shallow import fit_density, fit_mixture, grow_forest
+from kilter.training.fitting.shallow import fit_density, fit_gaussians, grow_forest
 from kilter.training.fitting.split import Split, fit_schema, split_rows, time_of
 
 SUSPECTS = 0.2  # share of the fitting rows set apart as suspects: those that an isolation forest isolates most easily
@@ -182,7 +182,7 @@ def score_around(
     parts = folds(len(x), network.members, config.seed, entities)
     seen, blind = ([torch.from_numpy(part) for part in side] for side in parts)
     rows = torch.from_numpy(x), seen, blind, torch.from_numpy(calibration)
-    outside = suspicion, fit_mixture, backbone
+    outside = suspicion, fit_gaussians, backbone
     material = Material(schema, *rows, config.seed, config.memory_rows, *outside, fit_density, grow_forest)
     score, own = score_class(kind).fit(network, material)
     module = ScoredNetwork(network, score)

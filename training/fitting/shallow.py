@@ -17,7 +17,7 @@ PARTS = 3  # of the rows, each held out once
 FACTORS = (1, 3, 10, 30, 100)  # by which the added variance may be greater
 
 
-def fit_mixture(points: Matrix, components: int, seed: int) -> Gaussians:
+def fit_gaussians(points: Matrix, components: int, seed: int) -> Gaussians:
     """A mixture of so many Gaussians with full covariances: see `detector.scores.base.MixtureFit`.
 
     The added variance is the first of `RIDGES` that makes the covariances positive definite. Raises ValueError if none

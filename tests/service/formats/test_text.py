@@ -5,7 +5,7 @@ import io
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from kilter.service.detector import KilterError
@@ -36,7 +36,11 @@ def written(rows: list[list[str]], delimiter: str = ",", newline: str = "\n") ->
     st.sampled_from(["utf-8", "utf-8-sig", "utf-16", "cp1252"]),
 )
 def test_what_was_written_is_read(rows: list[list[str]], delimiter: str, newline: str, encoding: str) -> None:
-    """The cells of a table come back from any dialect and encoding."""
+    """The cells of a table come back from any dialect and encoding.
+
+    A first line of signs alone over numbers is taken for one of units, and said to be none.
+    """
+    assume(any(map(str.isalnum, "".join(rows[0]))))
     header = [f"c{i}" for i in range(len(rows[0]))]
     (batch,) = batches(written([header, *rows], delimiter, newline).encode(encoding))
     assert batch.frame.columns == header

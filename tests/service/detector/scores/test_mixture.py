@@ -9,7 +9,7 @@ from kilter.service.detector.columns import Column, NumericColumn
 from kilter.service.detector.networks.tabular import TabularShape, TabularVAE
 from kilter.service.detector.schema import Schema
 from kilter.service.detector.scores.mixture import RawMixture, build_raw_mixture
-from kilter.training.fitting.shallow import fit_mixture
+from kilter.training.fitting.shallow import fit_gaussians
 
 ROWS = 400
 
@@ -18,7 +18,7 @@ def built(columns: tuple[Column, ...], dense: torch.Tensor) -> RawMixture:
     """A mixture of the dense features of numbers."""
     schema = Schema(columns, rows=len(dense))
     network = TabularVAE(TabularShape(schema.features(), len(columns), members=1, hidden=4, latent=2, components=1))
-    return build_raw_mixture(network, schema, dense, fit_mixture, 0)
+    return build_raw_mixture(network, schema, dense, fit_gaussians, 0)
 
 
 def correlated(count: int) -> torch.Tensor:
