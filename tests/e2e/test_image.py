@@ -117,7 +117,12 @@ print(json.dumps({
     commands = containers.finished(image, command=("--help",)).partition("Commands:")[2]
     assert [line.split()[0] for line in commands.strip().splitlines()] == [
         "completion",
+        "decode",
+        "edit",
+        "encode",
         "inspect",
+        "interpolate",
+        "reconstruct",
         "score",
         "serve",
         "token",
