@@ -22,7 +22,7 @@ from kilter.service.detector.pictures.column import png_of
 from kilter.service.detector.schema import Schema
 from kilter.service.formats.folders import check_folder, png_name, write_png
 from kilter.service.formats.frames import FrameSink, open_frame_sink, record_frame
-from kilter.service.formats.opening import READERS
+from kilter.service.formats.opening import open_source
 from kilter.service.formats.pictures import COLUMN
 from kilter.service.formats.reading import Batch, Reader, open_table, read_batch
 from kilter.service.formats.source import NO_HINTS, STDIN, Hints
@@ -153,7 +153,7 @@ def encode_file(
     detector.latent.check()
     tally = FileTally()
     with (
-        READERS[detector.modality.name](path, stdin, hints._replace(names=detector.schema.names)) as reader,
+        open_source(detector, path, stdin, hints) as reader,
         open_frame_sink(out, path, ".", force=force, stdout=stdout) as sink,
     ):
         for batch, table, errors, good in read_records(detector, reader):
@@ -184,7 +184,7 @@ def reconstruct_file(
     detector.latent.check()
     tally, rng = FileTally(), generator_of(seed)
     with (
-        READERS[detector.modality.name](path, stdin, hints._replace(names=detector.schema.names)) as reader,
+        open_source(detector, path, stdin, hints) as reader,
         SINKS[detector.modality.name](detector, out, path, force, stdout) as sink,
     ):
         for batch, table, errors, good in read_records(detector, reader):

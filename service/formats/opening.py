@@ -18,12 +18,17 @@ READERS: dict[str, Callable[[str | Path, BinaryIO | None, Hints], Reader]] = {
 """What opens the records of a modality."""
 
 
+def open_source(detector: Detector, path: str | Path, stdin: BinaryIO | None, hints: Hints) -> Reader:
+    """Open records for a model, by the names of whose fields a table is read."""
+    return READERS[detector.modality.name](path, stdin, hints._replace(names=detector.schema.names))
+
+
 def open_records(
     detector: Detector, path: str | Path, stdin: BinaryIO | None, hints: Hints, further: Sequence[str] = ()
 ) -> Reader:
     """Open what is to be scored by a model. Raises KilterError if it does not fit, or has a column to be appended."""
     schema = detector.schema
-    reader = READERS[detector.modality.name](path, stdin, hints)
+    reader = open_source(detector, path, stdin, hints)
     try:
         if not schema.columns[0].shape:  # otherwise a record is the one cell that a reader gives
             check_fields(reader.name, schema.names, reader.columns)

@@ -16,8 +16,7 @@ from kilter.service.detector.latent import Slope, between, generator_of
 from kilter.service.detector.pictures.column import png_of, strip_of
 from kilter.service.formats.codes import SINKS, read_records
 from kilter.service.formats.folders import write_png
-from kilter.service.formats.opening import READERS
-from kilter.service.formats.reading import Reader
+from kilter.service.formats.opening import open_source
 from kilter.service.formats.source import NO_HINTS, Hints
 from kilter.service.formats.writers import check_output
 
@@ -74,7 +73,7 @@ def specimen(detector: Detector, stated: str, hints: Hints = NO_HINTS) -> Table:
         raise KilterError(f"{stated} is no file, no row of one (FILE:ROW, from 0), and no record in JSON")
     seen = 0
     one: Table | None = None
-    with _opened(detector, path, hints) as reader:
+    with open_source(detector, path, None, hints) as reader:
         for batch, table, errors, _ in read_records(detector, reader):
             wanted = (0 if row is None else row) - seen
             seen += table.rows
@@ -97,7 +96,7 @@ def direction_between(detector: Detector, source: str | Path, target: str | Path
     slope = Slope(detector.latent.size)
     for value, path in ((0.0, source), (1.0, target)):
         rows = 0
-        with _opened(detector, path, hints) as reader:
+        with open_source(detector, path, None, hints) as reader:
             for _, table, _, good in read_records(detector, reader):
                 codes = detector.latent.encode(take(table, good))
                 slope.add(codes, np.full(len(codes), value))
@@ -117,7 +116,7 @@ def direction_along(
     """
     detector.latent.check()
     slope = Slope(detector.latent.size)
-    with _opened(detector, path, hints) as reader:
+    with open_source(detector, path, None, hints) as reader:
         if column not in reader.columns:
             raise KilterError(f"{reader.name} has no column {column!r}: it has {', '.join(reader.columns)}")
         for batch, table, _, good in read_records(detector, reader):
@@ -130,7 +129,3 @@ def direction_along(
     if value is not None:
         raise KilterError(f"in {path} all records or none have {value!r} as {column!r}: give a file with both")
     raise KilterError(f"{column!r} of {path} has no two numbers: for a group say {column}=VALUE")
-
-
-def _opened(detector: Detector, path: str | Path, hints: Hints) -> Reader:
-    return READERS[detector.modality.name](path, None, hints._replace(names=detector.schema.names))

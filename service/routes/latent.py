@@ -5,7 +5,6 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, ClassVar, NamedTuple
-from weakref import WeakKeyDictionary
 
 import msgspec
 import numpy as np
@@ -22,7 +21,6 @@ from kilter.service.formats.bodies import too_many
 from kilter.service.formats.json_body import decode_json
 from kilter.service.judging.admission import Hold
 from kilter.service.judging.batch import moved, out_of_time, refusal
-from kilter.service.judging.intake import Intake
 from kilter.service.judging.verdicts import ModelName
 from kilter.service.models.registry import Registry
 from kilter.service.problems import BAD_PARAMETER, BAD_RECORDS, OUT_OF_TIME, REFUSED, WRONG_TYPE, RequestError
@@ -41,6 +39,7 @@ from kilter.service.routes.scoring import (
     PROBLEMS,
     Headers,
     ModelTools,
+    RecordsEndpoint,
     ScoreQuery,
     body_format,
     ignores_unknown,
@@ -70,20 +69,12 @@ class LatentQuery(NamedTuple):
     """Records on the way from one to another."""
 
 
-class LatentEndpoint:
+class LatentEndpoint(RecordsEndpoint):
     """What the endpoints have in common: what is taken in, within which bounds, and how it is answered."""
 
     parameters: ClassVar[tuple[str, ...]]
     gives: ClassVar[type[CodesAnswer] | type[RecordsAnswer]] = RecordsAnswer
     """The answer in JSON."""
-
-    def __init__(self, context: Context) -> None:
-        self._registry = context.registry
-        self._engine = context.engine
-        self._decoder = context.decoder
-        self._intake = Intake(context.engine, context.settings.max_body_bytes)
-        self._max_records = context.settings.max_records
-        self._tools: WeakKeyDictionary[Any, ModelTools] = WeakKeyDictionary()
 
     @staticmethod
     def describe(registry: Registry, max_records: int) -> Content:

@@ -89,13 +89,8 @@ class ModelTools:
         return write(judged, records, query.reasons)
 
 
-class ScoreEndpoint:
-    """Judge records.
-
-    Either every record of the request is judged, or none is and every problem is listed. A record has every field of
-    the model; null stands for an unknown value. Bodies may be compressed, with Content-Encoding gzip, zstd or deflate.
-    Long answers are compressed with gzip or zstd where Accept-Encoding names one.
-    """
+class RecordsEndpoint:
+    """What takes in records for a model: its bounds, and the tools of each model that serves."""
 
     def __init__(self, context: Context) -> None:
         self._registry = context.registry
@@ -104,6 +99,15 @@ class ScoreEndpoint:
         self._intake = Intake(context.engine, context.settings.max_body_bytes)
         self._max_records = context.settings.max_records
         self._tools: WeakKeyDictionary[Serving, ModelTools] = WeakKeyDictionary()
+
+
+class ScoreEndpoint(RecordsEndpoint):
+    """Judge records.
+
+    Either every record of the request is judged, or none is and every problem is listed. A record has every field of
+    the model; null stands for an unknown value. Bodies may be compressed, with Content-Encoding gzip, zstd or deflate.
+    Long answers are compressed with gzip or zstd where Accept-Encoding names one.
+    """
 
     async def __call__(self, scope: types.Scope, receive: types.Receive, send: types.Send) -> None:
         serving = find(self._registry, **scope["path_params"])

@@ -19,6 +19,7 @@ from kilter.service.detector.schema import Schema
 
 LOG_POSTERIOR_VARIANCE = (-8.0, 4.0)
 HALF_LOG_TWO_PI = 0.9189385332046727
+LEAST_SPREAD = 0.2  # an indicator's standard deviation is taken no smaller: one rare flag must not drown all else
 LARGEST = 3.4e38  # beyond all finite values of a float32 that encoding gives
 
 
@@ -45,6 +46,10 @@ class Posterior(NamedTuple):
         """z = mean + noise * standard deviation, (members, n, latent): Kingma and Welling, 2014."""
         noise = torch.randn(self.mean.shape, generator=generator, device=self.mean.device)
         return self.mean + noise * (0.5 * self.log_variance).exp()
+
+    def side_by_side(self) -> Tensor:
+        """The means of all members in one row, (n, members latent)."""
+        return self.mean.transpose(0, 1).flatten(1)
 
     def kl_by_dimension(self) -> Tensor:
         """KL(q(z | x) || N(0, I)) of each dimension in nats, (members, n, latent): Kingma and Welling, 2014."""
@@ -143,7 +148,7 @@ class Network(nn.Module):
 
     def code(self, x: Tensor) -> Tensor:
         """The codes of encoded records, (n, features): (n, code_size)."""
-        return self.posterior(x).mean.transpose(0, 1).flatten(1)
+        return self.posterior(x).side_by_side()
 
     def decoded(self, code: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
         """The features of codes, (n, code_size): as expected, and as drawn by noise, (n, noise_size).
@@ -218,6 +223,11 @@ def observed(x: Tensor) -> Tensor:
 def clean(x: Tensor) -> Tensor:
     """Encoded features with 0 where they are missing or hidden."""
     return torch.where(finite(x), x, 0.0)
+
+
+def spread_of(share: Tensor) -> Tensor:
+    """The standard deviations of indicators that are 1 in such shares of the rows, with a floor."""
+    return (share * (1 - share)).sqrt().clamp(min=LEAST_SPREAD)
 
 
 def chance(noise: Tensor) -> Tensor:

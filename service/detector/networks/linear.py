@@ -17,6 +17,7 @@ from kilter.service.detector.networks.base import (
     clean,
     finite,
     observed,
+    spread_of,
 )
 from kilter.service.detector.networks.tabular import USUAL_ROWS, TableNetwork
 from kilter.service.detector.schema import Schema
@@ -24,7 +25,6 @@ from kilter.service.detector.schema import Schema
 VARIANCE = 0.95  # share of the variance that the principal subspace holds
 MOST_LATENT = 64
 LEAST_NOISE = 0.01  # residuals of less than a tenth of a standard deviation are not told apart
-LEAST_SPREAD = 0.2  # an indicator's standard deviation is taken no smaller: one rare flag must not drown all else
 STEPS = 8  # of conjugate gradients
 CLOSE = 1e-12  # of its first value: from here on the error of a solution is that of float32
 TINY = 1e-30
@@ -116,9 +116,7 @@ class LinearVAE(TableNetwork):
         super().start(schema, x)
         rows = schema.rows + 2
         self.least.fill_(1 / rows)
-        for place, i in enumerate(self._levels):
-            counts = schema.columns[self.features[i].column].counts
-            self.unseen[place] = 1e-6 if counts is None else min((counts.count(1) + 1) / rows, 0.5)
+        self.unseen.copy_(self.chances_of_unseen(schema))
         self.scale.copy_(dense_weights(self, x))
         mean, covariance = moments(self, x)
         variances, axes = principal(covariance)
@@ -251,8 +249,7 @@ def dense_weights(network: LinearVAE, x: Tensor) -> Tensor:
     numbers, flags, slots = torch.split(counts, sizes)
     _, rows, _ = torch.split(seen, sizes)
     share = ((flags + rows) / 2 + 1) / (rows + 2)
-    spread = (share * (1 - share)).sqrt().clamp(min=LEAST_SPREAD)
-    return torch.cat([torch.ones_like(numbers), 0.5 / spread, (-((slots + 1) / (len(x) + 2)).log()).sqrt()])
+    return torch.cat([torch.ones_like(numbers), 0.5 / spread_of(share), (-((slots + 1) / (len(x) + 2)).log()).sqrt()])
 
 
 def moments(network: LinearVAE, x: Tensor) -> tuple[Tensor, Tensor]:

@@ -141,6 +141,12 @@ class TableNetwork(Network):
         """The expectation of each dense feature, averaged over members: (n, dense)."""
         raise NotImplementedError
 
+    def chances_of_unseen(self, schema: Schema) -> Tensor:
+        """The probability of a level not seen in training, of each feature of levels: that of Good and Turing."""
+        counts = [schema.columns[self.features[i].column].counts for i in self._levels]
+        rows = schema.rows + 2
+        return torch.tensor([1e-6 if seen is None else min((seen.count(1) + 1) / rows, 0.5) for seen in counts])
+
     def evidence(self) -> ColumnEvidence:
         return ColumnEvidence(self.columns)
 
@@ -240,9 +246,7 @@ class TabularVAE(TableNetwork):
         super().start(schema, x)
         rows = schema.rows + 2
         self.flag_floor.fill_(1 / rows)
-        for place, i in enumerate(self._levels):
-            counts = schema.columns[self.features[i].column].counts
-            self.unseen[place] = 1e-6 if counts is None else min((counts.count(1) + 1) / rows, 0.5)
+        self.unseen.copy_(self.chances_of_unseen(schema))
         sizes = [len(self.gaussian), len(self.flag), len(self.slot_code)]
         _, flags, slots = torch.split(self.dense(x), sizes, dim=-1)
         flag, level = ((counts.sum(0) + 1) / (len(x) + 2) for counts in ((flags + 1) / 2, slots))

@@ -1,4 +1,4 @@
-"""The default score of tables: five pieces of evidence, each by how surprising it is, with equal weights."""
+"""The default score of tables: seven pieces of evidence, each by how surprising it is, weighed by what it tells."""
 
 from typing import Any, NamedTuple, Self
 
@@ -113,6 +113,7 @@ class CombinedScore(AnomalyScore):
         """
         usual = self.gather(network, held, network.see(held), own)
         self.surprise.fit(usual)
+        normal = self.surprise(usual)
         generator = torch.Generator().manual_seed(seed)
         column = network.to_columns.argmax(1)
         separation = torch.zeros(self.shape.parts)
@@ -120,7 +121,7 @@ class CombinedScore(AnomalyScore):
             rows, mine = (part.repeat(-(-HELD // len(held)), *[1] * (part.dim() - 1)) for part in (held, own))
             mixed = mix_fields(rows, column, share, generator)
             odd = self.surprise(self.gather(network, mixed, network.see(mixed), mine if share < 1 else None))
-            separation += torch.stack([area(*pair) for pair in zip(self.surprise(usual).T, odd.T, strict=True)])
+            separation += torch.stack([area(*pair) for pair in zip(normal.T, odd.T, strict=True)])
         self.weight.copy_(torch.softmax(SHARPNESS * separation / len(MIXED_UP), dim=0))
 
     def gather(self, network: Any, x: Tensor, view: View, own: Tensor | None) -> Tensor:

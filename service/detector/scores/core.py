@@ -29,6 +29,11 @@ class CoreShape(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     wide: bool
     """Whether there are no more rows than features: all records are then about as far from each other."""
 
+    @property
+    def elbo(self) -> bool:
+        """Whether the negative ELBO counts."""
+        return self.marginals is None and not self.wide
+
 
 class RobustCore(AnomalyScore):
     """How far a record is from the rows that an isolation forest finds nothing against, and how rare its values are.
@@ -50,9 +55,9 @@ class RobustCore(AnomalyScore):
         self.memory = Memory(shape.memory)
         self.marginals = Marginals(shape.marginals) if shape.marginals else None
         self.memory_entry = MemoryEntry(shape.memory.core + shape.memory.suspects, "training rows")
-        # Centre and scale of the two distances and of the negative ELBO.
-        self.center = nn.Buffer(torch.zeros(3))
-        self.scale = nn.Buffer(torch.ones(3))
+        # Centre and scale of the two distances and, where it counts, of the negative ELBO.
+        self.center = nn.Buffer(torch.zeros(2 + shape.elbo))
+        self.scale = nn.Buffer(torch.ones(2 + shape.elbo))
 
     @classmethod
     @torch.no_grad()
@@ -72,16 +77,18 @@ class RobustCore(AnomalyScore):
         return score, space.own
 
     def gather(self, network: Any, x: Tensor, view: View, own: Tensor | None) -> Tensor:
-        """The two distances of encoded records, (n, features), and the negative ELBO: (n, 3)."""
+        """The two distances of encoded records, (n, features), and the negative ELBO if it counts: (n, 2 or 3)."""
         points = self.geometry(network, x, view.posterior, view.likelihood)
-        return torch.cat([self.memory(points, own)[:, CORE], (view.reconstruction + view.kl).unsqueeze(1)], dim=1)
+        core = self.memory(points, own)[:, CORE]
+        return torch.cat([core, (view.reconstruction + view.kl).unsqueeze(1)], dim=1) if self.shape.elbo else core
 
     def forward(self, network: Any, x: Tensor, view: View, other: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """`other`, (n,), is the memory's row that each record is itself, which is left out, or -1."""
-        standard = (self.gather(network, x, view, other) - self.center) / self.scale
-        core, surprise = torch.split(standard, [2, 1], dim=1)
+        core = (self.gather(network, x, view, other) - self.center) / self.scale
+        terms = self.evidence(network, x, view)
+        if self.shape.elbo:
+            distance, _, surprise = core.unbind(1)
+            return (distance + surprise.sign() * surprise.abs().log1p()) / 2, terms
         if self.marginals is not None:
             core = torch.cat([core, self.marginals(x)], dim=1)
-        elif not self.shape.wide:
-            return (core[:, 0] + (surprise.sign() * surprise.abs().log1p())[:, 0]) / 2, self.evidence(network, x, view)
-        return torch.logsumexp(core, dim=1), self.evidence(network, x, view)
+        return torch.logsumexp(core, dim=1), terms

@@ -7,13 +7,12 @@ import msgspec
 import torch
 from torch import Tensor, nn
 
-from kilter.service.detector.networks.base import Posterior, finite, observed
+from kilter.service.detector.networks.base import LEAST_SPREAD, Posterior, finite, observed, spread_of
 from kilter.service.detector.networks.tabular import TableNetwork
 from kilter.service.detector.schema import Schema
 from kilter.service.detector.scores.memory import nearest_rows
 
 HELD = 600  # most rows by which what is usual is measured
-LEAST_SPREAD = 0.2  # an indicator's standard deviation is taken no smaller: one rare flag must not drown all else
 MOST_WHITENED = 256  # residuals of more features are made of unit variance each, and not uncorrelated
 GEOMETRY_CHUNK = 4096  # fitting rows whose coordinates are taken together
 
@@ -80,7 +79,7 @@ class Geometry(nn.Module):
         """The point of each record, (n, axes)."""
         parts, residual = self.coordinates(network, x, network.expected_dense(likelihood))
         if self.shape.means:
-            parts.append(side_by_side(posterior) * self.means_weight)
+            parts.append(posterior.side_by_side() * self.means_weight)
         if self.shape.whitening != "none":
             parts.append(whiten(residual, self.whitening))
         return torch.cat(parts, dim=-1)
@@ -94,10 +93,10 @@ class Geometry(nn.Module):
         last = first + len(network.flag)
         share = (dense[:, first:last].add(1).div(2).sum(0) + 1) / count
         levels = (dense[:, last:].sum(0) + 1) / count
-        self.scale[first:last] = 0.5 / _spread(share)
+        self.scale[first:last] = 0.5 / spread_of(share)
         self.scale[last:] = (-levels.log()).sqrt()
         absent = torch.tensor([(schema.columns[i].missing + 1) / count for i in self.shape.missing])
-        self.missing_weight.copy_(1 / _spread(absent))
+        self.missing_weight.copy_(1 / spread_of(absent))
         self.unseen_weight.fill_(math.sqrt(math.log(count)))
         self.absent_weight.fill_(1 / LEAST_SPREAD)
 
@@ -116,7 +115,7 @@ def build_geometry(network: TableNetwork, rows: Tensor, schema: Schema, blind: l
     plain = Geometry(GeometryShape(dense, missing, means=False, whitening="none"), network)
     plain.weigh(network, rows, schema)
     seen = [network.infer(part)[1:] for part in torch.split(rows, GEOMETRY_CHUNK)]
-    means = torch.cat([side_by_side(posterior) for posterior, _ in seen])
+    means = torch.cat([posterior.side_by_side() for posterior, _ in seen])
     expected = torch.cat([network.expected_dense(likelihood) for _, likelihood in seen])
     coordinates, residual = plain.coordinates(network, rows, expected)
     weight = plain.scale.clone()
@@ -137,11 +136,6 @@ def build_geometry(network: TableNetwork, rows: Tensor, schema: Schema, blind: l
     geometry.load_state_dict(plain.state_dict() | {"whitening": whitening / unit})
     geometry.means_weight.copy_(1 / (unit * math.sqrt(network.members)))
     return geometry
-
-
-def side_by_side(posterior: Posterior) -> Tensor:
-    """The posterior means of all members, (n, members latent)."""
-    return posterior.mean.transpose(0, 1).flatten(1)
 
 
 def whiten(residual: Tensor, whitening: Tensor) -> Tensor:
@@ -171,7 +165,3 @@ def typical_distance(points: Tensor, held: Tensor) -> Tensor:
     distances, _ = nearest_rows(points[held], points, 1, held)
     unit: Tensor = distances.median() + 0.02 * math.sqrt(points.shape[1])
     return unit
-
-
-def _spread(share: Tensor) -> Tensor:
-    return (share * (1 - share)).sqrt().clamp(min=LEAST_SPREAD)

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from kilter.service.detector.columns.boolean import UNSEEN
-from kilter.service.detector.networks.base import View, clean, observed
-from kilter.service.detector.networks.linear import CHUNK, LEAST_SPREAD, LinearVAE
+from kilter.service.detector.networks.base import LEAST_SPREAD, View, clean, observed, spread_of
+from kilter.service.detector.networks.linear import CHUNK, LinearVAE
 from kilter.service.detector.scores.base import AnomalyScore, Material
 
 NOVELTY = 1 / LEAST_SPREAD**2
@@ -80,7 +80,7 @@ def fit_vectors(network: LinearVAE, material: Material) -> Vectors:
     vectors = Vectors(network, VectorsShape(tuple(torch.where(varies)[0].tolist()), tuple(missing)))
     vectors.scale.copy_(network.scale[varies])
     share = torch.tensor([(schema.columns[i].missing + 1) / (schema.rows + 2) for i in missing])
-    vectors.missing_weight.copy_(1 / (share * (1 - share)).sqrt().clamp(min=LEAST_SPREAD))
+    vectors.missing_weight.copy_(1 / spread_of(share))
     vectors.constant.copy_(low)
     # A level that all fitting rows have is missed where another one is hit, which counts already.
     slots = torch.arange(len(varies)) >= len(varies) - len(network.slot_code)
