@@ -6,12 +6,13 @@ numbers by cosines of their rank, those of low frequency with the most weight, a
 
 import math
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from kilter.service.detector.arrays import Floats, Matrix
+from kilter.service.detector.arrays import Floats, Matrix, Positions
 from kilter.service.detector.errors import KilterError
 from kilter.service.detector.generation.fields import FieldCodes
 from kilter.service.detector.generation.unmasking import INPUTS, OUTPUT, UnmaskingShape
@@ -22,7 +23,8 @@ MEMBERS = 2
 BLOCKS = 2
 DROPOUT = 0.1
 COSINES = 16  # of a field of numbers
-SMOOTH, OWN = 1.0, 0.3  # weights of the first cosine and of a code of numbers by itself; that of a level has 1
+OWN = 0.3  # the weight of a code of numbers by itself; that of the first cosine is 1, as is that of a level
+FEW = 4  # codes; fewer have no cosines
 LOGIT = 30.0  # bound of a logit, so that a sum of exponentials needs no maximum taken out first
 ABSENT = -1e4  # a logit of what there is not
 STEPS = 3_000  # at most
@@ -37,48 +39,76 @@ PATIENCE = 5  # looks without a gain
 LOOKED_AT = 2_000  # held-out rows, the same ones again with other fields hidden if there are fewer
 
 
-def basis(fields: Sequence[FieldCodes]) -> Matrix:
-    """The features of all codes of all fields, (codes, features), one field after the other."""
-    blocks = []
-    for field in fields:
-        ranks, size, known = field.ranks, field.shape.size, field.shape.known
-        if ranks is None or known < 4:
-            blocks.append(np.eye(size))
-            continue
+class Basis(NamedTuple):
+    """How the codes of all fields, one field after the other, have features in common."""
+
+    own: Matrix
+    """The weight of a code by itself, (codes,)."""
+    waves: Matrix
+    """The cosines of the codes of each field of numbers, (fields of numbers, most codes, COSINES); 0 where none are."""
+    places: Positions
+    """The places of the codes among these, (codes with cosines,), one field of numbers after the other, ..."""
+    codes: Positions
+    """... and which codes they are."""
+
+
+def basis_of(fields: Sequence[FieldCodes]) -> Basis:
+    """The basis of some fields: fields of few numbers have none in common."""
+    own = np.ones(sum(field.shape.size for field in fields), np.float32)
+    first = np.cumsum([0, *(field.shape.size for field in fields)])
+    ordered = [(i, field.ranks) for i, field in enumerate(fields) if field.shape.known >= FEW]
+    waving = [(i, ranks) for i, ranks in ordered if ranks is not None]
+    most = max((len(ranks) for _, ranks in waving), default=0)
+    waves = np.zeros((len(waving), most, COSINES), np.float32)
+    places, codes = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
+    for row, (i, ranks) in enumerate(waving):
+        known = len(ranks)
+        own[first[i] : first[i] + known] = OWN
         frequency = np.arange(1, min(known - 1, COSINES) + 1)
-        waves = np.zeros((size, len(frequency)))
-        waves[:known] = SMOOTH * np.cos(np.pi * frequency * (ranks[:, None] + 0.5) / known) / np.sqrt(frequency)
-        own = np.eye(size)
-        own[:known] *= OWN
-        blocks.append(np.hstack([waves, own]))
-    made = np.zeros((sum(len(block) for block in blocks), sum(block.shape[1] for block in blocks)), np.float32)
-    row = column = 0
-    for block in blocks:
-        made[row : row + len(block), column : column + block.shape[1]] = block
-        row, column = row + len(block), column + block.shape[1]
-    return made
+        cosines = np.cos(np.pi * frequency * (ranks[:, None] + 0.5) / known) / np.sqrt(frequency)
+        waves[row, :known, : len(frequency)] = cosines
+        places.append(row * most + np.arange(known))
+        codes.append(first[i] + np.arange(known))
+    return Basis(own, waves, np.concatenate(places), np.concatenate(codes))
+
+
+class CodeWeights(nn.Module):
+    """Weights of all codes, (codes, units), that are alike where the codes' numbers are close to one another."""
+
+    def __init__(self, basis: Basis, units: int, scale: float) -> None:
+        super().__init__()
+        self.own_weight, self.waves = (nn.Buffer(torch.from_numpy(part)) for part in (basis.own[:, None], basis.waves))
+        self.places, self.codes = (nn.Buffer(torch.from_numpy(part)) for part in (basis.places, basis.codes))
+        self.own = nn.Parameter(scale * torch.randn(len(basis.own), units))
+        self.wave = nn.Parameter(scale * torch.randn(len(basis.waves), COSINES, units))
+
+    def forward(self) -> Tensor:
+        """(codes, units)."""
+        own = self.own_weight * self.own
+        if not len(self.places):
+            return own
+        shared = torch.bmm(self.waves, self.wave).flatten(0, 1)
+        return own.index_add(0, self.codes, shared.index_select(0, self.places))
 
 
 class UnmaskingNetwork(nn.Module):
     """The logits of every code of every field, given some of them: residual blocks over a sum of embeddings."""
 
-    def __init__(self, features: Matrix, sizes: Sequence[int], marginal: Floats) -> None:
-        """`features` are the `basis` of the codes; `sizes` the number of each field's, `marginal` the share of each."""
+    def __init__(self, basis: Basis, sizes: Sequence[int], marginal: Floats) -> None:
+        """`sizes` are the numbers of the fields' codes, and `marginal` the share of each code."""
         super().__init__()
-        codes, width, units = len(features), features.shape[1], MEMBERS * HIDDEN
+        codes, units = len(basis.own), MEMBERS * HIDDEN
         self.sizes = list(sizes)
         field = np.repeat(np.arange(len(sizes)), sizes)
         code = np.concatenate([np.arange(size) for size in sizes])
-        self.features = nn.Buffer(torch.from_numpy(features))
         # The slots of what is hidden follow those of the codes.
         self.slot_field = nn.Buffer(torch.from_numpy(np.concatenate([field, np.arange(len(sizes))])))
         self.slot_code = nn.Buffer(torch.from_numpy(np.concatenate([code, sizes])))
         self.group = nn.Buffer(torch.from_numpy((field[:, None] == np.arange(len(sizes))).astype(np.float32)))
         self.first = nn.Buffer(torch.from_numpy(np.cumsum([0, *sizes[:-1]])))
-        scale = 1 / math.sqrt(len(sizes))
-        self.given = nn.Parameter(scale * torch.randn(width, units))
+        scale, spread = 1 / math.sqrt(len(sizes)), 1 / math.sqrt(HIDDEN)
+        self.given = CodeWeights(basis, units, scale)
         self.hidden = nn.Parameter(scale * torch.randn(len(sizes), units))
-        spread = 1 / math.sqrt(HIDDEN)
         self.inner, self.outer = (
             nn.ParameterList(nn.Parameter(part * spread * torch.randn(MEMBERS, HIDDEN, HIDDEN)) for _ in range(BLOCKS))
             for part in (1.0, 0.5)
@@ -86,14 +116,14 @@ class UnmaskingNetwork(nn.Module):
         self.inner_bias, self.outer_bias = (
             nn.ParameterList(nn.Parameter(torch.zeros(MEMBERS, 1, HIDDEN)) for _ in range(BLOCKS)) for _ in range(2)
         )
-        self.last = nn.Parameter(0.1 * spread * torch.randn(MEMBERS, HIDDEN, width))
+        self.last = CodeWeights(basis, units, 0.1 * spread)
         self.bias = nn.Parameter(torch.from_numpy(np.log(marginal)).float().expand(MEMBERS, 1, codes).clone())
         self.drop = nn.Dropout(DROPOUT)
 
     def see(self, codes: Tensor) -> Tensor:
         """What is known of records, (members, n, HIDDEN), by their codes, (n, fields): a hidden one is `sizes`."""
-        hits = (codes.index_select(1, self.slot_field) == self.slot_code).to(self.given.dtype)
-        table = torch.cat([self.features @ self.given, self.hidden])
+        hits = (codes.index_select(1, self.slot_field) == self.slot_code).to(self.hidden.dtype)
+        table = torch.cat([self.given(), self.hidden])
         h = (hits @ table).reshape(-1, MEMBERS, HIDDEN).transpose(0, 1)
         parts = zip(self.inner, self.inner_bias, self.outer, self.outer_bias, strict=True)
         for inner, inner_bias, outer, outer_bias in parts:
@@ -104,7 +134,7 @@ class UnmaskingNetwork(nn.Module):
 
     def weights(self) -> Tensor:
         """The last layer over the codes, (members, HIDDEN, codes)."""
-        return self.last @ self.features.T
+        return self.last().reshape(-1, MEMBERS, HIDDEN).permute(1, 2, 0)
 
     def surprise(self, codes: Tensor, mask: Tensor) -> Tensor:
         """-log p of each field's code given those that are not masked, (members, n, fields), in nats."""
@@ -150,8 +180,8 @@ def fit_unmasking(fields: Sequence[FieldCodes], rows: Tensor, held_out: Tensor, 
     sizes = [field.shape.size for field in fields]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        network = UnmaskingNetwork(basis(fields), sizes, _shares(rows, sizes))
-        averaged = UnmaskingNetwork(basis(fields), sizes, _shares(rows, sizes)).eval()
+        network = UnmaskingNetwork(basis_of(fields), sizes, _shares(rows, sizes))
+        averaged = UnmaskingNetwork(basis_of(fields), sizes, _shares(rows, sizes)).eval()
         averaged.load_state_dict(network.state_dict())
         optimiser = torch.optim.AdamW(
             network.parameters(), lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY, betas=(0.9, 0.98)
