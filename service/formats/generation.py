@@ -1,6 +1,6 @@
 """Synthetic records in files: in the schema of the originals, or as PNG files in a folder."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -31,10 +31,12 @@ def generate_file(
     force: bool = False,
     hints: Hints = NO_HINTS,
     stdout: BinaryIO | None = None,
+    each: Callable[[Table], None] = lambda part: None,
 ) -> Transcript:
     """Write so many synthetic records, whole or not at all; see `detector.generation.generate`.
 
-    `near` is a file of records; those that cannot be read are passed over, and said. Raises KilterError.
+    `near` is a file of records; those that cannot be read are passed over, and said. `each` is called with each part
+    of the records. Raises KilterError.
     """
     around, notes = (None, ()) if near is None else read_all_records(detector, near, hints)
     rng, tally, made = np.random.default_rng(seed), FileTally(), 0
@@ -44,6 +46,7 @@ def generate_file(
             size = min(piece, count - made)
             part = generate(detector.latent, detector.generator, size, rng, near=around, where=where, prior=prior)
             sink.write(part, np.ones(size, bool), None)
+            each(part)
             made += size
             tally.add(size, ())
     return tally.transcript(notes)

@@ -14,9 +14,10 @@ from kilter.service.detector.arrays import Array, Floats
 from kilter.service.detector.generation import PROGRAM
 from kilter.service.detector.generation.fields import FieldCodes
 from kilter.service.detector.generation.mixture import FACTORS, MEANS, WEIGHTS, MixtureShape
-from kilter.service.detector.generation.unmasking import NUMBERS, UnmaskingShape
+from kilter.service.detector.generation.unmasking import NUMBERS, ROWS_FITTED, UnmaskingShape
 from kilter.service.detector.inputs import Table, take
 from kilter.service.detector.manifest import GeneratorEntry
+from kilter.service.detector.sketch import SIZE, row_hashes
 from kilter.training.fitting.model import Fitted
 from kilter.training.fitting.unmasking import export_unmasking, fit_unmasking
 
@@ -51,9 +52,9 @@ def fit_fields(fitted: Fitted, rows: Table, held_out: Table, seed: int) -> Fitte
     shape = UnmaskingShape(tuple(field.shape for field in fields))
     numbers = np.concatenate([field.numbers for field in fields])
     program = export_unmasking(network, shape)
-    return FittedGenerator(
-        GeneratorEntry("unmasking", msgspec.to_builtins(shape)), {NUMBERS: numbers}, {PROGRAM: program}
-    )
+    hashes = np.unique(row_hashes(fitted.scorer.figures(rows)))[:SIZE]
+    entry = GeneratorEntry("unmasking", msgspec.to_builtins(shape))
+    return FittedGenerator(entry, {NUMBERS: numbers, ROWS_FITTED: hashes}, {PROGRAM: program})
 
 
 def fit_codes(fitted: Fitted, rows: Table, held_out: Table, seed: int) -> FittedGenerator:

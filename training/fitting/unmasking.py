@@ -134,7 +134,8 @@ class UnmaskingNetwork(nn.Module):
 
     def weights(self) -> Tensor:
         """The last layer over the codes, (members, HIDDEN, codes)."""
-        return self.last().reshape(-1, MEMBERS, HIDDEN).permute(1, 2, 0)
+        by_code: Tensor = self.last()
+        return by_code.reshape(-1, MEMBERS, HIDDEN).permute(1, 2, 0)
 
     def surprise(self, codes: Tensor, mask: Tensor) -> Tensor:
         """-log p of each field's code given those that are not masked, (members, n, fields), in nats."""

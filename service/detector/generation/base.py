@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 import msgspec
 import numpy as np
 
+from kilter.service.detector.arrays import Mask, Matrix
 from kilter.service.detector.inputs import Table
 
 
@@ -29,6 +30,14 @@ class Generator(ABC):
         `where` has cells that every record is to have, by the names of their columns, as JSON or a file has them.
         Raises KilterError for one that no record can have.
         """
+
+    def were_fitted(self, figures: Matrix) -> tuple[Mask, Mask]:
+        """Which records can be tested for being those that it was fitted to, and which are: (n,) each.
+
+        By their watched figures, (n, ...). Records that are equal to such a one are such, too.
+        """
+        nothing = np.zeros(len(figures), bool)
+        return nothing, nothing
 
     @abstractmethod
     def audit(self) -> None:

@@ -11,15 +11,17 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from kilter.service.detector.arrays import Array, Floats, Mask, Positions
+from kilter.service.detector.arrays import Array, Floats, Mask, Matrix, Positions
 from kilter.service.detector.errors import ArtifactError, KilterError
 from kilter.service.detector.generation.base import Generator
 from kilter.service.detector.generation.fields import FieldCodes, FieldShape, conditions_of, split_numbers
 from kilter.service.detector.inputs import Table
 from kilter.service.detector.runtime import quiet_session
 from kilter.service.detector.schema import Schema
+from kilter.service.detector.sketch import SIZE, row_hashes
 
-NUMBERS = "generator.numbers"
+NUMBERS, ROWS_FITTED = "generator.numbers", "generator.rows"
+"""Tensors: what is kept of the fields, and the smallest hashes of the fitting rows, at most SIZE."""
 ORDERS = 64  # orders of the fields that many records share; of fewer records each so many have one
 ROWS = (64, 2048)  # fewest and most records that have an order in common
 KEPT = 0.5  # the probability that a record keeps a field of the one that it is to lie near
@@ -55,6 +57,9 @@ class UnmaskingGenerator(Generator):
         self._fields = {column.name: FieldCodes(column, own, numbers) for column, own, numbers in parts}
         self._hidden = np.array([field.size for field in shape.fields])
         self._session = quiet_session(program)
+        self._rows = tensors.get(ROWS_FITTED, np.empty(0, np.uint64))
+        if self._rows.dtype != np.uint64 or self._rows.ndim != 1:
+            raise ArtifactError(f"tensor {ROWS_FITTED!r} holds no hashes of 64 bits")
 
     def draw(
         self,
@@ -112,6 +117,12 @@ class UnmaskingGenerator(Generator):
         below = rng.random(len(chances))[:, None] * sums[:, -1:]
         picked: Positions = (sums <= below).sum(axis=1).clip(0, shape.size - 1)
         return picked
+
+    def were_fitted(self, figures: Matrix) -> tuple[Mask, Mask]:
+        hashes = row_hashes(figures)
+        full = len(self._rows) >= SIZE
+        tested = hashes <= self._rows.max() if full else np.ones(len(hashes), bool)
+        return tested, np.isin(hashes, self._rows)
 
     def audit(self) -> None:
         hidden = np.tile(self._hidden, (2, 1))
