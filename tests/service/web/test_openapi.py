@@ -44,7 +44,7 @@ def test_every_route_is_described() -> None:
         *(
             f"/v1/models/{{name}}{version}/{way}"
             for version in ("", "/versions/{version}")
-            for way in ("encode", "decode", "reconstruct", "interpolate")
+            for way in ("encode", "decode", "reconstruct", "interpolate", "generate")
         ),
         "/v2",
         "/v2/health/live",
