@@ -12,6 +12,7 @@ from kilter.service.detector import artifact
 from kilter.service.detector.arrays import Floats, Mask, Matrix
 from kilter.service.detector.calibration import DECIMALS, Calibration, rounded
 from kilter.service.detector.errors import ArtifactError, KilterError, Problem, RecordsError, SeenRowsWarning
+from kilter.service.detector.exemplars import Exemplars, exemplars_of
 from kilter.service.detector.inputs import Table
 from kilter.service.detector.latent import LatentSpace, between, generator_of
 from kilter.service.detector.manifest import Manifest, Probes
@@ -174,6 +175,7 @@ class Detector(Judge):
         groups: Groups | None = None,
         reference: Reference | None = None,
         sketch: Sketch | None = None,
+        exemplars: Exemplars | None = None,
     ) -> None:
         scorer = Scorer(modality_of(manifest.schema, manifest.score.grid), program)
         super().__init__(scorer, Thresholds(calibration, groups))
@@ -181,7 +183,10 @@ class Detector(Judge):
         self.probes = probes
         self.reference = reference or reference_of(self.modality, {})
         self.latent = LatentSpace(self.modality, program, manifest.network, f"the model {manifest.name}")
-        self.normals = NormalFinder(self.modality, program, self.thresholds, manifest.score.tolerance, manifest.name)
+        self.exemplars = exemplars
+        """The rows that the score remembers; None if it remembers none, or no values of theirs."""
+        tolerance = manifest.score.tolerance
+        self.normals = NormalFinder(self.modality, program, self.thresholds, tolerance, manifest.name, exemplars)
         self.sketch = sketch
         """What the rows of the training are known again by; None for a model of before there was one."""
 
@@ -302,7 +307,9 @@ class Detector(Judge):
         """
         (common, groups), promise = at_rate(self.manifest.calibration, self.thresholds, target_fpr)
         manifest = msgspec.structs.replace(self.manifest, calibration=promise)
-        return Detector(manifest, self.scorer.program, common, self.probes, groups, self.reference, self.sketch)
+        return Detector(
+            manifest, self.scorer.program, common, self.probes, groups, self.reference, self.sketch, self.exemplars
+        )
 
     def replay(self) -> None:
         """Score the probes and compare. Raises ArtifactError that names the first that differs, and both values."""
@@ -361,8 +368,8 @@ def load(path: str | Path, device: str = "cpu") -> Detector:
         )
         common, groups = thresholds_of(content)
         reference = reference_of(modality, content.tensors)
-        sketch = sketch_of(content.tensors)
-        detector = Detector(manifest, program, common, content.probes, groups, reference, sketch)
+        sketch, exemplars = sketch_of(content.tensors), exemplars_of(manifest.schema.features(), content.state)
+        detector = Detector(manifest, program, common, content.probes, groups, reference, sketch, exemplars)
         detector.replay()
     except KilterError as error:
         raise ArtifactError(f"{folder}: {error}") from error

@@ -11,6 +11,7 @@ from kilter.service.detector.arrays import Array, Floats, Mask, Matrix
 from kilter.service.detector.calibration import DECIMALS, rounded
 from kilter.service.detector.columns.base import Value
 from kilter.service.detector.errors import KilterError
+from kilter.service.detector.exemplars import Exemplars
 from kilter.service.detector.inputs import Table, take
 from kilter.service.detector.modalities.base import Modality
 from kilter.service.detector.modalities.tables import CANDIDATES, attribute
@@ -18,6 +19,8 @@ from kilter.service.detector.names import name_form, suggestion
 from kilter.service.detector.runtime import OUTPUTS, Program
 from kilter.service.detector.thresholds import Thresholds
 
+ALIKE = 2  # exemplars whose values are tried in a field
+NEAREST = 12  # exemplars that a record is made like where many fields have to change
 FEWEST = 3  # fields that are changed one after the other; beyond, many at once, some of which are spared again
 NEARLY = 1.92
 """Nats by which a value may be less likely than another and still be plausible: half the 95 % quantile of chi-squared
@@ -57,15 +60,23 @@ class NormalFinder:
     """Finds the nearest normals of records by a model."""
 
     def __init__(
-        self, modality: Modality, program: Program, thresholds: Thresholds, tolerance: float, model: str
+        self,
+        modality: Modality,
+        program: Program,
+        thresholds: Thresholds,
+        tolerance: float,
+        model: str,
+        exemplars: Exemplars | None = None,
     ) -> None:
-        """`tolerance` is by how much devices may disagree on a score: so much is left to the threshold."""
+        """`exemplars` are records that are known to be normal, if any are known.
+
+        `tolerance` is by how much devices may disagree on a score: so much is left to the threshold."""
         self.modality, self.program, self.thresholds = modality, program, thresholds
         self.columns = modality.schema.columns
         sizes = [len(column.features(0)) for column in self.columns]
         self.places = [slice(end - size, end) for size, end in zip(sizes, accumulate(sizes), strict=True)]
         """Where the features of each column are."""
-        self._tolerance, self._model = tolerance, model
+        self.exemplars, self._tolerance, self._model = exemplars, tolerance, model
 
     def kept(self, names: Collection[str]) -> frozenset[int]:
         """The positions of the columns of those names, and of the one that groups records, which are not changed.
@@ -120,6 +131,8 @@ class _Search:
         self.terms: Floats = np.empty(0)
         """The surprise of each column of the record, in nats above what is usual."""
         self.limit = np.inf
+        self.distances: Floats | None = None
+        """The squared distances from exemplars, (exemplars, columns), if there are any."""
 
     def run(self) -> NearestNormal:
         """Search, and judge what was found as any record is."""
@@ -133,6 +146,8 @@ class _Search:
         schema, surprise = finder.modality.schema, reconstruction + kl
         against, _ = attribute(schema, self.program, x, score, surprise, terms, expected)
         self.terms = terms[0]
+        if finder.exemplars is not None:
+            self.distances = finder.exemplars.distances(x[0])
         self.free.sort(key=lambda i: (-against[0, i], -terms[0, i]))
         variant = self.few() or self.many()
         return self.judge(self.record if variant is None else self.shrink(self.spare(variant)))
@@ -156,10 +171,13 @@ class _Search:
         """Up to three changes, each the best beside those before it; None if they are not enough."""
         variant = self.record
         for _ in range(min(FEWEST, len(self.free))):
-            variants = self.proposals(variant)
+            others = [i for i in self.free[:CANDIDATES] if i not in variant.values]
+            variants = self.as_expected(variant, others)
             if not variants:
                 return None
             scores = self.scores(variants)
+            if scores.min() > self.limit and (alike := self.like_exemplars(variant, others)):
+                variants, scores = variants + alike, np.concatenate([scores, self.scores(alike)])
             best = self.pick(variant, variants, scores)
             variant = variants[best]
             if scores[best] <= self.limit:
@@ -176,24 +194,49 @@ class _Search:
         places = np.array([min(some, default=len(rank)) for some in new])
         return int(np.lexsort((scores, places, ~enough))[0])
 
-    def proposals(self, variant: Variant) -> list[Variant]:
-        """The record of a variant with one more field changed, in several ways."""
-        others = [i for i in self.free[:CANDIDATES] if i not in variant.values]
+    def as_expected(self, variant: Variant, others: Sequence[int]) -> list[Variant]:
+        """With one more of some columns changed, to what is expected of it, also beside those changed before."""
         groups = [[*variant.values, i] for i in others]
         expected = self.expect(groups, variant.x)
         variants = []
         for i, features in zip(others, expected, strict=True):
             value = self.table.columns[self.columns[i].name][0]
             variants += self.with_one(variant, i, self.columns[i].replacements(value, features[self.places[i]]))
-        return variants + (self.with_many(groups, expected) if variant.values else [])
+        if variant.values:
+            variants += self.with_many(groups, expected)
+        return variants
+
+    def like_exemplars(self, variant: Variant, others: Sequence[int]) -> list[Variant]:
+        """With each of some columns, and those changed before, as in exemplars that are alike in all others."""
+        if self.distances is None or self.finder.exemplars is None:
+            return []
+        changed = list(variant.values)
+        rest = self.distances.sum(axis=1) - self.distances[:, changed].sum(axis=1)
+        alike = rest[:, None] - self.distances[:, others]
+        nearest = np.argpartition(alike, min(ALIKE, len(alike)) - 1, axis=0)[:ALIKE]
+        groups = [[*changed, i] for i in others for _ in nearest]
+        return self.with_many(groups, self.finder.exemplars.encoded(nearest.T.ravel()))
 
     def many(self) -> Variant | None:
-        """As many changes as are needed, all of them what is expected of these fields together; None if none helps."""
+        """As many changes as are needed; None if not even all help.
+
+        The fields are as they are expected together, or as in an exemplar, those first that differ most from it.
+        """
         counts = sorted({round(FEWEST * GROWTH**k) for k in range(40)} & {*range(len(self.free))} | {len(self.free)})
         groups = [self.free[:count] for count in counts]
-        variants = self.with_many(groups, self.expect(groups, self.record.x))
-        enough = np.flatnonzero(self.scores(variants) <= self.limit)
-        return variants[enough[0]] if len(enough) else None
+        features = self.expect(groups, self.record.x)
+        if self.distances is not None and self.finder.exemplars is not None:
+            free = self.distances[:, self.free]
+            nearest = np.argsort(np.sqrt(free).sum(axis=1), kind="stable")[:NEAREST]
+            order = np.array(self.free)[np.argsort(-free[nearest], axis=1, kind="stable")].tolist()
+            groups += [columns[:count] for columns in order for count in counts]
+            rows = np.repeat(nearest, len(counts))
+            features = np.concatenate([features, self.finder.exemplars.encoded(rows)])
+        variants = self.with_many(groups, features)
+        scores = self.scores(variants)
+        sizes = np.array([len(variant.values) for variant in variants])
+        best = np.lexsort((scores, sizes, scores > self.limit))[0]
+        return variants[best] if scores[best] <= self.limit else None
 
     def spare(self, variant: Variant) -> Variant:
         """Without the changes that it takes no."""
@@ -245,7 +288,7 @@ class _Search:
         x[:, self.places[i]] = self.columns[i].encode(as_array(self.columns[i], values))
         return [Variant({**variant.values, i: value}, row) for value, row in zip(values, x, strict=True)]
 
-    def with_many(self, groups: Sequence[Sequence[int]], expected: Floats) -> list[Variant]:
+    def with_many(self, groups: Sequence[Sequence[int]], expected: Array) -> list[Variant]:
         """The record with groups of columns as they are expected, (groups, features)."""
         x = np.repeat(self.record.x[None], len(groups), axis=0)
         values: list[dict[int, Any]] = [{} for _ in groups]

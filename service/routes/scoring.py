@@ -256,10 +256,10 @@ def ignores_unknown(values: Mapping[str, list[str]]) -> bool:
 
 def fields_kept(values: Mapping[str, list[str]]) -> tuple[str, ...] | None:
     """The fields that are not to change in nearest normals; None if these are not asked for. Raises RequestError."""
-    asked, keep = values.get("nearest_normal", ["false"]), values.get("keep", [])
-    if asked not in (["true"], ["false"]):
+    stated, keep = values.get("nearest_normal", ["false"]), values.get("keep", [])
+    if stated not in (["true"], ["false"]):
         raise RequestError(BAD_PARAMETER, "nearest_normal is true or false, given once")
-    if asked == ["true"]:
+    if stated == ["true"]:
         return tuple(keep)
     if keep:
         raise RequestError(BAD_PARAMETER, "keep names fields for nearest_normal=true: ask for that, or leave keep out")
