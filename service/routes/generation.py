@@ -22,9 +22,9 @@ from kilter.service.routes.latent import (
     SEED,
     LatentEndpoint,
     LatentQuery,
+    bytes_of_records,
     check_time,
     json_form,
-    records_answer,
 )
 from kilter.service.routes.latent_document import (
     RecordsAnswer,
@@ -99,7 +99,7 @@ class GenerateEndpoint(LatentEndpoint):
             except KilterError as error:
                 kind = REFUSED if detector.generator is None else BAD_RECORDS
                 raise RequestError(kind, str(error)) from None
-        return records_answer(detector, query, made)
+        return bytes_of_records(detector, query, made)
 
 
 def read_order(content: bytes, detector: Detector, limit: int) -> Commission:
@@ -112,7 +112,9 @@ def read_order(content: bytes, detector: Detector, limit: int) -> Commission:
         ) from None
     if order.count < 1:
         raise RequestError(BAD_RECORDS, "there are no records to make: the count is 1 or more")
-    if order.count > limit or len(order.near or ()) > limit:
+    if order.count > limit:
+        raise RequestError(BAD_RECORDS, f"the count is at most {limit:,}, the records that a request may have")
+    if len(order.near or ()) > limit:
         raise too_many(limit)
     if order.near is None:
         return Commission(order, None)

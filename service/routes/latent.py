@@ -20,7 +20,7 @@ from kilter.service.formats import CSV, JSON, NDJSON, PNG, Format, format_named
 from kilter.service.formats.bodies import too_many
 from kilter.service.formats.json_body import decode_json
 from kilter.service.judging.admission import Hold
-from kilter.service.judging.batch import moved, out_of_time, refusal
+from kilter.service.judging.batch import Wanted, moved, out_of_time, refusal
 from kilter.service.judging.verdicts import ModelName
 from kilter.service.models.registry import Registry
 from kilter.service.problems import BAD_PARAMETER, BAD_RECORDS, OUT_OF_TIME, REFUSED, WRONG_TYPE, RequestError
@@ -122,7 +122,7 @@ class LatentEndpoint(RecordsEndpoint):
             answer = CSV
         elif not named.isdisjoint((*lines.media_types, *lines.aliases)):
             answer = NDJSON
-        body = ScoreQuery(form, content_type, answer, 0, ignores_unknown(values))
+        body = ScoreQuery(form, content_type, answer, Wanted(), ignores_unknown(values))
         steps = _number(values, STEPS, r"[2-9]|[1-9][0-9]{1,3}", f"a whole number from 2 to {MOST_STEPS:,}")
         return LatentQuery(body, _number(values, SEED, "[0-9]{1,18}", "a whole number of up to 18 digits"), steps or 8)
 
@@ -199,7 +199,7 @@ class ReconstructEndpoint(LatentEndpoint):
     def answer(self, detector: Detector, query: LatentQuery, tables: Sequence[Any], deadline: float) -> bytes:
         rng = generator_of(query.seed)
         made = [detector.latent.reconstruct(piece, rng) for piece in _in_time(tables, deadline)]
-        return records_answer(detector, query, made)
+        return bytes_of_records(detector, query, made)
 
 
 class InterpolateEndpoint(LatentEndpoint):
@@ -233,7 +233,7 @@ class InterpolateEndpoint(LatentEndpoint):
         made = detector.latent.decode(between(first, last, query.steps), generator_of(query.seed))
         if query.body.answer == PNG:
             return png_of(strip_of(detector.modality.given(made)))
-        return records_answer(detector, query, [made])
+        return bytes_of_records(detector, query, [made])
 
 
 class DecodeEndpoint(LatentEndpoint):
@@ -264,7 +264,7 @@ class DecodeEndpoint(LatentEndpoint):
         for part in tables:
             check_time(deadline)
             made.append(detector.latent.decode(part.codes, rng))
-        return records_answer(detector, query, made)
+        return bytes_of_records(detector, query, made)
 
 
 def json_form(content_type: str, what: str) -> Format:
@@ -337,7 +337,7 @@ def _model(detector: Detector) -> ModelName:
     return ModelName(detector.name, detector.version)
 
 
-def records_answer(detector: Detector, query: LatentQuery, made: Sequence[Table]) -> bytes:
+def bytes_of_records(detector: Detector, query: LatentQuery, made: Sequence[Table]) -> bytes:
     """The answer with the records of tables. Raises RequestError."""
     if query.body.answer == PNG:
         if sum(table.rows for table in made) > 1:

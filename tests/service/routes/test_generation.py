@@ -56,7 +56,7 @@ def test_answers_come_in_lines_as_tables_and_as_a_picture(http: Client, maker: D
     [
         (MAKER, {}, 422, "missing required field `count`"),
         (MAKER, {"count": 0}, 422, "the count is 1 or more"),
-        (MAKER, {"count": 51}, 413, "50"),
+        (MAKER, {"count": 51}, 422, "the count is at most 50, the records that a request may have"),
         (MAKER, {"count": 3, "size": 1}, 422, "unknown field `size`"),
         (MAKER, {"count": 3, "near": []}, 422, "near has one record of a table or more"),
         (MAKER, {"count": 3, "near": [{"count": 1}]}, 422, "the field is missing"),
