@@ -34,7 +34,7 @@ from kilter.training.evaluation.baselines import baseline_warning
 from kilter.training.evaluation.checkup import Examined, examine_fit
 from kilter.training.evaluation.crosscheck import cross_check
 from kilter.training.evaluation.evaluate import evaluate_rows
-from kilter.training.evaluation.evidence import bound_likelihood
+from kilter.training.evaluation.evidence import bound_likelihood, without_elbo
 from kilter.training.evaluation.selection import FOLDS, choose_detector
 from kilter.training.evaluation.thresholds import Calibrated, check_labels, thresholds_of_fit
 from kilter.training.fitting.copies import without_copies
@@ -254,7 +254,9 @@ def examine(
         expected=crossed and crossed.expected,
     )
     usable = np.flatnonzero(~is_anomaly & ~np.isnan(verdicts.score))
-    if len(usable):
+    if not network.has_elbo:
+        evaluation = without_elbo(evaluation)
+    elif len(usable):
         known = take(table, usable)
         bound = bound_likelihood(network, judge.modality, known, DRAWS, config.seed, modality.bounded_rows)
         evaluation = msgspec.structs.replace(evaluation, evidence=bound)

@@ -34,7 +34,14 @@ class Epoch(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     reconstruction: float
     kl: float
     held_out_elbo: float
-    """Mean ELBO of whole records that the member never saw, averaged over members; it decides when to stop."""
+    """Mean ELBO of whole records that the member never saw, averaged over members; of a model without a prior it is
+    minus the reconstruction."""
+    held_out_kl: float | None = None
+    """Of the same records; None in models of before."""
+
+    def objective(self, beta: float) -> float:
+        """What decides when to stop: the held-out ELBO with the KL weighed by `beta`."""
+        return self.held_out_elbo - (beta - 1) * (self.held_out_kl or 0.0)
 
 
 class Figure(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

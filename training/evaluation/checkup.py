@@ -61,7 +61,7 @@ def examine_fit(
     x, new, odd = (np.concatenate([*judge.modality.encode(take(data.table, rows))]) for rows in examined)
     diagnosis = comparison = None
     if fitted.history:
-        diagnosis = diagnose(fitted.module.network, fitted.history, config.fit.steps, x, new, fitted.remedy, tolerance)
+        diagnosis = diagnose(fitted.module.network, fitted.history, config.fit, x, new, fitted.remedy, tolerance)
     if config.baselines:
         own = _own_score(fitted, config, x)
         comparison = compare(own, x, new, odd, simplification, config.seed, data.anomaly_rate)

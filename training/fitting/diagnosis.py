@@ -40,12 +40,13 @@ class Activity(NamedTuple):
     """How much of its latent space a network uses."""
 
     active: tuple[int, ...]  # active units of each member
-    kl: tuple[float, ...]  # mean KL of each dimension in nats, a member's largest first, averaged over members
+    kl: tuple[float, ...]
+    """Mean KL of each dimension in nats, a member's largest first, averaged over members; empty without a prior."""
 
     @property
     def collapsed(self) -> bool:
-        """Whether a member uses no dimension, or all together use next to nothing."""
-        return min(self.active) == 0 or sum(self.kl) < LEAST_KL
+        """Whether a member uses no dimension, or all together use next to nothing; not of codes without a prior."""
+        return bool(self.kl) and (min(self.active) == 0 or sum(self.kl) < LEAST_KL)
 
 
 def measure_activity(network: Network, x: Matrix) -> Activity:
@@ -53,8 +54,8 @@ def measure_activity(network: Network, x: Matrix) -> Activity:
     with torch.no_grad():
         posterior = network.posterior(_sample(network, x))
         active = (posterior.mean.var(1, correction=0) > ACTIVE).sum(-1)
-        kl = posterior.kl_by_dimension().mean(1).sort(-1, descending=True).values.mean(0)
-    return Activity(tuple(active.tolist()), tuple(round(nats, 6) for nats in kl.tolist()))
+        kl = posterior.kl_by_dimension().mean(1).sort(-1, descending=True).values.mean(0).tolist()
+    return Activity(tuple(active.tolist()), tuple(round(nats, 6) for nats in kl if network.has_elbo))
 
 
 def _sample(network: Network, x: Matrix) -> torch.Tensor:
@@ -200,21 +201,22 @@ class Tolerance(NamedTuple):
 def diagnose(
     network: Network,
     history: Sequence[Epoch],
-    steps: int,
+    config: FitConfig,
     fitted: Matrix,
     new: Matrix,
     remedy: Remedy | None,
     tolerance: Tolerance,
 ) -> Diagnosis:
-    """Diagnose a fit from its history, at most `steps` long, the encoded rows that it saw and rows that it did not."""
+    """Diagnose a fit from its history, the encoded rows that it saw and rows that it did not."""
+    steps, beta = config.steps, config.kl_weight
     used = measure_activity(network, fitted)
     before, after = _elbo(network, fitted), _elbo(network, new)
     error = float(np.hypot(*(values.std() / np.sqrt(len(values)) for values in (before, after))))
     gap = float(before.mean() - after.mean())
-    best = max(history, key=lambda epoch: epoch.held_out_elbo)
+    best = max(history, key=lambda epoch: epoch.objective(beta))
     last = history[-1].step
-    earlier = [epoch.held_out_elbo for epoch in history if epoch.step <= 0.8 * last]
-    rise = best.held_out_elbo - max(earlier, default=-np.inf)
+    earlier = [epoch.objective(beta) for epoch in history if epoch.step <= 0.8 * last]
+    rise = best.objective(beta) - max(earlier, default=-np.inf)
     overfitted = gap > max(tolerance.gap * network.columns, 3 * error)
     underfitted = last >= steps and best.step > 0.9 * last and rise > tolerance.rise * network.columns
     notes = []

@@ -13,7 +13,6 @@ from torch.nn import functional
 
 from kilter.service.detector.networks.base import (
     HALF_LOG_TWO_PI,
-    LOG_POSTERIOR_VARIANCE,
     Evidence,
     Network,
     Posterior,
@@ -254,7 +253,7 @@ class PictureVAE(Network):
         self.coarse = ((height + 3) // 4, (width + 3) // 4)
         flat = 2 * c * self.coarse[0] * self.coarse[1]
         self.encoder = nn.Sequential(_conv(shape.channels, c, 2), _conv(c, 2 * c, 2), _conv(2 * c, 2 * c), nn.Flatten())
-        self.posterior_head = _dense(flat, shape.hidden, 2 * shape.latent)
+        self.posterior_head = _dense(flat, shape.hidden, self.code_numbers * shape.latent)
         self.decoder_head = _dense(shape.latent, shape.hidden, flat, nn.SiLU())
         self.decoder = nn.Sequential(
             _conv(2 * c, 4 * c), nn.PixelShuffle(2), _conv(c, c), nn.Conv2d(c, 4 * shape.channels, 3, 1, 1)
@@ -287,8 +286,8 @@ class PictureVAE(Network):
         return resize(standard, self.shrink_rows, self.shrink_columns)
 
     def encode(self, inputs: Tensor) -> Posterior:
-        mean, log_variance = self.posterior_head(self.encoder(inputs)).unsqueeze(0).chunk(2, dim=-1)
-        return Posterior(mean, log_variance.clamp(*LOG_POSTERIOR_VARIANCE))
+        numbers = self.posterior_head(self.encoder(inputs)).unsqueeze(0)
+        return self.posterior_of(numbers.chunk(self.code_numbers, dim=-1))
 
     def decode(self, z: Tensor) -> PictureLikelihood:
         height, width = self.shape.small

@@ -11,7 +11,6 @@ from kilter.service.detector.columns import Feature
 from kilter.service.detector.columns.boolean import UNSEEN
 from kilter.service.detector.networks.base import (
     HALF_LOG_TWO_PI,
-    LOG_POSTERIOR_VARIANCE,
     Evidence,
     Network,
     Posterior,
@@ -222,7 +221,7 @@ class TabularVAE(TableNetwork):
         self.flag_floor = nn.Buffer(torch.full((len(self.flag),), 1e-6))  # the least probability of either value
         self.unseen = nn.Buffer(torch.full((len(self.level),), 1e-6))  # the probability of a level not seen in training
         dense, numbers = len(self.dense_feature), shape.components * len(self.gaussian)
-        self.encoder = Layers(shape.members, dense + self.values, shape.hidden, 2 * shape.latent)
+        self.encoder = Layers(shape.members, dense + self.values, shape.hidden, self.code_numbers * shape.latent)
         outputs = 3 * numbers + len(self.flag) + len(self.slot_code)
         self.decoder = Layers(shape.members, shape.latent, shape.hidden, outputs)
         if shape.components > 1:  # components of a mixture that start together would stay together
@@ -272,8 +271,7 @@ class TabularVAE(TableNetwork):
         inputs = torch.cat([dense, 1 - seen], dim=-1)
         if inputs.dim() == 2:
             inputs = inputs.unsqueeze(0)
-        mean, log_variance = self.encoder(inputs, [self.latent] * 2)
-        return Posterior(mean, log_variance.clamp(*LOG_POSTERIOR_VARIANCE))
+        return self.posterior_of(self.encoder(inputs, [self.latent] * self.code_numbers))
 
     def decode(self, z: Tensor) -> TabularLikelihood:
         numbers = len(self.gaussian) * self.shape.components
