@@ -265,7 +265,7 @@ def examine(
     )
     examined = modality.examined(Examined(parts.fit, judged, data.anomalous), fitted.schema, config.seed)
     simplification = modality.simplification(fitted.schema)
-    checkup = examine_fit(data, fitted, judge, config, examined, simplification, modality.tolerance)
+    checkup = examine_fit(data, fitted, judge, config, examined, simplification, modality.measures)
     picked = modality.latent_rows(np.random.default_rng(0).permutation(table.rows), is_anomaly)
     sample = take(table, picked)
     with torch.no_grad():

@@ -1,7 +1,7 @@
 """The health of a fit, and the remedy of a posterior that collapsed.
 
-A network whose posterior collapsed is fitted anew with free bits, and the better fit is kept. Where columns do not
-depend on one another a collapse is right, since there is nothing for a latent space to learn.
+A network whose posterior collapsed is fitted anew with free bits and a KL weight of at most 1, and the better fit is
+kept. Where columns do not depend on one another a collapse is right: there is nothing for a latent space to learn.
 """
 
 from collections.abc import Sequence
@@ -137,7 +137,7 @@ def fit_or_remedy(
     remedied: bool = True,
     entities: Positions | None = None,
 ) -> FitOutcome:
-    """`fit.fit`, and once more with free bits and a longer warm-up if the posterior collapsed.
+    """`fit.fit`, and once more with free bits, a longer warm-up and no more than the ELBO's KL weight if it collapsed.
 
     Where columns are independent a collapse is right, and nothing is done; nor where it is not to be `remedied`, nor of
     a network that is fitted without steps. The
@@ -151,7 +151,7 @@ def fit_or_remedy(
     if strongest is None:
         return FitOutcome(network, history, Remedy(None))
     free_bits, warm_up = max(config.free_bits, FREE_BITS), max(config.warm_up, WARM_UP)
-    gentler = msgspec.structs.replace(config, free_bits=free_bits, warm_up=warm_up)
+    gentler = msgspec.structs.replace(config, free_bits=free_bits, warm_up=warm_up, beta=min(config.kl_weight, 1.0))
     second = checkpoint.with_stem(f"{checkpoint.stem}-remedy") if checkpoint else None
     other, after = fit(x, schema, gentler, seed, device, second, progress, entities)
     first, last = strongest.columns
@@ -183,11 +183,14 @@ def remedy_in_words(remedy: Remedy) -> str:
     start = f"The posterior collapsed, although {first!r} and {second!r} tell {remedy.nats:.2g} nats about each other"
     tried = f"held-out ELBO {remedy.remedied_elbo:.2f} nats, {remedy.elbo:.2f} before"
     if remedy.helped:
-        return f"{start}: the network was fitted again with free bits and a longer warm-up, and is better ({tried})."
+        return (
+            f"{start}: the network was fitted again with free bits, a longer warm-up and a KL weight of at most 1, and "
+            f"is better ({tried})."
+        )
     return (
-        f"{start}, and fitting again with free bits and a longer warm-up made it no better ({tried}): the first "
-        "fit was kept. Try more fit.steps, a smaller fit.weight_decay, or the score reconstruction; and compare "
-        "with the simple detectors in the report."
+        f"{start}, and fitting again with free bits, a longer warm-up and a KL weight of at most 1 made it no better "
+        f"({tried}): the first fit was kept. Try more fit.steps, a smaller fit.weight_decay, or the score "
+        "reconstruction; and compare with the simple detectors in the report."
     )
 
 

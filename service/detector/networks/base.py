@@ -134,6 +134,14 @@ class Network(nn.Module):
         """The expectation of each feature of encoded records, (n, features): see `detector.runtime`."""
         raise NotImplementedError
 
+    def target(self, inputs: Tensor) -> Tensor:
+        """What the network describes of a record, as numbers, (n, axes)."""
+        raise NotImplementedError
+
+    def center(self, likelihood: Any) -> Tensor:
+        """What is expected of it, as numbers that change smoothly with the code: (n, axes)."""
+        raise NotImplementedError
+
     def evidence(self) -> "Evidence":
         """The evidence against records for a score that has no better one."""
         raise NotImplementedError

@@ -340,5 +340,11 @@ class PictureVAE(Network):
         """The mean of a likelihood as standardised pictures, (n, channels, height, width), as small as it sees them."""
         return likelihood.mean.reshape(-1, self.shape.channels, *self.shape.small)
 
+    def target(self, inputs: Tensor) -> Tensor:
+        return inputs.flatten(1)
+
+    def center(self, likelihood: PictureLikelihood) -> Tensor:
+        return self.small_pictures(likelihood).flatten(1)
+
     def evidence(self) -> PlaceEvidence:
         return PlaceEvidence(self.shape.size, self.shape.small, self.shape.small)

@@ -140,6 +140,12 @@ class TableNetwork(Network):
         """The expectation of each dense feature, averaged over members: (n, dense)."""
         raise NotImplementedError
 
+    def target(self, inputs: Tensor) -> Tensor:
+        return self.dense(inputs)
+
+    def center(self, likelihood: Any) -> Tensor:
+        return self.expected_dense(likelihood)
+
     def chances_of_unseen(self, schema: Schema) -> Tensor:
         """The probability of a level not seen in training, of each feature of levels: that of Good and Turing."""
         counts = [schema.columns[self.features[i].column].counts for i in self._levels]
