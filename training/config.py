@@ -15,6 +15,8 @@ from kilter.service.detector.scores import SCORES, VAE, check_score, detector_na
 
 KINDS = ("categorical", "numeric", "timestamp", "ignore")
 """The settings that name columns, and say what each is to be taken for."""
+CONDITIONAL = "cvae"
+"""The model that judges given the value of a column."""
 AUTO = "auto"
 """The detector that is chosen by how well each separates normal rows from others."""
 WAYS: dict[Way, tuple[str, ...]] = {
@@ -98,6 +100,8 @@ class FitConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     model: str = "vae"
     """One of `networks.MODELS`; or else a kind of network, by `network`."""
     network: str | None = None
+    condition_on: str | None = None
+    """The column given whose value the model `cvae` judges."""
     members: int = 2
     hidden: int | None = None
     latent: int | None = None
@@ -197,6 +201,8 @@ def read_config(path: Path | None, **overrides: Any) -> TrainConfig:
         config = msgspec.convert(values, TrainConfig)
     except msgspec.ValidationError as error:
         raise KilterError(f"{path or 'settings'}: {error}") from None
+    if config.fit.condition_on is not None and config.fit.model == VAE:
+        config = msgspec.structs.replace(config, fit=msgspec.structs.replace(config.fit, model=CONDITIONAL))
     check_rule(config.threshold, config.target_fpr)
     config = msgspec.structs.replace(config, target_fpr=config.threshold.rate(config.target_fpr))
     if config.detector not in (*detector_names(), AUTO):
@@ -212,6 +218,11 @@ def read_config(path: Path | None, **overrides: Any) -> TrainConfig:
                 )
     if config.fit.model not in MODELS:
         raise KilterError(f"there is no model {config.fit.model!r}: there are {', '.join(MODELS)}")
+    if (config.fit.condition_on is None) != (config.fit.model != CONDITIONAL):
+        raise KilterError(
+            f"the model {config.fit.model} and --condition-on: the model {CONDITIONAL}, and no other, needs a column "
+            "that it is conditional on"
+        )
     if config.fit.network is not None and config.fit.network not in NETWORKS:
         raise KilterError(f"fit.network {config.fit.network!r}: there are the networks {', '.join(NETWORKS)}")
     if config.fit.network is not None and config.fit.model != VAE:

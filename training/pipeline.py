@@ -96,6 +96,7 @@ class Trained:
                 shape=msgspec.to_builtins(network.shape),
                 code=network.code_size,
                 noise=network.noise_size,
+                condition=None if network.condition_column is None else fitted.schema.names[network.condition_column],
             ),
             score=ScoreEntry(
                 kind=fitted.score_kind,

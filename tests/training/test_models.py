@@ -26,7 +26,7 @@ from tests.support.serving import client
 ALL = [(model, modality) for model, kind in MODELS.items() for modality in kind.networks]
 QUICK = {("ae", "table")}
 """What the quick tests train, too."""
-OPTIONS: dict[str, list[str]] = {}
+OPTIONS = {"cvae": ["--condition-on", "product"]}
 """Options of `kilter train` that a model needs."""
 SETTINGS = "target_fpr = 0.1\nbaselines = false\n[fit]\nsteps = 60\nhidden = 16\n"
 

@@ -133,7 +133,12 @@ def _height_and_width(_: click.Context, __: click.Parameter, value: str | None) 
 @click.option(
     "--model",
     metavar="NAME",
-    help="Of the detector vae: vae, beta-vae, ae (an autoencoder) or dae (a denoising one).  [default: vae]",
+    help="Of the detector vae: vae, beta-vae, cvae, ae (an autoencoder) or dae (a denoising one).  [default: vae]",
+)
+@click.option(
+    "--condition-on",
+    metavar="COLUMN",
+    help="Judge all else given the value of a column, by the model cvae: what is normal for the night shift.",
 )
 @click.option(
     "--beta", type=float, help="Weight of the KL term of a variational model.  [default: 1; of the model beta-vae 4]"

@@ -53,9 +53,12 @@ def measure_activity(network: Network, x: Matrix) -> Activity:
     """How the latent space is used over encoded rows, (n, features)."""
     with torch.no_grad():
         posterior = network.posterior(_sample(network, x))
-        active = (posterior.mean.var(1, correction=0) > ACTIVE).sum(-1)
-        kl = posterior.kl_by_dimension().mean(1).sort(-1, descending=True).values.mean(0).tolist()
-    return Activity(tuple(active.tolist()), tuple(round(nats, 6) for nats in kl if network.has_elbo))
+        kl = posterior.kl_by_dimension().mean(1)
+        # What is given and not inferred is a point, and no unit: it has no KL at all.
+        inferred = (kl > 0) if network.has_elbo else torch.ones_like(kl, dtype=torch.bool)
+        active = ((posterior.mean.var(1, correction=0) > ACTIVE) & inferred).sum(-1)
+        nats = kl.sort(-1, descending=True).values.mean(0).tolist()
+    return Activity(tuple(active.tolist()), tuple(round(one, 6) for one in nats if network.has_elbo))
 
 
 def _sample(network: Network, x: Matrix) -> torch.Tensor:

@@ -17,6 +17,7 @@ NETWORKS: "dict[str, str | type[Network]]" = {
     "image-vae": "kilter.service.detector.networks.pictures:PictureVAE",
     "tabular-ae": "kilter.service.detector.networks.autoencoder:TabularAutoencoder",
     "image-ae": "kilter.service.detector.networks.autoencoder:PictureAutoencoder",
+    "tabular-cvae": "kilter.service.detector.networks.conditional:ConditionalVAE",
     "tabular-dae": "kilter.service.detector.networks.denoising:TabularDenoiser",
     "image-dae": "kilter.service.detector.networks.denoising:PictureDenoiser",
 }
@@ -37,6 +38,7 @@ class ModelKind(NamedTuple):
 MODELS = {
     "vae": ModelKind(DEFAULTS),
     "beta-vae": ModelKind(DEFAULTS, beta=4.0),
+    "cvae": ModelKind({"table": "tabular-cvae"}),
     "ae": ModelKind({"table": "tabular-ae", "image": "image-ae"}),
     "dae": ModelKind({"table": "tabular-dae", "image": "image-dae"}),
 }

@@ -6,27 +6,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from kilter.service.detector.networks.base import Network, Posterior
+from kilter.service.detector.networks.base import Network, PointPosterior, Posterior
 from kilter.service.detector.networks.pictures import PictureVAE
 from kilter.service.detector.networks.tabular import TabularVAE
 
 MOST_ROWS = 20_000  # fitting rows to whose codes a Gaussian is fitted
 LEAST_VARIANCE = 1e-6  # added along each axis, relative to the mean variance, so that a covariance has a root
-
-
-class PointCode(Posterior):
-    """A code without a distribution: q(z | x) is a point, and nothing says which codes are likely."""
-
-    __slots__ = ()
-
-    def draw(self, generator: torch.Generator) -> Tensor:
-        return self.mean
-
-    def kl_by_dimension(self) -> Tensor:
-        return torch.zeros_like(self.mean)
-
-    def excess(self, z: Tensor) -> Tensor:
-        raise TypeError("a code without a distribution has no density")
 
 
 class Autoencoder(Network):
@@ -42,7 +27,7 @@ class Autoencoder(Network):
 
     def posterior_of(self, numbers: Sequence[Tensor]) -> Posterior:
         (mean,) = numbers
-        return PointCode(mean, torch.full_like(mean, -torch.inf))
+        return PointPosterior(mean, torch.full_like(mean, -torch.inf))
 
     @torch.no_grad()
     def finish(self, x: Tensor) -> None:

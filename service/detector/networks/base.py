@@ -35,6 +35,8 @@ class Sizes(Protocol):
     def latent(self) -> int | None: ...
     @property
     def components(self) -> int | None: ...
+    @property
+    def condition_on(self) -> str | None: ...
 
 
 class Posterior(NamedTuple):
@@ -64,6 +66,21 @@ class Posterior(NamedTuple):
         """log q(z | x) - log p(z) of draws z, in nats, (members, n), float64; its mean is the KL divergence."""
         standard = (z - self.mean).square() * (-self.log_variance).exp()
         return (0.5 * (z.square() - standard - self.log_variance)).sum(-1).double()
+
+
+class PointPosterior(Posterior):
+    """A posterior some dimensions of which are points, with a log variance of -inf: they are drawn as they are, at no
+    cost."""
+
+    __slots__ = ()
+
+    def kl_by_dimension(self) -> Tensor:
+        return torch.where(self.log_variance > -torch.inf, super().kl_by_dimension(), 0.0)
+
+    def excess(self, z: Tensor) -> Tensor:
+        standard = (z - self.mean).square() * (-self.log_variance).exp()
+        each = torch.where(self.log_variance > -torch.inf, z.square() - standard - self.log_variance, 0.0)
+        return 0.5 * each.sum(-1).double()
 
 
 class View(NamedTuple):
@@ -149,6 +166,11 @@ class Network(nn.Module):
     def shown(self, inputs: Tensor, generator: torch.Generator) -> Posterior:
         """The posterior of a batch, (members, n, ...), as training shows it: by default whole."""
         return self.encode(inputs)
+
+    @property
+    def condition_column(self) -> int | None:
+        """The column, by its place in the schema, given whose value all else is judged; None of most networks."""
+        return None
 
     @property
     def device(self) -> torch.device:

@@ -1,7 +1,7 @@
 """Networks of tables: what all have in common, and a variational autoencoder that is trained on masked records."""
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple, Self
+from typing import Any, ClassVar, NamedTuple, Self
 
 import msgspec
 import torch
@@ -216,7 +216,7 @@ class TabularVAE(TableNetwork):
     al., Variational Autoencoder with Arbitrary Conditioning, 2019.
     """
 
-    shape_type = TabularShape
+    shape_type: ClassVar[type[msgspec.Struct]] = TabularShape
     batch_rows = 128
     shape: TabularShape
 
@@ -227,9 +227,9 @@ class TabularVAE(TableNetwork):
         self.flag_floor = nn.Buffer(torch.full((len(self.flag),), 1e-6))  # the least probability of either value
         self.unseen = nn.Buffer(torch.full((len(self.level),), 1e-6))  # the probability of a level not seen in training
         dense, numbers = len(self.dense_feature), shape.components * len(self.gaussian)
-        self.encoder = Layers(shape.members, dense + self.values, shape.hidden, self.code_numbers * shape.latent)
+        self.encoder = self.layers(dense + self.values, self.code_numbers * shape.latent)
         outputs = 3 * numbers + len(self.flag) + len(self.slot_code)
-        self.decoder = Layers(shape.members, shape.latent, shape.hidden, outputs)
+        self.decoder = self.layers(shape.latent, outputs)
         if shape.components > 1:  # components of a mixture that start together would stay together
             apart = torch.linspace(-1, 1, shape.components).repeat_interleave(len(self.gaussian))
             with torch.no_grad():
@@ -241,6 +241,10 @@ class TabularVAE(TableNetwork):
         hidden, latent = sizes.hidden or HIDDEN, sizes.latent or latent_size(len(features))
         components = sizes.components or (COMPONENTS if len(features) <= MIXTURE_FEATURES else 1)
         return cls(TabularShape(features, columns, sizes.members, hidden, latent, components))
+
+    def layers(self, inputs: int, outputs: int) -> Layers:
+        """Hidden layers between so many inputs and outputs."""
+        return Layers(self.shape.members, inputs, self.shape.hidden, outputs)
 
     def start(self, schema: Schema, x: Tensor) -> None:
         """Set the probabilities of what training rarely or never saw, and expect each flag and level as often as it is.
@@ -274,10 +278,14 @@ class TabularVAE(TableNetwork):
 
     def encode_masked(self, dense: Tensor, seen: Tensor) -> Posterior:
         """The posterior of dense features, (..., n, dense), 0 where they are not `seen`, (..., n, features)."""
-        inputs = torch.cat([dense, 1 - seen], dim=-1)
+        inputs = self.encoder_inputs(dense, seen)
         if inputs.dim() == 2:
             inputs = inputs.unsqueeze(0)
-        return self.posterior_of(self.encoder(inputs, [self.latent] * self.code_numbers))
+        return self.posterior_of(self.encoder(inputs, [self.shape.latent] * self.code_numbers))
+
+    def encoder_inputs(self, dense: Tensor, seen: Tensor) -> Tensor:
+        """What the encoder takes of dense features, (..., n, inputs)."""
+        return torch.cat([dense, 1 - seen], dim=-1)
 
     def decode(self, z: Tensor) -> TabularLikelihood:
         numbers = len(self.gaussian) * self.shape.components

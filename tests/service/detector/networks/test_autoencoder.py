@@ -4,11 +4,9 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 
 from kilter.service.detector.columns import BooleanColumn, NumericColumn
-from kilter.service.detector.networks.autoencoder import PictureAutoencoder, PointCode, TabularAutoencoder
+from kilter.service.detector.networks.autoencoder import PictureAutoencoder, TabularAutoencoder
 from kilter.service.detector.networks.pictures import PictureShape
 from kilter.service.detector.schema import Schema
 from kilter.training.config import FitConfig
@@ -25,18 +23,6 @@ def x() -> npt.NDArray[np.float32]:
     rng = np.random.default_rng(0)
     z = rng.normal(size=(300, 2))
     return np.column_stack([z, z @ [[1, 0.5], [0.5, -1]], z[:, 0] > 0]).astype(np.float32)
-
-
-@given(st.integers(1, 5), st.integers(0, 99))
-def test_a_point_is_drawn_as_it_is_and_costs_nothing(latent: int, seed: int) -> None:
-    """Whatever the generator; there is no density of which the logarithm could be taken."""
-    generator = torch.Generator().manual_seed(seed)
-    mean = torch.randn(2, 3, latent, generator=generator)
-    code = PointCode(mean, torch.full_like(mean, -torch.inf))
-    assert torch.equal(code.draw(generator), mean)
-    assert torch.equal(code.kl(), torch.zeros(2, 3))
-    with pytest.raises(TypeError, match="no density"):
-        code.excess(mean)
 
 
 def test_a_fitted_autoencoder_gives_rows_back_and_draws_codes_like_theirs(x: npt.NDArray[np.float32]) -> None:
