@@ -15,6 +15,7 @@ NETWORKS: "dict[str, str | type[Network]]" = {
     "tabular-vae": "kilter.service.detector.networks.tabular:TabularVAE",
     "linear-vae": "kilter.service.detector.networks.linear:LinearVAE",
     "image-vae": "kilter.service.detector.networks.pictures:PictureVAE",
+    "binary-vae": "kilter.service.detector.networks.binary:BinaryPictureVAE",
     "tabular-ae": "kilter.service.detector.networks.autoencoder:TabularAutoencoder",
     "image-ae": "kilter.service.detector.networks.autoencoder:PictureAutoencoder",
     "tabular-cvae": "kilter.service.detector.networks.conditional:ConditionalVAE",
@@ -38,6 +39,7 @@ class ModelKind(NamedTuple):
 MODELS = {
     "vae": ModelKind(DEFAULTS),
     "beta-vae": ModelKind(DEFAULTS, beta=4.0),
+    "binary-vae": ModelKind({"image": "binary-vae"}),
     "cvae": ModelKind({"table": "tabular-cvae"}),
     "ae": ModelKind({"table": "tabular-ae", "image": "image-ae"}),
     "dae": ModelKind({"table": "tabular-dae", "image": "image-dae"}),

@@ -290,10 +290,14 @@ class PictureVAE(Network):
         return self.posterior_of(numbers.chunk(self.code_numbers, dim=-1))
 
     def decode(self, z: Tensor) -> PictureLikelihood:
+        return PictureLikelihood(self.decoded_pixels(z), (SIGMA_PACE * self.slow_log_sigma).clamp(*LOG_SIGMA))
+
+    def decoded_pixels(self, z: Tensor) -> Tensor:
+        """A number for each pixel, (1, n, values)."""
         height, width = self.shape.small
         h = self.decoder_head(z.squeeze(0)).reshape(-1, 2 * CHANNELS, *self.coarse)
-        mean = self.finest(self.decoder(h))[..., :height, :width]
-        return PictureLikelihood(mean.flatten(1).unsqueeze(0), (SIGMA_PACE * self.slow_log_sigma).clamp(*LOG_SIGMA))
+        pixels: Tensor = self.finest(self.decoder(h))[..., :height, :width].flatten(1).unsqueeze(0)
+        return pixels
 
     def surprise(self, inputs: Tensor, likelihood: PictureLikelihood) -> Tensor:
         residual = inputs.flatten(1) - likelihood.mean
