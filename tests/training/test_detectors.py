@@ -153,7 +153,7 @@ def test_what_does_not_apply_is_refused(training_csv: Path, tmp_path: Path) -> N
         ({"detector": "nearest", "score": "elbo"}, "score is a setting of the detector vae, and nearest has its own"),
         ({"detector": "gmm", "fit": {"network": "tabular-vae"}}, "fit.network is a setting of the detector vae"),
         ({"detector": "gmm", "model": "ae"}, "fit.model is a setting of the detector vae"),
-        ({"model": "gan"}, "there is no model 'gan': there are vae, beta-vae, binary-vae, cvae, ae, dae"),
+        ({"model": "gan"}, "there is no model 'gan': there are vae, beta-vae, binary-vae, cvae, vq-vae, ae, dae"),
         ({"model": "cvae"}, "the model cvae and --condition-on"),
         ({"model": "ae", "condition_on": "shift"}, "the model ae and --condition-on"),
         ({"model": "ae", "fit": {"network": "tabular-vae"}}, "fit.network and the model 'ae' are two"),

@@ -133,8 +133,8 @@ def _height_and_width(_: click.Context, __: click.Parameter, value: str | None) 
 @click.option(
     "--model",
     metavar="NAME",
-    help="Of the detector vae: vae, beta-vae, binary-vae (of black and white pictures), cvae (with --condition-on), ae "
-    "(an autoencoder) or dae (a denoising one).  [default: vae]",
+    help="Of the detector vae: vae, beta-vae, binary-vae (of black and white pictures), cvae (with --condition-on), "
+    "vq-vae (codes of words), ae (an autoencoder) or dae (a denoising one).  [default: vae]",
 )
 @click.option(
     "--condition-on",

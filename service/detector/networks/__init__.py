@@ -19,6 +19,8 @@ NETWORKS: "dict[str, str | type[Network]]" = {
     "tabular-ae": "kilter.service.detector.networks.autoencoder:TabularAutoencoder",
     "image-ae": "kilter.service.detector.networks.autoencoder:PictureAutoencoder",
     "tabular-cvae": "kilter.service.detector.networks.conditional:ConditionalVAE",
+    "tabular-vq": "kilter.service.detector.networks.codebook:TabularQuantiser",
+    "image-vq": "kilter.service.detector.networks.codebook:PictureQuantiser",
     "tabular-dae": "kilter.service.detector.networks.denoising:TabularDenoiser",
     "image-dae": "kilter.service.detector.networks.denoising:PictureDenoiser",
 }
@@ -41,6 +43,7 @@ MODELS = {
     "beta-vae": ModelKind(DEFAULTS, beta=4.0),
     "binary-vae": ModelKind({"image": "binary-vae"}),
     "cvae": ModelKind({"table": "tabular-cvae"}),
+    "vq-vae": ModelKind({"table": "tabular-vq", "image": "image-vq"}),
     "ae": ModelKind({"table": "tabular-ae", "image": "image-ae"}),
     "dae": ModelKind({"table": "tabular-dae", "image": "image-dae"}),
 }

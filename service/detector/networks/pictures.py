@@ -4,7 +4,7 @@ Sizes and widths are fixed when a network is built, so that resizing and smoothi
 """
 
 import math
-from typing import Literal, NamedTuple, Self
+from typing import ClassVar, Literal, NamedTuple, Self
 
 import msgspec
 import torch
@@ -239,7 +239,7 @@ class PictureVAE(Network):
     """
 
     modality = "image"
-    shape_type = PictureShape
+    shape_type: ClassVar[type[msgspec.Struct]] = PictureShape
     batch_rows = 64
     members = 1
     shape: PictureShape
