@@ -165,6 +165,7 @@ def flagged_after_the_change(written: list[str], later: list[str], folder: Path)
     return float(model.score([{"at": at, "amount": x} for at, x in zip(later, amounts, strict=True)]).anomaly.mean())
 
 
+@pytest.mark.e2e
 def test_summer_time_changes_no_verdict(tmp_path: Path) -> None:
     """Trained in winter, rows of summer at the same hours of the wall clock are as normal as before."""
 

@@ -19,6 +19,7 @@ CONDITIONAL = "cvae"
 """The model that judges given the value of a column."""
 AUTO = "auto"
 """The detector that is chosen by how well each separates normal rows from others."""
+MAX_ROWS = 500_000  # most rows of tables in files that are used, if it is not said
 WAYS: dict[Way, tuple[str, ...]] = {
     "alerts-per-day": ("alerts_per_day", "records_per_day"),
     "f-beta": ("f_beta",),
@@ -137,6 +138,8 @@ class TrainConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """`vae`, the name of a score that has a network of its own, or `auto`."""
     score: str = "neighbours"
     memory_rows: int | None = None
+    max_rows: int = MAX_ROWS
+    """Most rows of tables in files that are used; of more a sample, drawn at random."""
     seed: int = 0
     split: Literal["auto", "random", "time"] = "auto"
     split_by: str | None = None
@@ -168,6 +171,7 @@ BOUNDS: dict[str, tuple[float, float]] = {
     "fit.patience": (1, 1_000_000),
     "fit.threads": (1, 1024),
     "memory_rows": (16, 65_536),
+    "max_rows": (1_000, 1_000_000_000),
     "seed": (0, 2**63 - 1),
 }
 

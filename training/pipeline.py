@@ -29,7 +29,15 @@ from kilter.service.detector.thresholds import promise_of, score_tensors
 from kilter.service.formats.source import check_path
 from kilter.training.config import AUTO, TrainConfig, with_detector
 from kilter.training.data.choices import choices_of
-from kilter.training.data.source import Progress, TrainingData, TrainingSource, check_sources, provenance, silent
+from kilter.training.data.source import (
+    Progress,
+    TrainingData,
+    TrainingSource,
+    check_sources,
+    provenance,
+    silent,
+    with_tables,
+)
 from kilter.training.evaluation.baselines import baseline_warning
 from kilter.training.evaluation.checkup import Examined, examine_fit
 from kilter.training.evaluation.crosscheck import cross_check
@@ -165,9 +173,15 @@ def learn(
     the file from which an interrupted fit continues. `say` is called with each decision about the data, `progress`
     after each step of the fit. Raises KilterError for whatever the user can put right.
     """
-    source = replace(source, split_by=config.split_by or source.split_by)
     for path in source.paths:
         check_path(path)
+    source = replace(
+        source,
+        paths=with_tables(source.paths),
+        split_by=config.split_by or source.split_by,
+        max_rows=config.max_rows,
+        seed=config.seed,
+    )
     modality = modality_of_source(source)
     if config.detector != VAE and not modality.has_columns:
         raise KilterError(
@@ -312,7 +326,7 @@ def examine(
             *(checkup.diagnosis.notes if checkup.diagnosis else ()),
             *checkup.suspects.notes,
         ),
-        records_per_day=None if time is None else records_per_day(data.table.columns[time.name]),
+        records_per_day=None if time is None else records_per_day(data.table.columns[time.name], data.share),
     )
     return Trained(
         modality, fitted, calibrated, training, run, data.source.split_by, tensors, make_probes(judge, config.seed)

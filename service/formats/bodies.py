@@ -175,7 +175,7 @@ class TableBody(Body):
         from kilter.service.formats.writers import Output
 
         out = BytesIO()
-        writer = self._call.form.writer()(Output(out, Path()), self._reader, self._call.reader.schema, ())
+        writer = self._call.form.writer()(Output(out, Path()), self._reader, self._call.reader.schema, (), None)
         out.write(writer.begin())
         for batch, verdicts in zip(self._batches, judged, strict=True):
             nothing: list[str | None] = [None] * len(verdicts.score)

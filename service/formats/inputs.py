@@ -68,7 +68,7 @@ def _inputs(path: Path) -> list[ScoringInput]:
     if str(path) == STDIN or path.is_file() or (path.exists() and not path.is_dir()):
         return [ScoringInput(path, path.name)]
     if path.is_dir():
-        tables = [ScoringInput(file, file.relative_to(path).as_posix()) for file in sorted(_tables(path))]
+        tables = [ScoringInput(file, file.relative_to(path).as_posix()) for file in tables_below(path)]
         if not tables:
             endings = ", ".join(_endings())
             raise KilterError(f"the folder {path} holds no tables: their names end in {endings}")
@@ -80,6 +80,11 @@ def _inputs(path: Path) -> list[ScoringInput]:
             raise KilterError(f"no file is called like {path}")
         return tables
     return [ScoringInput(path, path.name)]  # whoever opens it says that it is not there
+
+
+def tables_below(folder: Path) -> list[Path]:
+    """The tables in and below a folder, by the endings of their names. Raises KilterError if it cannot be read."""
+    return sorted(_tables(folder))
 
 
 def _tables(folder: Path) -> Iterator[Path]:

@@ -16,11 +16,12 @@ from kilter.service.formats.charsets import UTF_8, WESTERN
 from kilter.service.formats.reading import Batch, PlainLines
 from kilter.service.formats.records import SENTINEL, Dialect
 
+REASONS_COLUMN = "kilter_reasons"
 COLUMNS: dict[str, pl.DataType] = {
     "kilter_score": pl.Float64(),
     "kilter_p_value": pl.Float64(),
     "kilter_anomaly": pl.Boolean(),
-    "kilter_reasons": pl.String(),
+    REASONS_COLUMN: pl.String(),
     "kilter_error": pl.String(),
 }
 TAIL, FILE, ROW = "kilter_tail_probability", "kilter_file", "kilter_row"

@@ -5,6 +5,7 @@ flag or a time. A categorical text that is not missing is taken as it stands. A 
 column's own is read as the text that it would be in a CSV file.
 """
 
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
@@ -21,6 +22,7 @@ from kilter.service.detector.errors import KilterError, Problem, RecordsError
 from kilter.service.detector.inputs import Table, absent_columns, from_records, in_order
 from kilter.service.detector.names import name_form, own_names
 from kilter.service.detector.schema import Schema
+from kilter.service.formats.samples import RowSample
 from kilter.service.formats.source import NO_HINTS, Hints, Source
 
 if TYPE_CHECKING:
@@ -125,6 +127,11 @@ class Reader(Protocol):
         return self
 
     def __exit__(self, *_: object) -> None: ...
+
+    @property
+    def share(self) -> float:
+        """The share of the file that is read, as far as it can be told."""
+        return 0.0
 
     def batches(self) -> Iterator[Batch]:
         """Every record, once, in order; at least one batch. Raises KilterError if the file turns out to be damaged."""
@@ -231,6 +238,8 @@ class Frame(NamedTuple):
     """Whether the cells are texts as they stand in the files, none of them null."""
     decimal: Decimal
     notes: tuple[str, ...]
+    drawn_from: int
+    """Rows that could be read, of which these were drawn."""
 
 
 def open_table(path: str | Path, stdin: BinaryIO | None = None, hints: Hints = NO_HINTS) -> Reader:
@@ -247,59 +256,69 @@ def open_table(path: str | Path, stdin: BinaryIO | None = None, hints: Hints = N
         raise
 
 
-def read_frame(paths: Sequence[str | Path], stdin: BinaryIO | None = None, hints: Hints = NO_HINTS) -> Frame:
+def read_frame(
+    paths: Sequence[str | Path],
+    stdin: BinaryIO | None = None,
+    hints: Hints = NO_HINTS,
+    *,
+    most: int = sys.maxsize,
+    seed: int = 0,
+) -> Frame:
     """Read files that have the same columns, in any order, into one frame; rows with a fault are left out and noted.
 
-    Raises KilterError, which names the file, if one cannot be read, has no rows, or has other columns or types than
-    the first.
+    Of more rows than `most` as many are drawn by `seed`, in bounded memory, each as likely as any other. Raises
+    KilterError, which names the file, if one cannot be read, has no rows, or has other columns or types than the first.
     """
-    frames: list[pl.DataFrame] = []
+    sample = RowSample(most, seed)
+    names: tuple[str, ...] = ()
     notes: list[str] = []
     texts: list[bool] = []
     delimiters: set[str] = set()
-    for path in paths:
+    for place, path in enumerate(paths):
         with open_table(path, stdin, hints) as table:
-            if frames:
-                _check_same(table, frames[0].columns, str(paths[0]))
-            frame, left_out = _rows(table)
+            if names:
+                _check_same(table, names, str(paths[0]))
+            names = names or table.columns
+            own = own_names(names, table.columns)
+            given = [own.get(name, name) for name in names]
+            messages: list[str] = []
+            rows = 0
+            for frame in _good_rows(table, messages):
+                sample.add(place, frame[given].rename(dict(zip(given, names, strict=True))))
+                rows += frame.height
             hints = hints._replace(names=hints.names or table.columns)
-            own = own_names(frames[0].columns if frames else (), frame.columns)
-            frame = frame.rename({given: name for name, given in own.items()})
-            frames.append(frame.select(frames[0].columns) if frames else frame)
-            notes += [*table.notes, *left_out]
+            notes += [*table.notes, *_left_out(table.name, messages, rows)]
             texts.append(table.dialect is not None)
             delimiters.add(table.dialect.delimiter if table.dialect else "")
     if any(texts) and not all(texts):
         raise KilterError("text tables and typed ones (Parquet, Arrow, npz) cannot be read together: convert one kind")
     try:
-        whole = pl.concat(frames, how="vertical_relaxed")
+        whole = pl.concat([frame for _, frame in sample.frames()], how="vertical_relaxed")
     except PolarsError as error:
         raise KilterError(f"the files {', '.join(map(str, paths))} have different types: {error}") from None
     decimal: Decimal = find_decimal(whole) if texts[0] and delimiters != {","} else "."
-    return Frame(whole, texts[0], decimal, tuple(notes))
+    return Frame(whole, texts[0], decimal, tuple(notes), sample.seen)
 
 
-def _rows(table: Reader) -> tuple[pl.DataFrame, list[str]]:
-    """The rows that can be read, and a note of the others."""
-    parts: list[pl.DataFrame] = []
-    messages: list[str] = []
+def _good_rows(table: Reader, messages: list[str]) -> Iterator[pl.DataFrame]:
+    """The rows that can be read, batch by batch; what is wrong with others goes to `messages`."""
     for batch in table.batches():
         bad = {fault.row for fault in batch.faults}
         messages += [fault.message for fault in batch.faults]
-        frame = batch.frame
-        parts.append(frame.filter([row not in bad for row in range(frame.height)]) if bad else frame)
-    whole = pl.concat(parts)
-    if not whole.height:
+        yield batch.frame.filter([row not in bad for row in range(batch.frame.height)]) if bad else batch.frame
+
+
+def _left_out(name: str, messages: Sequence[str], rows: int) -> list[str]:
+    """A note of the rows that cannot be read. Raises KilterError if there are no others."""
+    if not rows:
         raise KilterError(
-            f"{table.name} has no row that can be read: {messages[0]}"
-            if messages
-            else f"{table.name} has a header and no rows"
+            f"{name} has no row that can be read: {messages[0]}" if messages else f"{name} has a header and no rows"
         )
     if not messages:
-        return whole, []
-    rows = "1 row is" if len(messages) == 1 else f"{len(messages):,} rows are"
+        return []
+    left_out = "1 row is" if len(messages) == 1 else f"{len(messages):,} rows are"
     more = f"; and {len(messages) - SHOWN:,} more" if len(messages) > SHOWN else ""
-    return whole, [f"{table.name}: {rows} left out, as they cannot be read: {'; '.join(messages[:SHOWN])}{more}"]
+    return [f"{name}: {left_out} left out, as they cannot be read: {'; '.join(messages[:SHOWN])}{more}"]
 
 
 def _check_same(table: Reader, expected: Sequence[str], first: str) -> None:

@@ -15,6 +15,7 @@ def test_scenes_fill_what_the_camera_has() -> None:
     assert not np.array_equal(good, odd)
 
 
+@pytest.mark.e2e
 def test_twelve_bits_in_sixteen_are_judged_as_if_stretched_first() -> None:
     """Files and arrays give one verdict, and rank as well as what was stretched; all 16 bits as 8 rank worse."""
     config = TrainConfig(target_fpr=0.1, baselines=False, fit=FitConfig(steps=20))

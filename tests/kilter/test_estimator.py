@@ -46,6 +46,7 @@ def failures(estimator: kilter.AnomalyDetector) -> set[str]:
     return {result["check_name"] for result in results if result["status"] == "failed"}
 
 
+@pytest.mark.e2e
 @pytest.mark.timeout(900)  # it trains many models
 def test_the_conventions_of_scikit_learn() -> None:
     """All of its checks pass but those that are listed with their reasons."""
@@ -96,6 +97,7 @@ def test_groups_have_thresholds_of_their_own(normal: pd.DataFrame) -> None:
     np.testing.assert_array_equal(estimator.decision_function(normal) < 0, verdicts.anomaly)
 
 
+@pytest.mark.e2e
 def test_it_works_in_a_pipeline_and_a_search() -> None:
     """Cloned, with its parameters set from outside."""
     x = np.random.default_rng(0).normal(size=(150, 3))

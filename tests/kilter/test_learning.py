@@ -54,6 +54,7 @@ def test_a_package_is_not_imported_twice(package: str) -> None:
     assert f"this package is kilter.{package}" in done.stderr
 
 
+@pytest.mark.e2e
 def test_what_is_trained_is_what_is_loaded(trained: kilter.Detector, normal: pd.DataFrame, tmp_path: Path) -> None:
     """A frame of pandas, one of polars, a file and several give the same model, which judges records in every form."""
     first, second, whole = (tmp_path / f"{name}.csv" for name in ("first", "second", "whole"))
@@ -66,6 +67,7 @@ def test_what_is_trained_is_what_is_loaded(trained: kilter.Detector, normal: pd.
         np.testing.assert_array_equal(kilter.load(tmp_path / f"model-{i}").score(normal).score, want)
 
 
+@pytest.mark.e2e
 def test_columns_are_taken_for_what_is_said(normal: pd.DataFrame, tmp_path: Path) -> None:
     """As settings of the call, or of its configuration."""
     numbers = [str(name) for name, column in normal.items() if column.dtype.kind == "f"][:2]
@@ -90,6 +92,7 @@ def test_a_record_comes_in_every_form(trained: kilter.Detector, normal: pd.DataF
     assert len(scores[0]) == 1
 
 
+@pytest.mark.e2e
 def test_settings_go_before_a_configuration(normal: pd.DataFrame, tmp_path: Path) -> None:
     """Which is a mapping or a file."""
     (tmp_path / "settings.toml").write_text("target_fpr = 0.2\nbaselines = false\n[fit]\nsteps = 10\n")
@@ -136,6 +139,7 @@ def test_what_cannot_be_trained_is_refused(
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.e2e
 def test_a_file_is_read_as_it_is_stated_to_be(normal: pd.DataFrame, tmp_path: Path) -> None:
     """By its delimiter, its encoding and whether it has a header."""
     path = tmp_path / "rows.csv"
@@ -166,6 +170,7 @@ def test_a_table_is_scanned_for_its_own_strange_rows(normal: pd.DataFrame, tmp_p
         np.testing.assert_allclose(kilter.scan(data, **options).p_value, verdicts.p_value)
 
 
+@pytest.mark.e2e
 def test_a_scan_keeps_a_model_on_request(normal: pd.DataFrame, tmp_path: Path) -> None:
     """And nothing without."""
     kilter.scan(normal, models=tmp_path, **BRIEF)

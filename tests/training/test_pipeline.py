@@ -1,6 +1,7 @@
 """Tests of `pipeline`: from files to a model on disk, whole or not at all."""
 
 import csv
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import msgspec
@@ -37,6 +38,7 @@ def labelled(path: Path, rows: int, odd: int) -> Path:
     return path
 
 
+@pytest.mark.e2e
 def test_two_trainings_with_one_seed_give_the_same_weights(training_csv: Path, tmp_path: Path) -> None:
     """The tensors' checksum, calibration scores included, is the same; another seed's is not."""
     source = TrainingSource((training_csv,))
@@ -49,6 +51,24 @@ def test_two_trainings_with_one_seed_give_the_same_weights(training_csv: Path, t
     assert digest(first, "tensors.safetensors") != digest(other, "tensors.safetensors")
 
 
+def test_of_more_rows_than_are_wanted_a_sample_is_used(tmp_path: Path) -> None:
+    """Of all tables of a folder together, with a note; and the records of a day are those of all rows."""
+    (tmp_path / "more").mkdir()
+    for part in range(3):
+        rows = range(1000 * part, 1000 * part + 1000)
+        times = pl.Series([datetime(2026, 1, 1) + timedelta(minutes=30 * i) for i in rows])
+        frame = pl.DataFrame({"at": times, "x": np.sin(rows), "y": np.cos(rows)})
+        frame.write_parquet(tmp_path / "more" / f"{part}.parquet")
+    config = msgspec.structs.replace(BRIEF, max_rows=1_200, split="random")
+    said: list[str] = []
+    detector, _, _ = train_model(TrainingSource((tmp_path / "more",)), "plant", tmp_path, config, say=said.append)
+    assert "1,200 of 3,000 rows are used, drawn at random: --max-rows takes another number." in said
+    assert detector.manifest.training.rows == 1_200
+    assert len(detector.manifest.training.files) == 3
+    assert detector.manifest.training.records_per_day == pytest.approx(48, rel=0.05)
+
+
+@pytest.mark.e2e
 def test_each_training_writes_the_next_version_and_leaves_nothing_else(training_csv: Path, tmp_path: Path) -> None:
     """Versions count up, and no checkpoint or half-written version stays behind."""
     for version in (1, 2):

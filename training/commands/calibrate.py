@@ -6,8 +6,8 @@ import click
 
 from kilter.service.formats.options import table_options
 from kilter.service.formats.source import Hints
-from kilter.training.commands.train import group_option, split_option, threshold_options
-from kilter.training.config import Rule
+from kilter.training.commands.train import group_option, rows_option, split_option, threshold_options
+from kilter.training.config import MAX_ROWS, Rule
 
 SEEN = (
     "Attention: most of these rows were in the training. Such rows score lower than new ones, so that the threshold "
@@ -25,6 +25,7 @@ SEEN = (
 @click.option("--label", metavar="COLUMN", help="Column that says which rows are normal.  [default: as in training]")
 @click.option("--normal", metavar="VALUE", help="The label of normal rows.  [default: as in training]")
 @table_options
+@rows_option
 @click.option("--seed", type=int, default=0, show_default=True, help="Picks the rows that are not needed.")
 @click.pass_context
 def calibrate(
@@ -39,6 +40,7 @@ def calibrate(
     normal: str | None,
     hints: Hints,
     seed: int,
+    max_rows: int | None,
 ) -> None:
     """Set the threshold of MODEL anew on the normal rows of FILE, without refitting, and write the next version.
 
@@ -56,7 +58,16 @@ def calibrate(
     if group_by is None and manifest.calibration.by_group is not None:
         group_by = manifest.calibration.by_group.column
     split_by = split_by or manifest.calibration.split_by
-    source = TrainingSource((file,), label, normal, group_by=group_by, split_by=split_by, hints=hints)
+    source = TrainingSource(
+        (file,),
+        label,
+        normal,
+        group_by=group_by,
+        split_by=split_by,
+        hints=hints,
+        max_rows=max_rows or MAX_ROWS,
+        seed=seed,
+    )
     modality = modality_of_model(manifest)
     rows = modality.read_labelled(source, manifest)
     for note in rows.notes:

@@ -7,6 +7,7 @@ import click
 import msgspec
 
 from kilter.service.formats.options import table_options
+from kilter.training.commands.train import rows_option
 
 if TYPE_CHECKING:
     from kilter.service.detector.findings import Evaluation
@@ -22,6 +23,7 @@ SEEN_ROWS = "Most of these rows were in the training, so the figures are better 
 @click.option("--label", metavar="COLUMN", help="Column that says which rows are normal.  [default: as in training]")
 @click.option("--normal", metavar="VALUE", help="The label of normal rows.  [default: as in training]")
 @table_options
+@rows_option
 @click.option(
     "--evidence",
     type=click.IntRange(1, 100_000),
@@ -40,6 +42,7 @@ def evaluate(
     hints: "Hints",
     evidence: int | None,
     seed: int,
+    max_rows: int | None,
     as_json: bool,
 ) -> None:
     """Say how good MODEL is on the rows of FILE: against its labels, or without any against what was promised.
@@ -55,6 +58,7 @@ def evaluate(
     from kilter.service.detector.manifest import counted
     from kilter.service.detector.networks import network_class
     from kilter.service.formats.provenance import was_trained_on
+    from kilter.training.config import MAX_ROWS
     from kilter.training.data.source import TrainingSource
     from kilter.training.evaluation.evaluate import evaluate_rows
     from kilter.training.evaluation.evidence import bound_likelihood, network_of, without_elbo
@@ -63,7 +67,8 @@ def evaluate(
     detector = load(model)
     manifest = detector.manifest
     modality = modality_of_model(manifest)
-    rows = modality.read_labelled(TrainingSource((file,), label, normal, hints=hints), manifest)
+    source = TrainingSource((file,), label, normal, hints=hints, max_rows=max_rows or MAX_ROWS, seed=seed)
+    rows = modality.read_labelled(source, manifest)
     verdicts = detector.score(rows.table, errors="mark")
     seen = [TRAINED_ON] if was_trained_on(manifest.training, file) else []
     if not seen and detector.was_trained_on(verdicts.features):

@@ -62,6 +62,12 @@ def split_option(default: str) -> Callable[[Callable[..., Any]], Callable[..., A
     return click.option("--split-by", metavar="COLUMN", help=text)
 
 
+def rows_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command `--max-rows`."""
+    text = "Of a table with more rows a sample of so many is used, drawn at random by --seed.  [default: 500000]"
+    return click.option("--max-rows", type=click.IntRange(1000), metavar="N", help=text)(command)
+
+
 def exclude_option(what: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """The option `--exclude`, or `--ignore`; `what` says what it leaves out."""
     text = f"Leave {what} out; may be given again."
@@ -147,6 +153,7 @@ def _height_and_width(_: click.Context, __: click.Parameter, value: str | None) 
 @click.option("--score", help="Of the detector vae: neighbours, core, elbo or reconstruction.  [default: neighbours]")
 @click.option("--split", type=click.Choice(["auto", "random", "time"]), help="How calibration rows are set apart.")
 @split_option("each row by itself")
+@rows_option
 @click.option("--seed", type=int, help="Same seed, data and machine: same model.  [default: 0]")
 @click.option("--device", help="auto, cpu, cuda or cuda:N.  [default: auto]")
 @click.option(
@@ -170,8 +177,8 @@ def train(
     """Learn what normal looks like from SOURCES, and write a calibrated model as its next version.
 
     SOURCES are tables with the same columns, in CSV (any dialect, encoding and compression), Parquet, Arrow, npz, JSON
-    or NDJSON; or folders of pictures, nested or not, in PNG, JPEG, WebP, TIFF or BMP; or arrays of images in IDX, npy
-    or npz.
+    or NDJSON, or folders of these; or folders of pictures, nested or not, in PNG, JPEG, WebP, TIFF or BMP; or arrays of
+    images in IDX, npy or npz.
     """
     # Imported here: torch takes seconds, and `kilter --help` only wants to know what the command is called.
     from kilter.training.config import read_config

@@ -1,5 +1,6 @@
 """What to train on: files, folders or a frame, which records of them are normal, and what a manifest says of them."""
 
+import sys
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,6 +15,7 @@ from kilter.service.detector.errors import KilterError
 from kilter.service.detector.findings import SourceFile
 from kilter.service.detector.inputs import Table, take
 from kilter.service.detector.schema import Schema
+from kilter.service.formats.inputs import tables_below
 from kilter.service.formats.pictures import find_pictures
 from kilter.service.formats.provenance import source_bytes, source_digest
 from kilter.service.formats.source import NO_HINTS, Hints
@@ -49,6 +51,9 @@ class TrainingSource:
     """A table in memory instead of paths: of pandas, or any with an Arrow C stream, like those of polars."""
     hints: Hints = NO_HINTS
     """How text tables are written."""
+    max_rows: int = sys.maxsize
+    """Most rows of tables in files that are used: of more a sample, drawn by `seed`."""
+    seed: int = 0
 
     @property
     def name(self) -> str:
@@ -106,6 +111,8 @@ class TrainingData:
     """Columns that may name entities, with the number of each row's value, (rows,)."""
     copies: Mask | None = None
     """Whether each row is a copy of another one, which counts instead of it, (rows,); None where none is."""
+    drawn_from: int | None = None
+    """Rows of the files that these were drawn from; None of rows that were in memory."""
 
     @property
     def faultless(self) -> Mask:
@@ -134,6 +141,11 @@ class TrainingData:
     def anomaly_rate(self) -> float:
         """The share of labelled anomalies among the readable rows."""
         return len(self.anomalous) / max(1, int(self.readable.sum()))
+
+    @property
+    def share(self) -> float:
+        """The share of the rows of the files that these are."""
+        return 1.0 if self.drawn_from is None else self.table.rows / self.drawn_from
 
     def lines(self) -> list[str]:
         """What was decided about the columns, and the notes, a line each."""
@@ -197,6 +209,15 @@ def provenance(path: Path) -> SourceFile:
     if not path.is_dir():
         return SourceFile(path.resolve().name, path.stat().st_size, source_digest(path))
     return SourceFile(path.resolve().name, source_bytes(path), source_digest(path), len(find_pictures(path).pictures))
+
+
+def with_tables(paths: Sequence[Path]) -> tuple[Path, ...]:
+    """The paths, with all tables in and below a folder instead of one that holds tables and no pictures."""
+    return tuple(
+        one
+        for path in paths
+        for one in ((not find_pictures(path).pictures and tables_below(path)) if path.is_dir() else ()) or (path,)
+    )
 
 
 def check_sources(paths: Sequence[Path]) -> None:

@@ -56,8 +56,16 @@ def read_tables(source: TrainingSource) -> TrainingData:
         raise KilterError(f"--image-size is that of pictures, and {source.name} holds a table")
     if source.frame is not None:
         return prepare(as_polars(source.frame), source)
-    read = read_frame(source.paths, hints=source.hints)
-    return prepare(read.frame, source, decimal=read.decimal, notes=read.notes)
+    read = read_frame(source.paths, hints=source.hints, most=source.max_rows, seed=source.seed)
+    notes = (*read.notes, *_drawn(read.frame, read.drawn_from))
+    return replace(prepare(read.frame, source, decimal=read.decimal, notes=notes), drawn_from=read.drawn_from)
+
+
+def _drawn(frame: pl.DataFrame, rows: int) -> list[str]:
+    """A note if a frame holds not all of the rows that it was drawn from."""
+    if rows == frame.height:
+        return []
+    return [f"{frame.height:,} of {rows:,} rows are used, drawn at random: --max-rows takes another number."]
 
 
 def as_polars(frame: Any) -> pl.DataFrame:
@@ -313,7 +321,8 @@ def _grouping_column(name: str, cells: pl.Series, schema: Schema) -> Column:
 def read_labelled_table(source: TrainingSource, schema: Schema, training: Training) -> LabelledRows:
     """Read files as `TrainingModality.read_labelled` does, and the column `group_by` besides those of the schema."""
     hints = source.hints._replace(names=schema.names)
-    frame, _, _, notes = read_frame(source.paths, hints=hints)
+    frame, _, _, notes, rows = read_frame(source.paths, hints=hints, most=source.max_rows, seed=source.seed)
+    notes = (*notes, *_drawn(frame, rows))
     check_fields(source.name, schema.names, frame.columns)
     source = _with_own_names(source, frame.columns)
     label, normal = source.label, source.normal

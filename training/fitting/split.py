@@ -160,14 +160,17 @@ def order_note(schema: Schema, table: Table, wanted: Literal["auto", "random", "
     return [f"Without a time in {schema.time.name!r}, and so as old as the oldest: {counted(unknown, 'row')}."]
 
 
-def records_per_day(times: Times) -> float | None:
-    """How many of the rows fall on a day, by the middle 90 % of their times; None if that is less than a day."""
+def records_per_day(times: Times, share: float) -> float | None:
+    """How many rows fall on a day, by the middle 90 % of their times; None if that is less than a day.
+
+    The times are those of a `share` of the rows, drawn at random.
+    """
     known = np.sort(times[~np.isnat(times)])
     if len(known) < SMALLEST_TABLE:
         return None
     inner = known[len(known) // 20 : len(known) - len(known) // 20]
     days = (inner[-1] - inner[0]) / np.timedelta64(1, "D")
-    return float((len(inner) - 1) / days) if days >= 1 else None
+    return float((len(inner) - 1) / days / share) if days >= 1 else None
 
 
 def fit_schema(draft: Schema, table: Table, rows: Positions) -> Schema:

@@ -32,6 +32,7 @@ def run(table: Path, *options: str) -> Result:
     return CliRunner().invoke(scan, [str(table), "--config", str(table.parent / "settings.toml"), *options])
 
 
+@pytest.mark.e2e
 def test_a_file_is_scanned_and_a_model_kept(table: Path) -> None:
     """From the command line to the ranking, the summary, and a model that serves."""
     out, models = table.with_name("out.csv"), table.with_name("models")

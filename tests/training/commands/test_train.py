@@ -57,6 +57,7 @@ def test_training_says_what_it_decided_and_where_the_model_is(
     assert load(tmp_path / "models" / "plant").version == 1
 
 
+@pytest.mark.e2e
 def test_columns_are_taken_for_what_options_say(training_csv: Path, settings: Path, tmp_path: Path) -> None:
     """Each option as often as it is wanted; one that cannot be is refused before anything is fitted."""
     more = ["--categorical", "temperature", "--ignore", "id", "--exclude", "at"]
@@ -73,6 +74,7 @@ def test_columns_are_taken_for_what_options_say(training_csv: Path, settings: Pa
     assert len(versions(tmp_path / "models" / "plant")) == 1
 
 
+@pytest.mark.e2e
 def test_an_interrupted_training_ends_quietly_and_is_taken_up(training_csv: Path, tmp_path: Path) -> None:
     """Ctrl-C leaves no version, no traceback, and a checkpoint from which the same command goes on."""
     config = tmp_path / "long.toml"
@@ -129,6 +131,7 @@ def test_an_interrupt_that_is_dropped_on_its_way_ends_the_next_step() -> None:
     assert steps == [1]
 
 
+@pytest.mark.e2e
 def test_a_full_disk_leaves_nothing_half_written(training_csv: Path, settings: Path, tmp_path: Path) -> None:
     """The message says what could not be written; no version and no partial folder stays."""
     arguments = (training_csv, "--name", "plant", "--config", settings, "--split", "random")

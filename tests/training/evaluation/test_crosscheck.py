@@ -124,6 +124,7 @@ def data(rows: int, *, timed: bool = False) -> TrainingData:
     return prepare(pl.DataFrame(columns), TrainingSource())
 
 
+@pytest.mark.e2e
 @pytest.mark.parametrize("timed", [False, True])
 def test_a_fit_is_cross_checked(timed: bool) -> None:
     """Every calibration row gets a flag, about as many as the rate says."""
@@ -138,6 +139,7 @@ def test_a_fit_is_cross_checked(timed: bool) -> None:
     assert low <= 0.05 * len(found.flags) <= high
 
 
+@pytest.mark.e2e
 def test_rows_of_one_group_cannot_be_cross_checked() -> None:
     """There is nothing else to judge them by; two groups suffice."""
     given_rows = data(400)

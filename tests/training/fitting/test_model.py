@@ -27,6 +27,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> TrainingData:
     return modality_of_source(source).read(source, None, silent)
 
 
+@pytest.mark.e2e
 def test_a_seed_gives_one_model(data: TrainingData) -> None:
     """To the last byte of its programs; another seed gives another."""
     first, again, other = (fit_model(data, TrainConfig(0.05, seed=seed, fit=BRIEF.fit)) for seed in (3, 3, 4))

@@ -304,16 +304,16 @@ def test_the_order_that_a_split_by_time_goes_by_is_said() -> None:
     assert order_note(timed, rows, "auto") == ["Without a time in 'at', and so as old as the oldest: 2 rows."]
 
 
-@given(st.floats(0.5, 2_000), st.integers(30, 500))
-def test_records_per_day_are_those_of_the_bulk(rate: float, rows: int) -> None:
-    """One row with a wrong date does not count; rows of less than a day tell nothing."""
+@given(st.floats(0.5, 2_000), st.integers(30, 500), st.floats(0.01, 1.0))
+def test_records_per_day_are_those_of_the_bulk(rate: float, rows: int, share: float) -> None:
+    """One row with a wrong date does not count; rows of less than a day tell nothing; a sample stands for all rows."""
     times = np.datetime64("2026-01-01", "us") + (np.arange(rows) * 86_400e6 / rate).astype("timedelta64[us]")
     times[0] = np.datetime64("1970-01-01")
-    found = records_per_day(times)
+    found = records_per_day(times, share)
     if found is None:
         assert rows < 1.2 * rate
     else:
-        assert found == pytest.approx(rate, rel=0.01)
+        assert found == pytest.approx(rate / share, rel=0.01)
 
 
 def test_a_table_of_no_rows_or_of_no_times_can_be_asked() -> None:
