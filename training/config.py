@@ -107,6 +107,7 @@ class FitConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     hidden: int | None = None
     latent: int | None = None
     components: int | None = None
+    sigma: float | None = None
     steps: int = 900
     batch_rows: int | None = None
     learning_rate: float = 2e-3
@@ -159,6 +160,7 @@ BOUNDS: dict[str, tuple[float, float]] = {
     "fit.hidden": (1, 4096),
     "fit.latent": (1, 512),
     "fit.components": (1, 16),
+    "fit.sigma": (0.01, 10.0),
     "fit.steps": (1, 10_000_000),
     "fit.batch_rows": (2, 1_000_000),
     "fit.learning_rate": (1e-8, 1.0),

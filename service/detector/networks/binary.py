@@ -1,13 +1,15 @@
 """A variational autoencoder of pictures in black and white: every pixel is a Bernoulli variable."""
 
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from kilter.service.detector.networks.base import chance
+from kilter.service.detector.errors import KilterError
+from kilter.service.detector.networks.base import Sizes, chance
 from kilter.service.detector.networks.pictures import PictureShape, PictureVAE, resize
+from kilter.service.detector.schema import Schema
 
 
 class PixelChances(NamedTuple):
@@ -27,6 +29,15 @@ class BinaryPictureVAE(PictureVAE):
     def __init__(self, shape: PictureShape) -> None:
         super().__init__(shape)
         del self.slow_log_sigma  # there is no variance to learn
+
+    @classmethod
+    def untrained(cls, schema: Schema, sizes: Sizes) -> Self:
+        """Raises KilterError if a deviation is asked for."""
+        if sizes.sigma is not None:
+            raise KilterError(
+                "fit.sigma is for Gaussian pixels, and those of binary-vae are black or white: leave it out"
+            )
+        return super().untrained(schema, sizes)
 
     def inputs(self, x: Tensor) -> Tensor:
         pictures = self.pictures(x)

@@ -42,13 +42,13 @@ class WordPosterior(PointPosterior):
         return self.rarity.sum(-1).double()
 
 
-class TabularWordShape(TabularShape, frozen=True, forbid_unknown_fields=True):
+class TabularWordShape(TabularShape, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The features and sizes of a `TabularQuantiser`."""
 
     words: int
 
 
-class PictureWordShape(PictureShape, frozen=True, forbid_unknown_fields=True):
+class PictureWordShape(PictureShape, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The sizes of a `PictureQuantiser`."""
 
     words: int

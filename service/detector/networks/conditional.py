@@ -21,7 +21,7 @@ APART = 0.5
 LEAST = 1e-6  # probability of a value other than the one that is given
 
 
-class ConditionalShape(TabularShape, frozen=True, forbid_unknown_fields=True):
+class ConditionalShape(TabularShape, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The features and sizes of a `ConditionalVAE`, and the feature that it is conditional on."""
 
     condition: int
@@ -97,11 +97,7 @@ class ConditionalVAE(TabularVAE):
                 f"--condition-on {name}: it is for a column of categories or flags, and this one is "
                 f"{schema.columns[column].kind}; --categorical {name} takes it for categories, where it has few values"
             )
-        return cls(
-            ConditionalShape(
-                shape.features, shape.columns, shape.members, shape.hidden, shape.latent, shape.components, own[0]
-            )
-        )
+        return cls(ConditionalShape(**msgspec.structs.asdict(shape), condition=own[0]))
 
     def layers(self, inputs: int, outputs: int) -> Layers:
         conditions, shape = self.shape.conditions, self.shape

@@ -204,6 +204,7 @@ class PictureShape(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     channels: Literal[1, 3]
     hidden: int
     latent: int
+    sigma: float | None = None  # standard deviation of a pixel of a standardised picture; None where it is learned
 
     @property
     def size(self) -> tuple[int, int]:
@@ -259,7 +260,8 @@ class PictureVAE(Network):
             _conv(2 * c, 4 * c), nn.PixelShuffle(2), _conv(c, c), nn.Conv2d(c, 4 * shape.channels, 3, 1, 1)
         )
         self.finest = nn.PixelShuffle(2)
-        self.slow_log_sigma = nn.Parameter(torch.tensor(-0.5 / SIGMA_PACE))
+        if shape.sigma is None:
+            self.slow_log_sigma = nn.Parameter(torch.tensor(-0.5 / SIGMA_PACE))
         self.shrink_rows = nn.Buffer(averaging(height, shape.height), persistent=False)
         self.shrink_columns = nn.Buffer(averaging(width, shape.width), persistent=False)
         self.grow_rows = nn.Buffer(spreading(shape.height, height), persistent=False)
@@ -273,7 +275,7 @@ class PictureVAE(Network):
             raise TypeError(f"the network takes pictures, and {image.name!r} is of kind {image.kind}")
         seen = image.channels * min(image.height, MOST_SIDE) * min(image.width, MOST_SIDE)
         hidden, latent = sizes.hidden or HIDDEN, sizes.latent or latent_size(seen)
-        return cls(PictureShape(image.height, image.width, image.channels, hidden, latent))
+        return cls(PictureShape(image.height, image.width, image.channels, hidden, latent, sizes.sigma))
 
     def pictures(self, x: Tensor) -> Tensor:
         """Encoded records, (..., height width channels), as pictures (n, channels, height, width) from 0 to 1."""
@@ -290,7 +292,13 @@ class PictureVAE(Network):
         return self.posterior_of(numbers.chunk(self.code_numbers, dim=-1))
 
     def decode(self, z: Tensor) -> PictureLikelihood:
-        return PictureLikelihood(self.decoded_pixels(z), (SIGMA_PACE * self.slow_log_sigma).clamp(*LOG_SIGMA))
+        return PictureLikelihood(self.decoded_pixels(z), self.log_deviation())
+
+    def log_deviation(self) -> Tensor:
+        """The log standard deviation of all pixels, ()."""
+        if self.shape.sigma is None:
+            return (SIGMA_PACE * self.slow_log_sigma).clamp(*LOG_SIGMA)
+        return torch.full((), math.log(self.shape.sigma), device=self.device)
 
     def decoded_pixels(self, z: Tensor) -> Tensor:
         """A number for each pixel, (1, n, values)."""

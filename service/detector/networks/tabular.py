@@ -1,5 +1,6 @@
 """Networks of tables: what all have in common, and a variational autoencoder that is trained on masked records."""
 
+import math
 from collections.abc import Sequence
 from typing import Any, ClassVar, NamedTuple, Self
 
@@ -170,6 +171,7 @@ class TabularShape(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     hidden: int
     latent: int
     components: int  # Gaussians in the mixture of each numeric feature
+    sigma: float | None = None  # standard deviation of each of them, in standardised units; None where it is learned
 
 
 class TabularLikelihood(NamedTuple):
@@ -239,8 +241,9 @@ class TabularVAE(TableNetwork):
     def untrained(cls, schema: Schema, sizes: Sizes) -> Self:
         features, columns = schema.features(), len(schema.columns)
         hidden, latent = sizes.hidden or HIDDEN, sizes.latent or latent_size(len(features))
-        components = sizes.components or (COMPONENTS if len(features) <= MIXTURE_FEATURES else 1)
-        return cls(TabularShape(features, columns, sizes.members, hidden, latent, components))
+        alone = len(features) > MIXTURE_FEATURES or sizes.sigma is not None
+        components = sizes.components or (1 if alone else COMPONENTS)
+        return cls(TabularShape(features, columns, sizes.members, hidden, latent, components, sizes.sigma))
 
     def layers(self, inputs: int, outputs: int) -> Layers:
         """Hidden layers between so many inputs and outputs."""
@@ -297,10 +300,16 @@ class TabularVAE(TableNetwork):
             self.shape.components,
             weight.clamp(-LOGIT, LOGIT).exp(),
             mean,
-            log_sigma.clamp(*LOG_SIGMA),
+            self.log_deviation(log_sigma),
             self.flag_floor + (1 - 2 * self.flag_floor) * torch.sigmoid(flag),
             level - seen @ self.slot_group.T,
         )
+
+    def log_deviation(self, learned: Tensor) -> Tensor:
+        """The log standard deviation of each Gaussian, by what the decoder gives for it."""
+        if self.shape.sigma is None:
+            return learned.clamp(*LOG_SIGMA)
+        return torch.full_like(learned, math.log(self.shape.sigma))
 
     def surprise(self, inputs: Tensor, likelihood: TabularLikelihood) -> Tensor:
         x, p = clean(inputs), likelihood

@@ -8,6 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kilter.service.detector.errors import KilterError
 from kilter.service.detector.networks.binary import BinaryPictureVAE
 from kilter.service.detector.networks.pictures import PictureShape
 from kilter.service.detector.pictures.column import ImageColumn
@@ -67,3 +68,10 @@ def test_it_learns_which_pixels_are_white() -> None:
     independent = 72 * np.log(2)  # 72 pixels are white in half of the pictures, and all others black
     assert max(epoch.held_out_elbo for epoch in history) > -0.5 * independent
     assert "slow_log_sigma" not in net.state_dict()
+
+
+def test_it_has_no_deviation() -> None:
+    """One that is asked for is refused."""
+    schema = Schema((ImageColumn("image", 12, 12, 1),), rows=300)
+    with pytest.raises(KilterError, match="leave it out"):
+        BinaryPictureVAE.untrained(schema, FitConfig(sigma=1.0))

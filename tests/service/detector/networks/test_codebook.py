@@ -109,7 +109,7 @@ def test_pictures_have_words_too() -> None:
     """And the light of a picture beside them in the code."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        net = PictureQuantiser(PictureWordShape(12, 12, 1, 8, 8, WORDS)).eval()
+        net = PictureQuantiser(PictureWordShape(12, 12, 1, 8, 8, words=WORDS)).eval()
         net.book.normal_()
     x = torch.rand(3, 144)
     with torch.no_grad():
