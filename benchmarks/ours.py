@@ -12,6 +12,7 @@ from benchmarks.figures import Floats
 from benchmarks.sets import frame
 from kilter.service.detector.calibration import Calibration
 from kilter.service.detector.detector import Scorer
+from kilter.service.detector.exemplars import Exemplars, exemplars_of
 from kilter.service.detector.inputs import Table
 from kilter.service.formats.reading import to_table
 from kilter.training.config import FitConfig, TrainConfig
@@ -29,6 +30,7 @@ class Ours:
     scorer: Scorer
     calibration: Calibration
     fit_cpu_s: float
+    exemplars: Exemplars | None = None
 
     def table(self, x: pl.DataFrame) -> Table:
         """Rows typed by the model's schema."""
@@ -56,7 +58,9 @@ def fit(train: pl.DataFrame, config: TrainConfig) -> Ours:
         return fitted, thresholds_of_fit(data, config, fitted).thresholds.common
 
     (fitted, calibration), seconds = timed(run)
-    return Ours(fitted.scorer, calibration, seconds - fitted.export_cpu_s)
+    tensors = {name: tensor.numpy() for name, tensor in fitted.module.state_dict().items()}
+    exemplars = exemplars_of(fitted.schema.features(), tensors)
+    return Ours(fitted.scorer, calibration, seconds - fitted.export_cpu_s, exemplars)
 
 
 @cache

@@ -23,6 +23,7 @@ from sklearn.datasets import load_breast_cancer
 KILTER = str(Path(sys.executable).with_name("kilter"))
 METRICS = ("kilter_records_total", "kilter_target_fpr", "kilter_expected_anomaly_ratio_upper")
 START_SECONDS = 60
+SHOWN = 20  # malignant records whose nearest normals are asked for
 
 
 def write_data(folder: Path) -> tuple[Path, Path]:
@@ -110,6 +111,17 @@ def over_http(address: str, new: pd.DataFrame) -> None:
             click.echo(f"{name} {before.get(name, 0):g} -> {value:g}")
 
 
+def show_nearest_normal(address: str, new: pd.DataFrame) -> None:
+    """POST some malignant records, and say of the one that needs the fewest changes what would make it normal."""
+    click.secho("\n$ curl .../v1/models/biopsies/score?nearest_normal=true   # some malignant records", bold=True)
+    records = new[new.diagnosis == "malignant"].drop(columns="diagnosis").head(SHOWN).to_dict("records")
+    answer = json.loads(fetch(f"{address}/v1/models/biopsies/score?nearest_normal=true", {"records": records}))
+    normals = [result["nearest_normal"] for result in answer["results"] if result["anomaly"]]
+    nearest = min((one for one in normals if one["normal"]), key=lambda one: len(one["changes"]))
+    changes = ", ".join(f"{one['field']} {one['to']:g} instead of {one['from']:g}" for one in nearest["changes"])
+    click.echo(f"One would be normal (p {nearest['p_value']:.3g}) with {changes}")
+
+
 def summary(scored: Path) -> None:
     """Hold the verdicts of a scored file against the diagnosis that the model never saw."""
     frame = pd.read_csv(scored)
@@ -131,6 +143,7 @@ def demo(folder: Path) -> None:
     run("train", str(training), "--name", "biopsies", "--models", str(models), "--target-fpr", "0.05")
     with serving(models) as address:
         over_http(address, pd.read_csv(new))
+        show_nearest_normal(address, pd.read_csv(new))
     run("score", str(models / "biopsies"), str(new), "-o", str(scored), "--force")
     summary(scored)
     click.echo(f"\nDone in {time.monotonic() - started:.0f} s. See {models / 'biopsies'}/*/report.html and {scored}.")

@@ -16,14 +16,17 @@ from kilter.service.detector.errors import (
 )
 from kilter.service.detector.modalities.pictures import Box, Region
 from kilter.service.detector.modalities.tables import Reason
+from kilter.service.detector.nearest_normal import Change, NearestNormal
 from kilter.service.detector.schema import Schema
 
 __all__ = [
     "ArtifactError",
     "Box",
     "Calibration",
+    "Change",
     "Detector",
     "KilterError",
+    "NearestNormal",
     "PictureError",
     "Problem",
     "Reason",

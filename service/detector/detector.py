@@ -1,7 +1,7 @@
 """The detector: records in, verdicts out. Every route into a verdict, calibration included, goes through here."""
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
@@ -12,11 +12,13 @@ from kilter.service.detector import artifact
 from kilter.service.detector.arrays import Floats, Mask, Matrix
 from kilter.service.detector.calibration import DECIMALS, Calibration, rounded
 from kilter.service.detector.errors import ArtifactError, KilterError, Problem, RecordsError, SeenRowsWarning
+from kilter.service.detector.exemplars import Exemplars, exemplars_of
 from kilter.service.detector.inputs import Table
 from kilter.service.detector.latent import LatentSpace, between, generator_of
 from kilter.service.detector.manifest import Manifest, Probes
 from kilter.service.detector.modalities import modality_of
 from kilter.service.detector.modalities.base import Modality, Scores
+from kilter.service.detector.nearest_normal import NearestNormal, NormalFinder
 from kilter.service.detector.reference import Reference, reference_of
 from kilter.service.detector.runtime import OnnxProgram, Program, TorchProgram, pick_device
 from kilter.service.detector.schema import Schema
@@ -89,11 +91,13 @@ class Verdicts(NamedTuple):
     """`Tail.probabilities`, which are no p-values; None for a model without a tail."""
     evidence: Floats | None = None
     """Of pictures, where reasons were asked for: evidence against each place, (n, rows * columns) of `grid`."""
+    nearest_normal: Sequence[NearestNormal | None] | None = None
+    """Of each anomaly, None for any other record; None if none were asked for."""
 
     def to_polars(self) -> "pl.DataFrame":
-        """A row per record: score, p_value, anomaly, and threshold, tail_probability and reasons (JSON) if any.
+        """A row per record: score, p_value, anomaly, and threshold, tail_probability, reasons, nearest_normal if any.
 
-        The last column is error; a record with a problem has null in all others.
+        The latter two are JSON. The last column is error; a record with a problem has null in all others.
         """
         import polars as pl
 
@@ -105,6 +109,8 @@ class Verdicts(NamedTuple):
         columns |= {"threshold": self.threshold, "tail_probability": self.tail_probability}
         if self.reasons is not None:
             columns["reasons"] = [msgspec.json.encode(reasons).decode() for reasons in self.reasons]
+        if self.nearest_normal is not None:
+            columns["nearest_normal"] = [one and msgspec.json.encode(one).decode() for one in self.nearest_normal]
         frame = pl.DataFrame({name: values for name, values in columns.items() if values is not None}, nan_to_null=True)
         error = pl.Series([errors.get(row) for row in range(len(self.score))], dtype=pl.String)
         return frame.select(pl.when(error.is_null()).then(pl.all())).with_columns(error=error)
@@ -169,6 +175,7 @@ class Detector(Judge):
         groups: Groups | None = None,
         reference: Reference | None = None,
         sketch: Sketch | None = None,
+        exemplars: Exemplars | None = None,
     ) -> None:
         scorer = Scorer(modality_of(manifest.schema, manifest.score.grid), program)
         super().__init__(scorer, Thresholds(calibration, groups))
@@ -176,6 +183,10 @@ class Detector(Judge):
         self.probes = probes
         self.reference = reference or reference_of(self.modality, {})
         self.latent = LatentSpace(self.modality, program, manifest.network, f"the model {manifest.name}")
+        self.exemplars = exemplars
+        """The rows that the score remembers; None if it remembers none, or no values of theirs."""
+        tolerance = manifest.score.tolerance
+        self.normals = NormalFinder(self.modality, program, self.thresholds, tolerance, manifest.name, exemplars)
         self.sketch = sketch
         """What the rows of the training are known again by; None for a model of before there was one."""
 
@@ -194,12 +205,40 @@ class Detector(Judge):
     def schema(self) -> Schema:
         return self.manifest.schema
 
-    def score(self, data: Any, *, reasons: int = 0, errors: Literal["raise", "mark"] = "raise") -> Verdicts:
-        """As `Judge.score`; warns if most of the records were in the training, unless they are a `Table`."""
-        verdicts = super().score(data, reasons=reasons, errors=errors)
+    def score(
+        self,
+        data: Any,
+        *,
+        reasons: int = 0,
+        errors: Literal["raise", "mark"] = "raise",
+        nearest_normal: bool = False,
+        keep: Collection[str] = (),
+    ) -> Verdicts:
+        """As `Judge.score`; warns if most of the records were in the training, unless they are a `Table`.
+
+        With `nearest_normal`, of each anomaly also that, in which the fields named in `keep` stay as they are. Raises
+        KilterError if the model has no such fields.
+        """
+        if nearest_normal:
+            table, kept = self.modality.read(data), self.normals.kept(keep)
+            verdicts = super().score(table, reasons=reasons, errors=errors)
+            verdicts = verdicts._replace(nearest_normal=self.normals.find_all(table, verdicts.anomaly, kept))
+        else:
+            verdicts = super().score(data, reasons=reasons, errors=errors)
         if not isinstance(data, Table) and self.was_trained_on(verdicts.features):
             warnings.warn(SEEN, SeenRowsWarning, stacklevel=2)
         return verdicts
+
+    def nearest_normal(self, record: Any, keep: Collection[str] = ()) -> NearestNormal:
+        """The fewest and smallest changes after which a record, in a form that `score` takes, is scored as normal.
+
+        Fields named in `keep` are not changed, nor is the one that groups records. Raises RecordsError, and KilterError
+        for more than one record, a field that is not there, and a model of pictures.
+        """
+        kept, table = self.normals.kept(keep), self._readable(record)
+        if table.rows != 1:
+            raise KilterError(f"the nearest normal is that of one record, and these are {table.rows:,}")
+        return self.normals.find(table, kept)
 
     def encode(self, data: Any) -> Floats:
         """The codes of records in any form that `score` takes: (n, numbers). Raises RecordsError.
@@ -268,7 +307,9 @@ class Detector(Judge):
         """
         (common, groups), promise = at_rate(self.manifest.calibration, self.thresholds, target_fpr)
         manifest = msgspec.structs.replace(self.manifest, calibration=promise)
-        return Detector(manifest, self.scorer.program, common, self.probes, groups, self.reference, self.sketch)
+        return Detector(
+            manifest, self.scorer.program, common, self.probes, groups, self.reference, self.sketch, self.exemplars
+        )
 
     def replay(self) -> None:
         """Score the probes and compare. Raises ArtifactError that names the first that differs, and both values."""
@@ -327,8 +368,8 @@ def load(path: str | Path, device: str = "cpu") -> Detector:
         )
         common, groups = thresholds_of(content)
         reference = reference_of(modality, content.tensors)
-        sketch = sketch_of(content.tensors)
-        detector = Detector(manifest, program, common, content.probes, groups, reference, sketch)
+        sketch, exemplars = sketch_of(content.tensors), exemplars_of(manifest.schema.features(), content.state)
+        detector = Detector(manifest, program, common, content.probes, groups, reference, sketch, exemplars)
         detector.replay()
     except KilterError as error:
         raise ArtifactError(f"{folder}: {error}") from error

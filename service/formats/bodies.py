@@ -162,26 +162,30 @@ class TableBody(Body):
             raise RequestError(BAD_BODY, str(error)) from None
 
     def check_answer(self) -> None:
-        from kilter.service.formats.lines import COLUMNS
+        from kilter.service.formats.lines import COLUMNS, NEAREST
 
         message = "the column is there already"
-        present = [Problem(None, name, message) for name in COLUMNS if name in self._reader.columns]
+        present = [Problem(None, name, message) for name in (*COLUMNS, NEAREST) if name in self._reader.columns]
         if present:
             raise RequestError(BAD_RECORDS, "verdicts cannot be appended: send the table without them", present)
 
     def answer(self, judged: Sequence[Verdicts]) -> bytes:
         from kilter.service.formats.judge import ascii_json
-        from kilter.service.formats.lines import VerdictColumns
+        from kilter.service.formats.lines import NEAREST, VerdictColumns
         from kilter.service.formats.writers import Output
 
         out = BytesIO()
-        writer = self._call.form.writer()(Output(out, Path()), self._reader, self._call.reader.schema, (), None)
+        further = (NEAREST,) if any(verdicts.nearest_normal is not None for verdicts in judged) else ()
+        writer = self._call.form.writer()(Output(out, Path()), self._reader, self._call.reader.schema, further, None)
         out.write(writer.begin())
         for batch, verdicts in zip(self._batches, judged, strict=True):
             nothing: list[str | None] = [None] * len(verdicts.score)
             texts = nothing if verdicts.reasons is None else [ascii_json(reasons) for reasons in verdicts.reasons]
             columns = (verdicts.score.tolist(), verdicts.p_value.tolist(), verdicts.anomaly.tolist())
-            writer.write(batch, VerdictColumns(*columns, texts, nothing))
+            nearest = [
+                None if one is None else ascii_json(one) for one in verdicts.nearest_normal or [None] * len(nothing)
+            ]
+            writer.write(batch, VerdictColumns(*columns, texts, nothing, dict.fromkeys(further, nearest)))
         writer.finish()
         return out.getvalue()
 

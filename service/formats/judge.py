@@ -9,13 +9,13 @@ import msgspec
 import numpy as np
 import polars as pl
 
-from kilter.service.detector import Detector, Reason, Region
+from kilter.service.detector import Detector, NearestNormal, Reason, Region
 from kilter.service.detector.arrays import Floats, Mask
 from kilter.service.detector.detector import Verdicts
 from kilter.service.detector.inputs import Table, take
 from kilter.service.detector.shifts import ColumnCounts, count_columns
 from kilter.service.detector.sketch import Familiar
-from kilter.service.formats.lines import TAIL, VerdictColumns
+from kilter.service.formats.lines import NEAREST, TAIL, VerdictColumns
 from kilter.service.formats.reading import Batch, read_batch
 
 REASONS = 5
@@ -48,13 +48,16 @@ class BatchJudge:
     tails: bool = False
     """Whether tail probabilities are given."""
     drawings: bool = False
+    keep: tuple[str, ...] | None = None
+    """The fields that are not changed in the nearest normals of anomalies, if these are given."""
 
     def __call__(self, batch: Batch) -> JudgedBatch:
         """The verdicts on a batch."""
         detector, modality = self.detector, self.detector.modality
         table = read_batch(detector.schema, batch)
         if not table.rows:
-            return JudgedBatch(batch, VerdictColumns([], [], [], [], [], {TAIL: []} if self.tails else {}))
+            named = {TAIL: self.tails, NEAREST: self.keep is not None}
+            return JudgedBatch(batch, VerdictColumns([], [], [], [], [], {name: [] for name in named if named[name]}))
         every = self.explained == "all" or self.drawings
         verdicts = detector.score(table, reasons=self.limit if every else 0, errors="mark")
         flags = verdicts.anomaly if self.cut is None else verdicts.p_value <= self.cut
@@ -74,6 +77,10 @@ class BatchJudge:
             tail = verdicts.tail_probability
             none = pl.repeat(None, table.rows, dtype=pl.Float64(), eager=True)
             further[TAIL] = none if tail is None else pl.Series(tail, nan_to_null=True)
+        if self.keep is not None:
+            nearest = detector.normals.find_all(table, good & flags, detector.normals.kept(self.keep))
+            texts = {row: ascii_json(one) for row, one in enumerate(nearest) if one is not None}
+            further[NEAREST] = sparse_texts(texts, table.rows)
         counts = count_columns(modality, table, verdicts.features)
         familiar = Familiar() if detector.sketch is None else detector.sketch.look_up(verdicts.features)
         columns = VerdictColumns(
@@ -118,7 +125,7 @@ def sparse_texts(texts: dict[int, str], rows: int) -> pl.Series:
     return column.scatter(list(texts), list(texts.values())) if texts else column
 
 
-def ascii_json(reasons: Sequence[Reason | Region]) -> str:
-    """Reasons as compact JSON that stands in a file of any encoding."""
+def ascii_json(reasons: Sequence[Reason | Region] | NearestNormal) -> str:
+    """Reasons, or a nearest normal, as compact JSON that stands in a file of any encoding."""
     text = msgspec.json.encode(reasons).decode()
     return text if text.isascii() else json.dumps(json.loads(text), separators=(",", ":"))

@@ -16,17 +16,23 @@ from kilter.service.formats.charsets import UTF_8, WESTERN
 from kilter.service.formats.reading import Batch, PlainLines
 from kilter.service.formats.records import SENTINEL, Dialect
 
-REASONS_COLUMN = "kilter_reasons"
 COLUMNS: dict[str, pl.DataType] = {
     "kilter_score": pl.Float64(),
     "kilter_p_value": pl.Float64(),
     "kilter_anomaly": pl.Boolean(),
-    REASONS_COLUMN: pl.String(),
+    "kilter_reasons": pl.String(),
     "kilter_error": pl.String(),
 }
-TAIL, FILE, ROW = "kilter_tail_probability", "kilter_file", "kilter_row"
-FURTHER: dict[str, pl.DataType] = {TAIL: pl.Float64(), FILE: pl.String(), ROW: pl.Int64()}
+TAIL, NEAREST, FILE, ROW = "kilter_tail_probability", "kilter_nearest_normal", "kilter_file", "kilter_row"
+FURTHER: dict[str, pl.DataType] = {
+    TAIL: pl.Float64(),
+    NEAREST: pl.String(),
+    FILE: pl.String(),
+    ROW: pl.Int64(),
+}
 """Columns after those, where they are asked for."""
+JSON_COLUMNS = ("kilter_reasons", NEAREST)
+"""Those of both whose texts are JSON."""
 FLAG = {True: "true", False: "false", None: ""}
 FEW = 128  # records up to which it is faster to write one after the other
 UNUSED = "\x01"  # a delimiter that does not occur, so that a line is one field

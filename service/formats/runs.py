@@ -17,7 +17,7 @@ from kilter.service.detector.shifts import ColumnTally
 from kilter.service.detector.sketch import Familiar
 from kilter.service.formats.inputs import ScoringInput, Target
 from kilter.service.formats.judge import BatchJudge
-from kilter.service.formats.lines import FILE, ROW, TAIL
+from kilter.service.formats.lines import FILE, NEAREST, ROW, TAIL
 from kilter.service.formats.opening import open_records
 from kilter.service.formats.partial import Checkpoint, Progress, ScoredInput, Tally
 from kilter.service.formats.provenance import source_bytes, source_digest
@@ -83,7 +83,8 @@ class FileRun:
     def __post_init__(self) -> None:
         self.columns = ColumnTally(self.detector.modality, self.detector.reference)
         self._joined = len(self.inputs) > 1 and self.target.folder is None
-        self.further = ((TAIL,) if self.judge.tails else ()) + ((FILE,) if self._joined else ())
+        self.further = ((TAIL,) if self.judge.tails else ()) + ((NEAREST,) if self.judge.keep is not None else ())
+        self.further += (FILE,) if self._joined else ()
         self.further += (ROW,) if self._joined or self.only != "all" else ()
         self._first: Reader | None = None
         paths = [one.path for one in self.inputs]

@@ -70,6 +70,7 @@ def score_inputs(
     strict: bool = False,
     fdr: float | None = None,
     tails: bool = False,
+    keep: tuple[str, ...] | None = None,
     heatmaps: Path | None = None,
     hints: Hints = NO_HINTS,
     stdin: BinaryIO | None = None,
@@ -85,23 +86,31 @@ def score_inputs(
     the so many of all inputs that score highest, for which all is read twice. Of `columns`, if there are any, no others
     are written. With `strict` the first record in error is an error of all. `reasons` says which records get reasons,
     `limit` how many at most. With `fdr` all is read twice, and the anomalies are those that are declared at this
-    false-discovery rate (`find_discoveries`). With `tails` tail probabilities are a sixth column. Heat maps of all
-    pictures go into a folder, each by its picture's path in the other one, and with `.png` behind it where that has
-    another ending. With `shard` only the files of one of several runs are written (`take_shard`). `hints` say how a
-    text table is written. `mapped` applies the work to blocks; `watch` is told of each. With `resume` a run that was
-    killed is continued (`formats.partial`), and one that is done is left. Raises KilterError if an input cannot be read
-    or lacks a column, or the output cannot be written.
+    false-discovery rate (`find_discoveries`). With `tails` tail probabilities are a sixth column. With `keep`, so are
+    the nearest normals of the anomalies, in which the fields of these names stay as they are. Heat maps of all pictures
+    go into a folder, each by its picture's path in the other one, and with `.png` behind it where that has another
+    ending. With `shard` only the files of one of several runs are written (`take_shard`). `hints` say how a text table
+    is written. `mapped` applies the work to blocks; `watch` is told of each. With `resume` a run that was killed is
+    continued (`formats.partial`), and one that is done is left. Raises KilterError if an input cannot be read or lacks
+    a column, or the output cannot be written.
     """
     began = time.perf_counter()
     hints = hints._replace(names=detector.schema.names)
     inputs = find_inputs(stated, tables=not detector.schema.columns[0].shape)
     target = find_target(inputs, stated, Path(out), form)
     target = target if shard is None else take_shard(target, shard)
+    if keep is not None:
+        if fdr is not None:
+            raise KilterError(
+                "a nearest normal is one by the model's own threshold: leave --fdr or --nearest-normal out"
+            )
+        detector.normals.kept(keep)  # says what is wrong before anything is read
     drawer = _drawer(detector, heatmaps, inputs[0].path, force=force)
     options = {
         "reasons": f"{limit} of {reasons}",
         "fdr": fdr,
         "tails": tails,
+        "keep": keep,
         "only_anomalies": only_anomalies,
         "top": top,
         "columns": list(columns),
@@ -125,7 +134,7 @@ def score_inputs(
         )
     if top is not None:
         only = find_top(detector, inputs, out, top, hints, mapped)
-    judge = BatchJudge(detector, reasons, limit, cut=cut, tails=tails, drawings=heatmaps is not None)
+    judge = BatchJudge(detector, reasons, limit, cut=cut, tails=tails, drawings=heatmaps is not None, keep=keep)
     run = FileRun(
         detector,
         inputs,

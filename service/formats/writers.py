@@ -22,7 +22,7 @@ from kilter.service.detector.leftovers import scratch_folder
 from kilter.service.detector.names import own_names
 from kilter.service.detector.schema import Schema
 from kilter.service.formats import FORMATS, Format, format_named
-from kilter.service.formats.lines import COLUMNS, REASONS_COLUMN, RecordLines, VerdictColumns
+from kilter.service.formats.lines import COLUMNS, JSON_COLUMNS, RecordLines, VerdictColumns
 from kilter.service.formats.reading import Batch, Reader, read_batch
 from kilter.service.formats.source import STDIN
 
@@ -250,7 +250,7 @@ class TypedRecords:
 
 
 class LinesWriter(TextWriter):
-    """Writes a table as NDJSON, in which reasons are lists."""
+    """Writes a table as NDJSON, in which reasons and the like are values and no texts."""
 
     def __init__(self, file: BinaryIO, records: TypedRecords) -> None:
         super().__init__(file, b"")
@@ -262,10 +262,11 @@ class LinesWriter(TextWriter):
             return OutputPart(b"")
         frame = frame.cast({name: kind for name, kind in self._records.narrow.items() if name not in wide})
         whole = with_verdicts(frame, verdicts)
-        reasons = whole[REASONS_COLUMN].fill_null("null")
-        records = pl.Series(whole.drop(REASONS_COLUMN).write_ndjson().rstrip("\n").split("\n"))
-        lines = records.str.head(-1) + f',"{REASONS_COLUMN}":' + reasons + "}\n"
-        return OutputPart("".join(lines).encode())
+        nested = [name for name in JSON_COLUMNS if name in whole.columns]
+        lines = pl.Series(whole.drop(nested).write_ndjson().rstrip("\n").split("\n")).str.head(-1)
+        for name in nested:
+            lines += f',"{name}":' + whole[name].fill_null("null")
+        return OutputPart("".join(lines + "}\n").encode())
 
 
 class StoredFrameWriter(Writer):

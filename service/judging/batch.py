@@ -31,6 +31,21 @@ INLINE_SECONDS = 0.004
 REMEMBERED = 8  # batches by which the next one's time is foretold: the fastest, as a busy machine slows some down
 
 
+class Wanted(NamedTuple):
+    """What is wanted of each record of a request beside its verdict."""
+
+    reasons: int = 0
+    """How many at most."""
+    keep: tuple[str, ...] | None = None
+    """The fields that are not changed in the nearest normals of anomalies; None if these are not wanted."""
+
+    def score(self, serving: Serving, table: Table) -> Verdicts:
+        """The verdicts on the records of a table, with what is wanted."""
+        if self.keep is None:
+            return serving.detector.score(table, reasons=self.reasons)
+        return serving.detector.score(table, reasons=self.reasons, nearest_normal=True, keep=self.keep)
+
+
 class Pace:
     """The seconds and records of a model's last batches, and the records of it that are in flight.
 
@@ -195,22 +210,22 @@ class Outcome(NamedTuple):
     seconds: float
 
 
-def attempt(serving: Serving, reasons: int, jobs: Sequence[Job]) -> Outcome:
+def attempt(serving: Serving, wanted: Wanted, jobs: Sequence[Job]) -> Outcome:
     """Judge jobs together; if that fails, each by itself, so that none suffers from another."""
     began = time.perf_counter()
     try:
-        return _together(serving, reasons, jobs)
+        return _together(serving, wanted, jobs)
     except Exception as error:
         if len(jobs) == 1:
             return Outcome([error], time.perf_counter() - began)
-        alone = [attempt(serving, reasons, [job]) for job in jobs]
+        alone = [attempt(serving, wanted, [job]) for job in jobs]
         return Outcome([outcome.results[0] for outcome in alone], sum(outcome.seconds for outcome in alone))
 
 
-def _together(serving: Serving, reasons: int, jobs: Sequence[Job]) -> Outcome:
+def _together(serving: Serving, wanted: Wanted, jobs: Sequence[Job]) -> Outcome:
     began = time.perf_counter()
     together = join([table for job in jobs for table in job.tables if table.rows])
-    verdicts = serving.detector.score(together, reasons=reasons)
+    verdicts = wanted.score(serving, together)
     seconds = time.perf_counter() - began
     serving.judged(together, verdicts, seconds)
     flags = verdicts.anomaly.tolist()
@@ -230,7 +245,7 @@ def _together(serving: Serving, reasons: int, jobs: Sequence[Job]) -> Outcome:
     return Outcome(results, seconds)
 
 
-def judge_all(serving: Serving, tables: Iterable[Table], reasons: int, job: Job, pace: Pace) -> list[Verdicts]:
+def judge_all(serving: Serving, tables: Iterable[Table], wanted: Wanted, job: Job, pace: Pace) -> list[Verdicts]:
     """Judge every record of consecutive tables, or none; nothing more once the job is done, whatever the reason.
 
     A table is judged in as many pieces as its model's pace asks for. Raises RequestError that lists every problem.
@@ -248,7 +263,7 @@ def judge_all(serving: Serving, tables: Iterable[Table], reasons: int, job: Job,
             if len(problems) > LISTED:
                 break
         elif table.rows and not problems:
-            judged.append(list(_pieces(serving, table, reasons, job, pace)))
+            judged.append(list(_pieces(serving, table, wanted, job, pace)))
         rows += table.rows
     if job.done.done():
         return []
@@ -263,7 +278,7 @@ def judge_all(serving: Serving, tables: Iterable[Table], reasons: int, job: Job,
 
 
 def _pieces(
-    serving: Serving, table: Table, reasons: int, job: Job, pace: Pace
+    serving: Serving, table: Table, wanted: Wanted, job: Job, pace: Pace
 ) -> Iterator[tuple[Table, Verdicts, float]]:
     """Judge a table piece by piece, until the job is done; each with the seconds that it took in the detector."""
     start = 0
@@ -271,7 +286,7 @@ def _pieces(
         piece = cut(table, start, start + pace.most)
         start += piece.rows
         began = time.perf_counter()
-        verdicts = serving.detector.score(piece, reasons=reasons)
+        verdicts = wanted.score(serving, piece)
         seconds = time.perf_counter() - began
         pace.learn(seconds, piece.rows)
         yield piece, verdicts, seconds

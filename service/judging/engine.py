@@ -24,6 +24,7 @@ from kilter.service.judging.batch import (
     NextBatch,
     Outcome,
     Pace,
+    Wanted,
     attempt,
     judge_all,
     refuse_all,
@@ -43,7 +44,7 @@ class Key(NamedTuple):
     """What the requests of a batch have in common."""
 
     serving: Serving
-    reasons: int
+    wanted: Wanted
 
 
 class Engine:
@@ -62,14 +63,14 @@ class Engine:
         self._scheduled = False
         self._alone = 0
         """Batches in a row that were one request."""
-        self._paces: dict[str, tuple[Pace, Pace]] = {}
-        """Of a model by its name, without reasons and with."""
+        self._paces: dict[str, tuple[Pace, Pace, Pace]] = {}
+        """Of a model by its name: of verdicts alone, with reasons, and with nearest normals."""
 
     async def judge(
         self,
         serving: Serving,
         tables: Iterable[Table],
-        reasons: int,
+        wanted: Wanted,
         notes: Notes,
         *,
         size: int = 0,
@@ -85,13 +86,13 @@ class Engine:
         if not isinstance(tables, list):
             rows = 0
         elif len(tables) == 1:
-            verdicts = self._at_once(serving, tables[0], reasons, notes)
+            verdicts = self._at_once(serving, tables[0], wanted, notes)
             if verdicts is not None:
                 return [verdicts]
             rows = tables[0].rows
         else:
             rows = sum([table.rows for table in tables])
-        pace = self._pace(serving, reasons)
+        pace = self._pace(serving, wanted)
         now = time.monotonic()
         deadline = now + self.seconds if notes.deadline is None else notes.deadline
         if pace.queued:
@@ -101,13 +102,13 @@ class Engine:
         try:
             if not isinstance(tables, list) or rows > SMALL:
                 job = Job([], 0, notes, deadline, receive, self._metrics)
-                return await self._long(serving, tables, reasons, job, pace)
+                return await self._long(serving, tables, wanted, job, pace)
             if not rows or [table for table in tables if table.problems]:
                 refuse_all(serving, tables, notes)
             job = Job(tables, rows, notes, deadline, receive, self._metrics)
             if rows > pace.most:
-                return await self._long(serving, tables, reasons, job, pace)
-            self._line_up(Key(serving, reasons), pace, job)
+                return await self._long(serving, tables, wanted, job, pace)
+            self._line_up(Key(serving, wanted), pace, job)
             return await job.verdicts()
         finally:
             pace.queued -= rows
@@ -124,7 +125,7 @@ class Engine:
         elif not self._scheduled:
             self._schedule()
 
-    def _at_once(self, serving: Serving, table: Table, reasons: int, notes: Notes) -> Verdicts | None:
+    def _at_once(self, serving: Serving, table: Table, wanted: Wanted, notes: Notes) -> Verdicts | None:
         """What `judge` gives, here and now, where requests have been coming one by one; None otherwise.
 
         Waiting for the end of the loop's turn costs more than what is around a verdict. Every so often one waits all
@@ -136,13 +137,13 @@ class Engine:
         self._alone += 1
         if table.problems or not 0 < rows <= SMALL or not self._alone % ALONE or not self.admission.fits(rows):
             return None
-        pace = self._pace(serving, reasons)
+        pace = self._pace(serving, wanted)
         if rows > pace.most or rows > pace.inline:
             return None
         if notes.deadline is not None and time.monotonic() >= notes.deadline:
             return None
         began = time.perf_counter()
-        verdicts = serving.detector.score(table, reasons=reasons)
+        verdicts = wanted.score(serving, table)
         seconds = time.perf_counter() - began
         serving.judged(table, verdicts, seconds)
         if seconds > INLINE_SECONDS:  # otherwise those that wait are enough to learn by
@@ -152,9 +153,9 @@ class Engine:
         notes.seconds += seconds
         return verdicts
 
-    def turn_away(self, serving: Serving, reasons: int, notes: Notes) -> None:
+    def turn_away(self, serving: Serving, wanted: Wanted, notes: Notes) -> None:
         """Raise RequestError if not even one record more could be judged in a request's time: it need not be read."""
-        pace = self._pace(serving, reasons)
+        pace = self._pace(serving, wanted)
         if pace.queued:
             left = self.seconds if notes.deadline is None else notes.deadline - time.monotonic()
             self._check_wait(pace, 1, left)
@@ -164,26 +165,26 @@ class Engine:
         if pace.queued + rows > pace.most or pace.longest > left * SURE:
             self.admission.check_wait(pace.wait(rows), left)
 
-    def _pace(self, serving: Serving, reasons: int) -> Pace:
+    def _pace(self, serving: Serving, wanted: Wanted) -> Pace:
         name = serving.detector.manifest.name
         paces = self._paces.get(name)
         if paces is None:
-            paces = self._paces[name] = (Pace(), Pace())
-        return paces[1 if reasons else 0]
+            paces = self._paces[name] = (Pace(), Pace(), Pace())
+        return paces[2 if wanted.keep is not None else 1 if wanted.reasons else 0]
 
     async def run(self, work: Callable[P, T], /, *arguments: P.args, **options: P.kwargs) -> T:
         """Call a function in a thread and return its result."""
         return await asyncio.get_running_loop().run_in_executor(self._threads, lambda: work(*arguments, **options))
 
     async def _long(
-        self, serving: Serving, tables: Iterable[Table], reasons: int, job: Job, pace: Pace
+        self, serving: Serving, tables: Iterable[Table], wanted: Wanted, job: Job, pace: Pace
     ) -> list[Verdicts]:
         due = job.due()
         job.watch()
         if due:
             # Nothing here holds the work: it would be held by its own error's traceback. See `Job.verdicts`.
             asyncio.get_running_loop().run_in_executor(
-                self._threads, judge_all, serving, tables, reasons, job, pace
+                self._threads, judge_all, serving, tables, wanted, job, pace
             ).add_done_callback(lambda work: job.finish(work.exception() or work.result()))
         return await job.verdicts()
 
@@ -201,7 +202,7 @@ class Engine:
         self._alone = self._alone + 1 if len(jobs) == 1 and len(self._lanes) == 1 else 0
         threaded = bool(jobs) and taken.rows > lane.pace.inline
         if jobs and not threaded:
-            outcome = attempt(key.serving, key.reasons, jobs)
+            outcome = attempt(key.serving, key.wanted, jobs)
             lane.pace.learn(outcome.seconds, taken.rows)
             hand_out(jobs, outcome)
             del outcome  # as in `_work`
@@ -221,7 +222,7 @@ class Engine:
         All of its jobs are watched, so that those which are passed over are told by their own timers.
         """
         while taken.jobs:
-            outcome = attempt(key.serving, key.reasons, taken.jobs)
+            outcome = attempt(key.serving, key.wanted, taken.jobs)
             lane.pace.learn(outcome.seconds, taken.rows)
             loop.call_soon_threadsafe(hand_out, taken.jobs, outcome)
             del outcome  # the traceback of an error in it holds this frame: see `Job.verdicts`

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import msgspec
 
-from kilter.service.detector import Detector, Verdicts
+from kilter.service.detector import Detector, NearestNormal, Verdicts
 
 REASONS = msgspec.Meta(
     description="There where reasons are asked for: what speaks against the record, strongest first. Of a record of "
@@ -26,6 +26,10 @@ ID = msgspec.Meta(
     description="There where the request says ignore_unknown=true and the record has a field `id` of its own: that.",
     extra_json_schema={"type": ["string", "number"]},
 )
+NEAREST = msgspec.Meta(
+    description="There where it is asked for, of an anomaly: the smallest change of the fewest fields that was found "
+    "after which the model scores the record as normal, with the verdict that it has then."
+)
 GROUPED = msgspec.Meta(description="There if groups of records have thresholds of their own: that of this record.")
 
 
@@ -41,6 +45,7 @@ class Result(msgspec.Struct, frozen=True, gc=False):
     threshold: Annotated[float | msgspec.UnsetType, GROUPED] = msgspec.UNSET
     target_fpr: Annotated[float | msgspec.UnsetType, GROUPED] = msgspec.UNSET
     id: Annotated[Any, ID] = msgspec.UNSET
+    nearest_normal: Annotated[NearestNormal | msgspec.UnsetType, NEAREST] = msgspec.UNSET
 
 
 class ModelName(msgspec.Struct, frozen=True):
@@ -108,8 +113,14 @@ class AnswerWriter:
         sizes = None if records.sizes is None else records.sizes[start:stop]
         explained = verdicts.reasons is not None and limit
         reasons = self._modality.reasons(verdicts, range(stop - start), limit, sizes) if explained else unset
-        tail = verdicts.tail_probability
-        if verdicts.threshold is None and tail is None and records.names is None and not records.ids:
+        tail, nearest = verdicts.tail_probability, verdicts.nearest_normal
+        if (
+            verdicts.threshold is None
+            and tail is None
+            and nearest is None
+            and records.names is None
+            and not records.ids
+        ):
             return map(Result, *plain, reasons)
         names = unset if records.names is None else records.names[start:stop]
         tails = unset if tail is None else [msgspec.UNSET if x != x else x for x in tail.tolist()]
@@ -117,4 +128,5 @@ class AnswerWriter:
         threshold, rate = unset, unset
         if verdicts.threshold is not None:
             threshold, rate = verdicts.threshold.tolist(), repeat(self._target_fpr)
-        return map(Result, *plain, reasons, names, tails, threshold, rate, ids)
+        normals = unset if nearest is None else [msgspec.UNSET if one is None else one for one in nearest]
+        return map(Result, *plain, reasons, names, tails, threshold, rate, ids, normals)

@@ -123,7 +123,7 @@ class ModelMetrics:
         self._lock = threading.Lock()
         self._p_values = BucketCounts(P_BUCKETS)
         self._waiting: list[tuple[Verdicts, float]] = []
-        """Without their reasons and evidence."""
+        """Without their reasons, evidence and nearest normals."""
         self._waiting_records = 0
         self._modality, self._reference = detector.modality, detector.reference
         self._fields = FieldTally(detector.reference, self._watched)
@@ -133,8 +133,9 @@ class ModelMetrics:
     def judged(self, verdicts: Verdicts, seconds: float) -> None:
         """Count a batch of records that got their verdicts, none with a problem, after `seconds` in the detector."""
         with self._lock:
-            counted = verdicts if verdicts.reasons is None else verdicts._replace(reasons=None, evidence=None)
-            self._waiting.append((counted, seconds))
+            if verdicts.reasons is not None or verdicts.nearest_normal is not None:
+                verdicts = verdicts._replace(reasons=None, evidence=None, nearest_normal=None)
+            self._waiting.append((verdicts, seconds))
             self._waiting_records += len(verdicts.score)
             if self._waiting_records >= SETTLED:
                 self._settle()

@@ -20,7 +20,7 @@ from kilter.service.formats import CSV, JSON, NDJSON, PNG, Format, format_named
 from kilter.service.formats.bodies import too_many
 from kilter.service.formats.json_body import decode_json
 from kilter.service.judging.admission import Hold
-from kilter.service.judging.batch import moved, out_of_time, refusal
+from kilter.service.judging.batch import Wanted, moved, out_of_time, refusal
 from kilter.service.judging.verdicts import ModelName
 from kilter.service.models.registry import Registry
 from kilter.service.problems import BAD_PARAMETER, BAD_RECORDS, OUT_OF_TIME, REFUSED, WRONG_TYPE, RequestError
@@ -122,7 +122,7 @@ class LatentEndpoint(RecordsEndpoint):
             answer = CSV
         elif not named.isdisjoint((*lines.media_types, *lines.aliases)):
             answer = NDJSON
-        body = ScoreQuery(form, content_type, answer, 0, ignores_unknown(values))
+        body = ScoreQuery(form, content_type, answer, Wanted(), ignores_unknown(values))
         steps = _number(values, STEPS, r"[2-9]|[1-9][0-9]{1,3}", f"a whole number from 2 to {MOST_STEPS:,}")
         return LatentQuery(body, _number(values, SEED, "[0-9]{1,18}", "a whole number of up to 18 digits"), steps or 8)
 

@@ -15,12 +15,13 @@ from starlette import types
 from starlette.requests import ClientDisconnect
 
 from kilter.service import problems
-from kilter.service.detector import Detector, Verdicts
+from kilter.service.detector import Detector, KilterError, Verdicts
 from kilter.service.detector.modalities.base import Modality
 from kilter.service.formats import JSON, NDJSON, PNG, Format, encodings, format_named, format_of_media_type, formats_of
 from kilter.service.formats.bodies import CHUNK, Call
 from kilter.service.formats.json_body import JsonBody, RowReader
 from kilter.service.judging.admission import Hold
+from kilter.service.judging.batch import Wanted
 from kilter.service.judging.engine import Engine
 from kilter.service.judging.intake import Intake
 from kilter.service.judging.verdicts import PLAIN, AnswerWriter, RecordFacts
@@ -40,11 +41,11 @@ INLINE_RESULTS = 16
 """Answers about so many decoded records are written at once; to find their regions takes longer than to write them."""
 DEFAULT_REASONS = 5
 MAX_REASONS = 1000
-PARAMETERS = ("reasons", "heatmap", "ignore_unknown")
+PARAMETERS = ("reasons", "nearest_normal", "keep", "heatmap", "ignore_unknown")
 FORM = "application/x-www-form-urlencoded"  # what curl says of a body that it is told nothing about
 Headers = list[tuple[bytes, bytes]]
 Judge = Callable[..., Awaitable[list[Verdicts]]]
-"""Judges tables with so many reasons, for one request."""
+"""Judges tables with what is wanted, for one request."""
 _JSON_FORMAT = format_named("json")
 
 
@@ -57,13 +58,13 @@ class ScoreQuery(NamedTuple):
     """As the request states it, with parameters."""
     answer: str
     """The media type of its answer."""
-    reasons: int
-    """How many for each record at most."""
+    wanted: Wanted
     ignore_unknown: bool = False
     """Whether records may have fields that the model does not know."""
 
 
-_PLAIN = ScoreQuery(_JSON_FORMAT, JSON, JSON, 0)  # that of most requests
+_ALONE = Wanted()  # verdicts, and nothing else
+_PLAIN = ScoreQuery(_JSON_FORMAT, JSON, JSON, _ALONE)  # that of most requests
 
 
 class ModelTools:
@@ -79,6 +80,13 @@ class ModelTools:
         self.reader = RowReader(detector.schema)
         self.writer = AnswerWriter(detector)
 
+    def check_kept(self, keep: Sequence[str]) -> None:
+        """Raise RequestError if nearest normals with these fields kept cannot be given."""
+        try:
+            self.detector.normals.kept(keep)
+        except KilterError as error:
+            raise RequestError(BAD_PARAMETER, str(error)) from None
+
     def call(self, content: bytes, query: ScoreQuery) -> Call:
         """The body of a request, to be read."""
         return Call(content, query.form, self.reader, self.limit, query.content_type, None, query.ignore_unknown)
@@ -86,7 +94,7 @@ class ModelTools:
     def write(self, query: ScoreQuery, records: RecordFacts, judged: Sequence[Verdicts]) -> bytes:
         """The answer in JSON, or in lines of it."""
         write = self.writer.lines if query.answer == NDJSON else self.writer.write
-        return write(judged, records, query.reasons)
+        return write(judged, records, query.wanted.reasons)
 
 
 class RecordsEndpoint:
@@ -117,21 +125,23 @@ class ScoreEndpoint(RecordsEndpoint):
         notes = notes_of(scope)
         notes.model, notes.version = tools.name, tools.version
         query = query_of(scope, tools.modality)
+        if query.wanted.keep is not None:
+            tools.check_kept(query.wanted.keep)
         content = self._intake.at_hand(scope) if query is _PLAIN else None
-        self._engine.turn_away(serving, query.reasons, notes)
+        self._engine.turn_away(serving, query.wanted, notes)
         extra: Headers = []
         try:
             if content is not None and len(content) <= INLINE_BYTES:
                 records = tools.reader.records(content)
                 table = tools.reader.table(records) if records is not None and len(records) <= tools.few else None
                 tables = [table] if table is not None else list(JsonBody(tools.call(content, query), records).tables())
-                judged = await self._engine.judge(serving, tables, 0, notes, size=len(content), receive=receive)
+                judged = await self._engine.judge(serving, tables, _ALONE, notes, size=len(content), receive=receive)
                 answer = tools.writer.write(judged)
             else:
                 hold = self._intake.hold()
                 try:
                     content = await self._intake.read(scope, receive, hold)
-                    self._engine.turn_away(serving, query.reasons, notes)
+                    self._engine.turn_away(serving, query.wanted, notes)
                     hold.reach(len(content))
                     judge = partial(self._engine.judge, serving, notes=notes, receive=receive)
                     if tools.modality.decodes:
@@ -161,7 +171,7 @@ class ScoreEndpoint(RecordsEndpoint):
         if query.form.media_types[0] == query.answer and query.form.answers:
             body.check_answer()
             write = body.answer
-        judged = await judge(list(body.tables()) if at_once else body.tables(), query.reasons)
+        judged = await judge(list(body.tables()) if at_once else body.tables(), query.wanted)
         return write(judged) if small else await self._engine.run(write, judged)
 
     async def _decoded(
@@ -170,12 +180,12 @@ class ScoreEndpoint(RecordsEndpoint):
         """The answer for records that are decoded; for a heat map, also headers with the verdict."""
         tables, records = await self._decoder.read(tools.call(content, query), hold, deadline)
         if query.answer != PNG:
-            write = partial(tools.write, query, records, await judge(tables, query.reasons))
+            write = partial(tools.write, query, records, await judge(tables, query.wanted))
             few = len(records.sizes or ()) <= INLINE_RESULTS
             return (write() if few else await self._engine.run(write)), []
         if sum(table.rows for table in tables) > 1:
             raise RequestError(BAD_PARAMETER, "a heat map is of one picture: send one, or ask for reasons")
-        [verdicts] = await judge(tables, max(query.reasons, 1))
+        [verdicts] = await judge(tables, Wanted(max(query.wanted.reasons, 1)))
         drawing = await self._decoder.draw(tools.detector, verdicts, records, deadline)
         verdict = {"score": verdicts.score[0].item(), "p-value": verdicts.p_value[0].item()}
         return drawing, _headers(verdict | {"anomaly": str(bool(verdicts.anomaly[0])).lower()})
@@ -222,8 +232,8 @@ def query_of(scope: types.Scope, modality: Modality) -> ScoreQuery:
     answer = answer_type(form, accept)
     if (modality.draws or "heatmap" in values) and heatmap_wanted(values.get("heatmap"), accept, modality):
         answer = PNG
-    reasons = reasons_wanted(values.get("reasons", ["false"]))
-    return ScoreQuery(form, content_type, answer, reasons, ignores_unknown(values))
+    wanted = Wanted(reasons_wanted(values.get("reasons", ["false"])), fields_kept(values))
+    return ScoreQuery(form, content_type, answer, wanted, ignores_unknown(values))
 
 
 def parameters_of(scope: types.Scope, known: Sequence[str]) -> dict[str, list[str]]:
@@ -242,6 +252,18 @@ def ignores_unknown(values: Mapping[str, list[str]]) -> bool:
     if ignored not in (["true"], ["false"]):
         raise RequestError(BAD_PARAMETER, "ignore_unknown is true or false, given once")
     return ignored == ["true"]
+
+
+def fields_kept(values: Mapping[str, list[str]]) -> tuple[str, ...] | None:
+    """The fields that are not to change in nearest normals; None if these are not asked for. Raises RequestError."""
+    stated, keep = values.get("nearest_normal", ["false"]), values.get("keep", [])
+    if stated not in (["true"], ["false"]):
+        raise RequestError(BAD_PARAMETER, "nearest_normal is true or false, given once")
+    if stated == ["true"]:
+        return tuple(keep)
+    if keep:
+        raise RequestError(BAD_PARAMETER, "keep names fields for nearest_normal=true: ask for that, or leave keep out")
+    return None
 
 
 def body_format(content_type: str, modality: Modality) -> Format:

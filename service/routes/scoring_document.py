@@ -36,6 +36,19 @@ HEATMAP = parameter_entry(
     "true: the answer is the one picture that was sent, with what speaks against it drawn over it, and the verdict in "
     "headers. The answer is the same where Accept names image/png.",
 )
+NEAREST_NORMAL = parameter_entry(
+    "nearest_normal",
+    "query",
+    {"type": "boolean"},
+    "true: each anomaly is told with the smallest change of the fewest fields after which it is scored as normal. That "
+    "takes some 10 to 50 ms for each.",
+)
+KEEP = parameter_entry(
+    "keep",
+    "query",
+    {"type": "array", "items": {"type": "string"}},
+    "A field that nearest normals leave as it is; may be given several times.",
+)
 IGNORE_UNKNOWN = parameter_entry(
     "ignore_unknown",
     "query",
@@ -61,7 +74,10 @@ def describe_parameters(registry: Registry, usual: int, most: int) -> list[Json]
     number: Json = {"type": "integer", "minimum": 0, "maximum": most}
     text = f"How many reasons for each record at most, or true for {usual}."
     reasons = parameter_entry("reasons", "query", {"anyOf": [{"type": "boolean"}, number]}, text)
-    return [reasons, *([HEATMAP] if _draws(registry.detectors) else []), IGNORE_UNKNOWN, TIMEOUT]
+    detectors = registry.detectors
+    have_fields = not detectors or any(detector.modality.has_fields for detector in detectors)
+    nearest = [NEAREST_NORMAL, KEEP] if have_fields else []
+    return [reasons, *nearest, *([HEATMAP] if _draws(detectors) else []), IGNORE_UNKNOWN, TIMEOUT]
 
 
 def describe_bodies(registry: Registry, max_records: int) -> Content:

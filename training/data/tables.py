@@ -28,7 +28,7 @@ from kilter.service.detector.errors import KilterError
 from kilter.service.detector.findings import Training
 from kilter.service.detector.names import check_fields, name_form, named_column
 from kilter.service.detector.schema import LeftOut, Schema
-from kilter.service.formats.lines import COLUMNS, TAIL
+from kilter.service.formats.lines import COLUMNS, NEAREST, TAIL
 from kilter.service.formats.reading import read_frame, to_table
 from kilter.training.data.choices import check_choices, decide_as
 from kilter.training.data.source import (
@@ -114,7 +114,8 @@ def prepare(
     others = dict.fromkeys(source.exclude, "--exclude") | ({source.label: "--label"} if source.label else {})
     check_choices(source.kinds, others)
     left_out_names = {*source.exclude, *(name for name, kind in source.kinds.items() if kind == "ignore")}
-    reserved = next((name for name in (*COLUMNS, TAIL) if name in frame.columns and name not in left_out_names), None)
+    appended = (*COLUMNS, TAIL, NEAREST)
+    reserved = next((name for name in appended if name in frame.columns and name not in left_out_names), None)
     if reserved is not None:
         raise KilterError(
             f"a column is called {reserved!r}, as one of those that kilter score appends: rename it, or leave it out "

@@ -10,10 +10,12 @@ import msgspec
 import numpy as np
 
 from kilter.service.detector.arrays import Floats
+from kilter.service.detector.calibration import TOLERANCE
 from kilter.service.detector.detector import Judge
 from kilter.service.detector.inputs import take
 from kilter.service.detector.manifest import Manifest
 from kilter.service.detector.modalities.tables import Reason
+from kilter.service.detector.nearest_normal import NearestNormal, NormalFinder
 from kilter.service.detector.scores import detector_of, find_score_kind
 from kilter.training.evaluation.baselines import SIDE, baseline_warning, compared_rows
 from kilter.training.fitting.diagnosis import remedy_in_words
@@ -50,6 +52,8 @@ class StrangeRow(NamedTuple):
     score: float
     p_value: float
     reasons: list[Reason]
+    nearest: NearestNormal | None
+    """What would make it normal; None if it is, or nothing was found."""
 
 
 class Sections(NamedTuple):
@@ -128,11 +132,14 @@ def _rendered(template: str, manifest: Manifest, run: Run, kind: str, **values: 
 
 
 def strangest_rows(judge: Judge, scored: Scored | None) -> list[StrangeRow]:
-    """The rows of a table with the highest scores, and the reasons for these."""
+    """The rows of a table with the highest scores, the reasons for these, and what would make them normal."""
     if scored is None:
         return []
     rows = scored.strangest(STRANGEST)
-    verdicts = judge.score(take(scored.table, rows), reasons=REASONS)
+    table = take(scored.table, rows)
+    verdicts = judge.score(table, reasons=REASONS)
+    finder = NormalFinder(judge.modality, judge.scorer.program, judge.thresholds, TOLERANCE, "this")
+    nearest = finder.find_all(table, verdicts.anomaly, finder.kept(()))
     return [
         StrangeRow(
             int(scored.rows[row]),
@@ -140,6 +147,7 @@ def strangest_rows(judge: Judge, scored: Scored | None) -> list[StrangeRow]:
             float(verdicts.score[i]),
             float(verdicts.p_value[i]),
             [one for one in (verdicts.reasons or [])[i] if isinstance(one, Reason)],
+            one if (one := nearest[i]) is not None and one.normal else None,
         )
         for i, row in enumerate(rows)
     ]

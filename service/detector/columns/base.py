@@ -183,6 +183,21 @@ class Column:
         """
         raise NotImplementedError
 
+    def stand_ins(self, value: Any, features: Floats) -> Array:
+        """Typed values, (n,), that may stand in the place of one where features, (n, features), are expected.
+
+        None is missing, and all lie within what the fitting rows hold.
+        """
+        return self.decode(features)
+
+    def replacements(self, value: Any, features: Floats) -> list[Any]:
+        """Typed values that are worth trying in the place of one where features, (features,), are expected."""
+        return list(self.stand_ins(value, features[None]))
+
+    def way(self, value: Any, target: Any) -> list[Any]:
+        """Typed values between one and a stand-in for it, the nearest to the one first."""
+        return []
+
     def cell(self, value: Any) -> Value:
         """A typed value as a record of JSON has it: the inverse of `read`."""
         return self.shown(value)

@@ -103,6 +103,9 @@ class BooleanColumn(Column, msgspec.Struct, frozen=True, tag="boolean", tag_fiel
         flags = features[:, 0]
         return np.where(np.isnan(flags), np.nan, flags >= 0.5)
 
+    def replacements(self, value: Any, features: Floats) -> list[Any]:
+        return [flag for flag in (0.0, 1.0) if flag != value]
+
     def text(self, value: Any) -> str | None:
         words = {1.0: self.true, 0.0: self.false}.get(float(value))
         return words[0] if words else super().text(value)

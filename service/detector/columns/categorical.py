@@ -16,6 +16,7 @@ from kilter.service.detector.columns.codes import MOST_LEVELS, ROWS_PER_LEVEL, a
 from kilter.service.detector.errors import Problem
 
 NEARLY_UNIQUE = 0.9
+COMMONEST = 8  # levels that are tried in the place of another
 OTHER = "any other value"
 TEXTS = frozenset({str, type(None)})
 FREE_TEXT = 40  # average length from which many distinct texts are prose
@@ -86,6 +87,15 @@ class CategoricalColumn(Column, msgspec.Struct, frozen=True, tag="categorical", 
     def decode(self, features: Floats) -> Array:
         known = dict(enumerate(self.levels))
         return _objects([None if code != code else known.get(int(code), OTHER) for code in features[:, 0].tolist()])
+
+    def stand_ins(self, value: Any, features: Floats) -> Array:
+        """The commonest level where any other value is expected."""
+        return _objects([self.levels[0] if level == OTHER else level for level in self.decode(features)])
+
+    def replacements(self, value: Any, features: Floats) -> list[Any]:
+        """What is expected, and the commonest levels."""
+        levels = dict.fromkeys([*self.stand_ins(value, features[None]), *self.levels[:COMMONEST]])
+        return [level for level in levels if level != value]
 
     def shown(self, value: Any) -> str | None:
         return None if value is None else str(value)

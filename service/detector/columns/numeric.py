@@ -1,5 +1,6 @@
 """Columns of numbers."""
 
+import math
 import re
 from collections.abc import Iterable, Sequence
 from datetime import timedelta
@@ -42,6 +43,7 @@ LEAST_SPREAD = 0.2
 """A count's standard deviation, after its transform, is taken no smaller: one rare event must not drown all else."""
 FEW_LEVELS = (3, 10)  # distinct whole numbers with gaps that may be names without an order
 LEAST_NUMBERED = 20  # rows from which on whole numbers may be an identifier
+WAY_STEPS = 32  # numbers that are tried between one and what replaces it
 ID_NAME = re.compile(
     r"(^|[^a-z])(id|uuid|guid|index|idx|key|no|nr|number|row|serial)$|^(unnamed: \d+)?$", re.IGNORECASE
 )
@@ -173,6 +175,25 @@ class NumericColumn(Column, msgspec.Struct, frozen=True, tag="numeric", tag_fiel
                 rows = places == place
                 values[rows] = np.round(values[rows], int(place))
         return values.clip(self.minimum, self.maximum)
+
+    def replacements(self, value: Any, features: Floats) -> list[Any]:
+        """What is expected, and what is nearest within the range."""
+        nearest = [] if np.isnan(value) else [float(np.clip(value, self.minimum, self.maximum))]
+        return [
+            number for number in dict.fromkeys([*super().replacements(value, features), *nearest]) if number != value
+        ]
+
+    def way(self, value: Any, target: Any) -> list[Any]:
+        """From the end of the range where the value lies beyond; with as few digits as tell the steps apart."""
+        if self.constant is not None or np.isnan(value):
+            return []
+        start, end = self.encode(np.clip([value, target], self.minimum, self.maximum))[:, 0]
+        values = self._restored(np.linspace(start, end, WAY_STEPS + 1))
+        step = float(np.median(np.abs(np.diff(values))))
+        if not self.integer and not step > 0:
+            return []
+        values = np.round(values, 0 if self.integer else -math.floor(math.log10(step)))
+        return [number for number in dict.fromkeys(values.clip(self.minimum, self.maximum).tolist()) if number != value]
 
     @property
     def _is_duration(self) -> bool:

@@ -18,6 +18,7 @@ from kilter.service.detector.errors import Problem
 if TYPE_CHECKING:
     import polars as pl
 
+WAY_STEPS = 24  # times that are tried between one and what replaces it
 LEAST_SCALE = 2 * np.pi / 24 / 60
 """Times that vary by less than a minute are taken to vary by one."""
 
@@ -78,6 +79,14 @@ class ClockColumn(Column, msgspec.Struct, frozen=True, tag="clock", tag_field="k
         cosine, sine = (features * self.scale + self.center).T
         seconds: Floats = np.round(np.arctan2(sine, cosine) / (2 * np.pi) * 1440) * 60 % DAY
         return seconds
+
+    def way(self, value: Any, target: Any) -> list[Any]:
+        """By the minute, the shorter way round."""
+        if np.isnan(value):
+            return []
+        length = (target - value + DAY / 2) % DAY - DAY / 2
+        times = np.round((value + np.linspace(0, length, WAY_STEPS + 1)) / 60) * 60 % DAY
+        return [time for time in dict.fromkeys(times.tolist()) if time != value]
 
     def shown(self, value: Any) -> str | None:
         return None if np.isnan(value) else spell_clock(float(value))

@@ -26,6 +26,8 @@ LEAST_DAYS: dict[CalendarField, int] = {"hour": 2, "weekday": 14, "day": 90, "mo
 """Days that times must span before a calendar field is used: what is usual in it is not known earlier."""
 WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 
+NEARBY = 25  # times around one that are tried in its place
+
 
 class TimestampColumn(Column, msgspec.Struct, frozen=True, tag="timestamp", tag_field="kind"):
     """A point in time; one with an offset is taken by the column's clock, one without as it stands."""
@@ -85,6 +87,36 @@ class TimestampColumn(Column, msgspec.Struct, frozen=True, tag="timestamp", tag_
         """The first times from 2024 on that have these calendar fields: when it was, the network does not know."""
         rows = [_moment(dict(zip(self.fields, row, strict=True))) for row in features.tolist()]
         return np.array(rows, "datetime64[us]")
+
+    def stand_ins(self, value: Any, features: Floats) -> Times:
+        """Of the times around the value, half a week each way, the nearest with most of the calendar fields."""
+        if np.isnat(value):
+            return self.decode(features)
+        around = self._around(value)
+        alike = (self.encode(around)[None] == np.round(features[:, None])).sum(axis=2)
+        times: Times = around[alike.argmax(axis=1)]
+        return times
+
+    def replacements(self, value: Any, features: Floats) -> list[Any]:
+        """What is expected, and the nearest times around the value."""
+        times = self.stand_ins(value, features[None])
+        if not np.isnat(value):
+            times = np.concatenate([times, self._around(value)[1:NEARBY]])
+        return [time for time in dict.fromkeys(times) if time != value]
+
+    def way(self, value: Any, target: Any) -> list[Any]:
+        if np.isnat(value):
+            return []
+        around = self._around(value)
+        sooner, later = min(value, target), max(value, target)
+        return list(around[(around > sooner) & (around < later)])
+
+    def _around(self, value: Any) -> Times:
+        """The value, and the times some whole hours, or days if hours do not count, from it, the nearest first."""
+        step, most = (1, 84) if "hour" in self.fields else (24, 4)
+        steps = sorted(range(-most, most + 1), key=abs)
+        times: Times = value + np.array(steps) * np.timedelta64(step, "h")
+        return times
 
     def cell(self, value: Any) -> int | float | str | None:
         """To the second; by ISO 8601 where the column's own format would name another clock."""

@@ -71,6 +71,8 @@ class Modality(ABC):
     """Whether a record is a file that is decoded before it is judged, which takes time and memory."""
     draws: ClassVar[bool] = False
     """Whether the evidence against a record can be drawn over it."""
+    has_fields: ClassVar[bool] = False
+    """Whether a record is made of fields that can be changed one by one."""
     watched: tuple[Watched, ...]
 
     def __init__(self, schema: Schema, grid: tuple[int, int] | None = None) -> None:

@@ -24,6 +24,7 @@ class TableModality(Modality):
     """Encodes all rows together, and all standardised numbers at once."""
 
     name = "table"
+    has_fields = True
 
     def __init__(self, schema: Schema, grid: tuple[int, int] | None = None) -> None:
         super().__init__(schema, grid)

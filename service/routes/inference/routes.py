@@ -11,6 +11,7 @@ from kilter import __version__
 from kilter.service.detector import Detector
 from kilter.service.detector.inputs import Table
 from kilter.service.formats import JSON
+from kilter.service.judging.batch import Wanted
 from kilter.service.judging.intake import Intake
 from kilter.service.models.registry import Registry
 from kilter.service.problems import NOT_READY, WRONG_TYPE, RequestError
@@ -123,7 +124,7 @@ class InferEndpoint:
                 tables, outputs = read(whole=True)
             else:  # a few bytes may be many small pictures, each to be enlarged
                 tables, outputs = await self._engine.run(read, whole=decodes)
-            judged = await self._engine.judge(serving, tables, outputs.reasons, notes, receive=receive)
+            judged = await self._engine.judge(serving, tables, Wanted(outputs.reasons), notes, receive=receive)
             write = partial(write_answer, detector, judged, outputs)
             content, json_length = write() if small else await self._engine.run(write)
         except ClientDisconnect:

@@ -5,6 +5,7 @@ import io
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -224,3 +225,42 @@ def test_one_record_is_one(model_folder: Path, new_csv: Path, tmp_path: Path) ->
     assert call(model_folder, new_csv, "-o", tmp_path / "out.csv").stderr.startswith(
         "1 record, 0 anomalies, 0 in error"
     )
+
+
+def test_anomalies_have_their_nearest_normal(
+    model_folder: Path, detector: Detector, new_csv: Path, tmp_path: Path
+) -> None:
+    """In every format of the output alike; the row with the changes is scored as normal. Mistakes are told at once."""
+    lines = new_csv.read_text().splitlines()
+    cells = lines[7].split(",")
+    lines[7] = ",".join([cells[0], "900.0", *cells[2:]])
+    new_csv.write_text("\n".join(lines))
+    columns = []
+    for name in ("out.csv", "out.parquet", "out.arrow"):
+        options = ("--nearest-normal", "--keep", "line", "--keep", "product")
+        result = call(model_folder, new_csv, "-o", tmp_path / name, *options)
+        assert result.exit_code == 0, result.stderr
+        readers: dict[str, Callable[[Path], pl.DataFrame]] = {
+            ".csv": pl.read_csv,
+            ".parquet": pl.read_parquet,
+            ".arrow": pl.read_ipc,
+        }
+        columns.append(readers[Path(name).suffix](tmp_path / name)["kilter_nearest_normal"].to_list())
+    assert columns[0] == columns[1] == columns[2]
+    nearest = json.loads(columns[0][6])
+    assert nearest["changes"][0] | {"to": None} == {"field": "temperature", "from": 900.0, "to": None}
+    cells[1] = str(nearest["changes"][0]["to"])
+    lines[7] = ",".join(cells)
+    assert (
+        call(model_folder, "-", "--only-anomalies", data="\n".join([lines[0], lines[7]]).encode()).stdout.count("\n")
+        == 1
+    )
+    for wrong, message in (
+        (("--keep", "line"), "give --nearest-normal too"),
+        (("--nearest-normal", "--keep", "lime"), "did you mean 'line'"),
+        (("--nearest-normal", "--fdr", "0.1"), "leave --fdr or --nearest-normal out"),
+    ):
+        refused = call(model_folder, new_csv, "-o", tmp_path / "other.csv", *wrong)
+        assert refused.exit_code
+        assert message in refused.stderr + str(refused.exception)
+        assert not (tmp_path / "other.csv").exists()

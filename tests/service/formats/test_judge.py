@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kilter.service.detector import Problem
-from kilter.service.formats.judge import BatchJudge, sparse_texts
-from kilter.service.formats.lines import TAIL
+from kilter.service.formats.judge import BatchJudge, ascii_json, sparse_texts
+from kilter.service.formats.lines import NEAREST, TAIL
 from kilter.service.formats.reading import Batch
 from tests.support.serving import RECORD, STRANGE, detector
 
@@ -47,3 +47,16 @@ def test_texts_of_some_rows() -> None:
     """Are null elsewhere."""
     assert sparse_texts({}, 2).to_list() == [None, None]
     assert sparse_texts({1: "x"}, 2).to_list() == [None, "x"]
+
+
+def test_nearest_normals_are_a_column_of_their_own() -> None:
+    """Of the anomalies, in JSON, with the fields kept that are to be kept."""
+    amounts = ["52.5", "9100", "much", "9100"]
+    nearest = BatchJudge(SHOP, keep=())(batch(amounts, [3])).verdicts.frame()[NEAREST].to_list()
+    assert [text is None for text in nearest] == [True, False, True, True]
+    assert nearest[1] == ascii_json(SHOP.nearest_normal(STRANGE))
+    assert [change["field"] for change in json.loads(nearest[1])["changes"]] == ["amount"]
+    kept = BatchJudge(SHOP, keep=("amount",))(batch(["9100"], [])).verdicts.frame()[NEAREST].to_list()
+    assert json.loads(kept[0])["normal"] is False
+    nothing = batch(["52.5"], [])._replace(frame=batch(["52.5"], []).frame.clear())
+    assert BatchJudge(SHOP, keep=())(nothing).verdicts.frame()[NEAREST].to_list() == []

@@ -19,7 +19,7 @@ from kilter.service.detector import Detector, Verdicts
 from kilter.service.detector.arrays import Matrix
 from kilter.service.detector.inputs import Table
 from kilter.service.judging.admission import Admission
-from kilter.service.judging.batch import INLINE_SECONDS, Job, Pace, judge_all
+from kilter.service.judging.batch import INLINE_SECONDS, Job, Pace, Wanted, judge_all
 from kilter.service.judging.engine import ANSWERED, Engine
 from kilter.service.models.registry import Registry, Serving
 from kilter.service.monitoring.metrics import Metrics
@@ -28,6 +28,7 @@ from kilter.service.request import Notes
 from tests.support.serving import RECORD, Squares, detector
 
 Floats = npt.NDArray[np.float64]
+ALONE = Wanted()
 amounts = st.none() | st.floats(-1e6, 1e6)
 
 
@@ -61,17 +62,17 @@ class Setting:
         self.serving: Serving = Registry(self.metrics, [detector(program=program)]).all[0]
         self.detector: Detector = self.serving.detector
         self.engine = Engine(Admission(records, size, self.metrics), self.metrics, seconds)
-        for reasons in (False, True):
-            self.engine._pace(self.serving, int(reasons)).learn(*learned)
+        for wanted in (Wanted(), Wanted(1), Wanted(keep=())):
+            self.engine._pace(self.serving, wanted).learn(*learned)
 
     def table(self, values: Sequence[float | None]) -> Table:
         return self.detector.table([RECORD | {"amount": value} for value in values])
 
-    async def judge(self, values: Sequence[float | None], reasons: int = 0, **options: Any) -> Verdicts:
+    async def judge(self, values: Sequence[float | None], wanted: Wanted = ALONE, **options: Any) -> Verdicts:
         """The verdicts on records that differ by a number."""
         notes = Notes(deadline=options.pop("deadline", None))
         size = options.pop("size", 10)
-        (verdicts,) = await self.engine.judge(self.serving, [self.table(values)], reasons, notes, size=size, **options)
+        (verdicts,) = await self.engine.judge(self.serving, [self.table(values)], wanted, notes, size=size, **options)
         return verdicts
 
     def shed(self, reason: str) -> float | None:
@@ -93,7 +94,7 @@ def test_together_each_request_gets_what_it_gets_alone(requests: list[tuple[list
     setting = Setting(counting)
 
     async def together() -> list[Verdicts]:
-        return list(await asyncio.gather(*(setting.judge(values, reasons) for values, reasons in requests)))
+        return list(await asyncio.gather(*(setting.judge(values, Wanted(reasons)) for values, reasons in requests)))
 
     found = asyncio.run(together())
     batches = [sum(len(values) for values, reasons in requests if not reasons)]
@@ -127,7 +128,7 @@ def test_a_bad_record_disturbs_nobody_else() -> None:
         bad = setting.detector.table([RECORD, RECORD | {"amount": "much"}])
         return await asyncio.gather(
             setting.judge([1.0]),
-            setting.engine.judge(setting.serving, [bad], 0, notes, size=1),
+            setting.engine.judge(setting.serving, [bad], ALONE, notes, size=1),
             setting.judge([100.0]),
             setting.judge([2.0]),
             return_exceptions=True,
@@ -264,7 +265,7 @@ def test_a_long_request_is_judged_by_itself_in_its_order(lazy: bool) -> None:
 
     async def judge(tables: list[Table]) -> list[Verdicts]:
         given = (table for table in tables) if lazy else tables
-        return await setting.engine.judge(setting.serving, given, 0, Notes(), size=0)
+        return await setting.engine.judge(setting.serving, given, ALONE, Notes(), size=0)
 
     found = asyncio.run(judge(pieces))
     assert [len(verdicts.score) for verdicts in found] == [200, 100]
@@ -302,13 +303,13 @@ def test_a_request_that_comes_alone_is_always_tried() -> None:
     async def one_by_one() -> None:
         for _ in range(3):
             notes = Notes(deadline=time.monotonic() + 5)
-            setting.engine.turn_away(setting.serving, 0, notes)
+            setting.engine.turn_away(setting.serving, ALONE, notes)
             await setting.judge([1.0], deadline=notes.deadline)
         waiting = asyncio.create_task(setting.judge([1.0]))
         await asyncio.sleep(0)
-        setting.engine._pace(setting.serving, 0).learn(60.0, 1)
+        setting.engine._pace(setting.serving, ALONE).learn(60.0, 1)
         with pytest.raises(RequestError) as caught:
-            setting.engine.turn_away(setting.serving, 0, Notes(deadline=time.monotonic() + 5))
+            setting.engine.turn_away(setting.serving, ALONE, Notes(deadline=time.monotonic() + 5))
         assert caught.value.kind is OVERLOADED
         assert caught.value.headers == {"Retry-After": "120"}
         await waiting
@@ -330,12 +331,30 @@ def test_a_batch_has_as_many_records_as_its_model_may_judge_at_a_time(learned: t
     assert sum(program.sizes) == 40
 
 
+def test_nearest_normals_are_found_on_the_way() -> None:
+    """Beside requests that wish for none; a fast model for these is not taken for a slow one."""
+    setting = Setting()
+
+    async def together() -> list[Verdicts]:
+        values = [1.0, 9100.0]
+        keeps = (None, (), ("amount",))
+        return list(await asyncio.gather(*(setting.judge(values, Wanted(keep=keep)) for keep in keeps)))
+
+    plain, free, kept = asyncio.run(together())
+    record = RECORD | {"amount": 9100.0}
+    assert plain.nearest_normal is None
+    assert free.nearest_normal == [None, setting.detector.nearest_normal(record)]
+    assert kept.nearest_normal == [None, setting.detector.nearest_normal(record, ["amount"])]
+    paces = [setting.engine._pace(setting.serving, wanted) for wanted in (ALONE, Wanted(2), Wanted(2, ()))]
+    assert len({*map(id, paces)}) == 3
+
+
 @given(st.integers(2, 600), st.sampled_from([0, 2]), st.sampled_from([(0.05, 1), (0.5, 1), (0.1, 7)]))
 def test_in_pieces_a_request_gets_what_it_gets_at_once(count: int, reasons: int, learned: tuple[float, int]) -> None:
     """One whose records are too many for a batch of its slow model is judged piece by piece, to the same verdicts."""
     setting = Setting(Counting(), learned=learned)
     values = [float(i % 97) for i in range(count)]
-    found = asyncio.run(setting.judge(values, reasons))
+    found = asyncio.run(setting.judge(values, Wanted(reasons)))
     assert same(found, setting.detector.score(setting.table(values), reasons=reasons))
 
 
@@ -359,7 +378,7 @@ def test_a_request_that_has_ended_is_judged_no_further() -> None:
         program.job = Job([], 0, notes, time.monotonic() + 10, None, setting.metrics)
         slow = Mired()
         table = setting.table([1.0] * 50)
-        found = judge_all(setting.serving, [table, table], 0, program.job, slow)
+        found = judge_all(setting.serving, [table, table], ALONE, program.job, slow)
         assert notes.records == 0
         return found
 
@@ -381,7 +400,7 @@ def test_a_fault_beside_the_model_stops_nobody_else() -> None:
 
     async def both() -> list[Any]:
         table = setting.table([1.0])
-        failed = [setting.engine.judge(broken, [table], 0, Notes(), size=1) for _ in range(3)]
+        failed = [setting.engine.judge(broken, [table], ALONE, Notes(), size=1) for _ in range(3)]
         return await asyncio.gather(*failed, setting.judge([2.0]), return_exceptions=True)
 
     *failed, good = asyncio.run(both())
@@ -393,7 +412,7 @@ def test_a_fault_beside_the_model_stops_nobody_else() -> None:
 async def bad(setting: Setting) -> None:
     """A long request with a record that does not fit."""
     table = setting.detector.table([{"amount": 1.0}])
-    await setting.engine.judge(setting.serving, iter([table]), 0, Notes(), size=1)
+    await setting.engine.judge(setting.serving, iter([table]), ALONE, Notes(), size=1)
 
 
 async def late(setting: Setting) -> None:

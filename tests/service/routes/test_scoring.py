@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from io import BytesIO
 from typing import Any
 
+import msgspec
 import polars as pl
 import pytest
 from hypothesis import given
@@ -102,7 +103,46 @@ def test_a_parameter_that_there_is_not_is_refused(http: Client, query: str) -> N
     answer = http.post(f"{SCORE}?{query}", json=RECORD)
     assert answer.status_code == 422
     wrong = next(part.partition("=")[0] for part in query.split("&") if not part.startswith("reasons="))
-    assert answer.json()["detail"] == f"there is no parameter {wrong!r}, only reasons, heatmap and ignore_unknown"
+    known = "reasons, nearest_normal, keep, heatmap and ignore_unknown"
+    assert answer.json()["detail"] == f"there is no parameter {wrong!r}, only {known}"
+
+
+def test_an_anomaly_has_its_nearest_normal_where_it_is_asked_for(http: Client) -> None:
+    """In JSON, NDJSON and CSV alike, and with the changes it is none; a normal record has none."""
+    url, records = f"{SCORE}?nearest_normal=true&keep=colour&keep=items", [RECORD, STRANGE]
+    usual, strange = http.post(url, json={"records": records}).json()["results"]
+    assert "nearest_normal" not in usual
+    nearest = strange["nearest_normal"]
+    assert nearest == json.loads(msgspec.json.encode(detector().nearest_normal(STRANGE, ["colour", "items"])))
+    [change] = nearest["changes"]
+    assert (change["field"], change["from"]) == ("amount", 9100.0)
+    mended = http.post(SCORE, json=STRANGE | {change["field"]: change["to"]}).json()["results"][0]
+    assert mended == {"score": nearest["score"], "p_value": nearest["p_value"], "anomaly": False}
+    lines = "".join(json.dumps(record) + "\n" for record in records)
+    sent = {"Content-Type": "application/x-ndjson", "Accept": "application/x-ndjson"}
+    answer = http.post(url, content=lines.encode(), headers=sent)
+    assert [json.loads(line) for line in answer.text.splitlines()] == [usual, strange]
+    table = pl.DataFrame(records).write_csv().encode()
+    answer = http.post(url, content=table, headers={"Content-Type": "text/csv", "Accept": "text/csv"})
+    cells = pl.read_csv(answer.content)["kilter_nearest_normal"].to_list()
+    assert cells[0] is None
+    assert json.loads(cells[1]) == nearest
+    plain = http.post(SCORE, content=table, headers={"Content-Type": "text/csv", "Accept": "text/csv"})
+    assert b"kilter_nearest_normal" not in plain.content
+
+
+@pytest.mark.parametrize(
+    ("query", "message"),
+    [
+        ("nearest_normal=yes", "nearest_normal is true or false, given once"),
+        ("keep=amount", "keep names fields for nearest_normal=true: ask for that, or leave keep out"),
+        ("nearest_normal=true&keep=amuont", "there is no field 'amuont' to keep; did you mean 'amount'?"),
+    ],
+)
+def test_a_nearest_normal_that_cannot_be_had_is_refused(http: Client, query: str, message: str) -> None:
+    """With what to ask for instead."""
+    answer = http.post(f"{SCORE}?{query}", json=STRANGE)
+    assert (answer.status_code, answer.json()["detail"]) == (422, message)
 
 
 @given(batch=st.lists(records(), min_size=1, max_size=8), data=st.data())

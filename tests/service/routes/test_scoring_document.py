@@ -28,13 +28,17 @@ def registry(*names: str, pictures: bool = False) -> Registry:
 @pytest.mark.parametrize(
     ("serving", "names"),
     [
-        (registry("a"), ["reasons", "ignore_unknown", "Request-Timeout"]),
-        (registry(), ["reasons", "ignore_unknown", "Request-Timeout"]),
-        (registry("a", pictures=True), ["reasons", "heatmap", "ignore_unknown", "Request-Timeout"]),
+        (registry("a"), ["reasons", "nearest_normal", "keep", "ignore_unknown", "Request-Timeout"]),
+        (registry(), ["reasons", "nearest_normal", "keep", "ignore_unknown", "Request-Timeout"]),
+        (registry(pictures=True), ["reasons", "heatmap", "ignore_unknown", "Request-Timeout"]),
+        (
+            registry("a", pictures=True),
+            ["reasons", "nearest_normal", "keep", "heatmap", "ignore_unknown", "Request-Timeout"],
+        ),
     ],
 )
-def test_a_heat_map_is_a_parameter_where_a_model_draws(serving: Registry, names: list[str]) -> None:
-    """Reasons and the time are always; the numbers of reasons are those that it is told."""
+def test_parameters_are_those_of_what_the_models_judge(serving: Registry, names: list[str]) -> None:
+    """Reasons and the time are always there, heat maps for pictures, and nearest normals for records of fields."""
     parameters = describe_parameters(serving, 5, 70)
     assert [parameter["name"] for parameter in parameters] == names
     assert not any(parameter["required"] for parameter in parameters)

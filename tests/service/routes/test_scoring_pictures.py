@@ -158,6 +158,7 @@ def test_a_heat_map_is_of_one_picture(http: Client) -> None:
     two = [("file", ("a.png", PNG)), ("file", ("b.png", PNG))]
     refused(http.post(f"{SCORE}?heatmap=true", files=two), 422, "a heat map is of one picture")
     refused(http.post(f"{SCORE}?heatmap=yes", content=PNG), 422, "heatmap is true or false")
+    refused(http.post(f"{SCORE}?nearest_normal=true", content=PNG), 422, "is one of records of fields")
     refused(http.post("/v1/models/shop/score?heatmap=true", json=RECORD), 422, "the model judges records of fields")
     assert http.post(f"{SCORE}?heatmap=false", json={"image": base64(PNG)}, headers={"accept": "image/png"}).json()
     assert http.post("/v1/models/shop/score", json=RECORD, headers={"accept": "image/png"}).json()

@@ -81,6 +81,7 @@ def test_a_report_with_labels_has_every_section(labelled: Page) -> None:
     assert labelled.text.index("Look at this first.") < labelled.text.index("Figures")
     assert "its values are all different, like an identifier" in labelled.text
     assert "settings: steps 120" in labelled.text
+    assert re.search(r"Would be normal with amount -?\d\.\d+ instead of -?\d\.\d+", labelled.text)
 
 
 def test_the_first_lines_say_what_is_promised_and_how_good_it_is(labelled: Page) -> None:

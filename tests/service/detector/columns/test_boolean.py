@@ -169,3 +169,10 @@ def test_what_is_missing_is_counted() -> None:
     """Among the fitting rows."""
     assert COLUMN.fit(np.array([1.0, np.nan, np.nan])).missing == 2
     assert {COLUMN.usual(np.random.default_rng(i)) for i in range(9)} == {True, False}
+
+
+def test_what_stands_in_for_a_flag_is_the_other_one() -> None:
+    """And either one for what is none."""
+    expected = np.array([0.9])
+    replaced = [COLUMN.replacements(value, expected) for value in (0.0, 1.0, 2.0, np.nan)]
+    assert replaced == [[1.0], [0.0], [0.0, 1.0], [0.0, 1.0]]

@@ -198,3 +198,13 @@ def test_made_up_levels_come_as_often_as_they_did() -> None:
     assert len(odd) == 2
     assert not odd & {"a", "b", "c"}
     assert CategoricalColumn("kind", (), ()).usual(rng) is None
+
+
+def test_the_commonest_levels_stand_in_for_another() -> None:
+    """Beside the one that is expected, and never a value that is not known."""
+    rare = CategoricalColumn("kind", tuple("abcdefghij"), tuple(range(20, 10, -1)), rest=3)
+    expected = np.array([[9.0], [10.0]])
+    assert rare.stand_ins("a", expected).tolist() == ["j", "a"]
+    assert rare.replacements("a", expected[0]) == ["j", *"bcdefgh"]
+    assert rare.replacements("new", expected[1]) == list("abcdefgh")
+    assert rare.way("new", "a") == []

@@ -207,3 +207,27 @@ def test_what_a_notation_does_not_read_is_named() -> None:
         "199 of 200 values are numbers as 1234.5 EUR; 1 row with anything else ('n.a.') cannot be read"
         in decided([*texts, "n.a."])[1]
     )
+
+
+@given(st.floats(-50, 150), st.floats(-0.5, 1.5), st.booleans())
+def test_the_way_to_another_number_is_within_the_range(value: float, feature: float, whole: bool) -> None:
+    """Nearer to the number the earlier it comes, in few digits, and whole where the fitting rows are."""
+    numeric = NumericColumn("n", 50.0, 20.0, 40.0, 70.0, integer=whole)
+    replacements = numeric.replacements(value, np.array([feature]))
+    assert value not in replacements
+    assert np.clip(value, 40, 70) in replacements or 40 <= value <= 70
+    for target in replacements:
+        way = numeric.way(value, target)
+        distances = np.abs(np.array(way) - value)
+        assert (np.diff(distances) > 0).all()
+        assert all(40 <= number <= 70 and number != value for number in way)
+        assert all(number == round(number, 0 if whole else 12) for number in way)
+    assert numeric.way(np.nan, 50.0) == []
+    assert numeric.replacements(np.nan, np.array([0.0])) == [50.0]
+
+
+def test_a_constant_is_the_only_thing_to_stand_in_for_another_value() -> None:
+    """There is no way to it."""
+    numeric = NumericColumn("n", 5.0, 1.0, 5.0, 5.0, constant=5.0)
+    assert numeric.replacements(7.0, np.array([0.3])) == [5.0]
+    assert numeric.way(7.0, 5.0) == []

@@ -1,6 +1,7 @@
 """Tests of `columns.time_of_day`: times of day are cyclic, and read from every spelling."""
 
 from datetime import time
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -107,3 +108,15 @@ def test_times_of_day_are_decided_with_what_cannot_be_read() -> None:
     assert typed.why == "all 2 values are times of day, 03:00 to 04:00, 1 missing"
     for others in (["12.5", "3"], [1.5, 2.5], ["red", "blue"]):
         assert ClockColumn.infer(TrainingCells("at", pl.Series(others), (), ".")) is None
+
+
+@given(SECONDS, SECONDS)
+def test_the_way_from_one_time_to_another_is_the_shorter_one(first: float, last: float) -> None:
+    """By whole minutes, each farther from the first, round midnight if need be."""
+    way = ClockColumn("at").way(first, last)
+    assert first not in way
+    assert all(0 <= seconds < DAY and seconds % 60 == 0 for seconds in way)
+    distances = [min((seconds - first) % DAY, (first - seconds) % DAY) for seconds in way]
+    assert max(distances, default=0) <= min((last - first) % DAY, (first - last) % DAY) + 30
+    assert all(later >= sooner - 60 for sooner, later in pairwise(distances))
+    assert ClockColumn("at").way(np.nan, last) == []

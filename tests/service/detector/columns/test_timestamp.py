@@ -173,3 +173,28 @@ def test_other_numbers_are_no_dates(value: Any) -> None:
     """Of other lengths, with a fraction, or of no such day."""
     with pytest.raises(ValueError, match=r"a time .*is expected, not"):
         TimestampColumn("t", "iso", ("weekday",)).read(value)
+
+
+@given(st.datetimes(datetime(1980, 1, 1), datetime(2080, 1, 1)), st.integers(0, 23), st.integers(0, 6))
+def test_what_stands_in_for_a_time_is_near_it(moment: datetime, hour: int, weekday: int) -> None:
+    """In the same week, at the hour and on the day that are expected; on the way to it are the hours between."""
+    column = TimestampColumn("at", "iso", ("hour", "weekday"))
+    value, features = np.datetime64(moment, "us"), np.array([float(hour), float(weekday)])
+    [near] = column.stand_ins(value, features[None])
+    assert abs(near - value) <= np.timedelta64(84, "h")
+    assert column.encode(np.array([near]))[0].tolist() == features.tolist()
+    way = column.way(value, near)
+    assert len(way) == max(0, abs(near - value) // np.timedelta64(1, "h") - 1)
+    assert (np.diff(np.abs(np.array([value, *way, near]) - value).astype(np.int64)) >= 0).all()
+    assert value not in column.replacements(value, features)
+    nothing = np.datetime64("NaT", "us")
+    assert column.replacements(nothing, features) == list(column.decode(features[None]))
+    assert column.way(nothing, near) == []
+
+
+def test_where_hours_do_not_count_a_time_is_replaced_by_whole_days() -> None:
+    """So that one written as a date stays one."""
+    column = TimestampColumn("at", "%Y-%m-%d", ("weekday",))
+    value = np.datetime64("2024-05-01", "us")
+    for time in column.replacements(value, np.array([6.0])):
+        assert column.read(column.cell(time)) == time
