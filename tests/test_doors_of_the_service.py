@@ -62,7 +62,9 @@ class BarReader(Reader):
 class BarWriter(Writer):
     """Writes the same, with the verdicts."""
 
-    def __init__(self, output: Output, reader: Reader, schema: Schema, further: Sequence[str]) -> None:
+    def __init__(
+        self, output: Output, reader: Reader, schema: Schema, further: Sequence[str], kept: Sequence[str] | None
+    ) -> None:
         self._file = output.file
 
     def render(self, batch: Batch, verdicts: VerdictColumns) -> OutputPart:

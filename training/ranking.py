@@ -106,7 +106,7 @@ def write_ranking(
         order = np.sort(order) if in_order else order
         output = stack.enter_context(writing(out))
         file = stack.enter_context(packed(output.file, packing))
-        writer = form.writer()(output._replace(file=file), whole, result.data.draft, further)
+        writer = form.writer()(output._replace(file=file), whole, result.data.draft, further, None)
         writer.put(OutputPart(writer.begin()))
         writer.write(whole.picked(order), _columns(result, whole, read, faulty, order, further))
         writer.finish()

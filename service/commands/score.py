@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     from kilter.service.formats.inputs import Shard
 
 Explained = Literal["anomalies", "all", "none"]
-BLAMED = 8  # fields that are named at the end
 
 
 def reasons_of(stated: str) -> tuple[Explained, int]:
@@ -66,7 +65,7 @@ def merge(ctx: click.Context, folder: Path) -> None:
 @click.option(
     "--format",
     "form",
-    type=click.Choice(["csv", "parquet", "arrow"]),
+    type=click.Choice(["csv", "ndjson", "parquet", "arrow"]),
     help="Of the files in a folder OUT.  [default: that of each FILE]",
 )
 @click.option(
@@ -84,6 +83,18 @@ def merge(ctx: click.Context, folder: Path) -> None:
     help="Flag so that of the flagged records, RATE are normal on average; FILE is read twice.",
 )
 @click.option("--only-anomalies", is_flag=True, help="Write no other records; kilter_row is the place of each, from 0.")
+@click.option(
+    "--top",
+    type=click.IntRange(1),
+    metavar="N",
+    help="Write the N records of the highest scores alone, flagged or not, in the order of FILE, which is read twice.",
+)
+@click.option(
+    "--columns",
+    metavar="COLUMN",
+    multiple=True,
+    help="Write of FILE this column alone, beside the verdict; may be given again. CSV is then written plainly.",
+)
 @click.option("--strict", is_flag=True, help="End with status 2 at the first record in error.")
 @click.option(
     "--summary",
@@ -116,6 +127,13 @@ def merge(ctx: click.Context, folder: Path) -> None:
     show_default="all cores",
     help="Threads that judge at once; each takes some 100 MB more.",
 )
+@click.option(
+    "--log",
+    type=click.Choice(["text", "json"]),
+    default="text",
+    show_default=True,
+    help="How standard error says how far it is, every ten seconds unless it is a terminal, and what became of it.",
+)
 @table_options
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
 def score_command(
@@ -126,6 +144,7 @@ def score_command(
     jobs: int | None,
     device: str,
     summary_file: Path | None,
+    log: str,
     nearest_normal: bool,
     keep: tuple[str, ...],
     **options: Any,
@@ -158,8 +177,8 @@ def score_command(
 
     Exit status: 0 done, 1 done with records in error, 2 not done.
     """
+    from kilter.service.commands.score_log import JsonLog, ScoreLog, WordsLog, summary_content
     from kilter.service.detector import load
-    from kilter.service.detector.manifest import counted
     from kilter.service.formats.partial import write_whole
     from kilter.service.formats.scoring import score_inputs
     from kilter.service.formats.threads import map_in_threads, usable_cores
@@ -170,28 +189,13 @@ def score_command(
     options["keep"] = keep if nearest_normal else None
     mapped = map_in_threads(jobs or usable_cores())
     detector = load(model, device)
-    summary = score_inputs(detector, files, out, reasons=explained, limit=limit, mapped=mapped, **options)
-    expected = detector.calibration.expected_fpr * (summary.records - summary.errors)
-    for note in summary.notes:
-        click.echo(f"note: {note}", err=True)
-    for shift in summary.shifts:
-        click.echo(f"note: {shift.words}", err=True)
-    click.echo(
-        f"{counted(summary.records, 'record')}, {counted(summary.anomalies, 'anomaly', 'anomalies')}, "
-        f"{summary.errors:,} in error; "
-        f"{summary.seconds:.1f} s",
-        err=True,
+    say: ScoreLog = JsonLog() if log == "json" else WordsLog()
+    summary = score_inputs(
+        detector, files, out, reasons=explained, limit=limit, mapped=mapped, watch=say.watch, **options
     )
-    if summary.anomalies and summary.discoveries is None:
-        click.echo(f"Among as many normal records, {expected:,.0f} anomalies are to be expected.", err=True)
-    if summary.blamed:
-        fields = ", ".join(f"{name} ({count:,})" for name, count in summary.blamed[:BLAMED])
-        click.echo(f"Fields that most often are the first reason: {fields}.", err=True)
+    expected = detector.calibration.expected_fpr * (summary.records - summary.errors)
+    say.finish(summary, expected)
     if summary_file is not None:
-        content = {**summary._asdict(), "expected_anomalies": expected, "blamed": dict(summary.blamed)}
-        write_whole(summary_file, msgspec.json.encode(content))
-    if summary.discoveries is not None:
-        click.echo(str(summary.discoveries), err=True)
+        write_whole(summary_file, msgspec.json.encode(summary_content(summary, expected)))
     if summary.errors:
-        click.echo(f"first error: {summary.first_error}", err=True)
         click.get_current_context().exit(1)

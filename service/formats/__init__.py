@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from kilter.service.formats.writers import Output, Writer
 
     Opener = Callable[[Source], Reader]
-    WriterMaker = Callable[[Output, Reader, Schema, Sequence[str]], Writer]
+    WriterMaker = Callable[[Output, Reader, Schema, Sequence[str], Sequence[str] | None], Writer]
     BodyReader = Callable[[Call], Body]
 
 T = TypeVar("T")
@@ -55,7 +55,10 @@ class Format:
     """The JSON Schema of such a body, where it is neither one text nor bytes."""
     open: "Opener | str | None" = None
     write: "WriterMaker | str | None" = None
-    """Opens a writer for the records of a reader with their verdicts, and with the further columns that are named."""
+    """Opens a writer for the records of a reader with their verdicts, and with the further columns that are named.
+
+    The last argument are the columns of the reader that are kept, where that is not all.
+    """
     body: "BodyReader | str | None" = "kilter.service.formats.bodies:read_table_body"
     packable: bool = False
     """Whether a file of it may be compressed as a whole."""
@@ -158,6 +161,8 @@ FORMATS: list[Format] = [
         modality=None,
         open="kilter.service.formats.json_files:JsonReader",
         description="A record as JSON in each line, with every field of the model.",
+        write="kilter.service.formats.writers:write_ndjson",
+        packable=True,
         body="kilter.service.formats.json_body:LinesBody",
     ),
     Format(

@@ -176,7 +176,7 @@ class TableBody(Body):
 
         out = BytesIO()
         further = (NEAREST,) if any(verdicts.nearest_normal is not None for verdicts in judged) else ()
-        writer = self._call.form.writer()(Output(out, Path()), self._reader, self._call.reader.schema, further)
+        writer = self._call.form.writer()(Output(out, Path()), self._reader, self._call.reader.schema, further, None)
         out.write(writer.begin())
         for batch, verdicts in zip(self._batches, judged, strict=True):
             nothing: list[str | None] = [None] * len(verdicts.score)

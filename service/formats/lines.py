@@ -31,6 +31,8 @@ FURTHER: dict[str, pl.DataType] = {
     ROW: pl.Int64(),
 }
 """Columns after those, where they are asked for."""
+JSON_COLUMNS = ("kilter_reasons", NEAREST)
+"""Those of both whose texts are JSON."""
 FLAG = {True: "true", False: "false", None: ""}
 FEW = 128  # records up to which it is faster to write one after the other
 UNUSED = "\x01"  # a delimiter that does not occur, so that a line is one field

@@ -128,6 +128,11 @@ class Reader(Protocol):
 
     def __exit__(self, *_: object) -> None: ...
 
+    @property
+    def share(self) -> float:
+        """The share of the file that is read, as far as it can be told."""
+        return 0.0
+
     def batches(self) -> Iterator[Batch]:
         """Every record, once, in order; at least one batch. Raises KilterError if the file turns out to be damaged."""
 

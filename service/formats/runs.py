@@ -1,15 +1,18 @@
 """The one loop of scoring files: blocks of all inputs in their order, judged anywhere, and written in that order."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from io import BytesIO
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import BinaryIO, Literal, NamedTuple
 
 import msgspec
+import numpy as np
 
 from kilter.service.detector import Detector, KilterError
+from kilter.service.detector.arrays import Positions
+from kilter.service.detector.names import named_column
 from kilter.service.detector.shifts import ColumnTally
 from kilter.service.detector.sketch import Familiar
 from kilter.service.formats.inputs import ScoringInput, Target
@@ -23,6 +26,17 @@ from kilter.service.formats.source import Hints
 from kilter.service.formats.threads import Map
 from kilter.service.formats.work import BlockWork, JudgedBlock
 from kilter.service.formats.writers import Output, OutputPart, Writer, compress_part, output_format
+
+Watch = Callable[[Tally, float | None], None]
+"""Is told what was counted so far, and which share of what there is to read is read, if that is known."""
+
+
+def unwatched(tally: Tally, share: float | None) -> None:
+    """A `Watch` that does nothing."""
+
+
+Only = Literal["all", "anomalies"] | Mapping[int, Positions]
+"""Which records are written: all, those that are flagged, or those at some places in each input, in order."""
 
 
 class _Task(NamedTuple):
@@ -52,14 +66,16 @@ class FileRun:
     stdin: BinaryIO | None = None
     hashed: bool = False
     """Whether it is told which content the inputs have."""
-    only_anomalies: bool = False
-    """Whether no other records are written; the place of each is appended."""
+    only: Only = "all"
+    """Which records are written; where that is not all, the place of each is appended."""
+    kept: Sequence[str] | None = None
+    """The columns that are written, where that is not all."""
     strict: bool = False
     """Whether a record in error is an error of all."""
     draw: Callable[[str, bytes], None] = lambda name, content: None
     """Takes the drawing of a picture by its name."""
-    watch: Callable[[Tally], None] = lambda tally: None
-    """Is told, after each block, what was counted so far."""
+    watch: Watch = unwatched
+    """Is told, after each block, what was counted so far, and which share of the inputs is read."""
     notes: list[str] = field(default_factory=list)
     familiar: dict[int, Familiar] = field(default_factory=dict)
     """Of each input that was read to its end in this run, by its place."""
@@ -69,8 +85,11 @@ class FileRun:
         self._joined = len(self.inputs) > 1 and self.target.folder is None
         self.further = ((TAIL,) if self.judge.tails else ()) + ((NEAREST,) if self.judge.keep is not None else ())
         self.further += (FILE,) if self._joined else ()
-        self.further += (ROW,) if self._joined or self.only_anomalies else ()
+        self.further += (ROW,) if self._joined or self.only != "all" else ()
         self._first: Reader | None = None
+        paths = [one.path for one in self.inputs]
+        self._sizes = [path.stat().st_size if path.is_file() else 0 for path in paths]
+        self._read = 0.0  # bytes of the inputs
 
     def into_stream(self, output: Output) -> Tally:
         """Write the verdicts to a stream; what was counted."""
@@ -84,7 +103,7 @@ class FileRun:
                 writer.put(judged.part)
                 state = msgspec.structs.replace(state, tally=_added(state.tally, judged))
                 pending = _added(pending, judged)
-                self.watch(state.tally)
+                self.watch(state.tally, self._share())
             else:
                 self.familiar[task.input] = Familiar(pending.tested, pending.known)
                 pending = Tally()
@@ -117,7 +136,7 @@ class FileRun:
                     tally=_added(state.tally, judged),
                     own=_added(state.own, judged),
                 )
-                self.watch(state.tally)
+                self.watch(state.tally, self._share())
             else:
                 ended = (*state.inputs, self._ended(task, state.own))
                 state = msgspec.structs.replace(state, done=task.input + 1, blocks=0, own=Tally(), inputs=ended)
@@ -144,19 +163,30 @@ class FileRun:
                     if self._joined:
                         self._check_alike(reader)
                     unused = Output(BytesIO(), Path())
-                    writer = form.writer()(unused, reader, self.detector.schema, self.further)
+                    writer = form.writer()(unused, reader, self.detector.schema, self.further, self._kept(reader))
                     source = one.name if self._joined else None
                     pack = partial(compress_part, packing=packing)
-                    work = BlockWork(self.judge, writer, pack, source, ROW in self.further, self.only_anomalies)
+                    only = self.only if isinstance(self.only, str) else self.only.get(place, np.empty(0, np.int64))
+                    work = BlockWork(self.judge, writer, pack, source, ROW in self.further, only)
                     for count, block in enumerate(reader.blocks()):
                         if count >= done:
+                            self._read = sum(self._sizes[:place]) + reader.share * self._sizes[place]
                             yield _Task(number, place, reader, work, block)
                     self.notes += reader.notes
                 yield _Task(number, place, reader, work, None)
 
     def _writer(self, task: _Task, output: Output) -> Writer:
         form, _ = output_format(self.target.files[task.output].path)
-        return form.writer()(output, task.reader, self.detector.schema, self.further)
+        return form.writer()(output, task.reader, self.detector.schema, self.further, self._kept(task.reader))
+
+    def _kept(self, reader: Reader) -> Sequence[str] | None:
+        """The columns of an input that are written; None of all. Raises KilterError for one that it has not."""
+        return None if self.kept is None else [named_column("--columns", name, reader.columns) for name in self.kept]
+
+    def _share(self) -> float | None:
+        """The share of the inputs that is read, by their bytes; None while it is not known."""
+        whole = sum(self._sizes)
+        return self._read / whole if whole and self._read else None
 
     def _check_alike(self, reader: Reader) -> None:
         """Raise KilterError if an input cannot go into the same file as the first one."""

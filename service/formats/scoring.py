@@ -9,7 +9,7 @@ from typing import Any, BinaryIO, NamedTuple
 import numpy as np
 
 from kilter.service.detector import Detector, KilterError
-from kilter.service.detector.arrays import Floats
+from kilter.service.detector.arrays import Floats, Positions
 from kilter.service.detector.shifts import Shift
 from kilter.service.detector.sketch import Familiar
 from kilter.service.formats.discoveries import Discoveries, find_discoveries
@@ -20,7 +20,7 @@ from kilter.service.formats.opening import open_records
 from kilter.service.formats.partial import Progress, keeping
 from kilter.service.formats.provenance import was_trained_on
 from kilter.service.formats.reading import Block, read_batch
-from kilter.service.formats.runs import FileRun
+from kilter.service.formats.runs import FileRun, Only, Watch, unwatched
 from kilter.service.formats.source import NO_HINTS, STDIN, Hints
 from kilter.service.formats.success import check_destination, finished_run, plan_of, progress_folder, write_success
 from kilter.service.formats.threads import Map
@@ -64,6 +64,8 @@ def score_inputs(
     form: str | None = None,
     shard: Shard | None = None,
     only_anomalies: bool = False,
+    top: int | None = None,
+    columns: Sequence[str] = (),
     strict: bool = False,
     fdr: float | None = None,
     tails: bool = False,
@@ -73,20 +75,23 @@ def score_inputs(
     stdin: BinaryIO | None = None,
     stdout: BinaryIO | None = None,
     mapped: Map = map,
+    watch: Watch = unwatched,
 ) -> Summary:
     """Score the records of files, folders and patterns, and write them with their verdicts, whole or not at all.
 
     `out` is a file, or a folder with a file for each input (`find_target`), in the format `form` or its own; `-` is a
     standard stream. Of a table every row gets five more columns; of pictures a row tells which one it is about. With
-    `only_anomalies` no other records are written, and the place of each in its input, from 0, is appended. With
-    `strict` the first record in error is an error of all. `reasons` says which records get reasons, `limit` how many at
-    most. With `fdr` all is read twice, and the anomalies are those that are declared at this false-discovery rate
-    (`find_discoveries`). With `tails` tail probabilities are a sixth column. With `keep`, so are the nearest normals of
-    the anomalies, in which the fields of these names stay as they are. Heat maps of all pictures go into a folder, each
-    by its picture's path in the other one, and with `.png` behind it where that has another ending. With `shard` only
-    the files of one of several runs are written (`take_shard`). `hints` say how a text table is written. `mapped`
-    applies the work to blocks. With `resume` a run that was killed is continued (`formats.partial`), and one that is
-    done is left. Raises KilterError if an input cannot be read or lacks a column, or the output cannot be written.
+    `only_anomalies` no other records are written, and the place of each in its input, from 0, is appended; with `top`
+    the so many of all inputs that score highest, for which all is read twice. Of `columns`, if there are any, no others
+    are written. With `strict` the first record in error is an error of all. `reasons` says which records get reasons,
+    `limit` how many at most. With `fdr` all is read twice, and the anomalies are those that are declared at this
+    false-discovery rate (`find_discoveries`). With `tails` tail probabilities are a sixth column. With `keep`, so are
+    the nearest normals of the anomalies, in which the fields of these names stay as they are. Heat maps of all pictures
+    go into a folder, each by its picture's path in the other one, and with `.png` behind it where that has another
+    ending. With `shard` only the files of one of several runs are written (`take_shard`). `hints` say how a text table
+    is written. `mapped` applies the work to blocks; `watch` is told of each. With `resume` a run that was killed is
+    continued (`formats.partial`), and one that is done is left. Raises KilterError if an input cannot be read or lacks
+    a column, or the output cannot be written.
     """
     began = time.perf_counter()
     hints = hints._replace(names=detector.schema.names)
@@ -106,6 +111,8 @@ def score_inputs(
         "tails": tails,
         "keep": keep,
         "only_anomalies": only_anomalies,
+        "top": top,
+        "columns": list(columns),
         **hints._asdict(),
         "format": form,
     }
@@ -119,6 +126,13 @@ def score_inputs(
     check_destination(target, inputs, force=force, resume=resume)
     discoveries = None if fdr is None else discover(detector, [one.path for one in inputs], out, fdr, hints, mapped)
     cut = None if discoveries is None else discoveries.cut
+    only: Only = "anomalies" if only_anomalies else "all"
+    if top is not None and only_anomalies:
+        raise KilterError(
+            "--top writes the highest scores, flagged or not, and --only-anomalies what is flagged: leave one out"
+        )
+    if top is not None:
+        only = find_top(detector, inputs, out, top, hints, mapped)
     judge = BatchJudge(detector, reasons, limit, cut=cut, tails=tails, drawings=heatmaps is not None, keep=keep)
     run = FileRun(
         detector,
@@ -129,9 +143,11 @@ def score_inputs(
         mapped,
         stdin,
         hashed=resume or target.folder is not None,
-        only_anomalies=only_anomalies,
+        only=only,
+        kept=columns or None,
         strict=strict,
         draw=drawer,
+        watch=watch,
     )
     if stream:
         with writing(out, stdout) as output:
@@ -195,6 +211,53 @@ def seen_notes(detector: Detector, path: str | Path, familiar: Familiar) -> list
     ]
 
 
+def _check_twice(what: str, paths: Sequence[Path], out: str | Path) -> None:
+    """Raise KilterError, which says what needs it, if files cannot be read twice, or are written before that."""
+    if str(out) == STDOUT:
+        raise KilterError(f"{what} needs a file to write to, not standard output: name one with -o")
+    if any(str(path) == STDIN or (path.exists() and not path.is_file() and not path.is_dir()) for path in paths):
+        raise KilterError(f"{what} needs a file that can be read twice, not a stream: save it first")
+
+
+def find_top(
+    detector: Detector,
+    inputs: Sequence[ScoringInput],
+    out: str | Path,
+    count: int,
+    hints: Hints = NO_HINTS,
+    mapped: Map = map,
+) -> dict[int, Positions]:
+    """Read inputs a first time, to know the places of the records that score highest, by the place of their input.
+
+    Of equal scores the first count. Raises KilterError if an input cannot be read twice, or `out` is no file.
+    """
+    _check_twice("a number of records", [one.path for one in inputs], out)
+    best = np.empty((0, 3))  # the score, the input and the place of each
+
+    def scores(task: tuple[int, Block]) -> Floats:
+        place, block = task
+        batch = block.read()
+        table = read_batch(detector.schema, batch)
+        score = detector.score(table, errors="mark").score if table.rows else np.empty(0)
+        rows = np.stack([score, np.full(len(score), place), batch.first + np.arange(len(score))], axis=1)
+        return highest(rows[~np.isnan(score)], count)
+
+    def blocks() -> Iterator[tuple[int, Block]]:
+        for place, one in enumerate(inputs):
+            with open_records(detector, one.path, None, hints) as reader:
+                yield from ((place, block) for block in reader.blocks())
+
+    for some in mapped(scores, blocks()):
+        best = highest(np.concatenate([best, some]), count)
+    return {place: np.sort(best[best[:, 1] == place, 2]).astype(np.int64) for place in range(len(inputs))}
+
+
+def highest(rows: Floats, count: int) -> Floats:
+    """The `count` rows, (n, columns), of the largest first number, of equal ones the first, largest first."""
+    kept: Floats = rows[np.argsort(-rows[:, 0], kind="stable")[:count]]
+    return kept
+
+
 def discover(
     detector: Detector,
     paths: Sequence[Path],
@@ -209,10 +272,7 @@ def discover(
     """
     if not 0 < fdr < 1:
         raise KilterError(f"a false-discovery rate is between 0 and 1, like 0.05; not {fdr:g}")
-    if str(out) == STDOUT:
-        raise KilterError("a false-discovery rate needs a file to write to, not standard output: name one with -o")
-    if any(str(path) == STDIN or (path.exists() and not path.is_file() and not path.is_dir()) for path in paths):
-        raise KilterError("a false-discovery rate needs a file that can be read twice, not a stream: save it first")
+    _check_twice("a false-discovery rate", paths, out)
     calibrations = (detector.calibration, *(detector.groups.calibrations.values() if detector.groups else ()))
     counts: Counter[float] = Counter()
 

@@ -6,6 +6,7 @@ Content decides, never the ending of a name: a Parquet file called `data.csv` is
 import bz2
 import gzip
 import lzma
+import os
 import re
 import sys
 import tempfile
@@ -90,6 +91,7 @@ class Source:
         self.name = stdin_name if self.path is None else str(path)
         self._files = ExitStack()
         self._waiting = b""
+        self._file: BinaryIO | None = None
         self._stream: Readable = self._open(stdin)
         try:
             self.packed = self._unpack()
@@ -110,6 +112,13 @@ class Source:
         if stated is None or any(suffix.lower() in self.format.endings for suffix in suffixes):
             return ()
         return (f"{self.name} is {self.format.title}, whatever its ending says, and is read as one",)
+
+    @property
+    def share(self) -> float:
+        """The share of a file that is read, by its bytes as they are stored; 0 of a stream."""
+        if self._file is None or not self._file.seekable():
+            return 0.0
+        return self._file.tell() / max(1, os.fstat(self._file.fileno()).st_size)
 
     def read(self, size: int, /) -> bytes:
         """Up to `size` bytes, none at the end. Raises KilterError if compressed data are damaged."""
@@ -138,11 +147,12 @@ class Source:
         if self.path is None:
             return stdin or sys.stdin.buffer
         try:
-            return self._files.enter_context(self.path.open("rb"))
+            self._file = self._files.enter_context(self.path.open("rb"))
         except FileNotFoundError:
             raise KilterError(f"there is no file {self.name}") from None
         except IsADirectoryError:
             raise KilterError(f"{self.name} is a folder: name a file") from None
+        return self._file
 
     def _unpack(self) -> bool:
         head = self.head(8)

@@ -83,6 +83,11 @@ class TextReader(Reader):
     def __exit__(self, *_: object) -> None:
         self._source.close()
 
+    @property
+    def share(self) -> float:
+        """The share of the file that is read, by its bytes."""
+        return self._source.share
+
     def batches(self) -> Iterator[Batch]:
         """Every record, once, in order; those that cannot be read are faults, and so are lines that are none."""
         return (block.read() for block in self.blocks())

@@ -8,17 +8,22 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import msgspec
+import numpy as np
 import polars as pl
 
+from kilter.service.detector.arrays import Positions
 from kilter.service.detector.shifts import ColumnCounts
 from kilter.service.detector.sketch import Familiar
 from kilter.service.formats.judge import BatchJudge
 from kilter.service.formats.lines import COLUMNS, FILE, ROW, VerdictColumns
 from kilter.service.formats.reading import Batch, Block
 from kilter.service.formats.writers import OutputPart, Writer
+
+Picked = Literal["all", "anomalies"] | Positions
+"""Which records are written: all, those that are flagged, or those at some places in their input, in order."""
 
 
 class JudgedBlock(NamedTuple):
@@ -50,8 +55,8 @@ class BlockWork:
     """The name of the input, where that is appended."""
     placed: bool = False
     """Whether the record's place in its input is appended."""
-    only_anomalies: bool = False
-    """Whether no other records are written."""
+    only: Picked = "all"
+    """Which records are written."""
 
     def __call__(self, block: Block) -> JudgedBlock:
         batch, verdicts, drawings, counts, familiar = self.judge(block.read())
@@ -61,7 +66,8 @@ class BlockWork:
         if self.placed:
             further[ROW] = pl.int_range(batch.first, batch.first + batch.frame.height, eager=True)
         verdicts = verdicts._replace(further=further)
-        part = self.writer.render(*(_anomalies(batch, verdicts) if self.only_anomalies else (batch, verdicts)))
+        rows = self._rows(batch, verdicts)
+        part = self.writer.render(*((batch, verdicts) if rows is None else _picked(batch, verdicts, rows)))
         errors = pl.Series(verdicts.errors, dtype=pl.String)
         wrong = errors.is_not_null().arg_true()
         return JudgedBlock(
@@ -76,10 +82,17 @@ class BlockWork:
             _blamed(verdicts),
         )
 
+    def _rows(self, batch: Batch, verdicts: VerdictColumns) -> pl.Series | None:
+        """The places of the records of a batch that are written; None of all."""
+        if isinstance(self.only, str):
+            flags = pl.Series(verdicts.anomalies, dtype=pl.Boolean)
+            return None if self.only == "all" else flags.fill_null(value=False).arg_true()
+        first, last = np.searchsorted(self.only, (batch.first, batch.first + batch.frame.height))
+        return pl.Series(self.only[first:last] - batch.first, dtype=pl.Int64)
 
-def _anomalies(batch: Batch, verdicts: VerdictColumns) -> tuple[Batch, VerdictColumns]:
-    """The records of a batch that are flagged, with their verdicts; these have no faults."""
-    rows = pl.Series(verdicts.anomalies, dtype=pl.Boolean).fill_null(value=False).arg_true()
+
+def _picked(batch: Batch, verdicts: VerdictColumns, rows: pl.Series) -> tuple[Batch, VerdictColumns]:
+    """Some records of a batch, which have no faults, with their verdicts."""
     raw = [batch.raw[row] for row in rows] if batch.raw else ()
     columns = verdicts.frame()[rows].to_dict()
     scores, p_values, flags, reasons, errors = (columns[name] for name in COLUMNS)

@@ -22,7 +22,7 @@ from kilter.service.detector.leftovers import scratch_folder
 from kilter.service.detector.names import own_names
 from kilter.service.detector.schema import Schema
 from kilter.service.formats import FORMATS, Format, format_named
-from kilter.service.formats.lines import COLUMNS, RecordLines, VerdictColumns
+from kilter.service.formats.lines import COLUMNS, JSON_COLUMNS, RecordLines, VerdictColumns
 from kilter.service.formats.reading import Batch, Reader, read_batch
 from kilter.service.formats.source import STDIN
 
@@ -201,38 +201,86 @@ class RecordWriter(TextWriter):
 
 
 class TextFrameWriter(TextWriter):
-    """Writes a typed table as a text table."""
+    """Writes a typed table, or some columns of any, as a text table."""
 
-    def __init__(self, file: BinaryIO, names: Sequence[str]) -> None:
-        super().__init__(file, pl.DataFrame(schema=names).write_csv().encode())
+    def __init__(self, file: BinaryIO, names: Sequence[str], further: Sequence[str]) -> None:
+        super().__init__(file, pl.DataFrame(schema=[*names, *COLUMNS, *further]).write_csv().encode())
+        self._names = list(names)
 
     def render(self, batch: Batch, verdicts: VerdictColumns) -> OutputPart:
-        return OutputPart(with_verdicts(batch.frame, verdicts).write_csv(include_header=False).encode())
+        frame = with_verdicts(batch.frame[self._names], verdicts)
+        return OutputPart(frame.write_csv(include_header=False).encode())
 
 
-class StoredFrameWriter(Writer):
-    """Writes a table in parts, which `finish` puts together in a format that stores types.
+class TypedRecords:
+    """Batches as frames with types.
 
     Of a text table, what the model reads as number, flag or time becomes one, null where it is in error; all else stays
     text, null where it is empty; so do times that the model takes by a wall clock. Typed tables stay as they are.
     """
 
-    def __init__(
-        self, output: Output, reader: Reader, schema: Schema, sink: Callable[[pl.LazyFrame, BinaryIO], None]
-    ) -> None:
-        self._output = output
+    def __init__(self, reader: Reader, schema: Schema, kept: Sequence[str] | None) -> None:
         self._schema = schema
-        self._sink = sink
         self._text = reader.dialect is not None
-        self._count = 0
         self._own = own_names(schema.names, reader.columns)
-        self._narrow: dict[Any, pl.DataType] = {
-            column.name: column.narrow for column in schema.fields if self._text and column.narrow is not None
+        self._kept = list(reader.columns if kept is None else kept)
+        self.narrow: dict[str, pl.DataType] = {
+            self._own.get(column.name, column.name): column.narrow
+            for column in schema.fields
+            if self._text and column.narrow is not None and self._own.get(column.name, column.name) in self._kept
         }
+        """The types of training that are narrower than those that are given, of whole numbers and flags."""
+
+    def __call__(self, batch: Batch) -> tuple[pl.DataFrame, tuple[str, ...]]:
+        """A batch, and its columns with values that the narrow types do not hold."""
+        if not self._text:
+            return batch.frame[self._kept], ()
+        columns = read_batch(self._schema, batch).columns
+        wide: list[str] = []
+        typed: list[pl.Series] = []
+        for column in self._schema.fields:
+            values = column.to_series(columns[column.name])
+            name = self._own.get(column.name, column.name)
+            if values is None or name not in self._kept:
+                continue
+            if name in self.narrow and not _fit(values, self.narrow[name]).all():
+                wide.append(name)
+            typed.append(values.alias(name))
+        return batch.frame[self._kept].with_columns(pl.all().replace("", None)).with_columns(typed), tuple(wide)
+
+
+class LinesWriter(TextWriter):
+    """Writes a table as NDJSON, in which reasons and the like are values and no texts."""
+
+    def __init__(self, file: BinaryIO, records: TypedRecords) -> None:
+        super().__init__(file, b"")
+        self._records = records
+
+    def render(self, batch: Batch, verdicts: VerdictColumns) -> OutputPart:
+        frame, wide = self._records(batch)
+        if not frame.height:
+            return OutputPart(b"")
+        frame = frame.cast({name: kind for name, kind in self._records.narrow.items() if name not in wide})
+        whole = with_verdicts(frame, verdicts)
+        nested = [name for name in JSON_COLUMNS if name in whole.columns]
+        lines = pl.Series(whole.drop(nested).write_ndjson().rstrip("\n").split("\n")).str.head(-1)
+        for name in nested:
+            lines += f',"{name}":' + whole[name].fill_null("null")
+        return OutputPart("".join(lines + "}\n").encode())
+
+
+class StoredFrameWriter(Writer):
+    """Writes a table in parts, which `finish` puts together in a format that stores types."""
+
+    def __init__(self, output: Output, records: TypedRecords, sink: Callable[[pl.LazyFrame, BinaryIO], None]) -> None:
+        self._output = output
+        self._records = records
+        self._sink = sink
+        self._count = 0
         self._wide: set[str] = set()
 
     def render(self, batch: Batch, verdicts: VerdictColumns) -> OutputPart:
-        frame, wide = self._typed(batch) if self._text else (batch.frame, ())
+        frame, wide = self._records(batch)
         out = BytesIO()
         with_verdicts(frame, verdicts).write_ipc(out, compression="lz4")
         return OutputPart(out.getvalue(), wide)
@@ -251,21 +299,10 @@ class StoredFrameWriter(Writer):
 
     def finish(self) -> None:
         rows = pl.scan_ipc(sorted(self._output.parts.glob("*.part")), glob=False)
-        kinds = {name: kind for name, kind in self._narrow.items() if name not in self._wide}
-        self._sink(rows.cast({self._own.get(name, name): kind for name, kind in kinds.items()}), self._output.file)
-
-    def _typed(self, batch: Batch) -> tuple[pl.DataFrame, tuple[str, ...]]:
-        columns = read_batch(self._schema, batch).columns
-        wide: list[str] = []
-        typed: list[pl.Series] = []
-        for column in self._schema.fields:
-            values = column.to_series(columns[column.name])
-            if values is None:
-                continue
-            if column.name in self._narrow and not _fit(values, self._narrow[column.name]).all():
-                wide.append(column.name)
-            typed.append(values.alias(self._own.get(column.name, column.name)))
-        return batch.frame.with_columns(pl.all().replace("", None)).with_columns(typed), tuple(wide)
+        kinds: dict[Any, pl.DataType] = {
+            name: kind for name, kind in self._records.narrow.items() if name not in self._wide
+        }
+        self._sink(rows.cast(kinds), self._output.file)
 
 
 def _fit(values: pl.Series, narrow: pl.DataType) -> pl.Series:
@@ -280,19 +317,31 @@ def with_verdicts(frame: pl.DataFrame, verdicts: VerdictColumns) -> pl.DataFrame
     return pl.concat([frame, verdicts.frame()], how="horizontal")
 
 
-def write_text(output: Output, reader: Reader, schema: Schema, further: Sequence[str]) -> Writer:
-    """A writer of a text table: in the dialect of the table that is read, or else as CSV."""
-    if reader.dialect is None:
-        return TextFrameWriter(output.file, (*reader.columns, *COLUMNS, *further))
+def write_text(
+    output: Output, reader: Reader, schema: Schema, further: Sequence[str], kept: Sequence[str] | None
+) -> Writer:
+    """A writer of a text table: in the dialect of the table that is read and whole, or else as CSV."""
+    if reader.dialect is None or kept is not None:
+        return TextFrameWriter(output.file, reader.columns if kept is None else kept, further)
     lines = RecordLines(reader.dialect, len(reader.columns), schema.decimal, further)
     return RecordWriter(output.file, reader.header, lines)
 
 
-def write_parquet(output: Output, reader: Reader, schema: Schema, _: Sequence[str]) -> Writer:
+def write_ndjson(
+    output: Output, reader: Reader, schema: Schema, _: Sequence[str], kept: Sequence[str] | None
+) -> Writer:
+    """A writer of NDJSON."""
+    return LinesWriter(output.file, TypedRecords(reader, schema, kept))
+
+
+def write_parquet(
+    output: Output, reader: Reader, schema: Schema, _: Sequence[str], kept: Sequence[str] | None
+) -> Writer:
     """A writer of a Parquet file."""
-    return StoredFrameWriter(output, reader, schema, lambda rows, file: rows.sink_parquet(file))
+    return StoredFrameWriter(output, TypedRecords(reader, schema, kept), lambda rows, file: rows.sink_parquet(file))
 
 
-def write_arrow(output: Output, reader: Reader, schema: Schema, _: Sequence[str]) -> Writer:
+def write_arrow(output: Output, reader: Reader, schema: Schema, _: Sequence[str], kept: Sequence[str] | None) -> Writer:
     """A writer of an Arrow file."""
-    return StoredFrameWriter(output, reader, schema, lambda rows, file: rows.sink_ipc(file, compression="lz4"))
+    records = TypedRecords(reader, schema, kept)
+    return StoredFrameWriter(output, records, lambda rows, file: rows.sink_ipc(file, compression="lz4"))

