@@ -42,7 +42,7 @@ from kilter.training.evaluation.baselines import baseline_warning
 from kilter.training.evaluation.checkup import Examined, examine_fit
 from kilter.training.evaluation.crosscheck import cross_check
 from kilter.training.evaluation.evaluate import evaluate_rows
-from kilter.training.evaluation.evidence import bound_likelihood
+from kilter.training.evaluation.evidence import bound_likelihood, without_elbo
 from kilter.training.evaluation.selection import FOLDS, choose_detector
 from kilter.training.evaluation.thresholds import Calibrated, check_labels, thresholds_of_fit
 from kilter.training.fitting.copies import without_copies
@@ -111,6 +111,7 @@ class Trained:
                 shape=msgspec.to_builtins(network.shape),
                 code=network.code_size,
                 noise=network.noise_size,
+                condition=None if network.condition_column is None else fitted.schema.names[network.condition_column],
             ),
             score=ScoreEntry(
                 kind=fitted.score_kind,
@@ -276,7 +277,9 @@ def examine(
         expected=crossed and crossed.expected,
     )
     usable = np.flatnonzero(~is_anomaly & ~np.isnan(verdicts.score))
-    if len(usable):
+    if not network.has_elbo:
+        evaluation = without_elbo(evaluation)
+    elif len(usable):
         known = take(table, usable)
         bound = bound_likelihood(network, judge.modality, known, DRAWS, config.seed, modality.bounded_rows)
         evaluation = msgspec.structs.replace(evaluation, evidence=bound)
@@ -285,7 +288,7 @@ def examine(
     )
     examined = modality.examined(Examined(parts.fit, judged, data.anomalous), fitted.schema, config.seed)
     simplification = modality.simplification(fitted.schema)
-    checkup = examine_fit(data, fitted, judge, config, examined, simplification, modality.tolerance)
+    checkup = examine_fit(data, fitted, judge, config, examined, simplification, modality.measures)
     picked = modality.latent_rows(np.random.default_rng(0).permutation(table.rows), is_anomaly)
     sample = take(table, picked)
     with torch.no_grad():

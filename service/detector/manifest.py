@@ -104,6 +104,8 @@ class NetworkEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Numbers of a record's code; 0 of a model that has no programs `encode` and `decode`."""
     noise: int = 0
     """Draws of N(0, 1) by which the values of a record are drawn; 0 if they cannot be."""
+    condition: str | None = None
+    """The column given whose value all else is judged, if there is one."""
 
 
 class MemoryEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
