@@ -117,3 +117,15 @@ def test_serving_runs(tmp_path: Path) -> None:
     assert "kilter / textbook" in (tmp_path / "out" / "serving.md").read_text()
     assert "| a batch | " in (tmp_path / "out" / "overload.md").read_text()
     assert "resident MB when ready" in (tmp_path / "out" / "start.md").read_text()
+
+
+@pytest.mark.e2e
+def test_nearest_normal_runs_and_resumes(folder: Path) -> None:
+    """A second run finds all measured, and reports it."""
+    arguments = ("--tables", "1_made_up", "--records", "5")
+    first = run("nearest_normal", folder, *arguments)
+    second = run("nearest_normal", folder, *arguments, "--resume")
+    assert "1/1 sets/1_made_up/labels/0" in first
+    assert first[first.index("# Nearest normals") :] == second
+    for kind in ("Real anomalies", "Out of range", "Swapped"):
+        assert f"## {kind}" in second
