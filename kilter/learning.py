@@ -9,7 +9,7 @@ from kilter.service.detector import Detector, Verdicts
 from kilter.service.detector.store import check_name
 from kilter.service.formats.judge import Explained
 from kilter.service.formats.source import Hints
-from kilter.training.config import TrainConfig, read_config
+from kilter.training.config import FitConfig, TrainConfig, read_config
 from kilter.training.data.source import TrainingSource
 from kilter.training.pipeline import train_model
 from kilter.training.ranking import agreement_in_words
@@ -44,9 +44,9 @@ def train(
     own. `delimiter`, `encoding` and `header` say how text tables are written and whether they have a header line, where
     that is not to be found out. `config` is a TOML file of settings or the same as a mapping; `settings` override it:
     `target_fpr`, `detector`, `score`, `split`, `split_by`, `seed`, `device`, `memory_rows`, `baselines`, `fit`,
-    `threshold`, and `categorical`, `numeric`, `timestamp` and `ignore`, lists of columns to be taken for that, as
-    `docs/training.md` explains them. `say` is called with what was decided about the data. Raises KilterError for
-    whatever the caller can put right.
+    `threshold`, those of `fit` by themselves, as `model` and `beta`, and `categorical`, `numeric`, `timestamp` and
+    `ignore`, lists of columns to be taken for that, as `docs/training.md` explains them. `say` is called with what was
+    decided about the data. Raises KilterError for whatever the caller can put right.
     """
     source = source_of(
         data,
@@ -120,10 +120,10 @@ def source_of(data: Any, **columns: Any) -> TrainingSource:
 
 def config_of(config: PathLike | Mapping[str, Any] | None, settings: Mapping[str, Any]) -> TrainConfig:
     """The configuration of a file or a mapping, with settings before it. Raises TypeError for unknown ones."""
-    unknown = settings.keys() - set(TrainConfig.__struct_fields__)
+    known = (*TrainConfig.__struct_fields__, *FitConfig.__struct_fields__)
+    unknown = settings.keys() - set(known)
     if unknown:
-        known = ", ".join(TrainConfig.__struct_fields__)
-        raise TypeError(f"there is no setting {min(unknown)!r}: there are {known}")
+        raise TypeError(f"there is no setting {min(unknown)!r}: there are {', '.join(known)}")
     if isinstance(config, Mapping):
         return read_config(None, **{**config, **settings})
     return read_config(None if config is None else Path(config), **settings)

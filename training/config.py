@@ -10,11 +10,13 @@ import msgspec
 
 from kilter.service.detector.errors import KilterError
 from kilter.service.detector.manifest import HIGHEST_RATE, Way
-from kilter.service.detector.networks import NETWORKS
+from kilter.service.detector.networks import MODELS, NETWORKS, network_kind
 from kilter.service.detector.scores import SCORES, VAE, check_score, detector_names
 
 KINDS = ("categorical", "numeric", "timestamp", "ignore")
 """The settings that name columns, and say what each is to be taken for."""
+CONDITIONAL = "cvae"
+"""The model that judges given the value of a column."""
 AUTO = "auto"
 """The detector that is chosen by how well each separates normal rows from others."""
 MAX_ROWS = 500_000  # most rows of tables in files that are used, if it is not said
@@ -96,20 +98,36 @@ class FitConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     What is None is chosen by the network, or by the data.
     """
 
+    model: str = "vae"
+    """One of `networks.MODELS`; or else a kind of network, by `network`."""
     network: str | None = None
+    condition_on: str | None = None
+    """The column given whose value the model `cvae` judges."""
     members: int = 2
     hidden: int | None = None
     latent: int | None = None
     components: int | None = None
+    sigma: float | None = None
     steps: int = 900
     batch_rows: int | None = None
     learning_rate: float = 2e-3
     weight_decay: float = 1e-2
+    beta: float | None = None
     warm_up: float = 0.3
+    cycles: int = 1
     free_bits: float = 0.0
     clip_norm: float = 5.0
     patience: int = 6
     threads: int = 1
+
+    def network_of(self, modality: str) -> str:
+        """The kind of network of a modality. Raises KilterError if the model is not for it."""
+        return self.network or network_kind(self.model, modality)
+
+    @property
+    def kl_weight(self) -> float:
+        """The weight of the KL term once it has risen: `beta`, or that of the model."""
+        return MODELS[self.model].beta if self.beta is None else self.beta
 
 
 class TrainConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -128,6 +146,7 @@ class TrainConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     split_by: str | None = None
     device: str = "auto"
     baselines: bool = True
+    generator: bool = False
     categorical: tuple[str, ...] = ()
     """Columns that are taken for categories, whatever they look like; so on for the next three."""
     numeric: tuple[str, ...] = ()
@@ -142,11 +161,14 @@ BOUNDS: dict[str, tuple[float, float]] = {
     "fit.hidden": (1, 4096),
     "fit.latent": (1, 512),
     "fit.components": (1, 16),
+    "fit.sigma": (0.01, 10.0),
     "fit.steps": (1, 10_000_000),
     "fit.batch_rows": (2, 1_000_000),
     "fit.learning_rate": (1e-8, 1.0),
     "fit.weight_decay": (0.0, 1.0),
+    "fit.beta": (0.0, 1000.0),
     "fit.warm_up": (0.0, 1.0),
+    "fit.cycles": (1, 100),
     "fit.free_bits": (0.0, 10.0),
     "fit.clip_norm": (1e-6, 1e6),
     "fit.patience": (1, 1_000_000),
@@ -160,7 +182,8 @@ BOUNDS: dict[str, tuple[float, float]] = {
 def read_config(path: Path | None, **overrides: Any) -> TrainConfig:
     """The configuration of a TOML file (or the defaults), with every override that is not None on top.
 
-    Raises KilterError that names the file and the key, or the setting that is out of range.
+    An override may name a setting of `[fit]` without its table. Raises KilterError that names the file and the key, or
+    the setting that is out of range.
     """
     values: dict[str, Any] = {}
     if path is not None:
@@ -173,7 +196,10 @@ def read_config(path: Path | None, **overrides: Any) -> TrainConfig:
     wanted = {key: value for key, value in overrides.items() if value is not None}
     if {"target_fpr", "threshold"} & wanted.keys():  # one way to choose a threshold replaces another
         values = {key: value for key, value in values.items() if key not in ("target_fpr", "threshold")}
+    shaping = {key: wanted.pop(key) for key in FitConfig.__struct_fields__ if key in wanted}
     values |= wanted
+    if shaping and isinstance(values.setdefault("fit", {}), dict):
+        values["fit"] = values["fit"] | shaping
     for table, settings in (("", TrainConfig), ("fit.", FitConfig), ("threshold.", Rule)):
         given = values.get(table[:-1]) if table else values
         for key in set(given if isinstance(given, dict) else ()).difference(known := settings.__struct_fields__):
@@ -182,20 +208,32 @@ def read_config(path: Path | None, **overrides: Any) -> TrainConfig:
         config = msgspec.convert(values, TrainConfig)
     except msgspec.ValidationError as error:
         raise KilterError(f"{path or 'settings'}: {error}") from None
+    if config.fit.condition_on is not None and config.fit.model == VAE:
+        config = msgspec.structs.replace(config, fit=msgspec.structs.replace(config.fit, model=CONDITIONAL))
     check_rule(config.threshold, config.target_fpr)
     config = msgspec.structs.replace(config, target_fpr=config.threshold.rate(config.target_fpr))
     if config.detector not in (*detector_names(), AUTO):
         raise KilterError(f"there is no detector {config.detector!r}: there are {', '.join(detector_names())} and auto")
     check_score(config.score)
     if config.detector not in (VAE, AUTO):
-        for key, given in (("score", "score" in values), ("fit.network", config.fit.network is not None)):
+        of_vae = {"score": "score" in values, "fit.network": config.fit.network, "fit.model": config.fit.model != VAE}
+        for key, given in of_vae.items():
             if given:
                 raise KilterError(
                     f"{key} is a setting of the detector vae, and {config.detector} has its own: leave one of the two "
                     "out"
                 )
+    if config.fit.model not in MODELS:
+        raise KilterError(f"there is no model {config.fit.model!r}: there are {', '.join(MODELS)}")
+    if (config.fit.condition_on is None) != (config.fit.model != CONDITIONAL):
+        raise KilterError(
+            f"the model {config.fit.model} and --condition-on: the model {CONDITIONAL}, and no other, needs a column "
+            "that it is conditional on"
+        )
     if config.fit.network is not None and config.fit.network not in NETWORKS:
         raise KilterError(f"fit.network {config.fit.network!r}: there are the networks {', '.join(NETWORKS)}")
+    if config.fit.network is not None and config.fit.model != VAE:
+        raise KilterError(f"fit.network and the model {config.fit.model!r} are two: leave one of them out")
     for name, (low, high) in BOUNDS.items():
         value = attrgetter(name)(config)
         if value is not None and not low <= value <= high:

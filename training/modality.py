@@ -12,11 +12,14 @@ from typing import Any, ClassVar, cast
 
 import numpy as np
 import torch
+from torch import Tensor
+from torch.nn import functional
 
 from kilter.service.detector.arrays import Mask, Pixels, Positions
 from kilter.service.detector.errors import KilterError
 from kilter.service.detector.manifest import Manifest
 from kilter.service.detector.modalities import modality_of
+from kilter.service.detector.networks.base import Network
 from kilter.service.detector.networks.pictures import PictureVAE
 from kilter.service.detector.pictures.column import ImageColumn
 from kilter.service.detector.plugin import imported
@@ -26,6 +29,7 @@ from kilter.training.data.source import LabelledRows, Progress, TrainingData, Tr
 from kilter.training.data.tables import read_labelled_table, read_tables
 from kilter.training.evaluation.baselines import MOST_ROWS, Simplification, one_hot, pasted, reduced, swapped
 from kilter.training.evaluation.checkup import Examined, some
+from kilter.training.evaluation.health import HealthMeasures
 from kilter.training.fitting.diagnosis import Tolerance
 from kilter.training.fitting.programs import Backbone
 from kilter.training.reporting.gallery import gallery_of
@@ -44,12 +48,24 @@ LATENT_PICTURES = 500  # most pictures that are drawn in latent space, half of t
 PRIOR_SAMPLES = 12
 
 
+def spread(_: Network, seen: Tensor) -> float:
+    """The variance of what is seen of records, (n, axes), all axes together."""
+    return float(seen.var(0, correction=0).sum())
+
+
+def sharpness(network: Any, seen: Tensor) -> float:
+    """The variance of the Laplacian of standardised pictures as the network sees them, (n, values)."""
+    pictures = seen.reshape(-1, 1, *network.shape.small)
+    kernel = torch.tensor([[0.0, 1.0, 0.0], [1.0, -4.0, 1.0], [0.0, 1.0, 0.0]]).reshape(1, 1, 3, 3)
+    return float(functional.conv2d(pictures, kernel).var((1, 2, 3)).mean())
+
+
 class TrainingModality(ABC):
     """One kind of records, and all that training does differently for it."""
 
     kind: ClassVar[str]
     """The plural of a record, and the name of the template with what the report and the model card say of them."""
-    tolerance: ClassVar[Tolerance]
+    measures: ClassVar[HealthMeasures]
     takes_backbone: ClassVar[bool] = False
     """Whether records may be judged by the features of a pretrained network."""
     has_columns: ClassVar[bool] = False
@@ -106,7 +122,7 @@ class TableTraining(TrainingModality):
 
     kind = "tables"
     has_columns = True
-    tolerance = Tolerance(gap=0.1, rise=0.02)
+    measures = HealthMeasures(Tolerance(gap=0.1, rise=0.02), 200, True, spread, least_detail=0.1)
     scan_score = "core"
 
     def accepts(self, source: TrainingSource) -> bool:
@@ -141,8 +157,8 @@ class PictureTraining(TrainingModality):
     """Pictures in folders, or in arrays."""
 
     kind = "pictures"
-    # A pixel of a picture without its noise is worth many nats.
-    tolerance = Tolerance(gap=0.3, rise=0.1)
+    # A pixel of a picture without its noise is worth many nats; drawn ones all have noise.
+    measures = HealthMeasures(Tolerance(gap=0.3, rise=0.1), 100, False, sharpness, least_detail=0.25)
     takes_backbone = True
     remedies_collapse = False
     bounded_rows = 100

@@ -34,7 +34,14 @@ class Epoch(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     reconstruction: float
     kl: float
     held_out_elbo: float
-    """Mean ELBO of whole records that the member never saw, averaged over members; it decides when to stop."""
+    """Mean ELBO of whole records that the member never saw, averaged over members; of a model without a prior it is
+    minus the reconstruction."""
+    held_out_kl: float | None = None
+    """Of the same records; None in models of before."""
+
+    def objective(self, beta: float) -> float:
+        """What decides when to stop: the held-out ELBO with the KL weighed by `beta`."""
+        return self.held_out_elbo - (beta - 1) * (self.held_out_kl or 0.0)
 
 
 class Figure(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -165,6 +172,24 @@ class Remedy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return self.elbo is not None and self.remedied_elbo is not None and self.remedied_elbo > self.elbo
 
 
+class Symptom(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A figure by which a fit is known to be unwell, and what to do then; a rule of thumb."""
+
+    name: str
+    figure: str
+    """What `value` is, in words."""
+    value: float
+    limit: float
+    worse: Literal["above", "below"]
+    advice: str
+    """What to try; it names the settings."""
+
+    @property
+    def present(self) -> bool:
+        """Whether the figure is beyond its limit."""
+        return self.value > self.limit if self.worse == "above" else self.value < self.limit
+
+
 class Diagnosis(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How healthy the fit is; ELBOs and KL are means in nats per record."""
 
@@ -186,6 +211,8 @@ class Diagnosis(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     underfitted: bool
     notes: tuple[str, ...]
     """What needs attention, each a sentence with what to do about it."""
+    symptoms: tuple[Symptom, ...] = ()
+    """Those that are absent too; none in models of before."""
 
 
 class Baseline(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -104,6 +104,8 @@ class NetworkEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Numbers of a record's code; 0 of a model that has no programs `encode` and `decode`."""
     noise: int = 0
     """Draws of N(0, 1) by which the values of a record are drawn; 0 if they cannot be."""
+    condition: str | None = None
+    """The column given whose value all else is judged, if there is one."""
 
 
 class MemoryEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -137,6 +139,16 @@ class ScoreEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     backbone: BackboneEntry | None = None
 
 
+class GeneratorEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What makes synthetic records: `kind` is known to `detector.generation`, and `shape` is what only it reads.
+
+    It holds numbers of the fitting rows: the artifact is then to be treated like the training data.
+    """
+
+    kind: str
+    shape: Any
+
+
 class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """An artifact's manifest.json."""
 
@@ -154,6 +166,7 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The files of the exported programs, by the names that `detector.runtime` knows."""
     tensors: dict[str, tuple[int, ...]]
     """Shape of each tensor in tensors.safetensors."""
+    generator: GeneratorEntry | None = None
 
 
 class Probes(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

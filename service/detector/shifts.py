@@ -122,6 +122,10 @@ class ColumnTally:
         if len(self._samples) > MOST_SAMPLES:
             self._samples, self._every = self._samples[::2], self._every * 2
 
+    def unknown(self, name: str) -> int:
+        """The number of records whose value of a column is missing, or was never seen in training."""
+        return int(sum(self._counts[:, i].sum() for i, one in enumerate(self._modality.watched) if one.name == name))
+
     def shifts(self) -> list[Shift]:
         """What most values of the file are, of each column of which anything is to be said."""
         names = self._samples[0] if self._samples else ()

@@ -10,7 +10,8 @@ import numpy as np
 
 from kilter.service.detector import Detector, KilterError
 from kilter.service.detector.arrays import Floats, Positions
-from kilter.service.detector.shifts import Shift
+from kilter.service.detector.manifest import counted
+from kilter.service.detector.shifts import ColumnTally, Shift
 from kilter.service.detector.sketch import Familiar
 from kilter.service.formats.discoveries import Discoveries, find_discoveries
 from kilter.service.formats.folders import check_folder, png_name, write_png
@@ -168,12 +169,25 @@ def score_inputs(
             if resume or target.folder is not None:
                 write_success(target, made, progress.scored, tally)
     notes = [note for place, rows in run.familiar.items() for note in seen_notes(detector, inputs[place].path, rows)]
+    notes += condition_notes(detector, run.columns)
     blamed = tuple(Counter(tally.blamed).most_common())
-    counted = tally.records, tally.anomalies, tally.errors, tally.first_error
+    counts = tally.records, tally.anomalies, tally.errors, tally.first_error
     seconds = time.perf_counter() - began
     return Summary(
-        *counted, seconds, (*dict.fromkeys([*run.notes, *notes]),), discoveries, tuple(run.columns.shifts()), blamed
+        *counts, seconds, (*dict.fromkeys([*run.notes, *notes]),), discoveries, tuple(run.columns.shifts()), blamed
     )
+
+
+def condition_notes(detector: Detector, columns: ColumnTally) -> list[str]:
+    """A note on records whose value of the column that a model is conditional on says nothing to it."""
+    name = detector.manifest.network.condition
+    count = 0 if name is None else columns.unknown(name)
+    if not count:
+        return []
+    return [
+        f"{counted(count, 'record')} with a {name!r} that training never saw, or without one: the network judged the "
+        "other fields by what is normal whatever the value"
+    ]
 
 
 def _drawer(detector: Detector, folder: Path | None, path: Path, *, force: bool) -> Callable[[str, bytes], None]:

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from kilter.service.detector import KilterError
-from kilter.training.config import Rule, check_rule, read_config
+from kilter.training.config import FitConfig, Rule, check_rule, read_config
 
 
 @pytest.mark.parametrize(
@@ -60,3 +60,12 @@ def test_columns_are_named_in_a_file_and_by_options(tmp_path: Path) -> None:
     path.write_text('categorical = "zip"\n')
     with pytest.raises(KilterError, match=r"columns\.toml: Expected `array`, got `str`"):
         read_config(path)
+
+
+def test_settings_of_the_fit_may_stand_by_themselves(tmp_path: Path) -> None:
+    """They go before those of the file's table, whose others stay."""
+    path = tmp_path / "settings.toml"
+    path.write_text("[fit]\nsteps = 50\nbeta = 2.0\n")
+    config = read_config(path, model="beta-vae", beta=3.0)
+    assert (config.fit.steps, config.fit.model, config.fit.beta) == (50, "beta-vae", 3.0)
+    assert read_config(None, fit={"steps": 7}, model="ae").fit == FitConfig(steps=7, model="ae")

@@ -152,6 +152,12 @@ def test_what_does_not_apply_is_refused(training_csv: Path, tmp_path: Path) -> N
     for settings, message in (
         ({"detector": "nearest", "score": "elbo"}, "score is a setting of the detector vae, and nearest has its own"),
         ({"detector": "gmm", "fit": {"network": "tabular-vae"}}, "fit.network is a setting of the detector vae"),
+        ({"detector": "gmm", "model": "ae"}, "fit.model is a setting of the detector vae"),
+        ({"model": "gan"}, "there is no model 'gan': there are vae, beta-vae, binary-vae, cvae, vq-vae, ae, dae"),
+        ({"model": "cvae"}, "the model cvae and --condition-on"),
+        ({"model": "ae", "condition_on": "shift"}, "the model ae and --condition-on"),
+        ({"model": "ae", "fit": {"network": "tabular-vae"}}, "fit.network and the model 'ae' are two"),
+        ({"beta": -1.0}, "fit.beta must be from 0 to 1000, not -1"),
         ({"detector": "knn"}, "there is no detector 'knn': there are vae, nearest, pca, iforest, gmm and auto"),
         ({"score": "nearest"}, "there is no score 'nearest'"),
     ):

@@ -56,11 +56,12 @@ def evaluate(
     from kilter.service.detector import load
     from kilter.service.detector.inputs import take
     from kilter.service.detector.manifest import counted
+    from kilter.service.detector.networks import network_class
     from kilter.service.formats.provenance import was_trained_on
     from kilter.training.config import MAX_ROWS
     from kilter.training.data.source import TrainingSource
     from kilter.training.evaluation.evaluate import evaluate_rows
-    from kilter.training.evaluation.evidence import bound_likelihood, network_of
+    from kilter.training.evaluation.evidence import bound_likelihood, network_of, without_elbo
     from kilter.training.modality import modality_of_model
 
     detector = load(model)
@@ -73,6 +74,8 @@ def evaluate(
     if not seen and detector.was_trained_on(verdicts.features):
         seen = [SEEN_ROWS]
     evaluation = evaluate_rows(detector, rows.table, rows.anomalous, seed=seed, fresh=not seen, verdicts=verdicts)
+    if not network_class(manifest.network.kind).has_elbo:
+        evaluation = without_elbo(evaluation)
     if evidence is not None and evaluation.normal:
         usual = ~np.isnan(verdicts.score) & (True if rows.anomalous is None else ~rows.anomalous)
         bound = bound_likelihood(network_of(model), detector.modality, take(rows.table, usual), evidence, seed)

@@ -136,10 +136,27 @@ def _height_and_width(_: click.Context, __: click.Parameter, value: str | None) 
     "--detector",
     help="vae, or of tables nearest, pca, iforest, gmm; or auto, which chooses by cross-validation.  [default: vae]",
 )
+@click.option(
+    "--model",
+    metavar="NAME",
+    help="Of the detector vae: vae, beta-vae, binary-vae (of black and white pictures), cvae (with --condition-on), "
+    "vq-vae (codes of words), ae (an autoencoder) or dae (a denoising one).  [default: vae]",
+)
+@click.option(
+    "--condition-on",
+    metavar="COLUMN",
+    help="Judge all else given the value of a column, by the model cvae: what is normal for the night shift.",
+)
+@click.option(
+    "--beta", type=float, help="Weight of the KL term of a variational model.  [default: 1; of the model beta-vae 4]"
+)
 @click.option("--score", help="Of the detector vae: neighbours, core, elbo or reconstruction.  [default: neighbours]")
 @click.option("--split", type=click.Choice(["auto", "random", "time"]), help="How calibration rows are set apart.")
 @split_option("each row by itself")
 @rows_option
+@click.option(
+    "--generator", is_flag=True, default=None, help="Also fit what `kilter generate` makes synthetic records with."
+)
 @click.option("--seed", type=int, help="Same seed, data and machine: same model.  [default: 0]")
 @click.option("--device", help="auto, cpu, cuda or cuda:N.  [default: auto]")
 @click.option(

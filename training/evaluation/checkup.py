@@ -1,7 +1,9 @@
 """Examines a fitted model: how healthy the fit is, which detectors beat it, and which rows may have spoilt it."""
 
+from functools import partial
 from typing import NamedTuple
 
+import msgspec
 import numpy as np
 from scipy import stats
 
@@ -14,7 +16,8 @@ from kilter.service.detector.inputs import take
 from kilter.training.config import TrainConfig
 from kilter.training.data.source import TrainingData
 from kilter.training.evaluation.baselines import RowScore, Simplification, compare
-from kilter.training.fitting.diagnosis import Tolerance, diagnose
+from kilter.training.evaluation.health import HealthMeasures, Surroundings, find_symptoms
+from kilter.training.fitting.diagnosis import diagnose
 from kilter.training.fitting.model import Fitted, score_around, score_rows
 
 LISTED = 10
@@ -50,7 +53,7 @@ def examine_fit(
     config: TrainConfig,
     examined: Examined,
     simplification: Simplification,
-    tolerance: Tolerance,
+    measures: HealthMeasures,
 ) -> Checkup:
     """Examine a model on rows that it was fitted to, on others, and on labelled anomalies."""
     # By the ELBO: rows that the memory of the default score holds are at no distance from it.
@@ -61,7 +64,11 @@ def examine_fit(
     x, new, odd = (np.concatenate([*judge.modality.encode(take(data.table, rows))]) for rows in examined)
     diagnosis = comparison = None
     if fitted.history:
-        diagnosis = diagnose(fitted.module.network, fitted.history, config.fit.steps, x, new, fitted.remedy, tolerance)
+        network = fitted.module.network
+        diagnosis = diagnose(network, fitted.history, config.fit, x, new, fitted.remedy, measures.tolerance)
+        around = Surroundings(partial(served_score, fitted), judge.calibration, config.fit, measures)
+        symptoms = find_symptoms(network, diagnosis, new, around)
+        diagnosis = msgspec.structs.replace(diagnosis, symptoms=symptoms)
     if config.baselines:
         own = _own_score(fitted, config, x)
         comparison = compare(own, x, new, odd, simplification, config.seed, data.anomaly_rate)
@@ -74,9 +81,15 @@ def _own_score(fitted: Fitted, config: TrainConfig, x: Matrix) -> RowScore:
     Where calibration rows stand in for such rows, the score is built anew with a memory that does not hold them.
     """
     if not fitted.stands_in:
-        return lambda rows: fitted.scorer.program.run(rows, ("score",))[0]
+        return partial(served_score, fitted)
     module, _ = score_around(fitted.module.network, fitted.score_kind, x, x[:0], fitted.schema, config)
     return lambda rows: score_rows(module, rows)
+
+
+def served_score(fitted: Fitted, rows: Matrix) -> Floats:
+    """The score of encoded records, (n, features), as it is served: (n,)."""
+    (score,) = fitted.scorer.program.run(rows, ("score",))
+    return score
 
 
 def some(rows: Positions, most: int, seed: int) -> Positions:

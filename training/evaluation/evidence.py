@@ -17,11 +17,12 @@ import torch
 
 from kilter.service.detector.arrays import Floats, Matrix
 from kilter.service.detector.artifact import read_artifact
-from kilter.service.detector.findings import LikelihoodBound
+from kilter.service.detector.errors import KilterError
+from kilter.service.detector.findings import Evaluation, Figure, LikelihoodBound
 from kilter.service.detector.inputs import Table, take
 from kilter.service.detector.modalities.base import Modality
 from kilter.service.detector.networks import network_class
-from kilter.service.detector.networks.base import Network, Posterior
+from kilter.service.detector.networks.base import Network
 from kilter.service.detector.store import resolve
 from kilter.training.evaluation.evaluate import mean_figure
 
@@ -58,7 +59,15 @@ def network_of(model: Path) -> Network:
 def bound_likelihood(
     network: Network, modality: Modality, table: Table, samples: int, seed: int, most: int = MOST_ROWS
 ) -> LikelihoodBound:
-    """The bounds on log p(x) of the rows of a table, by so many draws of each member: means over `most` rows or all."""
+    """The bounds on log p(x) of the rows of a table, by so many draws of each member: means over `most` rows or all.
+
+    Raises KilterError if the network has none.
+    """
+    if not network.has_elbo:
+        raise KilterError(
+            "there is no evidence: the codes of this model have no prior, and so it has no ELBO and no bound on "
+            "log p(x). Leave --evidence out, or train --model vae"
+        )
     if table.rows > most:
         table = take(table, np.sort(np.random.default_rng(seed).choice(table.rows, most, replace=False)))
     rows = bound_rows(network, np.concatenate([*modality.encode(table)]), samples, seed)
@@ -70,6 +79,11 @@ def bound_likelihood(
         kl=mean_figure(rows.kl),
         bound=mean_figure(rows.bound),
     )
+
+
+def without_elbo(evaluation: Evaluation) -> Evaluation:
+    """An evaluation of a model whose codes have no prior: only the reconstruction is left of its ELBO."""
+    return msgspec.structs.replace(evaluation, elbo=Figure(None), kl=Figure(None))
 
 
 @torch.no_grad()
@@ -92,15 +106,9 @@ def _bounds(network: Network, x: torch.Tensor, samples: int, generator: torch.Ge
     for _ in range(samples):
         z = posterior.draw(generator)
         surprise = network.column_terms(inputs, network.surprise(inputs, network.decode(z))).sum(-1).double()
-        excess = _excess(posterior, z)
+        excess = posterior.excess(z)
         total = torch.logaddexp(total, -surprise - excess)
         reconstruction += surprise
         kl += excess
     bound = total.logsumexp(0) - np.log(samples * network.members)
     return RowBounds(bound.numpy(), *((part.mean(0) / samples).numpy() for part in (reconstruction, kl)))
-
-
-def _excess(posterior: Posterior, z: torch.Tensor) -> torch.Tensor:
-    """log q(z | x) - log p(z), (members, n), of draws z; its mean is the KL divergence."""
-    standard = (z - posterior.mean).square() * (-posterior.log_variance).exp()
-    return (0.5 * (z.square() - standard - posterior.log_variance)).sum(-1).double()

@@ -1,7 +1,7 @@
 """The health of a fit, and the remedy of a posterior that collapsed.
 
-A network whose posterior collapsed is fitted anew with free bits, and the better fit is kept. Where columns do not
-depend on one another a collapse is right, since there is nothing for a latent space to learn.
+A network whose posterior collapsed is fitted anew with free bits and a KL weight of at most 1, and the better fit is
+kept. Where columns do not depend on one another a collapse is right: there is nothing for a latent space to learn.
 """
 
 from collections.abc import Sequence
@@ -40,21 +40,25 @@ class Activity(NamedTuple):
     """How much of its latent space a network uses."""
 
     active: tuple[int, ...]  # active units of each member
-    kl: tuple[float, ...]  # mean KL of each dimension in nats, a member's largest first, averaged over members
+    kl: tuple[float, ...]
+    """Mean KL of each dimension in nats, a member's largest first, averaged over members; empty without a prior."""
 
     @property
     def collapsed(self) -> bool:
-        """Whether a member uses no dimension, or all together use next to nothing."""
-        return min(self.active) == 0 or sum(self.kl) < LEAST_KL
+        """Whether a member uses no dimension, or all together use next to nothing; not of codes without a prior."""
+        return bool(self.kl) and (min(self.active) == 0 or sum(self.kl) < LEAST_KL)
 
 
 def measure_activity(network: Network, x: Matrix) -> Activity:
     """How the latent space is used over encoded rows, (n, features)."""
     with torch.no_grad():
         posterior = network.posterior(_sample(network, x))
-        active = (posterior.mean.var(1, correction=0) > ACTIVE).sum(-1)
-        kl = posterior.kl_by_dimension().mean(1).sort(-1, descending=True).values.mean(0)
-    return Activity(tuple(active.tolist()), tuple(round(nats, 6) for nats in kl.tolist()))
+        kl = posterior.kl_by_dimension().mean(1)
+        # What is given and not inferred is a point, and no unit: it has no KL at all.
+        inferred = (kl > 0) if network.has_elbo else torch.ones_like(kl, dtype=torch.bool)
+        active = ((posterior.mean.var(1, correction=0) > ACTIVE) & inferred).sum(-1)
+        nats = kl.sort(-1, descending=True).values.mean(0).tolist()
+    return Activity(tuple(active.tolist()), tuple(round(one, 6) for one in nats if network.has_elbo))
 
 
 def _sample(network: Network, x: Matrix) -> torch.Tensor:
@@ -136,7 +140,7 @@ def fit_or_remedy(
     remedied: bool = True,
     entities: Positions | None = None,
 ) -> FitOutcome:
-    """`fit.fit`, and once more with free bits and a longer warm-up if the posterior collapsed.
+    """`fit.fit`, and once more with free bits, a longer warm-up and no more than the ELBO's KL weight if it collapsed.
 
     Where columns are independent a collapse is right, and nothing is done; nor where it is not to be `remedied`, nor of
     a network that is fitted without steps. The
@@ -150,7 +154,7 @@ def fit_or_remedy(
     if strongest is None:
         return FitOutcome(network, history, Remedy(None))
     free_bits, warm_up = max(config.free_bits, FREE_BITS), max(config.warm_up, WARM_UP)
-    gentler = msgspec.structs.replace(config, free_bits=free_bits, warm_up=warm_up)
+    gentler = msgspec.structs.replace(config, free_bits=free_bits, warm_up=warm_up, beta=min(config.kl_weight, 1.0))
     second = checkpoint.with_stem(f"{checkpoint.stem}-remedy") if checkpoint else None
     other, after = fit(x, schema, gentler, seed, device, second, progress, entities)
     first, last = strongest.columns
@@ -182,11 +186,14 @@ def remedy_in_words(remedy: Remedy) -> str:
     start = f"The posterior collapsed, although {first!r} and {second!r} tell {remedy.nats:.2g} nats about each other"
     tried = f"held-out ELBO {remedy.remedied_elbo:.2f} nats, {remedy.elbo:.2f} before"
     if remedy.helped:
-        return f"{start}: the network was fitted again with free bits and a longer warm-up, and is better ({tried})."
+        return (
+            f"{start}: the network was fitted again with free bits, a longer warm-up and a KL weight of at most 1, and "
+            f"is better ({tried})."
+        )
     return (
-        f"{start}, and fitting again with free bits and a longer warm-up made it no better ({tried}): the first "
-        "fit was kept. Try more fit.steps, a smaller fit.weight_decay, or the score reconstruction; and compare "
-        "with the simple detectors in the report."
+        f"{start}, and fitting again with free bits, a longer warm-up and a KL weight of at most 1 made it no better "
+        f"({tried}): the first fit was kept. Try more fit.steps, a smaller fit.weight_decay, or the score "
+        "reconstruction; and compare with the simple detectors in the report."
     )
 
 
@@ -200,21 +207,22 @@ class Tolerance(NamedTuple):
 def diagnose(
     network: Network,
     history: Sequence[Epoch],
-    steps: int,
+    config: FitConfig,
     fitted: Matrix,
     new: Matrix,
     remedy: Remedy | None,
     tolerance: Tolerance,
 ) -> Diagnosis:
-    """Diagnose a fit from its history, at most `steps` long, the encoded rows that it saw and rows that it did not."""
+    """Diagnose a fit from its history, the encoded rows that it saw and rows that it did not."""
+    steps, beta = config.steps, config.kl_weight
     used = measure_activity(network, fitted)
     before, after = _elbo(network, fitted), _elbo(network, new)
     error = float(np.hypot(*(values.std() / np.sqrt(len(values)) for values in (before, after))))
     gap = float(before.mean() - after.mean())
-    best = max(history, key=lambda epoch: epoch.held_out_elbo)
+    best = max(history, key=lambda epoch: epoch.objective(beta))
     last = history[-1].step
-    earlier = [epoch.held_out_elbo for epoch in history if epoch.step <= 0.8 * last]
-    rise = best.held_out_elbo - max(earlier, default=-np.inf)
+    earlier = [epoch.objective(beta) for epoch in history if epoch.step <= 0.8 * last]
+    rise = best.objective(beta) - max(earlier, default=-np.inf)
     overfitted = gap > max(tolerance.gap * network.columns, 3 * error)
     underfitted = last >= steps and best.step > 0.9 * last and rise > tolerance.rise * network.columns
     notes = []

@@ -22,7 +22,7 @@ from kilter.service.detector.errors import KilterError
 from kilter.service.detector.findings import Epoch
 from kilter.service.detector.leftovers import scratch_folder
 from kilter.service.detector.modalities import modality_of
-from kilter.service.detector.networks import DEFAULTS, network_class
+from kilter.service.detector.networks import network_class
 from kilter.service.detector.networks.base import Network
 from kilter.service.detector.schema import Schema
 from kilter.training.config import FitConfig
@@ -83,11 +83,14 @@ def fit(
     every = max(config.steps // 30, 10)
     while state.step < config.steps and not stopped(state, config):
         train_step(state, rows, seen, config)
-        epoch = note_epoch(state, rows, held_out) if state.step % every == 0 or state.step == config.steps else None
+        epoch = (
+            note_epoch(state, rows, held_out, config) if state.step % every == 0 or state.step == config.steps else None
+        )
         progress(state.step, config.steps, epoch)
         if checkpoint and epoch:
             save_checkpoint(checkpoint, state, digest)
     network.load_state_dict(state.best)
+    network.finish(rows)
     if checkpoint:
         checkpoint.unlink(missing_ok=True)
     return network.eval(), state.history
@@ -96,7 +99,7 @@ def fit(
 def untrained(x: Matrix, schema: Schema, config: FitConfig, seed: int) -> Network:
     """The network of a schema, not yet fitted to the encoded rows x, (n, width)."""
     modality = modality_of(schema).name
-    kind = config.network or DEFAULTS[modality]
+    kind = config.network_of(modality)
     network_type = network_class(kind)
     if network_type.modality != modality:
         raise KilterError(
@@ -129,10 +132,16 @@ def folds(
 
 
 def stopped(state: FitState, config: FitConfig) -> bool:
-    """Whether the held-out ELBO has not improved for as long as is allowed, once the warm-up is over."""
-    warm = int(config.warm_up * config.steps)
+    """Whether the held-out ELBO has not improved for as long as is allowed, once the KL weight has risen for good."""
+    warm = int((config.cycles - 1 + config.warm_up) * config.steps / config.cycles)
     late = [epoch for epoch in state.history if epoch.step > max(warm, state.best_step)]
     return state.step > warm and len(late) >= config.patience
+
+
+def kl_weight(step: int, config: FitConfig) -> float:
+    """The weight of the KL term: in each cycle it rises from 0 over the warm-up, and stays (Fu et al., 2019)."""
+    cycle = config.steps / config.cycles
+    return config.kl_weight * min(1.0, (step % cycle + 1) / max(config.warm_up * cycle, 1.0))
 
 
 def learning_rate(step: int, config: FitConfig) -> float:
@@ -151,7 +160,7 @@ def train_step(state: FitState, rows: Tensor, seen: list[Positions], config: Fit
         torch.from_numpy(part)[torch.randint(len(part), (size,), generator=generator, device=rows.device).cpu()]
         for part in seen
     ]
-    beta = min(1.0, (state.step + 1) / max(config.warm_up * config.steps, 1.0))
+    beta = kl_weight(state.step, config)
     surprise, kl_by_record = network.loss_terms(rows[torch.stack(picked).to(rows.device)], generator)
     reconstruction, kl = surprise.mean(-1), kl_by_record.mean(1)
     # A dimension's first nats are free, so that it is used before it has to pay (Kingma et al., 2016).
@@ -167,20 +176,21 @@ def train_step(state: FitState, rows: Tensor, seen: list[Positions], config: Fit
         state.since[i] += float(term.detach().mean())
 
 
-def note_epoch(state: FitState, rows: Tensor, held_out: list[Positions]) -> Epoch:
+def note_epoch(state: FitState, rows: Tensor, held_out: list[Positions], config: FitConfig) -> Epoch:
     """Take the held-out ELBO, note it in the history, and keep the network if it is the best so far."""
-    network = state.network
+    network, beta = state.network, config.kl_weight
     size = min(HELD_OUT_ROWS, min(map(len, held_out)))
     with torch.no_grad():
         inputs = network.inputs(rows[torch.from_numpy(np.stack([part[:size] for part in held_out])).to(rows.device)])
         posterior = network.encode(inputs)
         elbo = -network.negative_elbo(inputs, posterior, posterior.mean).mean()
+        held_out_kl = float(posterior.kl().mean())
     steps = state.step - (state.history[-1].step if state.history else 0)
     loss, reconstruction, kl = (total / steps for total in state.since)
-    epoch = Epoch(state.step, loss, reconstruction, kl, float(elbo))
+    epoch = Epoch(state.step, loss, reconstruction, kl, float(elbo), held_out_kl)
     if not math.isfinite(epoch.held_out_elbo):
         raise KilterError(f"the fit diverged at step {state.step}: try a smaller fit.learning_rate")
-    if not state.best or epoch.held_out_elbo > max(e.held_out_elbo for e in state.history):
+    if not state.best or epoch.objective(beta) > max(earlier.objective(beta) for earlier in state.history):
         state.best = {name: tensor.detach().clone() for name, tensor in network.state_dict().items()}
         state.best_step = state.step
     state.history.append(epoch)

@@ -13,10 +13,11 @@ from torch import Tensor
 from kilter.service.detector.arrays import Floats, Mask, Matrix, Positions
 from kilter.service.detector.calibration import DECIMALS, rounded
 from kilter.service.detector.detector import Scorer
+from kilter.service.detector.errors import KilterError
 from kilter.service.detector.findings import Epoch, Remedy
 from kilter.service.detector.inputs import take
 from kilter.service.detector.modalities import modality_of
-from kilter.service.detector.networks import DEFAULTS
+from kilter.service.detector.networks import network_class
 from kilter.service.detector.networks.base import Network
 from kilter.service.detector.runtime import OnnxProgram, pick_device
 from kilter.service.detector.schema import Schema
@@ -110,7 +111,7 @@ def fit_model(
         scorer=scorer,
         calibration_scores=unexported.calibration_scores() if held else scorer.score(table).score,
         holds_calibration=held,
-        network_kind=config.fit.network or DEFAULTS[modality.name],
+        network_kind=config.fit.network_of(modality.name),
         score_kind=unexported.score_kind,
         module=module,
         programs=programs,
@@ -145,6 +146,11 @@ def fit_unexported(
     entities = None if data.entities is None else data.entities[parts.fit]
     modality = modality_of(schema)
     kind = kind_of_score(config.score, modality.name) if backbone is None else "backbone-neighbours"
+    if kind == "elbo" and not network_class(config.fit.network_of(modality.name)).has_elbo:
+        raise KilterError(
+            f"the model {config.fit.model} has no ELBO, since its codes have no prior: its scores are neighbours and "
+            "reconstruction"
+        )
     x = np.concatenate([*modality.encode(take(data.table, parts.fit))])
     network, history, remedy = fit_or_remedy(
         x,

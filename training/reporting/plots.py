@@ -57,13 +57,21 @@ def render(figure: Figure, name: str, alt: str) -> str:
 
 @STYLED
 def training_curves(history: Sequence[Epoch]) -> str:
-    """Loss, reconstruction, KL and held-out ELBO over the steps of a fit, a panel each."""
+    """Loss, reconstruction, KL and held-out ELBO over the steps of a fit, a panel each; two of them also held out."""
     figure, axes = canvas(6.0, 4)
     steps = [epoch.step for epoch in history]
     panels = {"loss": INK, "reconstruction": NORMAL, "kl": MARK, "held_out_elbo": STRANGE}
     titles = ("loss", "reconstruction", "KL", "held-out ELBO")
+    held_out = {epoch.step: epoch.held_out_kl for epoch in history if epoch.held_out_kl is not None}
+    new = {
+        "reconstruction": [-epoch.held_out_elbo - held_out[epoch.step] for epoch in history if epoch.step in held_out],
+        "kl": [*held_out.values()],
+    }
     for ax, (field, colour), title in zip(axes, panels.items(), titles, strict=True):
         values = [getattr(epoch, field) for epoch in history]
+        if new.get(field):
+            ax.plot([*held_out], new[field], color=INK, linewidth=1, linestyle=":", label="held out")
+            ax.legend(loc="upper right")
         ax.plot(steps, values, color=colour, linewidth=1.4, marker="o" if len(steps) < 3 else None, markersize=3)
         ax.set_title(title, loc="left", fontsize=9)
         ax.set_ylabel("nats")

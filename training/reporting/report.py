@@ -184,7 +184,7 @@ def _plots(manifest: Manifest, run: Run, shares: Sequence[tuple[str, float]]) ->
     figures = {"scores": plots.score_distribution(calibration.scores, threshold, unit, others)}
     if run.history:
         figures["curves"] = plots.training_curves(run.history)
-    if diagnosis:
+    if diagnosis and diagnosis.kl:
         figures["kl"] = plots.kl_bars(diagnosis.kl, diagnosis.active_units)
     if len(normal):
         figures["p_values"] = plots.p_value_histogram(calibration.p_values(normal), calibration)

@@ -9,6 +9,7 @@ whose outputs are averaged; *latent*, the dimensions of z; *values* of a record,
 """
 
 import math
+from collections.abc import Sequence
 from typing import Any, ClassVar, NamedTuple, Protocol, Self
 
 import msgspec
@@ -34,6 +35,10 @@ class Sizes(Protocol):
     def latent(self) -> int | None: ...
     @property
     def components(self) -> int | None: ...
+    @property
+    def condition_on(self) -> str | None: ...
+    @property
+    def sigma(self) -> float | None: ...
 
 
 class Posterior(NamedTuple):
@@ -59,6 +64,26 @@ class Posterior(NamedTuple):
         """KL(q(z | x) || N(0, I)) in nats, (members, n)."""
         return self.kl_by_dimension().sum(-1)
 
+    def excess(self, z: Tensor) -> Tensor:
+        """log q(z | x) - log p(z) of draws z, in nats, (members, n), float64; its mean is the KL divergence."""
+        standard = (z - self.mean).square() * (-self.log_variance).exp()
+        return (0.5 * (z.square() - standard - self.log_variance)).sum(-1).double()
+
+
+class PointPosterior(Posterior):
+    """A posterior some dimensions of which are points, with a log variance of -inf: they are drawn as they are, at no
+    cost."""
+
+    __slots__ = ()
+
+    def kl_by_dimension(self) -> Tensor:
+        return torch.where(self.log_variance > -torch.inf, super().kl_by_dimension(), 0.0)
+
+    def excess(self, z: Tensor) -> Tensor:
+        standard = (z - self.mean).square() * (-self.log_variance).exp()
+        each = torch.where(self.log_variance > -torch.inf, z.square() - standard - self.log_variance, 0.0)
+        return 0.5 * each.sum(-1).double()
+
 
 class View(NamedTuple):
     """A network's view of n records at the posterior mean, z = E[q(z | x)], without sampling noise."""
@@ -78,6 +103,10 @@ class Network(nn.Module):
     shape_type: ClassVar[type[msgspec.Struct]]
     """The part of a manifest that rebuilds it: `cls(shape)` is a network that was not fitted."""
     batch_rows: ClassVar[int]  # rows of a training step, unless another number is asked for
+    code_numbers: ClassVar[int] = 2
+    """Numbers that the encoder gives for each dimension of a code: here its mean and log variance."""
+    has_elbo: ClassVar[bool] = True
+    """Whether codes have a prior: reconstruction and KL then bound -log p(x), and a posterior can collapse onto it."""
     shape: msgspec.Struct
     members: int
     latent: int
@@ -92,6 +121,9 @@ class Network(nn.Module):
     def start(self, schema: Schema, x: Tensor) -> None:
         """Set what is known before the first step, by a schema and the encoded fitting rows, (n, features)."""
 
+    def finish(self, x: Tensor) -> None:
+        """Set what is known after the last step, by the encoded fitting rows, (n, features)."""
+
     def inputs(self, x: Tensor) -> Tensor:
         """Encoded records, (..., features), as the network sees them: by default as they are."""
         return x
@@ -103,6 +135,11 @@ class Network(nn.Module):
     def decode(self, z: Tensor) -> Any:
         """p(x | z): the parameters of the likelihood given z, (members, n, latent)."""
         raise NotImplementedError
+
+    def posterior_of(self, numbers: Sequence[Tensor]) -> Posterior:
+        """The posterior by as many numbers of each dimension as `code_numbers`, (members, n, latent) each."""
+        mean, log_variance = numbers
+        return Posterior(mean, log_variance.clamp(*LOG_POSTERIOR_VARIANCE))
 
     def surprise(self, inputs: Tensor, likelihood: Any) -> Tensor:
         """-log p(x_j | z) of every value, (members, n, values), in nats; 0 where one is missing or hidden."""
@@ -116,6 +153,14 @@ class Network(nn.Module):
         """The expectation of each feature of encoded records, (n, features): see `detector.runtime`."""
         raise NotImplementedError
 
+    def target(self, inputs: Tensor) -> Tensor:
+        """What the network describes of a record, as numbers, (n, axes)."""
+        raise NotImplementedError
+
+    def center(self, likelihood: Any) -> Tensor:
+        """What is expected of it, as numbers that change smoothly with the code: (n, axes)."""
+        raise NotImplementedError
+
     def evidence(self) -> "Evidence":
         """The evidence against records for a score that has no better one."""
         raise NotImplementedError
@@ -123,6 +168,11 @@ class Network(nn.Module):
     def shown(self, inputs: Tensor, generator: torch.Generator) -> Posterior:
         """The posterior of a batch, (members, n, ...), as training shows it: by default whole."""
         return self.encode(inputs)
+
+    @property
+    def condition_column(self) -> int | None:
+        """The column, by its place in the schema, given whose value all else is judged; None of most networks."""
+        return None
 
     @property
     def device(self) -> torch.device:

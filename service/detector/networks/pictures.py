@@ -4,7 +4,7 @@ Sizes and widths are fixed when a network is built, so that resizing and smoothi
 """
 
 import math
-from typing import Literal, NamedTuple, Self
+from typing import ClassVar, Literal, NamedTuple, Self
 
 import msgspec
 import torch
@@ -13,7 +13,6 @@ from torch.nn import functional
 
 from kilter.service.detector.networks.base import (
     HALF_LOG_TWO_PI,
-    LOG_POSTERIOR_VARIANCE,
     Evidence,
     Network,
     Posterior,
@@ -205,6 +204,7 @@ class PictureShape(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     channels: Literal[1, 3]
     hidden: int
     latent: int
+    sigma: float | None = None  # standard deviation of a pixel of a standardised picture; None where it is learned
 
     @property
     def size(self) -> tuple[int, int]:
@@ -240,7 +240,7 @@ class PictureVAE(Network):
     """
 
     modality = "image"
-    shape_type = PictureShape
+    shape_type: ClassVar[type[msgspec.Struct]] = PictureShape
     batch_rows = 64
     members = 1
     shape: PictureShape
@@ -254,13 +254,14 @@ class PictureVAE(Network):
         self.coarse = ((height + 3) // 4, (width + 3) // 4)
         flat = 2 * c * self.coarse[0] * self.coarse[1]
         self.encoder = nn.Sequential(_conv(shape.channels, c, 2), _conv(c, 2 * c, 2), _conv(2 * c, 2 * c), nn.Flatten())
-        self.posterior_head = _dense(flat, shape.hidden, 2 * shape.latent)
+        self.posterior_head = _dense(flat, shape.hidden, self.code_numbers * shape.latent)
         self.decoder_head = _dense(shape.latent, shape.hidden, flat, nn.SiLU())
         self.decoder = nn.Sequential(
             _conv(2 * c, 4 * c), nn.PixelShuffle(2), _conv(c, c), nn.Conv2d(c, 4 * shape.channels, 3, 1, 1)
         )
         self.finest = nn.PixelShuffle(2)
-        self.slow_log_sigma = nn.Parameter(torch.tensor(-0.5 / SIGMA_PACE))
+        if shape.sigma is None:
+            self.slow_log_sigma = nn.Parameter(torch.tensor(-0.5 / SIGMA_PACE))
         self.shrink_rows = nn.Buffer(averaging(height, shape.height), persistent=False)
         self.shrink_columns = nn.Buffer(averaging(width, shape.width), persistent=False)
         self.grow_rows = nn.Buffer(spreading(shape.height, height), persistent=False)
@@ -274,7 +275,7 @@ class PictureVAE(Network):
             raise TypeError(f"the network takes pictures, and {image.name!r} is of kind {image.kind}")
         seen = image.channels * min(image.height, MOST_SIDE) * min(image.width, MOST_SIDE)
         hidden, latent = sizes.hidden or HIDDEN, sizes.latent or latent_size(seen)
-        return cls(PictureShape(image.height, image.width, image.channels, hidden, latent))
+        return cls(PictureShape(image.height, image.width, image.channels, hidden, latent, sizes.sigma))
 
     def pictures(self, x: Tensor) -> Tensor:
         """Encoded records, (..., height width channels), as pictures (n, channels, height, width) from 0 to 1."""
@@ -287,14 +288,24 @@ class PictureVAE(Network):
         return resize(standard, self.shrink_rows, self.shrink_columns)
 
     def encode(self, inputs: Tensor) -> Posterior:
-        mean, log_variance = self.posterior_head(self.encoder(inputs)).unsqueeze(0).chunk(2, dim=-1)
-        return Posterior(mean, log_variance.clamp(*LOG_POSTERIOR_VARIANCE))
+        numbers = self.posterior_head(self.encoder(inputs)).unsqueeze(0)
+        return self.posterior_of(numbers.chunk(self.code_numbers, dim=-1))
 
     def decode(self, z: Tensor) -> PictureLikelihood:
+        return PictureLikelihood(self.decoded_pixels(z), self.log_deviation())
+
+    def log_deviation(self) -> Tensor:
+        """The log standard deviation of all pixels, ()."""
+        if self.shape.sigma is None:
+            return (SIGMA_PACE * self.slow_log_sigma).clamp(*LOG_SIGMA)
+        return torch.full((), math.log(self.shape.sigma), device=self.device)
+
+    def decoded_pixels(self, z: Tensor) -> Tensor:
+        """A number for each pixel, (1, n, values)."""
         height, width = self.shape.small
         h = self.decoder_head(z.squeeze(0)).reshape(-1, 2 * CHANNELS, *self.coarse)
-        mean = self.finest(self.decoder(h))[..., :height, :width]
-        return PictureLikelihood(mean.flatten(1).unsqueeze(0), (SIGMA_PACE * self.slow_log_sigma).clamp(*LOG_SIGMA))
+        pixels: Tensor = self.finest(self.decoder(h))[..., :height, :width].flatten(1).unsqueeze(0)
+        return pixels
 
     def surprise(self, inputs: Tensor, likelihood: PictureLikelihood) -> Tensor:
         residual = inputs.flatten(1) - likelihood.mean
@@ -340,6 +351,12 @@ class PictureVAE(Network):
     def small_pictures(self, likelihood: PictureLikelihood) -> Tensor:
         """The mean of a likelihood as standardised pictures, (n, channels, height, width), as small as it sees them."""
         return likelihood.mean.reshape(-1, self.shape.channels, *self.shape.small)
+
+    def target(self, inputs: Tensor) -> Tensor:
+        return inputs.flatten(1)
+
+    def center(self, likelihood: PictureLikelihood) -> Tensor:
+        return self.small_pictures(likelihood).flatten(1)
 
     def evidence(self) -> PlaceEvidence:
         return PlaceEvidence(self.shape.size, self.shape.small, self.shape.small)

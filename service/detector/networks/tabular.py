@@ -1,7 +1,8 @@
 """Networks of tables: what all have in common, and a variational autoencoder that is trained on masked records."""
 
+import math
 from collections.abc import Sequence
-from typing import Any, NamedTuple, Self
+from typing import Any, ClassVar, NamedTuple, Self
 
 import msgspec
 import torch
@@ -11,7 +12,6 @@ from kilter.service.detector.columns import Feature
 from kilter.service.detector.columns.boolean import UNSEEN
 from kilter.service.detector.networks.base import (
     HALF_LOG_TWO_PI,
-    LOG_POSTERIOR_VARIANCE,
     Evidence,
     Network,
     Posterior,
@@ -141,6 +141,12 @@ class TableNetwork(Network):
         """The expectation of each dense feature, averaged over members: (n, dense)."""
         raise NotImplementedError
 
+    def target(self, inputs: Tensor) -> Tensor:
+        return self.dense(inputs)
+
+    def center(self, likelihood: Any) -> Tensor:
+        return self.expected_dense(likelihood)
+
     def chances_of_unseen(self, schema: Schema) -> Tensor:
         """The probability of a level not seen in training, of each feature of levels: that of Good and Turing."""
         counts = [schema.columns[self.features[i].column].counts for i in self._levels]
@@ -165,6 +171,7 @@ class TabularShape(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     hidden: int
     latent: int
     components: int  # Gaussians in the mixture of each numeric feature
+    sigma: float | None = None  # standard deviation of each of them, in standardised units; None where it is learned
 
 
 class TabularLikelihood(NamedTuple):
@@ -211,7 +218,7 @@ class TabularVAE(TableNetwork):
     al., Variational Autoencoder with Arbitrary Conditioning, 2019.
     """
 
-    shape_type = TabularShape
+    shape_type: ClassVar[type[msgspec.Struct]] = TabularShape
     batch_rows = 128
     shape: TabularShape
 
@@ -222,9 +229,9 @@ class TabularVAE(TableNetwork):
         self.flag_floor = nn.Buffer(torch.full((len(self.flag),), 1e-6))  # the least probability of either value
         self.unseen = nn.Buffer(torch.full((len(self.level),), 1e-6))  # the probability of a level not seen in training
         dense, numbers = len(self.dense_feature), shape.components * len(self.gaussian)
-        self.encoder = Layers(shape.members, dense + self.values, shape.hidden, 2 * shape.latent)
+        self.encoder = self.layers(dense + self.values, self.code_numbers * shape.latent)
         outputs = 3 * numbers + len(self.flag) + len(self.slot_code)
-        self.decoder = Layers(shape.members, shape.latent, shape.hidden, outputs)
+        self.decoder = self.layers(shape.latent, outputs)
         if shape.components > 1:  # components of a mixture that start together would stay together
             apart = torch.linspace(-1, 1, shape.components).repeat_interleave(len(self.gaussian))
             with torch.no_grad():
@@ -234,8 +241,13 @@ class TabularVAE(TableNetwork):
     def untrained(cls, schema: Schema, sizes: Sizes) -> Self:
         features, columns = schema.features(), len(schema.columns)
         hidden, latent = sizes.hidden or HIDDEN, sizes.latent or latent_size(len(features))
-        components = sizes.components or (COMPONENTS if len(features) <= MIXTURE_FEATURES else 1)
-        return cls(TabularShape(features, columns, sizes.members, hidden, latent, components))
+        alone = len(features) > MIXTURE_FEATURES or sizes.sigma is not None
+        components = sizes.components or (1 if alone else COMPONENTS)
+        return cls(TabularShape(features, columns, sizes.members, hidden, latent, components, sizes.sigma))
+
+    def layers(self, inputs: int, outputs: int) -> Layers:
+        """Hidden layers between so many inputs and outputs."""
+        return Layers(self.shape.members, inputs, self.shape.hidden, outputs)
 
     def start(self, schema: Schema, x: Tensor) -> None:
         """Set the probabilities of what training rarely or never saw, and expect each flag and level as often as it is.
@@ -269,11 +281,14 @@ class TabularVAE(TableNetwork):
 
     def encode_masked(self, dense: Tensor, seen: Tensor) -> Posterior:
         """The posterior of dense features, (..., n, dense), 0 where they are not `seen`, (..., n, features)."""
-        inputs = torch.cat([dense, 1 - seen], dim=-1)
+        inputs = self.encoder_inputs(dense, seen)
         if inputs.dim() == 2:
             inputs = inputs.unsqueeze(0)
-        mean, log_variance = self.encoder(inputs, [self.latent] * 2)
-        return Posterior(mean, log_variance.clamp(*LOG_POSTERIOR_VARIANCE))
+        return self.posterior_of(self.encoder(inputs, [self.shape.latent] * self.code_numbers))
+
+    def encoder_inputs(self, dense: Tensor, seen: Tensor) -> Tensor:
+        """What the encoder takes of dense features, (..., n, inputs)."""
+        return torch.cat([dense, 1 - seen], dim=-1)
 
     def decode(self, z: Tensor) -> TabularLikelihood:
         numbers = len(self.gaussian) * self.shape.components
@@ -285,10 +300,16 @@ class TabularVAE(TableNetwork):
             self.shape.components,
             weight.clamp(-LOGIT, LOGIT).exp(),
             mean,
-            log_sigma.clamp(*LOG_SIGMA),
+            self.log_deviation(log_sigma),
             self.flag_floor + (1 - 2 * self.flag_floor) * torch.sigmoid(flag),
             level - seen @ self.slot_group.T,
         )
+
+    def log_deviation(self, learned: Tensor) -> Tensor:
+        """The log standard deviation of each Gaussian, by what the decoder gives for it."""
+        if self.shape.sigma is None:
+            return learned.clamp(*LOG_SIGMA)
+        return torch.full_like(learned, math.log(self.shape.sigma))
 
     def surprise(self, inputs: Tensor, likelihood: TabularLikelihood) -> Tensor:
         x, p = clean(inputs), likelihood

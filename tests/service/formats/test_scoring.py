@@ -15,9 +15,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kilter.service.detector import Detector, KilterError
+from kilter.service.detector.manifest import Probes
 from kilter.service.formats.reading import open_table
 from kilter.service.formats.scoring import score_file
-from tests.support.serving import RECORD, SCHEMA, STRANGE, detector
+from tests.support.serving import RECORD, SCHEMA, STRANGE, Squares, detector
 
 SHOP = detector()
 NEW = ["kilter_score", "kilter_p_value", "kilter_anomaly", "kilter_reasons", "kilter_error"]
@@ -225,3 +226,23 @@ def test_order_and_neighbours_change_no_verdict(order: list[int]) -> None:
     lines = list(judged_alone())
     chosen = [lines[i] for i in order]
     assert rows(filtered("\n".join([HEADER, *chosen]).encode())) == [judged_alone()[line] for line in chosen]
+
+
+def test_records_whose_condition_says_nothing_are_counted(tmp_path: Path) -> None:
+    """Of a model that judges given a column: values that training never saw, and those that are missing."""
+    described = SHOP.manifest
+    network = msgspec.structs.replace(described.network, condition="colour")
+    conditional = Detector(
+        msgspec.structs.replace(described, network=network), Squares(), SHOP.calibration, Probes([RECORD], [], [], [])
+    )
+    path = tmp_path / "in.csv"
+    lines = [HEADER, *(NORMAL.replace("red", colour) for colour in ("red", "green", "", "blue", "red"))]
+    path.write_text("\n".join(lines) + "\n")
+    notes = score_file(conditional, path, tmp_path / "out.csv").notes
+    assert [note for note in notes if "'colour'" in note] == [
+        "2 records with a 'colour' that training never saw, or without one: the network judged the other fields by "
+        "what is normal whatever the value"
+    ]
+    path.write_text("\n".join([HEADER, NORMAL]) + "\n")
+    assert not score_file(conditional, path, tmp_path / "out-2.csv").notes
+    assert not any("whatever the value" in note for note in score_file(SHOP, path, tmp_path / "out-3.csv").notes)

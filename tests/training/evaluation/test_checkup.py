@@ -37,6 +37,11 @@ def test_the_report_shows_the_findings(model_folder: Path) -> None:
     assert "Against simple detectors" in page
     assert f'<td class="n">{suspects.rows[0].row:,}</td>' in page
     assert "What the latent space is used for" in page
+    diagnosis = read_artifact(folder).manifest.training.diagnosis
+    assert diagnosis is not None
+    assert len(diagnosis.symptoms) == 9
+    for symptom in diagnosis.symptoms:
+        assert symptom.name in page.partition('id="health"')[2]
 
 
 def calibration(*odd: float, size: int = 199, rate: float = 0.05) -> Calibration:

@@ -50,7 +50,7 @@ def silenced(network: TabularVAE, *members: int) -> TabularVAE:
 def found(network: TabularVAE, elbos: list[float], new: npt.NDArray[np.float32] = X) -> Diagnosis:
     """The diagnosis of a fit of as many steps as were allowed, ten to each of its held-out ELBOs."""
     history = [Epoch(10 * i, 1.0, 1.0, 0.0, elbo) for i, elbo in enumerate(elbos, 1)]
-    return diagnose(network, history, 10 * len(elbos), X, new, None, TABLES)
+    return diagnose(network, history, FitConfig(steps=10 * len(elbos)), X, new, None, TABLES)
 
 
 def test_active_units_are_counted_for_each_member(network: TabularVAE) -> None:
@@ -100,7 +100,7 @@ def test_a_held_out_elbo_that_still_rises_at_the_end_shows_underfitting(network:
 def test_a_fit_that_was_stopped_early_is_not_unfinished(network: TabularVAE) -> None:
     """However much it rose, it had steps left."""
     history = [Epoch(10 * i, 1.0, 1.0, 0.0, -10.0 + i) for i in range(1, 11)]
-    assert not diagnose(network, history, 1000, X, X, None, TABLES).underfitted
+    assert not diagnose(network, history, FitConfig(steps=1000), X, X, None, TABLES).underfitted
 
 
 def test_a_diagnosis_is_plain_data(network: TabularVAE) -> None:

@@ -13,7 +13,7 @@ from kilter.service.detector.findings import Epoch
 from kilter.service.detector.networks.base import Network
 from kilter.service.detector.schema import Schema
 from kilter.training.config import FitConfig
-from kilter.training.fitting.fit import fingerprint, fit, folds, learning_rate
+from kilter.training.fitting.fit import fingerprint, fit, folds, kl_weight, learning_rate
 
 SCHEMA = Schema(
     (*(NumericColumn(f"n{i}", 0, 1, -3, 3) for i in range(4)), BooleanColumn("b", ("1",), ("0",))), rows=300
@@ -159,3 +159,43 @@ def test_the_learning_rate_rises_and_falls_to_nothing() -> None:
     assert np.argmax(rates) == 30
     assert rates[30] == pytest.approx(2e-3)
     assert rates[100] == pytest.approx(0, abs=1e-9)
+
+
+@pytest.mark.parametrize("cycles", [1, 3, 4])
+@pytest.mark.parametrize("beta", [0.5, 1.0, 4.0])
+def test_the_kl_weight_rises_in_every_cycle_to_beta(cycles: int, beta: float) -> None:
+    """From next to 0; once it is there it stays until the cycle ends."""
+    config = FitConfig(steps=1200, warm_up=0.5, beta=beta, cycles=cycles)
+    weights = [kl_weight(step, config) for step in range(1200)]
+    length = 1200 // cycles
+    for start in range(0, 1200, length):
+        cycle = weights[start : start + length]
+        assert cycle[0] == pytest.approx(beta / (length / 2))
+        assert cycle == sorted(cycle)
+        assert cycle[length // 2 :] == [beta] * (length - length // 2)
+
+
+def test_a_model_has_its_own_beta_unless_another_is_given() -> None:
+    """That of `beta-vae` is 4."""
+    weights = [FitConfig(model=model, beta=beta).kl_weight for model in ("vae", "beta-vae") for beta in (None, 2.0)]
+    assert weights == [1.0, 2.0, 4.0, 2.0]
+
+
+def test_a_larger_beta_holds_codes_closer_to_the_prior(x: npt.NDArray[np.float32]) -> None:
+    """The network that is kept is the one of the best weighted objective, and not of the warm-up."""
+    found = {}
+    for beta in (1.0, 4.0):
+        network, history = fit(x, SCHEMA, FitConfig(steps=300, hidden=32, beta=beta), seed=0)
+        with torch.no_grad():
+            found[beta] = float(network.see(torch.from_numpy(x)).kl.mean())
+        best = max(history, key=lambda epoch: epoch.objective(beta))
+        assert best.step > 90
+        assert best.held_out_kl is not None
+        assert best.objective(1.0) == best.held_out_elbo
+    assert found[4.0] < 0.8 * found[1.0]
+
+
+def test_cycles_do_not_end_a_fit_before_the_last_rise(x: npt.NDArray[np.float32]) -> None:
+    """However long ago the best epoch was."""
+    config = FitConfig(steps=300, hidden=16, cycles=3, warm_up=0.5, patience=1)
+    assert fit(x, SCHEMA, config, seed=0)[1][-1].step > 250

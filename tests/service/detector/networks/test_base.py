@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from kilter.service.detector.networks.base import (
     Evidence,
     Network,
+    PointPosterior,
     Posterior,
     View,
     clean,
@@ -85,3 +86,16 @@ def test_a_network_that_gives_nothing_says_so() -> None:
     posterior = Posterior(x, x)
     with pytest.raises(NotImplementedError):
         Evidence()(network, x, View(x, posterior, None, x, x, x))
+
+
+@given(st.integers(1, 5), st.integers(0, 99))
+def test_a_point_is_drawn_as_it_is_and_costs_nothing(points: int, seed: int) -> None:
+    """Dimensions beside it are drawn and cost as of any posterior."""
+    generator = torch.Generator().manual_seed(seed)
+    mean, log_variance = torch.randn(2, 2, 3, points + 2, generator=generator)
+    free = Posterior(mean[..., points:], log_variance[..., points:])
+    mixed = PointPosterior(mean, torch.cat([torch.full((2, 3, points), -torch.inf), free.log_variance], dim=-1))
+    z = mixed.draw(generator)
+    assert torch.equal(z[..., :points], mean[..., :points])
+    assert torch.allclose(mixed.kl(), free.kl())
+    assert torch.allclose(mixed.excess(z), free.excess(z[..., points:]))

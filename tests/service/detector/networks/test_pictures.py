@@ -1,5 +1,6 @@
 """Networks of pictures: their matrices held against other ways to do the same, contrasts, and the autoencoder."""
 
+import math
 from typing import Literal
 
 import numpy as np
@@ -169,3 +170,14 @@ def test_what_is_usual_for_a_place_counts_less() -> None:
 
 def test_an_even_picture_has_no_contrast_and_no_fault() -> None:
     assert all(torch.isfinite(found).all() for found in Contrasts(8, 8)(torch.zeros(1, 3, 8, 8)))
+
+
+def test_a_deviation_that_is_fixed_is_not_learned() -> None:
+    """The surprise is half the squared error in its units, and a constant."""
+    fixed = PictureVAE(PictureShape(12, 12, 1, 8, 3, sigma=2.0)).eval()
+    x = torch.rand(3, 144, generator=torch.Generator().manual_seed(0))
+    inputs, _, likelihood = fixed.infer(x)
+    square = (inputs.flatten(1) - likelihood.mean[0]).square() / 8
+    constant = math.log(2.0) + 0.5 * math.log(2 * math.pi)
+    assert torch.allclose(fixed.surprise(inputs, likelihood)[0], square + constant, atol=1e-5)
+    assert "slow_log_sigma" not in fixed.state_dict()

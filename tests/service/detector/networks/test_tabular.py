@@ -6,6 +6,8 @@ from functools import partial
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch.distributions import Independent, Normal, kl_divergence
 
 from kilter.service.detector.columns import Feature
@@ -184,3 +186,16 @@ def test_the_members_of_a_drawn_record_are_one(network: TabularVAE) -> None:
         drawn = network.decoded(torch.zeros(500, network.code_size), noise)[1]
     assert torch.equal(drawn[:, 1] > 0, drawn[:, 3] > 0)
     assert 0.3 < (drawn[:, 1] > 0).float().mean() < 0.7
+
+
+@given(st.floats(0.1, 3), st.integers(0, 99))
+def test_a_deviation_that_is_fixed_makes_the_surprise_a_squared_error(sigma: float, seed: int) -> None:
+    """In units of the deviation, and above that of a value that is just as expected."""
+    features = tuple(Feature(i, "gaussian") for i in range(3))
+    network = TabularVAE(TabularShape(features, 3, 1, 8, 2, 1, sigma)).eval()
+    generator = torch.Generator().manual_seed(seed)
+    x, z = torch.randn(5, 3, generator=generator), torch.randn(1, 5, 2, generator=generator)
+    likelihood = network.decode(z)
+    square = (x - network.expected(x, likelihood)).square() / (2 * sigma**2)
+    constant = math.log(sigma) + 0.5 * math.log(2 * math.pi)
+    assert torch.allclose(network.surprise(x, likelihood)[0], square + constant, atol=1e-4, rtol=1e-4)
