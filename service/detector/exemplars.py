@@ -6,6 +6,7 @@ import numpy as np
 
 from kilter.service.detector.arrays import Array, Floats, Matrix
 from kilter.service.detector.columns import Feature
+from kilter.service.detector.errors import ArtifactError
 
 ROWS, SCALE = "score.memory.rows", "score.geometry.scale"
 """Names of tensors of an artifact: the points that are remembered, and the scales of the dense features in them."""
@@ -60,7 +61,14 @@ class Exemplars:
 
 
 def exemplars_of(features: Sequence[Feature], tensors: Mapping[str, Array]) -> Exemplars | None:
-    """The rows that a score remembers, in the tensors of its network; None if it remembers none in this way."""
+    """The rows that a score remembers, in the tensors of its network; None if it remembers none in this way.
+
+    Raises ArtifactError if the tensors do not fit the features.
+    """
     if not {ROWS, SCALE} <= tensors.keys():
         return None
+    size = sum(one.levels if one.kind == "level" else 1 for one in features)
+    (rows, scale) = (tensors[name].shape for name in (ROWS, SCALE))
+    if scale != (size,) or len(rows) != 2 or rows[1] < size:
+        raise ArtifactError(f"tensors {ROWS!r} {rows} and {SCALE!r} {scale}: the schema asks for {size} dense features")
     return Exemplars(features, tensors[ROWS], tensors[SCALE])

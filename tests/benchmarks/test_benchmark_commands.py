@@ -121,6 +121,18 @@ def test_serving_runs(tmp_path: Path) -> None:
 
 
 @pytest.mark.e2e
+def test_nearest_normal_runs_and_resumes(folder: Path) -> None:
+    """A second run finds all measured, and reports it."""
+    arguments = ("--tables", "1_made_up", "--records", "5")
+    first = run("nearest_normal", folder, *arguments)
+    second = run("nearest_normal", folder, *arguments, "--resume")
+    assert "1/1 sets/1_made_up/labels/0" in first
+    assert first[first.index("# Nearest normals") :] == second
+    for kind in ("Real anomalies", "Out of range", "Swapped"):
+        assert f"## {kind}" in second
+
+
+@pytest.mark.e2e
 def test_generation_runs(tmp_path: Path) -> None:
     """On a small table, where SDMetrics is installed."""
     pytest.importorskip("sdmetrics")

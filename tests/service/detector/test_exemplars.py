@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kilter.service.detector import Detector, load
+from kilter.service.detector import ArtifactError, Detector, load
 from kilter.service.detector.columns import Feature
 from kilter.service.detector.exemplars import ROWS, SCALE, Exemplars, exemplars_of
 from tests.support.artifacts import ARTIFACTS
@@ -73,6 +73,13 @@ def test_models_of_before_have_them_as_well(name: str, there: bool) -> None:
     exemplars = load(ARTIFACTS / name).exemplars
     assert (exemplars is not None) == there
     assert exemplars is None or np.isfinite(exemplars.encoded(np.arange(len(exemplars)))).all()
+
+
+@pytest.mark.parametrize(("points", "scale"), [((2, 8), (9,)), ((2, 9), (8,)), ((9,), (9,)), ((2, 9), (9, 1))])
+def test_tensors_of_another_schema_are_refused(points: tuple[int, ...], scale: tuple[int, ...]) -> None:
+    """Both are named."""
+    with pytest.raises(ArtifactError, match=r"score.memory.rows.*asks for 9 dense features"):
+        exemplars_of(FEATURES, {ROWS: np.zeros(points), SCALE: np.ones(scale)})
 
 
 def test_without_the_tensors_there_are_none() -> None:
