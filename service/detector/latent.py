@@ -25,7 +25,7 @@ class LatentSpace:
         self.beside = network.code - network.members * network.latent if network.code else 0
         """How many numbers of a code, its last ones, are not in the latent space: the light of a picture."""
         self._noise = network.noise
-        self._modality = modality
+        self.modality = modality
         self._program = program
         self.model = model
 
@@ -50,7 +50,7 @@ class LatentSpace:
     def encode(self, table: Table) -> Floats:
         """The codes of the records of a table, (n, size)."""
         self.check()
-        parts = [self._program.run(x, ("code",))[0] for x in self._modality.encode(table)]
+        parts = [self._program.run(x, ("code",))[0] for x in self.modality.encode(table)]
         codes: Floats = np.concatenate(parts).round(DECIMALS)
         return codes
 
@@ -58,9 +58,9 @@ class LatentSpace:
         """The records of codes, (n, size), as they are expected or, with a generator, as drawn from the likelihood."""
         if rng is not None:
             self.check_draws()
-        step = max(1, FLOATS // self._modality.schema.width)
+        step = max(1, FLOATS // self.modality.schema.width)
         parts = (codes[start : start + step].astype(np.float32) for start in range(0, max(1, len(codes)), step))
-        return join([self._modality.decode(self._features(part, rng)) for part in parts])
+        return join([self.modality.decode(self._features(part, rng)) for part in parts])
 
     def reconstruct(self, table: Table, rng: np.random.Generator | None = None, change: Floats | None = None) -> Table:
         """The records of the codes of the records of a table, with a `change`, (size,), added to every code.
@@ -69,7 +69,7 @@ class LatentSpace:
         """
         codes = self.encode(table)
         made = self.decode(codes if change is None else self.read(codes + change), rng)
-        aside = {column.name: table.columns[column.name] for column in self._modality.schema.aside}
+        aside = {column.name: table.columns[column.name] for column in self.modality.schema.aside}
         return made._replace(columns={**made.columns, **aside})
 
     def read(self, codes: Any) -> Floats:
@@ -89,7 +89,7 @@ class LatentSpace:
 
     def audit(self, table: Table) -> None:
         """Raise ArtifactError if the programs do not fit the manifest, tried on a record."""
-        x = next(iter(self._modality.encode(cut(table, 0, 1))))
+        x = next(iter(self.modality.encode(cut(table, 0, 1))))
         code = self._program.run(x, ("code",))[0]
         if code.shape[1] != self.size:
             raise ArtifactError(f"a code has {self.size} numbers, and the program 'encode' gives {code.shape[1]}")

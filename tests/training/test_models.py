@@ -11,6 +11,7 @@ import pytest
 import torch
 from click.testing import CliRunner
 
+from kilter.service.commands.generate import generate_command
 from kilter.service.commands.inspect import inspect
 from kilter.service.commands.latent import decode_command, encode_command
 from kilter.service.commands.score import score_command
@@ -52,14 +53,15 @@ def source_of(modality: str, folder: Path, rows: int, seed: int) -> Path:
     ("model", "modality"),
     [pytest.param(*pair, marks=() if pair in QUICK else pytest.mark.e2e, id="-".join(pair)) for pair in ALL],
 )
-def test_a_model_is_trained_saved_loaded_served_scored_decoded_and_inspected(
+def test_a_model_is_trained_saved_loaded_served_scored_decoded_generated_from_and_inspected(
     model: str, modality: str, tmp_path: Path
 ) -> None:
     """The network is that of the registry, and every use of it gives the same as the detector that was loaded."""
     rows, new = (source_of(modality, tmp_path, *size) for size in ((160, 1), (12, 2)))
     (tmp_path / "brief.toml").write_text(SETTINGS)
     options = ["--name", "m", "--models", tmp_path, "--config", tmp_path / "brief.toml", "--model", model]
-    call(train, rows, *options, *OPTIONS.get(model, []))
+    generating = (model, modality) not in QUICK
+    call(train, rows, *options, *OPTIONS.get(model, []), *["--generator"] * generating)
     folder = tmp_path / "m"
 
     detector = load(folder)
@@ -95,6 +97,12 @@ def test_a_model_is_trained_saved_loaded_served_scored_decoded_and_inspected(
         "-o",
         tmp_path / f"decoded{'.csv' if modality == 'table' else ''}",
     )
+
+    for prior in ("learned", "standard") if generating else ("standard",):
+        made = detector.generate(5, prior=prior, seed=1)
+        assert len(made) == 5
+        assert np.isfinite(detector.score(made).score).all()
+    call(generate_command, folder, "-n", 3, "--prior", prior, "-o", tmp_path / f"made{'.csv' * (modality == 'table')}")
 
     network = network_of(folder)
     drawn = network.sample(50, torch.Generator().manual_seed(0))

@@ -61,8 +61,8 @@ def generate(
 ) -> Table:
     """So many synthetic records of a model.
 
-    By the `learned` prior as `Generator.draw` makes them; by the `standard` one, codes are drawn from N(0, I) and
-    values from the likelihood. Raises KilterError for what the model cannot do.
+    By the `learned` prior as `Generator.draw` makes them; by the `standard` one, codes are drawn from N(0, I), and
+    values of tables from the likelihood. Raises KilterError for what the model cannot do.
     """
     if prior not in ("learned", "standard"):
         raise KilterError(f"the prior is learned or standard, not {prior!r}")
@@ -80,7 +80,7 @@ def generate(
     latent.check()
     codes: Floats = rng.standard_normal((count, latent.size))
     if not latent.beside:
-        return latent.decode(codes, rng if latent.draws else None)
+        return latent.decode(codes, rng if latent.draws and not latent.modality.decodes else None)
     if not isinstance(generator, CodeMixture):
         raise KilterError(
             f"the light of pictures is kept with a generator: train {latent.model} again with --generator"

@@ -75,7 +75,7 @@ def test_what_is_no_code_is_refused(rows: int, width: int, value: float) -> None
     latent = load(ARTIFACTS / "format-2").latent
     with pytest.raises(KilterError, match="train it again"):
         latent.read(np.zeros((rows, width)))
-    able = LatentSpace(latent._modality, latent._program, _entry(6), "the model x")
+    able = LatentSpace(latent.modality, latent._program, _entry(6), "the model x")
     if width != 6:
         with pytest.raises(KilterError, match=rf"a code of the model x has 6 numbers, and these are {rows} x {width}"):
             able.read(np.zeros((rows, width)))
@@ -107,7 +107,7 @@ def test_a_model_without_the_programs_says_what_to_do() -> None:
 def test_a_network_that_cannot_draw_says_so(detector: Detector) -> None:
     """Where a seed asks for it, and not otherwise."""
     latent = detector.latent
-    still = LatentSpace(latent._modality, latent._program, _entry(latent.size), "the model x")
+    still = LatentSpace(latent.modality, latent._program, _entry(latent.size), "the model x")
     with pytest.raises(KilterError, match="cannot draw values: leave the seed out"):
         still.decode(np.zeros((1, latent.size)), np.random.default_rng(0))
 
