@@ -49,6 +49,26 @@ def detector(model_folder: Path) -> Detector:
 
 
 @pytest.fixture(scope="session")
+def generating_folder(training_csv: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the model `maker`, trained on the rows of `plant` with a generator."""
+    from kilter.training.config import FitConfig, TrainConfig
+    from kilter.training.data.source import TrainingSource
+    from kilter.training.pipeline import train_model
+
+    folder = tmp_path_factory.mktemp("generating-models")
+    fit = FitConfig(steps=40, members=1)
+    config = TrainConfig(target_fpr=0.05, split="random", baselines=False, generator=True, fit=fit)
+    train_model(TrainingSource((training_csv,)), "maker", folder, config)
+    return folder / "maker"
+
+
+@pytest.fixture(scope="session")
+def maker(generating_folder: Path) -> Detector:
+    """The model `maker`, loaded."""
+    return load(generating_folder)
+
+
+@pytest.fixture(scope="session")
 def digits_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of models that holds `digits`, trained in earnest but briefly on a folder of pictures."""
     from kilter.training.config import FitConfig, TrainConfig
@@ -57,7 +77,7 @@ def digits_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     pictures = write_pictures(tmp_path_factory.mktemp("pictures"), shuffled()[:400])
     folder = tmp_path_factory.mktemp("digits-models")
-    config = TrainConfig(target_fpr=0.05, split="random", fit=FitConfig(steps=120))
+    config = TrainConfig(target_fpr=0.05, split="random", generator=True, fit=FitConfig(steps=120))
     train_model(TrainingSource((pictures,)), "digits", folder, config)
     return folder
 

@@ -146,6 +146,7 @@ class TrainConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     split_by: str | None = None
     device: str = "auto"
     baselines: bool = True
+    generator: bool = False
     categorical: tuple[str, ...] = ()
     """Columns that are taken for categories, whatever they look like; so on for the next three."""
     numeric: tuple[str, ...] = ()

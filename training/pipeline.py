@@ -48,6 +48,7 @@ from kilter.training.evaluation.thresholds import Calibrated, check_labels, thre
 from kilter.training.fitting.copies import without_copies
 from kilter.training.fitting.entities import with_entity_notice
 from kilter.training.fitting.fit import FitProgress
+from kilter.training.fitting.generator import FittedGenerator, fit_generator
 from kilter.training.fitting.model import Fitted, fit_model
 from kilter.training.fitting.programs import Backbone, read_backbone
 from kilter.training.fitting.split import order_note, records_per_day
@@ -76,6 +77,7 @@ class Trained:
     split_by: str | None
     tensors: dict[str, Array]
     probes: Probes
+    generator: FittedGenerator | None
 
     def files(self, name: str, version: int) -> dict[str, bytes]:
         """The files of the artifact under a name, as a version."""
@@ -85,7 +87,12 @@ class Trained:
             "report.html": report(manifest, self.run, kind, sections).encode(),
             "MODEL_CARD.md": model_card(manifest, self.run, kind).encode(),
         }
-        return artifact.pack(manifest, self.tensors, self.fitted.programs, self.probes, documents)
+        return artifact.pack(manifest, self.tensors, self.programs, self.probes, documents)
+
+    @property
+    def programs(self) -> dict[str, bytes]:
+        """The programs by name, that of the generator among them."""
+        return self.fitted.programs | (self.generator.programs if self.generator else {})
 
     def manifest(self, name: str, version: int) -> Manifest:
         """The manifest of the artifact under a name, as a version."""
@@ -122,8 +129,9 @@ class Trained:
             ),
             training=self.training,
             libraries={"kilter": kilter.__version__, **{name: library_version(name) for name in LIBRARIES}},
-            programs={name: f"{name}.onnx" for name in fitted.programs},
+            programs={name: f"{name}.onnx" for name in self.programs},
             tensors={key: tensor.shape for key, tensor in self.tensors.items()},
+            generator=None if self.generator is None else self.generator.entry,
         )
 
 
@@ -306,6 +314,8 @@ def examine(
     tensors: dict[str, Array] = {key: tensor.numpy() for key, tensor in fitted.module.state_dict().items()}
     tensors |= score_tensors(calibrated.thresholds)
     figures, new_figures = (fitted.scorer.figures(take(data.table, rows)) for rows in (parts.fit, parts.calibration))
+    generator = fit_generator(fitted, data.table, config.seed) if config.generator else None
+    tensors |= {} if generator is None else generator.tensors
     tensors |= reference_tensors(fitted.scorer.modality, figures) | sketch_tensors(figures, new_figures)
     training = Training(
         files=tuple(map(provenance, data.source.paths)),
@@ -328,9 +338,8 @@ def examine(
         ),
         records_per_day=None if time is None else records_per_day(data.table.columns[time.name], data.share),
     )
-    return Trained(
-        modality, fitted, calibrated, training, run, data.source.split_by, tensors, make_probes(judge, config.seed)
-    )
+    probes = make_probes(judge, config.seed)
+    return Trained(modality, fitted, calibrated, training, run, data.source.split_by, tensors, probes, generator)
 
 
 def probe_records(schema: Schema, seed: int) -> list[dict[str, Any]]:

@@ -1,7 +1,7 @@
 """The detector: records in, verdicts out. Every route into a verdict, calibration included, goes through here."""
 
 import warnings
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
@@ -13,6 +13,7 @@ from kilter.service.detector.arrays import Floats, Mask, Matrix
 from kilter.service.detector.calibration import DECIMALS, Calibration, rounded
 from kilter.service.detector.errors import ArtifactError, KilterError, Problem, RecordsError, SeenRowsWarning
 from kilter.service.detector.exemplars import Exemplars, exemplars_of
+from kilter.service.detector.generation import Generator, Prior, generate, open_generator
 from kilter.service.detector.inputs import Table
 from kilter.service.detector.latent import LatentSpace, between, generator_of
 from kilter.service.detector.manifest import Manifest, Probes
@@ -187,6 +188,8 @@ class Detector(Judge):
         """The rows that the score remembers; None if it remembers none, or no values of theirs."""
         tolerance = manifest.score.tolerance
         self.normals = NormalFinder(self.modality, program, self.thresholds, tolerance, manifest.name, exemplars)
+        self.generator: Generator | None = None
+        """What makes synthetic records; None for a model that was trained without."""
         self.sketch = sketch
         """What the rows of the training are known again by; None for a model of before there was one."""
 
@@ -286,6 +289,25 @@ class Detector(Judge):
         table = self._readable(data)
         return self.modality.given(self.latent.reconstruct(table, generator_of(seed), strength * way))
 
+    def generate(
+        self,
+        count: int,
+        *,
+        near: Any = None,
+        where: Mapping[str, Any] | None = None,
+        prior: Prior = "learned",
+        seed: int | None = None,
+    ) -> Any:
+        """So many synthetic records, as `decode` gives them; see `generation`.
+
+        `near` are records in any form that `score` takes: each synthetic one is made around one of them, drawn at
+        random. `where` has the cells that all are to have, by columns. Without a seed they are others each time. Raises
+        KilterError, and RecordsError.
+        """
+        around, rng = None if near is None else self._readable(near), np.random.default_rng(seed)
+        made = generate(self.latent, self.generator, count, rng, near=around, where=where, prior=prior)
+        return self.modality.given(made)
+
     def _readable(self, data: Any) -> Table:
         table = self.modality.read(data)
         if table.problems:
@@ -307,9 +329,10 @@ class Detector(Judge):
         """
         (common, groups), promise = at_rate(self.manifest.calibration, self.thresholds, target_fpr)
         manifest = msgspec.structs.replace(self.manifest, calibration=promise)
-        return Detector(
-            manifest, self.scorer.program, common, self.probes, groups, self.reference, self.sketch, self.exemplars
-        )
+        parts = self.probes, groups, self.reference, self.sketch, self.exemplars
+        other = Detector(manifest, self.scorer.program, common, *parts)
+        other.generator = self.generator
+        return other
 
     def replay(self) -> None:
         """Score the probes and compare. Raises ArtifactError that names the first that differs, and both values."""
@@ -370,6 +393,7 @@ def load(path: str | Path, device: str = "cpu") -> Detector:
         reference = reference_of(modality, content.tensors)
         sketch, exemplars = sketch_of(content.tensors), exemplars_of(manifest.schema.features(), content.state)
         detector = Detector(manifest, program, common, content.probes, groups, reference, sketch, exemplars)
+        detector.generator = open_generator(manifest, detector.latent, content.tensors, content.programs)
         detector.replay()
     except KilterError as error:
         raise ArtifactError(f"{folder}: {error}") from error

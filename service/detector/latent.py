@@ -22,23 +22,30 @@ class LatentSpace:
     def __init__(self, modality: Modality, program: Program, network: NetworkEntry, model: str) -> None:
         """`model` is what messages call the model."""
         self.size = network.code
+        self.beside = network.code - network.members * network.latent if network.code else 0
+        """How many numbers of a code, its last ones, are not in the latent space: the light of a picture."""
         self._noise = network.noise
         self._modality = modality
         self._program = program
-        self._model = model
+        self.model = model
 
     def check(self) -> None:
         """Raise KilterError if the model has no latent space."""
         if not self.size:
             raise KilterError(
-                f"{self._model} was trained by a version of Kilter that kept no encoder and decoder for this: train it "
+                f"{self.model} was trained by a version of Kilter that kept no encoder and decoder for this: train it "
                 "again"
             )
 
+    @property
+    def draws(self) -> bool:
+        """Whether values can be drawn."""
+        return self._noise > 0
+
     def check_draws(self) -> None:
         """Raise KilterError if values cannot be drawn."""
-        if not self._noise:
-            raise KilterError(f"the network of {self._model} cannot draw values: leave the seed out")
+        if not self.draws:
+            raise KilterError(f"the network of {self.model} cannot draw values: leave the seed out")
 
     def encode(self, table: Table) -> Floats:
         """The codes of the records of a table, (n, size)."""
@@ -74,7 +81,7 @@ class LatentSpace:
             raise KilterError(f"codes are rows of {self.size} numbers, all of that length") from None
         if matrix.ndim != 2 or matrix.shape[1] != self.size:
             shape = " x ".join(map(str, matrix.shape))
-            raise KilterError(f"a code of {self._model} has {self.size} numbers, and these are {shape}")
+            raise KilterError(f"a code of {self.model} has {self.size} numbers, and these are {shape}")
         wrong = np.flatnonzero(~(np.abs(matrix) <= FARTHEST).all(axis=1))
         if len(wrong):
             raise KilterError(f"code {wrong[0]} holds a number that is missing, or beyond ±{FARTHEST:,.0f}")

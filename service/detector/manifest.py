@@ -139,6 +139,16 @@ class ScoreEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     backbone: BackboneEntry | None = None
 
 
+class GeneratorEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What makes synthetic records: `kind` is known to `detector.generation`, and `shape` is what only it reads.
+
+    It holds numbers of the fitting rows: the artifact is then to be treated like the training data.
+    """
+
+    kind: str
+    shape: Any
+
+
 class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """An artifact's manifest.json."""
 
@@ -156,6 +166,7 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The files of the exported programs, by the names that `detector.runtime` knows."""
     tensors: dict[str, tuple[int, ...]]
     """Shape of each tensor in tensors.safetensors."""
+    generator: GeneratorEntry | None = None
 
 
 class Probes(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

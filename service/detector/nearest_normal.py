@@ -1,6 +1,7 @@
 """The nearest normal of a record: the fewest fields that have to change, and by how little, for it to be normal."""
 
 from collections.abc import Collection, Mapping, Sequence
+from functools import cached_property
 from itertools import accumulate
 from typing import Any, NamedTuple
 
@@ -22,9 +23,10 @@ from kilter.service.detector.thresholds import Thresholds
 ALIKE = 2  # exemplars whose values are tried in a field
 NEAREST = 12  # exemplars that a record is made like where many fields have to change
 FEWEST = 3  # fields that are changed one after the other; beyond, many at once, some of which are spared again
+USUAL = 0.95  # share of the exemplars in which a column's surprise is no unusual one
+MOST_MEASURED = 1024  # exemplars by which that is measured
 NEARLY = 1.92
-"""Nats by which a value may be less likely than another and still be plausible: half the 95 % quantile of chi-squared
-with one degree of freedom (Wilks, 1938)."""
+"""The same where there are no exemplars, in nats: half the 95 % quantile of chi-squared with one degree of freedom."""
 GROWTH = 1.3  # of the number of fields that are replaced at once
 SPARING = 8  # most rounds in which fields are spared
 
@@ -106,6 +108,16 @@ class NormalFinder:
         """The nearest normal of the one record of a table; columns `kept`, by their positions, are not changed."""
         return _Search(self, table, kept).run()
 
+    @cached_property
+    def usual(self) -> Floats:
+        """The surprise of each column that is no unusual one, in nats above its median: (columns,)."""
+        if self.exemplars is None:
+            return np.full(len(self.columns), NEARLY)
+        rows = np.linspace(0, len(self.exemplars) - 1, min(len(self.exemplars), MOST_MEASURED)).astype(np.int64)
+        (terms,) = self.program.run(self.exemplars.encoded(rows), ("terms",))
+        quantiles: Floats = np.quantile(terms, USUAL, axis=0)
+        return quantiles
+
     def limit(self, threshold: float) -> float:
         """The highest score that is normal wherever the model runs."""
         return threshold - self._tolerance * max(1.0, abs(threshold))
@@ -116,10 +128,13 @@ class _Search:
 
     What a field might hold instead is asked of the network, which has learned to fill in hidden fields: the field is
     hidden, with those changed before, and what is expected then is tried, beside the nearest value of the range that
-    training saw and the commonest levels. The change after which the score is lowest is made, or, where some are
-    enough, that of the strongest reason; a second and a third field follow where none is. Where three are not enough,
-    ever more fields get at once what is expected of them together. At last every field is spared that need not change,
-    and every value is taken back towards what it was, as far as the record stays normal.
+    training saw and the commonest levels. Where none of these is enough, so are the values of exemplars that are alike
+    in all other fields, which go together. The change after which the score is lowest is made, or, where some are
+    enough, that of the strongest reason; a second and a third field follow where none is.
+
+    Where three are not enough, many fields are replaced at once, by what is expected of them together or by an
+    exemplar that is near. At last every field is spared that need not change, and every value is taken back towards
+    what it was, as far as the record stays normal.
     """
 
     def __init__(self, finder: NormalFinder, table: Table, kept: Collection[int]) -> None:
@@ -171,7 +186,8 @@ class _Search:
         """Up to three changes, each the best beside those before it; None if they are not enough."""
         variant = self.record
         for _ in range(min(FEWEST, len(self.free))):
-            others = [i for i in self.free[:CANDIDATES] if i not in variant.values]
+            tried = self.free[: CANDIDATES // (1 + len(variant.values))]
+            others = [i for i in tried if i not in variant.values]
             variants = self.as_expected(variant, others)
             if not variants:
                 return None
@@ -239,7 +255,7 @@ class _Search:
         return variants[best] if scores[best] <= self.limit else None
 
     def spare(self, variant: Variant) -> Variant:
-        """Without the changes that it takes no."""
+        """Without the changes that are not needed."""
         for _ in range(SPARING):
             names = list(variant.values)
             if len(names) < 2:
@@ -256,8 +272,8 @@ class _Search:
     def shrink(self, variant: Variant) -> Variant:
         """With values as near to what they were as the record stays normal, and as its fields stay plausible.
 
-        That is, the field's own value is within what the network finds nearly as likely as the one that replaces it,
-        and no unchanged field becomes a surprise that was none. What cannot be had is let go, the latter first.
+        That is, the field's own value is no unusual surprise any more, and no other field becomes one. What cannot be
+        had is let go, the latter first.
         """
         for i, value in list(variant.values.items()):
             column = self.columns[i]
@@ -265,9 +281,10 @@ class _Search:
             variants = [*self.with_one(variant, i, way), variant]
             scores, terms = self.run_all(variants, ("score", "terms"))
             enough = rounded(scores, DECIMALS) <= self.limit
-            likely = terms[:, i] <= terms[-1, i] + NEARLY
+            usual = self.finder.usual
+            likely = terms[:, i] <= max(usual[i], terms[-1, i])
             others = [j for j in range(len(self.columns)) if j not in variant.values]
-            calm = (terms <= np.maximum(self.terms, NEARLY))[:, others].all(axis=1)
+            calm = (terms <= np.maximum(self.terms, usual))[:, others].all(axis=1)
             variant = variants[int(np.lexsort((~calm, ~likely, ~enough))[0])]
         return variant
 

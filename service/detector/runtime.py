@@ -120,16 +120,21 @@ class OneRow:
             self._taken.release()
 
 
-def _session(program: bytes, name: str, width: int | None, outputs: Sequence[str]) -> ort.InferenceSession:
-    """A program whose input has a name and, unless that is None, a width."""
+def quiet_session(program: bytes) -> ort.InferenceSession:
+    """A program, opened to run on one thread of the CPU. Raises ArtifactError if it cannot be."""
     options = ort.SessionOptions()
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
     try:
-        session = ort.InferenceSession(program, options, providers=["CPUExecutionProvider"])
+        return ort.InferenceSession(program, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # ONNX Runtime's own exceptions have no common base that it exports
         raise ArtifactError(f"the program cannot be loaded: {error}") from error
+
+
+def _session(program: bytes, name: str, width: int | None, outputs: Sequence[str]) -> ort.InferenceSession:
+    """A program whose input has a name and, unless that is None, a width."""
+    session = quiet_session(program)
     takes, gives = session.get_inputs()[0], [out.name for out in session.get_outputs()]
     if takes.name != name or (width is not None and takes.shape[1:] != [width]) or gives != list(outputs):
         wanted = name if width is None else f"{name} (n, {width})"

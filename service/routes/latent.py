@@ -89,7 +89,7 @@ class LatentEndpoint(RecordsEndpoint):
         notes = notes_of(scope)
         notes.model, notes.version = tools.name, tools.version
         query = self.query(scope, tools)
-        _check_abilities(tools.detector, query)
+        self.check(tools.detector, query)
         hold = self._intake.hold()
         try:
             content = await self._intake.read(scope, receive, hold)
@@ -125,6 +125,15 @@ class LatentEndpoint(RecordsEndpoint):
         body = ScoreQuery(form, content_type, answer, Wanted(), ignores_unknown(values))
         steps = _number(values, STEPS, r"[2-9]|[1-9][0-9]{1,3}", f"a whole number from 2 to {MOST_STEPS:,}")
         return LatentQuery(body, _number(values, SEED, "[0-9]{1,18}", "a whole number of up to 18 digits"), steps or 8)
+
+    def check(self, detector: Detector, query: LatentQuery) -> None:
+        """Raise RequestError if the model does not encode and decode, or cannot draw values where it is to."""
+        try:
+            detector.latent.check()
+            if query.seed is not None:
+                detector.latent.check_draws()
+        except KilterError as error:
+            raise RequestError(REFUSED, str(error)) from None
 
     def form(self, content_type: str, tools: ModelTools) -> Format:
         """The format of the body. Raises RequestError."""
@@ -190,7 +199,7 @@ class ReconstructEndpoint(LatentEndpoint):
     def answer(self, detector: Detector, query: LatentQuery, tables: Sequence[Any], deadline: float) -> bytes:
         rng = generator_of(query.seed)
         made = [detector.latent.reconstruct(piece, rng) for piece in _in_time(tables, deadline)]
-        return _records(detector, query, made)
+        return bytes_of_records(detector, query, made)
 
 
 class InterpolateEndpoint(LatentEndpoint):
@@ -219,12 +228,12 @@ class InterpolateEndpoint(LatentEndpoint):
         return tables
 
     def answer(self, detector: Detector, query: LatentQuery, tables: Sequence[Any], deadline: float) -> bytes:
-        _check_time(deadline)
+        check_time(deadline)
         first, last = np.concatenate([detector.latent.encode(table) for table in tables])
         made = detector.latent.decode(between(first, last, query.steps), generator_of(query.seed))
         if query.body.answer == PNG:
             return png_of(strip_of(detector.modality.given(made)))
-        return _records(detector, query, [made])
+        return bytes_of_records(detector, query, [made])
 
 
 class DecodeEndpoint(LatentEndpoint):
@@ -241,10 +250,7 @@ class DecodeEndpoint(LatentEndpoint):
         return describe_codes(registry, max_records)
 
     def form(self, content_type: str, tools: ModelTools) -> Format:
-        if content_type.partition(";")[0].strip().lower() not in ("", JSON):
-            text = f"the content type is {content_type[:100]!r}: codes come as {JSON}"
-            raise RequestError(WRONG_TYPE, text, headers={"Accept-Post": JSON})
-        return format_named("json")
+        return json_form(content_type, "codes come")
 
     async def tables(
         self, tools: ModelTools, query: LatentQuery, content: bytes, hold: Hold, deadline: float
@@ -256,9 +262,17 @@ class DecodeEndpoint(LatentEndpoint):
         rng = generator_of(query.seed)
         made = []
         for part in tables:
-            _check_time(deadline)
+            check_time(deadline)
             made.append(detector.latent.decode(part.codes, rng))
-        return _records(detector, query, made)
+        return bytes_of_records(detector, query, made)
+
+
+def json_form(content_type: str, what: str) -> Format:
+    """JSON, as which alone something comes. Raises RequestError for another content type."""
+    if content_type.partition(";")[0].strip().lower() not in ("", JSON):
+        text = f"the content type is {content_type[:100]!r}: {what} as {JSON}"
+        raise RequestError(WRONG_TYPE, text, headers={"Accept-Post": JSON})
+    return format_named("json")
 
 
 class Codes(NamedTuple):
@@ -295,16 +309,6 @@ def _why_no_code(code: Any, size: int) -> str:
     return ""
 
 
-def _check_abilities(detector: Detector, query: LatentQuery) -> None:
-    """Raise RequestError if the model does not encode and decode, or cannot draw values where they are to be drawn."""
-    try:
-        detector.latent.check()
-        if query.seed is not None:
-            detector.latent.check_draws()
-    except KilterError as error:
-        raise RequestError(REFUSED, str(error)) from None
-
-
 def _number(values: Mapping[str, list[str]], name: str, pattern: str, what: str) -> int | None:
     """The number that a parameter states, if it is there. Raises RequestError if it is not `what` it must be."""
     stated = values.get(name)
@@ -315,7 +319,8 @@ def _number(values: Mapping[str, list[str]], name: str, pattern: str, what: str)
     return int(stated[0])
 
 
-def _check_time(deadline: float) -> None:
+def check_time(deadline: float) -> None:
+    """Raise RequestError when there is no time left."""
     if time.monotonic() >= deadline:
         raise out_of_time()
 
@@ -324,7 +329,7 @@ def _in_time(tables: Sequence[Table], deadline: float) -> Iterator[Table]:
     """Tables in pieces, while there is time. Raises RequestError."""
     for table in tables:
         for start in range(0, table.rows, PIECE):
-            _check_time(deadline)
+            check_time(deadline)
             yield cut(table, start, start + PIECE)
 
 
@@ -332,8 +337,8 @@ def _model(detector: Detector) -> ModelName:
     return ModelName(detector.name, detector.version)
 
 
-def _records(detector: Detector, query: LatentQuery, made: Sequence[Table]) -> bytes:
-    """The answer with records. Raises RequestError."""
+def bytes_of_records(detector: Detector, query: LatentQuery, made: Sequence[Table]) -> bytes:
+    """The answer with the records of tables. Raises RequestError."""
     if query.body.answer == PNG:
         if sum(table.rows for table in made) > 1:
             raise RequestError(BAD_PARAMETER, "an answer of image/png is one picture: send one, or accept JSON")

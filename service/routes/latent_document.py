@@ -93,6 +93,35 @@ def describe_codes(registry: Registry, max_records: int) -> Content:
     return Content({JSON: content})
 
 
+def describe_orders(registry: Registry, max_records: int) -> Content:
+    """Describe the bodies that say what records are to be made."""
+    cell: Json = {"type": ["string", "number", "boolean", "null"]}
+    properties: Json = {
+        "count": {"type": "integer", "minimum": 1, "maximum": max_records},
+        "where": {
+            "type": "object",
+            "additionalProperties": cell,
+            "description": "Cells that all records are to have, by columns; null is a missing value.",
+        },
+        "near": {
+            "type": "array",
+            "items": {"type": "object"},
+            "minItems": 1,
+            "description": "Records of a table, with all fields; each synthetic one is made around one of them.",
+        },
+        "prior": {"enum": ["learned", "standard"], "default": "learned"},
+    }
+    content: Json = {"schema": object_schema(properties, ["count"])}
+    examples = {
+        detector.name: {"summary": f"for {detector.name}", "value": {"count": min(3, max_records)}}
+        for detector in registry.detectors
+        if detector.generator is not None
+    }
+    if examples:
+        content["examples"] = examples
+    return Content({JSON: content})
+
+
 def describe_latent_answers(registry: Registry, kind: type[CodesAnswer] | type[RecordsAnswer]) -> Content:
     """Describe the answers, by media type; that in JSON is of the first model that encodes."""
     detectors = registry.detectors

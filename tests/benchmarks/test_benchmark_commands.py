@@ -1,5 +1,6 @@
 """Tests that each benchmark runs, from its command line to its report."""
 
+import gzip
 import os
 import shutil
 import subprocess
@@ -117,3 +118,22 @@ def test_serving_runs(tmp_path: Path) -> None:
     assert "kilter / textbook" in (tmp_path / "out" / "serving.md").read_text()
     assert "| a batch | " in (tmp_path / "out" / "overload.md").read_text()
     assert "resident MB when ready" in (tmp_path / "out" / "start.md").read_text()
+
+
+@pytest.mark.e2e
+def test_generation_runs(tmp_path: Path) -> None:
+    """On a small table, where SDMetrics is installed."""
+    pytest.importorskip("sdmetrics")
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=520)
+    rows = [
+        f"{a:.2f},{2 * a + b:.2f},{'red' if a > 0 else 'blue'}" for a, b in zip(x, rng.normal(size=520), strict=True)
+    ]
+    (tmp_path / "keel").mkdir()
+    (tmp_path / "keel" / "made.csv.gz").write_bytes(gzip.compress("\n".join(["x,y,class", *rows, ""]).encode()))
+    command = [sys.executable, "-m", "benchmarks.generation", "--data", str(tmp_path), "--tables", "made"]
+    done = subprocess.run(
+        [*command, "--methods", "kilter", "independent"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert "| made | kilter |" in done.stdout
+    assert "| independent | 1 |" in done.stdout

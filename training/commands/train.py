@@ -154,6 +154,9 @@ def _height_and_width(_: click.Context, __: click.Parameter, value: str | None) 
 @click.option("--split", type=click.Choice(["auto", "random", "time"]), help="How calibration rows are set apart.")
 @split_option("each row by itself")
 @rows_option
+@click.option(
+    "--generator", is_flag=True, default=None, help="Also fit what `kilter generate` makes synthetic records with."
+)
 @click.option("--seed", type=int, help="Same seed, data and machine: same model.  [default: 0]")
 @click.option("--device", help="auto, cpu, cuda or cuda:N.  [default: auto]")
 @click.option(

@@ -4,7 +4,7 @@ import hashlib
 import io
 import logging
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import redirect_stdout
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -239,8 +239,10 @@ def export(program: ScoredNetwork, width: int, backbone: Backbone | None = None)
     return _extract(onnx.compose.merge_models(joined, last, [("before/same", "given"), (gives, "features")]))
 
 
-def trace(module: nn.Module, example: Mapping[str, Tensor], outputs: Sequence[str]) -> onnx.ModelProto:
-    """A module as ONNX, of inputs by name, whose first size is any, and with outputs of those names."""
+def trace(
+    module: nn.Module, example: Mapping[str, Tensor], outputs: Sequence[str], fixed: Collection[str] = ()
+) -> onnx.ModelProto:
+    """A module as ONNX, of inputs by name, whose first size is any if not `fixed`, and with outputs of those names."""
     with warnings.catch_warnings(), redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore")
         logging.getLogger("torch.onnx").setLevel(logging.ERROR)
@@ -249,7 +251,7 @@ def trace(module: nn.Module, example: Mapping[str, Tensor], outputs: Sequence[st
             module.eval(),
             tuple(example.values()),
             dynamo=True,
-            dynamic_shapes=tuple({0: torch.export.Dim.DYNAMIC} for _ in example),
+            dynamic_shapes=tuple(None if name in fixed else {0: torch.export.Dim.DYNAMIC} for name in example),
             input_names=list(example),
             output_names=list(outputs),
             verbose=False,

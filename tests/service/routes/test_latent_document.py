@@ -15,6 +15,7 @@ from kilter.service.routes.latent_document import (
     describe_codes,
     describe_latent_answers,
     describe_latent_parameters,
+    describe_orders,
     describe_pairs,
 )
 from tests.support import serving
@@ -38,6 +39,26 @@ def test_a_body_has_codes_of_some_model(registry: Registry, detector: Detector, 
     examples = {name: example["value"] for name, example in described["examples"].items()}
     assert examples.keys() == {"plant", "digits"}
     assert all(map(fits, examples.values()))
+
+
+def test_an_order_has_a_count_and_perhaps_more(registry: Registry) -> None:
+    """The examples are such orders, one for each model with a generator."""
+    described = describe_orders(registry, 10).by_media_type["application/json"]
+    fits = validator_for(described["schema"]).is_valid
+    whole = {"count": 3, "where": {"a": None, "b": 1.5}, "near": [{"a": 1}], "prior": "standard"}
+    assert fits({"count": 10})
+    assert fits(whole)
+    wrong: list[Any] = [
+        {},
+        {"count": 0},
+        {"count": 11},
+        whole | {"seed": 1},
+        whole | {"near": []},
+        whole | {"where": []},
+    ]
+    assert not any(map(fits, wrong))
+    examples = {name: example["value"] for name, example in described["examples"].items()}
+    assert examples == {"digits": {"count": 3}}
 
 
 def test_nothing_is_promised_where_no_model_decodes() -> None:
