@@ -14,7 +14,7 @@ from click.testing import CliRunner
 from kilter.service.commands.inspect import inspect
 from kilter.service.commands.latent import decode_command, encode_command
 from kilter.service.commands.score import score_command
-from kilter.service.detector import load
+from kilter.service.detector import KilterError, load
 from kilter.service.detector.networks import MODELS, network_class
 from kilter.training.commands.evaluate import evaluate
 from kilter.training.commands.train import train
@@ -24,11 +24,9 @@ from tests.support.pictures import encoded, scene
 from tests.support.serving import client
 
 ALL = [(model, modality) for model, kind in MODELS.items() for modality in kind.networks]
-QUICK = {("ae", "table")}
-"""What the quick tests train, too."""
 OPTIONS = {"cvae": ["--condition-on", "product"]}
 """Options of `kilter train` that a model needs."""
-SETTINGS = "target_fpr = 0.1\nbaselines = false\n[fit]\nsteps = 60\nhidden = 16\n"
+SETTINGS = "target_fpr = 0.1\nbaselines = false\ngenerator = true\n[fit]\nsteps = 60\nhidden = 16\n"
 
 
 def call(command: click.Command, *arguments: object) -> str:
@@ -48,11 +46,9 @@ def source_of(modality: str, folder: Path, rows: int, seed: int) -> Path:
     return folder / f"rows-{seed}.npy"
 
 
-@pytest.mark.parametrize(
-    ("model", "modality"),
-    [pytest.param(*pair, marks=() if pair in QUICK else pytest.mark.e2e, id="-".join(pair)) for pair in ALL],
-)
-def test_a_model_is_trained_saved_loaded_served_scored_decoded_and_inspected(
+@pytest.mark.e2e
+@pytest.mark.parametrize(("model", "modality"), ALL)
+def test_a_model_is_trained_saved_loaded_served_scored_decoded_generated_from_and_inspected(
     model: str, modality: str, tmp_path: Path
 ) -> None:
     """The network is that of the registry, and every use of it gives the same as the detector that was loaded."""
@@ -95,6 +91,13 @@ def test_a_model_is_trained_saved_loaded_served_scored_decoded_and_inspected(
         "-o",
         tmp_path / f"decoded{'.csv' if modality == 'table' else ''}",
     )
+
+    assert len(detector.generate(5, seed=0)) == 5
+    if network_class(kind).standard_prior:
+        assert len(detector.generate(5, prior="standard", seed=0)) == 5
+    else:
+        with pytest.raises(KilterError, match=r"not held to N\(0, I\)"):
+            detector.generate(5, prior="standard")
 
     network = network_of(folder)
     drawn = network.sample(50, torch.Generator().manual_seed(0))
