@@ -111,6 +111,7 @@ class Trained:
                 shape=msgspec.to_builtins(network.shape),
                 code=network.code_size,
                 noise=network.noise_size,
+                standard_prior=network.standard_prior,
                 condition=None if network.condition_column is None else fitted.schema.names[network.condition_column],
             ),
             score=ScoreEntry(

@@ -25,7 +25,7 @@ class PartSizes(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     held_out: int
 
 
-class Epoch(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class Epoch(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """The fit at one evaluation; every figure in nats per record."""
 
     step: int
@@ -190,7 +190,7 @@ class Symptom(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return self.value > self.limit if self.worse == "above" else self.value < self.limit
 
 
-class Diagnosis(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class Diagnosis(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """How healthy the fit is; ELBOs and KL are means in nats per record."""
 
     latent: int

@@ -25,6 +25,7 @@ class LatentSpace:
         self.beside = network.code - network.members * network.latent if network.code else 0
         """How many numbers of a code, its last ones, are not in the latent space: the light of a picture."""
         self._noise = network.noise
+        self._standard = network.standard_prior
         self.modality = modality
         self._program = program
         self.model = model
@@ -46,6 +47,15 @@ class LatentSpace:
         """Raise KilterError if values cannot be drawn."""
         if not self.draws:
             raise KilterError(f"the network of {self.model} cannot draw values: leave the seed out")
+
+    def check_prior(self) -> None:
+        """Raise KilterError if codes cannot be drawn from N(0, I)."""
+        self.check()
+        if not self._standard:
+            raise KilterError(
+                f"the codes of {self.model} are not held to N(0, I): take the prior learned, of a model that was "
+                "trained with --generator"
+            )
 
     def encode(self, table: Table) -> Floats:
         """The codes of the records of a table, (n, size)."""

@@ -106,6 +106,8 @@ class NetworkEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Draws of N(0, 1) by which the values of a record are drawn; 0 if they cannot be."""
     condition: str | None = None
     """The column given whose value all else is judged, if there is one."""
+    standard_prior: bool = True
+    """Whether codes may be drawn from N(0, I)."""
 
 
 class MemoryEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -15,7 +15,7 @@ from kilter.service.commands.generate import generate_command
 from kilter.service.commands.inspect import inspect
 from kilter.service.commands.latent import decode_command, encode_command
 from kilter.service.commands.score import score_command
-from kilter.service.detector import load
+from kilter.service.detector import KilterError, load
 from kilter.service.detector.networks import MODELS, network_class
 from kilter.training.commands.evaluate import evaluate
 from kilter.training.commands.train import train
@@ -25,11 +25,9 @@ from tests.support.pictures import encoded, scene
 from tests.support.serving import client
 
 ALL = [(model, modality) for model, kind in MODELS.items() for modality in kind.networks]
-QUICK = {("ae", "table")}
-"""What the quick tests train, too."""
 OPTIONS = {"cvae": ["--condition-on", "product"]}
 """Options of `kilter train` that a model needs."""
-SETTINGS = "target_fpr = 0.1\nbaselines = false\n[fit]\nsteps = 60\nhidden = 16\n"
+SETTINGS = "target_fpr = 0.1\nbaselines = false\ngenerator = true\n[fit]\nsteps = 60\nhidden = 16\n"
 
 
 def call(command: click.Command, *arguments: object) -> str:
@@ -49,10 +47,8 @@ def source_of(modality: str, folder: Path, rows: int, seed: int) -> Path:
     return folder / f"rows-{seed}.npy"
 
 
-@pytest.mark.parametrize(
-    ("model", "modality"),
-    [pytest.param(*pair, marks=() if pair in QUICK else pytest.mark.e2e, id="-".join(pair)) for pair in ALL],
-)
+@pytest.mark.e2e
+@pytest.mark.parametrize(("model", "modality"), ALL)
 def test_a_model_is_trained_saved_loaded_served_scored_decoded_generated_from_and_inspected(
     model: str, modality: str, tmp_path: Path
 ) -> None:
@@ -60,8 +56,7 @@ def test_a_model_is_trained_saved_loaded_served_scored_decoded_generated_from_an
     rows, new = (source_of(modality, tmp_path, *size) for size in ((160, 1), (12, 2)))
     (tmp_path / "brief.toml").write_text(SETTINGS)
     options = ["--name", "m", "--models", tmp_path, "--config", tmp_path / "brief.toml", "--model", model]
-    generating = (model, modality) not in QUICK
-    call(train, rows, *options, *OPTIONS.get(model, []), *["--generator"] * generating)
+    call(train, rows, *options, *OPTIONS.get(model, []))
     folder = tmp_path / "m"
 
     detector = load(folder)
@@ -98,11 +93,15 @@ def test_a_model_is_trained_saved_loaded_served_scored_decoded_generated_from_an
         tmp_path / f"decoded{'.csv' if modality == 'table' else ''}",
     )
 
-    for prior in ("learned", "standard") if generating else ("standard",):
-        made = detector.generate(5, prior=prior, seed=1)
-        assert len(made) == 5
-        assert np.isfinite(detector.score(made).score).all()
-    call(generate_command, folder, "-n", 3, "--prior", prior, "-o", tmp_path / f"made{'.csv' * (modality == 'table')}")
+    made = detector.generate(5, seed=1)
+    assert len(made) == 5
+    assert np.isfinite(detector.score(made).score).all()
+    call(generate_command, folder, "-n", 3, "-o", tmp_path / f"made{'.csv' * (modality == 'table')}")
+    if network_class(kind).standard_prior:
+        assert len(detector.generate(5, prior="standard", seed=0)) == 5
+    else:
+        with pytest.raises(KilterError, match=r"not held to N\(0, I\)"):
+            detector.generate(5, prior="standard")
 
     network = network_of(folder)
     drawn = network.sample(50, torch.Generator().manual_seed(0))

@@ -77,7 +77,7 @@ def generate(
         return generator.draw(count, rng, near, where)
     if near is not None or where:
         raise KilterError("what records are to be near to, and what they are to have, goes with the prior learned")
-    latent.check()
+    latent.check_prior()
     codes: Floats = rng.standard_normal((count, latent.size))
     if not latent.beside:
         return latent.decode(codes, rng if latent.draws and not latent.modality.decodes else None)

@@ -18,7 +18,7 @@ class Autoencoder(Network):
     """A network whose encoder gives a point. Draws come from a Gaussian that is fitted to codes after the last step."""
 
     code_numbers = 1
-    has_elbo = False
+    has_elbo = standard_prior = False
 
     def __init__(self, shape: Any) -> None:
         super().__init__(shape)

@@ -107,6 +107,8 @@ class Network(nn.Module):
     """Numbers that the encoder gives for each dimension of a code: here its mean and log variance."""
     has_elbo: ClassVar[bool] = True
     """Whether codes have a prior: reconstruction and KL then bound -log p(x), and a posterior can collapse onto it."""
+    standard_prior: ClassVar[bool] = True
+    """Whether that prior is N(0, I), so that codes may be drawn from it."""
     shape: msgspec.Struct
     members: int
     latent: int

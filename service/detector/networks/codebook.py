@@ -61,6 +61,7 @@ class Quantiser(Network):
     """
 
     code_numbers = 1
+    standard_prior = False
 
     def __init__(self, shape: Any) -> None:
         super().__init__(shape)

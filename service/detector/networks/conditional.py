@@ -60,6 +60,7 @@ class ConditionalVAE(TabularVAE):
     """
 
     shape_type: ClassVar[type[msgspec.Struct]] = ConditionalShape
+    standard_prior = False
     shape: ConditionalShape
 
     def __init__(self, shape: ConditionalShape) -> None:
