@@ -5,6 +5,7 @@ taken; an offset like `+02:00`, the only one of the training values; or `written
 wall clock that it was written by. A time without an offset is taken as it stands by every clock.
 """
 
+import math
 import re
 from collections import Counter
 from collections.abc import Sequence
@@ -25,7 +26,7 @@ WRITTEN = "written"
 OFFSET = re.compile(r"([+-])([01][0-9]|2[0-3]):([0-5][0-9])")
 ZERO = timedelta(0)
 PROBES = 256  # instants at which time zones are compared with the offsets of the training values
-LEAST_AGREEMENT = 0.99  # share of those at which a zone has the offset that was written
+LEAST_AGREEMENT = 0.99  # share of all instants at which a zone has the offset that was written
 LATER = 60  # months after the last of the training values for which zones are compared with each other
 FAMILIAR = (
     "Europe/Berlin",
@@ -152,8 +153,10 @@ def _find_zone(times: Sequence[datetime]) -> str | None:
     changes = np.flatnonzero(np.diff(ordered[:, 1]))
     at_changes = np.unique(np.concatenate([changes, changes + 1]))
     agreeing: dict[str, float] = {}
+    # The probes are a sample, whose share may lie three standard errors below that of all.
+    least = LEAST_AGREEMENT - 3 * math.sqrt(LEAST_AGREEMENT * (1 - LEAST_AGREEMENT) / PROBES)
     for name in sorted(available_timezones()):
-        if "/" in name and not name.startswith("Etc/") and _agreement(name, ordered[spread]) >= LEAST_AGREEMENT:
+        if "/" in name and not name.startswith("Etc/") and _agreement(name, ordered[spread]) >= least:
             agreeing[name] = _agreement(name, ordered[at_changes[-PROBES:]])
     best = [name for name, share in agreeing.items() if share == max(agreeing.values())]
     if not best:
