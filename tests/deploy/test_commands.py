@@ -30,7 +30,8 @@ def parse(arguments: list[str]) -> None:
         command, context = found, click.Context(found, parent=context)
     given, others, _ = command.make_parser(context).parse_args(list(rest))
     assert not others, f"{others} is too much"
-    wanted = [p.name for p in command.params if isinstance(p, click.Argument) and p.required]
+    ended = any(p.is_eager and p.name in given for p in command.params)  # by an option that does something else
+    wanted = [p.name for p in command.params if isinstance(p, click.Argument) and p.required and not ended]
     missing = [name for name in wanted if name is None or not isinstance(given.get(name), str | tuple)]
     assert not missing, f"{missing} is not given"
 

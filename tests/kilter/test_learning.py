@@ -126,7 +126,7 @@ def test_what_was_decided_is_said(normal: pd.DataFrame, tmp_path: Path) -> None:
         ("nowhere.csv", {}, kilter.KilterError, "nowhere.csv"),
         ("nowhere.csv", {"stepz": 3}, TypeError, "there is no setting 'stepz': there are target_fpr, "),
         ("nowhere.csv", {"target_fpr": 0.9}, kilter.KilterError, "target_fpr must be from 1e-05 to 0.5, not 0.9"),
-        ("nowhere.csv", {"fit": {"step": 3}}, kilter.KilterError, r"no setting fit\.step; there are network, "),
+        ("nowhere.csv", {"fit": {"step": 3}}, kilter.KilterError, r"no setting fit\.step; there are model, network, "),
         ("nowhere.csv", {"config": "nowhere.toml"}, kilter.KilterError, "there is no file nowhere.toml"),
     ],
 )

@@ -166,7 +166,7 @@ def test_a_model_is_calibrated_anew_on_new_pictures(models: Path, tmp_path: Path
     ("files", "arguments", "message"),
     [
         ({}, (), "there is no picture in"),
-        ({"a.txt": b"text"}, (), "PNG, JPEG, WebP, TIFF and BMP are read"),
+        ({"a.pdf": b"text"}, (), "PNG, JPEG, WebP, TIFF and BMP are read"),
         ({"a.png": b"text"}, (), "none of 1 pictures that were looked at can be read, first of all a.png"),
         ({"a.png": encoded(digits()[0])}, (), "all pictures that count as normal are the same"),
         (
