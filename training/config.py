@@ -225,10 +225,13 @@ def read_config(path: Path | None, **overrides: Any) -> TrainConfig:
                 )
     if config.fit.model not in MODELS:
         raise KilterError(f"there is no model {config.fit.model!r}: there are {', '.join(MODELS)}")
-    if (config.fit.condition_on is None) != (config.fit.model != CONDITIONAL):
+    if config.fit.condition_on is None and config.fit.model == CONDITIONAL:
         raise KilterError(
-            f"the model {config.fit.model} and --condition-on: the model {CONDITIONAL}, and no other, needs a column "
-            "that it is conditional on"
+            f"the model {CONDITIONAL} needs a column that it is conditional on: name it by --condition-on"
+        )
+    if config.fit.condition_on is not None and config.fit.model != CONDITIONAL:
+        raise KilterError(
+            f"--condition-on is for the model {CONDITIONAL}, not for {config.fit.model}: leave one of the two out"
         )
     if config.fit.network is not None and config.fit.network not in NETWORKS:
         raise KilterError(f"fit.network {config.fit.network!r}: there are the networks {', '.join(NETWORKS)}")

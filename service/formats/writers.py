@@ -16,6 +16,7 @@ from typing import Any, BinaryIO, NamedTuple, Protocol
 
 import polars as pl
 from polars.exceptions import PolarsError
+from polars.selectors import datetime
 
 from kilter.service.detector.errors import KilterError
 from kilter.service.detector.leftovers import scratch_folder
@@ -261,7 +262,9 @@ class LinesWriter(TextWriter):
         if not frame.height:
             return OutputPart(b"")
         frame = frame.cast({name: kind for name, kind in self._records.narrow.items() if name not in wide})
-        whole = with_verdicts(frame, verdicts)
+        whole = with_verdicts(frame, verdicts).with_columns(
+            datetime().dt.to_string("iso:strict").str.replace(r"\.0+([+-]|$)", "$1")
+        )
         nested = [name for name in JSON_COLUMNS if name in whole.columns]
         lines = pl.Series(whole.drop(nested).write_ndjson().rstrip("\n").split("\n")).str.head(-1)
         for name in nested:

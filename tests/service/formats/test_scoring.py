@@ -150,6 +150,7 @@ def test_ndjson_has_values_of_their_types_and_reasons_as_lists(tmp_path: Path) -
     score_file(SHOP, tmp_path / "in.csv", tmp_path / "out.ndjson")
     first, odd, wrong = map(json.loads, (tmp_path / "out.ndjson").read_text().splitlines())
     assert (first["id"], first["items"], first["amount"], first["member"]) == ("1", 3, 52.5, True)
+    assert first["at"] == "2024-05-31T08:15:00"
     assert '"items":3,' in (tmp_path / "out.ndjson").read_text()
     assert (first["kilter_reasons"], first["kilter_error"]) == (None, None)
     assert odd["kilter_anomaly"] is True
