@@ -189,6 +189,9 @@ def test_thirty_rows_are_enough(tmp_path: Path) -> None:
         ("sead = 1", "there is no setting sead; there are target_fpr, "),
         ("[fit]\nsteps = 0", "fit.steps must be from 1"),
         ("target_fpr = 2.0", "target_fpr must be from"),
+        ("max_rows = 10", "max_rows must be from 1000"),
+        ("[fit]\nmodel = 'cvae'", "the model cvae needs a column .*: name it by --condition-on"),
+        ("[fit]\nmodel = 'ae'\ncondition_on = 'line'", "--condition-on is for the model cvae, not for ae"),
         ("= what", "not a TOML file"),
     ],
 )
