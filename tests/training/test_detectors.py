@@ -154,7 +154,7 @@ def test_what_does_not_apply_is_refused(training_csv: Path, tmp_path: Path) -> N
         ({"detector": "gmm", "fit": {"network": "tabular-vae"}}, "fit.network is a setting of the detector vae"),
         ({"detector": "gmm", "model": "ae"}, "fit.model is a setting of the detector vae"),
         ({"model": "gan"}, "there is no model 'gan': there are vae, beta-vae, binary-vae, cvae, vq-vae, ae, dae"),
-        ({"model": "cvae"}, "the model cvae and --condition-on"),
+        ({"model": "cvae"}, "name it by --condition-on"),
         ({"model": "ae", "condition_on": "shift"}, "the model ae and --condition-on"),
         ({"model": "ae", "fit": {"network": "tabular-vae"}}, "fit.network and the model 'ae' are two"),
         ({"beta": -1.0}, "fit.beta must be from 0 to 1000, not -1"),
