@@ -155,7 +155,7 @@ def test_what_does_not_apply_is_refused(training_csv: Path, tmp_path: Path) -> N
         ({"detector": "gmm", "model": "ae"}, "fit.model is a setting of the detector vae"),
         ({"model": "gan"}, "there is no model 'gan': there are vae, beta-vae, binary-vae, cvae, vq-vae, ae, dae"),
         ({"model": "cvae"}, "name it by --condition-on"),
-        ({"model": "ae", "condition_on": "shift"}, "the model ae and --condition-on"),
+        ({"model": "ae", "condition_on": "shift"}, "--condition-on is for the model cvae, not for ae"),
         ({"model": "ae", "fit": {"network": "tabular-vae"}}, "fit.network and the model 'ae' are two"),
         ({"beta": -1.0}, "fit.beta must be from 0 to 1000, not -1"),
         ({"detector": "knn"}, "there is no detector 'knn': there are vae, nearest, pca, iforest, gmm and auto"),
