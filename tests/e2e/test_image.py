@@ -120,6 +120,7 @@ print(json.dumps({
         "decode",
         "edit",
         "encode",
+        "generate",
         "inspect",
         "interpolate",
         "reconstruct",
