@@ -7,7 +7,7 @@ import click
 from kilter.service.formats.options import table_options
 from kilter.service.formats.source import Hints
 
-PRIOR = 500  # codes of the prior whose records are shown where no file is named
+DRAWS = 500  # synthetic records that are shown where no file is named
 
 
 @click.command("latent")
@@ -35,7 +35,7 @@ def latent_command(
     seed: int,
     force: bool,
 ) -> None:
-    """Show the latent space of MODEL with the records of FILE, up to 1,000 of them, or else with draws of the prior.
+    """Show the latent space of MODEL with the records of FILE, up to 1,000 of them, or else with synthetic ones.
 
     The page has the records on two maps, by their principal components and by t-SNE, coloured by score, label or any
     column, and flagged ones marked; what the model decodes under a pointer that moves over the first map; traversals of
@@ -45,6 +45,7 @@ def latent_command(
     import numpy as np
 
     from kilter.service.detector import KilterError, load
+    from kilter.service.detector.generation import generate
     from kilter.service.formats.partial import write_whole
     from kilter.service.formats.writers import check_output
     from kilter.training.data.source import TrainingSource
@@ -60,11 +61,10 @@ def latent_command(
     labelled = None
     if file is None:
         rng = np.random.default_rng(seed)
-        codes = rng.standard_normal((PRIOR, detector.latent.size))
-        draws = rng if detector.manifest.network.noise else None
-        table = detector.latent.decode(codes, draws)
+        prior = "standard" if detector.generator is None else "learned"
+        table = generate(detector.latent, detector.generator, DRAWS, rng, prior=prior)
     else:
-        source = TrainingSource((file,), label, normal, hints=hints, max_rows=max(MOST, 20 * MOST), seed=seed)
+        source = TrainingSource((file,), label, normal, hints=hints, max_rows=20 * MOST, seed=seed)
         rows = modality_of_model(detector.manifest).read_labelled(source, detector.manifest)
         for note in rows.notes:
             click.echo(note)

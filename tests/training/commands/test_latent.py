@@ -38,3 +38,9 @@ def test_too_few_records_are_said(model_folder: Path, tmp_path: Path) -> None:
     path = write_csv(tmp_path / "new.csv", np.random.default_rng(5), 2)
     with pytest.raises(KilterError, match=r"new\.csv: 2 records can be read, and a map needs 3"):
         call(model_folder, path, "-o", tmp_path / "page.svg")
+
+
+def test_pictures_without_a_file_are_those_of_the_generator(digits_models: Path, tmp_path: Path) -> None:
+    """Their light is not that of N(0, I), which the codes of tables are drawn from."""
+    out = tmp_path / "page.html"
+    assert f"Wrote {out}: 500 records, " in call(digits_models / "digits", "-o", out)
