@@ -105,6 +105,10 @@ def score_inputs(
                 "a nearest normal is one by the model's own threshold: leave --fdr or --nearest-normal out"
             )
         detector.normals.kept(keep)  # says what is wrong before anything is read
+    if top is not None and only_anomalies:
+        raise KilterError(
+            "--top writes the highest scores, flagged or not, and --only-anomalies what is flagged: leave one out"
+        )
     drawer = _drawer(detector, heatmaps, inputs[0].path, force=force)
     options = {
         "reasons": f"{limit} of {reasons}",
@@ -128,10 +132,6 @@ def score_inputs(
     discoveries = None if fdr is None else discover(detector, [one.path for one in inputs], out, fdr, hints, mapped)
     cut = None if discoveries is None else discoveries.cut
     only: Only = "anomalies" if only_anomalies else "all"
-    if top is not None and only_anomalies:
-        raise KilterError(
-            "--top writes the highest scores, flagged or not, and --only-anomalies what is flagged: leave one out"
-        )
     if top is not None:
         only = find_top(detector, inputs, out, top, hints, mapped)
     judge = BatchJudge(detector, reasons, limit, cut=cut, tails=tails, drawings=heatmaps is not None, keep=keep)
@@ -245,7 +245,8 @@ def find_top(
 
     Of equal scores the first count. Raises KilterError if an input cannot be read twice, or `out` is no file.
     """
-    _check_twice("a number of records", [one.path for one in inputs], out)
+    paths = [one.path for one in inputs]
+    _check_twice("--top", paths, out)
     best = np.empty((0, 3))  # the score, the input and the place of each
 
     def scores(task: tuple[int, Block]) -> Floats:
@@ -256,14 +257,16 @@ def find_top(
         rows = np.stack([score, np.full(len(score), place), batch.first + np.arange(len(score))], axis=1)
         return highest(rows[~np.isnan(score)], count)
 
-    def blocks() -> Iterator[tuple[int, Block]]:
-        for place, one in enumerate(inputs):
-            with open_records(detector, one.path, None, hints) as reader:
-                yield from ((place, block) for block in reader.blocks())
-
-    for some in mapped(scores, blocks()):
+    for some in mapped(scores, _blocks(detector, paths, hints)):
         best = highest(np.concatenate([best, some]), count)
     return {place: np.sort(best[best[:, 1] == place, 2]).astype(np.int64) for place in range(len(inputs))}
+
+
+def _blocks(detector: Detector, paths: Sequence[Path], hints: Hints) -> Iterator[tuple[int, Block]]:
+    """The blocks of files, each with the place of its file."""
+    for place, path in enumerate(paths):
+        with open_records(detector, path, None, hints) as reader:
+            yield from ((place, block) for block in reader.blocks())
 
 
 def highest(rows: Floats, count: int) -> Floats:
@@ -290,15 +293,10 @@ def discover(
     calibrations = (detector.calibration, *(detector.groups.calibrations.values() if detector.groups else ()))
     counts: Counter[float] = Counter()
 
-    def p_values(block: Block) -> Floats:
-        table = read_batch(detector.schema, block.read())
+    def p_values(task: tuple[int, Block]) -> Floats:
+        table = read_batch(detector.schema, task[1].read())
         return detector.score(table, errors="mark").p_value if table.rows else np.empty(0)
 
-    def blocks() -> Iterator[Block]:
-        for path in paths:
-            with open_records(detector, path, None, hints) as reader:
-                yield from reader.blocks()
-
-    for some in mapped(p_values, blocks()):
+    for some in mapped(p_values, _blocks(detector, paths, hints)):
         counts.update(some[~np.isnan(some)].tolist())
     return find_discoveries(counts, fdr, 1 / (max(calibration.size for calibration in calibrations) + 1))
