@@ -225,10 +225,11 @@ class TypedRecords:
         self._text = reader.dialect is not None
         self._own = own_names(schema.names, reader.columns)
         self._kept = list(reader.columns if kept is None else kept)
+        self._names = {*self._kept}
         self.narrow: dict[str, pl.DataType] = {
             self._own.get(column.name, column.name): column.narrow
             for column in schema.fields
-            if self._text and column.narrow is not None and self._own.get(column.name, column.name) in self._kept
+            if self._text and column.narrow is not None and self._own.get(column.name, column.name) in self._names
         }
         """The types of training that are narrower than those that are given, of whole numbers and flags."""
 
@@ -242,7 +243,7 @@ class TypedRecords:
         for column in self._schema.fields:
             values = column.to_series(columns[column.name])
             name = self._own.get(column.name, column.name)
-            if values is None or name not in self._kept:
+            if values is None or name not in self._names:
                 continue
             if name in self.narrow and not _fit(values, self.narrow[name]).all():
                 wide.append(name)
