@@ -1,7 +1,6 @@
 """The route of synthetic records: `POST /v1/models/{name}/generate`."""
 
 from collections.abc import Sequence
-from functools import partial
 from typing import Any, Literal, NamedTuple
 
 import msgspec
@@ -15,7 +14,7 @@ from kilter.service.formats.json_body import decode_json
 from kilter.service.judging.admission import Hold
 from kilter.service.judging.batch import refusal
 from kilter.service.models.registry import Registry
-from kilter.service.problems import BAD_PARAMETER, BAD_RECORDS, OUT_OF_TIME, REFUSED, RequestError
+from kilter.service.problems import BAD_RECORDS, REFUSED, RequestError
 from kilter.service.routes.context import MODEL, Context
 from kilter.service.routes.latent import (
     PIECE,
@@ -25,15 +24,13 @@ from kilter.service.routes.latent import (
     bytes_of_records,
     check_time,
     json_form,
+    prepare_route,
 )
 from kilter.service.routes.latent_document import (
-    RecordsAnswer,
-    describe_latent_answers,
-    describe_latent_parameters,
     describe_orders,
 )
-from kilter.service.routes.scoring import PROBLEMS, ModelTools
-from kilter.service.routing import Content, Route, Scope
+from kilter.service.routes.scoring import ModelTools
+from kilter.service.routing import Content, Route
 
 Cell = str | int | float | bool | None
 
@@ -128,20 +125,7 @@ def read_order(content: bytes, detector: Detector, limit: int) -> Commission:
 
 def generation_routes(context: Context) -> list[Route]:
     """The routes that make records, by the version of a model that serves or by another."""
-    kind = GenerateEndpoint
-    route = partial(
-        Route,
-        "POST",
-        scope=Scope.SCORE,
-        request=partial(kind.describe, context.registry, context.settings.max_records),
-        response=partial(describe_latent_answers, context.registry, RecordsAnswer),
-        endpoint=kind(context),
-        tag="latent space",
-        answer="The records.",
-        parameters=partial(describe_latent_parameters, kind.parameters, context.settings.max_records),
-        problems=(*PROBLEMS, BAD_RECORDS, BAD_PARAMETER, OUT_OF_TIME, REFUSED),
-        direct=True,
-    )
+    route = prepare_route(context, GenerateEndpoint, "The records.")
     return [
         route(f"{MODEL}/generate"),
         route(f"{MODEL}/versions/{{version}}/generate", summary="Generate by a version"),

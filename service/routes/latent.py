@@ -2,7 +2,7 @@
 
 import re
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, ClassVar, NamedTuple
 
@@ -363,23 +363,28 @@ ENDPOINTS: dict[str, type[LatentEndpoint]] = {
 """By the last part of the path."""
 
 
+def prepare_route(context: Context, kind: type[LatentEndpoint], answer: str) -> Callable[..., Route]:
+    """What makes the routes of a kind of endpoint, by their paths; `answer` says what comes back."""
+    return partial(
+        Route,
+        "POST",
+        scope=Scope.SCORE,
+        request=partial(kind.describe, context.registry, context.settings.max_records),
+        response=partial(describe_latent_answers, context.registry, kind.gives),
+        endpoint=kind(context),
+        tag="latent space",
+        answer=answer,
+        parameters=partial(describe_latent_parameters, kind.parameters, context.settings.max_records),
+        problems=(*PROBLEMS, BAD_RECORDS, BAD_PARAMETER, OUT_OF_TIME, REFUSED),
+        direct=True,
+    )
+
+
 def latent_routes(context: Context) -> list[Route]:
     """The routes that encode and decode, by the version of a model that serves or by another."""
     made = []
     for name, kind in ENDPOINTS.items():
-        route = partial(
-            Route,
-            "POST",
-            scope=Scope.SCORE,
-            request=partial(kind.describe, context.registry, context.settings.max_records),
-            response=partial(describe_latent_answers, context.registry, kind.gives),
-            endpoint=kind(context),
-            tag="latent space",
-            answer="The codes or records, in the order of the body.",
-            parameters=partial(describe_latent_parameters, kind.parameters, context.settings.max_records),
-            problems=(*PROBLEMS, BAD_RECORDS, BAD_PARAMETER, OUT_OF_TIME, REFUSED),
-            direct=True,
-        )
+        route = prepare_route(context, kind, "The codes or records, in the order of the body.")
         by_version = f"{name.capitalize()} by a version"
         made += [route(f"{MODEL}/{name}"), route(f"{MODEL}/versions/{{version}}/{name}", summary=by_version)]
     return made
