@@ -97,6 +97,12 @@ def merge(ctx: click.Context, folder: Path) -> None:
 )
 @click.option("--strict", is_flag=True, help="End with status 2 at the first record in error.")
 @click.option(
+    "--reject",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Write records in error, with their file, row, error and own text, to this file and not to OUT.",
+)
+@click.option(
     "--summary",
     "summary_file",
     type=click.Path(path_type=Path, dir_okay=False),

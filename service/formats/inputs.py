@@ -48,6 +48,13 @@ class Target(NamedTuple):
     """The folder that mirrors the inputs; None if there is one file."""
     shard: Shard | None = None
     """Which of the files of the folder these are; None if they are all."""
+    reject: Path | None = None
+    """The file for records in error; None if they are written like others."""
+
+    @property
+    def place(self) -> Path:
+        """The folder, or the one file."""
+        return self.folder or self.files[0].path
 
 
 def find_inputs(stated: Sequence[str | Path], *, tables: bool = True) -> list[ScoringInput]:

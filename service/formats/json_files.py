@@ -5,7 +5,7 @@ A file is read twice, once to know its columns and their types. Of NDJSON only s
 
 from collections.abc import Iterator, Sequence
 from itertools import islice
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple, overload
 
 import msgspec
 import polars as pl
@@ -27,8 +27,32 @@ TYPES: dict[frozenset[type], pl.DataType] = {
     frozenset({int, float}): pl.Float64(),
 }
 """Of columns whose values have these types; any others are of texts."""
-Records = Sequence[dict[str, Any] | str]
-"""Records, or why a line is none."""
+
+
+class Piece(NamedTuple):
+    """Some consecutive records."""
+
+    records: Sequence[dict[str, Any] | str]
+    """Records, or why what stands there is none."""
+    raw: Sequence[bytes]
+    """What stands there: a line, or a part of the text."""
+
+
+class _Encoded(Sequence[bytes]):
+    """Values as JSON, written once one of them is looked at."""
+
+    def __init__(self, values: Sequence[Any]) -> None:
+        self._values = values
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    @overload
+    def __getitem__(self, index: int) -> bytes: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[bytes]: ...
+    def __getitem__(self, index: int | slice) -> bytes | Sequence[bytes]:
+        return _Encoded(self._values[index]) if isinstance(index, slice) else msgspec.json.encode(self._values[index])
 
 
 class JsonReader(Reader):
@@ -40,10 +64,10 @@ class JsonReader(Reader):
         self.name = source.name
         self.notes = source.notes
         self._path = source.seekable_path()
-        self._records = None if source.format.name == "ndjson" else self._whole()
+        self._values = None if source.format.name == "ndjson" else self._whole()
         kinds: dict[str, set[type]] = {}
-        for records in self._pieces():
-            for record in records:
+        for piece in self._pieces():
+            for record in piece.records:
                 if isinstance(record, dict):
                     for name, value in record.items():
                         kinds.setdefault(name, set()).add(_kind(value))
@@ -63,28 +87,31 @@ class JsonReader(Reader):
     def batches(self) -> Iterator[Batch]:
         """Every record, once, in order; lines that are none are faults."""
         first = 0
-        for records in self._pieces():
+        for records, raw in self._pieces():
             faults = [Problem(row, None, text) for row, text in enumerate(records) if isinstance(text, str)]
             rows = [record if isinstance(record, dict) else {} for record in records]
             columns = [
                 pl.Series(name, _cells([row.get(name) for row in rows], kind), kind)
                 for name, kind in self._types.items()
             ]
-            yield Batch(pl.DataFrame(columns), first, faults)
+            yield Batch(pl.DataFrame(columns), first, faults, raw)
             first += len(rows)
 
-    def _pieces(self) -> Iterator[Records]:
+    def _pieces(self) -> Iterator[Piece]:
         """The records, some at a time."""
-        if self._records is not None:
-            for start in range(0, max(1, len(self._records)), ROWS):
-                yield self._records[start : start + ROWS]
+        if self._values is not None:
+            for start in range(0, max(1, len(self._values)), ROWS):
+                values = self._values[start : start + ROWS]
+                yield Piece(
+                    [_object(value, f"record {start + row}") for row, value in enumerate(values)], _Encoded(values)
+                )
             return
         with self._path.open("rb") as file:
             lines = _numbered_lines(file, self.name)
             while piece := [*islice(lines, ROWS)]:
-                yield [_record(line, f"line {number}") for number, line in piece]
+                yield Piece([_record(line, f"line {number}") for number, line in piece], [line for _, line in piece])
 
-    def _whole(self) -> Records:
+    def _whole(self) -> Sequence[Any]:
         """The records of one JSON text. Raises KilterError if it holds none."""
         try:
             value = msgspec.json.decode(self._path.read_bytes().removeprefix(BOM))
@@ -95,12 +122,9 @@ class JsonReader(Reader):
             if key == "columns" and isinstance(value[key], dict):
                 return self._side_by_side(value[key])
             value = value[key] if key == "records" and isinstance(value[key], list) else [value]
-        return [
-            record if isinstance(record, dict) else f"record {row} is no object: {SHAPE}"
-            for row, record in enumerate(value)
-        ]
+        return list(value)
 
-    def _side_by_side(self, columns: dict[str, Any]) -> Records:
+    def _side_by_side(self, columns: dict[str, Any]) -> Sequence[Any]:
         lengths = {len(values) if isinstance(values, list) else -1 for values in columns.values()}
         if len(lengths) != 1 or -1 in lengths:
             raise KilterError(f"{self.name}: each of its columns is a list of values, all of the same length")
@@ -145,6 +169,10 @@ def _record(line: bytes, place: str) -> dict[str, Any] | str:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         remedy = "; write null where a value is not known" if b"NaN" in line or b"Infinity" in line else ""
         return f"{place} is not JSON: {str(error).removeprefix('JSON is malformed: ')}{remedy}"
+    return _object(value, place)
+
+
+def _object(value: Any, place: str) -> dict[str, Any] | str:
     return value if isinstance(value, dict) else f"{place} is no object: {SHAPE}"
 
 

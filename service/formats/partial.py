@@ -9,7 +9,7 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -19,7 +19,7 @@ from polars.exceptions import PolarsError
 
 from kilter.service.detector.errors import KilterError
 
-PLAN, JOURNAL, DATA = "plan.json", "journal", "data"
+PLAN, JOURNAL, DATA, REJECTS = "plan.json", "journal", "data", "rejects.ndjson"
 SECONDS, BYTES = 2.0, 1 << 26
 """After how long, or so much, the journal is continued."""
 
@@ -70,6 +70,8 @@ class Checkpoint(msgspec.Struct, frozen=True):
     """Of all that is judged."""
     own: Tally = Tally()
     """Of the next input."""
+    rejects: int = 0
+    """Bytes of the records in error that are put aside."""
 
 
 class Progress:
@@ -82,6 +84,7 @@ class Progress:
         """
         self.folder = folder
         self._file: BinaryIO | None = None
+        self._rejects: BinaryIO | None = None
         self.scored: list[ScoredInput] = []
         self.state = Checkpoint()
         folder.mkdir(parents=True, exist_ok=True)
@@ -123,6 +126,14 @@ class Progress:
         self._said, self._size_said = time.monotonic(), self.state.size
         return self._file
 
+    def open_rejects(self) -> BinaryIO:
+        """The file of the records that are put aside, as far as it is told in the journal."""
+        path = self.folder / REJECTS
+        self._rejects = path.open("r+b" if path.exists() else "w+b")
+        self._rejects.truncate(self.state.rejects)
+        self._rejects.seek(self.state.rejects)
+        return self._rejects
+
     def note(self, state: Checkpoint) -> bool:
         """Remember how far everything is, now and then; whether it was done now."""
         due = time.monotonic() - self._said >= SECONDS or state.size - self._size_said >= BYTES
@@ -132,9 +143,10 @@ class Progress:
 
     def save(self, state: Checkpoint) -> None:
         """Remember how far everything is, once all of it is on the disk."""
-        if self._file is not None and not self._file.closed:
-            self._file.flush()
-            os.fsync(self._file.fileno())
+        for file in (self._file, self._rejects):
+            if file is not None and not file.closed:
+                file.flush()
+                os.fsync(file.fileno())
         self._journal.write(msgspec.json.encode(state) + b"\n")
         self._journal.flush()
         os.fsync(self._journal.fileno())
@@ -142,16 +154,18 @@ class Progress:
         self.scored += state.inputs
         self._said, self._size_said = time.monotonic(), state.size
 
-    def commit(self, state: Checkpoint, path: Path) -> None:
-        """Give the output that is complete its name."""
+    def commit(self, state: Checkpoint, path: Path, before: Callable[[], None] | None = None) -> None:
+        """Give the output that is complete its name; what has to be done `before` that is done then."""
         self.save(state)
         if self._file is not None:
             self._file.close()
             self._file = None
-        self.settle(path)
+        self.settle(path, before)
 
-    def settle(self, path: Path) -> None:
+    def settle(self, path: Path, before: Callable[[], None] | None = None) -> None:
         """Give the last output that the journal calls complete its name, if it has not got it yet."""
+        if before is not None:
+            before()
         data = self._data(self.state.output - 1)
         if data.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -162,9 +176,10 @@ class Progress:
 
     def close(self, *, keep: bool) -> None:
         """Let others write to it; without `keep`, remove it."""
-        if self._file is not None:
-            with suppress(OSError):  # a full disk was told before
-                self._file.close()
+        for file in (self._file, self._rejects):
+            if file is not None:
+                with suppress(OSError):  # a full disk was told before
+                    file.close()
         with suppress(OSError):
             self._journal.close()
         if not keep:
@@ -209,8 +224,22 @@ def _write(path: Path, content: bytes) -> None:
 
 def write_whole(path: Path, content: bytes) -> None:
     """Write a small file that appears whole or not at all."""
+    with whole_file(path) as file:
+        file.write(content)
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[BinaryIO]:
+    """A file that appears whole, once it is closed, or not at all."""
     part = path.with_name(f".{path.name}.part")
-    _write(part, content)
+    try:
+        with part.open("wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
     part.replace(path)
     _sync(path.parent)
 

@@ -19,9 +19,10 @@ from kilter.service.formats.inputs import ScoringInput, Target
 from kilter.service.formats.judge import BatchJudge
 from kilter.service.formats.lines import FILE, NEAREST, ROW, TAIL
 from kilter.service.formats.opening import open_records
-from kilter.service.formats.partial import Checkpoint, Progress, ScoredInput, Tally
+from kilter.service.formats.partial import REJECTS, Checkpoint, Progress, ScoredInput, Tally
 from kilter.service.formats.provenance import source_bytes, source_digest
 from kilter.service.formats.reading import Block, Reader
+from kilter.service.formats.rejects import finish_rejects
 from kilter.service.formats.source import Hints
 from kilter.service.formats.threads import Map
 from kilter.service.formats.work import BlockWork, JudgedBlock
@@ -91,8 +92,8 @@ class FileRun:
         self._sizes = [path.stat().st_size if path.is_file() else 0 for path in paths]
         self._read = 0.0  # bytes of the inputs
 
-    def into_stream(self, output: Output) -> Tally:
-        """Write the verdicts to a stream; what was counted."""
+    def into_stream(self, output: Output, rejects: BinaryIO | None = None) -> Tally:
+        """Write the verdicts to a stream, and the lines of records in error to `rejects`; what was counted."""
         state, pending, writer = Checkpoint(), Tally(), None
         for task, judged in self.mapped(_judged, self._tasks(state)):
             if writer is None:
@@ -101,6 +102,8 @@ class FileRun:
             if judged is not None:
                 self._count(task, judged)
                 writer.put(judged.part)
+                if rejects is not None:
+                    rejects.write(judged.rejects)
                 state = msgspec.structs.replace(state, tally=_added(state.tally, judged))
                 pending = _added(pending, judged)
                 self.watch(state.tally, self._share())
@@ -114,8 +117,9 @@ class FileRun:
     def into_files(self, progress: Progress) -> Tally:
         """Write the verdicts to the files of the target from where `progress` is; what was counted of all inputs."""
         state = msgspec.structs.replace(progress.state, inputs=())
+        rejects = None if self.target.reject is None else progress.open_rejects()
         if progress.resumed and state.output:
-            progress.settle(self.target.files[state.output - 1].path)
+            progress.settle(self.target.files[state.output - 1].path, self._rejecting(progress, state))
         writer: Writer | None = None
         for task, judged in self.mapped(_judged, self._tasks(state)):
             if writer is None:
@@ -127,8 +131,11 @@ class FileRun:
             if judged is not None:
                 self._count(task, judged)
                 writer.put(judged.part)
+                if rejects is not None:
+                    rejects.write(judged.rejects)
                 state = msgspec.structs.replace(
                     state,
+                    rejects=state.rejects + len(judged.rejects) * (rejects is not None),
                     blocks=state.blocks + 1,
                     size=file.tell(),
                     parts=state.parts + 1,
@@ -143,12 +150,18 @@ class FileRun:
                 if task.input == self.target.files[task.output].inputs[-1]:
                     writer.finish()
                     state = msgspec.structs.replace(state, output=state.output + 1, size=0, parts=0, wide=())
-                    progress.commit(state, self.target.files[task.output].path)
+                    path = self.target.files[task.output].path
+                    progress.commit(state, path, self._rejecting(progress, state))
                     writer, state = None, msgspec.structs.replace(state, inputs=())
                     continue
             if progress.note(state):
                 state = msgspec.structs.replace(state, inputs=())
         return state.tally
+
+    def _rejecting(self, progress: Progress, state: Checkpoint) -> Callable[[], None] | None:
+        """What makes the file of records in error, once all outputs are complete."""
+        last = self.target.reject is not None and state.output == len(self.target.files)
+        return partial(finish_rejects, self.target, progress.folder / REJECTS) if last else None
 
     def _tasks(self, start: Checkpoint) -> Iterator[_Task]:
         """The blocks that are left to be judged, and the end of each input."""
@@ -165,9 +178,10 @@ class FileRun:
                     unused = Output(BytesIO(), Path())
                     writer = form.writer()(unused, reader, self.detector.schema, self.further, self._kept(reader))
                     source = one.name if self._joined else None
+                    rejecting = None if self.target.reject is None else one.name
                     pack = partial(compress_part, packing=packing)
                     only = self.only if isinstance(self.only, str) else self.only.get(place, np.empty(0, np.int64))
-                    work = BlockWork(self.judge, writer, pack, source, ROW in self.further, only)
+                    work = BlockWork(self.judge, writer, pack, source, ROW in self.further, only, rejecting)
                     for count, block in enumerate(reader.blocks()):
                         if count >= done:
                             self._read = sum(self._sizes[:place]) + reader.share * self._sizes[place]

@@ -21,6 +21,7 @@ from kilter.service.formats.opening import open_records
 from kilter.service.formats.partial import Progress, keeping
 from kilter.service.formats.provenance import was_trained_on
 from kilter.service.formats.reading import Block, read_batch
+from kilter.service.formats.rejects import reject_name, rejects_of_stream, with_reject
 from kilter.service.formats.runs import FileRun, Only, Watch, unwatched
 from kilter.service.formats.source import NO_HINTS, STDIN, Hints
 from kilter.service.formats.success import check_destination, finished_run, plan_of, progress_folder, write_success
@@ -68,6 +69,7 @@ def score_inputs(
     top: int | None = None,
     columns: Sequence[str] = (),
     strict: bool = False,
+    reject: Path | None = None,
     fdr: float | None = None,
     tails: bool = False,
     keep: tuple[str, ...] | None = None,
@@ -84,7 +86,8 @@ def score_inputs(
     standard stream. Of a table every row gets five more columns; of pictures a row tells which one it is about. With
     `only_anomalies` no other records are written, and the place of each in its input, from 0, is appended; with `top`
     the so many of all inputs that score highest, for which all is read twice. Of `columns`, if there are any, no others
-    are written. With `strict` the first record in error is an error of all. `reasons` says which records get reasons,
+    are written. With `strict` the first record in error is an error of all; with `reject` all of these go, in their
+    order, to a file of their own and to no other. `reasons` says which records get reasons,
     `limit` how many at most. With `fdr` all is read twice, and the anomalies are those that are declared at this
     false-discovery rate (`find_discoveries`). With `tails` tail probabilities are a sixth column. With `keep`, so are
     the nearest normals of the anomalies, in which the fields of these names stay as they are. Heat maps of all pictures
@@ -98,6 +101,7 @@ def score_inputs(
     hints = hints._replace(names=detector.schema.names)
     inputs = find_inputs(stated, tables=not detector.schema.columns[0].shape)
     target = find_target(inputs, stated, Path(out), form)
+    target = target if reject is None else with_reject(target, reject, stated)
     target = target if shard is None else take_shard(target, shard)
     if keep is not None:
         if fdr is not None:
@@ -105,6 +109,8 @@ def score_inputs(
                 "a nearest normal is one by the model's own threshold: leave --fdr or --nearest-normal out"
             )
         detector.normals.kept(keep)  # says what is wrong before anything is read
+    if strict and reject is not None:
+        raise KilterError("--strict ends at the first record in error, and --reject puts them all aside: leave one out")
     if top is not None and only_anomalies:
         raise KilterError(
             "--top writes the highest scores, flagged or not, and --only-anomalies what is flagged: leave one out"
@@ -118,6 +124,7 @@ def score_inputs(
         "only_anomalies": only_anomalies,
         "top": top,
         "columns": list(columns),
+        "reject": reject_name(target),
         **hints._asdict(),
         "format": form,
     }
@@ -151,8 +158,8 @@ def score_inputs(
         watch=watch,
     )
     if stream:
-        with writing(out, stdout) as output:
-            tally = run.into_stream(output)
+        with writing(out, stdout) as output, rejects_of_stream(target) as rejects:
+            tally = run.into_stream(output, rejects)
     else:
         with keeping(Progress(progress_folder(target), made, resume=resume), str(out)) as progress:
             tally = run.into_files(progress)

@@ -12,6 +12,7 @@ import kilter
 from kilter.service.detector import Detector, KilterError
 from kilter.service.formats.inputs import ScoringInput, Target
 from kilter.service.formats.partial import ScoredInput, Tally, compare_plans, write_whole
+from kilter.service.formats.rejects import REJECTED, merge_rejects, reject_file
 from kilter.service.formats.source import STDIN
 from kilter.service.formats.writers import check_output
 
@@ -57,6 +58,10 @@ def success_file(target: Target) -> Path:
 def check_destination(target: Target, inputs: Sequence[ScoringInput], *, force: bool, resume: bool) -> None:
     """Raise KilterError if the output must not be written: it is an input, is there already, or has no folder."""
     started = resume and progress_folder(target).is_dir()
+    rejects = reject_file(target)
+    if target.reject is not None:
+        for one in inputs:
+            check_output(target.reject, one.path, force=force or started)
     if force or started:
         success_file(target).unlink(missing_ok=True)
     if target.folder is None:
@@ -75,7 +80,7 @@ def check_destination(target: Target, inputs: Sequence[ScoringInput], *, force: 
     own = (
         target.folder.iterdir() if whole and target.folder.is_dir() else [success_file(target), target.folder / SUCCESS]
     )
-    own = own if whole else [*own, *(file.path for file in target.files)]
+    own = own if whole else [*own, *(file.path for file in target.files), *([rejects] if rejects else [])]
     if any(path.exists() for path in own) and not (force or started):
         raise KilterError(
             f"{target.folder} holds files already: choose another folder, continue with --resume what was killed, or "
@@ -121,16 +126,26 @@ def merge_shards(folder: Path) -> tuple[int, int, int]:
     said = [msgspec.json.decode(path.read_bytes()) for path in places.values()]
     for one in said[1:]:
         compare_plans(said[0]["made"], one["made"], str(folder))
+    reject = said[0]["made"]["options"].get("reject")
+    rejects = [
+        folder / f"{REJECTED}-{name}"
+        for name, part in zip(places, said, strict=True)
+        if reject is not None and part["inputs"]
+    ]
     order = {one["name"]: place for place, one in enumerate(said[0]["made"]["inputs"])}
     inputs = sorted((one for part in said for one in part["inputs"]), key=lambda one: order[one["name"]])
     gone = [one["output"] for one in inputs if not (folder / one["output"]).is_file()]
     if gone or len(inputs) != len(order):
         raise KilterError(f"{folder} lacks {gone[0] if gone else 'files'}: score it again with --force")
+    if any(not path.is_file() for path in rejects):
+        raise KilterError(f"{folder} lacks the records in error of a shard, {REJECTED}-I-of-N: score it again")
+    if reject is not None:
+        merge_rejects(folder, rejects, order, reject)
     counts = {key: sum(part[key] for part in said) for key in ("records", "anomalies", "errors")}
     error = next((part["first_error"] for part in said if part["first_error"]), "")
     content = {"made": said[0]["made"], **counts, "first_error": error, "inputs": inputs}
     write_whole(folder / SUCCESS, msgspec.json.format(msgspec.json.encode(content), indent=1) + b"\n")
-    for path in places.values():
+    for path in (*rejects, *places.values()):
         path.unlink()
     return counts["records"], counts["anomalies"], counts["errors"]
 
@@ -141,11 +156,14 @@ def finished_run(target: Target, made: Mapping[str, Any]) -> tuple[int, int, int
     Raises KilterError if it was made in another way.
     """
     place = success_file(target)
+    rejects = reject_file(target)
     if not place.exists() or not all(file.path.exists() for file in target.files):
+        return None
+    if target.files and rejects is not None and not rejects.exists():
         return None
     try:
         said = msgspec.json.decode(place.read_bytes())
-        compare_plans(said["made"], made, str(target.folder or target.files[0].path))
+        compare_plans(said["made"], made, str(target.place))
         shutil.rmtree(progress_folder(target), ignore_errors=True)
         return said["records"], said["anomalies"], said["errors"], said["first_error"]
     except (msgspec.DecodeError, KeyError, TypeError):

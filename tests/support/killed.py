@@ -17,7 +17,7 @@ from tests.support import detectors
 
 ROOT = Path(__file__).parent.parent.parent
 NEVER = 10**9
-WATCHED = ("partial.py", "runs.py", "success.py", "writers.py", "leftovers.py")
+WATCHED = ("partial.py", "runs.py", "success.py", "rejects.py", "writers.py", "leftovers.py")
 
 
 def small_steps() -> None:
@@ -44,7 +44,10 @@ def write_tables(folder: Path, rows: Sequence[int]) -> Path:
 
 
 def kill_at(moment: int, stated: Path, out: Path, *options: str) -> bool:
-    """Score in another process that is killed before it runs that line of the code that writes; whether it was."""
+    """Score in another process that is killed before it runs that line of the code that writes; whether it was.
+
+    Options are `--force`, `--resume`, and `--reject=FILE`.
+    """
     command = [sys.executable, "-m", "tests.support.killed", str(moment), str(stated), str(out), *options]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     if done.returncode not in (0, -signal.SIGKILL):
@@ -52,10 +55,10 @@ def kill_at(moment: int, stated: Path, out: Path, *options: str) -> bool:
     return done.returncode != 0
 
 
-def lines_of(stated: Path, out: Path) -> int:
+def lines_of(stated: Path, out: Path, *options: str) -> int:
     """How many lines of that code a run takes that is not killed."""
     out.parent.mkdir()
-    command = [sys.executable, "-m", "tests.support.killed", str(NEVER), str(stated), str(out), "--resume"]
+    command = [sys.executable, "-m", "tests.support.killed", str(NEVER), str(stated), str(out), "--resume", *options]
     return int(subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout)
 
 
@@ -75,6 +78,7 @@ def main() -> None:
 
     small_steps()
     chosen: dict[str, Any] = {"force": "--force" in options, "resume": "--resume" in options}
+    chosen["reject"] = next((Path(one.partition("=")[2]) for one in options if one.startswith("--reject=")), None)
     sys.settrace(count)
     score([Path(stated)], Path(out), **chosen)
     sys.settrace(None)

@@ -169,22 +169,31 @@ def test_a_run_is_killed_at_fifty_moments(tables: Path, tmp_path: Path, out: str
     kill_often(tables, tmp_path, out, 50)
 
 
-def kill_often(tables: Path, tmp_path: Path, out: str, times: int) -> None:
+@pytest.mark.parametrize("out", ["out", "out.csv"])
+def test_a_killed_run_that_rejects_is_resumed(tables: Path, tmp_path: Path, out: str) -> None:
+    """Each record in error is there once, too."""
+    kill_often(tables, tmp_path, out, 2, rejecting=True)
+
+
+def kill_often(tables: Path, tmp_path: Path, out: str, times: int, *, rejecting: bool = False) -> None:
     """Kill runs at random moments, some of them more than once, and compare."""
     expected = tmp_path / "expected"
     expected.mkdir()
-    score([tables], expected / out, resume=True)
+    score([tables], expected / out, resume=True, reject=expected / "rejects.csv" if rejecting else None)
     rng = random.Random(out)
-    lines = lines_of(tables, tmp_path / "traced" / out)
+    traced = tmp_path / "traced"
+    lines = lines_of(tables, traced / out, *([f"--reject={traced / 'rejects.csv'}"] if rejecting else []))
     killed = 0
     for _ in range(times):
         place = tmp_path / f"killed-{rng.random()}"
         place.mkdir()
-        while kill_at(rng.randrange(lines), tables, place / out, "--resume"):
+        reject = place / "rejects.csv" if rejecting else None
+        options = ["--resume", *([f"--reject={reject}"] if rejecting else [])]
+        while kill_at(rng.randrange(lines), tables, place / out, *options):
             killed += 1
             if rng.random() < 0.5:
                 break
-        summary = score([tables], place / out, resume=True)
+        summary = score([tables], place / out, resume=True, reject=reject)
         assert (summary.records, summary.errors) == (sum(ROWS), 3)
         assert contents(place) == contents(expected)
         assert sorted(map(str, place.rglob("*"))) == sorted(
