@@ -11,6 +11,7 @@ import msgspec
 import polars as pl
 
 from kilter.service.detector.errors import KilterError, Problem
+from kilter.service.formats.contents import ContentRead
 from kilter.service.formats.reading import Batch, Reader, check_columns
 from kilter.service.formats.source import Source
 
@@ -83,6 +84,10 @@ class JsonReader(Reader):
 
     def __exit__(self, *_: object) -> None:
         self._source.close()
+
+    def content(self, *, final: bool) -> ContentRead:
+        """What was read of the file so far, or all of it."""
+        return self._source.content(final=final)
 
     def batches(self) -> Iterator[Batch]:
         """Every record, once, in order; lines that are none are faults."""

@@ -9,7 +9,7 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -18,6 +18,7 @@ import msgspec
 from polars.exceptions import PolarsError
 
 from kilter.service.detector.errors import KilterError
+from kilter.service.formats.contents import ContentRead
 
 PLAN, JOURNAL, DATA, REJECTS = "plan.json", "journal", "data", "rejects.ndjson"
 SECONDS, BYTES = 2.0, 1 << 26
@@ -72,12 +73,18 @@ class Checkpoint(msgspec.Struct, frozen=True):
     """Of the next input."""
     rejects: int = 0
     """Bytes of the records in error that are put aside."""
+    content: ContentRead = ContentRead()
+    """What was read of the next input, if anybody looks for it."""
+
+
+Check = Callable[[Mapping[str, Any], Mapping[str, Any], Sequence[ContentRead]], Mapping[str, Any]]
+"""Gives, of the plan before, the one of now, and what was read of the first inputs, the plan to be compared."""
 
 
 class Progress:
     """The folder of an output that is being made."""
 
-    def __init__(self, folder: Path, plan: Mapping[str, Any], *, resume: bool) -> None:
+    def __init__(self, folder: Path, plan: Mapping[str, Any], *, resume: bool, check: Check | None = None) -> None:
         """Continue what is there if `resume` and there is anything, or else begin.
 
         Raises KilterError if another process writes to it, or what is there was made of something else.
@@ -93,7 +100,7 @@ class Progress:
             raise KilterError(f"another process is writing to {folder}: wait for it, or end it")
         self.resumed = resume and (folder / JOURNAL).exists()
         try:
-            self._begin(plan)
+            self._begin(plan, check)
         except BaseException:
             self._release()
             raise
@@ -101,13 +108,18 @@ class Progress:
         self._journal.truncate(_end_of_lines(folder / JOURNAL))
         self._said, self._size_said = time.monotonic(), self.state.size
 
-    def _begin(self, plan: Mapping[str, Any]) -> None:
+    def _begin(self, plan: Mapping[str, Any], check: Check | None) -> None:
         folder = self.folder
         if self.resumed:
-            compare_plans(msgspec.json.decode((folder / PLAN).read_bytes()), plan, str(folder))
             for checkpoint in _checkpoints(folder / JOURNAL):
                 self.state = checkpoint
                 self.scored += checkpoint.inputs
+            before = msgspec.json.decode((folder / PLAN).read_bytes())
+            if check is not None:
+                known = [ContentRead(one.bytes, one.sha256) for one in self.scored]
+                known += [self.state.content] if self.state.blocks else []
+                plan = check(before, plan, known)
+            compare_plans(before, plan, str(folder))
         else:
             (folder / JOURNAL).unlink(missing_ok=True)  # the first to go, as nothing is continued without it
             for path in folder.iterdir():
@@ -134,11 +146,11 @@ class Progress:
         self._rejects.seek(self.state.rejects)
         return self._rejects
 
-    def note(self, state: Checkpoint) -> bool:
-        """Remember how far everything is, now and then; whether it was done now."""
+    def note(self, state: Checkpoint, content: Callable[[], ContentRead] = ContentRead) -> bool:
+        """Remember how far everything is, now and then, and the `content` then; whether it was done now."""
         due = time.monotonic() - self._said >= SECONDS or state.size - self._size_said >= BYTES
         if due:
-            self.save(state)
+            self.save(msgspec.structs.replace(state, content=content()))
         return due
 
     def save(self, state: Checkpoint) -> None:
@@ -171,8 +183,9 @@ class Progress:
             path.parent.mkdir(parents=True, exist_ok=True)
             data.replace(path)
             _sync(path.parent)
-        for part in self.folder.glob("*.part"):
-            part.unlink()
+        if not self.state.parts:  # otherwise they are of the output that is next
+            for part in self.folder.glob("*.part"):
+                part.unlink()
 
     def close(self, *, keep: bool) -> None:
         """Let others write to it; without `keep`, remove it."""

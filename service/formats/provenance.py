@@ -4,6 +4,7 @@ import hashlib
 from pathlib import Path
 
 from kilter.service.detector.findings import Training
+from kilter.service.formats.contents import ContentHash, ContentRead
 from kilter.service.formats.pictures import find_pictures
 
 
@@ -21,6 +22,25 @@ def source_digest(path: Path) -> str:
         return hashlib.sha256(sums.encode(errors="surrogateescape")).hexdigest()
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def read_content(path: Path, size: int | None = None) -> ContentRead:
+    """The first bytes of a file, so many or all. Raises OSError.
+
+    Of a folder all pictures, but nothing if one of them cannot be read; nothing of a stream.
+    """
+    if path.is_dir():
+        try:
+            return ContentRead(source_bytes(path), source_digest(path))
+        except OSError:
+            return ContentRead()
+    if not path.is_file():
+        return ContentRead()
+    content = ContentHash(path)
+    try:
+        return content.up_to(size)
+    finally:
+        content.close()
 
 
 def was_trained_on(training: Training, path: Path) -> bool:

@@ -22,6 +22,7 @@ from kilter.service.detector.errors import KilterError, Problem, RecordsError
 from kilter.service.detector.inputs import Table, absent_columns, from_records, in_order
 from kilter.service.detector.names import name_form, own_names
 from kilter.service.detector.schema import Schema
+from kilter.service.formats.contents import ContentRead
 from kilter.service.formats.samples import RowSample
 from kilter.service.formats.source import NO_HINTS, Hints, Source
 
@@ -132,6 +133,10 @@ class Reader(Protocol):
     def share(self) -> float:
         """The share of the file that is read, as far as it can be told."""
         return 0.0
+
+    def content(self, *, final: bool) -> ContentRead:
+        """What was read of the file so far, or all of it if it is `final`; nothing of a stream. Raises KilterError."""
+        return ContentRead()
 
     def batches(self) -> Iterator[Batch]:
         """Every record, once, in order; at least one batch. Raises KilterError if the file turns out to be damaged."""

@@ -15,12 +15,13 @@ from kilter.service.detector.arrays import Positions
 from kilter.service.detector.names import named_column
 from kilter.service.detector.shifts import ColumnTally
 from kilter.service.detector.sketch import Familiar
+from kilter.service.formats.contents import ContentRead
 from kilter.service.formats.inputs import ScoringInput, Target
 from kilter.service.formats.judge import BatchJudge
 from kilter.service.formats.lines import FILE, NEAREST, ROW, TAIL
 from kilter.service.formats.opening import open_records
 from kilter.service.formats.partial import REJECTS, Checkpoint, Progress, ScoredInput, Tally
-from kilter.service.formats.provenance import source_bytes, source_digest
+from kilter.service.formats.provenance import read_content
 from kilter.service.formats.reading import Block, Reader
 from kilter.service.formats.rejects import finish_rejects
 from kilter.service.formats.source import Hints
@@ -87,6 +88,7 @@ class FileRun:
         self.further = ((TAIL,) if self.judge.tails else ()) + ((NEAREST,) if self.judge.keep is not None else ())
         self.further += (FILE,) if self._joined else ()
         self.further += (ROW,) if self._joined or self.only != "all" else ()
+        self._contents: dict[int, ContentRead] = {}
         self._first: Reader | None = None
         paths = [one.path for one in self.inputs]
         self._sizes = [path.stat().st_size if path.is_file() else 0 for path in paths]
@@ -154,7 +156,7 @@ class FileRun:
                     progress.commit(state, path, self._rejecting(progress, state))
                     writer, state = None, msgspec.structs.replace(state, inputs=())
                     continue
-            if progress.note(state):
+            if progress.note(state, ContentRead if judged is None else partial(self._content, task)):
                 state = msgspec.structs.replace(state, inputs=())
         return state.tally
 
@@ -186,6 +188,8 @@ class FileRun:
                         if count >= done:
                             self._read = sum(self._sizes[:place]) + reader.share * self._sizes[place]
                             yield _Task(number, place, reader, work, block)
+                    if self.hashed:
+                        self._contents[place] = self._look(place, reader, final=True)
                     self.notes += reader.notes
                 yield _Task(number, place, reader, work, None)
 
@@ -229,8 +233,24 @@ class FileRun:
     def _ended(self, task: _Task, own: Tally) -> ScoredInput:
         self.familiar[task.input] = Familiar(own.tested, own.known)
         one = self.inputs[task.input]
-        facts = (source_bytes(one.path), source_digest(one.path)) if self.hashed else (0, "")
-        return ScoredInput(one.name, *facts, own.records, own.anomalies, own.errors)
+        content = self._content(task)
+        return ScoredInput(one.name, content.bytes, content.sha256, own.records, own.anomalies, own.errors)
+
+    def _content(self, task: _Task) -> ContentRead:
+        """What was read of an input, if somebody looks for it."""
+        if not self.hashed or task.input in self._contents:
+            return self._contents.get(task.input, ContentRead())
+        return self._look(task.input, task.reader, final=False)
+
+    def _look(self, place: int, reader: Reader, *, final: bool) -> ContentRead:
+        """What was read of an input: of pictures all, at once. Raises KilterError if they cannot be read."""
+        content = reader.content(final=final)
+        try:
+            return (
+                content if content.sha256 else self._contents.setdefault(place, read_content(self.inputs[place].path))
+            )
+        except OSError as error:
+            raise KilterError(f"{reader.name} cannot be read: {error.strerror or error}") from None
 
 
 def _added(tally: Tally, judged: JudgedBlock) -> Tally:

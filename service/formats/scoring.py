@@ -24,7 +24,14 @@ from kilter.service.formats.reading import Block, read_batch
 from kilter.service.formats.rejects import reject_name, rejects_of_stream, with_reject
 from kilter.service.formats.runs import FileRun, Only, Watch, unwatched
 from kilter.service.formats.source import NO_HINTS, STDIN, Hints
-from kilter.service.formats.success import check_destination, finished_run, plan_of, progress_folder, write_success
+from kilter.service.formats.success import (
+    InputCheck,
+    check_destination,
+    finished_run,
+    plan_of,
+    progress_folder,
+    write_success,
+)
 from kilter.service.formats.threads import Map
 from kilter.service.formats.writers import STDOUT, is_stream, writing
 
@@ -132,7 +139,9 @@ def score_inputs(
     if resume:
         _check_resumable(inputs, stream=stream, drawn=heatmaps is not None)
     made = plan_of(detector, inputs, options) if not stream else {}
-    finished = finished_run(target, made) if resume else None
+    order = [place for file in target.files for place in file.inputs]
+    check = InputCheck(inputs, order, twice=fdr is not None or top is not None)
+    finished = finished_run(target, made, check) if resume else None
     if finished is not None:
         return Summary(*finished, 0.0, (f"{out} is finished already",))
     check_destination(target, inputs, force=force, resume=resume)
@@ -161,7 +170,7 @@ def score_inputs(
         with writing(out, stdout) as output, rejects_of_stream(target) as rejects:
             tally = run.into_stream(output, rejects)
     else:
-        with keeping(Progress(progress_folder(target), made, resume=resume), str(out)) as progress:
+        with keeping(Progress(progress_folder(target), made, resume=resume, check=check), str(out)) as progress:
             tally = run.into_files(progress)
             if (
                 discoveries is not None

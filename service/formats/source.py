@@ -12,13 +12,14 @@ import sys
 import tempfile
 import zlib
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
 from kilter.service.detector.errors import KilterError
 from kilter.service.formats import GZIP, NPY, ZIP, Format, format_named, format_of_content, format_of_ending
 from kilter.service.formats.charsets import Readable, encoding_of_bom, wide_encoding
+from kilter.service.formats.contents import ContentHash, ContentRead
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -92,6 +93,8 @@ class Source:
         self._files = ExitStack()
         self._waiting = b""
         self._file: BinaryIO | None = None
+        self._content: ContentHash | None = None
+        self._any_order = False
         self._stream: Readable = self._open(stdin)
         try:
             self.packed = self._unpack()
@@ -120,6 +123,20 @@ class Source:
             return 0.0
         return self._file.tell() / max(1, os.fstat(self._file.fileno()).st_size)
 
+    def content(self, *, final: bool) -> ContentRead:
+        """What was read of a file, as it is stored: its first bytes, or all if it is read in any order, or `final`.
+
+        Of a stream nothing is known. Raises KilterError if it cannot be read again.
+        """
+        if self.path is None or self._file is None or not self.path.is_file():
+            return ContentRead()
+        try:
+            if self._content is None:
+                self._content = self._files.enter_context(closing(ContentHash(self.path)))
+            return self._content.up_to(None if final or self._any_order else self._file.tell())
+        except OSError as error:
+            raise KilterError(f"{self.name} cannot be read: {error.strerror or error}") from None
+
     def read(self, size: int, /) -> bytes:
         """Up to `size` bytes, none at the end. Raises KilterError if compressed data are damaged."""
         if self._waiting:
@@ -136,6 +153,7 @@ class Source:
     def seekable_path(self) -> Path:
         """A path from which the decompressed bytes can be read in any order, until `close`."""
         if self.path is not None and not self.packed and self.path.is_file():
+            self._any_order = True
             return self.path
         spool = self._files.enter_context(tempfile.NamedTemporaryFile(prefix="kilter-"))  # noqa: SIM115
         while block := self.read(1 << 20):

@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -10,20 +11,22 @@ import msgspec
 
 import kilter
 from kilter.service.detector import Detector, KilterError
+from kilter.service.formats.contents import ContentRead
 from kilter.service.formats.inputs import ScoringInput, Target
 from kilter.service.formats.partial import ScoredInput, Tally, compare_plans, write_whole
+from kilter.service.formats.pictures import find_pictures
+from kilter.service.formats.provenance import read_content
 from kilter.service.formats.rejects import REJECTED, merge_rejects, reject_file
 from kilter.service.formats.source import STDIN
 from kilter.service.formats.writers import check_output
 
 SUCCESS, PARTIAL = "_SUCCESS", "_partial"
+TIME = "modified_ns"
+"""What a plan calls the time of change of an input."""
 
 
 def plan_of(detector: Detector, inputs: Sequence[ScoringInput], options: Mapping[str, Any]) -> dict[str, Any]:
-    """What decides every byte of an output: the version of Kilter, the model, the inputs and the options.
-
-    An input counts as the same while its name, size and time of change are.
-    """
+    """What decides every byte of an output: the version of Kilter, the model, the inputs and the options."""
     model = {
         "name": detector.name,
         "version": detector.version,
@@ -33,10 +36,59 @@ def plan_of(detector: Detector, inputs: Sequence[ScoringInput], options: Mapping
 
 
 def _facts(one: ScoringInput) -> dict[str, Any]:
+    if one.path.is_dir():
+        pictures = [one.path / name for name in find_pictures(one.path).pictures]
+        stats = [picture.stat() for picture in pictures if picture.is_file()]
+        times = msgspec.json.encode([stat.st_mtime_ns for stat in stats])
+        size = sum(stat.st_size for stat in stats)
+        return {"name": one.name, "bytes": size, TIME: sha256(times).hexdigest()}
     if str(one.path) == STDIN or not one.path.is_file():
         return {"name": one.name}
     stat = one.path.stat()
-    return {"name": one.name, "bytes": stat.st_size, "modified_ns": stat.st_mtime_ns}
+    return {"name": one.name, "bytes": stat.st_size, TIME: stat.st_mtime_ns}
+
+
+@dataclass(frozen=True)
+class InputCheck:
+    """Tells of inputs that have another time of change than before whether their content is that of before."""
+
+    inputs: Sequence[ScoringInput]
+    order: Sequence[int]
+    """The places of those that are read, in the order in which they are."""
+    twice: bool = False
+    """Whether all were read a first time, so that what is written depends on those, too, that are still to be read."""
+
+    def __call__(
+        self, before: Mapping[str, Any], now: Mapping[str, Any], known: Sequence[ContentRead]
+    ) -> dict[str, Any]:
+        """The plan of now, with the time that an input had before wherever that makes no difference.
+
+        `known` is what was read before of each of the first inputs. Raises KilterError if that is not there any more.
+        """
+        contents = dict(zip(self.order, known, strict=False))
+        facts = [*now["inputs"]]
+        for place, (earlier, fact) in enumerate(zip(before.get("inputs", ()), facts, strict=False)):
+            if earlier != fact and earlier == {**fact, TIME: earlier.get(TIME)} and self._is_same(place, contents):
+                facts[place] = earlier
+        return {**now, "inputs": facts}
+
+    def _is_same(self, place: int, contents: Mapping[int, ContentRead]) -> bool:
+        """Whether it makes no difference that an input was changed at another time; False if that is not known."""
+        if place not in contents:
+            return not self.twice
+        content, one = contents[place], self.inputs[place]
+        if not content.sha256:
+            return False
+        try:
+            same = read_content(one.path, content.bytes) == content
+        except OSError as error:
+            raise KilterError(f"{one.path} cannot be read: {error.strerror or error}") from None
+        if same:
+            return True
+        raise KilterError(
+            f"{one.name} is not the file that was read before: it was changed since, and its first {content.bytes:,} "
+            "bytes have another SHA-256. Leave --resume out, to begin again, or write to another place"
+        )
 
 
 def progress_folder(target: Target) -> Path:
@@ -150,7 +202,9 @@ def merge_shards(folder: Path) -> tuple[int, int, int]:
     return counts["records"], counts["anomalies"], counts["errors"]
 
 
-def finished_run(target: Target, made: Mapping[str, Any]) -> tuple[int, int, int, str] | None:
+def finished_run(
+    target: Target, made: Mapping[str, Any], check: InputCheck | None = None
+) -> tuple[int, int, int, str] | None:
     """Records, anomalies, errors and the first error of an output that is complete; None if it is not.
 
     Raises KilterError if it was made in another way.
@@ -163,6 +217,9 @@ def finished_run(target: Target, made: Mapping[str, Any]) -> tuple[int, int, int
         return None
     try:
         said = msgspec.json.decode(place.read_bytes())
+        if check is not None:
+            known = [ContentRead(one["bytes"], one["sha256"]) for one in said["inputs"]]
+            made = check(said["made"], made, known)
         compare_plans(said["made"], made, str(target.place))
         shutil.rmtree(progress_folder(target), ignore_errors=True)
         return said["records"], said["anomalies"], said["errors"], said["first_error"]

@@ -1,5 +1,7 @@
 """Files become files: of every format, one or many, whole or not at all, and the same after any number of kills."""
 
+import gzip
+import os
 import random
 from pathlib import Path
 
@@ -8,10 +10,12 @@ import polars as pl
 import pytest
 
 from kilter.service.detector import KilterError
-from kilter.service.formats import partial, text
+from kilter.service.formats import json_files, partial, text, typed
 from kilter.service.formats.inputs import Shard
 from kilter.service.formats.lines import COLUMNS, FILE, ROW
+from kilter.service.formats.partial import Tally
 from kilter.service.formats.reading import open_table
+from kilter.service.formats.runs import Watch
 from kilter.service.formats.success import merge_shards
 from tests.support.disk import disk_of
 from tests.support.killed import NEVER, kill_at, lines_of, score, small_steps, write_tables
@@ -225,6 +229,136 @@ def test_what_was_made_of_something_else_is_not_resumed(tables: Path, tmp_path: 
             score([tables], out, resume=True)
     score([tables], tmp_path / "b", force=True)
     assert msgspec.json.decode((tmp_path / "b" / "_SUCCESS").read_bytes())["records"] == sum(ROWS) + 1
+
+
+def in_form(tables: Path, folder: Path, form: str) -> Path:
+    """The same tables in another format."""
+    for path in tables.rglob("*.csv"):
+        frame = pl.read_csv(path, infer_schema=False)
+        place = folder / path.relative_to(tables).with_suffix(f".{form}")
+        place.parent.mkdir(parents=True, exist_ok=True)
+        getattr(frame, f"write_{form}")(place)
+    return folder
+
+
+def stop_after(records: int) -> Watch:
+    """Interrupts a run once it has judged so many records."""
+
+    def watch(tally: Tally, share: float | None) -> None:
+        if tally.records >= records:
+            raise KeyboardInterrupt
+
+    return watch
+
+
+def stopped(tables: Path, out: Path, records: int) -> None:
+    """A run that was interrupted after so many records, of which the journal tells most."""
+    with pytest.raises(KeyboardInterrupt):
+        score([tables], out, resume=True, watch=stop_after(records))
+
+
+def verdicts(out: Path) -> dict[str, bytes]:
+    return {name: content for name, content in contents(out).items() if name != "_SUCCESS"}
+
+
+def later(path: Path) -> None:
+    """Give a file another time of change."""
+    os.utime(path, ns=(0, path.stat().st_mtime_ns + 1_000_000_007))
+
+
+def changed(path: Path) -> None:
+    """Give a file another content of the same size: a digit near its end, or wherever there is one."""
+    content = bytearray(path.read_bytes())
+    place = max(content.rfind(b"-0."), 0) + 3
+    content[place] = ord("1") if content[place] != ord("1") else ord("2")
+    path.write_bytes(content)
+    later(path)
+
+
+FORMS = pytest.mark.parametrize("form", ["csv", "csv.gz", "parquet", "ndjson"])
+
+
+@pytest.fixture
+def formed(tables: Path, tmp_path: Path, form: str, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The tables in a format, read in small blocks."""
+    for module in (typed, json_files):
+        monkeypatch.setattr(module, "ROWS", 100)
+    if form != "csv.gz":
+        return in_form(tables, tmp_path / "formed", form)
+    for path in tables.rglob("*.csv"):
+        path.with_suffix(".csv.gz").write_bytes(gzip.compress(path.read_bytes(), mtime=0))
+        path.unlink()
+    return tables
+
+
+@FORMS
+@pytest.mark.parametrize("records", [300, 1000, 10**9])
+def test_the_same_content_of_another_time_goes_on(formed: Path, tmp_path: Path, form: str, records: int) -> None:
+    """As if nothing had been, whether it was read, or in part, or not yet; what is finished is finished."""
+    expected, out = tmp_path / "expected", tmp_path / "out"
+    score([formed], expected)
+    if records < sum(ROWS):
+        stopped(formed, out, records)
+    else:
+        score([formed], out)
+    for path in formed.rglob("*.*"):
+        later(path)
+    summary = score([formed], out, resume=True)
+    assert (summary.notes == (f"{out} is finished already",)) == (records > sum(ROWS))
+    assert verdicts(out) == verdicts(expected)
+
+
+@pytest.mark.parametrize("form", ["csv", "parquet", "ndjson"])
+def test_another_content_of_what_was_read_is_refused(formed: Path, tmp_path: Path, form: str) -> None:
+    """At its size, in what is finished, and of a file that is in the middle; of one not begun it is taken as it is."""
+    out = tmp_path / "out"
+    score([formed], tmp_path / "whole")
+    stopped(formed, out, 1000)
+    first, last = (formed / f"day={place}" / f"{place}.{form}" for place in (0, 2))
+    for path, places in ((first, (out, tmp_path / "whole")), (last, (tmp_path / "whole",))):
+        before = path.read_bytes()
+        changed(path)
+        for place in places:
+            with pytest.raises(
+                KilterError, match=rf"{path.name} is not the file that .* another SHA-256\. Leave --res"
+            ):
+                score([formed], place, resume=True)
+        path.write_bytes(before)
+        later(path)
+    assert score([formed], tmp_path / "whole", resume=True).notes
+    begun = tmp_path / "begun"
+    stopped(formed, begun, 300)
+    changed(last)
+    score([formed], begun, resume=True)
+    score([formed], tmp_path / "expected")
+    assert verdicts(begun) == verdicts(tmp_path / "expected")
+
+
+def test_the_beginning_of_a_file_that_was_read_is_known(tables: Path, tmp_path: Path) -> None:
+    """A change in what was read is refused, one behind it is not; nor is anything where all was read beforehand."""
+    table = tables / "day=2" / "2.csv"
+    lines = table.read_bytes().splitlines(keepends=True)
+    content = b"".join([lines[0], *(10 * lines[1:])])
+    table.write_bytes(content)
+    for place, known in ((60, True), (len(content) - 8, False)):
+        out = tmp_path / f"out-{place}.csv"
+        stopped(table, out, 400)
+        table.write_bytes(content[:place] + (b"7" if content[place] != b"7"[0] else b"8") + content[place + 1 :])
+        later(table)
+        if known:
+            with pytest.raises(KilterError, match=r"its first [\d,]+ bytes have another SHA-256"):
+                score([table], out, resume=True)
+        else:
+            score([table], out, resume=True)
+            score([table], tmp_path / "expected.csv", force=True)
+            assert out.read_bytes() == (tmp_path / "expected.csv").read_bytes()
+        table.write_bytes(content)
+    out = tmp_path / "top"
+    with pytest.raises(KeyboardInterrupt):
+        score([tables], out, resume=True, top=5, watch=stop_after(300))
+    later(table)
+    with pytest.raises(KilterError, match=r"inputs differs: it was .*2.csv"):
+        score([tables], out, resume=True, top=5)
 
 
 def test_a_full_disk_can_be_resumed(tables: Path, tmp_path: Path) -> None:
