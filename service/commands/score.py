@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 import click
 import msgspec
 
-from kilter.service.formats.options import output_options, table_options
+from kilter.service.formats.options import PlaceParameter, place_options, table_options
 
 if TYPE_CHECKING:
+    from kilter.service.formats.addresses import Place
     from kilter.service.formats.inputs import Shard
 
 Explained = Literal["anomalies", "all", "none"]
@@ -33,7 +34,7 @@ def shard_of(stated: str) -> "Shard":
     return Shard(int(place), int(of))
 
 
-def merge(ctx: click.Context, folder: Path) -> None:
+def merge(ctx: click.Context, folder: "Place") -> None:
     """Complete a folder of shards, and end the command."""
     from kilter.service.formats.success import merge_shards
 
@@ -44,8 +45,8 @@ def merge(ctx: click.Context, folder: Path) -> None:
 
 @click.command("score")
 @click.argument("model", type=click.Path(path_type=Path))
-@click.argument("files", nargs=-1, required=True, metavar="FILE...", type=click.Path(path_type=Path, allow_dash=True))
-@output_options
+@click.argument("files", nargs=-1, required=True, metavar="FILE...", type=PlaceParameter())
+@place_options
 @click.option("--resume", is_flag=True, help="Go on where a run was killed; what is finished is left as it is.")
 @click.option(
     "--shard",
@@ -57,7 +58,7 @@ def merge(ctx: click.Context, folder: Path) -> None:
     "--merge",
     is_eager=True,
     expose_value=False,
-    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    type=PlaceParameter(),
     metavar="OUT",
     callback=lambda ctx, parameter, value: None if value is None else merge(ctx, value),
     help="Write no verdicts, but the _SUCCESS of a folder OUT whose shards are complete.",
@@ -98,7 +99,7 @@ def merge(ctx: click.Context, folder: Path) -> None:
 @click.option("--strict", is_flag=True, help="End with status 2 at the first record in error.")
 @click.option(
     "--reject",
-    type=click.Path(path_type=Path),
+    type=PlaceParameter(),
     metavar="FILE",
     help="Write records in error, with their file, row, error and own text, to this file and not to OUT.",
 )
@@ -144,8 +145,8 @@ def merge(ctx: click.Context, folder: Path) -> None:
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
 def score_command(
     model: Path,
-    files: tuple[Path, ...],
-    out: Path,
+    files: tuple["Place", ...],
+    out: "Place",
     reasons: tuple[Explained, int],
     jobs: int | None,
     device: str,
@@ -159,6 +160,8 @@ def score_command(
 
     FILE may be several files, patterns like 'logs/*.csv', and folders, of which all tables are taken. OUT is a file,
     or a folder that gets a file for each FILE and, at the end, _SUCCESS, which says what it was made of.
+
+    FILE and OUT may be addresses (s3://, gs://; FILE https:// too), with the extras of pip that their messages name.
 
     FILE is CSV in any dialect, Parquet, Arrow, npz, JSON or NDJSON; - is standard input. CSV records keep their own
     bytes, and what was found out about a file that is not plain CSV is noted. Appended are kilter_score,

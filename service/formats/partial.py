@@ -18,7 +18,9 @@ import msgspec
 from polars.exceptions import PolarsError
 
 from kilter.service.detector.errors import KilterError
+from kilter.service.formats.addresses import Address, Place, upload_to
 from kilter.service.formats.contents import ContentRead
+from kilter.service.formats.markers import RemoteMarker
 
 PLAN, JOURNAL, DATA, REJECTS = "plan.json", "journal", "data", "rejects.ndjson"
 SECONDS, BYTES = 2.0, 1 << 26
@@ -84,8 +86,16 @@ Check = Callable[[Mapping[str, Any], Mapping[str, Any], Sequence[ContentRead]], 
 class Progress:
     """The folder of an output that is being made."""
 
-    def __init__(self, folder: Path, plan: Mapping[str, Any], *, resume: bool, check: Check | None = None) -> None:
-        """Continue what is there if `resume` and there is anything, or else begin.
+    def __init__(
+        self,
+        folder: Path,
+        plan: Mapping[str, Any],
+        *,
+        resume: bool,
+        check: Check | None = None,
+        marker: RemoteMarker | None = None,
+    ) -> None:
+        """Continue what is there if `resume` and there is anything, or else begin; the `marker` stands by the output.
 
         Raises KilterError if another process writes to it, or what is there was made of something else.
         """
@@ -94,14 +104,21 @@ class Progress:
         self._rejects: BinaryIO | None = None
         self.scored: list[ScoredInput] = []
         self.state = Checkpoint()
-        folder.mkdir(parents=True, exist_ok=True)
+        fresh = not folder.exists()
+        folder.mkdir(mode=0o777 if marker is None else 0o700, parents=True, exist_ok=True)
+        self._plan, self._marker = plan, marker
         self._lock = _locked(folder)
         if self._lock is None:
             raise KilterError(f"another process is writing to {folder}: wait for it, or end it")
-        self.resumed = resume and (folder / JOURNAL).exists()
         try:
+            if resume and marker is not None and not (folder / JOURNAL).exists():
+                marker.restore(folder / PLAN, folder / JOURNAL)
+            self.resumed = resume and (folder / JOURNAL).exists()
             self._begin(plan, check)
+            self._mark()
         except BaseException:
+            if fresh:
+                shutil.rmtree(folder, ignore_errors=True)
             self._release()
             raise
         self._journal = (folder / JOURNAL).open("ab")
@@ -166,23 +183,22 @@ class Progress:
         self.scored += state.inputs
         self._said, self._size_said = time.monotonic(), state.size
 
-    def commit(self, state: Checkpoint, path: Path, before: Callable[[], None] | None = None) -> None:
+    def commit(self, state: Checkpoint, path: Place, before: Callable[[], None] | None = None) -> None:
         """Give the output that is complete its name; what has to be done `before` that is done then."""
         self.save(state)
         if self._file is not None:
             self._file.close()
             self._file = None
         self.settle(path, before)
+        self._mark()
 
-    def settle(self, path: Path, before: Callable[[], None] | None = None) -> None:
+    def settle(self, path: Place, before: Callable[[], None] | None = None) -> None:
         """Give the last output that the journal calls complete its name, if it has not got it yet."""
         if before is not None:
             before()
         data = self._data(self.state.output - 1)
         if data.exists():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            data.replace(path)
-            _sync(path.parent)
+            _publish(data, path)
         if not self.state.parts:  # otherwise they are of the output that is next
             for part in self.folder.glob("*.part"):
                 part.unlink()
@@ -198,6 +214,13 @@ class Progress:
         if not keep:
             shutil.rmtree(self.folder, ignore_errors=True)
         self._release()
+        if self._marker is not None and not keep:
+            self._marker.remove()
+
+    def _mark(self) -> None:
+        """Tell at the address of the output which files are complete, if nothing else was written for what follows."""
+        if self._marker is not None and not self.state.rejects and not self.state.blocks:
+            self._marker.write(self._plan, msgspec.structs.replace(self.state, inputs=tuple(self.scored)))
 
     def _release(self) -> None:
         if self._lock is not None and self._lock >= 0:
@@ -235,15 +258,30 @@ def _write(path: Path, content: bytes) -> None:
         os.fsync(file.fileno())
 
 
-def write_whole(path: Path, content: bytes) -> None:
+def _publish(data: Path, place: Place) -> None:
+    """Give a file that is complete its final place, in which it appears whole."""
+    if isinstance(place, Address):
+        place.upload(data)
+        data.unlink()
+    else:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        data.replace(place)
+        _sync(place.parent)
+
+
+def write_whole(path: Place, content: bytes) -> None:
     """Write a small file that appears whole or not at all."""
     with whole_file(path) as file:
         file.write(content)
 
 
 @contextmanager
-def whole_file(path: Path) -> Iterator[BinaryIO]:
+def whole_file(path: Place) -> Iterator[BinaryIO]:
     """A file that appears whole, once it is closed, or not at all."""
+    if isinstance(path, Address):
+        with upload_to(path) as file:
+            yield file
+        return
     part = path.with_name(f".{path.name}.part")
     try:
         with part.open("wb") as file:

@@ -9,7 +9,6 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, Protocol, Self, overload
 
 import polars as pl
@@ -22,6 +21,7 @@ from kilter.service.detector.errors import KilterError, Problem, RecordsError
 from kilter.service.detector.inputs import Table, absent_columns, from_records, in_order
 from kilter.service.detector.names import name_form, own_names
 from kilter.service.detector.schema import Schema
+from kilter.service.formats.addresses import Place
 from kilter.service.formats.contents import ContentRead
 from kilter.service.formats.samples import RowSample
 from kilter.service.formats.source import NO_HINTS, Hints, Source
@@ -247,7 +247,7 @@ class Frame(NamedTuple):
     """Rows that could be read, of which these were drawn."""
 
 
-def open_table(path: str | Path, stdin: BinaryIO | None = None, hints: Hints = NO_HINTS) -> Reader:
+def open_table(path: str | Place, stdin: BinaryIO | None = None, hints: Hints = NO_HINTS) -> Reader:
     """Open the table in a file, or on standard input for `-`. Raises KilterError if it is no table that can be read.
 
     Its `batches` are then read in bounded memory, except from an npz file, an Arrow stream or JSON that is not a record
@@ -262,7 +262,7 @@ def open_table(path: str | Path, stdin: BinaryIO | None = None, hints: Hints = N
 
 
 def read_frame(
-    paths: Sequence[str | Path],
+    paths: Sequence[str | Place],
     stdin: BinaryIO | None = None,
     hints: Hints = NO_HINTS,
     *,

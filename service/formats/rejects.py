@@ -12,14 +12,15 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 import msgspec
 import polars as pl
 
 from kilter.service.detector.errors import KilterError
 from kilter.service.formats import Format
-from kilter.service.formats.inputs import Target
+from kilter.service.formats.addresses import Address, Place, place_of
+from kilter.service.formats.inputs import Target, is_below
 from kilter.service.formats.lines import FILE, ROW
 from kilter.service.formats.partial import whole_file
 from kilter.service.formats.reading import Batch
@@ -38,7 +39,7 @@ SINKS: dict[str, Callable[[pl.LazyFrame, Any], Any]] = {
 """What writes rows in a format."""
 
 
-def with_reject(target: Target, reject: Path, stated: Sequence[str | Path]) -> Target:
+def with_reject(target: Target, reject: Place, stated: Sequence[str | Place]) -> Target:
     """A target whose records in error go to a file of their own; `stated` is what is read.
 
     Raises KilterError if that is a stream, or a place that means something else.
@@ -47,15 +48,18 @@ def with_reject(target: Target, reject: Path, stated: Sequence[str | Path]) -> T
     if is_stream(reject):
         raise KilterError(f"--reject {reject} is a stream: name a file, which appears whole")
     output_format(reject)  # says what is wrong with its ending
-    place = reject.resolve()
-    if place == out.resolve():
+    if _absolute(reject) == _absolute(out):
         raise KilterError(f"{reject} is where the verdicts go: name another file for records in error")
-    for folder in map(Path, stated):
-        if folder.is_dir() and place.is_relative_to(folder.resolve()):
-            raise KilterError(f"{reject} lies in {folder}, whose files are tables: name a file in another folder")
-    if target.folder is not None and place.is_relative_to(out.resolve()):
-        raise KilterError(f"{reject} lies in {out}, whose files are tables: name a file in another folder")
+    folders = [folder for folder in map(place_of, stated) if is_below(reject, folder)]
+    if target.folder is not None and f"{_absolute(reject)}/".startswith(f"{_absolute(target.folder)}/"):
+        folders.append(target.folder)
+    if folders:
+        raise KilterError(f"{reject} lies in {folders[0]}, whose files are tables: name a file in another folder")
     return target._replace(reject=reject)
+
+
+def _absolute(place: Place) -> str:
+    return str(place).rstrip("/") if isinstance(place, Address) else str(place.resolve())
 
 
 def reject_lines(source: str, batch: Batch, errors: pl.Series) -> bytes:
@@ -113,7 +117,7 @@ def rejects_of_stream(target: Target) -> Iterator[BinaryIO | None]:
         finish_rejects(target, Path(lines.name))
 
 
-def reject_file(target: Target) -> Path | None:
+def reject_file(target: Target) -> Place | None:
     """The file in which a run leaves the records in error; None if they are written like others."""
     if target.reject is None or target.shard is None or target.folder is None:
         return target.reject
@@ -122,20 +126,34 @@ def reject_file(target: Target) -> Path | None:
 
 def reject_name(target: Target) -> str | None:
     """The path of the file for records in error, from where the folder or file with the verdicts is."""
-    return None if target.reject is None else os.path.relpath(target.reject, target.place.parent)
+    if isinstance(target.reject, Path) and isinstance(target.place, Path):
+        return os.path.relpath(target.reject, target.place.parent)
+    return None if target.reject is None else str(target.reject)
 
 
-def merge_rejects(folder: Path, parts: Sequence[Path], order: Mapping[str, int], name: str) -> None:
+def merge_rejects(folder: Place, parts: Sequence[Place], order: Mapping[str, int], name: str) -> None:
     """Make the file of records in error of those of shards of a folder, in the `order` of their inputs, by name."""
-    path = Path(os.path.normpath(folder.absolute().parent / name))
-    if not path.parent.is_dir():
-        raise KilterError(f"there is no folder {path.parent} to write {path.name} to: make it first")
+    path = place_of(name)
+    if isinstance(path, Path) and isinstance(folder, Path):
+        path = Path(os.path.normpath(folder.absolute().parent / name))
+    if isinstance(path, Path) and not path.absolute().parent.is_dir():
+        raise KilterError(f"there is no folder {path.absolute().parent} to write {path.name} to: make it first")
     with ExitStack() as stack:
-        files = [stack.enter_context(part.open("rb")) for part in parts]
+        files = [stack.enter_context(_opened(part)) for part in parts]
         lines = stack.enter_context(tempfile.NamedTemporaryFile(prefix="kilter-"))
         lines.writelines(heapq.merge(*files, key=lambda line: order[msgspec.json.decode(line)[FILE]]))
         lines.flush()
         write_rejects(Path(lines.name), stack.enter_context(whole_file(path)), *output_format(path))
+
+
+def _opened(part: Place) -> BinaryIO:
+    if isinstance(part, Path):
+        return part.open("rb")
+    file = tempfile.TemporaryFile(prefix="kilter-")  # noqa: SIM115
+    with part.open_file() as source:
+        shutil.copyfileobj(source, file)
+    file.seek(0)
+    return cast(BinaryIO, file)
 
 
 def write_rejects(lines: Path, file: BinaryIO, form: Format, packing: str = "") -> None:

@@ -15,6 +15,7 @@ from kilter.service.detector.arrays import Positions
 from kilter.service.detector.names import named_column
 from kilter.service.detector.shifts import ColumnTally
 from kilter.service.detector.sketch import Familiar
+from kilter.service.formats.addresses import file_bytes
 from kilter.service.formats.contents import ContentRead
 from kilter.service.formats.inputs import ScoringInput, Target
 from kilter.service.formats.judge import BatchJudge
@@ -90,8 +91,7 @@ class FileRun:
         self.further += (ROW,) if self._joined or self.only != "all" else ()
         self._contents: dict[int, ContentRead] = {}
         self._first: Reader | None = None
-        paths = [one.path for one in self.inputs]
-        self._sizes = [path.stat().st_size if path.is_file() else 0 for path in paths]
+        self._sizes = [file_bytes(one.path) for one in self.inputs]
         self._read = 0.0  # bytes of the inputs
 
     def into_stream(self, output: Output, rejects: BinaryIO | None = None) -> Tally:

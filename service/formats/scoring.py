@@ -13,6 +13,7 @@ from kilter.service.detector.arrays import Floats, Positions
 from kilter.service.detector.manifest import counted
 from kilter.service.detector.shifts import ColumnTally, Shift
 from kilter.service.detector.sketch import Familiar
+from kilter.service.formats.addresses import Address, Place, place_of
 from kilter.service.formats.discoveries import Discoveries, find_discoveries
 from kilter.service.formats.folders import check_folder, png_name, write_png
 from kilter.service.formats.inputs import ScoringInput, Shard, find_inputs, find_target, take_shard
@@ -28,6 +29,7 @@ from kilter.service.formats.success import (
     InputCheck,
     check_destination,
     finished_run,
+    marker_of,
     plan_of,
     progress_folder,
     write_success,
@@ -56,15 +58,15 @@ class Summary(NamedTuple):
     """The fields that are the first reason of flagged records, and how often, most often first."""
 
 
-def score_file(detector: Detector, path: str | Path, out: str | Path, **options: Any) -> Summary:
+def score_file(detector: Detector, path: str | Place, out: str | Place, **options: Any) -> Summary:
     """Score the records of one input: see `score_inputs`."""
     return score_inputs(detector, [path], out, **options)
 
 
 def score_inputs(
     detector: Detector,
-    stated: Sequence[str | Path],
-    out: str | Path,
+    stated: Sequence[str | Place],
+    out: str | Place,
     *,
     reasons: Explained = "anomalies",
     limit: int = REASONS,
@@ -76,7 +78,7 @@ def score_inputs(
     top: int | None = None,
     columns: Sequence[str] = (),
     strict: bool = False,
-    reject: Path | None = None,
+    reject: Place | None = None,
     fdr: float | None = None,
     tails: bool = False,
     keep: tuple[str, ...] | None = None,
@@ -107,8 +109,8 @@ def score_inputs(
     began = time.perf_counter()
     hints = hints._replace(names=detector.schema.names)
     inputs = find_inputs(stated, tables=not detector.schema.columns[0].shape)
-    target = find_target(inputs, stated, Path(out), form)
-    target = target if reject is None else with_reject(target, reject, stated)
+    target = find_target(inputs, stated, place_of(out), form)
+    target = target if reject is None else with_reject(target, place_of(reject), stated)
     target = target if shard is None else take_shard(target, shard)
     if keep is not None:
         if fdr is not None:
@@ -167,10 +169,11 @@ def score_inputs(
         watch=watch,
     )
     if stream:
-        with writing(out, stdout) as output, rejects_of_stream(target) as rejects:
+        with writing(str(out), stdout) as output, rejects_of_stream(target) as rejects:
             tally = run.into_stream(output, rejects)
     else:
-        with keeping(Progress(progress_folder(target), made, resume=resume, check=check), str(out)) as progress:
+        folder, marker = progress_folder(target), marker_of(target)
+        with keeping(Progress(folder, made, resume=resume, check=check, marker=marker), str(out)) as progress:
             tally = run.into_files(progress)
             if (
                 discoveries is not None
@@ -206,13 +209,13 @@ def condition_notes(detector: Detector, columns: ColumnTally) -> list[str]:
     ]
 
 
-def _drawer(detector: Detector, folder: Path | None, path: Path, *, force: bool) -> Callable[[str, bytes], None]:
+def _drawer(detector: Detector, folder: Path | None, path: Place, *, force: bool) -> Callable[[str, bytes], None]:
     """What writes heat maps into a folder. Raises KilterError if they cannot be written there."""
     if folder is None:
         return lambda name, content: None
     if not detector.modality.draws:
         raise KilterError(f"heat maps are of pictures, and the model {detector.name} judges records of fields")
-    check_folder(folder, path, HEATMAPS, force=force)
+    check_folder(folder, Path(str(path)), HEATMAPS, force=force)
     drawn: set[str] = set()
     return lambda name, content: write_png(folder, png_name(name, drawn), content, HEATMAPS)
 
@@ -224,9 +227,10 @@ def _check_resumable(inputs: Sequence[ScoringInput], *, stream: bool, drawn: boo
         raise KilterError("heat maps cannot be resumed: leave --resume out")
 
 
-def seen_notes(detector: Detector, path: str | Path, familiar: Familiar) -> list[str]:
-    """A sentence if a file, or most of its records, were in the training of a model."""
-    if str(path) != STDIN and was_trained_on(detector.manifest.training, Path(path)):
+def seen_notes(detector: Detector, path: str | Place, familiar: Familiar) -> list[str]:
+    """A sentence if a file, or most of its records, were in the training of a model; no address is fetched for that."""
+    there = not isinstance(path, Address) and str(path) != STDIN
+    if there and was_trained_on(detector.manifest.training, Path(str(path))):
         what = f"{path} is a file or folder that the model was trained on"
     elif detector.sketch is not None and detector.sketch.holds_most(familiar):
         what = (
@@ -241,7 +245,7 @@ def seen_notes(detector: Detector, path: str | Path, familiar: Familiar) -> list
     ]
 
 
-def _check_twice(what: str, paths: Sequence[Path], out: str | Path) -> None:
+def _check_twice(what: str, paths: Sequence[Place], out: str | Place) -> None:
     """Raise KilterError, which says what needs it, if files cannot be read twice, or are written before that."""
     if str(out) == STDOUT:
         raise KilterError(f"{what} needs a file to write to, not standard output: name one with -o")
@@ -252,7 +256,7 @@ def _check_twice(what: str, paths: Sequence[Path], out: str | Path) -> None:
 def find_top(
     detector: Detector,
     inputs: Sequence[ScoringInput],
-    out: str | Path,
+    out: str | Place,
     count: int,
     hints: Hints = NO_HINTS,
     mapped: Map = map,
@@ -278,7 +282,7 @@ def find_top(
     return {place: np.sort(best[best[:, 1] == place, 2]).astype(np.int64) for place in range(len(inputs))}
 
 
-def _blocks(detector: Detector, paths: Sequence[Path], hints: Hints) -> Iterator[tuple[int, Block]]:
+def _blocks(detector: Detector, paths: Sequence[Place], hints: Hints) -> Iterator[tuple[int, Block]]:
     """The blocks of files, each with the place of its file."""
     for place, path in enumerate(paths):
         with open_records(detector, path, None, hints) as reader:
@@ -293,8 +297,8 @@ def highest(rows: Floats, count: int) -> Floats:
 
 def discover(
     detector: Detector,
-    paths: Sequence[Path],
-    out: str | Path,
+    paths: Sequence[Place],
+    out: str | Place,
     fdr: float,
     hints: Hints = NO_HINTS,
     mapped: Map = map,

@@ -1,6 +1,8 @@
 """What an output was made of: the plan by which it is continued, and the manifest that says that it is complete."""
 
+import os
 import shutil
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
@@ -11,14 +13,16 @@ import msgspec
 
 import kilter
 from kilter.service.detector import Detector, KilterError
+from kilter.service.formats.addresses import Address, Place
 from kilter.service.formats.contents import ContentRead
 from kilter.service.formats.inputs import ScoringInput, Target
+from kilter.service.formats.markers import RemoteMarker
 from kilter.service.formats.partial import ScoredInput, Tally, compare_plans, write_whole
 from kilter.service.formats.pictures import find_pictures
 from kilter.service.formats.provenance import read_content
 from kilter.service.formats.rejects import REJECTED, merge_rejects, reject_file
 from kilter.service.formats.source import STDIN
-from kilter.service.formats.writers import check_output
+from kilter.service.formats.writers import check_output, same_file
 
 SUCCESS, PARTIAL = "_SUCCESS", "_partial"
 TIME = "modified_ns"
@@ -36,6 +40,9 @@ def plan_of(detector: Detector, inputs: Sequence[ScoringInput], options: Mapping
 
 
 def _facts(one: ScoringInput) -> dict[str, Any]:
+    if isinstance(one.path, Address):
+        facts = one.path.facts()
+        return {"name": one.name, "bytes": facts.size, TIME: facts.stamp}
     if one.path.is_dir():
         pictures = [one.path / name for name in find_pictures(one.path).pictures]
         stats = [picture.stat() for picture in pictures if picture.is_file()]
@@ -68,7 +75,8 @@ class InputCheck:
         contents = dict(zip(self.order, known, strict=False))
         facts = [*now["inputs"]]
         for place, (earlier, fact) in enumerate(zip(before.get("inputs", ()), facts, strict=False)):
-            if earlier != fact and earlier == {**fact, TIME: earlier.get(TIME)} and self._is_same(place, contents):
+            alike = earlier == {**fact, TIME: earlier.get(TIME)}
+            if alike and (earlier != fact or fact.get(TIME) == "") and self._is_same(place, contents):
                 facts[place] = earlier
         return {**now, "inputs": facts}
 
@@ -93,13 +101,30 @@ class InputCheck:
 
 def progress_folder(target: Target) -> Path:
     """Where an output is made before it is complete."""
-    if target.folder is not None:
-        return target.folder / (PARTIAL if target.shard is None else f"{PARTIAL}-{target.shard}")
-    path = target.files[0].path.resolve()
+    marker = marker_of(target)
+    if marker is not None:
+        name = f"kilter-{os.getuid()}-{sha256(str(marker.address).encode()).hexdigest()[:24]}"
+        return Path(tempfile.gettempdir()) / name
+    if isinstance(target.folder, Path):
+        return target.folder / _partial_name(target)
+    path = Path(str(target.files[0].path)).resolve()
     return path.with_name(f".{path.name}.partial")
 
 
-def success_file(target: Target) -> Path:
+def marker_of(target: Target) -> RemoteMarker | None:
+    """What stands beside an output at an address before it is complete; None of one on this machine."""
+    if not isinstance(target.place, Address):
+        return None
+    if isinstance(target.folder, Address):
+        return RemoteMarker(target.folder / _partial_name(target))
+    return RemoteMarker(target.place.with_name(f".{target.place.name}.partial"))
+
+
+def _partial_name(target: Target) -> str:
+    return PARTIAL if target.shard is None else f"{PARTIAL}-{target.shard}"
+
+
+def success_file(target: Target) -> Place:
     """Where it is said that an output is complete: in its folder, or beside the file."""
     if target.folder is not None:
         return target.folder / (SUCCESS if target.shard is None else f"{SUCCESS}-{target.shard}")
@@ -109,7 +134,8 @@ def success_file(target: Target) -> Path:
 
 def check_destination(target: Target, inputs: Sequence[ScoringInput], *, force: bool, resume: bool) -> None:
     """Raise KilterError if the output must not be written: it is an input, is there already, or has no folder."""
-    started = resume and progress_folder(target).is_dir()
+    marker = marker_of(target)
+    started = resume and (progress_folder(target).is_dir() or (marker is not None and marker.address.exists()))
     rejects = reject_file(target)
     if target.reject is not None:
         for one in inputs:
@@ -120,20 +146,23 @@ def check_destination(target: Target, inputs: Sequence[ScoringInput], *, force: 
         for one in inputs:
             check_output(target.files[0].path, one.path, force=force or started)
         return
-    if not target.folder.absolute().parent.is_dir():
+    if isinstance(target.folder, Path) and not target.folder.absolute().parent.is_dir():
         raise KilterError(f"there is no folder {target.folder.absolute().parent} to make {target.folder.name} in")
     if target.folder.exists() and not target.folder.is_dir():
         raise KilterError(f"{target.folder} is a file: name a folder for the verdicts on several files")
     for file in target.files:
         for place in file.inputs:
-            if file.path.exists() and file.path.samefile(inputs[place].path):
+            if same_file(file.path, inputs[place].path):
                 raise KilterError(f"{file.path} is a file that is read: write the verdicts to another folder")
     whole = target.shard is None
-    own = (
-        target.folder.iterdir() if whole and target.folder.is_dir() else [success_file(target), target.folder / SUCCESS]
-    )
-    own = own if whole else [*own, *(file.path for file in target.files), *([rejects] if rejects else [])]
-    if any(path.exists() for path in own) and not (force or started):
+    if isinstance(target.folder, Address) and whole:
+        held = target.folder.is_dir()
+    elif isinstance(target.folder, Path) and whole:
+        held = target.folder.is_dir() and any(target.folder.iterdir())
+    else:
+        own = [success_file(target), target.folder / SUCCESS, *(file.path for file in target.files)]
+        held = any(path.exists() for path in [*own, *([rejects] if rejects else [])])
+    if held and not (force or started):
         raise KilterError(
             f"{target.folder} holds files already: choose another folder, continue with --resume what was killed, or "
             "write to it with --force"
@@ -145,7 +174,7 @@ def write_success(target: Target, made: Mapping[str, Any], inputs: Sequence[Scor
     outputs = [file.path for file in target.files for _ in file.inputs]
     scored = [
         msgspec.structs.asdict(one)
-        | {"output": (path.relative_to(target.folder) if target.folder else Path(path.name)).as_posix()}
+        | {"output": str(path).removeprefix(f"{str(target.folder).rstrip('/')}/") if target.folder else path.name}
         for one, path in zip(inputs, outputs, strict=True)
     ]
     content = {
@@ -159,12 +188,13 @@ def write_success(target: Target, made: Mapping[str, Any], inputs: Sequence[Scor
     write_whole(success_file(target), msgspec.json.format(msgspec.json.encode(content), indent=1) + b"\n")
 
 
-def merge_shards(folder: Path) -> tuple[int, int, int]:
+def merge_shards(folder: Place) -> tuple[int, int, int]:
     """Say that a folder is complete, once all its shards are: its records, anomalies and errors.
 
     Raises KilterError if one is not, or they are of different runs.
     """
-    places = {path.name.removeprefix(f"{SUCCESS}-"): path for path in sorted(folder.glob(f"{SUCCESS}-*-of-*"))}
+    complete: list[Place] = [*folder.glob(f"{SUCCESS}-*-of-*")]
+    places = {path.name.removeprefix(f"{SUCCESS}-"): path for path in sorted(complete, key=str)}
     if not places:
         raise KilterError(f"{folder} has no shards that are complete: each leaves {SUCCESS}-I-of-N")
     of = {name.rpartition("-")[2] for name in places}

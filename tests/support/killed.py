@@ -12,6 +12,7 @@ from typing import Any
 import polars as pl
 
 from kilter.service.formats import partial, text, threads
+from kilter.service.formats.addresses import Place
 from kilter.service.formats.scoring import Summary, score_inputs
 from tests.support import detectors
 
@@ -26,7 +27,7 @@ def small_steps() -> None:
     partial.SECONDS = 0.0
 
 
-def score(stated: Sequence[Path], out: Path, *, jobs: int = 2, **options: Any) -> Summary:
+def score(stated: Sequence[str | Place], out: str | Place, *, jobs: int = 2, **options: Any) -> Summary:
     """Score files in the steps that are set."""
     return score_inputs(detectors.detector(), stated, out, mapped=threads.map_in_threads(jobs), **options)
 
