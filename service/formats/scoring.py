@@ -78,7 +78,7 @@ def score_inputs(
     top: int | None = None,
     columns: Sequence[str] = (),
     strict: bool = False,
-    reject: Place | None = None,
+    reject: str | Place | None = None,
     fdr: float | None = None,
     tails: bool = False,
     keep: tuple[str, ...] | None = None,
