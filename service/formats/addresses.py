@@ -54,7 +54,7 @@ class Address:
         return hash(self._text)
 
     def __lt__(self, other: "Address") -> bool:
-        return self._text < other._text
+        return self._text.split("/") < other._text.split("/")  # as paths are sorted
 
     def __truediv__(self, name: str) -> "Address":
         return Address(f"{self._text.rstrip('/')}/{name}")
@@ -123,7 +123,7 @@ class Address:
     def matches(self) -> list["Address"]:
         """What fits it as a pattern, in order."""
         with self._said("cannot be listed"):
-            return sorted(map(self._of, self._files().glob(self._text)))
+            return sorted(map(self._of, self._files().glob(self._text)), key=str)
 
     def files_below(self) -> list["Address"]:
         """All files in the folder and below it, in order."""

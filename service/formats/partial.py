@@ -106,6 +106,8 @@ class Progress:
         self.state = Checkpoint()
         fresh = not folder.exists()
         folder.mkdir(mode=0o777 if marker is None else 0o700, parents=True, exist_ok=True)
+        if marker is not None and (folder.is_symlink() or folder.stat().st_uid != os.getuid()):
+            raise KilterError(f"{folder} is not your own: name another folder for temporary files, with TMPDIR")
         self._plan, self._marker = plan, marker
         self._lock = _locked(folder)
         if self._lock is None:

@@ -83,6 +83,9 @@ def test_the_parts_of_an_address() -> None:
     for odd in ("s3://bucket/x/../../a.csv", "https://host/%2e%2e/a.csv"):
         with pytest.raises(KilterError, match="leads out of"):
             Address(odd).relative_to(Address(odd.rpartition("/x/")[0] or "https://host"))
+    names = ["a-b/x", "a/x", "a.csv", "B/x"]
+    ordered = [str(one) for one in sorted(Address(f"s3://bucket/{name}") for name in names)]
+    assert ordered == [f"s3://bucket/{path}" for path in sorted(map(Path, names))]
     web = Address("https://host/a.csv?signed=x/y.z")
     assert (web.name, web.has_magic(), Address("s3://bucket/?.csv").has_magic()) == ("a.csv", False, True)
 

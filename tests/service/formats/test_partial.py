@@ -8,6 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kilter.service.detector import KilterError
+from kilter.service.formats.addresses import Address
+from kilter.service.formats.markers import RemoteMarker
 from kilter.service.formats.partial import (
     JOURNAL,
     Checkpoint,
@@ -116,6 +118,16 @@ def test_two_do_not_write_at_once(tmp_path: Path) -> None:
         Progress(tmp_path / "p", PLAN, resume=True)
     progress.close(keep=True)
     Progress(tmp_path / "p", PLAN, resume=True).close(keep=False)
+
+
+def test_a_folder_of_somebody_else_is_not_used(tmp_path: Path) -> None:
+    """Among temporary files, where anybody may lay one; nor what a link leads to."""
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "x").write_text("x")
+    (tmp_path / "p").symlink_to(tmp_path / "mine")
+    with pytest.raises(KilterError, match=r"is not your own: .* TMPDIR"):
+        Progress(tmp_path / "p", PLAN, resume=False, marker=RemoteMarker(Address("s3://bucket/out")))
+    assert (tmp_path / "mine" / "x").exists()
 
 
 @pytest.mark.parametrize(
