@@ -1,8 +1,10 @@
 """Files become files: of every format, one or many, whole or not at all, and the same after any number of kills."""
 
 import gzip
+import io
 import os
 import random
+import threading
 from pathlib import Path
 
 import msgspec
@@ -368,6 +370,21 @@ def test_a_full_disk_can_be_resumed(tables: Path, tmp_path: Path, out: str, shar
     assert made.items() < whole.items()
     score([tables], place / out, resume=True)
     assert contents(place) == whole
+
+
+def test_streams_may_go_into_a_folder(tables: Path, tmp_path: Path) -> None:
+    """Standard input and a pipe, of whose content nothing is known then."""
+    content = (tables / "day=1" / "1.csv").read_bytes()
+    pipe, out = tmp_path / "pipe", tmp_path / "out"
+    os.mkfifo(pipe)
+    out.mkdir()
+    writer = threading.Thread(target=pipe.write_bytes, args=(content,))
+    writer.start()
+    score([Path("-"), pipe], out, stdin=io.BytesIO(content))
+    writer.join()
+    written = contents(out)
+    assert written["table.csv"] == written["pipe.csv"]
+    assert [one["sha256"] for one in msgspec.json.decode(written["_SUCCESS"])["inputs"]] == ["", ""]
 
 
 def test_streams_cannot_be_resumed(tables: Path, tmp_path: Path) -> None:
