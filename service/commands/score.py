@@ -136,7 +136,7 @@ def open_cluster(model: Path, device: str, scheduler: str | None, workers: int) 
     "--jobs",
     type=click.IntRange(1),
     show_default="all cores",
-    help="Threads that judge at once, or workers of --engine dask; each takes some 100 MB more.",
+    help="Threads that judge at once, of some 100 MB each; with --engine dask processes, of more.",
 )
 @click.option(
     "--engine",
