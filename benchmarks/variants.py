@@ -22,29 +22,24 @@ from benchmarks.nested import choose
 from benchmarks.pool import spread
 from benchmarks.problems import ProblemSource, problem_sources
 from kilter.service.detector.scores.combined import SHARPNESS, CombinedScore
-from kilter.service.detector.scores.memory import CHUNK, MEASURES
+from kilter.service.detector.scores.memory import CHUNK
 from kilter.training.config import TrainConfig
 
 TODAY = "as it is"
-SHARPNESSES = (0.0, 5.0, 20.0, 40.0)  # of the weights; 0 makes them equal
+SHARPNESSES = (0.0, 5.0, 15.0, 20.0, 40.0)  # of the weights; 0 makes them equal
+PIECES = ("nearest", "core", "relative", "elbo", "raw", "mixture", "span")
 Figures = Mapping[str, Mapping[str, float]]
-
-
-def names_of(score: CombinedScore) -> list[str]:
-    """What the pieces of evidence of a score are called, in their order."""
-    names = [MEASURES[place] for place in score.shape.measures]
-    return [*names, *(["elbo"] if score.shape.elbo else []), *(["mixture"] if score.mixture is not None else [])]
 
 
 def weights_of(score: CombinedScore) -> dict[str, Floats]:
     """The weights of each variant, (parts,); of a piece that a score has not, those of the score as it is."""
     weight = score.weight.numpy().astype(np.float64)
-    names = names_of(score)
+    names = score.shape.pieces
     found = {TODAY: weight}
     for sharpness in SHARPNESSES:
         other = weight ** (sharpness / SHARPNESS)
         found[f"sharpness {sharpness:g}"] = other / other.sum()
-    for name in (*MEASURES, "elbo", "mixture"):
+    for name in PIECES:
         others = np.array([one != name for one in names])
         found[f"without {name}"] = np.where(others, weight, 0) / weight[others].sum()
         found[f"{name} alone"] = np.where(others, 0.0, 1.0) if not others.all() else weight
@@ -70,7 +65,7 @@ def judged(task: tuple[ProblemSource, Path]) -> dict[str, tuple[float, float]]:
     kept = kept_fit(source, config, folder)
     score = kept.build(config).score
     if not isinstance(score, CombinedScore):
-        raise TypeError(f"{source} has a score of the kind {kept.kind}, and only the default one has variants")
+        raise TypeError(f"{source} has another score, and only the default one has variants")
     evidence = evidence_of(kept, score, kept.rows[REAL])
     scores = {name: evidence @ weight for name, weight in weights_of(score).items()}
     truth = kept.anomalous
