@@ -32,6 +32,7 @@ from kilter.service.formats.units import Workplace
 T = TypeVar("T")
 R = TypeVar("R")
 CONNECTING = 5.0  # seconds within which a scheduler answers
+CLOSING = 2.0  # seconds that a scheduler has to say goodbye
 STARTING = 30.0  # seconds within which there is a worker
 SILENT = 10.0  # seconds without a result after which it is looked whether there are workers
 ABANDONED = 120.0  # seconds without any worker after which none is waited for
@@ -307,4 +308,4 @@ class DaskCluster:
             if client.status == "running":
                 client.unregister_worker_plugin(self._plugin)
         with suppress(Exception):
-            client.close()
+            client.close(timeout=CLOSING)
