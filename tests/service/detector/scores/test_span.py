@@ -19,7 +19,8 @@ def drawn(rows: int, axes: int, rank: int, noise: float = 0.0, seed: int = 0) ->
 def values(span: Span, points: torch.Tensor) -> torch.Tensor:
     """What a span says of points."""
     with torch.no_grad():
-        return span(points)
+        found: torch.Tensor = span(points)
+    return found
 
 
 def test_it_is_the_residual_of_scikit_learns_principal_components() -> None:
