@@ -22,7 +22,7 @@ from kilter.service.formats.reading import Batch, Reader, check_columns, to_tabl
 from kilter.service.formats.source import Source
 from kilter.service.problems import BAD_BODY, BAD_RECORDS, RequestError
 
-ROWS = 1 << 15  # rows per batch
+ROWS = 1 << 13  # rows per batch, as in a block of text
 CONTINUES = 0xFFFFFFFF  # before the length of a message
 SCHEMA, DICTIONARY, BATCH = 1, 2, 3
 """Kinds of messages."""
