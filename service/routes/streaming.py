@@ -145,16 +145,19 @@ class _Stream:
             self._stalled = True
             text = f"nothing more of the body came for {self._seconds:g} s, and it is not complete: send it faster"
             error = RequestError(SLOW_BODY, text)
-        except ClientDisconnect as left:
-            error = left
+        except Exception as other:
+            error = other
         self._body.close(error)
         self._out.close(error)
 
     async def _send_all(self, headers: Headers) -> None:
-        while content := await self._out.get():
+        more = True
+        while more:
+            content = await self._out.get()
             if not self._under_way:
                 self._under_way = True
                 await self._send({"type": "http.response.start", "status": 200, "headers": headers})
+            more = bool(content)
             for start in range(0, len(content), SLICE):
                 message = {"type": "http.response.body", "body": content[start : start + SLICE], "more_body": True}
                 try:

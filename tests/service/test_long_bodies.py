@@ -1,7 +1,11 @@
 """Long bodies on the wire: clients that are slow, stand still or leave, and what happens in the service meanwhile."""
 
+import gzip
 import json
+import shlex
+import shutil
 import socket
+import subprocess
 import threading
 import time
 from collections.abc import Iterator
@@ -15,6 +19,7 @@ from kilter.service.formats import text
 from tests.support.serving import RECORD, detector
 from tests.support.streaming import STREAM, Answer, Service, in_parts, running, scored, stream
 
+ROOT = Path(__file__).parents[2]
 ROWS = 12_000
 CSV = pl.DataFrame([RECORD]).write_csv().encode()
 HEADER, LINE = CSV.splitlines(keepends=True)
@@ -263,3 +268,35 @@ def test_a_token_is_needed_where_there_are_tokens(tmp_path: Path) -> None:
     tokens.write_text(f"somebody score sha256:{'0' * 64}\n")
     with running(tokens_file=tokens) as service:
         assert stream(service, [CSV]).status == 401
+
+
+def example(service: Service, fence: str, sent: Path, got: Path) -> str:
+    """The first example of a kind in the document's section, about this service and these files."""
+    section = (ROOT / "docs" / "http.md").read_text().partition("## Long bodies")[2]
+    code = section.partition(f"```{fence}\n")[2].partition("```")[0]
+    code = code.replace("localhost:8000", f"127.0.0.1:{service.port}").replace("localhost", "127.0.0.1")
+    code = code.replace("8000", str(service.port)).replace("biopsies", "shop")
+    return code.replace("demo/new.csv", str(sent)).replace("verdicts.csv", str(got))
+
+
+def test_the_example_in_python_works(tmp_path: Path) -> None:
+    """As it stands in the document."""
+    sent, got = tmp_path / "new.csv", tmp_path / "got.csv"
+    sent.write_bytes(TABLE)
+    with running() as service:
+        exec(example(service, "python", sent, got), {})  # noqa: S102
+    assert got.read_bytes() == scored(tmp_path, TABLE)
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="there is no curl")
+def test_the_example_with_curl_works(tmp_path: Path) -> None:
+    """As it stands in the document; of an answer that is cut off curl says so."""
+    sent, got = tmp_path / "new.csv", tmp_path / "got.csv"
+    with running(max_stream_bytes=len(TABLE)) as service:
+        command = [*shlex.split(example(service, "", sent, got)), "-sS"]
+        sent.write_bytes(TABLE)
+        subprocess.run(command, check=True)
+        assert got.read_bytes() == scored(tmp_path, TABLE)
+        sent.write_bytes(gzip.compress(TABLE * 4))
+        command += ["-H", "Content-Encoding: gzip"]
+        assert subprocess.run(command, check=False, capture_output=True).returncode == 18

@@ -135,6 +135,13 @@ def test_the_parameters_are_the_options_of_kilter_score(tmp_path: Path, query: s
     assert told.content == scored(tmp_path, CSV, **options)
 
 
+def test_an_answer_may_be_empty() -> None:
+    """Of lines, where no record is to be written."""
+    record = f"{json.dumps(RECORD)}\n".encode()
+    told = ask(APP, [record], f"{STREAM}?only_anomalies=true", content_type=TYPES["ndjson"])
+    assert (told.status, told.complete, told.content) == (200, True, b"")
+
+
 def test_a_version_may_be_named(tmp_path: Path) -> None:
     """By its route; headers say which one judged."""
     told = ask(APP, [CSV], STREAM.replace("/score", "/versions/3/score"))
