@@ -104,16 +104,12 @@ class _Stream:
 
     async def answer(self, serving: Serving, query: StreamQuery) -> None:
         """Answer to the end. Raises RequestError, and ClientDisconnect; then the thread has ended, too."""
-        from kilter.service.judging.stream_work import StreamWork  # imports polars
-
         loop, notes = asyncio.get_running_loop(), notes_of(self._scope)
         headers: Headers = [(b"content-type", query.answer.media_types[0].encode()), *model_headers(serving.detector)]
         if query.answer_coding:
             headers += [(b"content-encoding", query.answer_coding.encode()), (b"vary", b"accept-encoding")]
         left = None if notes.deadline is None else max(0.0, notes.deadline - time.monotonic())
-        work = loop.run_in_executor(
-            self._streams.loops, StreamWork(self._streams, serving, query, self._body, self._out, notes)
-        )
+        work = loop.run_in_executor(self._streams.loops, self._work, serving, query)
         feeding = loop.create_task(self._feed())
         try:
             async with asyncio.timeout(left):
@@ -124,6 +120,12 @@ class _Stream:
                 await self._cut_off()
             raise _problem_of(error) from None
         await self._end(work, feeding)
+
+    def _work(self, serving: Serving, query: StreamQuery) -> None:
+        """Judge, in a thread, what goes in, and write what comes out."""
+        from kilter.service.judging.stream_work import StreamWork  # imports polars, which takes its time
+
+        StreamWork(self._streams, serving, query, self._body, self._out, notes_of(self._scope))()
 
     async def _feed(self) -> None:
         """Take in the body, and then see whether the client leaves."""
