@@ -139,24 +139,30 @@ class ArrowStreamReader(Reader):
         return KilterError(f"{self.name} cannot be read as an Arrow stream: {why}")
 
 
+def stream_bytes(frame: pl.DataFrame) -> bytes:
+    """A frame as a whole stream, with buffers as any reader knows them: not compressed, and no views."""
+    texts = [name for name, kind in frame.schema.items() if isinstance(kind, pl.Categorical | pl.Enum)]
+    out = BytesIO()
+    frame.cast(dict.fromkeys(texts, pl.String())).write_ipc_stream(
+        out, compression="uncompressed", compat_level=pl.CompatLevel.oldest()
+    )
+    return out.getvalue()
+
+
 class ArrowStreamWriter(Writer):
     """Writes a table as an Arrow stream, whose types are those of its first part."""
 
-    def __init__(self, file: BinaryIO, records: TypedRecords) -> None:
+    def __init__(self, file: BinaryIO, records: TypedRecords | None) -> None:
+        """Without `records` there are only parts to `put`."""
         self._file = file
         self._records = records
         self._count = 0
         self._schema: bytes | None = None
 
     def render(self, batch: Batch, verdicts: VerdictColumns) -> OutputPart:
-        frame = with_verdicts(self._records(batch)[0], verdicts)
-        texts = [name for name, kind in frame.schema.items() if isinstance(kind, pl.Categorical | pl.Enum)]
-        out = BytesIO()
-        # Buffers as any reader of the format knows them: without compression, and no views.
-        frame.cast(dict.fromkeys(texts, pl.String())).write_ipc_stream(
-            out, compression="uncompressed", compat_level=pl.CompatLevel.oldest()
-        )
-        return OutputPart(out.getvalue())
+        if self._records is None:
+            raise TypeError("there is nothing to render records by")
+        return OutputPart(stream_bytes(with_verdicts(self._records(batch)[0], verdicts)))
 
     def put(self, part: OutputPart) -> None:
         """Write the messages of the next part. Raises KilterError if its columns or types are others than before."""

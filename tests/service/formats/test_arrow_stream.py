@@ -143,7 +143,7 @@ def test_a_file_is_scored_into_a_stream(tmp_path: Path, source: str) -> None:
 def test_types_that_change_are_refused() -> None:
     """With what takes them."""
     out = BytesIO()
-    writer = arrow_stream.ArrowStreamWriter(out, None)  # type: ignore[arg-type]
+    writer = arrow_stream.ArrowStreamWriter(out, None)
     for kind in (pl.Int64(), pl.Float64()):
         part = BytesIO()
         pl.DataFrame({"a": [1]}, schema={"a": kind}).write_ipc_stream(part)
