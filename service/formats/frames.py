@@ -11,7 +11,8 @@ from kilter.service.detector.arrays import Array
 from kilter.service.detector.columns import Column
 from kilter.service.detector.inputs import Table
 from kilter.service.detector.schema import Schema
-from kilter.service.formats.writers import Output, check_output, output_format, packed, writing
+from kilter.service.formats.arrow_stream import ArrowStreamWriter, stream_bytes
+from kilter.service.formats.writers import Output, OutputPart, check_output, output_format, packed, writing
 
 
 class FrameSink(Protocol):
@@ -56,6 +57,22 @@ class LinesSink:
         self._file.write(frame.fill_nan(None).write_ndjson().encode())
 
 
+class StreamSink:
+    """A table with types as an Arrow stream, which `finish` ends."""
+
+    text = False
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._writer = ArrowStreamWriter(file, None)
+
+    def write(self, frame: pl.DataFrame) -> None:
+        self._writer.put(OutputPart(stream_bytes(frame)))
+
+    def finish(self) -> None:
+        """Write the end."""
+        self._writer.finish()
+
+
 class StoredSink:
     """A table with types, in parts that `finish` puts together."""
 
@@ -94,7 +111,7 @@ def open_frame_sink(
             with packed(output.file, packing) as file:
                 yield CsvSink(file, decimal) if form.name == "csv" else LinesSink(file)
             return
-        sink = StoredSink(output, form.name)
+        sink = StreamSink(output.file) if form.name == "arrow-stream" else StoredSink(output, form.name)
         yield sink
         sink.finish()
 

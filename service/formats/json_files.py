@@ -4,6 +4,7 @@ A file is read twice, once to know its columns and their types. Of NDJSON only s
 """
 
 from collections.abc import Iterator, Sequence
+from io import BufferedReader
 from itertools import islice
 from typing import Any, BinaryIO
 
@@ -31,6 +32,39 @@ Records = Sequence[dict[str, Any] | str]
 """Records, or why a line is none."""
 
 
+class ColumnKinds:
+    """Which types the values of each column of some records have."""
+
+    def __init__(self) -> None:
+        self._kinds: dict[str, set[type]] = {}
+
+    def add(self, records: Records) -> None:
+        for record in records:
+            if isinstance(record, dict):
+                for name, value in record.items():
+                    self._kinds.setdefault(name, set()).add(_kind(value))
+
+    @property
+    def names(self) -> list[str]:
+        """The columns, in the order in which they came."""
+        return [*self._kinds]
+
+    @property
+    def nested(self) -> list[str]:
+        """The columns in which there are lists or objects."""
+        return [name for name, kinds in self._kinds.items() if kinds & {list, dict}]
+
+    def batch(self, records: Records, first: int) -> Batch:
+        """Records as a frame of the types that are known; lines that are none are faults."""
+        faults = [Problem(row, None, text) for row, text in enumerate(records) if isinstance(text, str)]
+        rows = [record if isinstance(record, dict) else {} for record in records]
+        columns = []
+        for name, kinds in self._kinds.items():
+            kind = TYPES.get(frozenset(kinds - {type(None)}), pl.String())
+            columns.append(pl.Series(name, _cells([row.get(name) for row in rows], kind), kind))
+        return Batch(pl.DataFrame(columns), first, faults)
+
+
 class JsonReader(Reader):
     """A table of JSON that is open for reading."""
 
@@ -41,15 +75,11 @@ class JsonReader(Reader):
         self.notes = source.notes
         self._path = source.seekable_path()
         self._records = None if source.format.name == "ndjson" else self._whole()
-        kinds: dict[str, set[type]] = {}
+        self._kinds = ColumnKinds()
         for records in self._pieces():
-            for record in records:
-                if isinstance(record, dict):
-                    for name, value in record.items():
-                        kinds.setdefault(name, set()).add(_kind(value))
-        self.columns = check_columns(self.name, [*kinds], SHAPE)
-        self._types = {name: TYPES.get(frozenset(types - {type(None)}), pl.String()) for name, types in kinds.items()}
-        nested = [name for name, types in kinds.items() if types & {list, dict}]
+            self._kinds.add(records)
+        self.columns = check_columns(self.name, self._kinds.names, SHAPE)
+        nested = self._kinds.nested
         if nested:
             shown = ", ".join(map(repr, nested[:SHOWN])) + (", ..." if len(nested) > SHOWN else "")
             self.notes += (
@@ -64,14 +94,8 @@ class JsonReader(Reader):
         """Every record, once, in order; lines that are none are faults."""
         first = 0
         for records in self._pieces():
-            faults = [Problem(row, None, text) for row, text in enumerate(records) if isinstance(text, str)]
-            rows = [record if isinstance(record, dict) else {} for record in records]
-            columns = [
-                pl.Series(name, _cells([row.get(name) for row in rows], kind), kind)
-                for name, kind in self._types.items()
-            ]
-            yield Batch(pl.DataFrame(columns), first, faults)
-            first += len(rows)
+            yield self._kinds.batch(records, first)
+            first += len(records)
 
     def _pieces(self) -> Iterator[Records]:
         """The records, some at a time."""
@@ -80,9 +104,9 @@ class JsonReader(Reader):
                 yield self._records[start : start + ROWS]
             return
         with self._path.open("rb") as file:
-            lines = _numbered_lines(file, self.name)
-            while piece := [*islice(lines, ROWS)]:
-                yield [_record(line, f"line {number}") for number, line in piece]
+            records = numbered_records(file, self.name)
+            while piece := [*islice(records, ROWS)]:
+                yield piece
 
     def _whole(self) -> Records:
         """The records of one JSON text. Raises KilterError if it holds none."""
@@ -127,8 +151,8 @@ def is_json(head: bytes) -> bool:
     return (text[:1] == b"[" and inside == b"{") or (text[:1] == b"{" and inside == b'"' and not is_ndjson(head))
 
 
-def _numbered_lines(file: BinaryIO, name: str) -> Iterator[tuple[int, bytes]]:
-    """The lines that are not blank, with their numbers. Raises KilterError if one is too long."""
+def numbered_records(file: BinaryIO | BufferedReader, name: str) -> Iterator[dict[str, Any] | str]:
+    """The records of the lines that are not blank, or why one is none. Raises KilterError if one is too long."""
     number = 0
     while line := file.readline(LONGEST):
         number += 1
@@ -136,7 +160,7 @@ def _numbered_lines(file: BinaryIO, name: str) -> Iterator[tuple[int, bytes]]:
             raise KilterError(f"line {number} of {name} has over {LONGEST} bytes: it is no record")
         line = line.removeprefix(BOM) if number == 1 else line
         if line.strip():
-            yield number, line
+            yield _record(line, f"line {number}")
 
 
 def _record(line: bytes, place: str) -> dict[str, Any] | str:

@@ -43,7 +43,7 @@ def output_options(command: Callable[..., Any]) -> Callable[..., Any]:
             type=click.Path(path_type=Path, allow_dash=True),
             default="-",
             show_default="standard output",
-            help="Where to write: .csv or .ndjson (also .gz, .bz2, .xz, .zst), .parquet or .arrow.",
+            help="Where to write: .csv or .ndjson (also .gz, .bz2, .xz, .zst), .parquet, .arrow or .arrows.",
         ),
         click.option("--force", is_flag=True, help="Overwrite OUT if it exists."),
     )

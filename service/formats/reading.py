@@ -245,10 +245,10 @@ class Frame(NamedTuple):
 def open_table(path: str | Path, stdin: BinaryIO | None = None, hints: Hints = NO_HINTS) -> Reader:
     """Open the table in a file, or on standard input for `-`. Raises KilterError if it is no table that can be read.
 
-    Its `batches` are then read in bounded memory, except from an npz file, an Arrow stream or JSON that is not a record
-    a line, which are read whole.
+    Its `batches` are then read in bounded memory, except from an npz file or JSON that is not a record a line, which
+    are read whole. What `hints` state a format of is a body.
     """
-    source = Source(path, stdin, hints=hints)
+    source = Source(path, stdin, "standard input" if hints.stated is None else "the body", hints)
     try:
         return source.format.opener()(source)
     except BaseException:

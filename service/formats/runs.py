@@ -182,7 +182,10 @@ class FileRun:
 
     def _kept(self, reader: Reader) -> Sequence[str] | None:
         """The columns of an input that are written; None of all. Raises KilterError for one that it has not."""
-        return None if self.kept is None else [named_column("--columns", name, reader.columns) for name in self.kept]
+        if self.kept is None:
+            return None
+        option = "--columns" if self.hints.stated is None else "columns"
+        return [named_column(option, name, reader.columns) for name in self.kept]
 
     def _share(self) -> float | None:
         """The share of the inputs that is read, by their bytes; None while it is not known."""

@@ -10,10 +10,12 @@ from kilter.service.routes.inference.routes import inference_routes
 from kilter.service.routes.latent import latent_routes
 from kilter.service.routes.models import model_routes
 from kilter.service.routes.scoring import scoring_routes
+from kilter.service.routes.streaming import streaming_routes
 from kilter.service.routing import Route
 
 FAMILIES: list[Callable[[Context], list[Route]]] = [
     scoring_routes,
+    streaming_routes,
     latent_routes,
     generation_routes,
     model_routes,
