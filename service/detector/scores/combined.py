@@ -12,7 +12,7 @@ from kilter.service.detector.networks.base import View
 from kilter.service.detector.networks.tabular import TableNetwork
 from kilter.service.detector.scores.base import AnomalyScore, Material
 from kilter.service.detector.scores.geometry import HELD, Geometry, GeometryShape, build_geometry
-from kilter.service.detector.scores.memory import CHUNK, MEASURES, Memory, MemoryShape, build_memory
+from kilter.service.detector.scores.memory import CHUNK, MEASURES, Memory, MemoryShape, build_memory, rows_held
 from kilter.service.detector.scores.mixture import MOST_AXES, RawMixture, RawMixtureShape, build_raw_mixture
 from kilter.service.detector.scores.surprise import Surprise
 
@@ -57,6 +57,7 @@ class CombinedScore(AnomalyScore):
 
     shape_type = CombinedShape
     holds_calibration = True
+    has_points = True
     shape: CombinedShape
 
     def __init__(self, network: TableNetwork, shape: CombinedShape) -> None:
@@ -98,7 +99,7 @@ class CombinedScore(AnomalyScore):
             measures = tuple(place for place in measures if place != RELATIVE)
         mixture = mixtures[0].shape if mixtures else None
         score = cls(network, CombinedShape(geometry.shape, space.memory.shape, measures, mixture, elbo=not wide))
-        score.geometry, score.memory = geometry, space.memory
+        score.geometry, score.memory, score.members = geometry, space.memory, space.members
         # Until it is weighed it has the mixture that does not know the rows by which it is.
         score.mixture = mixtures[1] if mixtures else None
         score.weigh(network, rows[space.held], space.own_held, material.seed)
@@ -126,7 +127,7 @@ class CombinedScore(AnomalyScore):
 
     def gather(self, network: Any, x: Tensor, view: View, own: Tensor | None) -> Tensor:
         """The evidence against encoded records, (n, features), each piece in its own unit: (n, parts)."""
-        points = self.geometry(network, x, view.posterior, view.likelihood)
+        points = self.point(network, x, view)
         parts = [torch.index_select(self.memory(points, own), 1, self.counted)]
         if self.shape.elbo:
             parts.append((view.reconstruction + view.kl).unsqueeze(1))
@@ -138,6 +139,10 @@ class CombinedScore(AnomalyScore):
         """`other`, (n,), is the memory's row that each record is itself, which is left out, or -1."""
         surprise = self.surprise(self.gather(network, x, view, other))
         return surprise @ self.weight, self.evidence(network, x, view)
+
+    def point(self, network: Any, x: Tensor, view: View) -> Tensor:
+        points: Tensor = self.geometry(network, x, view.posterior, view.likelihood)
+        return points
 
 
 def mix_fields(rows: Tensor, column: Tensor, share: float, generator: torch.Generator) -> Tensor:
@@ -171,6 +176,7 @@ class Space(NamedTuple):
     held: Tensor  # places of fitting rows that a member of the network did not see, (h,)
     own_held: Tensor  # the memory's row of each of these, (h,), or -1
     own: Tensor | None  # the memory's row of each calibration row, (m,), or -1; None if it may hold none
+    members: Tensor  # the position of each of the memory's rows among all fitting rows and, after them, these
 
 
 def build_space(network: TableNetwork, material: Material) -> Space:
@@ -181,8 +187,9 @@ def build_space(network: TableNetwork, material: Material) -> Space:
     generator = torch.Generator().manual_seed(material.seed)
     if len(x) + len(calibration) > MOST_ROWS:
         calibration = calibration[:0]
+    places = np.arange(len(x) + len(calibration))
     if len(x) > MOST_ROWS:
-        kept = np.sort(np.random.default_rng(material.seed).permutation(len(x))[:MOST_ROWS])
+        places = kept = np.sort(np.random.default_rng(material.seed).permutation(len(x))[:MOST_ROWS])
         x = x[torch.from_numpy(kept)]
         blind = [torch.from_numpy(np.flatnonzero(np.isin(kept, fold))) for fold in blind]
     held = torch.unique(torch.cat([part[: HELD // len(blind)] for part in blind]))
@@ -196,4 +203,5 @@ def build_space(network: TableNetwork, material: Material) -> Space:
     suspect = torch.from_numpy(isolated(points[:, :plain].numpy()))
     memory, own = build_memory(points, suspect, len(x), held, material.memory_rows or MEMORY_ROWS, generator)
     others_own = own[len(x) :] if len(calibration) else None
-    return Space(geometry, memory, x, points, suspect, held, own[held], others_own)
+    members = torch.from_numpy(places)[rows_held(own)]
+    return Space(geometry, memory, x, points, suspect, held, own[held], others_own, members)
