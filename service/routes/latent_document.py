@@ -41,7 +41,7 @@ NEAREST = parameter_entry(
     "k",
     "query",
     {"type": "integer", "minimum": 1, "maximum": MOST},
-    "How many known records are shown of each, 5 without it.",
+    "How many known records are shown of each, 5 without it; an answer has no more in all than a request may have.",
 )
 PASSED_OVER = IGNORE_UNKNOWN | {
     "description": "true: fields and columns that the model does not know are passed over. Without it, such a field of "

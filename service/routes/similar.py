@@ -7,12 +7,14 @@ import msgspec
 
 from kilter.service.detector import Detector, KilterError
 from kilter.service.formats import NDJSON
+from kilter.service.judging.admission import Hold
 from kilter.service.judging.verdicts import ModelName
-from kilter.service.problems import REFUSED, RequestError
+from kilter.service.problems import REFUSED, TOO_LARGE, RequestError
 from kilter.service.routes.context import MODEL, Context
 from kilter.service.routes.latent import LatentEndpoint, in_time, prepare_route
 from kilter.service.routes.latent_document import SimilarAnswer
 from kilter.service.routes.latent_query import NEAREST, UNKNOWN, LatentQuery
+from kilter.service.routes.scoring import ModelTools
 from kilter.service.routing import Route
 
 
@@ -32,6 +34,17 @@ class SimilarEndpoint(LatentEndpoint):
             detector.similarity.check(among=False)
         except KilterError as error:
             raise RequestError(REFUSED, str(error)) from None
+
+    async def tables(
+        self, tools: ModelTools, query: LatentQuery, content: bytes, hold: Hold, deadline: float
+    ) -> Sequence[Any]:
+        tables = await super().tables(tools, query, content, hold, deadline)
+        known = query.nearest * sum(table.rows for table in tables)
+        if known > tools.limit:
+            text = f"an answer has at most {tools.limit:,} known records: send fewer records, or ask for a smaller k"
+            raise RequestError(TOO_LARGE, text)
+        hold.add(known, 0)
+        return tables
 
     def answer(self, detector: Detector, query: LatentQuery, tables: Sequence[Any], deadline: float) -> bytes:
         near = [one for piece in in_time(tables, deadline) for one in detector.similarity.find(piece, query.nearest)]

@@ -30,7 +30,7 @@ def found(detector: Detector, rows: Any, k: int) -> Any:
     return json.loads(msgspec.json.encode(detector.similar(rows, k)))
 
 
-@given(st.lists(st.integers(0, 5), min_size=1, max_size=6), st.none() | st.integers(1, 100))
+@given(st.lists(st.integers(0, 5), min_size=1, max_size=6), st.none() | st.integers(1, 8))
 def test_known_records_are_those_of_the_detector(
     http: Client, detector: Detector, picked: list[int], k: int | None
 ) -> None:
@@ -62,6 +62,14 @@ def test_pictures_are_named(http: Client, digits_detector: Detector) -> None:
 def test_how_many_are_shown_is_bounded(http: Client, query: str) -> None:
     answer = http.post(f"{PLANT}/similar{query}", json={"records": ROWS})
     assert (answer.status_code, answer.json()["detail"]) == (422, "k is a whole number from 1 to 100, given once")
+
+
+def test_an_answer_has_no_more_known_records_than_a_request_may_have(http: Client) -> None:
+    """Of each record as many are asked for."""
+    assert http.post(f"{PLANT}/similar?k=50", json={"records": ROWS[:1]}).status_code == 200
+    answer = http.post(f"{PLANT}/similar?k=26", json={"records": ROWS[:2]})
+    assert answer.status_code == 413
+    assert "at most 50 known records" in answer.json()["detail"]
 
 
 def test_a_model_that_remembers_nothing_says_so(http: Client) -> None:
