@@ -9,7 +9,7 @@ from kilter.service.detector import Detector, KilterError
 from kilter.service.formats import NDJSON
 from kilter.service.judging.admission import Hold
 from kilter.service.judging.verdicts import ModelName
-from kilter.service.problems import REFUSED, TOO_LARGE, RequestError
+from kilter.service.problems import BAD_PARAMETER, REFUSED, RequestError
 from kilter.service.routes.context import MODEL, Context
 from kilter.service.routes.latent import LatentEndpoint, in_time, prepare_route
 from kilter.service.routes.latent_document import SimilarAnswer
@@ -41,8 +41,8 @@ class SimilarEndpoint(LatentEndpoint):
         tables = await super().tables(tools, query, content, hold, deadline)
         known = query.nearest * sum(table.rows for table in tables)
         if known > tools.limit:
-            text = f"an answer has at most {tools.limit:,} known records: send fewer records, or ask for a smaller k"
-            raise RequestError(TOO_LARGE, text)
+            text = f"k times the records is at most {tools.limit:,}, the records that a request may have: ask for fewer"
+            raise RequestError(BAD_PARAMETER, text)
         hold.add(known, 0)
         return tables
 

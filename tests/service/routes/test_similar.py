@@ -68,8 +68,8 @@ def test_an_answer_has_no_more_known_records_than_a_request_may_have(http: Clien
     """Of each record as many are asked for."""
     assert http.post(f"{PLANT}/similar?k=50", json={"records": ROWS[:1]}).status_code == 200
     answer = http.post(f"{PLANT}/similar?k=26", json={"records": ROWS[:2]})
-    assert answer.status_code == 413
-    assert "at most 50 known records" in answer.json()["detail"]
+    assert answer.status_code == 422
+    assert "k times the records is at most 50, the records that a request may have" in answer.json()["detail"]
 
 
 def test_a_model_that_remembers_nothing_says_so(http: Client) -> None:
