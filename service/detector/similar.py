@@ -74,8 +74,9 @@ class SimilaritySearch:
         self.modality = modality
         self.memory: KnownRecords | None = None
         """The rows that the score remembers."""
-        self.by_code = find_score_kind(manifest.score.kind).rows is None
-        """Whether points are codes."""
+        kind = find_score_kind(manifest.score.kind)
+        self.by_code = kind.rows is None and kind.place is not None
+        """Whether points are codes; of a model whose score is no longer trained there are none."""
         self._program, self._latent = program, latent
         self._able = self.by_code or "place" in manifest.programs
         self._model, self._score = f"the model {manifest.name}", manifest.score.name

@@ -1,4 +1,4 @@
-"""Writes tables that a model makes: CSV, Parquet or Arrow, whole or not at all."""
+"""Writes tables that a model makes: CSV, NDJSON, Parquet or Arrow, whole or not at all."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -44,6 +44,18 @@ def csv_bytes(frame: pl.DataFrame, decimal: str, *, header: bool = True) -> byte
     return frame.write_csv(include_header=header, separator=";" if decimal == "," else ",").encode()
 
 
+class LinesSink:
+    """An object in each line, with types; a number that is none is null."""
+
+    text = False
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+
+    def write(self, frame: pl.DataFrame) -> None:
+        self._file.write(frame.fill_nan(None).write_ndjson().encode())
+
+
 class StoredSink:
     """A table with types, in parts that `finish` puts together."""
 
@@ -78,9 +90,9 @@ def open_frame_sink(
     form, packing = output_format(out)
     check_output(out, source, force=force)
     with writing(out, stdout) as output:
-        if form.name == "csv":
+        if form.name in ("csv", "ndjson"):
             with packed(output.file, packing) as file:
-                yield CsvSink(file, decimal)
+                yield CsvSink(file, decimal) if form.name == "csv" else LinesSink(file)
             return
         sink = StoredSink(output, form.name)
         yield sink

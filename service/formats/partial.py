@@ -9,7 +9,7 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -18,35 +18,25 @@ import msgspec
 from polars.exceptions import PolarsError
 
 from kilter.service.detector.errors import KilterError
+from kilter.service.formats.counting import ScoredInput, Tally, added_tally, lessened_tally
 
-PLAN, JOURNAL, DATA = "plan.json", "journal", "data"
+PLAN, JOURNAL, DATA, UNIT = "plan.json", "journal", "data", "unit"
 SECONDS, BYTES = 2.0, 1 << 26
 """After how long, or so much, the journal is continued."""
+KEPT = "What was finished is kept: add --resume to the command to go on from there"
+REMOVALS = 5  # how often a folder is removed that is written to meanwhile
 
 
-class ScoredInput(msgspec.Struct, frozen=True):
-    """An input of which all is judged."""
+class FinishedOutput(msgspec.Struct, frozen=True):
+    """An output of one input that was made by itself, whatever became of those before it."""
 
-    name: str
-    bytes: int
-    sha256: str
-    """Empty where nobody looks for it."""
-    records: int = 0
-    anomalies: int = 0
-    errors: int = 0
-
-
-class Tally(msgspec.Struct, frozen=True):
-    """What was counted of some records."""
-
-    records: int = 0
-    anomalies: int = 0
-    errors: int = 0
-    first_error: str = ""
-    tested: int = 0
-    known: int = 0
-    blamed: dict[str, int] = {}
-    """How often each field is the first reason of a flagged record."""
+    output: int
+    """Its place, and the number of inputs that are done once it and all outputs before it are."""
+    done: int
+    file: str
+    """Where it is in the folder until it has its name: alone in a folder of its own."""
+    input: ScoredInput
+    tally: Tally
 
 
 class Checkpoint(msgspec.Struct, frozen=True):
@@ -70,6 +60,12 @@ class Checkpoint(msgspec.Struct, frozen=True):
     """Of all that is judged."""
     own: Tally = Tally()
     """Of the next input."""
+    ahead: tuple[FinishedOutput, ...] = ()
+    """Outputs that were finished since the line before, in any order, each by itself."""
+
+
+class UnfinishedError(KilterError):
+    """The work cannot go on here and now, through no fault of what is read; what was done is kept."""
 
 
 class Progress:
@@ -83,6 +79,7 @@ class Progress:
         self.folder = folder
         self._file: BinaryIO | None = None
         self.scored: list[ScoredInput] = []
+        self.ahead: dict[int, FinishedOutput] = {}
         self.state = Checkpoint()
         folder.mkdir(parents=True, exist_ok=True)
         self._lock = _locked(folder)
@@ -105,10 +102,15 @@ class Progress:
             for checkpoint in _checkpoints(folder / JOURNAL):
                 self.state = checkpoint
                 self.scored += checkpoint.inputs
+                self.ahead |= {one.output: one for one in checkpoint.ahead}
+            kept = {Path(one.file).parts[0] for one in self.ahead.values()}
+            for path in folder.glob(f"{UNIT}-*"):
+                if path.name not in kept:
+                    shutil.rmtree(path, ignore_errors=True)
         else:
             (folder / JOURNAL).unlink(missing_ok=True)  # the first to go, as nothing is continued without it
             for path in folder.iterdir():
-                path.unlink()
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
             _write(folder / PLAN, msgspec.json.encode(plan))
 
     def open(self) -> BinaryIO:
@@ -156,9 +158,62 @@ class Progress:
         if data.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
             data.replace(path)
-            _sync(path.parent)
+            sync_folder(path.parent)
         for part in self.folder.glob("*.part"):
             part.unlink()
+
+    def finish(self, state: Checkpoint, one: FinishedOutput, path: Path) -> Checkpoint:
+        """Remember that an output was made by itself, and give it its name; how far everything is then."""
+        self.ahead[one.output] = one
+        state = self._passed(msgspec.structs.replace(state, ahead=(one,)))
+        self.save(state)
+        self._name(one, path)
+        return msgspec.structs.replace(state, ahead=(), inputs=())
+
+    def pass_over(self, state: Checkpoint) -> Checkpoint:
+        """Go past the next outputs, if they were made by themselves already; how far everything is then."""
+        state = self._passed(msgspec.structs.replace(state, inputs=(), ahead=()))
+        if state.inputs:
+            self.save(state)
+        return msgspec.structs.replace(state, inputs=())
+
+    def _passed(self, state: Checkpoint) -> Checkpoint:
+        while (one := self.ahead.get(state.output)) is not None:
+            state = msgspec.structs.replace(
+                state,
+                output=state.output + 1,
+                done=one.done,
+                inputs=(*state.inputs, one.input),
+                tally=added_tally(state.tally, one.tally),
+            )
+        return state
+
+    def take_up(self, paths: Sequence[Path]) -> Checkpoint:
+        """Give all outputs that are complete their names, of these paths; how far everything is."""
+        if self.resumed and self.state.output:
+            self.settle(paths[self.state.output - 1])
+        for one in self.ahead.values():
+            self._name(one, paths[one.output])
+        return self.pass_over(self.state)
+
+    def forget_next(self) -> Checkpoint:
+        """Leave out what was done of the next output, which is to be made by itself; how far everything is then."""
+        state = msgspec.structs.replace(self.state, inputs=(), ahead=())
+        if state.blocks:
+            tally = lessened_tally(state.tally, state.own)
+            state = msgspec.structs.replace(state, blocks=0, size=0, parts=0, wide=(), own=Tally(), tally=tally)
+            self.save(state)
+        for path in (*self.folder.glob(f"{DATA}-*"), *self.folder.glob("*.part")):
+            path.unlink()
+        return state
+
+    def _name(self, one: FinishedOutput, path: Path) -> None:
+        made = self.folder / one.file
+        if made.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            made.replace(path)
+            sync_folder(path.parent)
+        shutil.rmtree(made.parent, ignore_errors=True)
 
     def close(self, *, keep: bool) -> None:
         """Let others write to it; without `keep`, remove it."""
@@ -168,7 +223,7 @@ class Progress:
         with suppress(OSError):
             self._journal.close()
         if not keep:
-            shutil.rmtree(self.folder, ignore_errors=True)
+            remove_folder(self.folder)
         self._release()
 
     def _release(self) -> None:
@@ -177,6 +232,15 @@ class Progress:
 
     def _data(self, output: int) -> Path:
         return self.folder / f"{DATA}-{output}"
+
+
+def remove_folder(folder: Path) -> None:
+    """Remove a folder that somebody may still write to, who gives up once a file is gone."""
+    for _ in range(REMOVALS):
+        shutil.rmtree(folder, ignore_errors=True)
+        if not folder.exists():
+            return
+        time.sleep(0.1)
 
 
 def compare_plans(before: Mapping[str, Any], now: Mapping[str, Any], place: str) -> None:
@@ -212,10 +276,11 @@ def write_whole(path: Path, content: bytes) -> None:
     part = path.with_name(f".{path.name}.part")
     _write(part, content)
     part.replace(path)
-    _sync(path.parent)
+    sync_folder(path.parent)
 
 
-def _sync(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
+    """Have the names in a folder on the disk."""
     with suppress(OSError):  # not every file system can
         descriptor = os.open(folder, os.O_RDONLY)
         try:
@@ -264,8 +329,10 @@ def keeping(progress: Progress, out: str) -> Iterator[Progress]:
     keep = False
     try:
         yield progress
-    except (OSError, PolarsError, KeyboardInterrupt, SystemExit) as error:
+    except (OSError, PolarsError, KeyboardInterrupt, SystemExit, UnfinishedError) as error:
         keep = progress.state != Checkpoint()
+        if isinstance(error, UnfinishedError) and keep:
+            raise UnfinishedError(f"{error}. {KEPT}") from error
         if isinstance(error, OSError | PolarsError):
             why = error.strerror if isinstance(error, OSError) and error.strerror else str(error).partition("\n")[0]
             left = (

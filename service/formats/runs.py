@@ -1,6 +1,6 @@
 """The one loop of scoring files: blocks of all inputs in their order, judged anywhere, and written in that order."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from io import BytesIO
@@ -15,11 +15,12 @@ from kilter.service.detector.arrays import Positions
 from kilter.service.detector.names import named_column
 from kilter.service.detector.shifts import ColumnTally
 from kilter.service.detector.sketch import Familiar
+from kilter.service.formats.counting import ScoredInput, Tally, added_tally
 from kilter.service.formats.inputs import ScoringInput, Target
 from kilter.service.formats.judge import BatchJudge
 from kilter.service.formats.lines import FILE, NEAREST, ROW, TAIL
 from kilter.service.formats.opening import open_records
-from kilter.service.formats.partial import Checkpoint, Progress, ScoredInput, Tally
+from kilter.service.formats.partial import Checkpoint, Progress
 from kilter.service.formats.provenance import source_bytes, source_digest
 from kilter.service.formats.reading import Block, Reader
 from kilter.service.formats.source import Hints
@@ -113,11 +114,9 @@ class FileRun:
 
     def into_files(self, progress: Progress) -> Tally:
         """Write the verdicts to the files of the target from where `progress` is; what was counted of all inputs."""
-        state = msgspec.structs.replace(progress.state, inputs=())
-        if progress.resumed and state.output:
-            progress.settle(self.target.files[state.output - 1].path)
+        state = progress.take_up([file.path for file in self.target.files])
         writer: Writer | None = None
-        for task, judged in self.mapped(_judged, self._tasks(state)):
+        for task, judged in self.mapped(_judged, self._tasks(state, progress.ahead)):
             if writer is None:
                 file = progress.open()
                 writer = self._writer(task, Output(file, progress.folder))
@@ -144,15 +143,17 @@ class FileRun:
                     writer.finish()
                     state = msgspec.structs.replace(state, output=state.output + 1, size=0, parts=0, wide=())
                     progress.commit(state, self.target.files[task.output].path)
-                    writer, state = None, msgspec.structs.replace(state, inputs=())
+                    writer, state = None, progress.pass_over(state)
                     continue
             if progress.note(state):
                 state = msgspec.structs.replace(state, inputs=())
         return state.tally
 
-    def _tasks(self, start: Checkpoint) -> Iterator[_Task]:
-        """The blocks that are left to be judged, and the end of each input."""
+    def _tasks(self, start: Checkpoint, finished: Container[int] = ()) -> Iterator[_Task]:
+        """The blocks that are left to be judged, and the end of each input; not those of outputs that are finished."""
         for number, output in enumerate(self.target.files):
+            if number in finished:
+                continue
             form, packing = output_format(output.path)
             for place in output.inputs:
                 if place < start.done:
@@ -220,12 +221,5 @@ class FileRun:
 
 
 def _added(tally: Tally, judged: JudgedBlock) -> Tally:
-    return Tally(
-        tally.records + judged.records,
-        tally.anomalies + judged.anomalies,
-        tally.errors + judged.errors,
-        tally.first_error or judged.first_error,
-        tally.tested + judged.familiar.tested,
-        tally.known + judged.familiar.known,
-        {name: tally.blamed.get(name, 0) + judged.blamed.get(name, 0) for name in {**tally.blamed, **judged.blamed}},
-    )
+    counts = judged.records, judged.anomalies, judged.errors, judged.first_error
+    return added_tally(tally, Tally(*counts, *judged.familiar, {**judged.blamed}))

@@ -10,8 +10,9 @@ import msgspec
 
 import kilter
 from kilter.service.detector import Detector, KilterError
+from kilter.service.formats.counting import ScoredInput, Tally
 from kilter.service.formats.inputs import ScoringInput, Target
-from kilter.service.formats.partial import ScoredInput, Tally, compare_plans, write_whole
+from kilter.service.formats.partial import compare_plans, write_whole
 from kilter.service.formats.source import STDIN
 from kilter.service.formats.writers import check_output
 

@@ -39,10 +39,10 @@ class ScoreKind(NamedTuple):
 
 _HERE = __name__
 SCORES = {
-    "combined": ScoreKind(f"{_HERE}.combined:CombinedScore", "neighbours", SURPRISE, "table", rows=MEMORY),
+    "weighted-surprise": ScoreKind(f"{_HERE}.combined:CombinedScore", "neighbours", SURPRISE, "table", rows=MEMORY),
     "picture-neighbours": ScoreKind(f"{_HERE}.pictures:PictureNeighbours", "neighbours", ROBUST, "image", rows=MEMORY),
     "backbone-neighbours": ScoreKind(f"{_HERE}.backbone:BackboneNeighbours", "neighbours", ROBUST, "image", True),
-    "robust-core": ScoreKind(f"{_HERE}.core:RobustCore", "core", ROBUST, "table", rows=MEMORY),
+    "core-distance": ScoreKind(f"{_HERE}.core:RobustCore", "core", ROBUST, "table", rows=MEMORY),
     "elbo": ScoreKind(f"{_HERE}.elbo:Elbo", "elbo", "nats"),
     "reconstruction": ScoreKind(f"{_HERE}.elbo:Reconstruction", "reconstruction", "nats"),
     **{
@@ -74,6 +74,8 @@ SCORES = {
     },
     "neighbours": ScoreKind(None, "neighbours", ROBUST, "table", True),
     "core": ScoreKind(None, "core", ROBUST, "table", True),
+    "combined": ScoreKind(None, "neighbours", SURPRISE, "table", True),
+    "robust-core": ScoreKind(None, "core", ROBUST, "table", True),
 }
 """The kinds by the names of a manifest. Of several that users ask for by one name the first that fits is trained."""
 

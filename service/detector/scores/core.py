@@ -13,9 +13,9 @@ from kilter.service.detector.scores.base import AnomalyScore, Material
 from kilter.service.detector.scores.combined import build_space
 from kilter.service.detector.scores.geometry import HELD, Geometry, GeometryShape
 from kilter.service.detector.scores.marginals import Marginals, MarginalsShape, build_marginals
-from kilter.service.detector.scores.memory import MEASURES, Memory, MemoryShape
+from kilter.service.detector.scores.memory import Memory, MemoryShape
 
-CORE = slice(MEASURES.index("core"), MEASURES.index("middle") + 1)
+CORE = ("core", "middle")
 """The two measures that a few odd rows cannot lower."""
 
 
@@ -80,7 +80,8 @@ class RobustCore(AnomalyScore):
 
     def gather(self, network: Any, x: Tensor, view: View, own: Tensor | None) -> Tensor:
         """The two distances of encoded records, (n, features), and the negative ELBO if it counts: (n, 2 or 3)."""
-        core = self.memory(self.point(network, x, view), own)[:, CORE]
+        points = self.point(network, x, view)
+        core = self.memory.measure(CORE, points, self.memory.find(points, own), own)
         return torch.cat([core, (view.reconstruction + view.kl).unsqueeze(1)], dim=1) if self.shape.elbo else core
 
     def forward(self, network: Any, x: Tensor, view: View, other: Tensor | None = None) -> tuple[Tensor, Tensor]:

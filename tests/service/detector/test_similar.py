@@ -106,8 +106,8 @@ def test_the_nearest_is_that_of_the_score(detector: Detector, model_folder: Path
     module.load_state_dict({name: torch.from_numpy(array) for name, array in content.state.items()})
     memory = module.score.memory
     assert isinstance(memory, Memory)
-    points = detector.similarity.points(detector.table(ROWS))
-    wanted = memory(torch.from_numpy(points))[:, 0].exp().numpy()
+    points = torch.from_numpy(detector.similarity.points(detector.table(ROWS)))
+    wanted = memory.measure(("nearest",), points, memory.find(points, None), None)[:, 0].exp().numpy()
     made = np.array([near[0].distance for near in detector.similar(ROWS, 1)])
     # The score looks for the nearest row in some of the axes first, so that it may miss one that is a little nearer.
     assert (made <= wanted * 1.001 + 1e-3).all()
@@ -145,12 +145,15 @@ def test_how_many_are_shown_is_bounded(k: int, detector: Detector) -> None:
 def test_what_cannot_be_told_is_said(detector: Detector) -> None:
     """Of a model from before there was the program, of a score without a memory, and of a record that does not fit."""
     early = load(ARTIFACTS / "format-2")
-    with pytest.raises(KilterError, match="train it again"):
-        early.similar(early.probes.records[:1])
+    for among in (None, early.probes.records):
+        with pytest.raises(KilterError, match=r"train (the model|it) again"):
+            early.similar(early.probes.records[:1], among=among)
     programs = {name: file for name, file in detector.manifest.programs.items() if name != "place"}
     elbo = msgspec.structs.replace(detector.manifest.score, kind="elbo", name="elbo")
+    old = msgspec.structs.replace(detector.manifest.score, kind="combined")
     for changes, words in (
         ({"programs": programs}, "holds no program 'place', by which records are compared: train the model again"),
+        ({"score": old, "programs": programs}, "holds no program 'place'"),
         ({"score": elbo}, "remembers no whole records, since its score is elbo"),
     ):
         manifest = msgspec.structs.replace(detector.manifest, **changes)
