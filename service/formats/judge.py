@@ -12,10 +12,10 @@ import polars as pl
 
 from kilter.service.detector import Detector, NearestNormal, Reason, Region
 from kilter.service.detector.arrays import Floats, Mask
-from kilter.service.detector.detector import Verdicts
 from kilter.service.detector.inputs import Table, take
 from kilter.service.detector.shifts import ColumnCounts, count_columns
 from kilter.service.detector.sketch import Familiar
+from kilter.service.detector.verdicts import Verdicts
 from kilter.service.formats.lines import NEAREST, TAIL, VerdictColumns
 from kilter.service.formats.reading import Batch, read_batch
 

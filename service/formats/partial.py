@@ -159,8 +159,9 @@ class Progress:
             path.parent.mkdir(parents=True, exist_ok=True)
             data.replace(path)
             sync_folder(path.parent)
-        for part in self.folder.glob("*.part"):
-            part.unlink()
+        if not self.state.parts:  # otherwise they are of the output that is next
+            for part in self.folder.glob("*.part"):
+                part.unlink()
 
     def finish(self, state: Checkpoint, one: FinishedOutput, path: Path) -> Checkpoint:
         """Remember that an output was made by itself, and give it its name; how far everything is then."""

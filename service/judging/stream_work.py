@@ -12,7 +12,7 @@ from kilter.service.formats.charsets import Readable
 from kilter.service.formats.encodings import Packer, Unpacker
 from kilter.service.formats.inputs import OutputFile, ScoringInput, Target
 from kilter.service.formats.judge import BatchJudge
-from kilter.service.formats.partial import Tally
+from kilter.service.formats.counting import Tally
 from kilter.service.formats.runs import FileRun
 from kilter.service.formats.source import STDIN
 from kilter.service.formats.writers import Output

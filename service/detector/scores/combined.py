@@ -13,7 +13,15 @@ from kilter.service.detector.networks.base import View
 from kilter.service.detector.networks.tabular import TableNetwork
 from kilter.service.detector.scores.base import AnomalyScore, Material
 from kilter.service.detector.scores.geometry import HELD, Geometry, GeometryShape, build_geometry
-from kilter.service.detector.scores.memory import CHUNK, Memory, MemoryShape, build_memory, distances_of, log_length
+from kilter.service.detector.scores.memory import (
+    CHUNK,
+    Memory,
+    MemoryShape,
+    build_memory,
+    distances_of,
+    log_length,
+    rows_held,
+)
 from kilter.service.detector.scores.mixture import MOST_AXES, FullMixture, FullMixtureShape, build_mixture
 from kilter.service.detector.scores.raw import RawView, build_raw_view
 from kilter.service.detector.scores.span import Span, SpanShape, build_span
@@ -64,6 +72,7 @@ class CombinedScore(AnomalyScore):
 
     shape_type = CombinedShape
     holds_calibration = True
+    has_points = True
     shape: CombinedShape
 
     def __init__(self, network: TableNetwork, shape: CombinedShape) -> None:
@@ -111,6 +120,7 @@ class CombinedScore(AnomalyScore):
         shape = CombinedShape(geometry.shape, space.memory.shape, measures, knowing.shape)
         score = cls(network, shape)
         score.geometry, score.memory, score.view = geometry, space.memory, view
+        score.members = space.members
         score.index(network)
         # Until it is weighed it has relations that do not know the rows by which it is.
         score.relations = unknowing
@@ -143,7 +153,7 @@ class CombinedScore(AnomalyScore):
 
     def gather(self, network: Any, x: Tensor, view: View, own: Tensor | None) -> Tensor:
         """The evidence against encoded records, (n, features), each piece in its own unit: (n, parts)."""
-        points = self.geometry(network, x, view.posterior, view.likelihood)
+        points = self.point(network, x, view)
         near = self.memory.find(points, own)
         parts = [self.memory.measure(self.shape.measures, points, near, own)]
         raw = self.view(self.geometry.values(points))
@@ -158,6 +168,10 @@ class CombinedScore(AnomalyScore):
         """`other`, (n,), is the memory's row that each record is itself, which is left out, or -1."""
         surprise = self.surprise(self.gather(network, x, view, other))
         return surprise @ self.weight, self.evidence(network, x, view)
+
+    def point(self, network: Any, x: Tensor, view: View) -> Tensor:
+        points: Tensor = self.geometry(network, x, view.posterior, view.likelihood)
+        return points
 
 
 def mix_fields(rows: Tensor, column: Tensor, share: float, generator: torch.Generator) -> Tensor:
@@ -191,6 +205,7 @@ class Space(NamedTuple):
     held: Tensor  # places of fitting rows that a member of the network did not see, (h,)
     own_held: Tensor  # the memory's row of each of these, (h,), or -1
     own: Tensor | None  # the memory's row of each calibration row, (m,), or -1; None if it may hold none
+    members: Tensor  # the position of each of the memory's rows among all fitting rows and, after them, these
 
 
 def build_space(network: TableNetwork, material: Material) -> Space:
@@ -201,8 +216,9 @@ def build_space(network: TableNetwork, material: Material) -> Space:
     generator = torch.Generator().manual_seed(material.seed)
     if len(x) + len(calibration) > MOST_ROWS:
         calibration = calibration[:0]
+    places = np.arange(len(x) + len(calibration))
     if len(x) > MOST_ROWS:
-        kept = np.sort(np.random.default_rng(material.seed).permutation(len(x))[:MOST_ROWS])
+        places = kept = np.sort(np.random.default_rng(material.seed).permutation(len(x))[:MOST_ROWS])
         x = x[torch.from_numpy(kept)]
         blind = [torch.from_numpy(np.flatnonzero(np.isin(kept, fold))) for fold in blind]
     held = torch.unique(torch.cat([part[: HELD // len(blind)] for part in blind]))
@@ -216,4 +232,5 @@ def build_space(network: TableNetwork, material: Material) -> Space:
     suspect = torch.from_numpy(isolated(points[:, :plain].numpy()))
     memory, own = build_memory(points, suspect, len(x), held, material.memory_rows or MEMORY_ROWS, generator)
     others_own = own[len(x) :] if len(calibration) else None
-    return Space(geometry, memory, x, points, suspect, held, own[held], others_own)
+    members = torch.from_numpy(places)[rows_held(own)]
+    return Space(geometry, memory, x, points, suspect, held, own[held], others_own, members)

@@ -196,6 +196,12 @@ def build_memory(
     return memory, own
 
 
+def rows_held(own: Tensor) -> Tensor:
+    """The position of each row of a memory, (rows,), by the row that is held of each position, or -1."""
+    held = torch.where(own >= 0)[0]
+    return held[own[held].argsort()]
+
+
 def sample_rows(suspect: Tensor, size: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
     """Positions of at most `size` points in all: of the core, in random order, and of suspects, who are half at most.
 
