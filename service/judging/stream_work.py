@@ -9,10 +9,10 @@ from kilter.service.detector import Verdicts
 from kilter.service.detector.arrays import Mask
 from kilter.service.detector.inputs import Table, take
 from kilter.service.formats.charsets import Readable
+from kilter.service.formats.counting import Tally
 from kilter.service.formats.encodings import Packer, Unpacker
 from kilter.service.formats.inputs import OutputFile, ScoringInput, Target
 from kilter.service.formats.judge import BatchJudge
-from kilter.service.formats.counting import Tally
 from kilter.service.formats.runs import FileRun
 from kilter.service.formats.source import STDIN
 from kilter.service.formats.writers import Output

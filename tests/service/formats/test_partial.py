@@ -55,6 +55,24 @@ def test_what_the_journal_does_not_tell_is_written_again(content: bytes, told: i
         assert [path.name for path in place.iterdir()] == ["out"]
 
 
+@pytest.mark.parametrize("parts", [0, 2])
+def test_parts_are_those_of_the_output_that_is_next(tmp_path: Path, parts: int) -> None:
+    """When one is given its name, those that the journal tells of stay, and no others."""
+    progress = Progress(tmp_path / "p", PLAN, resume=False)
+    progress.open().write(b"one")
+    progress.commit(Checkpoint(output=1), tmp_path / "one")
+    progress.open()
+    for part in range(3):
+        (tmp_path / "p" / f"{part:08d}.part").write_bytes(b"x")
+    progress.save(Checkpoint(output=1, parts=parts))
+    progress.close(keep=True)
+    progress = Progress(tmp_path / "p", PLAN, resume=True)
+    progress.settle(tmp_path / "one")
+    progress.open()
+    assert len([*(tmp_path / "p").glob("*.part")]) == parts
+    progress.close(keep=False)
+
+
 @pytest.mark.parametrize("cut", [1, 20, 60])
 def test_half_a_line_of_the_journal_does_not_count(tmp_path: Path, cut: int) -> None:
     """The one before it does."""
