@@ -3,6 +3,7 @@
 #   docker build --tag kilter .                          serves and scores on a CPU, without torch
 #   docker build --tag kilter:cuda --target cuda .       the same with torch, for an NVIDIA GPU
 #   docker build --tag kilter:train --target train .     `kilter train`, `calibrate` and `evaluate` as well
+#   docker build --tag kilter:dask --build-arg EXTRAS="telemetry images dask" .    the first with Dask
 #
 # Python packages are pinned by deploy/constraints.txt; pin the base by its digest to have all pinned.
 ARG BASE_IMAGE=python:3.11-slim
@@ -17,7 +18,9 @@ RUN python -m venv --without-pip /opt/kilter && python -m venv /opt/tools
 COPY deploy/constraints.txt deploy/dependencies.py pyproject.toml ./
 RUN /opt/tools/bin/pip install --constraint constraints.txt setuptools cyclonedx-bom
 # Two libraries are shipped with their symbols, a seventh of the whole.
-RUN python dependencies.py telemetry images > requirements.txt \
+ARG EXTRAS="telemetry images"
+# hadolint ignore=SC2086
+RUN python dependencies.py ${EXTRAS} > requirements.txt \
     && /opt/tools/bin/pip --python /opt/kilter/bin/python install --constraint constraints.txt --requirement requirements.txt \
     && find /opt/kilter -path '*/numpy/*' -type d -name tests -prune -exec rm -r {} + \
     && find /opt/kilter \( -path '*/uvloop/*.so' -o -path '*/_polars_runtime*/*.so' \) -exec strip --strip-unneeded {} +

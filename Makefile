@@ -9,7 +9,7 @@ SEED ?= $(shell $(PYTHON) -c 'import secrets; print(secrets.randbelow(2**32))')
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test e2e lint serve bench soak clean
+.PHONY: help setup demo test e2e engines lint serve bench soak clean
 
 help: ## list the targets
 	@grep -E '^[a-z0-9]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
@@ -29,6 +29,15 @@ test: setup ## run the tests, but for the slow end-to-end ones; FUZZ=1 draws new
 
 e2e: setup build/kserve/.ready build/grafana/.ready ## run the slow end-to-end tests with real components
 	$(BIN)/pytest -m e2e
+
+engines: build/engines/.ready ## run the examples of docs/cluster.md in Spark and Ray, which it installs; needs Java 17
+	build/engines/bin/python -m tests.support.engines
+
+# Both bring a gigabyte of packages, and want some of theirs in other versions than ours.
+build/engines/.ready: pyproject.toml
+	$(PYTHON) -m venv build/engines
+	build/engines/bin/pip install --quiet --editable . "pyspark>=4,<5" "ray[data]>=2.40,<3" "pandas>=2.2,<4" "pyarrow>=17"
+	@touch $@
 
 # A client for the tests, in an environment of its own: it brings half a gigabyte of packages.
 build/kserve/.ready:

@@ -19,6 +19,7 @@ from kilter.service.detector.inputs import take
 from kilter.service.detector.modalities import modality_of
 from kilter.service.detector.networks.base import Network
 from kilter.service.detector.schema import Schema
+from kilter.service.detector.scores import kind_of_score
 from kilter.service.detector.scores.base import ScoredNetwork
 from kilter.service.formats.reading import to_table
 from kilter.training.config import TrainConfig
@@ -32,7 +33,6 @@ class Kept:
     """A fit of ours on a problem, and what there is to score."""
 
     network: Network
-    kind: str
     schema: Schema
     x: Matrix
     """Encoded fitting rows, (n, features)."""
@@ -44,7 +44,8 @@ class Kept:
 
     def build(self, config: TrainConfig) -> ScoredNetwork:
         """The network with its score."""
-        return score_around(self.network, self.kind, self.x, self.calibration, self.schema, config)[0]
+        kind = kind_of_score(config.score, "table")
+        return score_around(self.network, kind, self.x, self.calibration, self.schema, config)[0]
 
 
 def kept_fit(source: ProblemSource, config: TrainConfig, folder: Path) -> Kept:
@@ -70,7 +71,6 @@ def fit(problem: Problem, config: TrainConfig) -> Kept:
     calibration = np.concatenate([*modality.encode(take(data.table, fitted.split.calibration))])
     return Kept(
         fitted.module.network,
-        fitted.score_kind,
         fitted.schema,
         np.concatenate([*modality.encode(take(data.table, fitted.split.fit))]),
         calibration if fitted.own is not None else calibration[:0],

@@ -3,7 +3,8 @@
     python -m benchmarks.variants --data ADBENCH KEEL EMBEDDINGS --fits results/fits
 
 Networks are fitted once and kept; a second run takes minutes. Every variant is compared with the score as it is, table
-by table, and the choice among them is nested: what a table gains by the variant that is best on all the others.
+by table, and the choice among them is nested: what a table gains by the variant that is best on all the others. What
+each makes of made anomalies, over the normal rows of all tables, is told beside, and has no part in the choice.
 """
 
 import argparse
@@ -22,29 +23,26 @@ from benchmarks.nested import choose
 from benchmarks.pool import spread
 from benchmarks.problems import ProblemSource, problem_sources
 from kilter.service.detector.scores.combined import SHARPNESS, CombinedScore
-from kilter.service.detector.scores.memory import CHUNK, MEASURES
+from kilter.service.detector.scores.memory import CHUNK
 from kilter.training.config import TrainConfig
 
 TODAY = "as it is"
-SHARPNESSES = (0.0, 5.0, 20.0, 40.0)  # of the weights; 0 makes them equal
+SHARPNESSES = (0.0, 5.0, 15.0, 20.0, 40.0)  # of the weights; 0 makes them equal
+PIECES = ("nearest", "core", "relative", "elbo", "raw", "mixture", "span")
 Figures = Mapping[str, Mapping[str, float]]
-
-
-def names_of(score: CombinedScore) -> list[str]:
-    """What the pieces of evidence of a score are called, in their order."""
-    names = [MEASURES[place] for place in score.shape.measures]
-    return [*names, *(["elbo"] if score.shape.elbo else []), *(["mixture"] if score.mixture is not None else [])]
+Judged = Mapping[str, Mapping[str, tuple[float, float]]]
+"""AUROC and average precision by variant and kind of anomaly."""
 
 
 def weights_of(score: CombinedScore) -> dict[str, Floats]:
     """The weights of each variant, (parts,); of a piece that a score has not, those of the score as it is."""
     weight = score.weight.numpy().astype(np.float64)
-    names = names_of(score)
+    names = score.shape.pieces
     found = {TODAY: weight}
     for sharpness in SHARPNESSES:
         other = weight ** (sharpness / SHARPNESS)
         found[f"sharpness {sharpness:g}"] = other / other.sum()
-    for name in (*MEASURES, "elbo", "mixture"):
+    for name in PIECES:
         others = np.array([one != name for one in names])
         found[f"without {name}"] = np.where(others, weight, 0) / weight[others].sum()
         found[f"{name} alone"] = np.where(others, 0.0, 1.0) if not others.all() else weight
@@ -62,33 +60,38 @@ def evidence_of(kept: Kept, score: CombinedScore, rows: Matrix) -> Floats:
     return torch.cat(parts).numpy().astype(np.float64)
 
 
-def judged(task: tuple[ProblemSource, Path]) -> dict[str, tuple[float, float]]:
-    """AUROC and average precision of each variant on a problem, whose fit is kept in a folder."""
+def judged(task: tuple[ProblemSource, Path]) -> Judged:
+    """What each variant makes of a problem, whose fit is kept in a folder."""
     torch.set_num_threads(1)
     source, folder = task
     config = TrainConfig(seed=source.seed, device="cpu", baselines=False)
     kept = kept_fit(source, config, folder)
     score = kept.build(config).score
     if not isinstance(score, CombinedScore):
-        raise TypeError(f"{source} has a score of the kind {kept.kind}, and only the default one has variants")
-    evidence = evidence_of(kept, score, kept.rows[REAL])
-    scores = {name: evidence @ weight for name, weight in weights_of(score).items()}
-    truth = kept.anomalous
+        raise TypeError(f"{source} has another score, and only the default one has variants")
+    evidence = {kind: evidence_of(kept, score, rows) for kind, rows in kept.rows.items()}
+    normal, anomalous = (evidence[REAL][kept.anomalous == flag] for flag in (False, True))
+    strange = evidence | {REAL: anomalous}
     return {
-        name: (float(roc_auc_score(truth, s)), float(average_precision_score(truth, s))) for name, s in scores.items()
+        name: {kind: ranked(normal @ weight, rows @ weight) for kind, rows in strange.items()}
+        for name, weight in weights_of(score).items()
     }
 
 
-def report(found: Mapping[ProblemSource, Mapping[str, tuple[float, float]]]) -> str:
+def ranked(normal: Floats, anomalous: Floats) -> tuple[float, float]:
+    """AUROC and average precision of scores."""
+    truth = np.repeat([0, 1], [len(normal), len(anomalous)])
+    scores = np.concatenate([normal, anomalous])
+    return float(roc_auc_score(truth, scores)), float(average_precision_score(truth, scores))
+
+
+def report(found: Mapping[ProblemSource, Judged]) -> str:
     """Tables of what each variant gains over the score as it is, by collection, and the nested choice."""
     lines = []
-    collections = list(dict.fromkeys(source.collection for source in found))
     gains: dict[str, dict[str, float]] = {}
-    for collection in collections:
-        own = {source: variants for source, variants in found.items() if source.collection == collection}
-        tables = {source.table for source in own}
-        lines += [f"## {collection}, {len(tables)} tables", "", "| variant | AUROC | AP |", "| --- | --- | --- |"]
-        auroc, ap = (by_table(own, place) for place in (0, 1))
+    for collection in dict.fromkeys(source.collection for source in found):
+        auroc, ap = (by_table(found, REAL, place, collection) for place in (0, 1))
+        lines += [f"## {collection}, {len(auroc[TODAY])} tables", "", "| variant | AUROC | AP |", "| --- | --- | --- |"]
         for name in auroc:
             if name == TODAY:
                 means = [np.mean(list(figures[name].values())) for figures in (auroc, ap)]
@@ -97,10 +100,11 @@ def report(found: Mapping[ProblemSource, Mapping[str, tuple[float, float]]]) -> 
             cells = [paired(figures[name], figures[TODAY]) for figures in (auroc, ap)]
             lines.append(f"| {name} | " + " | ".join(f"{cell.gain:+.4f} ± {cell.error:.4f}" for cell in cells) + " |")
         for name in auroc:
-            for table in tables:
+            for table in auroc[name]:
                 change = auroc[name][table] - auroc[TODAY][table] + ap[name][table] - ap[TODAY][table]
-                gains.setdefault(name, {})[f"{collection}/{table}"] = change / 2
+                gains.setdefault(name, {})[table] = change / 2
         lines.append("")
+    lines += [*made_lines(found), ""]
     choice = choose(gains)
     chosen = ", ".join(f"{name} ({count})" for name, count in sorted(choice.chosen.items(), key=lambda pair: -pair[1]))
     lines += [
@@ -112,12 +116,26 @@ def report(found: Mapping[ProblemSource, Mapping[str, tuple[float, float]]]) -> 
     return "\n".join(lines)
 
 
-def by_table(found: Mapping[ProblemSource, Mapping[str, tuple[float, float]]], place: int) -> Figures:
-    """A figure of each variant on each table, the mean over its tasks and seeds."""
+def made_lines(found: Mapping[ProblemSource, Judged]) -> list[str]:
+    """A table of the mean AUROC of each variant on made anomalies over the normal rows of all tables, by kind."""
+    kinds = list(dict.fromkeys(kind for one in found.values() for kind in one[TODAY] if kind != REAL))
+    lines = ["## Made anomalies", "", f"| AUROC | {' | '.join(kinds)} |", "| --- |" + " --- |" * len(kinds)]
+    for name in next(iter(found.values())):
+        means = [np.mean(list(by_table(found, kind, 0)[name].values())) for kind in kinds]
+        lines.append(f"| {name} | " + " | ".join(f"{mean:.4f}" for mean in means) + " |")
+    return lines
+
+
+def by_table(found: Mapping[ProblemSource, Judged], kind: str, place: int, collection: str | None = None) -> Figures:
+    """A figure of each variant on each table of a collection, or of all, the mean over its tasks and seeds."""
     values: dict[str, dict[str, list[float]]] = {}
     for source, variants in found.items():
+        if collection not in (None, source.collection):
+            continue
         for name, figures in variants.items():
-            values.setdefault(name, {}).setdefault(source.table, []).append(figures[place])
+            if kind in figures:
+                table = f"{source.collection}/{source.table}"
+                values.setdefault(name, {}).setdefault(table, []).append(figures[kind][place])
     return {name: {table: float(np.mean(one)) for table, one in tables.items()} for name, tables in values.items()}
 
 

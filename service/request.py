@@ -11,6 +11,7 @@ from kilter.service.problems import BAD_PARAMETER, RequestError
 
 WAITED = "kilter.waited"  # in a scope: how many seconds a request waited before it was begun, if it did
 AT_HAND = "kilter.body"  # in a scope: a request's body, if all of it came with its head
+TRANSPORT = "kilter.transport"  # in a scope: the connection's, of a request that does not come by the fast lane
 TIMEOUT_HEADERS = frozenset({b"request-timeout", b"x-request-timeout"})
 LONGEST_SECONDS = 3600.0
 _HEADERS = "kilter.headers"

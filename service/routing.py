@@ -72,6 +72,8 @@ class Route:
     request_example: Callable[[], Any] | None = None
     response_example: Callable[[], Any] | None = None
     direct: bool = False
+    streams: bool = False
+    """Whether it answers while its body comes."""
 
 
 class Match(NamedTuple):

@@ -58,6 +58,15 @@ class Settings(BaseSettings):
     request_seconds: float = Field(
         30.0, gt=0, le=3600, description="how long a request may take that states no deadline; beyond it 503"
     )
+    max_streams: int = Field(
+        4, ge=1, le=1000, description="most streamed bodies that are worked on at once; beyond it 503"
+    )
+    max_stream_bytes: int | None = Field(
+        None, ge=1, description="largest streamed body, in bytes, also once decompressed; unset, any"
+    )
+    stall_seconds: float = Field(
+        60.0, gt=0, le=3600, description="how long the client of a stream may stand still, sending and reading"
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="`debug`, `info` (a line per request), `warning` or `error`"
     )

@@ -9,6 +9,8 @@ from typing import Any, cast
 import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from kilter.service.request import TRANSPORT
+
 CONNECT = b"CONNECT"  # to a parser it is always an upgrade, and there is no other reading of it
 
 
@@ -74,6 +76,7 @@ class UpgradeBlindProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         self.offered = self.parser.should_upgrade() and self.parser.get_method() != CONNECT
         if not self.offered:
+            cast(Any, self.scope)[TRANSPORT] = self.transport
             super().on_headers_complete()
 
     def on_message_complete(self) -> None:

@@ -50,14 +50,14 @@ def detector(model_folder: Path) -> Detector:
 
 @pytest.fixture(scope="session")
 def generating_folder(training_csv: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of the model `maker`, trained on the rows of `plant` with a generator."""
+    """The folder of the model `maker`, trained on the rows of `plant` with a generator; it keeps no row numbers."""
     from kilter.training.config import FitConfig, TrainConfig
     from kilter.training.data.source import TrainingSource
     from kilter.training.pipeline import train_model
 
     folder = tmp_path_factory.mktemp("generating-models")
     fit = FitConfig(steps=40, members=1)
-    config = TrainConfig(target_fpr=0.05, split="random", baselines=False, generator=True, fit=fit)
+    config = TrainConfig(target_fpr=0.05, split="random", baselines=False, generator=True, row_numbers=False, fit=fit)
     train_model(TrainingSource((training_csv,)), "maker", folder, config)
     return folder / "maker"
 

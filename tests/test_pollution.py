@@ -31,7 +31,7 @@ def polluted(pollution: Pollution, seed: int) -> Polluted:
 def is_read_right(path: Path, file: Polluted) -> bool:
     """Whether names and cells are those of the clean table, and the lines that are no records are told."""
     path.write_bytes(file.data)
-    frame, _, _, notes, _ = read_frame([path])
+    frame, _, _, notes, *_ = read_frame([path])
     header = file.header or [f"column_{i + 1}" for i in range(len(file.rows[0]))]
     named = file.lost == 0 or any(f"{file.lost} row" in note and re.search(r"line \d+", note) for note in notes)
     return named and frame.columns == header and [*map(list, frame.rows())] == file.rows
@@ -67,7 +67,7 @@ def test_clean_files_draw_no_note(tmp_path: Path) -> None:
     for seed in SEEDS:
         header, rows = clean_table(Random(seed))
         path.write_text(written([header, *rows], Random(seed).choice(",;\t|")))
-        frame, _, _, notes, _ = read_frame([path])
+        frame, _, _, notes, *_ = read_frame([path])
         assert ([*map(list, frame.rows())], notes) == (rows, ())
 
 

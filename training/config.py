@@ -147,6 +147,8 @@ class TrainConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     device: str = "auto"
     baselines: bool = True
     generator: bool = False
+    row_numbers: bool = True
+    """Whether the artifact holds the numbers, and of pictures the names, of the records that the score remembers."""
     categorical: tuple[str, ...] = ()
     """Columns that are taken for categories, whatever they look like; so on for the next three."""
     numeric: tuple[str, ...] = ()

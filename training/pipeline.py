@@ -49,6 +49,7 @@ from kilter.training.fitting.entities import with_entity_notice
 from kilter.training.fitting.fit import FitProgress
 from kilter.training.fitting.generator import FittedGenerator, fit_generator
 from kilter.training.fitting.model import Fitted, fit_model
+from kilter.training.fitting.origins import remembered_origins
 from kilter.training.fitting.programs import Backbone, read_backbone
 from kilter.training.fitting.split import order_note, records_per_day
 from kilter.training.modality import TrainingModality, modality_of_source
@@ -312,6 +313,7 @@ def examine(
     tensors: dict[str, Array] = {key: tensor.numpy() for key, tensor in fitted.module.state_dict().items()}
     tensors |= score_tensors(calibrated.thresholds)
     figures, new_figures = (fitted.scorer.figures(take(data.table, rows)) for rows in (parts.fit, parts.calibration))
+    tensors |= remembered_origins(data, parts, fitted.module.score) if config.row_numbers else {}
     generator = fit_generator(fitted, data.table, config.seed) if config.generator else None
     tensors |= {} if generator is None else generator.tensors
     tensors |= reference_tensors(fitted.scorer.modality, figures) | sketch_tensors(figures, new_figures)

@@ -14,12 +14,13 @@ from scipy.sparse import csgraph
 
 from kilter.service.detector import store
 from kilter.service.detector.arrays import Mask, Positions
-from kilter.service.detector.detector import Detector, Verdicts, load
+from kilter.service.detector.detector import Detector, load
 from kilter.service.detector.errors import KilterError
 from kilter.service.detector.inputs import take
 from kilter.service.detector.modalities import modality_of
 from kilter.service.detector.modalities.tables import Reason
 from kilter.service.detector.scores import VAE
+from kilter.service.detector.verdicts import Verdicts
 from kilter.service.formats.discoveries import Discoveries, find_discoveries
 from kilter.service.formats.judge import REASONS, Explained
 from kilter.training.config import TrainConfig

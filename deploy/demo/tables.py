@@ -122,6 +122,12 @@ def show_nearest_normal(address: str, new: pd.DataFrame) -> None:
     click.echo(f"One would be normal (p {nearest['p_value']:.3g}) with {changes}")
 
 
+def show_generated(model: Path, out: Path) -> None:
+    """Make a record like the benign ones, and show it."""
+    run("generate", str(model), "-n", "1", "--seed", "0", "-o", str(out), "--force")
+    click.echo(out.read_text().strip())
+
+
 def summary(scored: Path) -> None:
     """Hold the verdicts of a scored file against the diagnosis that the model never saw."""
     frame = pd.read_csv(scored)
@@ -140,12 +146,13 @@ def demo(folder: Path) -> None:
     started = time.monotonic()
     training, new = write_data(folder)
     models, scored = folder / "models", folder / "scored.csv"
-    run("train", str(training), "--name", "biopsies", "--models", str(models), "--target-fpr", "0.05")
+    run("train", str(training), "--name", "biopsies", "--models", str(models), "--target-fpr", "0.05", "--generator")
     with serving(models) as address:
         over_http(address, pd.read_csv(new))
         show_nearest_normal(address, pd.read_csv(new))
     run("score", str(models / "biopsies"), str(new), "-o", str(scored), "--force")
     summary(scored)
+    show_generated(models / "biopsies", folder / "generated.ndjson")
     click.echo(f"\nDone in {time.monotonic() - started:.0f} s. See {models / 'biopsies'}/*/report.html and {scored}.")
 
 

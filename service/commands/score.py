@@ -1,5 +1,6 @@
 """`kilter score`: verdicts on the records of a file, or on pictures."""
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
@@ -10,6 +11,7 @@ from kilter.service.formats.options import PlaceParameter, place_options, table_
 
 if TYPE_CHECKING:
     from kilter.service.formats.addresses import Place
+    from kilter.service.formats.dask_cluster import DaskCluster
     from kilter.service.formats.inputs import Shard
 
 Explained = Literal["anomalies", "all", "none"]
@@ -41,6 +43,15 @@ def merge(ctx: click.Context, folder: "Place") -> None:
     records, anomalies, errors = merge_shards(folder)
     click.echo(f"{folder} is complete: {records:,} records, {anomalies:,} anomalies, {errors:,} in error", err=True)
     ctx.exit(1 if errors else 0)
+
+
+def open_cluster(model: Path, device: str, scheduler: str | None, workers: int) -> "DaskCluster":
+    """Workers of Dask for a version of a model. Raises click.UsageError if Dask is not installed."""
+    try:
+        from kilter.service.formats.dask_cluster import DaskCluster, read_model_files
+    except ImportError:
+        raise click.UsageError("--engine dask is not part of this install: pip install 'kilter[dask]'") from None
+    return DaskCluster(read_model_files(model, device), scheduler, workers)
 
 
 @click.command("score")
@@ -132,7 +143,19 @@ def merge(ctx: click.Context, folder: "Place") -> None:
     "--jobs",
     type=click.IntRange(1),
     show_default="all cores",
-    help="Threads that judge at once; each takes some 100 MB more.",
+    help="Threads that judge at once, of some 100 MB each; with --engine dask processes, of more.",
+)
+@click.option(
+    "--engine",
+    type=click.Choice(["threads", "dask"]),
+    default="threads",
+    show_default=True,
+    help="Who judges: threads here, or workers of Dask, which make the files of a folder OUT between them.",
+)
+@click.option(
+    "--scheduler",
+    metavar="ADDRESS",
+    help="With --engine dask: that of a cluster, like tcp://10.0.0.5:8786.  [default: workers of this machine]",
 )
 @click.option(
     "--log",
@@ -149,6 +172,8 @@ def score_command(
     out: "Place",
     reasons: tuple[Explained, int],
     jobs: int | None,
+    engine: str,
+    scheduler: str | None,
     device: str,
     summary_file: Path | None,
     log: str,
@@ -188,20 +213,25 @@ def score_command(
     """
     from kilter.service.commands.score_log import JsonLog, ScoreLog, WordsLog, summary_content
     from kilter.service.detector import load
-    from kilter.service.formats.partial import write_whole
+    from kilter.service.detector.store import resolve
     from kilter.service.formats.scoring import score_inputs
     from kilter.service.formats.threads import map_in_threads, usable_cores
+    from kilter.service.formats.whole_files import write_whole
 
     explained, limit = reasons
     if keep and not nearest_normal:
         raise click.UsageError("--keep is about nearest normals: give --nearest-normal too")
     options["keep"] = keep if nearest_normal else None
-    mapped = map_in_threads(jobs or usable_cores())
-    detector = load(model, device)
+    if scheduler is not None and engine != "dask":
+        raise click.UsageError("--scheduler is about a cluster of Dask: give --engine dask too")
+    if scheduler is not None and jobs is not None:
+        raise click.UsageError("--jobs is about this machine, and a cluster has its own workers: leave it out")
+    model = resolve(model)
+    detector, jobs = load(model, device), jobs or usable_cores()
     say: ScoreLog = JsonLog() if log == "json" else WordsLog()
-    summary = score_inputs(
-        detector, files, out, reasons=explained, limit=limit, mapped=mapped, watch=say.watch, **options
-    )
+    options |= {"reasons": explained, "limit": limit, "mapped": map_in_threads(jobs), "watch": say.watch}
+    with open_cluster(model, device, scheduler, jobs) if engine == "dask" else nullcontext() as cluster:
+        summary = score_inputs(detector, files, out, cluster=cluster, **options)
     expected = detector.calibration.expected_fpr * (summary.records - summary.errors)
     say.finish(summary, expected)
     if summary_file is not None:

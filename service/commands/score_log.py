@@ -9,7 +9,7 @@ import msgspec
 from tqdm import tqdm
 
 from kilter.service.detector.manifest import counted
-from kilter.service.formats.partial import Tally
+from kilter.service.formats.counting import Tally
 from kilter.service.formats.scoring import Summary
 
 EVERY = 10.0  # seconds between two lines about how far it is

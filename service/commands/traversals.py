@@ -42,6 +42,9 @@ def interpolate_command(model: Path, first: str, last: str, out: Path, device: s
 @click.option("--by", type=click.Path(path_type=Path), help="A table with a column that tells the direction.")
 @click.option("--along", metavar="COLUMN[=VALUE]", help="That column: to higher numbers, or to the rows of a value.")
 @click.option("--strength", type=float, default=1.0, show_default=True, help="How far; a negative number leads back.")
+@click.option(
+    "--steps", type=click.IntRange(2, 10_000), help="Show one record, FILE:ROW, on its way instead, in so many steps."
+)
 @drawn
 def edit_command(
     model: Path,
@@ -52,6 +55,7 @@ def edit_command(
     by: Path | None,
     along: str | None,
     strength: float,
+    steps: int | None,
     device: str,
     hints: Hints,
     **options: Any,
@@ -60,13 +64,14 @@ def edit_command(
 
     The direction leads from the mean code of the records --from to that of the records --to; or, with --by and --along,
     from the rows of other values of a column to those of VALUE, all of the way at strength 1. With a COLUMN of numbers
-    alone, strength 1 is a standard deviation of them. MODEL need not see the column. OUT is that of `kilter decode`.
+    alone, strength 1 is a standard deviation of them. MODEL need not see the column. OUT is that of `kilter decode`,
+    or with --steps that of `kilter interpolate`: a row for each step, or pictures side by side in a .png.
 
     Exit status: 0 done, 1 done with records in error, 2 not done.
     """
     from kilter.service.detector import load
     from kilter.service.formats.codes import reconstruct_file
-    from kilter.service.formats.traversals import direction_along, direction_between
+    from kilter.service.formats.traversals import direction_along, direction_between, walk_file
 
     groups, column = (source, target), (by, along)
     if (None in groups) == (None in column) or (any(groups) and any(column)):
@@ -77,4 +82,9 @@ def edit_command(
     else:
         name, _, value = str(along).partition("=")
         direction = direction_along(detector, str(by), name, value or None, hints)
-    tell_transcript(reconstruct_file(detector, file, out, change=strength * direction, hints=hints, **options))
+    change = strength * direction
+    if steps is None:
+        tell_transcript(reconstruct_file(detector, file, out, change=change, hints=hints, **options))
+        return
+    made = walk_file(detector, str(file), out, change, steps=steps, hints=hints, **options)
+    click.echo(f"{made:,} steps", err=True)

@@ -5,7 +5,7 @@ torch only where a torch network is really built.
 """
 
 from kilter.service.detector.calibration import Calibration
-from kilter.service.detector.detector import Detector, Verdicts, load
+from kilter.service.detector.detector import Detector, load
 from kilter.service.detector.errors import (
     ArtifactError,
     KilterError,
@@ -18,6 +18,8 @@ from kilter.service.detector.modalities.pictures import Box, Region
 from kilter.service.detector.modalities.tables import Reason
 from kilter.service.detector.nearest_normal import Change, NearestNormal
 from kilter.service.detector.schema import Schema
+from kilter.service.detector.similar import Likeness
+from kilter.service.detector.verdicts import Verdicts
 
 __all__ = [
     "ArtifactError",
@@ -26,6 +28,7 @@ __all__ = [
     "Change",
     "Detector",
     "KilterError",
+    "Likeness",
     "NearestNormal",
     "PictureError",
     "Problem",

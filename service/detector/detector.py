@@ -3,19 +3,19 @@
 import warnings
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import msgspec
 import numpy as np
 
 from kilter.service.detector import artifact
-from kilter.service.detector.arrays import Floats, Mask, Matrix
+from kilter.service.detector.arrays import Floats, Matrix
 from kilter.service.detector.calibration import DECIMALS, Calibration, rounded
-from kilter.service.detector.errors import ArtifactError, KilterError, Problem, RecordsError, SeenRowsWarning
+from kilter.service.detector.errors import ArtifactError, KilterError, RecordsError, SeenRowsWarning
 from kilter.service.detector.exemplars import Exemplars, exemplars_of
 from kilter.service.detector.generation import Generator, Prior, generate, open_generator
 from kilter.service.detector.inputs import Table
-from kilter.service.detector.latent import LatentSpace, between, generator_of
+from kilter.service.detector.latent import LatentSpace, Slope, between, generator_of
 from kilter.service.detector.manifest import Manifest, Probes
 from kilter.service.detector.modalities import modality_of
 from kilter.service.detector.modalities.base import Modality, Scores
@@ -24,17 +24,11 @@ from kilter.service.detector.reference import Reference, reference_of
 from kilter.service.detector.runtime import OnnxProgram, Program, TorchProgram, pick_device
 from kilter.service.detector.schema import Schema
 from kilter.service.detector.scores import find_score_kind
+from kilter.service.detector.similar import Likeness, SimilaritySearch, open_memory
 from kilter.service.detector.sketch import Sketch, sketch_of
 from kilter.service.detector.store import resolve
 from kilter.service.detector.thresholds import Groups, Thresholds, at_rate, thresholds_of
-
-if TYPE_CHECKING:
-    import pandas as pd
-    import polars as pl
-
-    from kilter.service.detector.modalities.pictures import Region
-    from kilter.service.detector.modalities.tables import Reason
-
+from kilter.service.detector.verdicts import Verdicts
 
 SEEN = "most of these records were in the training, so they score lower, and are flagged less often, than new ones"
 
@@ -71,56 +65,6 @@ class Scorer:
             raise RecordsError(table.problems)
         parts = [self.program.run(x, names) for x in self.modality.encode(table)]
         return [np.concatenate(part) for part in zip(*parts, strict=True)]
-
-
-class Verdicts(NamedTuple):
-    """Verdicts on n records. A record with a problem has a score and p-value of NaN and is no anomaly."""
-
-    score: Floats
-    """Higher is stranger; in the unit of the manifest."""
-    p_value: Floats
-    """Conformal p-value; see `detector.calibration`."""
-    anomaly: Mask
-    reasons: "Sequence[Sequence[Reason | Region]] | None"
-    """Per record, strongest first, of a picture in pixels of the model's size; None if none were asked for."""
-    problems: list[Problem]
-    features: Matrix
-    """The watched figures of the records, (n, ...): `Modality.figures`."""
-    threshold: Floats | None = None
-    """The threshold that each record was held against; None where all have the same."""
-    tail_probability: Floats | None = None
-    """`Tail.probabilities`, which are no p-values; None for a model without a tail."""
-    evidence: Floats | None = None
-    """Of pictures, where reasons were asked for: evidence against each place, (n, rows * columns) of `grid`."""
-    nearest_normal: Sequence[NearestNormal | None] | None = None
-    """Of each anomaly, None for any other record; None if none were asked for."""
-
-    def to_polars(self) -> "pl.DataFrame":
-        """A row per record: score, p_value, anomaly, and threshold, tail_probability, reasons, nearest_normal if any.
-
-        The latter two are JSON. The last column is error; a record with a problem has null in all others.
-        """
-        import polars as pl
-
-        errors: dict[int | None, str] = {}
-        for row, field, message in self.problems:
-            before = f"{errors[row]}; " if row in errors else ""
-            errors[row] = f"{before}field {field!r}: {message}" if field is not None else before + message
-        columns: dict[str, Any] = {"score": self.score, "p_value": self.p_value, "anomaly": self.anomaly}
-        columns |= {"threshold": self.threshold, "tail_probability": self.tail_probability}
-        if self.reasons is not None:
-            columns["reasons"] = [msgspec.json.encode(reasons).decode() for reasons in self.reasons]
-        if self.nearest_normal is not None:
-            columns["nearest_normal"] = [one and msgspec.json.encode(one).decode() for one in self.nearest_normal]
-        frame = pl.DataFrame({name: values for name, values in columns.items() if values is not None}, nan_to_null=True)
-        error = pl.Series([errors.get(row) for row in range(len(self.score))], dtype=pl.String)
-        return frame.select(pl.when(error.is_null()).then(pl.all())).with_columns(error=error)
-
-    def to_pandas(self, index: Any = None) -> "pd.DataFrame":
-        """The same as a frame of pandas, with the index of the records' own frame if it is given."""
-        import pandas as pd
-
-        return pd.DataFrame(self.to_polars().to_dict(as_series=False), index=index)
 
 
 class Judge:
@@ -188,6 +132,7 @@ class Detector(Judge):
         """The rows that the score remembers; None if it remembers none, or no values of theirs."""
         tolerance = manifest.score.tolerance
         self.normals = NormalFinder(self.modality, program, self.thresholds, tolerance, manifest.name, exemplars)
+        self.similarity = SimilaritySearch(self.modality, program, self.latent, manifest)
         self.generator: Generator | None = None
         """What makes synthetic records; None for a model that was trained without."""
         self.sketch = sketch
@@ -278,16 +223,41 @@ class Detector(Judge):
         start, end = (self.latent.encode(table)[0] for table in tables)
         return self.modality.given(self.latent.decode(between(start, end, steps), generator_of(seed)))
 
-    def direction(self, source: Any, target: Any) -> Floats:
-        """The direction from some records to others, (numbers,): the difference of their mean codes. RecordsError."""
-        change: Floats = self.encode(target).mean(axis=0) - self.encode(source).mean(axis=0)
-        return change
+    def direction(self, source: Any, target: Any = None, *, along: Any = None) -> Floats:
+        """A direction in the latent space, (numbers,). Raises RecordsError, and KilterError where there is none.
 
-    def edit(self, data: Any, direction: Any, strength: float = 1.0, *, seed: int | None = None) -> Any:
-        """Records that are moved along a direction, (numbers,), as `decode` gives them. Raises RecordsError."""
+        From some records to others, the `target`, it is the difference of their mean codes. Or it leads along a value
+        that each record has: with numbers to a standard deviation more of them, with flags from False to True. NaN is a
+        value that is not known.
+        """
+        codes = self.encode(source)
+        if (target is None) == (along is None):
+            raise KilterError("a direction leads to other records or along values: give one of the two")
+        if along is None:
+            change: Floats = self.encode(target).mean(axis=0) - codes.mean(axis=0)
+            return change
+        stated = np.asarray(along)
+        values = stated.astype(np.float64)
+        if values.shape != (len(codes),):
+            raise KilterError(f"along has one value for each of the {len(codes):,} records")
+        slope, known = Slope(self.latent.size), ~np.isnan(values)
+        slope.add(codes[known], values[known])
+        return slope.direction(grouped=stated.dtype == np.bool_)
+
+    def edit(
+        self, data: Any, direction: Any, strength: float = 1.0, *, steps: int | None = None, seed: int | None = None
+    ) -> Any:
+        """Records that are moved along a direction, (numbers,), as `decode` gives them. Raises RecordsError.
+
+        With `steps` it is one record in so many steps on its way, the first of them not moved.
+        """
         [way] = self.latent.read(direction)
-        table = self._readable(data)
-        return self.modality.given(self.latent.reconstruct(table, generator_of(seed), strength * way))
+        table, rng = self._readable(data), generator_of(seed)
+        if steps is None:
+            return self.modality.given(self.latent.reconstruct(table, rng, strength * way))
+        if table.rows != 1 or steps < 2:
+            raise KilterError("one record is shown on its way, in two steps or more")
+        return self.modality.given(self.latent.walk(table, strength * way, steps, rng))
 
     def generate(
         self,
@@ -307,6 +277,15 @@ class Detector(Judge):
         around, rng = None if near is None else self._readable(near), np.random.default_rng(seed)
         made = generate(self.latent, self.generator, count, rng, near=around, where=where, prior=prior)
         return self.modality.given(made)
+
+    def similar(self, data: Any, k: int = 5, *, among: Any = None) -> list[list[Likeness]]:
+        """For each record the `k` known ones that are nearest to it, nearest first; see `detector.similar`.
+
+        Both come in any form that `score` takes. Known are the rows that the score remembers or, if they are given, the
+        records `among` which to look. Raises RecordsError, and KilterError for a model that remembers none.
+        """
+        known = None if among is None else self.similarity.known(self._readable(among))
+        return self.similarity.find(self._readable(data), k, known)
 
     def _readable(self, data: Any) -> Table:
         table = self.modality.read(data)
@@ -331,7 +310,7 @@ class Detector(Judge):
         manifest = msgspec.structs.replace(self.manifest, calibration=promise)
         parts = self.probes, groups, self.reference, self.sketch, self.exemplars
         other = Detector(manifest, self.scorer.program, common, *parts)
-        other.generator = self.generator
+        other.generator, other.similarity = self.generator, self.similarity
         return other
 
     def replay(self) -> None:
@@ -345,7 +324,9 @@ class Detector(Judge):
                 raise ArtifactError(f"{place}, {artifact.MANIFEST}: {error}") from None
         if self.latent.size:
             try:
-                self.latent.audit(self.modality.read(self.probes.records[:1]))
+                probe = self.modality.read(self.probes.records[:1])
+                self.latent.audit(probe)
+                self.similarity.audit(probe)
             except KilterError as error:
                 raise ArtifactError(f"{place}, {artifact.MANIFEST}: {error}") from None
         got = self.score(self.probes.records)
@@ -393,6 +374,7 @@ def load(path: str | Path, device: str = "cpu") -> Detector:
         reference = reference_of(modality, content.tensors)
         sketch, exemplars = sketch_of(content.tensors), exemplars_of(manifest.schema.features(), content.state)
         detector = Detector(manifest, program, common, content.probes, groups, reference, sketch, exemplars)
+        detector.similarity.memory = open_memory(modality, manifest, content.tensors)
         detector.generator = open_generator(manifest, detector.latent, content.tensors, content.programs)
         detector.replay()
     except KilterError as error:

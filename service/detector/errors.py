@@ -12,6 +12,10 @@ class ArtifactError(KilterError):
     """A model on disk is missing, damaged, or of a format that this version cannot read."""
 
 
+class ColumnsError(KilterError):
+    """A table has not the columns that it should have."""
+
+
 class PictureError(KilterError):
     """A picture cannot be read, or is none that is accepted."""
 

@@ -7,8 +7,9 @@ import numpy as np
 from kilter.service.detector.arrays import Array, Floats, Matrix
 from kilter.service.detector.columns import Feature
 from kilter.service.detector.errors import ArtifactError
+from kilter.service.detector.scores import MEMORY
 
-ROWS, SCALE = "score.memory.rows", "score.geometry.scale"
+ROWS, SCALE = MEMORY, "score.geometry.scale"
 """Names of tensors of an artifact: the points that are remembered, and the scales of the dense features in them."""
 
 

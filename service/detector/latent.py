@@ -82,6 +82,19 @@ class LatentSpace:
         aside = {column.name: table.columns[column.name] for column in self.modality.schema.aside}
         return made._replace(columns={**made.columns, **aside})
 
+    def walk(self, table: Table, change: Floats, steps: int, rng: np.random.Generator | None = None) -> Table:
+        """The one record of a table as it is seen, and on the way that a `change` of its code leads: so many records.
+
+        Fields that the network does not see stay as they are. Raises KilterError for a change that leads too far.
+        """
+        [start] = self.encode(table)
+        [end] = self.read(start + change)
+        made = self.decode(between(start, end, steps), rng)
+        aside = {
+            name: np.repeat(table.columns[name], steps) for name in (one.name for one in self.modality.schema.aside)
+        }
+        return made._replace(columns={**made.columns, **aside})
+
     def read(self, codes: Any) -> Floats:
         """Codes as a matrix, (n, size). Raises KilterError, which names the row, for what is none."""
         self.check()
@@ -162,6 +175,12 @@ class Slope:
         """The mean code of the group 1 less that of the group 0, (size,)."""
         change: Floats = self._product / self._value - (self._codes - self._product) / (self._rows - self._value)
         return change
+
+    def direction(self, *, grouped: bool) -> Floats:
+        """The difference of two groups, or the change with a deviation, (size,). Raises KilterError for neither."""
+        if self.deviation > 0:
+            return self.difference() if grouped else self.per_deviation()
+        raise KilterError("there is no direction where all known values are the same: give records with others")
 
 
 def generator_of(seed: int | None) -> np.random.Generator | None:

@@ -7,7 +7,7 @@ from functools import lru_cache
 from typing import Any
 from unicodedata import normalize
 
-from kilter.service.detector.errors import KilterError
+from kilter.service.detector.errors import ColumnsError
 
 MADE_UP = re.compile(r"column_\d+")
 """The names of columns that have none, in the order of the file."""
@@ -70,7 +70,7 @@ def listed(names: Sequence[str]) -> str:
 
 
 def check_fields(source: str, names: Iterable[str], given: Sequence[str]) -> None:
-    """Raise KilterError if columns that a model needs are not among those of a source."""
+    """Raise ColumnsError if columns that a model needs are not among those of a source."""
     there = {*map(name_form, given)}
     absent = [name for name in names if name_form(name) not in there]
     if absent:
@@ -81,7 +81,7 @@ def check_fields(source: str, names: Iterable[str], given: Sequence[str]) -> Non
             doubt = ": it has no header line, so add one with the names"
         elif all(map(MADE_UP.fullmatch, absent)):
             doubt = ", and the model was trained on a file without a header line"
-        raise KilterError(f"{source} lacks {lacking}, which the model needs; its columns are {listed(given)}{doubt}")
+        raise ColumnsError(f"{source} lacks {lacking}, which the model needs; its columns are {listed(given)}{doubt}")
 
 
 def _aside(hint: str) -> str:
@@ -89,12 +89,12 @@ def _aside(hint: str) -> str:
 
 
 def named_column(option: str, name: str, given: Sequence[str]) -> str:
-    """The column that an option names, as it is given. Raises KilterError if there is none."""
+    """The column that an option names, as it is given. Raises ColumnsError if there is none."""
     if name in given:
         return name
     own = own_names([name], given)
     if not own:
-        raise KilterError(
+        raise ColumnsError(
             f"{option} names {name!r}, and there is no such column: {', '.join(given)}{suggestion(name, given)}"
         )
     return own[name]

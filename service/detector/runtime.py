@@ -13,6 +13,7 @@ which every artifact has, and others, which it need not have. All but `decode` t
 - `code`, (n, code): the place of a record in the latent space, see `Network.code`.
 - `decoded`, (n, features): what the network expects of a record with a code; `drawn` is a draw from its likelihood.
   These take codes with noise beside them, (n, code + noise); see `Network.decoded`.
+- `point`, (n, axes): where the score compares a record with those that it remembers; see `AnomalyScore.point`.
 """
 
 import re
@@ -31,7 +32,13 @@ from kilter.service.detector.manifest import NetworkEntry, ScoreEntry
 
 OUTPUTS = ("score", "reconstruction", "kl", "terms", "expected")
 """The outputs about a record's score."""
-PROGRAMS = {"score": OUTPUTS[:1], "detail": OUTPUTS[1:], "encode": ("code",), "decode": ("decoded", "drawn")}
+PROGRAMS = {
+    "score": OUTPUTS[:1],
+    "detail": OUTPUTS[1:],
+    "encode": ("code",),
+    "decode": ("decoded", "drawn"),
+    "place": ("point",),
+}
 """The outputs of each program. Another program is an entry here, and a file that an artifact's manifest names."""
 INPUTS = {"decode": "codes"}
 """The input of a program that does not take encoded records, x: codes, each with its noise."""
@@ -174,6 +181,8 @@ class TorchProgram:
     def _results(self, rows: Any, outputs: Sequence[str]) -> Mapping[str, Any]:
         """The outputs of the program to which those belong."""
         program = next(name for name, those in PROGRAMS.items() if outputs[0] in those)
+        if program == "place":
+            return {"point": self._network.point(rows)}
         if program not in ("encode", "decode"):
             return dict(zip(OUTPUTS, self._network(rows), strict=True))
         if not self._has_codes:

@@ -126,12 +126,17 @@ class ColumnTally:
         """The number of records whose value of a column is missing, or was never seen in training."""
         return int(sum(self._counts[:, i].sum() for i, one in enumerate(self._modality.watched) if one.name == name))
 
-    def shifts(self) -> list[Shift]:
-        """What most values of the file are, of each column of which anything is to be said."""
+    def counts(self, most: int | None = None) -> ColumnCounts:
+        """What all batches hold, with the values of at most so many records, evenly, or of all that are kept."""
         names = self._samples[0] if self._samples else ()
         sample = {name: np.concatenate([part[name] for part in self._samples]) for name in names}
-        counts = ColumnCounts(self._records, self._counts[0], self._counts[1], sample)
-        return find_shifts(self._modality, self._reference, counts)
+        if most is not None:
+            sample = {name: values[:: max(1, -(-len(values) // most))] for name, values in sample.items()}
+        return ColumnCounts(self._records, self._counts[0], self._counts[1], sample)
+
+    def shifts(self) -> list[Shift]:
+        """What most values of the file are, of each column of which anything is to be said."""
+        return find_shifts(self._modality, self._reference, self.counts())
 
 
 def find_shifts(modality: Modality, reference: Reference, counts: ColumnCounts) -> list[Shift]:

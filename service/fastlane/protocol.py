@@ -35,7 +35,7 @@ class FastLane:
         self._waiting: deque[tuple[float, Exchange]] = deque()
 
     def find(self, url: bytes) -> Scope | None:
-        """The part of a scope that a POST request's URL decides; None if it leads to no direct route.
+        """The part of a scope that a POST request's URL decides; None if it leads to no route of short answers.
 
         Raises httptools.HttpParserError.
         """
@@ -46,7 +46,7 @@ class FastLane:
         path, query = parsed.path.decode("ascii"), parsed.query or b""
         match = None if "%" in path else self._table.match(path)
         route = match and match.routes.get("POST")
-        if route is None or not route.direct:
+        if route is None or not route.direct or route.streams:
             return None
         return {"method": "POST", "path": path, "raw_path": parsed.path, "query_string": query, MATCH: match}
 

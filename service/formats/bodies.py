@@ -102,7 +102,7 @@ def read_table_body(call: Call) -> Body:
     from kilter.service.formats.source import Source
 
     try:
-        source = Source("-", BytesIO(call.content), "the body", hints_of(call))
+        source = Source("-", BytesIO(call.content), "the body", hints_of(call.content_type, call.reader.schema.names))
         if source.packed or source.format is not call.form:
             text = f"the body is compressed, or not {call.form.title}: send it as its Content-Type says"
             raise RequestError(BAD_BODY, text)
@@ -111,17 +111,19 @@ def read_table_body(call: Call) -> Body:
         raise RequestError(BAD_BODY, str(error)) from None
 
 
-def hints_of(call: Call) -> "Hints":
+def hints_of(content_type: str, names: tuple[str, ...]) -> "Hints":
     """What a content type says of a text table: `text/csv; charset=...; header=absent; delimiter=";"`.
+
+    The table should have columns of some names.
 
     Raises RequestError for a header that is neither `present` nor `absent`.
     """
     from kilter.service.formats.source import Hints
 
     parameters: dict[str, str] = {}
-    if ";" in call.content_type:
+    if ";" in content_type:
         message = Message()
-        message["content-type"] = call.content_type
+        message["content-type"] = content_type
         parameters = {name.lower(): value for name, value in message.get_params([])[1:]}
     header = parameters.get("header", "").lower()
     if header not in ("", "present", "absent"):
@@ -130,7 +132,7 @@ def hints_of(call: Call) -> "Hints":
         parameters.get("delimiter"),
         parameters.get("charset"),
         None if not header else header == "present",
-        call.reader.schema.names,
+        names,
     )
 
 

@@ -1,4 +1,4 @@
-"""Writes tables that a model makes: CSV, Parquet or Arrow, whole or not at all."""
+"""Writes tables that a model makes: CSV, NDJSON, Parquet or Arrow, whole or not at all."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,7 +11,8 @@ from kilter.service.detector.arrays import Array
 from kilter.service.detector.columns import Column
 from kilter.service.detector.inputs import Table
 from kilter.service.detector.schema import Schema
-from kilter.service.formats.writers import Output, check_output, output_format, packed, writing
+from kilter.service.formats.arrow_stream import ArrowStreamWriter, stream_bytes
+from kilter.service.formats.writers import Output, OutputPart, check_output, output_format, packed, writing
 
 
 class FrameSink(Protocol):
@@ -42,6 +43,34 @@ class CsvSink:
 def csv_bytes(frame: pl.DataFrame, decimal: str, *, header: bool = True) -> bytes:
     """A frame as a text table whose numbers, which are texts already where it is a comma, have a decimal sign."""
     return frame.write_csv(include_header=header, separator=";" if decimal == "," else ",").encode()
+
+
+class LinesSink:
+    """An object in each line, with types; a number that is none is null."""
+
+    text = False
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+
+    def write(self, frame: pl.DataFrame) -> None:
+        self._file.write(frame.fill_nan(None).write_ndjson().encode())
+
+
+class StreamSink:
+    """A table with types as an Arrow stream, which `finish` ends."""
+
+    text = False
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._writer = ArrowStreamWriter(file, None)
+
+    def write(self, frame: pl.DataFrame) -> None:
+        self._writer.put(OutputPart(stream_bytes(frame)))
+
+    def finish(self) -> None:
+        """Write the end."""
+        self._writer.finish()
 
 
 class StoredSink:
@@ -78,11 +107,11 @@ def open_frame_sink(
     form, packing = output_format(out)
     check_output(out, source, force=force)
     with writing(out, stdout) as output:
-        if form.name == "csv":
+        if form.name in ("csv", "ndjson"):
             with packed(output.file, packing) as file:
-                yield CsvSink(file, decimal)
+                yield CsvSink(file, decimal) if form.name == "csv" else LinesSink(file)
             return
-        sink = StoredSink(output, form.name)
+        sink = StreamSink(output.file) if form.name == "arrow-stream" else StoredSink(output, form.name)
         yield sink
         sink.finish()
 

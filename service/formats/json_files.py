@@ -4,6 +4,7 @@ A file is read twice, once to know its columns and their types. Of NDJSON only s
 """
 
 from collections.abc import Iterator, Sequence
+from io import BufferedReader
 from itertools import islice
 from typing import Any, BinaryIO, NamedTuple, overload
 
@@ -30,11 +31,14 @@ TYPES: dict[frozenset[type], pl.DataType] = {
 """Of columns whose values have these types; any others are of texts."""
 
 
+Records = Sequence[dict[str, Any] | str]
+"""Records, or why what stands there is none."""
+
+
 class Piece(NamedTuple):
     """Some consecutive records."""
 
-    records: Sequence[dict[str, Any] | str]
-    """Records, or why what stands there is none."""
+    records: Records
     raw: Sequence[bytes]
     """What stands there: a line, or a part of the text."""
 
@@ -56,6 +60,40 @@ class _Encoded(Sequence[bytes]):
         return _Encoded(self._values[index]) if isinstance(index, slice) else msgspec.json.encode(self._values[index])
 
 
+class ColumnKinds:
+    """Which types the values of each column of some records have."""
+
+    def __init__(self) -> None:
+        self._kinds: dict[str, set[type]] = {}
+
+    def add(self, records: Records) -> None:
+        for record in records:
+            if isinstance(record, dict):
+                for name, value in record.items():
+                    self._kinds.setdefault(name, set()).add(_kind(value))
+
+    @property
+    def names(self) -> list[str]:
+        """The columns, in the order in which they came."""
+        return [*self._kinds]
+
+    @property
+    def nested(self) -> list[str]:
+        """The columns in which there are lists or objects."""
+        return [name for name, kinds in self._kinds.items() if kinds & {list, dict}]
+
+    def batch(self, piece: Piece, first: int) -> Batch:
+        """Records as a frame of the types that are known; lines that are none are faults."""
+        records = piece.records
+        faults = [Problem(row, None, text) for row, text in enumerate(records) if isinstance(text, str)]
+        rows = [record if isinstance(record, dict) else {} for record in records]
+        columns = []
+        for name, kinds in self._kinds.items():
+            kind = TYPES.get(frozenset(kinds - {type(None)}), pl.String())
+            columns.append(pl.Series(name, _cells([row.get(name) for row in rows], kind), kind))
+        return Batch(pl.DataFrame(columns), first, faults, piece.raw)
+
+
 class JsonReader(Reader):
     """A table of JSON that is open for reading."""
 
@@ -66,15 +104,11 @@ class JsonReader(Reader):
         self.notes = source.notes
         self._path = source.seekable_path()
         self._values = None if source.format.name == "ndjson" else self._whole()
-        kinds: dict[str, set[type]] = {}
+        self._kinds = ColumnKinds()
         for piece in self._pieces():
-            for record in piece.records:
-                if isinstance(record, dict):
-                    for name, value in record.items():
-                        kinds.setdefault(name, set()).add(_kind(value))
-        self.columns = check_columns(self.name, [*kinds], SHAPE)
-        self._types = {name: TYPES.get(frozenset(types - {type(None)}), pl.String()) for name, types in kinds.items()}
-        nested = [name for name, types in kinds.items() if types & {list, dict}]
+            self._kinds.add(piece.records)
+        self.columns = check_columns(self.name, self._kinds.names, SHAPE)
+        nested = self._kinds.nested
         if nested:
             shown = ", ".join(map(repr, nested[:SHOWN])) + (", ..." if len(nested) > SHOWN else "")
             self.notes += (
@@ -92,15 +126,9 @@ class JsonReader(Reader):
     def batches(self) -> Iterator[Batch]:
         """Every record, once, in order; lines that are none are faults."""
         first = 0
-        for records, raw in self._pieces():
-            faults = [Problem(row, None, text) for row, text in enumerate(records) if isinstance(text, str)]
-            rows = [record if isinstance(record, dict) else {} for record in records]
-            columns = [
-                pl.Series(name, _cells([row.get(name) for row in rows], kind), kind)
-                for name, kind in self._types.items()
-            ]
-            yield Batch(pl.DataFrame(columns), first, faults, raw)
-            first += len(rows)
+        for piece in self._pieces():
+            yield self._kinds.batch(piece, first)
+            first += len(piece.records)
 
     def _pieces(self) -> Iterator[Piece]:
         """The records, some at a time."""
@@ -112,9 +140,9 @@ class JsonReader(Reader):
                 )
             return
         with self._path.open("rb") as file:
-            lines = _numbered_lines(file, self.name)
+            lines = numbered_lines(file, self.name)
             while piece := [*islice(lines, ROWS)]:
-                yield Piece([_record(line, f"line {number}") for number, line in piece], [line for _, line in piece])
+                yield piece_of_lines(piece)
 
     def _whole(self) -> Sequence[Any]:
         """The records of one JSON text. Raises KilterError if it holds none."""
@@ -156,8 +184,8 @@ def is_json(head: bytes) -> bool:
     return (text[:1] == b"[" and inside == b"{") or (text[:1] == b"{" and inside == b'"' and not is_ndjson(head))
 
 
-def _numbered_lines(file: BinaryIO, name: str) -> Iterator[tuple[int, bytes]]:
-    """The lines that are not blank, with their numbers. Raises KilterError if one is too long."""
+def numbered_lines(file: BinaryIO | BufferedReader, name: str) -> Iterator[tuple[int, bytes]]:
+    """The lines that are not blank, with their numbers from 1. Raises KilterError if one is too long."""
     number = 0
     while line := file.readline(LONGEST):
         number += 1
@@ -166,6 +194,11 @@ def _numbered_lines(file: BinaryIO, name: str) -> Iterator[tuple[int, bytes]]:
         line = line.removeprefix(BOM) if number == 1 else line
         if line.strip():
             yield number, line
+
+
+def piece_of_lines(lines: Sequence[tuple[int, bytes]]) -> Piece:
+    """The records of lines with their numbers."""
+    return Piece([_record(line, f"line {number}") for number, line in lines], [line for _, line in lines])
 
 
 def _record(line: bytes, place: str) -> dict[str, Any] | str:

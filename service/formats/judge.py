@@ -1,7 +1,8 @@
 """Judges the batches of a file: what is wanted of each record, as the columns that are appended to it."""
 
 import json
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -11,14 +12,16 @@ import polars as pl
 
 from kilter.service.detector import Detector, NearestNormal, Reason, Region
 from kilter.service.detector.arrays import Floats, Mask
-from kilter.service.detector.detector import Verdicts
 from kilter.service.detector.inputs import Table, take
 from kilter.service.detector.shifts import ColumnCounts, count_columns
 from kilter.service.detector.sketch import Familiar
+from kilter.service.detector.verdicts import Verdicts
 from kilter.service.formats.lines import NEAREST, TAIL, VerdictColumns
 from kilter.service.formats.reading import Batch, read_batch
 
 REASONS = 5
+Observer = Callable[[Table, Verdicts, Mask, float], None]
+"""Is told of a table, the verdicts on it, which of its records have one, and how many seconds they took."""
 Explained = Literal["anomalies", "all", "none"]
 """Which records get reasons."""
 
@@ -50,6 +53,8 @@ class BatchJudge:
     drawings: bool = False
     keep: tuple[str, ...] | None = None
     """The fields that are not changed in the nearest normals of anomalies, if these are given."""
+    observer: Observer | None = None
+    """Is told of each batch."""
 
     def __call__(self, batch: Batch) -> JudgedBatch:
         """The verdicts on a batch."""
@@ -59,11 +64,15 @@ class BatchJudge:
             named = {TAIL: self.tails, NEAREST: self.keep is not None}
             return JudgedBatch(batch, VerdictColumns([], [], [], [], [], {name: [] for name in named if named[name]}))
         every = self.explained == "all" or self.drawings
+        began = time.perf_counter()
         verdicts = detector.score(table, reasons=self.limit if every else 0, errors="mark")
+        seconds = time.perf_counter() - began
         flags = verdicts.anomaly if self.cut is None else verdicts.p_value <= self.cut
         errors = _messages(verdicts, named=batch.cells is None)
         good = np.ones(table.rows, bool)
         good[list(errors)] = False
+        if self.observer is not None:
+            self.observer(table, verdicts, good, seconds)
         strange = good if self.explained == "all" else good & flags & (self.explained == "anomalies")
         reasons = self._reasons(batch, table, verdicts if every else None, strange) if strange.any() else {}
         drawings: list[bytes | None] = []

@@ -4,7 +4,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
-from kilter.service.detector import Detector, KilterError
+from kilter.service.detector import Detector
+from kilter.service.detector.errors import ColumnsError
 from kilter.service.detector.names import check_fields
 from kilter.service.formats.addresses import Place
 from kilter.service.formats.lines import COLUMNS
@@ -27,7 +28,7 @@ def open_source(detector: Detector, path: str | Place, stdin: BinaryIO | None, h
 def open_records(
     detector: Detector, path: str | Place, stdin: BinaryIO | None, hints: Hints, further: Sequence[str] = ()
 ) -> Reader:
-    """Open what is to be scored by a model. Raises KilterError if it does not fit, or has a column to be appended."""
+    """Open what is to be scored by a model. Raises KilterError: ColumnsError for what does not fit."""
     schema = detector.schema
     reader = open_source(detector, path, stdin, hints)
     try:
@@ -41,8 +42,8 @@ def open_records(
 
 
 def check_appended(reader: Reader, further: Sequence[str] = ()) -> None:
-    """Raise KilterError if a table has a column of a name that is to be appended, or `further` ones."""
+    """Raise ColumnsError if a table has a column of a name that is to be appended, or `further` ones."""
     present = [name for name in (*COLUMNS, *further) if name in reader.columns]
     if present:
         remedy = "score the original file, or take that column out"
-        raise KilterError(f"{reader.name} has a column {present[0]!r} already: {remedy}")
+        raise ColumnsError(f"{reader.name} has a column {present[0]!r} already: {remedy}")

@@ -60,7 +60,7 @@ def _with_output(command: Callable[..., Any], kind: click.Path) -> Callable[...,
             type=kind,
             default="-",
             show_default="standard output",
-            help="Where to write: .csv or .ndjson (also .gz, .bz2, .xz, .zst), .parquet or .arrow.",
+            help="Where to write: .csv or .ndjson (also .gz, .bz2, .xz, .zst), .parquet, .arrow or .arrows.",
         ),
         click.option("--force", is_flag=True, help="Overwrite OUT if it exists."),
     )

@@ -18,38 +18,29 @@ import msgspec
 from polars.exceptions import PolarsError
 
 from kilter.service.detector.errors import KilterError
-from kilter.service.formats.addresses import Address, Place, upload_to
+from kilter.service.formats.addresses import Place
 from kilter.service.formats.contents import ContentRead
+from kilter.service.formats.counting import ScoredInput, Tally, added_tally, lessened_tally
 from kilter.service.formats.markers import RemoteMarker
+from kilter.service.formats.whole_files import publish, write_through
 
-PLAN, JOURNAL, DATA, REJECTS = "plan.json", "journal", "data", "rejects.ndjson"
+PLAN, JOURNAL, DATA, UNIT, REJECTS = "plan.json", "journal", "data", "unit", "rejects.ndjson"
 SECONDS, BYTES = 2.0, 1 << 26
 """After how long, or so much, the journal is continued."""
+KEPT = "What was finished is kept: add --resume to the command to go on from there"
+REMOVALS = 5  # how often a folder is removed that is written to meanwhile
 
 
-class ScoredInput(msgspec.Struct, frozen=True):
-    """An input of which all is judged."""
+class FinishedOutput(msgspec.Struct, frozen=True):
+    """An output of one input that was made by itself, whatever became of those before it."""
 
-    name: str
-    bytes: int
-    sha256: str
-    """Empty where nobody looks for it."""
-    records: int = 0
-    anomalies: int = 0
-    errors: int = 0
-
-
-class Tally(msgspec.Struct, frozen=True):
-    """What was counted of some records."""
-
-    records: int = 0
-    anomalies: int = 0
-    errors: int = 0
-    first_error: str = ""
-    tested: int = 0
-    known: int = 0
-    blamed: dict[str, int] = {}
-    """How often each field is the first reason of a flagged record."""
+    output: int
+    """Its place, and the number of inputs that are done once it and all outputs before it are."""
+    done: int
+    file: str
+    """Where it is in the folder until it has its name: alone in a folder of its own."""
+    input: ScoredInput
+    tally: Tally
 
 
 class Checkpoint(msgspec.Struct, frozen=True):
@@ -77,10 +68,16 @@ class Checkpoint(msgspec.Struct, frozen=True):
     """Bytes of the records in error that are put aside."""
     content: ContentRead = ContentRead()
     """What was read of the next input, if anybody looks for it."""
+    ahead: tuple[FinishedOutput, ...] = ()
+    """Outputs that were finished since the line before, in any order, each by itself."""
 
 
-Check = Callable[[Mapping[str, Any], Mapping[str, Any], Sequence[ContentRead]], Mapping[str, Any]]
-"""Gives, of the plan before, the one of now, and what was read of the first inputs, the plan to be compared."""
+Check = Callable[[Mapping[str, Any], Mapping[str, Any], Mapping[int, ContentRead]], Mapping[str, Any]]
+"""Gives, of the plan before, the one of now, and what was read of inputs, by their order, the plan to be compared."""
+
+
+class UnfinishedError(KilterError):
+    """The work cannot go on here and now, through no fault of what is read; what was done is kept."""
 
 
 class Progress:
@@ -103,6 +100,7 @@ class Progress:
         self._file: BinaryIO | None = None
         self._rejects: BinaryIO | None = None
         self.scored: list[ScoredInput] = []
+        self.ahead: dict[int, FinishedOutput] = {}
         self.state = Checkpoint()
         fresh = not folder.exists()
         folder.mkdir(mode=0o777 if marker is None else 0o700, parents=True, exist_ok=True)
@@ -133,17 +131,27 @@ class Progress:
             for checkpoint in _checkpoints(folder / JOURNAL):
                 self.state = checkpoint
                 self.scored += checkpoint.inputs
+                self.ahead |= {one.output: one for one in checkpoint.ahead}
             before = msgspec.json.decode((folder / PLAN).read_bytes())
             if check is not None:
-                known = [ContentRead(one.bytes, one.sha256) for one in self.scored]
-                known += [self.state.content] if self.state.blocks else []
-                plan = check(before, plan, known)
+                plan = check(before, plan, self._known())
             compare_plans(before, plan, str(folder))
+            kept = {Path(one.file).parts[0] for one in self.ahead.values()}
+            for path in folder.glob(f"{UNIT}-*"):
+                if path.name not in kept:
+                    shutil.rmtree(path, ignore_errors=True)
         else:
             (folder / JOURNAL).unlink(missing_ok=True)  # the first to go, as nothing is continued without it
             for path in folder.iterdir():
-                path.unlink()
-            _write(folder / PLAN, msgspec.json.encode(plan))
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+            write_through(folder / PLAN, msgspec.json.encode(plan))
+
+    def _known(self) -> dict[int, ContentRead]:
+        """What was read of inputs, by their order: of those that are done, those done ahead, and the next one."""
+        known = {place: ContentRead(one.bytes, one.sha256) for place, one in enumerate(self.scored)}
+        if self.state.blocks:
+            known[len(known)] = self.state.content
+        return known | {one.output: ContentRead(one.input.bytes, one.input.sha256) for one in self.ahead.values()}
 
     def open(self) -> BinaryIO:
         """The file of the output that is next, as far as it is told in the journal."""
@@ -200,10 +208,61 @@ class Progress:
             before()
         data = self._data(self.state.output - 1)
         if data.exists():
-            _publish(data, path)
+            publish(data, path)
         if not self.state.parts:  # otherwise they are of the output that is next
             for part in self.folder.glob("*.part"):
                 part.unlink()
+
+    def finish(self, state: Checkpoint, one: FinishedOutput, path: Place) -> Checkpoint:
+        """Remember that an output was made by itself, and give it its name; how far everything is then."""
+        self.ahead[one.output] = one
+        state = self._passed(msgspec.structs.replace(state, ahead=(one,)))
+        self.save(state)
+        self._name(one, path)
+        return msgspec.structs.replace(state, ahead=(), inputs=())
+
+    def pass_over(self, state: Checkpoint) -> Checkpoint:
+        """Go past the next outputs, if they were made by themselves already; how far everything is then."""
+        state = self._passed(msgspec.structs.replace(state, inputs=(), ahead=()))
+        if state.inputs:
+            self.save(state)
+        return msgspec.structs.replace(state, inputs=())
+
+    def _passed(self, state: Checkpoint) -> Checkpoint:
+        while (one := self.ahead.get(state.output)) is not None:
+            state = msgspec.structs.replace(
+                state,
+                output=state.output + 1,
+                done=one.done,
+                inputs=(*state.inputs, one.input),
+                tally=added_tally(state.tally, one.tally),
+            )
+        return state
+
+    def take_up(self, paths: Sequence[Place], before: Callable[[], None] | None = None) -> Checkpoint:
+        """Give all outputs that are complete their names, of these paths, as `settle` does; how far everything is."""
+        if self.resumed and self.state.output:
+            self.settle(paths[self.state.output - 1], before)
+        for one in self.ahead.values():
+            self._name(one, paths[one.output])
+        return self.pass_over(self.state)
+
+    def forget_next(self) -> Checkpoint:
+        """Leave out what was done of the next output, which is to be made by itself; how far everything is then."""
+        state = msgspec.structs.replace(self.state, inputs=(), ahead=())
+        if state.blocks:
+            tally = lessened_tally(state.tally, state.own)
+            state = msgspec.structs.replace(state, blocks=0, size=0, parts=0, wide=(), own=Tally(), tally=tally)
+            self.save(state)
+        for path in (*self.folder.glob(f"{DATA}-*"), *self.folder.glob("*.part")):
+            path.unlink()
+        return state
+
+    def _name(self, one: FinishedOutput, path: Place) -> None:
+        made = self.folder / one.file
+        if made.exists():
+            publish(made, path)
+        shutil.rmtree(made.parent, ignore_errors=True)
 
     def close(self, *, keep: bool) -> None:
         """Let others write to it; without `keep`, remove it."""
@@ -214,7 +273,7 @@ class Progress:
         with suppress(OSError):
             self._journal.close()
         if not keep:
-            shutil.rmtree(self.folder, ignore_errors=True)
+            remove_folder(self.folder)
         self._release()
         if self._marker is not None and not keep:
             self._marker.remove()
@@ -230,6 +289,15 @@ class Progress:
 
     def _data(self, output: int) -> Path:
         return self.folder / f"{DATA}-{output}"
+
+
+def remove_folder(folder: Path) -> None:
+    """Remove a folder that somebody may still write to, who gives up once a file is gone."""
+    for _ in range(REMOVALS):
+        shutil.rmtree(folder, ignore_errors=True)
+        if not folder.exists():
+            return
+        time.sleep(0.1)
 
 
 def compare_plans(before: Mapping[str, Any], now: Mapping[str, Any], place: str) -> None:
@@ -251,59 +319,6 @@ def compare_plans(before: Mapping[str, Any], now: Mapping[str, Any], place: str)
 def _short(value: Any) -> str:
     text = value if isinstance(value, str) else msgspec.json.encode(value).decode()
     return text if len(text) < 200 else f"{text[:200]}..."
-
-
-def _write(path: Path, content: bytes) -> None:
-    with path.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _publish(data: Path, place: Place) -> None:
-    """Give a file that is complete its final place, in which it appears whole."""
-    if isinstance(place, Address):
-        place.upload(data)
-        data.unlink()
-    else:
-        place.parent.mkdir(parents=True, exist_ok=True)
-        data.replace(place)
-        _sync(place.parent)
-
-
-def write_whole(path: Place, content: bytes) -> None:
-    """Write a small file that appears whole or not at all."""
-    with whole_file(path) as file:
-        file.write(content)
-
-
-@contextmanager
-def whole_file(path: Place) -> Iterator[BinaryIO]:
-    """A file that appears whole, once it is closed, or not at all."""
-    if isinstance(path, Address):
-        with upload_to(path) as file:
-            yield file
-        return
-    part = path.with_name(f".{path.name}.part")
-    try:
-        with part.open("wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise
-    part.replace(path)
-    _sync(path.parent)
-
-
-def _sync(folder: Path) -> None:
-    with suppress(OSError):  # not every file system can
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
 
 
 def _checkpoints(path: Path) -> Iterator[Checkpoint]:
@@ -346,8 +361,10 @@ def keeping(progress: Progress, out: str) -> Iterator[Progress]:
     keep = False
     try:
         yield progress
-    except (OSError, PolarsError, KeyboardInterrupt, SystemExit) as error:
+    except (OSError, PolarsError, KeyboardInterrupt, SystemExit, UnfinishedError) as error:
         keep = progress.state != Checkpoint()
+        if isinstance(error, UnfinishedError) and keep:
+            raise UnfinishedError(f"{error}. {KEPT}") from error
         if isinstance(error, OSError | PolarsError):
             why = error.strerror if isinstance(error, OSError) and error.strerror else str(error).partition("\n")[0]
             left = (

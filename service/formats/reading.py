@@ -11,10 +11,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, Protocol, Self, overload
 
+import numpy as np
 import polars as pl
 from polars.exceptions import PolarsError
 
-from kilter.service.detector.arrays import Array
+from kilter.service.detector.arrays import Array, Positions
 from kilter.service.detector.columns import Column
 from kilter.service.detector.columns.cells import Decimal, TextCells, as_text, number_expression
 from kilter.service.detector.errors import KilterError, Problem, RecordsError
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
 CELLS = 1 << 22  # about the most cells of which copies are held at a time
 SHOWN = 5  # faults of a file that are listed in full
+NUMBER = "\0number"  # a column beside those of a file while rows are drawn: no file has one of this name
 COMMA = r"^[+-]?[0-9]*,[0-9]+([eE][+-]?[0-9]+)?$"
 POINT = r"^[+-]?[0-9]*\.[0-9]+([eE][+-]?[0-9]+)?$"
 WHOLE = r"^[+-]?[0-9]+$"
@@ -245,15 +247,19 @@ class Frame(NamedTuple):
     notes: tuple[str, ...]
     drawn_from: int
     """Rows that could be read, of which these were drawn."""
+    numbers: Positions
+    """The number of each row in its file, from 0, (rows,)."""
+    files: Positions
+    """The place of that file among those that were read, (rows,)."""
 
 
 def open_table(path: str | Place, stdin: BinaryIO | None = None, hints: Hints = NO_HINTS) -> Reader:
     """Open the table in a file, or on standard input for `-`. Raises KilterError if it is no table that can be read.
 
-    Its `batches` are then read in bounded memory, except from an npz file, an Arrow stream or JSON that is not a record
-    a line, which are read whole.
+    Its `batches` are then read in bounded memory, except from an npz file or JSON that is not a record a line, which
+    are read whole. What `hints` state a format of is a body.
     """
-    source = Source(path, stdin, hints=hints)
+    source = Source(path, stdin, "standard input" if hints.stated is None else "the body", hints)
     try:
         return source.format.opener()(source)
     except BaseException:
@@ -288,8 +294,9 @@ def read_frame(
             given = [own.get(name, name) for name in names]
             messages: list[str] = []
             rows = 0
-            for frame in _good_rows(table, messages):
-                sample.add(place, frame[given].rename(dict(zip(given, names, strict=True))))
+            for frame, numbers in _good_rows(table, messages):
+                named = frame[given].rename(dict(zip(given, names, strict=True)))
+                sample.add(place, named.with_columns(pl.Series(NUMBER, numbers)))
                 rows += frame.height
             hints = hints._replace(names=hints.names or table.columns)
             notes += [*table.notes, *_left_out(table.name, messages, rows)]
@@ -297,20 +304,28 @@ def read_frame(
             delimiters.add(table.dialect.delimiter if table.dialect else "")
     if any(texts) and not all(texts):
         raise KilterError("text tables and typed ones (Parquet, Arrow, npz) cannot be read together: convert one kind")
+    groups = list(sample.frames())
     try:
-        whole = pl.concat([frame for _, frame in sample.frames()], how="vertical_relaxed")
+        whole = pl.concat([frame for _, frame in groups], how="vertical_relaxed")
     except PolarsError as error:
         raise KilterError(f"the files {', '.join(map(str, paths))} have different types: {error}") from None
+    numbers = whole.drop_in_place(NUMBER).to_numpy()
+    files = np.repeat([place for place, _ in groups], [frame.height for _, frame in groups])
     decimal: Decimal = find_decimal(whole) if texts[0] and delimiters != {","} else "."
-    return Frame(whole, texts[0], decimal, tuple(notes), sample.seen)
+    return Frame(whole, texts[0], decimal, tuple(notes), sample.seen, numbers, files)
 
 
-def _good_rows(table: Reader, messages: list[str]) -> Iterator[pl.DataFrame]:
-    """The rows that can be read, batch by batch; what is wrong with others goes to `messages`."""
+def _good_rows(table: Reader, messages: list[str]) -> Iterator[tuple[pl.DataFrame, Positions]]:
+    """The rows that can be read, batch by batch, with their numbers; what is wrong with others goes to `messages`."""
     for batch in table.batches():
+        numbers = np.arange(batch.first, batch.first + batch.frame.height)
         bad = {fault.row for fault in batch.faults}
         messages += [fault.message for fault in batch.faults]
-        yield batch.frame.filter([row not in bad for row in range(batch.frame.height)]) if bad else batch.frame
+        if bad:
+            good = [row not in bad for row in range(batch.frame.height)]
+            yield batch.frame.filter(good), numbers[good]
+        else:
+            yield batch.frame, numbers
 
 
 def _left_out(name: str, messages: Sequence[str], rows: int) -> list[str]:

@@ -22,8 +22,8 @@ from kilter.service.formats import Format
 from kilter.service.formats.addresses import Address, Place, place_of
 from kilter.service.formats.inputs import Target, is_below
 from kilter.service.formats.lines import FILE, ROW
-from kilter.service.formats.partial import whole_file
 from kilter.service.formats.reading import Batch
+from kilter.service.formats.whole_files import whole_file
 from kilter.service.formats.writers import is_stream, output_format, packed
 
 ERROR, RECORD = "kilter_error", "kilter_record"

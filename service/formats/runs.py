@@ -1,6 +1,6 @@
 """The one loop of scoring files: blocks of all inputs in their order, judged anywhere, and written in that order."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from io import BytesIO
@@ -17,11 +17,12 @@ from kilter.service.detector.shifts import ColumnTally
 from kilter.service.detector.sketch import Familiar
 from kilter.service.formats.addresses import file_bytes
 from kilter.service.formats.contents import ContentRead
+from kilter.service.formats.counting import ScoredInput, Tally, added_tally
 from kilter.service.formats.inputs import ScoringInput, Target
 from kilter.service.formats.judge import BatchJudge
 from kilter.service.formats.lines import FILE, NEAREST, ROW, TAIL
 from kilter.service.formats.opening import open_records
-from kilter.service.formats.partial import REJECTS, Checkpoint, Progress, ScoredInput, Tally
+from kilter.service.formats.partial import REJECTS, Checkpoint, Progress
 from kilter.service.formats.provenance import read_content
 from kilter.service.formats.reading import Block, Reader
 from kilter.service.formats.rejects import finish_rejects
@@ -118,12 +119,11 @@ class FileRun:
 
     def into_files(self, progress: Progress) -> Tally:
         """Write the verdicts to the files of the target from where `progress` is; what was counted of all inputs."""
-        state = msgspec.structs.replace(progress.state, inputs=())
         rejects = None if self.target.reject is None else progress.open_rejects()
-        if progress.resumed and state.output:
-            progress.settle(self.target.files[state.output - 1].path, self._rejecting(progress, state))
+        paths = [file.path for file in self.target.files]
+        state = progress.take_up(paths, self._rejecting(progress, progress.state))
         writer: Writer | None = None
-        for task, judged in self.mapped(_judged, self._tasks(state)):
+        for task, judged in self.mapped(_judged, self._tasks(state, progress.ahead)):
             if writer is None:
                 file = progress.open()
                 writer = self._writer(task, Output(file, progress.folder))
@@ -154,7 +154,7 @@ class FileRun:
                     state = msgspec.structs.replace(state, output=state.output + 1, size=0, parts=0, wide=())
                     path = self.target.files[task.output].path
                     progress.commit(state, path, self._rejecting(progress, state))
-                    writer, state = None, msgspec.structs.replace(state, inputs=())
+                    writer, state = None, progress.pass_over(state)
                     continue
             if progress.note(state, ContentRead if judged is None else partial(self._content, task)):
                 state = msgspec.structs.replace(state, inputs=())
@@ -165,9 +165,11 @@ class FileRun:
         last = self.target.reject is not None and state.output == len(self.target.files)
         return partial(finish_rejects, self.target, progress.folder / REJECTS) if last else None
 
-    def _tasks(self, start: Checkpoint) -> Iterator[_Task]:
-        """The blocks that are left to be judged, and the end of each input."""
+    def _tasks(self, start: Checkpoint, finished: Container[int] = ()) -> Iterator[_Task]:
+        """The blocks that are left to be judged, and the end of each input; not those of outputs that are finished."""
         for number, output in enumerate(self.target.files):
+            if number in finished:
+                continue
             form, packing = output_format(output.path)
             for place in output.inputs:
                 if place < start.done:
@@ -199,7 +201,10 @@ class FileRun:
 
     def _kept(self, reader: Reader) -> Sequence[str] | None:
         """The columns of an input that are written; None of all. Raises KilterError for one that it has not."""
-        return None if self.kept is None else [named_column("--columns", name, reader.columns) for name in self.kept]
+        if self.kept is None:
+            return None
+        option = "--columns" if self.hints.stated is None else "columns"
+        return [named_column(option, name, reader.columns) for name in self.kept]
 
     def _share(self) -> float | None:
         """The share of the inputs that is read, by their bytes; None while it is not known."""
@@ -254,12 +259,5 @@ class FileRun:
 
 
 def _added(tally: Tally, judged: JudgedBlock) -> Tally:
-    return Tally(
-        tally.records + judged.records,
-        tally.anomalies + judged.anomalies,
-        tally.errors + judged.errors,
-        tally.first_error or judged.first_error,
-        tally.tested + judged.familiar.tested,
-        tally.known + judged.familiar.known,
-        {name: tally.blamed.get(name, 0) + judged.blamed.get(name, 0) for name in {**tally.blamed, **judged.blamed}},
-    )
+    counts = judged.records, judged.anomalies, judged.errors, judged.first_error
+    return added_tally(tally, Tally(*counts, *judged.familiar, {**judged.blamed}))

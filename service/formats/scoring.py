@@ -2,26 +2,22 @@
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
-import numpy as np
-
 from kilter.service.detector import Detector, KilterError
-from kilter.service.detector.arrays import Floats, Positions
 from kilter.service.detector.manifest import counted
 from kilter.service.detector.shifts import ColumnTally, Shift
 from kilter.service.detector.sketch import Familiar
 from kilter.service.formats.addresses import Address, Place, place_of
-from kilter.service.formats.discoveries import Discoveries, find_discoveries
+from kilter.service.formats.discoveries import Discoveries
+from kilter.service.formats.first_reading import discover, find_top
 from kilter.service.formats.folders import check_folder, png_name, write_png
-from kilter.service.formats.inputs import ScoringInput, Shard, find_inputs, find_target, take_shard
+from kilter.service.formats.inputs import ScoringInput, Shard, Target, find_inputs, find_target, take_shard
 from kilter.service.formats.judge import REASONS, BatchJudge, Explained
-from kilter.service.formats.opening import open_records
 from kilter.service.formats.partial import Progress, keeping
 from kilter.service.formats.provenance import was_trained_on
-from kilter.service.formats.reading import Block, read_batch
 from kilter.service.formats.rejects import reject_name, rejects_of_stream, with_reject
 from kilter.service.formats.runs import FileRun, Only, Watch, unwatched
 from kilter.service.formats.source import NO_HINTS, STDIN, Hints
@@ -35,7 +31,8 @@ from kilter.service.formats.success import (
     write_success,
 )
 from kilter.service.formats.threads import Map
-from kilter.service.formats.writers import STDOUT, is_stream, writing
+from kilter.service.formats.units import Cluster, facts_of, make_outputs, shared_path
+from kilter.service.formats.writers import is_stream, writing
 
 HEATMAPS = "heat maps"
 
@@ -87,6 +84,7 @@ def score_inputs(
     stdin: BinaryIO | None = None,
     stdout: BinaryIO | None = None,
     mapped: Map = map,
+    cluster: Cluster | None = None,
     watch: Watch = unwatched,
 ) -> Summary:
     """Score the records of files, folders and patterns, and write them with their verdicts, whole or not at all.
@@ -102,9 +100,10 @@ def score_inputs(
     the nearest normals of the anomalies, in which the fields of these names stay as they are. Heat maps of all pictures
     go into a folder, each by its picture's path in the other one, and with `.png` behind it where that has another
     ending. With `shard` only the files of one of several runs are written (`take_shard`). `hints` say how a text table
-    is written. `mapped` applies the work to blocks; `watch` is told of each. With `resume` a run that was killed is
-    continued (`formats.partial`), and one that is done is left. Raises KilterError if an input cannot be read or lacks
-    a column, or the output cannot be written.
+    is written. `mapped` applies the work to blocks; `watch` is told of each. With a `cluster` its workplaces make the
+    files of a folder, each by one (`formats.units`). With `resume` a run that was killed is continued
+    (`formats.partial`), here or there, and one that is done is left. Raises KilterError if an input cannot be read or
+    lacks a column, or the output cannot be written.
     """
     began = time.perf_counter()
     hints = hints._replace(names=detector.schema.names)
@@ -138,6 +137,8 @@ def score_inputs(
         "format": form,
     }
     stream = target.folder is None and is_stream(target.files[0].path)
+    if cluster is not None:
+        _check_shareable(inputs, target, drawn=heatmaps is not None)
     if resume:
         _check_resumable(inputs, stream=stream, drawn=heatmaps is not None)
     made = plan_of(detector, inputs, options) if not stream else {}
@@ -147,11 +148,12 @@ def score_inputs(
     if finished is not None:
         return Summary(*finished, 0.0, (f"{out} is finished already",))
     check_destination(target, inputs, force=force, resume=resume)
-    discoveries = None if fdr is None else discover(detector, [one.path for one in inputs], out, fdr, hints, mapped)
+    paths = [one.path for one in inputs]
+    discoveries = None if fdr is None else discover(detector, paths, out, fdr, hints, mapped, cluster)
     cut = None if discoveries is None else discoveries.cut
     only: Only = "anomalies" if only_anomalies else "all"
     if top is not None:
-        only = find_top(detector, inputs, out, top, hints, mapped)
+        only = find_top(detector, paths, out, top, hints, mapped, cluster)
     judge = BatchJudge(detector, reasons, limit, cut=cut, tails=tails, drawings=heatmaps is not None, keep=keep)
     run = FileRun(
         detector,
@@ -174,7 +176,7 @@ def score_inputs(
     else:
         folder, marker = progress_folder(target), marker_of(target)
         with keeping(Progress(folder, made, resume=resume, check=check, marker=marker), str(out)) as progress:
-            tally = run.into_files(progress)
+            tally = run.into_files(progress) if cluster is None else make_outputs(run, progress, cluster)
             if (
                 discoveries is not None
                 and shard is None
@@ -220,6 +222,19 @@ def _drawer(detector: Detector, folder: Path | None, path: Place, *, force: bool
     return lambda name, content: write_png(folder, png_name(name, drawn), content, HEATMAPS)
 
 
+def _check_shareable(inputs: Sequence[ScoringInput], target: Target, *, drawn: bool) -> None:
+    """Raise KilterError if an output is not one that several workers can make."""
+    if target.reject is not None:
+        raise KilterError("records in error are put aside in one run: leave --reject or --engine out")
+    if target.folder is None:
+        raise KilterError("workers share the files of a folder: name one with -o, or leave --engine out")
+    if drawn:
+        raise KilterError("heat maps are drawn here alone: leave --heatmaps or --engine out")
+    shared_path(target.folder)
+    for one in inputs:
+        facts_of(one)
+
+
 def _check_resumable(inputs: Sequence[ScoringInput], *, stream: bool, drawn: bool) -> None:
     if stream or any(str(one.path) == STDIN for one in inputs):
         raise KilterError("what is read from or written to a stream cannot be resumed: name files")
@@ -243,80 +258,3 @@ def seen_notes(detector: Detector, path: str | Place, familiar: Familiar) -> lis
         f"{what}: such records score lower, and are flagged less often, than new ones, so this says little about how "
         "strange they are"
     ]
-
-
-def _check_twice(what: str, paths: Sequence[Place], out: str | Place) -> None:
-    """Raise KilterError, which says what needs it, if files cannot be read twice, or are written before that."""
-    if str(out) == STDOUT:
-        raise KilterError(f"{what} needs a file to write to, not standard output: name one with -o")
-    if any(str(path) == STDIN or (path.exists() and not path.is_file() and not path.is_dir()) for path in paths):
-        raise KilterError(f"{what} needs a file that can be read twice, not a stream: save it first")
-
-
-def find_top(
-    detector: Detector,
-    inputs: Sequence[ScoringInput],
-    out: str | Place,
-    count: int,
-    hints: Hints = NO_HINTS,
-    mapped: Map = map,
-) -> dict[int, Positions]:
-    """Read inputs a first time, to know the places of the records that score highest, by the place of their input.
-
-    Of equal scores the first count. Raises KilterError if an input cannot be read twice, or `out` is no file.
-    """
-    paths = [one.path for one in inputs]
-    _check_twice("--top", paths, out)
-    best = np.empty((0, 3))  # the score, the input and the place of each
-
-    def scores(task: tuple[int, Block]) -> Floats:
-        place, block = task
-        batch = block.read()
-        table = read_batch(detector.schema, batch)
-        score = detector.score(table, errors="mark").score if table.rows else np.empty(0)
-        rows = np.stack([score, np.full(len(score), place), batch.first + np.arange(len(score))], axis=1)
-        return highest(rows[~np.isnan(score)], count)
-
-    for some in mapped(scores, _blocks(detector, paths, hints)):
-        best = highest(np.concatenate([best, some]), count)
-    return {place: np.sort(best[best[:, 1] == place, 2]).astype(np.int64) for place in range(len(inputs))}
-
-
-def _blocks(detector: Detector, paths: Sequence[Place], hints: Hints) -> Iterator[tuple[int, Block]]:
-    """The blocks of files, each with the place of its file."""
-    for place, path in enumerate(paths):
-        with open_records(detector, path, None, hints) as reader:
-            yield from ((place, block) for block in reader.blocks())
-
-
-def highest(rows: Floats, count: int) -> Floats:
-    """The `count` rows, (n, columns), of the largest first number, of equal ones the first, largest first."""
-    kept: Floats = rows[np.argsort(-rows[:, 0], kind="stable")[:count]]
-    return kept
-
-
-def discover(
-    detector: Detector,
-    paths: Sequence[Place],
-    out: str | Place,
-    fdr: float,
-    hints: Hints = NO_HINTS,
-    mapped: Map = map,
-) -> Discoveries:
-    """Read files a first time, to know what is declared in all of them together at a false-discovery rate.
-
-    Raises KilterError if one cannot be read twice, or `out` is no file: nothing may be written before all is read.
-    """
-    if not 0 < fdr < 1:
-        raise KilterError(f"a false-discovery rate is between 0 and 1, like 0.05; not {fdr:g}")
-    _check_twice("a false-discovery rate", paths, out)
-    calibrations = (detector.calibration, *(detector.groups.calibrations.values() if detector.groups else ()))
-    counts: Counter[float] = Counter()
-
-    def p_values(task: tuple[int, Block]) -> Floats:
-        table = read_batch(detector.schema, task[1].read())
-        return detector.score(table, errors="mark").p_value if table.rows else np.empty(0)
-
-    for some in mapped(p_values, _blocks(detector, paths, hints)):
-        counts.update(some[~np.isnan(some)].tolist())
-    return find_discoveries(counts, fdr, 1 / (max(calibration.size for calibration in calibrations) + 1))

@@ -59,6 +59,8 @@ class Hints(NamedTuple):
     """Whether there is a header line."""
     names: tuple[str, ...] = ()
     """Columns that it should have: where a line names them all, that is the header."""
+    stated: Format | None = None
+    """The format that a body is said to have, which is read once, while it comes; None for what is no body."""
 
 
 NO_HINTS = Hints()
@@ -180,6 +182,9 @@ class Source:
         if not head:
             raise KilterError(f"{self.name} is empty: a table has a header and rows")
         known = format_of_content(head)
+        if self.hints.stated is not None and (self.packed or (known or format_named("csv")) is not self.hints.stated):
+            text = f"{self.name} is compressed, or not {self.hints.stated.title}: send it as its Content-Type says"
+            raise KilterError(text)
         if known is not None:
             return known
         if head.startswith(ZIP):

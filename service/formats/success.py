@@ -15,13 +15,15 @@ import kilter
 from kilter.service.detector import Detector, KilterError
 from kilter.service.formats.addresses import Address, Place
 from kilter.service.formats.contents import ContentRead
+from kilter.service.formats.counting import ScoredInput, Tally
 from kilter.service.formats.inputs import ScoringInput, Target
 from kilter.service.formats.markers import RemoteMarker
-from kilter.service.formats.partial import ScoredInput, Tally, compare_plans, write_whole
+from kilter.service.formats.partial import compare_plans
 from kilter.service.formats.pictures import find_pictures
 from kilter.service.formats.provenance import read_content
 from kilter.service.formats.rejects import REJECTED, merge_rejects, reject_file
 from kilter.service.formats.source import STDIN
+from kilter.service.formats.whole_files import write_whole
 from kilter.service.formats.writers import check_output, same_file
 
 SUCCESS, PARTIAL = "_SUCCESS", "_partial"
@@ -66,13 +68,13 @@ class InputCheck:
     """Whether all were read a first time, so that what is written depends on those, too, that are still to be read."""
 
     def __call__(
-        self, before: Mapping[str, Any], now: Mapping[str, Any], known: Sequence[ContentRead]
+        self, before: Mapping[str, Any], now: Mapping[str, Any], known: Mapping[int, ContentRead]
     ) -> dict[str, Any]:
         """The plan of now, with the time that an input had before wherever that makes no difference.
 
-        `known` is what was read before of each of the first inputs. Raises KilterError if that is not there any more.
+        `known` is what was read before of inputs, by their place in `order`. Raises KilterError if one is another now.
         """
-        contents = dict(zip(self.order, known, strict=False))
+        contents = {self.order[place]: content for place, content in known.items()}
         facts = [*now["inputs"]]
         for place, (earlier, fact) in enumerate(zip(before.get("inputs", ()), facts, strict=False)):
             alike = earlier == {**fact, TIME: earlier.get(TIME)}
@@ -248,7 +250,7 @@ def finished_run(
     try:
         said = msgspec.json.decode(place.read_bytes())
         if check is not None:
-            known = [ContentRead(one["bytes"], one["sha256"]) for one in said["inputs"]]
+            known = {place: ContentRead(one["bytes"], one["sha256"]) for place, one in enumerate(said["inputs"])}
             made = check(said["made"], made, known)
         compare_plans(said["made"], made, str(target.place))
         shutil.rmtree(progress_folder(target), ignore_errors=True)

@@ -4,7 +4,7 @@ import os
 import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from typing import Protocol, TypeVar
 
 T = TypeVar("T")
@@ -29,16 +29,26 @@ def map_in_threads(threads: int) -> Map:
         return map
 
     def mapped(function: Callable[[T], R], items: Iterable[T], /) -> Iterator[R]:
-        pool = ThreadPoolExecutor(threads, thread_name_prefix="kilter")
+        with ThreadPoolExecutor(threads, thread_name_prefix="kilter") as pool:
+            yield from map_in_pool(pool, threads + AHEAD)(function, items)
+
+    return mapped
+
+
+def map_in_pool(pool: Executor, ahead: int) -> Map:
+    """The same over threads that others use too, in which up to so many items wait or are worked on."""
+
+    def mapped(function: Callable[[T], R], items: Iterable[T], /) -> Iterator[R]:
         waiting: deque[Future[R]] = deque()
         try:
             for item in items:
                 waiting.append(pool.submit(function, item))
-                if len(waiting) >= threads + AHEAD:
+                if len(waiting) >= ahead:
                     yield waiting.popleft().result()
             while waiting:
                 yield waiting.popleft().result()
         finally:
-            pool.shutdown(cancel_futures=True)
+            for one in waiting:
+                one.cancel()
 
     return mapped

@@ -43,14 +43,36 @@ def interpolate_file(
     detector.latent.check()
     start, end = (detector.latent.encode(specimen(detector, stated, hints))[0] for stated in (first, last))
     made = detector.latent.decode(between(start, end, steps), generator_of(seed))
-    good = np.ones(steps, bool)
+    return _write_way(detector, made, out, force, stdout)
+
+
+def walk_file(
+    detector: Detector,
+    stated: str,
+    out: str | Path,
+    change: Floats,
+    *,
+    steps: int = 8,
+    seed: int | None = None,
+    force: bool = False,
+    hints: Hints = NO_HINTS,
+    stdout: BinaryIO | None = None,
+) -> int:
+    """Write a record on the way that a `change` of its code, (size,), leads, as `interpolate_file` writes a way."""
+    detector.latent.check()
+    made = detector.latent.walk(specimen(detector, stated, hints), change, steps, generator_of(seed))
+    return _write_way(detector, made, out, force, stdout)
+
+
+def _write_way(detector: Detector, made: Table, out: str | Path, force: bool, stdout: BinaryIO | None) -> int:
+    """Write the records of a way, pictures side by side where the output is a picture; return their number."""
     if detector.modality.decodes and str(out).lower().endswith(STRIP):
         check_output(out, "-", force=force)
         write_png(Path(out).parent, Path(out).name, png_of(strip_of(detector.modality.given(made))), "strip")
-        return steps
+        return made.rows
     with SINKS[detector.modality.name](detector, out, "-", force, stdout) as sink:
-        sink.write(made, good, None)
-    return steps
+        sink.write(made, np.ones(made.rows, bool), None)
+    return made.rows
 
 
 def specimen(detector: Detector, stated: str, hints: Hints = NO_HINTS) -> Table:

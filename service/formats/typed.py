@@ -1,4 +1,4 @@
-"""Tables that know their types: Parquet, Arrow and NumPy's npz in files, and Arrow in bodies.
+"""Tables that know their types: Parquet, Arrow files and NumPy's npz, and Arrow in bodies.
 
 An Arrow body is read once it is known that it claims no more than it has: its messages say how long their buffers are,
 and the reader asks for memory by what they say before it looks, and ends the process where it gets none. Messages are
@@ -9,7 +9,7 @@ import struct
 import zipfile
 from collections.abc import Iterator
 from io import BytesIO
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import polars as pl
@@ -23,9 +23,10 @@ from kilter.service.formats.reading import Batch, Reader, check_columns, to_tabl
 from kilter.service.formats.source import Source
 from kilter.service.problems import BAD_BODY, BAD_RECORDS, RequestError
 
-ROWS = 1 << 15  # rows per batch
-_CONTINUES = 0xFFFFFFFF
-_DICTIONARY, _BATCH = 2, 3
+ROWS = 1 << 13  # rows per batch, as in a block of text
+CONTINUES = 0xFFFFFFFF  # before the length of a message
+SCHEMA, DICTIONARY, BATCH = 1, 2, 3
+"""Kinds of messages."""
 _MAGIC = b"ARROW1"
 
 
@@ -70,8 +71,6 @@ class TypedReader(Reader):
                 return pl.scan_parquet(path, glob=False)
             case "arrow":
                 return pl.scan_ipc(path, glob=False)
-            case "arrow-stream":
-                return pl.read_ipc_stream(path).lazy()
             case _:
                 return read_npz(path, self.name).lazy()
 
@@ -146,6 +145,18 @@ class ArrowBody(Body):
             raise RequestError(BAD_RECORDS, "the columns do not fit the model", error.problems) from None
 
 
+class MessageFacts(NamedTuple):
+    """What the head of a message says."""
+
+    kind: int
+    body: int
+    """Bytes that follow."""
+    rows: int = 0
+    """Of a batch."""
+    number: int = 0
+    """Of a dictionary."""
+
+
 class Claims:
     """Checks what the messages of an Arrow body claim. Raises ValueError, TooManyRowsError for too many records."""
 
@@ -163,6 +174,17 @@ class Claims:
                 self._file()
         except (struct.error, IndexError):
             raise ValueError("a message points beyond its end") from None
+
+    def describe(self, at: int) -> MessageFacts:
+        """What the message whose head begins at a byte says. Raises ValueError, struct.error or IndexError."""
+        root = self._table(at)
+        kind, header, length = (self._field(root, index) for index in (1, 2, 3))
+        if kind is None or header is None:
+            raise ValueError("a message has no header")
+        code, body = self._read("<B", kind), 0 if length is None else self._read("<q", length)
+        first = self._field(self._table(header), 0)
+        number = 0 if first is None or code == SCHEMA else self._read("<q", first)
+        return MessageFacts(code, body, **{"rows" if code == BATCH else "number": number})
 
     def _stream(self) -> None:
         at = 0
@@ -188,7 +210,7 @@ class Claims:
     def _prefix(self, at: int) -> tuple[int, int]:
         """Where a message begins, and its length, which stands before it with or without a mark."""
         size = self._read("<I", at)
-        if size != _CONTINUES:
+        if size != CONTINUES:
             return at + 4, size
         return at + 8, self._read("<I", at + 4)
 
@@ -204,9 +226,9 @@ class Claims:
         if kind is None or header is None:
             raise ValueError("a message has no header")
         code, table = self._read("<B", kind), self._table(header)
-        if code == _BATCH:
+        if code == BATCH:
             self._rows -= self._batch(table, body, self._rows)
-        elif code == _DICTIONARY and (data := self._field(table, 1)) is not None:
+        elif code == DICTIONARY and (data := self._field(table, 1)) is not None:
             self._batch(self._table(data), body, len(self._content))
         return body
 

@@ -214,11 +214,19 @@ class RecordWriter(TextWriter):
 class TextFrameWriter(TextWriter):
     """Writes a typed table, or some columns of any, as a text table."""
 
-    def __init__(self, file: BinaryIO, names: Sequence[str], further: Sequence[str]) -> None:
+    def __init__(self, file: BinaryIO, names: Sequence[str], further: Sequence[str], *, some: bool = False) -> None:
+        """`names` are all columns of the records, unless it is only `some`."""
         super().__init__(file, pl.DataFrame(schema=[*names, *COLUMNS, *further]).write_csv().encode())
         self._names = list(names)
+        self._some = some
 
     def render(self, batch: Batch, verdicts: VerdictColumns) -> OutputPart:
+        """Raises KilterError for a column that came only after the header."""
+        if not self._some and len(batch.frame.columns) > len(self._names):
+            raise KilterError(
+                f"records from {batch.first} on have a field {batch.frame.columns[len(self._names)]!r}, which the "
+                "header lacks, as no record before had it: have them written as NDJSON"
+            )
         frame = with_verdicts(batch.frame[self._names], verdicts)
         return OutputPart(frame.write_csv(include_header=False).encode())
 
@@ -234,6 +242,7 @@ class TypedRecords:
         self._schema = schema
         self._text = reader.dialect is not None
         self._own = own_names(schema.names, reader.columns)
+        self._all = kept is None
         self._kept = list(reader.columns if kept is None else kept)
         self._names = {*self._kept}
         self.narrow: dict[str, pl.DataType] = {
@@ -245,8 +254,8 @@ class TypedRecords:
 
     def __call__(self, batch: Batch) -> tuple[pl.DataFrame, tuple[str, ...]]:
         """A batch, and its columns with values that the narrow types do not hold."""
-        if not self._text:
-            return batch.frame[self._kept], ()
+        if not self._text:  # a body of NDJSON may have more columns than were known when it was opened
+            return batch.frame if self._all else batch.frame[self._kept], ()
         columns = read_batch(self._schema, batch).columns
         wide: list[str] = []
         typed: list[pl.Series] = []
@@ -336,7 +345,8 @@ def write_text(
 ) -> Writer:
     """A writer of a text table: in the dialect of the table that is read and whole, or else as CSV."""
     if reader.dialect is None or kept is not None:
-        return TextFrameWriter(output.file, reader.columns if kept is None else kept, further)
+        names = reader.columns if kept is None else kept
+        return TextFrameWriter(output.file, names, further, some=kept is not None)
     lines = RecordLines(reader.dialect, len(reader.columns), schema.decimal, further)
     return RecordWriter(output.file, reader.header, lines)
 

@@ -112,7 +112,9 @@ class Intake:
 
     def _too_long(self) -> RequestError:
         return RequestError(
-            TOO_LARGE, f"the body is longer than {self._max_bytes:,} bytes: send its records in several requests"
+            TOO_LARGE,
+            f"the body is longer than {self._max_bytes:,} bytes: send its records in several requests; to be scored, a "
+            "table of any length may be sent to /v1/models/NAME/score/stream",
         )
 
 

@@ -15,7 +15,7 @@ from pydantic import Field
 
 from kilter.service.detector import Detector, Schema, Verdicts
 from kilter.service.detector.arrays import Floats, Mask
-from kilter.service.detector.inputs import Table, join
+from kilter.service.detector.inputs import Table, cut, join
 from kilter.service.models.comparison import Comparison, Findings, describe_comparison
 from kilter.service.monitoring.model_metrics import MODEL
 
@@ -129,8 +129,11 @@ class Shadow:
         """Have records compared that were just judged, later or, where too many wait, never. This never waits."""
         if self.unfit is not None:
             self.comparison.reject(table.rows)
-        elif not self._thread.put(PendingRecords(self, table, verdicts.p_value, verdicts.anomaly)):
-            self.comparison.drop(table.rows)
+            return
+        for start in range(0, table.rows, BATCH):  # of many records those that there is room for
+            piece, rows = cut(table, start, start + BATCH), slice(start, start + BATCH)
+            if not self._thread.put(PendingRecords(self, piece, verdicts.p_value[rows], verdicts.anomaly[rows])):
+                self.comparison.drop(piece.rows)
 
     def compare(self, batch: list[PendingRecords]) -> None:
         """Judge records and add up the verdicts of both versions; the first failure of a candidate is logged."""

@@ -24,7 +24,7 @@ from kilter.service.monitoring.model_metrics import (
     VersionCollector,
 )
 
-SHED = ("records", "bytes", "wait", "deadline", "left")
+SHED = ("records", "bytes", "wait", "deadline", "left", "streams")
 
 
 class Series(NamedTuple):
@@ -104,8 +104,8 @@ class Metrics:
         )
         shed = counter(
             "kilter_requests_shed",
-            "Requests that were not judged: too many records or bytes in flight, a wait that would outlast the "
-            "deadline, the deadline passed, or the client left first. The alerts KilterRequestsShed and "
+            "Requests that were not judged: too many records, bytes or streams in flight, a wait that would outlast "
+            "the deadline, the deadline passed, or the client left first. The alerts KilterRequestsShed and "
             "KilterRequestsLate, and the dashboard.",
             ("reason",),
         )

@@ -18,17 +18,14 @@ from kilter.service.problems import BAD_RECORDS, REFUSED, RequestError
 from kilter.service.routes.context import MODEL, Context
 from kilter.service.routes.latent import (
     PIECE,
-    SEED,
     LatentEndpoint,
-    LatentQuery,
     bytes_of_records,
     check_time,
     json_form,
     prepare_route,
 )
-from kilter.service.routes.latent_document import (
-    describe_orders,
-)
+from kilter.service.routes.latent_document import describe_orders
+from kilter.service.routes.latent_query import SEED, LatentQuery
 from kilter.service.routes.scoring import ModelTools
 from kilter.service.routing import Content, Route
 

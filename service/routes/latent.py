@@ -1,8 +1,7 @@
 """The routes of the latent space: `POST /v1/models/{name}/encode`, `/decode` and `/reconstruct`."""
 
-import re
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any, ClassVar, NamedTuple
 
@@ -20,60 +19,45 @@ from kilter.service.formats import CSV, JSON, NDJSON, PNG, Format, format_named
 from kilter.service.formats.bodies import too_many
 from kilter.service.formats.json_body import decode_json
 from kilter.service.judging.admission import Hold
-from kilter.service.judging.batch import Wanted, moved, out_of_time, refusal
+from kilter.service.judging.batch import moved, out_of_time, refusal
 from kilter.service.judging.verdicts import ModelName
 from kilter.service.models.registry import Registry
 from kilter.service.problems import BAD_PARAMETER, BAD_RECORDS, OUT_OF_TIME, REFUSED, WRONG_TYPE, RequestError
-from kilter.service.request import header_of, notes_of
+from kilter.service.request import notes_of
 from kilter.service.routes.context import MODEL, Context, find
 from kilter.service.routes.latent_document import (
-    MOST_STEPS,
+    USUAL_STEPS,
     CodesAnswer,
+    LatentAnswer,
     RecordsAnswer,
+    SimilarAnswer,
     describe_codes,
     describe_latent_answers,
     describe_latent_parameters,
     describe_pairs,
 )
+from kilter.service.routes.latent_query import SEED, STEPS, UNKNOWN, LatentQuery, read_latent_query
 from kilter.service.routes.scoring import (
     PROBLEMS,
     Headers,
     ModelTools,
     RecordsEndpoint,
-    ScoreQuery,
     body_format,
-    ignores_unknown,
-    media_types_of,
     model_headers,
-    parameters_of,
     send_answer,
 )
 from kilter.service.routes.scoring_document import describe_bodies
 from kilter.service.routing import Content, Route, Scope
 
-SEED = "seed"
-STEPS = "steps"
-UNKNOWN = "ignore_unknown"
 PIECE = 1024  # records that are worked on between two looks at the clock
 SHAPE = 'the body is {"codes": [[...], ...]}, a list of numbers for each'
-
-
-class LatentQuery(NamedTuple):
-    """The headers and query of a request, as they were understood."""
-
-    body: ScoreQuery
-    """Of its body, and the media type of its answer."""
-    seed: int | None
-    """By which values are drawn; None for the expected ones."""
-    steps: int
-    """Records on the way from one to another."""
 
 
 class LatentEndpoint(RecordsEndpoint):
     """What the endpoints have in common: what is taken in, within which bounds, and how it is answered."""
 
     parameters: ClassVar[tuple[str, ...]]
-    gives: ClassVar[type[CodesAnswer] | type[RecordsAnswer]] = RecordsAnswer
+    gives: ClassVar[type[LatentAnswer]] = RecordsAnswer
     """The answer in JSON."""
 
     @staticmethod
@@ -111,20 +95,14 @@ class LatentEndpoint(RecordsEndpoint):
 
     def query(self, scope: types.Scope, tools: ModelTools) -> LatentQuery:
         """Read the headers and query of a request. Raises RequestError."""
-        values = parameters_of(scope, self.parameters)
-        content_type, named = header_of(scope, b"content-type"), media_types_of(header_of(scope, b"accept"))
-        form = self.form(content_type, tools)
-        lines = format_named("ndjson")
-        answer = JSON
-        if self.gives is RecordsAnswer and PNG in named and tools.modality.decodes:
-            answer = PNG
-        elif CSV in named and not tools.modality.decodes:
-            answer = CSV
-        elif not named.isdisjoint((*lines.media_types, *lines.aliases)):
-            answer = NDJSON
-        body = ScoreQuery(form, content_type, answer, Wanted(), ignores_unknown(values))
-        steps = _number(values, STEPS, r"[2-9]|[1-9][0-9]{1,3}", f"a whole number from 2 to {MOST_STEPS:,}")
-        return LatentQuery(body, _number(values, SEED, "[0-9]{1,18}", "a whole number of up to 18 digits"), steps or 8)
+        decodes = tools.modality.decodes
+        return read_latent_query(
+            scope,
+            self.parameters,
+            lambda content_type: self.form(content_type, tools),
+            pictures=decodes and self.gives is RecordsAnswer,
+            tables=not decodes and self.gives is not SimilarAnswer,
+        )
 
     def check(self, detector: Detector, query: LatentQuery) -> None:
         """Raise RequestError if the model does not encode and decode, or cannot draw values where it is to."""
@@ -176,7 +154,7 @@ class EncodeEndpoint(LatentEndpoint):
     gives = CodesAnswer
 
     def answer(self, detector: Detector, query: LatentQuery, tables: Sequence[Any], deadline: float) -> bytes:
-        codes = np.concatenate([detector.latent.encode(piece) for piece in _in_time(tables, deadline)])
+        codes = np.concatenate([detector.latent.encode(piece) for piece in in_time(tables, deadline)])
         if query.body.answer == CSV:
             from kilter.service.formats.codes import code_frame
             from kilter.service.formats.frames import csv_bytes
@@ -198,7 +176,7 @@ class ReconstructEndpoint(LatentEndpoint):
 
     def answer(self, detector: Detector, query: LatentQuery, tables: Sequence[Any], deadline: float) -> bytes:
         rng = generator_of(query.seed)
-        made = [detector.latent.reconstruct(piece, rng) for piece in _in_time(tables, deadline)]
+        made = [detector.latent.reconstruct(piece, rng) for piece in in_time(tables, deadline)]
         return bytes_of_records(detector, query, made)
 
 
@@ -218,19 +196,19 @@ class InterpolateEndpoint(LatentEndpoint):
     async def tables(
         self, tools: ModelTools, query: LatentQuery, content: bytes, hold: Hold, deadline: float
     ) -> Sequence[Any]:
-        if query.steps > tools.limit:
+        if steps_of(query) > tools.limit:
             raise RequestError(BAD_PARAMETER, f"steps is at most {tools.limit:,}, the records that a request may have")
         tables = await super().tables(tools, query, content, hold, deadline)
         rows = sum(table.rows for table in tables)
         if rows != 2:
             raise RequestError(BAD_RECORDS, f"the way is from one record to another: send two, not {rows:,}")
-        hold.add(query.steps, 0)
+        hold.add(steps_of(query), 0)
         return tables
 
     def answer(self, detector: Detector, query: LatentQuery, tables: Sequence[Any], deadline: float) -> bytes:
         check_time(deadline)
         first, last = np.concatenate([detector.latent.encode(table) for table in tables])
-        made = detector.latent.decode(between(first, last, query.steps), generator_of(query.seed))
+        made = detector.latent.decode(between(first, last, steps_of(query)), generator_of(query.seed))
         if query.body.answer == PNG:
             return png_of(strip_of(detector.modality.given(made)))
         return bytes_of_records(detector, query, [made])
@@ -265,6 +243,11 @@ class DecodeEndpoint(LatentEndpoint):
             check_time(deadline)
             made.append(detector.latent.decode(part.codes, rng))
         return bytes_of_records(detector, query, made)
+
+
+def steps_of(query: LatentQuery) -> int:
+    """Records on the way from one to another, both included."""
+    return query.steps or USUAL_STEPS
 
 
 def json_form(content_type: str, what: str) -> Format:
@@ -309,23 +292,13 @@ def _why_no_code(code: Any, size: int) -> str:
     return ""
 
 
-def _number(values: Mapping[str, list[str]], name: str, pattern: str, what: str) -> int | None:
-    """The number that a parameter states, if it is there. Raises RequestError if it is not `what` it must be."""
-    stated = values.get(name)
-    if stated is None:
-        return None
-    if len(stated) > 1 or not re.fullmatch(pattern, stated[0]):
-        raise RequestError(BAD_PARAMETER, f"{name} is {what}, given once")
-    return int(stated[0])
-
-
 def check_time(deadline: float) -> None:
     """Raise RequestError when there is no time left."""
     if time.monotonic() >= deadline:
         raise out_of_time()
 
 
-def _in_time(tables: Sequence[Table], deadline: float) -> Iterator[Table]:
+def in_time(tables: Sequence[Table], deadline: float) -> Iterator[Table]:
     """Tables in pieces, while there is time. Raises RequestError."""
     for table in tables:
         for start in range(0, table.rows, PIECE):

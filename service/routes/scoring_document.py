@@ -97,7 +97,7 @@ def describe_bodies(registry: Registry, max_records: int) -> Content:
     examples: dict[str, dict[str, Any]] = {
         JSON: {d.name: example_request(d) for d in detectors},
         NDJSON: {d.name: json.dumps(example_request(d)["records"][0]) + "\n" for d in detectors},
-        CSV: {d.name: _csv_example(d) for d in detectors if not d.modality.decodes},
+        CSV: {d.name: csv_example(d) for d in detectors if not d.modality.decodes},
     }
     for media_type, values in examples.items():
         if values and media_type in content:
@@ -118,10 +118,10 @@ def describe_answers(registry: Registry) -> Content:
     content: Json = {JSON: answer, NDJSON: lines}
     if not detectors or not all(d.modality.decodes for d in detectors):
         content[CSV] = text_entry("csv", "The table that was sent, with the verdicts appended, where Accept names it.")
-    headers = _headers("with NDJSON or a heat map alone", MODEL_HEADERS)
+    headers = header_entries("with NDJSON or a heat map alone", MODEL_HEADERS)
     if _draws(detectors):
         content[PNG] = text_entry("heatmap", "A heat map, as a PNG.")
-        headers |= _headers("with a heat map alone", VERDICT_HEADERS)
+        headers |= header_entries("with a heat map alone", VERDICT_HEADERS)
     schemas = msgspec.json.schema_components((Answer, Reason, Region), ref_template=COMPONENT)[1]
     return Content(content, headers, schemas)
 
@@ -135,7 +135,7 @@ def text_entry(form: str, description: str) -> Json:
     return {"schema": {"type": "string", "format": form, "description": description}}
 
 
-def _headers(when: str, names: tuple[tuple[str, str, str], ...]) -> Json:
+def header_entries(when: str, names: tuple[tuple[str, str, str], ...]) -> Json:
     return {
         f"Kilter-{name}": {"required": False, "schema": {"type": kind}, "description": f"{what}; {when}."}
         for name, kind, what in names
@@ -164,7 +164,7 @@ def object_schema(properties: Json, required: list[str]) -> Json:
     return {"type": "object", "properties": properties, "required": required, "additionalProperties": False}
 
 
-def _csv_example(detector: Detector) -> str:
+def csv_example(detector: Detector) -> str:
     record = detector.probes.records[0]
     text = StringIO()
     writer = csv.DictWriter(text, list(record), lineterminator="\n")

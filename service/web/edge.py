@@ -96,13 +96,19 @@ class Edge:
             else:
                 await self.app(scope, receive, send_marked)
         except RequestError as refused:
-            await reply(scope, refused)(scope, receive, send_marked)
+            if status == CLIENT_LEFT:
+                await reply(scope, refused)(scope, receive, send_marked)
+            else:  # of a stream, whose answer has begun
+                status = refused.kind.status
+                fields = {"request_id": request_id, "status": status, "why": refused.detail}
+                log.warning("answer cut off", extra={"fields": fields})
         except ClientDisconnect:
-            pass  # nobody is there to be answered
+            status = CLIENT_LEFT  # nobody is there to be answered
         except Exception:
             log.exception("request failed", extra={"fields": {"request_id": request_id, **trace_fields(traced, scope)}})
             if status == CLIENT_LEFT:
                 await reply(scope, internal_error(scope))(scope, receive, send_marked)
+            status = problems.INTERNAL.status
         finally:
             self._metrics.flying -= 1
         label = "other" if match is None else match.path

@@ -37,9 +37,12 @@ def test_variants_are_judged_around_a_kept_fit(collection: Path, tmp_path: Path)
     found = {source: judged((source, tmp_path)) for source in sources}
     assert {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()} == files
     assert judged((sources[0], tmp_path)) == found[sources[0]]
-    assert all(0 <= figure <= 1 + 1e-9 for variants in found.values() for pair in variants.values() for figure in pair)
+    pairs = [pair for variants in found.values() for kinds in variants.values() for pair in kinds.values()]
+    assert all(0 <= figure <= 1 + 1e-9 for pair in pairs for figure in pair)
     text = report(found)
-    assert f"| {TODAY} | {np.mean([variants[TODAY][0] for variants in found.values()]):.4f} |" in text
+    assert f"| {TODAY} | {np.mean([variants[TODAY][REAL][0] for variants in found.values()]):.4f} |" in text
+    swapped = np.mean([variants["elbo alone"]["swapped"][0] for variants in found.values()])
+    assert f"{swapped:.4f} |" in next(line for line in text.split("## Made")[1].splitlines() if "elbo alone" in line)
     assert "on the tables left out it gains" in text
 
     kept = kept_fit(sources[0], config, tmp_path)
@@ -51,5 +54,5 @@ def test_variants_are_judged_around_a_kept_fit(collection: Path, tmp_path: Path)
         assert weight.sum() == pytest.approx(1), name
         assert (weight >= 0).all()
     assert np.ptp(weights["sharpness 0"]) < 1e-9
-    assert weights["without elbo"][-2] == 0
-    assert weights["mixture alone"].tolist() == [0.0] * (score.shape.parts - 1) + [1.0]
+    assert weights["without elbo"][score.shape.pieces.index("elbo")] == 0
+    assert weights["mixture alone"].tolist() == [0.0] * (len(score.shape.pieces) - 1) + [1.0]

@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 import yaml
 
+from kilter.service.commands.score import score_command
 from kilter.service.settings import Settings
 from tests.support.demonstration import DEPLOY, hurried, services
 
-FILES = ("compose.yaml", "compose.demo.yaml")
+FILES = ("compose.yaml", "compose.demo.yaml", "compose.cluster.yaml")
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -33,8 +34,8 @@ def test_what_is_mounted_is_there() -> None:
 
 def test_ours_have_the_least_rights() -> None:
     """As in Kubernetes: no capability, a root filesystem that is only read."""
-    for name in ("model", "kilter", "alerts", "traffic"):
-        one = services("compose.yaml")[name]
+    ours = [services("compose.yaml")[name] for name in ("model", "kilter", "alerts", "traffic")]
+    for one in (*ours, *services("compose.cluster.yaml").values()):
         assert one["read_only"] is True
         assert one["cap_drop"] == ["ALL"]
         assert one["security_opt"] == ["no-new-privileges:true"]
@@ -45,6 +46,22 @@ def test_ports_are_open_to_this_machine_alone() -> None:
     ports = [port for one in services("compose.yaml").values() for port in one.get("ports", [])]
     assert ports
     assert all(port.startswith("127.0.0.1:") for port in ports)
+
+
+def test_the_workers_of_a_cluster_see_what_the_client_sees() -> None:
+    """All have one image, with Dask, and one folder at one path; nobody outside reaches the scheduler."""
+    cluster = services("compose.cluster.yaml")
+    assert cluster.keys() == {"scheduler", "worker", "score"}
+    assert cluster["worker"]["deploy"]["replicas"] == 2
+    for one in cluster.values():
+        assert one["image"] == "kilter:dask"
+        assert "dask" in one["build"]["args"]["EXTRAS"].split()
+        assert one["volumes"] == cluster["scheduler"]["volumes"]
+        assert "ports" not in one
+    command = cluster["score"]["command"]
+    assert command[command.index("--scheduler") + 1] == cluster["worker"]["command"][0] == "tcp://scheduler:8786"
+    options = {option for parameter in score_command.params for option in parameter.opts}
+    assert {one for one in command if one.startswith("--")} <= options
 
 
 def test_the_service_has_time_to_answer_what_it_accepted() -> None:

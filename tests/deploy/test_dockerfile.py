@@ -55,7 +55,7 @@ def test_all_that_an_image_installs_is_pinned() -> None:
     What is installed here may be newer than what is pinned: its requirements say nothing about the pins.
     """
     found: dict[str, dict[tuple[str, str], Requirement]] = {}
-    wanted("kilter", {"train", "telemetry", "gpu"}, found)
+    wanted("kilter", {"train", "telemetry", "gpu", "dask"}, found)
     del found["kilter"]
     pinned = pins()
     assert len(found) > 30

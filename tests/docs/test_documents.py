@@ -76,6 +76,16 @@ def test_every_setting_of_training_stands_in_its_document() -> None:
             assert json.loads(told[key]) == (list(default) if isinstance(default, tuple) else default), key
 
 
+@pytest.mark.parametrize("engine", ["spark", "ray"])
+def test_the_document_shows_what_runs_in_an_engine(engine: str) -> None:
+    """Each snippet stands in the program that `make engines` runs, but for blank lines and how far it is indented."""
+    text = (ROOT / "docs" / "cluster.md").read_text()
+    snippet = text.split(f"../deploy/engines/score_in_{engine}.py)")[1].split("```")[1].removeprefix("python\n")
+    program = (ROOT / "deploy" / "engines" / f"score_in_{engine}.py").read_text()
+    lines = {line.strip() for line in program.splitlines()}
+    assert [line for line in snippet.splitlines() if line.strip() not in lines] == []
+
+
 def test_the_notebook_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As it stands, from its first cell to the last, and it has the outputs that it shows."""
     monkeypatch.setenv("JUPYTER_PLATFORM_DIRS", "1")

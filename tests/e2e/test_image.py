@@ -126,6 +126,7 @@ print(json.dumps({
         "reconstruct",
         "score",
         "serve",
+        "similar",
         "token",
         "versions",
     ]

@@ -14,8 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kilter.service.detector import KilterError
-from kilter.service.detector.detector import Verdicts
 from kilter.service.detector.modalities.tables import Reason
+from kilter.service.detector.verdicts import Verdicts
 from kilter.service.formats.discoveries import Discoveries
 from kilter.service.formats.lines import COLUMNS, ROW
 from kilter.training.data.source import TrainingSource

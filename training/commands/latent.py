@@ -22,8 +22,15 @@ DRAWS = 500  # synthetic records that are shown where no file is named
 )
 @click.option("--label", metavar="COLUMN", help="Column that says which rows are normal.  [default: as in training]")
 @click.option("--normal", metavar="VALUE", help="The label of normal rows.  [default: as in training]")
+@click.option(
+    "--map",
+    "maps",
+    type=click.Choice(["pca", "tsne", "umap"]),
+    multiple=True,
+    help="A map, may be given again; umap needs kilter[umap].  [default: pca and tsne]",
+)
 @table_options
-@click.option("--seed", type=int, default=0, show_default=True, help="Picks the records that are shown, and for t-SNE.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Picks the records that are shown, and for maps.")
 @click.option("--force", is_flag=True, help="Overwrite OUT if it exists.")
 def latent_command(
     model: Path,
@@ -31,31 +38,36 @@ def latent_command(
     out: Path,
     label: str | None,
     normal: str | None,
+    maps: tuple[str, ...],
     hints: Hints,
     seed: int,
     force: bool,
 ) -> None:
     """Show the latent space of MODEL with the records of FILE, up to 1,000 of them, or else with synthetic ones.
 
-    The page has the records on two maps, by their principal components and by t-SNE, coloured by score, label or any
-    column, and flagged ones marked; what the model decodes under a pointer that moves over the first map; traversals of
-    the principal axes; and records beside their reconstructions. It is one file, and needs no network.
+    The page has the records on maps, by their principal components, by t-SNE or by UMAP, coloured by score, label or
+    any column, and flagged ones marked; what the model decodes under a pointer that moves over that of the principal
+    components; traversals of the principal axes; and records beside their reconstructions. It is one file, and needs no
+    network.
     """
     # Imported here: `kilter --help` only wants to know what the command is called.
     import numpy as np
 
     from kilter.service.detector import KilterError, load
     from kilter.service.detector.generation import generate
-    from kilter.service.formats.partial import write_whole
+    from kilter.service.formats.whole_files import write_whole
     from kilter.service.formats.writers import check_output
     from kilter.training.data.source import TrainingSource
     from kilter.training.modality import modality_of_model
     from kilter.training.reporting.latent_page import MOST, latent_figure, latent_page, view_latent
+    from kilter.training.reporting.maps import USUAL_MAPS, check_maps
 
     form = out.suffix.lower().removeprefix(".")
     if form not in ("html", "svg", "png"):
         raise KilterError(f"{out} does not say what to write: end it in .html, .svg or .png")
     check_output(out, file or "-", force=force)
+    kinds = tuple(dict.fromkeys(maps)) or USUAL_MAPS
+    check_maps(kinds)
     detector = load(model)
     detector.latent.check()
     labelled = None
@@ -73,6 +85,6 @@ def latent_command(
         view = view_latent(detector, table, labelled, seed)
     except ValueError as error:
         raise KilterError(f"{file}: {error}") from None
-    content = latent_page(view, seed).encode() if form == "html" else latent_figure(view, form, seed)
+    content = latent_page(view, seed, kinds).encode() if form == "html" else latent_figure(view, form, seed, kinds)
     write_whole(out, content)
     click.echo(f"Wrote {out}: {len(view.codes):,} records, {int(view.verdicts.anomaly.sum()):,} of them flagged.")

@@ -158,6 +158,11 @@ def _height_and_width(_: click.Context, __: click.Parameter, value: str | None) 
 @click.option(
     "--generator", is_flag=True, default=None, help="Also fit what `kilter generate` makes synthetic records with."
 )
+@click.option(
+    "--row-numbers/--no-row-numbers",
+    default=None,
+    help="Whether the model tells which training rows it remembers, to `kilter similar`.  [default: it does]",
+)
 @click.option("--seed", type=int, help="Same seed, data and machine: same model.  [default: 0]")
 @click.option("--device", help="auto, cpu, cuda or cuda:N.  [default: auto]")
 @click.option(

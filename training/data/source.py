@@ -114,6 +114,10 @@ class TrainingData:
     """Whether each row is a copy of another one, which counts instead of it, (rows,); None where none is."""
     drawn_from: int | None = None
     """Rows of the files that these were drawn from; None of rows that were in memory."""
+    numbers: Positions | None = None
+    """The number of each row in its file, from 0, (rows,); None of those that are all there, in their order."""
+    files: Positions | None = None
+    """The place of that file among the source's, (rows,)."""
 
     @property
     def faultless(self) -> Mask:

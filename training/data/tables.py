@@ -58,7 +58,8 @@ def read_tables(source: TrainingSource) -> TrainingData:
         return prepare(as_polars(source.frame), source)
     read = read_frame(source.paths, hints=source.hints, most=source.max_rows, seed=source.seed)
     notes = (*read.notes, *_drawn(read.frame, read.drawn_from))
-    return replace(prepare(read.frame, source, decimal=read.decimal, notes=notes), drawn_from=read.drawn_from)
+    data = prepare(read.frame, source, decimal=read.decimal, notes=notes)
+    return replace(data, drawn_from=read.drawn_from, numbers=read.numbers, files=read.files)
 
 
 def _drawn(frame: pl.DataFrame, rows: int) -> list[str]:
@@ -322,7 +323,7 @@ def _grouping_column(name: str, cells: pl.Series, schema: Schema) -> Column:
 def read_labelled_table(source: TrainingSource, schema: Schema, training: Training) -> LabelledRows:
     """Read files as `TrainingModality.read_labelled` does, and the column `group_by` besides those of the schema."""
     hints = source.hints._replace(names=schema.names)
-    frame, _, _, notes, rows = read_frame(source.paths, hints=hints, most=source.max_rows, seed=source.seed)
+    frame, _, _, notes, rows, *_ = read_frame(source.paths, hints=hints, most=source.max_rows, seed=source.seed)
     notes = (*notes, *_drawn(frame, rows))
     check_fields(source.name, schema.names, frame.columns)
     source = _with_own_names(source, frame.columns)

@@ -8,10 +8,11 @@ from scipy import stats
 
 from kilter.service.detector.arrays import Array, Floats, Mask, Positions
 from kilter.service.detector.beta import CONFIDENCE, clopper_pearson
-from kilter.service.detector.detector import Judge, Verdicts
+from kilter.service.detector.detector import Judge
 from kilter.service.detector.findings import Counts, Evaluation, Figure, LabelledFigures
 from kilter.service.detector.inputs import Table, take
 from kilter.service.detector.thresholds import Thresholds
+from kilter.service.detector.verdicts import Verdicts
 
 DRAWS = 20_000  # draws of the flags of several groups together, whose distribution has no closed form
 RESAMPLES = 1_000

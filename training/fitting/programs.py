@@ -26,7 +26,7 @@ from kilter.service.detector.errors import KilterError
 from kilter.service.detector.manifest import BackboneEntry
 from kilter.service.detector.runtime import INPUTS, PROGRAMS
 from kilter.service.detector.scores.backbone import BackboneInput
-from kilter.service.detector.scores.base import ScoredNetwork
+from kilter.service.detector.scores.base import AnomalyScore, ScoredNetwork
 from kilter.training.data.source import TrainingSource
 from kilter.training.data.survey import SIDES
 
@@ -211,7 +211,8 @@ class AllOutputs(nn.Module):
     def forward(self, x: Tensor, codes: Tensor, other: Tensor | None = None) -> tuple[Tensor, ...]:
         """For encoded records, (n, features), and other codes with their noise; `other` as of `ScoredNetwork`."""
         network = self.program.network
-        return (*self.program(x, other), network.code(x), *network.decoded_rows(codes))
+        points = (self.program.point(x),) if self.program.score.has_points else ()
+        return (*self.program(x, other), network.code(x), *network.decoded_rows(codes), *points)
 
 
 def export(program: ScoredNetwork, width: int, backbone: Backbone | None = None) -> dict[str, bytes]:
@@ -220,11 +221,12 @@ def export(program: ScoredNetwork, width: int, backbone: Backbone | None = None)
     A backbone stands between what comes before it and what comes after. Raises KilterError if it is of a version of
     ONNX's operators that cannot be joined to others.
     """
-    network, outputs = program.network, [output for names in PROGRAMS.values() for output in names]
+    network, programs = program.network, programs_of(program.score)
+    outputs = [output for names in programs.values() for output in names]
     x = torch.zeros(2, width)  # two rows, since a size of one would be taken for fixed
     codes = torch.zeros(3, network.code_size + network.noise_size)  # three, since two would be taken for those of x
     if backbone is None:
-        return _extract(trace(AllOutputs(program), {"x": x, "codes": codes}, outputs))
+        return _extract(trace(AllOutputs(program), {"x": x, "codes": codes}, outputs), programs)
     prepared = BackboneInput(network, backbone.channels)
     with torch.no_grad():
         pictures, _ = prepared(x)
@@ -236,7 +238,13 @@ def export(program: ScoredNetwork, width: int, backbone: Backbone | None = None)
     middle = onnx.compose.add_prefix(middle, "backbone/")
     takes, gives = middle.graph.input[0].name, middle.graph.output[0].name
     joined = onnx.compose.merge_models(first, middle, [("before/pictures", takes)], outputs=["before/same", gives])
-    return _extract(onnx.compose.merge_models(joined, last, [("before/same", "given"), (gives, "features")]))
+    whole = onnx.compose.merge_models(joined, last, [("before/same", "given"), (gives, "features")])
+    return _extract(whole, programs)
+
+
+def programs_of(score: AnomalyScore) -> dict[str, tuple[str, ...]]:
+    """The programs that an artifact with a score has, with their outputs."""
+    return {name: outputs for name, outputs in PROGRAMS.items() if name != "place" or score.has_points}
 
 
 def trace(
@@ -267,11 +275,11 @@ def trace(
     return model
 
 
-def _extract(model: onnx.ModelProto) -> dict[str, bytes]:
+def _extract(model: onnx.ModelProto, programs: Mapping[str, Sequence[str]]) -> dict[str, bytes]:
     """The programs of a model that gives all outputs."""
     extract = onnx.utils.Extractor(model).extract_model
     return {
-        name: extract([INPUTS.get(name, "x")], list(outputs)).SerializeToString() for name, outputs in PROGRAMS.items()
+        name: extract([INPUTS.get(name, "x")], list(outputs)).SerializeToString() for name, outputs in programs.items()
     }
 
 

@@ -13,12 +13,13 @@ import matplotlib as mpl
 import msgspec
 import numpy as np
 from matplotlib.figure import Figure
-from sklearn.manifold import TSNE
 
 from kilter.service.detector.arrays import Floats, Mask, Matrix
-from kilter.service.detector.detector import Detector, Verdicts
+from kilter.service.detector.detector import Detector
 from kilter.service.detector.inputs import Table, take
+from kilter.service.detector.verdicts import Verdicts
 from kilter.training.reporting.gallery import drawn
+from kilter.training.reporting.maps import USUAL_MAPS, draw_maps
 from kilter.training.reporting.plots import WIDTH
 from kilter.training.reporting.report import TEMPLATES
 
@@ -29,7 +30,6 @@ THUMBNAIL = 40  # pixels of a picture on the page
 STEPS = 9  # along an axis
 AXES = 6  # along which records are traversed, at most
 REACH = 3.0  # standard deviations that an axis is followed to either side
-PERPLEXITY = 30.0
 REBUILT = 12  # records that stand beside their reconstruction: from the lowest score to the highest
 DIGITS = 4  # of coordinates
 LEAST_SHARE = 0.01  # of the variance: axes that carry less are not traversed
@@ -60,6 +60,10 @@ class LatentView:
         """The records on the plane, (n, 2)."""
         places: Floats = (self.codes - self.centre) @ self.axes[:2].T
         return places
+
+    def maps(self, kinds: Sequence[str], seed: int) -> dict[str, Floats]:
+        """Maps of the records, by their titles: (n, 2) each. Raises KilterError if one needs what is not installed."""
+        return draw_maps(kinds, self.codes, self.places, seed)
 
     @property
     def pictures(self) -> bool:
@@ -105,14 +109,6 @@ def view_latent(detector: Detector, table: Table, labelled: Mask | None, seed: i
     )
 
 
-def neighbours_map(codes: Floats, seed: int = 0) -> Floats:
-    """Codes by t-SNE (van der Maaten and Hinton, 2008): (n, 2), near to each other where codes are."""
-    perplexity = min(PERPLEXITY, (len(codes) - 1) / 3)
-    mapped = TSNE(2, perplexity=perplexity, init="pca", random_state=seed).fit_transform(codes.astype(np.float32))
-    places: Floats = np.asarray(mapped, np.float64)
-    return places
-
-
 def grid_of(view: LatentView) -> tuple[Floats, Floats]:
     """The coordinates of the cells of the decoded plane, along its first and its second axis, (SIDE,) each."""
     low, high = (np.quantile(view.places, share, axis=0) for share in (0.005, 0.995))
@@ -121,7 +117,7 @@ def grid_of(view: LatentView) -> tuple[Floats, Floats]:
     return first, second
 
 
-def latent_page(view: LatentView, seed: int = 0) -> str:
+def latent_page(view: LatentView, seed: int = 0, maps: Sequence[str] = USUAL_MAPS) -> str:
     """The page: maps whose colours can be chosen, what is decoded under the pointer, traversals, reconstructions."""
     detector, verdicts = view.detector, view.verdicts
     first, second = grid_of(view)
@@ -137,10 +133,7 @@ def latent_page(view: LatentView, seed: int = 0) -> str:
     picked = order[np.linspace(0, len(order) - 1, min(REBUILT, len(order))).round().astype(np.int64)]
     some = take(view.table, picked)
     content = {
-        "maps": {
-            "principal components": _rounded(view.places),
-            "t-SNE": _rounded(neighbours_map(view.codes, seed)),
-        },
+        "maps": {title: _rounded(places) for title, places in view.maps(maps, seed).items()},
         "records": view.shown(view.table),
         "colours": _colours(view),
         "flagged": verdicts.anomaly.tolist(),
@@ -193,15 +186,14 @@ def _colours(view: LatentView) -> dict[str, list[Any]]:
 
 
 @mpl.rc_context({"font.size": 8, "axes.spines.top": False, "axes.spines.right": False})
-def latent_figure(view: LatentView, form: str, seed: int = 0) -> bytes:
-    """The two maps, and of pictures the decoded plane, as a PNG or SVG file: `form` is `png` or `svg`."""
-    panels = 3 if view.pictures else 2
+def latent_figure(view: LatentView, form: str, seed: int = 0, maps: Sequence[str] = USUAL_MAPS) -> bytes:
+    """Maps, and of pictures the decoded plane, as a PNG or SVG file: `form` is `png` or `svg`."""
+    panels = len(maps) + view.pictures
     figure = Figure(figsize=(WIDTH, 4.3 * panels), layout="constrained")
     axes = figure.subplots(panels, 1, squeeze=False)[:, 0]
     flagged = view.verdicts.anomaly
     labelled = np.zeros(len(flagged), bool) if view.labelled is None else view.labelled
-    maps = {"principal components": view.places, "t-SNE": neighbours_map(view.codes, seed)}
-    for ax, (title, places) in zip(axes, maps.items(), strict=False):
+    for ax, (title, places) in zip(axes, view.maps(maps, seed).items(), strict=False):
         ax.set_title(title, loc="left", fontsize=9)
         # A few far records would press all others together: they stand on the edge.
         places = np.clip(places, *np.quantile(places, [0.005, 0.995], axis=0))
@@ -215,9 +207,9 @@ def latent_figure(view: LatentView, form: str, seed: int = 0) -> bytes:
                 ax.scatter(x, y, s=8, color=colour, alpha=0.6, linewidths=0, label=name)
         ax.legend(loc="best")
     if view.pictures:
-        axes[2].imshow(decoded_plane(view), cmap="gray", vmin=0, vmax=1, aspect="equal")
-        axes[2].set_axis_off()
-        axes[2].set_title("decoded plane of the first two components", loc="left", fontsize=9)
+        axes[-1].imshow(decoded_plane(view), cmap="gray", vmin=0, vmax=1, aspect="equal")
+        axes[-1].set_axis_off()
+        axes[-1].set_title("decoded plane of the first two components", loc="left", fontsize=9)
     content = io.BytesIO()
     figure.savefig(content, format=form, dpi=160, facecolor="white", metadata={"Date": None} if form == "svg" else None)
     return content.getvalue()

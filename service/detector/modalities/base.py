@@ -16,9 +16,9 @@ from kilter.service.detector.runtime import Program
 from kilter.service.detector.schema import Schema
 
 if TYPE_CHECKING:
-    from kilter.service.detector.detector import Verdicts
     from kilter.service.detector.modalities.pictures import Region
     from kilter.service.detector.modalities.tables import Reason
+    from kilter.service.detector.verdicts import Verdicts
 
 
 class Watched(NamedTuple):

@@ -21,8 +21,8 @@ from kilter.service.detector.schema import Schema
 if TYPE_CHECKING:
     from PIL import Image
 
-    from kilter.service.detector.detector import Verdicts
     from kilter.service.detector.modalities.tables import Reason
+    from kilter.service.detector.verdicts import Verdicts
 
 FLOATS = 1 << 22  # most values of the pictures that are encoded at once
 VALUES = 65_536  # values per call on a CPU: the comparison with other pictures takes many times a picture's own memory

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 ROBUST = "robust standard units"
 DISTANCE = "standard deviations"
 SURPRISE = "nats of surprise"
+MEMORY = "score.memory.rows"
 VAE = "vae"
 """The detector that judges by a variational autoencoder, with one of several scores."""
 
@@ -32,32 +33,49 @@ class ScoreKind(NamedTuple):
     """The kind of network beside it, where both together are a detector of their own, of the score's name."""
     measure: str = ""
     """What such a detector judges by, in words."""
+    rows: str | None = None
+    """The tensor of the records that it remembers, as points of the program `place`; None if it has no such points."""
 
 
 _HERE = __name__
 SCORES = {
-    "combined": ScoreKind(f"{_HERE}.combined:CombinedScore", "neighbours", SURPRISE, "table"),
-    "picture-neighbours": ScoreKind(f"{_HERE}.pictures:PictureNeighbours", "neighbours", ROBUST, "image"),
+    "weighted-surprise": ScoreKind(f"{_HERE}.combined:CombinedScore", "neighbours", SURPRISE, "table", rows=MEMORY),
+    "picture-neighbours": ScoreKind(f"{_HERE}.pictures:PictureNeighbours", "neighbours", ROBUST, "image", rows=MEMORY),
     "backbone-neighbours": ScoreKind(f"{_HERE}.backbone:BackboneNeighbours", "neighbours", ROBUST, "image", True),
-    "robust-core": ScoreKind(f"{_HERE}.core:RobustCore", "core", ROBUST, "table"),
+    "core-distance": ScoreKind(f"{_HERE}.core:RobustCore", "core", ROBUST, "table", rows=MEMORY),
     "elbo": ScoreKind(f"{_HERE}.elbo:Elbo", "elbo", "nats"),
     "reconstruction": ScoreKind(f"{_HERE}.elbo:Reconstruction", "reconstruction", "nats"),
     **{
-        name: ScoreKind(f"{_HERE}.{place}", name, unit, "table", network="linear-vae", measure=measure)
-        for name, place, unit, measure in (
+        name: ScoreKind(f"{_HERE}.{place}", name, unit, "table", network="linear-vae", measure=measure, rows=rows)
+        for name, place, unit, measure, rows in (
             (
                 "nearest",
                 "nearest:NearestDistance",
                 DISTANCE,
                 "the distance to the nearest normal row that is remembered",
+                "score.rows",
             ),
-            ("pca", "subspace:PrincipalSubspace", DISTANCE, "the distance to the principal subspace of normal rows"),
-            ("iforest", "forest:PathLength", "units of the isolation score", "how few random splits isolate a record"),
-            ("gmm", "density:MixtureDensity", "nats", "the density of a mixture of Gaussians"),
+            (
+                "pca",
+                "subspace:PrincipalSubspace",
+                DISTANCE,
+                "the distance to the principal subspace of normal rows",
+                None,
+            ),
+            (
+                "iforest",
+                "forest:PathLength",
+                "units of the isolation score",
+                "how few random splits isolate a record",
+                None,
+            ),
+            ("gmm", "density:MixtureDensity", "nats", "the density of a mixture of Gaussians", None),
         )
     },
     "neighbours": ScoreKind(None, "neighbours", ROBUST, "table", True),
     "core": ScoreKind(None, "core", ROBUST, "table", True),
+    "combined": ScoreKind(None, "neighbours", SURPRISE, "table", True),
+    "robust-core": ScoreKind(None, "core", ROBUST, "table", True),
 }
 """The kinds by the names of a manifest. Of several that users ask for by one name the first that fits is trained."""
 

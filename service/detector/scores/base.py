@@ -93,6 +93,10 @@ class AnomalyScore(nn.Module):
     shape: msgspec.Struct
     grid: tuple[int, int] | None = None  # rows and columns of the places of its terms, if they are of places
     memory_entry: MemoryEntry | None = None  # the records of the training that it remembers
+    has_points: ClassVar[bool] = False
+    """Whether it remembers whole records, by their points."""
+    members: Tensor | None = None
+    """The positions of these among the fitting rows and, after them, the calibration rows, (rows,); known to `fit`."""
 
     @classmethod
     def fit(cls, network: Any, material: Material) -> tuple[Self, Tensor | None]:
@@ -112,6 +116,10 @@ class AnomalyScore(nn.Module):
         """
         raise NotImplementedError
 
+    def point(self, network: Any, x: Tensor, view: View) -> Tensor:
+        """Where it compares encoded records, (n, features), with those that it remembers: (n, axes)."""
+        raise NotImplementedError
+
 
 class ScoredNetwork(nn.Module):
     """Gives the outputs of the programs (`detector.runtime`) for encoded records."""
@@ -129,6 +137,10 @@ class ScoredNetwork(nn.Module):
         view = self.network.see(x)
         score, terms = self.score(self.network, x, view, other)
         return score, view.reconstruction, view.kl, terms, self.network.expected(x, view.likelihood)
+
+    def point(self, x: Tensor) -> Tensor:
+        """`point` for x, (n, features), of a score that has points."""
+        return self.score.point(self.network, x, self.network.see(x))
 
 
 def rebuild(network: NetworkEntry, score: ScoreEntry) -> ScoredNetwork:

@@ -13,9 +13,9 @@ from kilter.service.detector.scores.base import AnomalyScore, Material
 from kilter.service.detector.scores.combined import build_space
 from kilter.service.detector.scores.geometry import HELD, Geometry, GeometryShape
 from kilter.service.detector.scores.marginals import Marginals, MarginalsShape, build_marginals
-from kilter.service.detector.scores.memory import MEASURES, Memory, MemoryShape
+from kilter.service.detector.scores.memory import Memory, MemoryShape
 
-CORE = slice(MEASURES.index("core"), MEASURES.index("middle") + 1)
+CORE = ("core", "middle")
 """The two measures that a few odd rows cannot lower."""
 
 
@@ -45,6 +45,7 @@ class RobustCore(AnomalyScore):
 
     shape_type = CoreShape
     holds_calibration = True
+    has_points = True
     shape: CoreShape
 
     def __init__(self, network: TableNetwork, shape: CoreShape) -> None:
@@ -71,6 +72,7 @@ class RobustCore(AnomalyScore):
         bins = marginals.shape if marginals else None
         score = cls(network, CoreShape(space.geometry.shape, space.memory.shape, bins, wide=wide))
         score.geometry, score.memory, score.marginals = space.geometry, space.memory, marginals
+        score.members = space.members
         for i, values in enumerate(score.gather(network, held, network.see(held), space.own_held).unbind(1)):
             score.center[i], score.scale[i] = robust(values)
         score.evidence.fit(network, material.x, material.blind[0][:HELD])
@@ -78,8 +80,8 @@ class RobustCore(AnomalyScore):
 
     def gather(self, network: Any, x: Tensor, view: View, own: Tensor | None) -> Tensor:
         """The two distances of encoded records, (n, features), and the negative ELBO if it counts: (n, 2 or 3)."""
-        points = self.geometry(network, x, view.posterior, view.likelihood)
-        core = self.memory(points, own)[:, CORE]
+        points = self.point(network, x, view)
+        core = self.memory.measure(CORE, points, self.memory.find(points, own), own)
         return torch.cat([core, (view.reconstruction + view.kl).unsqueeze(1)], dim=1) if self.shape.elbo else core
 
     def forward(self, network: Any, x: Tensor, view: View, other: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -92,3 +94,7 @@ class RobustCore(AnomalyScore):
         if self.marginals is not None:
             core = torch.cat([core, self.marginals(x)], dim=1)
         return torch.logsumexp(core, dim=1), terms
+
+    def point(self, network: Any, x: Tensor, view: View) -> Tensor:
+        points: Tensor = self.geometry(network, x, view.posterior, view.likelihood)
+        return points

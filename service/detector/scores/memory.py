@@ -11,20 +11,18 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 CHUNK = 1024  # points whose neighbours are looked for together
-FLOOR = 1e-6  # least squared distance before a logarithm, in units of the typical one between neighbours
-MEASURES = ("nearest", "core", "middle", "plane", "relative")
+FLOOR = 1e-3  # least distance before a logarithm, in units of the typical one between neighbours
+MEASURES = ("nearest", "core", "middle", "relative")
 SPARSITY = 0.65
 """Power of the neighbour's radius by which a distance is made relative to how sparse its surroundings are."""
 ABSENT = 1e15  # the distance to a row that is left out
 SEARCH = 48  # most principal axes in which nearest rows are looked for
 PRODUCTS = 160 * 1024  # most multiplications that the search for a record's neighbours takes
 FLOATS = 1024 * 1024  # most numbers that the rows of a memory hold
-TANGENTS = 4
 PARTS = 4
 LEAST_ROWS = 4 * PARTS
 SUSPECTS_WEIGHT = 2  # suspects lie far apart: each is so many times as likely to be kept as a row of the core
 RADIUS_RANK = 10
-TANGENT_RANK = 20
 
 
 def nearest_rows(points: Tensor, of: Tensor, k: int, own: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -64,23 +62,20 @@ class MemoryShape(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     core: int  # rows that nothing speaks against, a multiple of the parts; they come first
     suspects: int  # rows that may be anomalies among the training data
     axes: int
-    search: int  # principal axes in which the nearest rows are looked for, and in which tangents lie
-    tangents: int
+    search: int  # principal axes in which the nearest rows are looked for
     parts: int  # random parts of the core, of the same size, in each of which the nearest row is looked for
 
 
 class Memory(nn.Module):
-    """Memory rows with their tangent planes and radii.
+    """Memory rows with their radii.
 
-    Rows are looked for in principal axes; the nearest of the core and the nearest suspect are then compared in all
-    axes, by direct difference. Five measures of a point, each a logarithm:
+    Rows are looked for in principal axes; the nearest of each part of the core and the nearest suspect are then
+    compared in all axes, by direct difference. Four measures of a point, each a logarithm:
 
     - nearest: the distance to the nearest row;
     - core: the distance to the farthest of the nearest core rows, one from each part: a few odd rows cannot lower it
       (like that to the k-th neighbour of Ramaswamy, Rastogi and Shim, 2000, but faster to look up);
     - middle: the distance to the mean of these rows;
-    - plane: the distance to the tangent plane of the nearest row, along which its neighbours vary (Simard, LeCun and
-      Denker, 1993);
     - relative: the distance to the nearest row, over a power of that row's distance to its own neighbours (after
       Breunig et al., LOF, 2000).
 
@@ -89,29 +84,22 @@ class Memory(nn.Module):
     def __init__(self, shape: MemoryShape) -> None:
         super().__init__()
         self.shape = shape
-        rows, keys, flat = shape.core + shape.suspects, shape.search + 1, shape.tangents * (shape.search + 1)
+        rows, keys = shape.core + shape.suspects, shape.search + 1
         self.rows = nn.Buffer(torch.zeros(rows, shape.axes))
         self.origin = nn.Buffer(torch.zeros(shape.axes))
         self.principal = nn.Buffer(torch.zeros(shape.axes, shape.search))  # orthonormal
-        # In half precision, since tangents are most of a memory.
-        self.tangent = nn.Buffer(torch.zeros(rows, shape.tangents, shape.search, dtype=torch.float16))
         self.radius = nn.Buffer(torch.ones(rows))  # how far each row's own neighbours are from it
         self.project = nn.Buffer(torch.zeros(shape.axes, keys), persistent=False)
         self.shift = nn.Buffer(torch.zeros(keys), persistent=False)
         # A point's coordinates and 1 times these are its squared distances, but for a constant.
         self.core_keys = nn.Buffer(torch.zeros(keys, shape.core), persistent=False)
         self.suspect_keys = nn.Buffer(torch.zeros(keys, shape.suspects), persistent=False)
-        # Coordinates and 1 times these are a step along each tangent; the last column is the row's radius.
-        self.surroundings = nn.Buffer(torch.zeros(rows, flat + 1), persistent=False)
-        # Of squares of nearest, core, middle, along and radius those of nearest, core, middle, plane and radius.
-        mix = torch.eye(len(MEASURES))
-        mix[0, 3], mix[3, 3] = 1, -1
-        self.mix = nn.Buffer(mix, persistent=False)
+        self.log_sparsity = nn.Buffer(torch.zeros(rows), persistent=False)  # of each row's surroundings
         self.first = nn.Buffer(torch.arange(shape.parts) * (shape.core // shape.parts), persistent=False)
         self.register_load_state_dict_post_hook(lambda memory, _: memory.index())  # type: ignore[no-untyped-call]
 
     def index(self) -> None:
-        """Prepare the search, once rows, axes, tangents and radii are final."""
+        """Prepare the search, once rows, axes and radii are final."""
         search = self.shape.search
         reduced = (self.rows - self.origin) @ self.principal
         self.project[:, :search] = self.principal
@@ -120,43 +108,15 @@ class Memory(nn.Module):
         keys = torch.cat([-2 * reduced.T, reduced.square().sum(1)[None]])
         self.core_keys.copy_(keys[:, : self.shape.core])
         self.suspect_keys.copy_(keys[:, self.shape.core :])
-        tangent = self.tangent.float()
-        offset = -(tangent @ reduced.unsqueeze(2))
-        self.surroundings[:, :-1] = torch.cat([tangent, offset], dim=2).flatten(1)
-        self.surroundings[:, -1] = self.radius
+        self.log_sparsity.copy_(SPARSITY * self.radius.log())
 
-    def forward(self, points: Tensor, own: Tensor | None = None) -> Tensor:
-        """The measures of points, (n, axes): (n, 5).
+    def find(self, points: Tensor, own: Tensor | None) -> Tensor:
+        """Positions of the nearest row of each part of the core and, if there are any, of suspects: (n, parts + 1).
 
-        `own`, (n,), is the row that each of them is itself, which is left out, or -1.
+        `own`, (n,), is the row that each of the points, (n, axes), is itself, which is left out, or -1.
         """
-        return self.logs(points, own) @ _measures()
-
-    def logs(self, points: Tensor, own: Tensor | None) -> Tensor:
-        """The logarithms, (n, 5), of the squares of: nearest, core, middle, plane, and the nearest row's radius."""
-        parts = self.shape.parts
-        reduced = torch.addmm(self.shift, points, self.project)
-        near = self.candidates(reduced, own)
-        step = points.unsqueeze(1) - functional.embedding(near, self.rows)
-        distance = torch.linalg.vector_norm(step, dim=-1)
-        if own is not None:
-            distance = torch.where(near == own.unsqueeze(1), ABSENT, distance)
-        nearest = distance.argmin(1, keepdim=True)
-        surroundings = functional.embedding(near.gather(1, nearest).squeeze(1), self.surroundings)
-        tangent, radius = torch.split(surroundings, [surroundings.shape[1] - 1, 1], dim=1)
-        tangent = tangent.reshape(-1, self.shape.tangents, self.shape.search + 1)
-        lengths = [
-            distance.amin(1, keepdim=True),
-            distance[:, :parts].amax(1, keepdim=True),
-            torch.linalg.vector_norm(step[:, :parts].mean(1), dim=1, keepdim=True),
-            torch.linalg.vector_norm((tangent * reduced.unsqueeze(1)).sum(-1), dim=1, keepdim=True),
-            radius,
-        ]
-        return (torch.cat(lengths, dim=1).square() @ self.mix).clamp(min=FLOOR).log()
-
-    def candidates(self, reduced: Tensor, own: Tensor | None) -> Tensor:
-        """Positions of the nearest row of each part of the core and, if there are any, of suspects: (n, parts + 1)."""
         core, parts = self.shape.core, self.shape.parts
+        reduced = torch.addmm(self.shift, points, self.project)
         rough = _rough(reduced, self.core_keys, own).reshape(-1, parts, core // parts)
         near = rough.argmin(2) + self.first
         if not self.shape.suspects:
@@ -164,6 +124,34 @@ class Memory(nn.Module):
         own = own - core if own is not None else None
         suspect = _rough(reduced, self.suspect_keys, own).argmin(1, keepdim=True) + core
         return torch.cat([near, suspect], dim=1)
+
+    def measure(self, measures: tuple[str, ...], points: Tensor, near: Tensor, own: Tensor | None) -> Tensor:
+        """Some of `MEASURES` of points by the rows that `find` has found for them: (n, measures)."""
+        parts = self.shape.parts
+        step = points.unsqueeze(1) - functional.embedding(near, self.rows)
+        distance = distances_of(step, near, own)
+        logs = {}
+        if {"nearest", "relative"} & {*measures}:
+            logs["nearest"] = log_length(distance.amin(1, keepdim=True))
+        if "core" in measures:
+            logs["core"] = log_length(distance[:, :parts].amax(1, keepdim=True))
+        if "middle" in measures:
+            logs["middle"] = log_length(torch.linalg.vector_norm(step[:, :parts].mean(1), dim=1, keepdim=True))
+        if "relative" in measures:
+            nearest = near.gather(1, distance.argmin(1, keepdim=True))
+            logs["relative"] = logs["nearest"] - self.log_sparsity[nearest]
+        return torch.cat([logs[name] for name in measures], dim=1)
+
+
+def distances_of(step: Tensor, near: Tensor, own: Tensor | None) -> Tensor:
+    """The lengths of steps, (n, k, axes), from rows at positions `near`, (n, k); far away from a point's own row."""
+    distance = torch.linalg.vector_norm(step, dim=-1)
+    return distance if own is None else torch.where(near == own.unsqueeze(1), ABSENT, distance)
+
+
+def log_length(length: Tensor) -> Tensor:
+    """The logarithm, with a floor."""
+    return length.clamp(min=FLOOR).log()
 
 
 def _rough(reduced: Tensor, keys: Tensor, own: Tensor | None) -> Tensor:
@@ -175,13 +163,6 @@ def _rough(reduced: Tensor, keys: Tensor, own: Tensor | None) -> Tensor:
     return rough
 
 
-def _measures() -> Tensor:
-    """The matrix (5, 5) that makes measures of the logarithms of squares."""
-    mix = torch.eye(len(MEASURES)) / 2
-    mix[0, 4], mix[4, 4] = 0.5, -SPARSITY / 2
-    return mix
-
-
 def build_memory(
     points: Tensor, suspect: Tensor, fitted: int, held: Tensor, size: int, generator: torch.Generator
 ) -> tuple[Memory, Tensor]:
@@ -191,8 +172,8 @@ def build_memory(
     the core. Where there is no room for all, a random sample is kept, and none of those at `held`, by which what is
     usual is learned: centroids would hide how densely points lie.
 
-    Calibration points are in the memory like any others, and nothing else depends on them: tangents and radii are taken
-    among fitted points alone. So each can be judged as a new record is, by leaving out its row.
+    Calibration points are in the memory like any others, and nothing else depends on them: radii are taken among fitted
+    points alone. So each can be judged as a new record is, by leaving out its row.
     """
     rows, axes = points.shape
     search = min(SEARCH, axes)
@@ -203,18 +184,22 @@ def build_memory(
     around = points[:fitted][used[:fitted]]
     core, suspects = sample_rows(suspect[used], size, generator)
     kept = torch.cat([core, suspects])
-    memory = Memory(MemoryShape(len(core), len(suspects), axes, search, min(TANGENTS, search), PARTS))
+    memory = Memory(MemoryShape(len(core), len(suspects), axes, search, PARTS))
     memory.rows.copy_(points[used][kept])
     memory.origin.copy_(memory.rows.mean(0))
     memory.principal.copy_(principal_axes(memory.rows, search))
     itself = torch.where(kept < len(around), kept, -1)
     memory.radius.copy_(radii(memory.rows, around, itself))
-    reduced, others = ((part - memory.origin) @ memory.principal for part in (memory.rows, around))
-    memory.tangent.copy_(tangents(reduced, others, itself, memory.shape.tangents))
     memory.index()
     own = torch.full((rows,), -1)
     own[torch.where(used)[0][kept]] = torch.arange(len(kept))
     return memory, own
+
+
+def rows_held(own: Tensor) -> Tensor:
+    """The position of each row of a memory, (rows,), by the row that is held of each position, or -1."""
+    held = torch.where(own >= 0)[0]
+    return held[own[held].argsort()]
 
 
 def sample_rows(suspect: Tensor, size: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -238,28 +223,3 @@ def radii(memory: Tensor, around: Tensor, own: Tensor) -> Tensor:
     distances, _ = nearest_rows(memory, around, min(RADIUS_RANK, max(1, len(around) // 3)), own)
     radius = distances.square().mean(1).sqrt()
     return torch.maximum(radius, 0.1 * radius.median() + 0.015 * math.sqrt(memory.shape[1]))
-
-
-def tangents(memory: Tensor, around: Tensor, own: Tensor, count: int) -> Tensor:
-    """Directions in which a row's neighbours vary most, (rows, count, axes).
-
-    Each is scaled by the root of a / (a + noise), a its variance, so that a step along it counts only as far as noise
-    would explain it.
-    """
-    axes = memory.shape[1]
-    _, positions = nearest_rows(memory, around, min(TANGENT_RANK, max(1, len(around) // 3)), own)
-    parts = []
-    for start in range(0, len(memory), 512):
-        steps = around[positions[start : start + 512]] - memory[start : start + 512, None]
-        # In float64: of near-duplicates, whose products are all but singular, LAPACK gives NaN in float32.
-        values, vectors = (part.float() for part in torch.linalg.eigh((steps @ steps.mT).double()))
-        kept = min(count, values.shape[1])
-        variance = values[:, -kept:].clamp(min=0) / steps.shape[1]
-        direction = vectors[:, :, -kept:].mT @ steps
-        direction = direction / direction.norm(dim=-1, keepdim=True).clamp(min=1e-4)
-        total = steps.square().sum((1, 2))[:, None] / steps.shape[1]
-        rest = (total - variance.sum(1, keepdim=True)).clamp(min=0) / max(1, axes - kept)
-        noise = rest + 0.02 * total / axes + 1e-9
-        scaled = direction * (variance / (variance + noise)).sqrt()[..., None]
-        parts.append(functional.pad(scaled, (0, 0, 0, count - kept)))
-    return torch.cat(parts)

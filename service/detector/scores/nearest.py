@@ -1,6 +1,7 @@
 """The score of the detector `nearest`: how far a record is from the nearest normal row that is remembered."""
 
-from typing import Self
+import math
+from typing import Any, Self
 
 import msgspec
 import torch
@@ -8,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from kilter.service.detector.manifest import MemoryEntry
+from kilter.service.detector.networks.base import View
 from kilter.service.detector.networks.linear import LinearVAE
 from kilter.service.detector.scores.base import Material
 from kilter.service.detector.scores.vectors import NOVELTY, VectorScore, VectorsShape, fit_vectors
@@ -34,6 +36,7 @@ class NearestDistance(VectorScore):
 
     shape_type = NearestShape
     holds_calibration = True
+    has_points = True
     shape: NearestShape
 
     def __init__(self, network: LinearVAE, shape: NearestShape) -> None:
@@ -57,6 +60,7 @@ class NearestDistance(VectorScore):
         score.center.copy_(points.mean(0))
         score.rows.copy_(points[kept] - score.center)
         score.prepare()
+        score.members = kept
         own = torch.full((len(points),), -1)
         own[kept] = torch.arange(len(kept))
         held = own[len(material.x) :] if len(material.calibration) else None
@@ -65,6 +69,11 @@ class NearestDistance(VectorScore):
     def prepare(self) -> None:
         """Prepare the search, once the rows are final."""
         self.half_square.copy_(0.5 * self.rows.square().sum(1))
+
+    def point(self, network: Any, x: Tensor, view: View) -> Tensor:
+        """Novelties are an axis more, on which all that is remembered lies at 0."""
+        points, novelties = self.vectors(network, x, network.expected_dense(view.likelihood))
+        return torch.cat([points - self.center, math.sqrt(NOVELTY) * novelties.sqrt()], dim=1)
 
     def value(self, points: Tensor, novelties: Tensor, other: Tensor | None) -> Tensor:
         """`other`, (n,), is the remembered row that each record is itself, which is left out, or -1."""

@@ -25,11 +25,9 @@ from kilter.service.detector.networks.pictures import (
     standardise,
 )
 from kilter.service.detector.scores.base import AnomalyScore, Material
-from kilter.service.detector.scores.memory import nearest_rows
+from kilter.service.detector.scores.memory import nearest_rows, rows_held
+from kilter.service.detector.scores.moves import CANDIDATES, MOST_SIDE, PATCH, SHIFT
 
-MOST_SIDE = 64  # pictures are compared at no more than so many pixels a side
-SHIFT = 1  # every part of a picture may move by so many pixels
-PATCH = 5  # parts that move as one are so many pixels wide
 FLOOR = 1e-6
 SHARPNESS = 3.0
 CONTRAST_WEIGHT = 0.5
@@ -39,7 +37,6 @@ NETWORK_WEIGHT = 0.2
 LEAST_RESIDUAL = 1e-9
 MEMORY_ROWS = 2048  # most pictures that a memory holds, if it is not said
 FLOATS = 2 * 1024 * 1024  # most numbers that a memory of pictures holds
-CANDIDATES = 15
 MOST_ROWS = 10_000  # fitting pictures from which the memory is chosen
 ITERATIONS = 7
 NEAREST_CHUNK = 4096
@@ -117,6 +114,7 @@ class PictureNeighbours(AnomalyScore):
     """
 
     shape_type = PictureMemoryShape
+    has_points = True
     shape: PictureMemoryShape
 
     def __init__(self, network: PictureVAE, shape: PictureMemoryShape) -> None:
@@ -144,7 +142,7 @@ class PictureNeighbours(AnomalyScore):
         own = torch.full((len(x),), -1)
         own[kept] = rows
         score = cls(network, memory.shape).eval()
-        score.memory = memory
+        score.memory, score.members = memory, rows_held(own)
         score.evidence.contrasts.fit(network, x[held])
         parts = in_parts(x[held])
         measured = [
@@ -186,6 +184,9 @@ class PictureNeighbours(AnomalyScore):
         measures = torch.cat([self.contrasts(strongest), whole], dim=1)
         contrasts, memory, left = ((measures - self.center[FILTERS:]) / self.scale[FILTERS:]).unbind(1)
         return memory + self.contrast_weight * contrasts + NETWORK_WEIGHT * left, self.evidence.terms(cells)
+
+    def point(self, network: Any, x: Tensor, view: View) -> Tensor:
+        return self.memory.see(standardise(network.pictures(x))).flatten(1)
 
 
 def build_picture_memory(

@@ -8,12 +8,13 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import click
 import numpy as np
 import polars as pl
 import pytest
 from click.testing import CliRunner, Result
 
-from kilter.service.commands.score import score_command
+from kilter.service.commands.score import open_cluster, score_command
 from kilter.service.detector import Detector
 from tests.support.data import write_csv
 
@@ -119,6 +120,30 @@ def test_shards_are_merged(model_folder: Path, new_csv: Path, tmp_path: Path) ->
     assert sorted(path.name for path in out.iterdir()) == ["_SUCCESS", "a.csv", "b.csv"]
     for wrong in ("2/2", "0", "-1/2", "a/b"):
         assert "it is I/N, with I from 0 to N - 1" in call(model_folder, folder, "-o", out, "--shard", wrong).stderr
+
+
+def test_workers_make_the_files_of_a_folder(
+    model_folder: Path, new_csv: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of this machine, as many as are asked for; what does not go together is refused."""
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for name in ("a.csv", "b.csv"):
+        (folder / name).write_bytes(new_csv.read_bytes())
+    assert call(model_folder, folder, "-o", tmp_path / "one").exit_code == 0
+    done = call(model_folder, folder, "-o", tmp_path / "two", "--engine", "dask", "--jobs", "1")
+    assert done.exit_code == 0, done.stderr
+    assert "100 records" in done.stderr
+    for name in ("a.csv", "b.csv", "_SUCCESS"):
+        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
+    for wrong, message in (
+        (("--scheduler", "tcp://127.0.0.1:1"), "give --engine dask too"),
+        (("--engine", "dask", "--scheduler", "tcp://127.0.0.1:1", "--jobs", "2"), "a cluster has its own workers"),
+    ):
+        assert message in call(model_folder, folder, "-o", tmp_path / "three", *wrong).stderr
+    monkeypatch.setitem(sys.modules, "kilter.service.formats.dask_cluster", None)
+    with pytest.raises(click.UsageError, match=r"pip install 'kilter\[dask\]'"):
+        open_cluster(model_folder, "cpu", None, 1)
 
 
 def test_what_is_said_at_the_end_is_a_file_too(model_folder: Path, new_csv: Path, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from kilter.service.commands import score_log
 from kilter.service.commands.score_log import JsonLog, ScoreLog, WordsLog
-from kilter.service.formats.partial import Tally
+from kilter.service.formats.counting import Tally
 from kilter.service.formats.scoring import Summary
 
 SUMMARY = Summary(1200, 3, 1, "row 7: field 'x': no number", 2.0, ("a note",), blamed=(("amount", 2), ("at", 1)))

@@ -61,3 +61,14 @@ def test_a_direction_is_stated_in_one_way(options: tuple[str, ...], model_folder
     wrong = call(edit_command, model_folder, source, *options)
     assert wrong.exit_code == 2
     assert "--from and --to, or by --by and --along" in wrong.stderr
+
+
+def test_a_record_is_shown_on_its_way(model_folder: Path, detector: Detector, source: Path, tmp_path: Path) -> None:
+    """A row for each step, the first as the model sees the record."""
+    options = ("--by", source, "--along", "temperature", "--strength", "2", "--steps", "5", "-o", tmp_path / "way.csv")
+    made = call(edit_command, model_folder, f"{source}:3", *options)
+    assert (made.exit_code, made.stderr) == (0, "5 steps\n")
+    way = pl.read_csv(tmp_path / "way.csv")["temperature"]
+    assert way[0] == detector.reconstruct(ROWS[3])[0]["temperature"]
+    assert way.is_sorted()
+    assert way.n_unique() == 5

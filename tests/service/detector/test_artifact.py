@@ -18,7 +18,7 @@ from kilter.service.detector.store import SUMS
 from tests.support.artifacts import ARTIFACTS, rebuilt, rewritten, stored
 
 SCORE_PROGRAM, DETAIL_PROGRAM = "score.onnx", "detail.onnx"
-PROGRAMS = (SCORE_PROGRAM, DETAIL_PROGRAM, "encode.onnx", "decode.onnx")
+PROGRAMS = (SCORE_PROGRAM, DETAIL_PROGRAM, "encode.onnx", "decode.onnx", "place.onnx")
 EVERY_FILE = (MANIFEST, PROBES, *PROGRAMS, TENSORS, "report.html", "MODEL_CARD.md", SUMS)
 STORED = sorted(path.name for path in ARTIFACTS.iterdir() if path.is_dir())
 

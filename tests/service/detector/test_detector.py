@@ -1,6 +1,5 @@
 """Tests of `detector.detector`: the one way from records to verdicts."""
 
-import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -8,10 +7,9 @@ from typing import Any
 
 import msgspec
 import numpy as np
-import pandas as pd
 import pytest
 
-from kilter.service.detector import ArtifactError, Calibration, Detector, KilterError, RecordsError, Verdicts, load
+from kilter.service.detector import ArtifactError, Calibration, Detector, KilterError, RecordsError, load
 from kilter.service.detector.artifact import MANIFEST, PROBES
 from kilter.service.detector.detector import Judge, Scorer
 from kilter.service.detector.manifest import Probes
@@ -230,25 +228,3 @@ def test_another_schema_s_manifest_says_which_modality_a_detector_has() -> None:
     own = Detector(manifest(SCHEMA, calibration), Squares(), calibration, Probes([], [], [], []))
     assert own.modality.schema == SCHEMA
     assert own.modality.grid is None
-
-
-@pytest.mark.parametrize("as_frame", [Verdicts.to_polars, Verdicts.to_pandas])
-def test_verdicts_are_a_frame_on_request(as_frame: Callable[[Verdicts], Any], detector: Detector) -> None:
-    """With a row per record: null and the error where one does not fit."""
-    verdicts = detector.score(RECORDS, errors="mark", reasons=1)
-    frame = as_frame(verdicts)
-    assert list(frame.columns) == ["score", "p_value", "anomaly", "reasons", "error"]
-    assert list(frame["score"])[:2] == [2.0, 83.0]
-    assert list(frame["anomaly"])[:2] == [False, True]
-    assert json.loads(frame["reasons"][1])[0]["feature"] == "amount"
-    last = list(frame[2:].to_dict("list").values() if isinstance(frame, pd.DataFrame) else frame.row(2))
-    assert all(value is None or value == [None] or np.isnan(value[0]) for value in last[:-1])
-    assert "field 'amount': a number is expected" in str(last[-1])
-    assert list(as_frame(detector.score(RECORDS[:2])).columns) == ["score", "p_value", "anomaly", "error"]
-
-
-def test_a_frame_of_pandas_has_the_index_of_the_records(detector: Detector) -> None:
-    """So that it can be joined to theirs."""
-    frame = pd.DataFrame(RECORDS[:2], index=["a", "b"])
-    joined = frame.join(detector.score(frame).to_pandas(frame.index))
-    assert joined.loc["b", "score"] == 83.0

@@ -199,3 +199,40 @@ def test_an_edit_moves_records_along_a_direction(detector: Detector) -> None:
     assert means[0] < means[1] - 0.2 < means[2] - 0.4
     with pytest.raises(KilterError, match="a code of the model plant has 16 numbers"):
         detector.edit(ROWS, [1.0, 2.0])
+
+
+def test_a_record_on_its_way_begins_where_it_is_and_ends_moved(detector: Detector, digits_detector: Detector) -> None:
+    """In as many steps as are wanted."""
+    direction = detector.direction(ROWS[:3], ROWS[3:])
+    way = detector.edit(ROWS[0], direction, 1.5, steps=4)
+    assert len(way) == 4
+    assert way[0] == detector.reconstruct(ROWS[0])[0]
+    assert way[-1] == detector.edit(ROWS[0], direction, 1.5)[0]
+    shift = np.full(digits_detector.latent.size, 0.1)
+    assert digits_detector.edit(digits_detector.decode(shift), shift, steps=3).shape[0] == 3
+    for data, steps in ((ROWS[:2], 3), (ROWS[:1], 1)):
+        with pytest.raises(KilterError, match="one record is shown on its way, in two steps or more"):
+            detector.edit(data, direction, steps=steps)
+
+
+def test_a_direction_along_groups_is_that_between_them(detector: Detector) -> None:
+    """What is not known is left out; numbers lead to a standard deviation more."""
+    flags = np.array([False, False, False, *[True] * (len(ROWS) - 3)])
+    np.testing.assert_allclose(detector.direction(ROWS, along=flags), detector.direction(ROWS[:3], ROWS[3:]), atol=1e-9)
+    numbers = np.arange(len(ROWS), dtype=float)
+    once = detector.direction(ROWS, along=numbers)
+    np.testing.assert_allclose(detector.direction(ROWS, along=3 * numbers + 1), once, atol=1e-9)
+    lacking = np.where(numbers == 1, np.nan, numbers)
+    rest = [row for i, row in enumerate(ROWS) if i != 1]
+    np.testing.assert_allclose(
+        detector.direction(ROWS, along=lacking), detector.direction(rest, along=np.delete(numbers, 1)), atol=1e-9
+    )
+    wrong: list[tuple[dict[str, Any], str]] = [
+        ({}, "give one of the two"),
+        ({"target": ROWS, "along": numbers}, "give one of the two"),
+        ({"along": numbers[:2]}, "one value for each of"),
+        ({"along": np.ones(len(ROWS))}, "no direction where all known values are the same"),
+    ]
+    for arguments, words in wrong:
+        with pytest.raises(KilterError, match=words):
+            detector.direction(ROWS, **arguments)

@@ -172,3 +172,23 @@ def test_a_value_is_new_beyond_those_of_the_fitting_rows(model: Detector) -> Non
     low, high = np.array([[one.low for one in watched], [one.high for one in watched]], np.float32)
     assert not are_new(np.stack([low, high, np.full(len(low), np.nan, np.float32)]), watched).any()
     assert are_new(np.stack([low - 1, high + 1]), watched).all()
+
+
+@pytest.mark.parametrize("batches", [1, 3])
+def test_what_was_counted_can_be_added_elsewhere(model: Detector, batches: int) -> None:
+    """With the values of fewer records; the same is then to be said, of shares that are estimated by them nearly."""
+    frame = rows(7).with_columns(pl.col(pl.String).str.to_lowercase())
+    whole = ColumnTally(model.modality, model.reference)
+    joined = ColumnTally(model.modality, model.reference)
+    for part in frame.iter_slices(-(-len(frame) // batches)):
+        table = model.table(part)
+        counts = count_columns(model.modality, table, model.score(table, errors="mark").features)
+        own = ColumnTally(model.modality, model.reference)
+        for tally in (whole, own):
+            tally.add(counts)
+        few = own.counts(50)
+        assert {len(values) for values in few.sample.values()} <= set(range(40, 51))
+        assert few.records == table.rows
+        joined.add(few)
+    assert [shift[:3] for shift in whole.shifts()] == [shift[:3] for shift in joined.shifts()] != []
+    assert len(next(iter(whole.counts().sample.values()))) > 300

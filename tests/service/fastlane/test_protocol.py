@@ -6,6 +6,7 @@ import inspect
 import re
 import weakref
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import cast
 
 import pytest
@@ -440,3 +441,10 @@ def test_a_url_leads_to_the_same_place_each_time() -> None:
             assert scope[MATCH].parameters == {"name": "a"}
         for other in (b"/a/long", b"/%61/short", b"/a/b/short", b"/" + long):
             assert lane.find(other) is None
+
+
+def test_a_route_that_streams_is_no_short_one() -> None:
+    """Its answer has no length, and begins before the body has its end."""
+    lane = FastLane(RouteTable([replace(direct(echo), streams=True)]))
+    assert lane.find(b"/a/short") is None
+    assert FastLane(RouteTable([direct(echo)])).find(b"/a/short") is not None

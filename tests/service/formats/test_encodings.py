@@ -2,6 +2,7 @@
 
 import gzip
 from contextlib import suppress
+from io import BytesIO
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kilter.service.formats import encodings
-from kilter.service.formats.encodings import chosen, coding, compress, decompress
+from kilter.service.formats.encodings import Packer, Unpacker, chosen, coding, compress, decompress
 from kilter.service.problems import BAD_BODY, TOO_LARGE, WRONG_TYPE, RequestError
 from tests.support.serving import RECORD, client
 
@@ -24,6 +25,43 @@ def test_what_was_compressed_comes_back(name: str, content: bytes, cut: int) -> 
     assert decompress(compress(content, name), name, 500) == content
     parts = compress(content[:cut], name) + compress(content[cut:], name)
     assert decompress(parts, name, 500) == content
+
+
+@NAMES
+@given(
+    parts=st.lists(st.tuples(st.binary(max_size=9), st.integers(0, 3000)), max_size=4),
+    sizes=st.lists(st.integers(1, 4000), min_size=1),
+    piece=st.sampled_from([1, 7, 1 << 16]),
+)
+def test_a_stream_comes_back_in_reads_of_any_size(
+    name: str, parts: list[tuple[bytes, int]], sizes: list[int], piece: int
+) -> None:
+    """Each full but for the last; what was packed can be read from what has come out."""
+    contents = [content * times for content, times in parts]
+    packer = Packer(name)
+    packed = [packer.pack(content) for content in contents]
+    for count in range(1, len(packed) + 1):
+        unpacker = Unpacker(BytesIO(b"".join(packed[:count])), name)
+        assert unpacker.read(sum(map(len, contents[:count]))) == b"".join(contents[:count])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(encodings, "PIECE", piece)
+        whole, content = b"".join(packed) + packer.finish() + compress(b"more", name), b"".join(contents) + b"more"
+        unpacker, out = Unpacker(BytesIO(whole), name), b""
+        for size in [*sizes, len(content) + 1]:
+            read = unpacker.read(size)
+            assert len(read) == min(size, len(content) - len(out))
+            out += read
+        assert out == content
+        cut = Unpacker(BytesIO(whole[:-1]), name)
+        with pytest.raises(RequestError, match="ends in the midst"):
+            cut.read(len(content) + 1)
+
+
+@NAMES
+def test_a_damaged_stream_is_refused(name: str) -> None:
+    """Before any of it comes out."""
+    with pytest.raises(RequestError, match=f"the body is no {name}, as its Content-Encoding says"):
+        Unpacker(BytesIO(b"no such thing"), name).read(5)
 
 
 @NAMES

@@ -34,7 +34,7 @@ def made(decimal: str = ".") -> tuple[Any, Table]:
 
 
 @pytest.mark.parametrize("decimal", [".", ","])
-@pytest.mark.parametrize("ending", [".csv", ".csv.gz", ".parquet", ".arrow"])
+@pytest.mark.parametrize("ending", [".csv", ".csv.gz", ".ndjson", ".ndjson.zst", ".parquet", ".arrow", ".arrows"])
 def test_a_table_is_read_again_as_it_was(decimal: str, ending: str, tmp_path: Path) -> None:
     """By the schema from which it was made, in every format, in parts, with both decimal signs."""
     schema, table = made(decimal)

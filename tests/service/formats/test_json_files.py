@@ -26,7 +26,7 @@ RECORDS = st.lists(st.fixed_dictionaries({}, optional=VALUES).filter(bool), min_
 
 
 def read(data: bytes) -> tuple[pl.DataFrame, tuple[str, ...]]:
-    frame, text, _, notes, _ = read_frame(["-"], io.BytesIO(data))
+    frame, text, _, notes, *_ = read_frame(["-"], io.BytesIO(data))
     assert not text
     return frame, notes
 

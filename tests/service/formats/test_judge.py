@@ -1,6 +1,7 @@
 """What is appended to the records of a batch is what the detector says of them."""
 
 import json
+from typing import Any
 
 import polars as pl
 from hypothesis import given
@@ -60,3 +61,12 @@ def test_nearest_normals_are_a_column_of_their_own() -> None:
     assert json.loads(kept[0])["normal"] is False
     nothing = batch(["52.5"], [])._replace(frame=batch(["52.5"], []).frame.clear())
     assert BatchJudge(SHOP, keep=())(nothing).verdicts.frame()[NEAREST].to_list() == []
+
+
+def test_an_observer_is_told_of_what_was_judged() -> None:
+    """The table, its verdicts, which records have one, and how long it took."""
+    seen: list[Any] = []
+    BatchJudge(SHOP, observer=lambda *facts: seen.append(facts))(batch(["52.5", "much", "9100"], []))
+    [(table, verdicts, good, seconds)] = seen
+    assert (table.rows, good.tolist(), seconds > 0) == (3, [True, False, True], True)
+    assert verdicts.score[good].tolist() == SHOP.score([RECORD, STRANGE]).score.tolist()

@@ -1,24 +1,27 @@
 """A run that was interrupted leaves what is on the disk, and is continued from there and nowhere else."""
 
+import shutil
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kilter.service.detector import KilterError
 from kilter.service.formats.addresses import Address
+from kilter.service.formats.counting import ScoredInput, Tally, added_tally
 from kilter.service.formats.markers import RemoteMarker
 from kilter.service.formats.partial import (
     JOURNAL,
+    KEPT,
     Checkpoint,
+    FinishedOutput,
     Progress,
-    ScoredInput,
-    Tally,
+    UnfinishedError,
     compare_plans,
     keeping,
-    write_whole,
+    remove_folder,
 )
 
 PLAN = {"model": "a", "inputs": [1, 2]}
@@ -168,9 +171,91 @@ def test_an_interrupted_run_is_kept_if_there_is_something_to_keep(
     assert not (tmp_path / "q").exists()
 
 
-def test_small_files_appear_whole(tmp_path: Path) -> None:
-    """In the place of what was there."""
-    for content in (b"one", b"two"):
-        write_whole(tmp_path / "x", content)
-        assert (tmp_path / "x").read_bytes() == content
-    assert [path.name for path in tmp_path.iterdir()] == ["x"]
+def finished(place: int, records: int) -> FinishedOutput:
+    """An output of a run whose outputs have an input each."""
+    tally = Tally(records=records, errors=place % 2, first_error=f"of {place}" * (place % 2), blamed={"a": place})
+    return FinishedOutput(place, place + 1, f"unit-{place}-x/data", ScoredInput(str(place), 1, "", records), tally)
+
+
+@settings(max_examples=15)
+@given(st.permutations(range(5)), st.integers(0, 5), st.booleans())
+def test_outputs_are_finished_in_any_order(order: list[int], kills: int, half: bool) -> None:
+    """They get their names; what is counted and noted is in the order of the outputs, after a kill too."""
+    with TemporaryDirectory() as name:
+        folder, outs = Path(name) / "p", [Path(name) / str(place) for place in range(5)]
+        progress = Progress(folder, PLAN, resume=False)
+        state = progress.state
+        for count, place in enumerate(order):
+            if count == kills:
+                if half:
+                    made(folder, "unit-9-lost")
+                progress.close(keep=True)
+                progress = Progress(folder, PLAN, resume=True)
+                state = progress.take_up(outs)
+                assert not (folder / "unit-9-lost").exists()
+                assert sorted(progress.ahead) == sorted(order[:count])
+            made(folder, f"unit-{place}-x")
+            state = progress.finish(state, finished(place, 10 * place), outs[place])
+            assert outs[place].read_bytes() == b"all of it"
+        assert [one.name for one in progress.scored] == ["0", "1", "2", "3", "4"]
+        assert (state.output, state.done) == (5, 5)
+        assert state.tally == Tally(100, 0, 2, "of 1", blamed={"a": 10})
+        progress.close(keep=False)
+        assert not folder.exists()
+
+
+def made(folder: Path, name: str) -> None:
+    (folder / name).mkdir()
+    (folder / name / "data").write_bytes(b"all of it")
+
+
+def test_an_output_that_was_noted_gets_its_name_after_a_kill(tmp_path: Path) -> None:
+    """As it stood in the folder when the line was written."""
+    progress = Progress(tmp_path / "p", PLAN, resume=False)
+    made(tmp_path / "p", "unit-1-x")
+    progress.save(Checkpoint(ahead=(finished(1, 3),)))
+    progress.close(keep=True)
+    progress = Progress(tmp_path / "p", PLAN, resume=True)
+    assert progress.take_up([tmp_path / "0", tmp_path / "1"]) == Checkpoint()
+    assert (tmp_path / "1").read_bytes() == b"all of it"
+    assert not (tmp_path / "p" / "unit-1-x").exists()
+    progress.close(keep=False)
+
+
+def test_what_was_done_of_the_next_output_is_forgotten(tmp_path: Path) -> None:
+    """With what was counted of it; what was counted before stays."""
+    progress = Progress(tmp_path / "p", PLAN, resume=False)
+    progress.open().write(b"half")
+    before, own = Tally(5, 1, 1, "first", blamed={"a": 2}), Tally(4, 1, 1, "second", blamed={"a": 1, "b": 1})
+    progress.save(Checkpoint(1, done=1, blocks=2, size=4, parts=2, tally=added_tally(before, own), own=own))
+    assert progress.forget_next() == progress.state == Checkpoint(1, done=1, tally=before)
+    assert not (tmp_path / "p" / "data-0").exists()
+    progress.close(keep=True)
+
+
+def test_work_that_cannot_go_on_is_kept(tmp_path: Path) -> None:
+    """If any of it was done, and it is said how to go on; otherwise nothing is left."""
+    for done in (False, True):
+        progress = Progress(tmp_path / "p", PLAN, resume=False)
+        if done:
+            progress.save(Checkpoint(1))
+        with pytest.raises(UnfinishedError) as raised, keeping(progress, "out"):
+            raise UnfinishedError("the scheduler is lost")
+        assert (tmp_path / "p").exists() == done
+        assert str(raised.value) == "the scheduler is lost" + f". {KEPT}" * done
+
+
+def test_a_folder_is_removed_while_somebody_writes_to_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who gives up after a while."""
+    left, rmtree = [1, 2], shutil.rmtree
+
+    def slow(folder: Path, *, ignore_errors: bool) -> None:
+        if left:
+            left.pop()
+        else:
+            rmtree(folder, ignore_errors=ignore_errors)
+
+    monkeypatch.setattr(shutil, "rmtree", slow)
+    (tmp_path / "p").mkdir()
+    remove_folder(tmp_path / "p")
+    assert not (tmp_path / "p").exists()

@@ -13,9 +13,9 @@ import pytest
 
 from kilter.service.detector import KilterError
 from kilter.service.formats import json_files, partial, text, typed
+from kilter.service.formats.counting import Tally
 from kilter.service.formats.inputs import Shard
 from kilter.service.formats.lines import COLUMNS, FILE, ROW
-from kilter.service.formats.partial import Tally
 from kilter.service.formats.reading import open_table
 from kilter.service.formats.runs import Watch
 from kilter.service.formats.success import merge_shards

@@ -6,8 +6,8 @@ import msgspec
 import pytest
 
 from kilter.service.detector import KilterError
+from kilter.service.formats.counting import ScoredInput, Tally
 from kilter.service.formats.inputs import find_inputs, find_target
-from kilter.service.formats.partial import ScoredInput, Tally
 from kilter.service.formats.success import check_destination, finished_run, plan_of, success_file, write_success
 from tests.support.detectors import detector
 

@@ -3,12 +3,13 @@
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kilter.service.formats.threads import AHEAD, map_in_threads, usable_cores
+from kilter.service.formats.threads import AHEAD, map_in_pool, map_in_threads, usable_cores
 
 
 @given(st.lists(st.integers(0, 3), max_size=20), st.integers(1, 4))
@@ -59,3 +60,21 @@ def test_an_error_ends_the_work() -> None:
 def test_there_is_a_core() -> None:
     """At least one."""
     assert usable_cores() >= 1
+
+
+def test_threads_that_are_shared_are_left_as_they_were() -> None:
+    """Several maps over them go on side by side, each with so many items in work, in its order; they end none."""
+    with ThreadPoolExecutor(2) as pool:
+        taken: list[int] = []
+
+        def items() -> Iterator[int]:
+            for i in range(9):
+                taken.append(i)
+                yield i
+
+        one, other = (map_in_pool(pool, 3)(str, items()) for _ in range(2))
+        assert [next(one), next(other), next(one)] == ["0", "0", "1"]
+        assert len(taken) == 7
+        one.close()  # type: ignore[attr-defined]
+        assert [*other] == [*"12345678"]
+        assert pool.submit(str, 1).result() == "1"

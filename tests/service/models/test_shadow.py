@@ -202,3 +202,17 @@ def test_large_pictures_that_wait_count_as_several_records() -> None:
     thread.stop()
     waiting = PendingRecords(shadow, large.table(np.zeros((2, 9, 9))), np.ones(2), np.zeros(2, bool))
     assert waiting.weight == 48
+
+
+def test_of_many_records_those_are_compared_that_there_is_room_for() -> None:
+    """And the others dropped: a block of a stream is larger than what may wait."""
+    thread = ShadowThread(most=2500, rest=0.0, gather=0.0)
+    try:
+        shadow = Shadow(detector(), detector(version=4), thread)
+        table = detector().table([RECORD] * 5000)
+        shadow.offer(table, detector().score(table))
+        assert thread.idle(30)
+        tally = shadow.comparison.tally()
+        assert (tally.compared + tally.dropped, tally.compared >= 2048) == (5000, True)
+    finally:
+        thread.stop()

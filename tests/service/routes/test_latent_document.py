@@ -12,7 +12,9 @@ from kilter.service.monitoring.metrics import Metrics
 from kilter.service.routes.latent_document import (
     CodesAnswer,
     RecordsAnswer,
+    SimilarAnswer,
     describe_codes,
+    describe_edits,
     describe_latent_answers,
     describe_latent_parameters,
     describe_orders,
@@ -71,7 +73,9 @@ def test_nothing_is_promised_where_no_model_decodes() -> None:
     )
 
 
-@pytest.mark.parametrize(("kind", "what"), [(CodesAnswer, "codes"), (RecordsAnswer, "records")])
+@pytest.mark.parametrize(
+    ("kind", "what"), [(CodesAnswer, "codes"), (RecordsAnswer, "records"), (SimilarAnswer, "similar")]
+)
 def test_an_answer_has_the_example_of_the_first_model_that_decodes(kind: Any, what: str, registry: Registry) -> None:
     """It fits its own schema; pictures are answered where there are some."""
     described = describe_latent_answers(registry, kind)
@@ -81,7 +85,8 @@ def test_an_answer_has_the_example_of_the_first_model_that_decodes(kind: Any, wh
     schema = {**described.schemas[kind.__name__], "components": {"schemas": described.schemas}}
     assert validator_for(schema).is_valid(example)
     pictures = {"image/png"} if kind is RecordsAnswer else set()
-    assert described.by_media_type.keys() == {"application/json", "application/x-ndjson", "text/csv"} | pictures
+    tables = set() if kind is SimilarAnswer else {"text/csv"}
+    assert described.by_media_type.keys() == {"application/json", "application/x-ndjson"} | tables | pictures
 
 
 def test_two_records_are_the_example_of_a_way(registry: Registry) -> None:
@@ -94,7 +99,25 @@ def test_two_records_are_the_example_of_a_way(registry: Registry) -> None:
 
 def test_parameters_are_those_of_the_route() -> None:
     """Beside the time, which every route takes."""
-    for names, wanted in ((("seed",), ["seed"]), (("ignore_unknown",), ["ignore_unknown"]), ((), [])):
+    for names, wanted in ((("seed",), ["seed"]), (("k", "ignore_unknown"), ["k", "ignore_unknown"]), ((), [])):
         assert [entry["name"] for entry in describe_latent_parameters(names, 9)] == [*wanted, "Request-Timeout"]
     for records, most in ((50, 50), (10**6, 9999)):
         assert describe_latent_parameters(("steps",), records)[0]["schema"]["maximum"] == most
+
+
+def test_an_edit_has_a_direction_in_one_way(registry: Registry, detector: Detector) -> None:
+    """The examples are such bodies, one for each model that decodes."""
+    described = describe_edits(registry, 3).by_media_type["application/json"]
+    fits = validator_for(described["schema"]).is_valid
+    one: list[Any] = [{}]
+    bodies: list[Any] = [
+        {"records": one, "from": one, "to": one},
+        {"records": one, "by": one, "along": [None, True, 0.5]},
+        {"records": one, "direction": [0.0] * detector.latent.size},
+    ]
+    assert all(map(fits, bodies))
+    assert not any(fits({name: body[name] for name in body if name != "records"}) for body in bodies)
+    assert not any(map(fits, [{"records": one}, bodies[0] | bodies[2], {"records": one, "from": one}]))
+    assert all(fits(example["value"]) for example in described["examples"].values())
+    assert described["examples"].keys() == {"plant", "digits"}
+    assert "examples" not in describe_edits(Registry(Metrics(), []), 3).by_media_type["application/json"]

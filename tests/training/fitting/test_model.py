@@ -39,7 +39,8 @@ def test_a_seed_gives_one_model(data: TrainingData) -> None:
 def test_a_model_has_its_parts_and_their_names(data: TrainingData) -> None:
     fitted = fit_model(data, BRIEF)
     assert fitted.programs.keys() == PROGRAMS.keys()
-    assert (fitted.network_kind, fitted.score_kind) == ("tabular-vae", "combined")
+    assert fitted.module.score.members is not None
+    assert (fitted.network_kind, fitted.score_kind) == ("tabular-vae", "weighted-surprise")
     assert fitted.schema.rows == len(fitted.split.fit)
     assert len(fitted.calibration_scores) == len(fitted.split.calibration)
 

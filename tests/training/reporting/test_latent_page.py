@@ -4,11 +4,13 @@ import json
 import re
 import shutil
 import subprocess
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from kilter.service.detector import Detector
 from kilter.service.detector.inputs import Table
@@ -19,7 +21,6 @@ from kilter.training.reporting.latent_page import (
     grid_of,
     latent_figure,
     latent_page,
-    neighbours_map,
     view_latent,
 )
 from tests.support.data import records
@@ -82,11 +83,17 @@ def test_the_page_holds_what_it_shows(view: LatentView) -> None:
 
 
 def test_the_same_seed_gives_the_same_page(view: LatentView) -> None:
-    """And near codes stay near on the map by t-SNE."""
     assert latent_page(view) == latent_page(view)
-    far = np.repeat(np.array([[0.0] * 4, [50.0] * 4]), 20, axis=0) + np.random.default_rng(0).normal(size=(40, 4))
-    places = neighbours_map(far)
-    assert np.linalg.norm(places[:20].mean(0) - places[20:].mean(0)) > places[:20].std()
+
+
+def test_the_maps_are_those_that_are_wanted(view: LatentView) -> None:
+    """On the page in their order, and a panel for each in a figure."""
+    assert list(content_of(latent_page(view, maps=("tsne",)))["maps"]) == ["t-SNE"]
+    assert list(content_of(latent_page(view, maps=("tsne", "pca")))["maps"]) == ["t-SNE", "principal components"]
+    heights = [
+        Image.open(BytesIO(latent_figure(view, "png", maps=maps))).height for maps in (("pca",), ("pca", "tsne"))
+    ]
+    assert heights[1] == 2 * heights[0]
 
 
 def test_pictures_are_drawn(digits_detector: Detector) -> None:

@@ -49,7 +49,9 @@ def rows(count: int, seed: int = 0) -> npt.NDArray[np.float32]:
     return np.column_stack([numbers, flags]).astype(np.float32)
 
 
-def built(schema: Schema, score: str = "combined", memory: int = 2048) -> tuple[ScoredNetwork, npt.NDArray[np.float32]]:
+def built(
+    schema: Schema, score: str = "weighted-surprise", memory: int = 2048
+) -> tuple[ScoredNetwork, npt.NDArray[np.float32]]:
     """A program fitted briefly to 300 rows, and the rows."""
     x = np.ascontiguousarray(rows(300)[:, : len(schema.columns)])
     return around(fitted(x, schema), x, x[:0], schema, score, memory)[0], x
@@ -65,7 +67,7 @@ def around(
     x: npt.NDArray[np.float32],
     calibration: npt.NDArray[np.float32],
     schema: Schema,
-    score: str = "combined",
+    score: str = "weighted-surprise",
     memory: int = 2048,
     seed: int = 0,
 ) -> tuple[ScoredNetwork, Tensor | None]:
@@ -87,7 +89,7 @@ def scores(program: ScoredNetwork, x: npt.NDArray[np.float32]) -> npt.NDArray[np
 
 
 @pytest.mark.parametrize("schema", [MIXED, PLAIN], ids=["mixed", "plain"])
-@pytest.mark.parametrize("score", ["combined", "elbo"])
+@pytest.mark.parametrize("score", ["weighted-surprise", "elbo"])
 def test_what_training_never_saw_raises_the_score(schema: Schema, score: str) -> None:
     """A changed constant, an unseen level, a missing value where none was, and a number far out."""
     program, _ = built(schema, score)
@@ -119,7 +121,7 @@ def test_the_exported_program_and_the_rebuilt_network_agree(schema: Schema, memo
     x[3, 0], x[4, 2], x[5, 4], x[6, :] = NAN, INF, 1.0, NAN
     x[7, 0] = LIMIT
     network = NetworkEntry("tabular-vae", 2, 1, msgspec.to_builtins(program.network.shape))
-    score = ScoreEntry("combined", "neighbours", "", 4, 1e-4, msgspec.to_builtins(program.score.shape))
+    score = ScoreEntry("weighted-surprise", "neighbours", "", 4, 1e-4, msgspec.to_builtins(program.score.shape))
     tensors = {name: tensor.numpy() for name, tensor in program.state_dict().items()}
     onnx = OnnxProgram(export(program, x.shape[1]), x.shape[1], 256)
     rebuilt = TorchProgram(network, score, tensors, "cpu", 256)
@@ -151,17 +153,19 @@ def test_a_calibration_row_is_judged_as_if_the_memory_did_not_hold_it(schema: Sc
         before = held.rows[own[i]].clone()
         held.rows[own[i]] += 1_000
         held.index()
+        program.score.index(program.network)
         assert score_rows(program, calibration[i : i + 1])[0] == pytest.approx(left_out[i], rel=1e-3, abs=1e-3)
         held.rows[own[i]] = before
     held.index()
+    program.score.index(program.network)
     known = own < 0
     np.testing.assert_allclose(score_rows(program, calibration[known]), left_out[known], rtol=1e-4, atol=1e-4)
 
 
 def test_what_the_memory_knows_of_its_rows_comes_from_fitted_rows_alone() -> None:
-    """Radii and tangents of the fitted rows are the same whatever calibration rows are beside them.
+    """Radii of the fitted rows are the same whatever calibration rows are beside them.
 
-    Otherwise a calibration row would be part of the tangents by which it is judged, as no new record is.
+    Otherwise a calibration row would be part of the radius by which it is judged, as no new record is.
     """
     x, calibration = (np.ascontiguousarray(rows(n, seed)[:, :5]) for n, seed in ((300, 0), (60, 4)))
     network = fitted(x, PLAIN)
@@ -187,7 +191,7 @@ def test_a_memory_that_holds_its_calibration_rows_keeps_the_promise() -> None:
     assert 0.06 < np.mean(rates) < 0.13
 
 
-@pytest.mark.parametrize(("schema", "parts"), [(MIXED, 6), (PLAIN, 7)], ids=["mixed", "plain"])
+@pytest.mark.parametrize(("schema", "parts"), [(MIXED, 5), (PLAIN, 6)], ids=["mixed", "plain"])
 def test_weights_are_a_share_of_one_each(schema: Schema, parts: int) -> None:
     """The relative distance is left out where there are levels."""
     score = built(schema)[0].score
@@ -197,15 +201,15 @@ def test_weights_are_a_share_of_one_each(schema: Schema, parts: int) -> None:
     assert (score.weight > 0).all()
 
 
-def test_a_wide_table_has_the_plane_and_the_relative_distance_alone() -> None:
+def test_a_wide_table_has_the_relative_distance_and_that_from_the_span_alone() -> None:
     """No more rows than features: neither network nor mixture has a voice, and the score can be exported."""
     x = np.random.default_rng(0).normal(size=(60, 80)).astype(np.float32)
     schema = Schema(tuple(NumericColumn(f"n{i}", 0, 1, -3, 3) for i in range(80)), rows=60)
     program, _ = around(fitted(x, schema), x, x[:0], schema)
     score = program.score
     assert isinstance(score, CombinedScore)
-    assert score.shape.parts == 2
-    assert score.mixture is None
+    assert score.shape.pieces == ("relative", "span")
+    assert not len(score.raw_rows)
     assert OnnxProgram(export(program, 80), 80, 256).run(x, ("score",))[0] == pytest.approx(
         scores(program, x), abs=1e-3
     )

@@ -22,11 +22,11 @@ def test_anomalies_with_others_of_their_kind_stand_out() -> None:
     new = np.ascontiguousarray(np.concatenate([rows(200, seed=1)[:, :5], odd[24:]]).astype(np.float32))
     network = fitted(x, PLAIN)
     ranks = {}
-    for kind in ("robust-core", "combined"):
+    for kind in ("core-distance", "weighted-surprise"):
         found = scores(around(network, x, x[:0], PLAIN, kind)[0], new)
         ranks[kind] = float((found[None, 200:] > found[:200, None]).mean())
-    assert ranks["robust-core"] > 0.95
-    assert ranks["robust-core"] >= ranks["combined"]
+    assert ranks["core-distance"] > 0.95
+    assert ranks["core-distance"] >= ranks["weighted-surprise"]
 
 
 def test_a_wide_table_has_the_distance_alone() -> None:
@@ -34,7 +34,7 @@ def test_a_wide_table_has_the_distance_alone() -> None:
     rng = np.random.default_rng(0)
     x = rng.normal(size=(60, 80)).astype(np.float32)
     schema = Schema(tuple(NumericColumn(f"n{i}", 0, 1, -3, 3) for i in range(80)), rows=60)
-    module, own = score_around(fitted(x, schema), "robust-core", x, x[:0], schema, TrainConfig())
+    module, own = score_around(fitted(x, schema), "core-distance", x, x[:0], schema, TrainConfig())
     far = np.concatenate([rng.normal(size=(20, 80)), 3 * rng.normal(size=(20, 80))]).astype(np.float32)
     with torch.no_grad():
         found = module(torch.from_numpy(far))[0].numpy()
@@ -46,7 +46,7 @@ def test_a_wide_table_has_the_distance_alone() -> None:
 @pytest.mark.parametrize("schema", [MIXED, PLAIN], ids=["mixed", "plain"])
 def test_it_has_histograms_where_there_are_no_levels(schema: Schema) -> None:
     """Where there are, the negative ELBO stands in for them."""
-    program, x = built(schema, "robust-core")
+    program, x = built(schema, "core-distance")
     assert isinstance(program.score, RobustCore)
     assert (program.score.marginals is None) == (schema is MIXED)
     assert np.isfinite(scores(program, x)).all()

@@ -6,11 +6,11 @@ from torch import Tensor
 
 from kilter.service.detector.scores.memory import (
     FLOOR,
+    MEASURES,
     SPARSITY,
     Memory,
     MemoryShape,
     sample_rows,
-    tangents,
 )
 
 CORE = 16
@@ -19,22 +19,27 @@ PARTS = 4
 
 @pytest.fixture
 def memory() -> Memory:
-    """Twenty rows, sixteen of them core, with two orthonormal tangents each in all axes, nothing made standard."""
+    """Twenty rows, sixteen of them core."""
     torch.manual_seed(0)
-    return filled(Memory(MemoryShape(core=CORE, suspects=4, axes=4, search=4, tangents=2, parts=PARTS)))
+    return filled(Memory(MemoryShape(core=CORE, suspects=4, axes=4, search=4, parts=PARTS)))
 
 
 def filled(memory: Memory) -> Memory:
-    """A memory with random rows, tangents and radii."""
+    """A memory with random rows and radii."""
     shape = memory.shape
     rows = shape.core + shape.suspects
     memory.rows.copy_(torch.randn(rows, shape.axes))
     memory.origin.copy_(torch.randn(shape.axes))
     memory.principal.copy_(torch.linalg.qr(torch.randn(shape.axes, shape.axes)).Q[:, : shape.search])
-    memory.tangent.copy_(torch.linalg.qr(torch.randn(rows, shape.search, shape.tangents)).Q.mT)
     memory.radius.copy_(torch.rand(rows) + 0.1)
     memory.index()
     return memory
+
+
+def measured(memory: Memory, points: Tensor, own: Tensor | None = None, measures: tuple[str, ...] = MEASURES) -> Tensor:
+    """The measures of points."""
+    with torch.no_grad():
+        return memory.measure(measures, points, memory.find(points, own), own)
 
 
 def the_long_way(memory: Memory, point: Tensor, without: int = -1) -> list[float]:
@@ -46,56 +51,50 @@ def the_long_way(memory: Memory, point: Tensor, without: int = -1) -> list[float
     near = int(distance.argmin())
     around = torch.stack([part.argmin() for part in distance[:CORE].chunk(PARTS)])
     around = around + torch.arange(PARTS) * (CORE // PARTS)
-    along = memory.tangent[near].float() @ memory.principal.T @ steps[near]
-    off = (distance[near].square() - along.square().sum()).sqrt()
     values = [
         distance[near],
         distance[around].max(),
         steps[around].mean(0).norm(),
-        off,
         distance[near] / memory.radius[near] ** SPARSITY,
     ]
     return [float(value.log()) for value in values]
 
 
 def test_measures_are_those_of_the_definition(memory: Memory) -> None:
-    """Nearest, core, middle, off the tangent plane and relative, each taken the long way."""
+    """Nearest, core, middle and relative, each taken the long way, and some of them alone."""
     points = torch.randn(50, 4)
-    with torch.no_grad():
-        found = memory(points)
+    found = measured(memory, points)
     for point, have in zip(points, found, strict=True):
-        assert have.tolist() == pytest.approx(the_long_way(memory, point), abs=5e-3)
+        assert have.tolist() == pytest.approx(the_long_way(memory, point), abs=1e-4)
+    assert torch.equal(measured(memory, points, measures=("relative", "core")), found[:, [3, 1]])
 
 
 def test_a_row_that_is_left_out_is_as_if_it_were_not_there(memory: Memory) -> None:
     """Every measure of a remembered point is that of the others; with itself it is at no distance."""
-    with torch.no_grad():
-        alone = memory(memory.rows, torch.arange(20))
-        with_itself = memory(memory.rows)
+    alone = measured(memory, memory.rows, torch.arange(20))
+    with_itself = measured(memory, memory.rows)
     for i, (point, have) in enumerate(zip(memory.rows, alone, strict=True)):
-        assert have.tolist() == pytest.approx(the_long_way(memory, point, without=i), abs=5e-3)
-    assert with_itself[:, 0].max() == pytest.approx(0.5 * torch.log(torch.tensor(FLOOR)).item(), abs=1e-3)
+        assert have.tolist() == pytest.approx(the_long_way(memory, point, without=i), abs=1e-4)
+    assert with_itself[:, 0].max() == pytest.approx(torch.log(torch.tensor(FLOOR)).item(), abs=1e-3)
 
 
 def test_points_that_are_no_row_are_judged_as_ever(memory: Memory) -> None:
     """-1 stands for no row, beside points that are one."""
     points = torch.cat([torch.randn(5, 4), memory.rows[:3]])
     own = torch.tensor([-1] * 5 + [0, 1, 2])
-    with torch.no_grad():
-        torch.testing.assert_close(memory(points, own)[:5], memory(points[:5]))
+    torch.testing.assert_close(measured(memory, points, own)[:5], measured(memory, points[:5]))
 
 
 def test_neighbours_are_looked_for_in_some_axes_and_compared_in_all() -> None:
     """What is found is the nearest in the principal axes; how far it is is measured in full."""
     torch.manual_seed(1)
-    memory = filled(Memory(MemoryShape(core=CORE, suspects=0, axes=9, search=3, tangents=2, parts=PARTS)))
+    memory = filled(Memory(MemoryShape(core=CORE, suspects=0, axes=9, search=3, parts=PARTS)))
     points = torch.randn(20, 9)
     reduced = torch.cdist((points - memory.origin) @ memory.principal, (memory.rows - memory.origin) @ memory.principal)
     found = torch.stack([part.argmin(1) for part in reduced.chunk(PARTS, dim=1)], dim=1)
     found = found + torch.arange(PARTS) * (CORE // PARTS)
     want = torch.cdist(points, memory.rows).gather(1, found)
-    with torch.no_grad():
-        measures = memory(points)
+    measures = measured(memory, points)
     torch.testing.assert_close(measures[:, 0], want.amin(1).log(), rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(measures[:, 1], want.amax(1).log(), rtol=1e-4, atol=1e-4)
 
@@ -105,8 +104,8 @@ def test_a_memory_is_whole_again_once_its_tensors_are_loaded(memory: Memory) -> 
     again = Memory(memory.shape)
     again.load_state_dict(memory.state_dict())
     points = torch.randn(5, 4)
-    torch.testing.assert_close(again(points), memory(points))
-    assert not {"core_keys", "suspect_keys", "surroundings"} & memory.state_dict().keys()
+    torch.testing.assert_close(measured(again, points), measured(memory, points))
+    assert not {"core_keys", "suspect_keys", "log_sparsity"} & memory.state_dict().keys()
 
 
 def test_a_sample_keeps_suspects_rather_than_the_core() -> None:
@@ -120,11 +119,3 @@ def test_a_sample_keeps_suspects_rather_than_the_core() -> None:
         assert suspect[suspects].all()
         assert not suspect[core].any()
         assert len(set(core.tolist())) == len(core)
-
-
-def test_tangents_shorten_no_step_beyond_nothing() -> None:
-    """Each tangent is at most of unit length, also where all neighbours are the same."""
-    points = torch.cat([torch.randn(60, 5), torch.zeros(40, 5)])
-    found = tangents(points, points, torch.arange(100), 4)
-    assert torch.isfinite(found).all()
-    assert found.norm(dim=-1).max() <= 1 + 1e-5

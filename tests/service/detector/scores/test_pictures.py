@@ -17,9 +17,9 @@ from kilter.service.detector.runtime import OUTPUTS, OnnxProgram
 from kilter.service.detector.schema import Schema
 from kilter.service.detector.scores import pictures as scoring
 from kilter.service.detector.scores.base import ScoredNetwork, rebuild
+from kilter.service.detector.scores.moves import PATCH
 from kilter.service.detector.scores.pictures import (
     FLOOR,
-    PATCH,
     PictureMemory,
     PictureMemoryShape,
     PictureNeighbours,
