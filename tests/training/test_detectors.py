@@ -153,7 +153,10 @@ def test_what_does_not_apply_is_refused(training_csv: Path, tmp_path: Path) -> N
         ({"detector": "nearest", "score": "elbo"}, "score is a setting of the detector vae, and nearest has its own"),
         ({"detector": "gmm", "fit": {"network": "tabular-vae"}}, "fit.network is a setting of the detector vae"),
         ({"detector": "gmm", "model": "ae"}, "fit.model is a setting of the detector vae"),
-        ({"model": "gan"}, "there is no model 'gan': there are vae, beta-vae, binary-vae, cvae, vq-vae, ae, dae"),
+        (
+            {"model": "gan"},
+            "there is no model 'gan': there are vae, beta-vae, binary-vae, cvae, vq-vae, vae-gan, ae, dae",
+        ),
         ({"model": "cvae"}, "name it by --condition-on"),
         ({"model": "ae", "condition_on": "shift"}, "--condition-on is for the model cvae, not for ae"),
         ({"model": "ae", "fit": {"network": "tabular-vae"}}, "fit.network and the model 'ae' are two"),
