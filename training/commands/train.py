@@ -141,8 +141,8 @@ def _height_and_width(_: click.Context, __: click.Parameter, value: str | None) 
     "--model",
     metavar="NAME",
     help="Of the detector vae: vae, beta-vae, binary-vae (of black and white pictures), cvae (with --condition-on), "
-    "vq-vae (codes of words), vae-gan (of pictures that are to look real), ae (an autoencoder) or dae (a denoising one)."
-    "  [default: vae]",
+    "vq-vae (codes of words), vae-gan (of pictures that are to look real), ae (an autoencoder) or dae (a denoising "
+    "one).  [default: vae]",
 )
 @click.option(
     "--condition-on",

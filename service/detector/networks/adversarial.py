@@ -85,7 +85,7 @@ class AdversarialVAE(PictureVAE):
 
     def loss_terms(self, x: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """The terms are those of the ELBO, with further gradients: the critic's, and those that it gives pictures."""
-        self.batches += 1
+        self.batches.add_(1)
         if self.batches <= self.uncriticised:
             return super().loss_terms(x, generator)
         inputs = self.inputs(x)
