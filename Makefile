@@ -25,7 +25,7 @@ demo: setup ## train, serve and score on a real data set, in under three minutes
 	@$(BIN)/python -m deploy.demo.$(if $(IMAGES),pictures,tables)
 
 test: setup ## run the tests, but for the slow end-to-end ones; FUZZ=1 draws new examples by a SEED, which it prints
-	$(BIN)/pytest -m "not e2e" -n 2 $(if $(FUZZ),--hypothesis-profile=fuzz --hypothesis-seed=$(SEED))
+	$(BIN)/pytest -m "not e2e" -n 2 --dist loadfile $(if $(FUZZ),--hypothesis-profile=fuzz --hypothesis-seed=$(SEED))
 
 e2e: setup build/kserve/.ready build/grafana/.ready ## run the slow end-to-end tests with real components
 	$(BIN)/pytest -m e2e

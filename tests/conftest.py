@@ -86,3 +86,8 @@ def digits_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def digits_detector(digits_models: Path) -> Detector:
     """The model `digits`, loaded."""
     return load(digits_models / "digits")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """How often `tests/e2e/test_kills.py` kills a run of each kind."""
+    parser.addoption("--kills", type=int, default=3, help="kills of each kind of run in tests/e2e/test_kills.py")

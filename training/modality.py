@@ -8,6 +8,7 @@ import re
 from abc import ABC, abstractmethod
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Any, ClassVar, cast
 
 import numpy as np
@@ -167,7 +168,7 @@ class PictureTraining(TrainingModality):
         return re.sub(r"\b(r|R)ow(s?)\b", lambda word: f"{'pP'[word[1] == 'R']}icture{word[2]}", sentence)
 
     def accepts(self, source: TrainingSource) -> bool:
-        return any(map(holds_pictures, source.paths))
+        return any(isinstance(path, Path) and holds_pictures(path) for path in source.paths)
 
     def read(self, source: TrainingSource, backbone: Backbone | None, progress: Progress) -> TrainingData:
         """Pictures at the size that the backbone takes, which is tried before anything is fitted."""

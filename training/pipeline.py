@@ -26,7 +26,6 @@ from kilter.service.detector.schema import Schema
 from kilter.service.detector.scores import SCORES, VAE
 from kilter.service.detector.sketch import sketch_tensors
 from kilter.service.detector.thresholds import promise_of, score_tensors
-from kilter.service.formats.source import check_path
 from kilter.training.config import AUTO, TrainConfig, with_detector
 from kilter.training.data.choices import choices_of
 from kilter.training.data.source import (
@@ -183,8 +182,6 @@ def learn(
     the file from which an interrupted fit continues. `say` is called with each decision about the data, `progress`
     after each step of the fit. Raises KilterError for whatever the user can put right.
     """
-    for path in source.paths:
-        check_path(path)
     source = replace(
         source,
         paths=with_tables(source.paths),

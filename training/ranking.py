@@ -11,6 +11,7 @@ import polars as pl
 from kilter.service.detector.arrays import Positions
 from kilter.service.detector.errors import KilterError, Problem
 from kilter.service.detector.modalities.tables import Reason
+from kilter.service.formats.addresses import Place
 from kilter.service.formats.judge import ascii_json
 from kilter.service.formats.lines import FILE, ROW, VerdictColumns
 from kilter.service.formats.opening import check_appended
@@ -114,12 +115,12 @@ def write_ranking(
     return WrittenRows([f"{files[row]}row {whole.rows[row]:,}" for row in read.tolist()], len(whole.rows))
 
 
-def appended_columns(paths: Sequence[Path]) -> tuple[str, ...]:
+def appended_columns(paths: Sequence[Place]) -> tuple[str, ...]:
     """The columns that tell where a row of files is from."""
     return (FILE, ROW) if len(paths) > 1 else (ROW,)
 
 
-def check_ranking(paths: Sequence[Path], out: str | Path, *, force: bool) -> None:
+def check_ranking(paths: Sequence[Place], out: str | Path, *, force: bool) -> None:
     """Raise KilterError, before anything is fitted, if `out` cannot be written, or files cannot be read twice.
 
     Or if they have a column of a name that is to be appended.

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 import click
 import msgspec
 
-from kilter.service.formats.options import output_options, table_options
+from kilter.service.formats.options import PlaceParameter, place_options, table_options
 
 if TYPE_CHECKING:
+    from kilter.service.formats.addresses import Place
     from kilter.service.formats.dask_cluster import DaskCluster
     from kilter.service.formats.inputs import Shard
 
@@ -35,7 +36,7 @@ def shard_of(stated: str) -> "Shard":
     return Shard(int(place), int(of))
 
 
-def merge(ctx: click.Context, folder: Path) -> None:
+def merge(ctx: click.Context, folder: "Place") -> None:
     """Complete a folder of shards, and end the command."""
     from kilter.service.formats.success import merge_shards
 
@@ -55,8 +56,8 @@ def open_cluster(model: Path, device: str, scheduler: str | None, workers: int) 
 
 @click.command("score")
 @click.argument("model", type=click.Path(path_type=Path))
-@click.argument("files", nargs=-1, required=True, metavar="FILE...", type=click.Path(path_type=Path, allow_dash=True))
-@output_options
+@click.argument("files", nargs=-1, required=True, metavar="FILE...", type=PlaceParameter())
+@place_options
 @click.option("--resume", is_flag=True, help="Go on where a run was killed; what is finished is left as it is.")
 @click.option(
     "--shard",
@@ -68,7 +69,7 @@ def open_cluster(model: Path, device: str, scheduler: str | None, workers: int) 
     "--merge",
     is_eager=True,
     expose_value=False,
-    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    type=PlaceParameter(),
     metavar="OUT",
     callback=lambda ctx, parameter, value: None if value is None else merge(ctx, value),
     help="Write no verdicts, but the _SUCCESS of a folder OUT whose shards are complete.",
@@ -107,6 +108,12 @@ def open_cluster(model: Path, device: str, scheduler: str | None, workers: int) 
     help="Write of FILE this column alone, beside the verdict; may be given again. CSV is then written plainly.",
 )
 @click.option("--strict", is_flag=True, help="End with status 2 at the first record in error.")
+@click.option(
+    "--reject",
+    type=PlaceParameter(),
+    metavar="FILE",
+    help="Write records in error, with their file, row, error and own text, to this file and not to OUT.",
+)
 @click.option(
     "--summary",
     "summary_file",
@@ -161,8 +168,8 @@ def open_cluster(model: Path, device: str, scheduler: str | None, workers: int) 
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
 def score_command(
     model: Path,
-    files: tuple[Path, ...],
-    out: Path,
+    files: tuple["Place", ...],
+    out: "Place",
     reasons: tuple[Explained, int],
     jobs: int | None,
     engine: str,
@@ -178,6 +185,8 @@ def score_command(
 
     FILE may be several files, patterns like 'logs/*.csv', and folders, of which all tables are taken. OUT is a file,
     or a folder that gets a file for each FILE and, at the end, _SUCCESS, which says what it was made of.
+
+    FILE and OUT may be addresses (s3://, gs://; FILE https:// too), with the extras of pip that their messages name.
 
     FILE is CSV in any dialect, Parquet, Arrow, npz, JSON or NDJSON; - is standard input. CSV records keep their own
     bytes, and what was found out about a file that is not plain CSV is noted. Appended are kilter_score,
@@ -205,9 +214,9 @@ def score_command(
     from kilter.service.commands.score_log import JsonLog, ScoreLog, WordsLog, summary_content
     from kilter.service.detector import load
     from kilter.service.detector.store import resolve
-    from kilter.service.formats.partial import write_whole
     from kilter.service.formats.scoring import score_inputs
     from kilter.service.formats.threads import map_in_threads, usable_cores
+    from kilter.service.formats.whole_files import write_whole
 
     explained, limit = reasons
     if keep and not nearest_normal:

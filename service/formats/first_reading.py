@@ -3,12 +3,12 @@
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 
 from kilter.service.detector import Detector, KilterError
 from kilter.service.detector.arrays import Floats, Positions
+from kilter.service.formats.addresses import Place
 from kilter.service.formats.discoveries import Discoveries, find_discoveries
 from kilter.service.formats.inputs import ScoringInput
 from kilter.service.formats.opening import open_records
@@ -21,8 +21,8 @@ from kilter.service.formats.writers import STDOUT
 
 def find_top(
     detector: Detector,
-    paths: Sequence[Path],
-    out: str | Path,
+    paths: Sequence[Place],
+    out: str | Place,
     count: int,
     hints: Hints = NO_HINTS,
     mapped: Map = map,
@@ -53,8 +53,8 @@ def highest(rows: Floats, count: int) -> Floats:
 
 def discover(
     detector: Detector,
-    paths: Sequence[Path],
-    out: str | Path,
+    paths: Sequence[Place],
+    out: str | Place,
     fdr: float,
     hints: Hints = NO_HINTS,
     mapped: Map = map,
@@ -78,7 +78,7 @@ def discover(
     return find_discoveries(counts, fdr, 1 / (max(calibration.size for calibration in calibrations) + 1))
 
 
-def _check_twice(what: str, paths: Sequence[Path], out: str | Path) -> None:
+def _check_twice(what: str, paths: Sequence[Place], out: str | Place) -> None:
     """Raise KilterError, which says what needs it, if files cannot be read twice, or are written before that."""
     if str(out) == STDOUT:
         raise KilterError(f"{what} needs a file to write to, not standard output: name one with -o")
@@ -86,7 +86,7 @@ def _check_twice(what: str, paths: Sequence[Path], out: str | Path) -> None:
         raise KilterError(f"{what} needs a file that can be read twice, not a stream: save it first")
 
 
-def _blocks(detector: Detector, paths: Sequence[Path], hints: Hints) -> Iterator[tuple[int, Block]]:
+def _blocks(detector: Detector, paths: Sequence[Place], hints: Hints) -> Iterator[tuple[int, Block]]:
     """The blocks of files, each with the place of its file."""
     for place, path in enumerate(paths):
         with open_records(detector, path, None, hints) as reader:
@@ -108,7 +108,7 @@ def _p_values(detector: Detector, block: Block) -> Counter[float]:
     return Counter(values[~np.isnan(values)].tolist())
 
 
-def _sources(paths: Sequence[Path]) -> list[SourceFacts]:
+def _sources(paths: Sequence[Place]) -> list[SourceFacts]:
     return [facts_of(ScoringInput(path, path.name)) for path in paths]
 
 

@@ -7,7 +7,8 @@ from typing import NamedTuple
 
 from kilter.service.detector.errors import KilterError
 from kilter.service.formats import FORMATS, format_named
-from kilter.service.formats.source import STDIN, check_path
+from kilter.service.formats.addresses import Address, Place, local_path, place_of
+from kilter.service.formats.source import STDIN
 from kilter.service.formats.writers import PACKINGS
 
 HIDDEN = ("_", ".")
@@ -17,7 +18,7 @@ HIDDEN = ("_", ".")
 class ScoringInput(NamedTuple):
     """A table that is scored."""
 
-    path: Path
+    path: Place
     name: str
     """Its path in the folder that it was found in, with `/`, or else its file's name."""
 
@@ -25,7 +26,7 @@ class ScoringInput(NamedTuple):
 class OutputFile(NamedTuple):
     """A file with verdicts, and the places of the inputs that go into it."""
 
-    path: Path
+    path: Place
     inputs: tuple[int, ...]
 
 
@@ -44,13 +45,20 @@ class Target(NamedTuple):
     """Where verdicts go."""
 
     files: tuple[OutputFile, ...]
-    folder: Path | None
+    folder: Place | None
     """The folder that mirrors the inputs; None if there is one file."""
     shard: Shard | None = None
     """Which of the files of the folder these are; None if they are all."""
+    reject: Place | None = None
+    """The file for records in error; None if they are written like others."""
+
+    @property
+    def place(self) -> Place:
+        """The folder, or the one file."""
+        return self.folder or self.files[0].path
 
 
-def find_inputs(stated: Sequence[str | Path], *, tables: bool = True) -> list[ScoringInput]:
+def find_inputs(stated: Sequence[str | Place], *, tables: bool = True) -> list[ScoringInput]:
     """The tables of files, patterns like `2024-*.csv` and folders, in the order of their names in each of these.
 
     Of a folder all tables are taken, by the endings of their names, in it and below it. What are no `tables` is one
@@ -59,12 +67,14 @@ def find_inputs(stated: Sequence[str | Path], *, tables: bool = True) -> list[Sc
     if not tables:
         if len(stated) > 1:
             raise KilterError("pictures are scored one folder, file or stack at a time: name one")
-        return [ScoringInput(Path(stated[0]), Path(stated[0]).name)]
-    return [table for one in stated for table in _inputs(Path(one))]
+        path = local_path(place_of(stated[0]))
+        return [ScoringInput(path, path.name)]
+    return [table for one in stated for table in _inputs(place_of(one))]
 
 
-def _inputs(path: Path) -> list[ScoringInput]:
-    check_path(path)
+def _inputs(path: Place) -> list[ScoringInput]:
+    if isinstance(path, Address):
+        return _remote_inputs(path)
     if str(path) == STDIN or path.is_file() or (path.exists() and not path.is_dir()):
         return [ScoringInput(path, path.name)]
     if path.is_dir():
@@ -80,6 +90,25 @@ def _inputs(path: Path) -> list[ScoringInput]:
             raise KilterError(f"no file is called like {path}")
         return tables
     return [ScoringInput(path, path.name)]  # whoever opens it says that it is not there
+
+
+def _remote_inputs(address: Address) -> list[ScoringInput]:
+    if address.has_magic():
+        tables = [one for match in address.matches() for one in _remote_inputs(match)]
+        if not tables:
+            raise KilterError(f"no file is called like {address}")
+        return tables
+    if not address.is_dir():
+        return [ScoringInput(address, address.name)]
+    below = [(file, file.relative_to(address)) for file in address.files_below()]
+    tables = [
+        ScoringInput(file, name.as_posix())
+        for file, name in below
+        if _is_table(file) and not any(part.startswith(HIDDEN) for part in name.parts)
+    ]
+    if not tables:
+        raise KilterError(f"the folder {address} holds no tables: their names end in {', '.join(_endings())}")
+    return tables
 
 
 def tables_below(folder: Path) -> list[Path]:
@@ -104,27 +133,29 @@ def _endings() -> tuple[str, ...]:
     return tuple(dict.fromkeys(end for one in FORMATS if one.open and one.modality != "image" for end in one.endings))
 
 
-def _is_table(path: Path) -> bool:
+def _is_table(path: Place) -> bool:
     suffixes = [suffix.lower() for suffix in path.suffixes]
     if suffixes and suffixes[-1] in PACKINGS:
         suffixes.pop()
     return bool(suffixes) and suffixes[-1] in _endings()
 
 
-def find_target(inputs: Sequence[ScoringInput], stated: Sequence[str | Path], out: Path, form: str | None) -> Target:
+def find_target(inputs: Sequence[ScoringInput], stated: Sequence[str | Place], out: Place, form: str | None) -> Target:
     """Where the verdicts on inputs go: one file, or a folder with a file for each, in the format `form` or its own.
 
     It is a folder if `out` is one already, or has no ending of a format while there are several inputs or a folder.
     Raises KilterError if two inputs would go to the same file, or the folder holds the inputs or lies among them.
     """
-    several = len(inputs) > 1 or any(Path(one).is_dir() for one in stated)
+    if isinstance(out, Address):
+        out.check_writable()
+    several = len(inputs) > 1 or any(place_of(one).is_dir() for one in stated)
     named = out.suffix.lower() in (*PACKINGS, *_written_endings())
     if not out.is_dir() and (named or not several or str(out) == STDIN):
         if form is not None:
             raise KilterError(f"the ending of {out} says its format; --format is for a folder")
         return Target((OutputFile(out, tuple(range(len(inputs)))),), None)
-    for source in map(Path, stated):
-        if source.is_dir() and out.resolve().is_relative_to(source.resolve()):
+    for source in map(place_of, stated):
+        if is_below(out, source):
             raise KilterError(f"{out} lies in {source}, whose tables are read: name another folder")
     files: list[OutputFile] = []
     taken: dict[str, ScoringInput] = {}
@@ -137,6 +168,13 @@ def find_target(inputs: Sequence[ScoringInput], stated: Sequence[str | Path], ou
         taken[name] = one
         files.append(OutputFile(out / name, (place,)))
     return Target(tuple(files), out)
+
+
+def is_below(place: Place, folder: Place) -> bool:
+    """Whether a place is a folder that is there, or lies below it."""
+    if isinstance(place, Address):
+        return isinstance(folder, Address) and place.is_relative_to(folder) and folder.is_dir()
+    return isinstance(folder, Path) and folder.is_dir() and place.resolve().is_relative_to(folder.resolve())
 
 
 def take_shard(target: Target, shard: Shard) -> Target:

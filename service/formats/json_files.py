@@ -6,12 +6,13 @@ A file is read twice, once to know its columns and their types. Of NDJSON only s
 from collections.abc import Iterator, Sequence
 from io import BufferedReader
 from itertools import islice
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple, overload
 
 import msgspec
 import polars as pl
 
 from kilter.service.detector.errors import KilterError, Problem
+from kilter.service.formats.contents import ContentRead
 from kilter.service.formats.reading import Batch, Reader, check_columns
 from kilter.service.formats.source import Source
 
@@ -28,8 +29,35 @@ TYPES: dict[frozenset[type], pl.DataType] = {
     frozenset({int, float}): pl.Float64(),
 }
 """Of columns whose values have these types; any others are of texts."""
+
+
 Records = Sequence[dict[str, Any] | str]
-"""Records, or why a line is none."""
+"""Records, or why what stands there is none."""
+
+
+class Piece(NamedTuple):
+    """Some consecutive records."""
+
+    records: Records
+    raw: Sequence[bytes]
+    """What stands there: a line, or a part of the text."""
+
+
+class _Encoded(Sequence[bytes]):
+    """Values as JSON, written once one of them is looked at."""
+
+    def __init__(self, values: Sequence[Any]) -> None:
+        self._values = values
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    @overload
+    def __getitem__(self, index: int) -> bytes: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[bytes]: ...
+    def __getitem__(self, index: int | slice) -> bytes | Sequence[bytes]:
+        return _Encoded(self._values[index]) if isinstance(index, slice) else msgspec.json.encode(self._values[index])
 
 
 class ColumnKinds:
@@ -54,15 +82,16 @@ class ColumnKinds:
         """The columns in which there are lists or objects."""
         return [name for name, kinds in self._kinds.items() if kinds & {list, dict}]
 
-    def batch(self, records: Records, first: int) -> Batch:
+    def batch(self, piece: Piece, first: int) -> Batch:
         """Records as a frame of the types that are known; lines that are none are faults."""
+        records = piece.records
         faults = [Problem(row, None, text) for row, text in enumerate(records) if isinstance(text, str)]
         rows = [record if isinstance(record, dict) else {} for record in records]
         columns = []
         for name, kinds in self._kinds.items():
             kind = TYPES.get(frozenset(kinds - {type(None)}), pl.String())
             columns.append(pl.Series(name, _cells([row.get(name) for row in rows], kind), kind))
-        return Batch(pl.DataFrame(columns), first, faults)
+        return Batch(pl.DataFrame(columns), first, faults, piece.raw)
 
 
 class JsonReader(Reader):
@@ -74,10 +103,10 @@ class JsonReader(Reader):
         self.name = source.name
         self.notes = source.notes
         self._path = source.seekable_path()
-        self._records = None if source.format.name == "ndjson" else self._whole()
+        self._values = None if source.format.name == "ndjson" else self._whole()
         self._kinds = ColumnKinds()
-        for records in self._pieces():
-            self._kinds.add(records)
+        for piece in self._pieces():
+            self._kinds.add(piece.records)
         self.columns = check_columns(self.name, self._kinds.names, SHAPE)
         nested = self._kinds.nested
         if nested:
@@ -90,25 +119,32 @@ class JsonReader(Reader):
     def __exit__(self, *_: object) -> None:
         self._source.close()
 
+    def content(self, *, final: bool) -> ContentRead:
+        """What was read of the file so far, or all of it."""
+        return self._source.content(final=final)
+
     def batches(self) -> Iterator[Batch]:
         """Every record, once, in order; lines that are none are faults."""
         first = 0
-        for records in self._pieces():
-            yield self._kinds.batch(records, first)
-            first += len(records)
+        for piece in self._pieces():
+            yield self._kinds.batch(piece, first)
+            first += len(piece.records)
 
-    def _pieces(self) -> Iterator[Records]:
+    def _pieces(self) -> Iterator[Piece]:
         """The records, some at a time."""
-        if self._records is not None:
-            for start in range(0, max(1, len(self._records)), ROWS):
-                yield self._records[start : start + ROWS]
+        if self._values is not None:
+            for start in range(0, max(1, len(self._values)), ROWS):
+                values = self._values[start : start + ROWS]
+                yield Piece(
+                    [_object(value, f"record {start + row}") for row, value in enumerate(values)], _Encoded(values)
+                )
             return
         with self._path.open("rb") as file:
-            records = numbered_records(file, self.name)
-            while piece := [*islice(records, ROWS)]:
-                yield piece
+            lines = numbered_lines(file, self.name)
+            while piece := [*islice(lines, ROWS)]:
+                yield piece_of_lines(piece)
 
-    def _whole(self) -> Records:
+    def _whole(self) -> Sequence[Any]:
         """The records of one JSON text. Raises KilterError if it holds none."""
         try:
             value = msgspec.json.decode(self._path.read_bytes().removeprefix(BOM))
@@ -119,12 +155,9 @@ class JsonReader(Reader):
             if key == "columns" and isinstance(value[key], dict):
                 return self._side_by_side(value[key])
             value = value[key] if key == "records" and isinstance(value[key], list) else [value]
-        return [
-            record if isinstance(record, dict) else f"record {row} is no object: {SHAPE}"
-            for row, record in enumerate(value)
-        ]
+        return list(value)
 
-    def _side_by_side(self, columns: dict[str, Any]) -> Records:
+    def _side_by_side(self, columns: dict[str, Any]) -> Sequence[Any]:
         lengths = {len(values) if isinstance(values, list) else -1 for values in columns.values()}
         if len(lengths) != 1 or -1 in lengths:
             raise KilterError(f"{self.name}: each of its columns is a list of values, all of the same length")
@@ -151,8 +184,8 @@ def is_json(head: bytes) -> bool:
     return (text[:1] == b"[" and inside == b"{") or (text[:1] == b"{" and inside == b'"' and not is_ndjson(head))
 
 
-def numbered_records(file: BinaryIO | BufferedReader, name: str) -> Iterator[dict[str, Any] | str]:
-    """The records of the lines that are not blank, or why one is none. Raises KilterError if one is too long."""
+def numbered_lines(file: BinaryIO | BufferedReader, name: str) -> Iterator[tuple[int, bytes]]:
+    """The lines that are not blank, with their numbers from 1. Raises KilterError if one is too long."""
     number = 0
     while line := file.readline(LONGEST):
         number += 1
@@ -160,7 +193,12 @@ def numbered_records(file: BinaryIO | BufferedReader, name: str) -> Iterator[dic
             raise KilterError(f"line {number} of {name} has over {LONGEST} bytes: it is no record")
         line = line.removeprefix(BOM) if number == 1 else line
         if line.strip():
-            yield _record(line, f"line {number}")
+            yield number, line
+
+
+def piece_of_lines(lines: Sequence[tuple[int, bytes]]) -> Piece:
+    """The records of lines with their numbers."""
+    return Piece([_record(line, f"line {number}") for number, line in lines], [line for _, line in lines])
 
 
 def _record(line: bytes, place: str) -> dict[str, Any] | str:
@@ -169,6 +207,10 @@ def _record(line: bytes, place: str) -> dict[str, Any] | str:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         remedy = "; write null where a value is not known" if b"NaN" in line or b"Infinity" in line else ""
         return f"{place} is not JSON: {str(error).removeprefix('JSON is malformed: ')}{remedy}"
+    return _object(value, place)
+
+
+def _object(value: Any, place: str) -> dict[str, Any] | str:
     return value if isinstance(value, dict) else f"{place} is no object: {SHAPE}"
 
 

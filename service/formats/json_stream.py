@@ -9,7 +9,15 @@ from collections.abc import Iterator
 from itertools import islice
 
 from kilter.service.formats.charsets import Readable
-from kilter.service.formats.json_files import ROWS, SHAPE, ColumnKinds, JsonReader, Records, numbered_records
+from kilter.service.formats.json_files import (
+    ROWS,
+    SHAPE,
+    ColumnKinds,
+    JsonReader,
+    Piece,
+    numbered_lines,
+    piece_of_lines,
+)
 from kilter.service.formats.reading import Batch, Reader, check_columns
 from kilter.service.formats.source import Source
 
@@ -26,10 +34,10 @@ class JsonStreamReader(Reader):
         """Read the first records. Raises KilterError if they have no columns."""
         self._source = source
         self.name = source.name
-        self._records = numbered_records(io.BufferedReader(_Raw(source)), self.name)
-        self._first: Records = [*islice(self._records, ROWS)]
+        self._lines = numbered_lines(io.BufferedReader(_Raw(source)), self.name)
+        self._first = self._next()
         self._kinds = ColumnKinds()
-        self._kinds.add(self._first)
+        self._kinds.add(self._first.records)
         self.columns = check_columns(self.name, self._kinds.names, SHAPE)
 
     def __exit__(self, *_: object) -> None:
@@ -37,12 +45,15 @@ class JsonStreamReader(Reader):
 
     def batches(self) -> Iterator[Batch]:
         """Every record, once, in order; lines that are none are faults."""
-        first, records = 0, self._first
-        while records:
-            yield self._kinds.batch(records, first)
-            first += len(records)
-            records = [*islice(self._records, ROWS)]
-            self._kinds.add(records)
+        first, piece = 0, self._first
+        while piece.records:
+            yield self._kinds.batch(piece, first)
+            first += len(piece.records)
+            piece = self._next()
+            self._kinds.add(piece.records)
+
+    def _next(self) -> Piece:
+        return piece_of_lines([*islice(self._lines, ROWS)])
 
 
 class _Raw(io.RawIOBase):

@@ -7,25 +7,26 @@ from typing import BinaryIO
 from kilter.service.detector import Detector
 from kilter.service.detector.errors import ColumnsError
 from kilter.service.detector.names import check_fields
+from kilter.service.formats.addresses import Place
 from kilter.service.formats.lines import COLUMNS
 from kilter.service.formats.pictures import PictureReader
 from kilter.service.formats.reading import Reader, open_table
 from kilter.service.formats.source import Hints
 
-READERS: dict[str, Callable[[str | Path, BinaryIO | None, Hints], Reader]] = {
+READERS: dict[str, Callable[[str | Place, BinaryIO | None, Hints], Reader]] = {
     "table": open_table,
-    "image": lambda path, _, __: PictureReader(Path(path)),
+    "image": lambda path, _, __: PictureReader(Path(str(path))),
 }
 """What opens the records of a modality."""
 
 
-def open_source(detector: Detector, path: str | Path, stdin: BinaryIO | None, hints: Hints) -> Reader:
+def open_source(detector: Detector, path: str | Place, stdin: BinaryIO | None, hints: Hints) -> Reader:
     """Open records for a model, by the names of whose fields a table is read."""
     return READERS[detector.modality.name](path, stdin, hints._replace(names=detector.schema.names))
 
 
 def open_records(
-    detector: Detector, path: str | Path, stdin: BinaryIO | None, hints: Hints, further: Sequence[str] = ()
+    detector: Detector, path: str | Place, stdin: BinaryIO | None, hints: Hints, further: Sequence[str] = ()
 ) -> Reader:
     """Open what is to be scored by a model. Raises KilterError: ColumnsError for what does not fit."""
     schema = detector.schema

@@ -7,7 +7,15 @@ from typing import Any
 
 import click
 
+from kilter.service.formats.addresses import place_of
 from kilter.service.formats.source import Hints
+
+
+class PlaceParameter(click.Path):
+    """A path of this machine, or an address."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        return place_of(value) if isinstance(value, str) else value
 
 
 def table_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -36,11 +44,20 @@ def table_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 def output_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Give a command `--out` and `--force`, for a table with verdicts."""
+    return _with_output(command, click.Path(path_type=Path, allow_dash=True))
+
+
+def place_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The same, where OUT may be an address, too."""
+    return _with_output(command, PlaceParameter())
+
+
+def _with_output(command: Callable[..., Any], kind: click.Path) -> Callable[..., Any]:
     options = (
         click.option(
             "-o",
             "--out",
-            type=click.Path(path_type=Path, allow_dash=True),
+            type=kind,
             default="-",
             show_default="standard output",
             help="Where to write: .csv or .ndjson (also .gz, .bz2, .xz, .zst), .parquet, .arrow or .arrows.",

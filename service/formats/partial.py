@@ -9,7 +9,7 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -18,9 +18,13 @@ import msgspec
 from polars.exceptions import PolarsError
 
 from kilter.service.detector.errors import KilterError
+from kilter.service.formats.addresses import Place
+from kilter.service.formats.contents import ContentRead
 from kilter.service.formats.counting import ScoredInput, Tally, added_tally, lessened_tally
+from kilter.service.formats.markers import RemoteMarker
+from kilter.service.formats.whole_files import publish, write_through
 
-PLAN, JOURNAL, DATA, UNIT = "plan.json", "journal", "data", "unit"
+PLAN, JOURNAL, DATA, UNIT, REJECTS = "plan.json", "journal", "data", "unit", "rejects.ndjson"
 SECONDS, BYTES = 2.0, 1 << 26
 """After how long, or so much, the journal is continued."""
 KEPT = "What was finished is kept: add --resume to the command to go on from there"
@@ -60,8 +64,16 @@ class Checkpoint(msgspec.Struct, frozen=True):
     """Of all that is judged."""
     own: Tally = Tally()
     """Of the next input."""
+    rejects: int = 0
+    """Bytes of the records in error that are put aside."""
+    content: ContentRead = ContentRead()
+    """What was read of the next input, if anybody looks for it."""
     ahead: tuple[FinishedOutput, ...] = ()
     """Outputs that were finished since the line before, in any order, each by itself."""
+
+
+Check = Callable[[Mapping[str, Any], Mapping[str, Any], Mapping[int, ContentRead]], Mapping[str, Any]]
+"""Gives, of the plan before, the one of now, and what was read of inputs, by their order, the plan to be compared."""
 
 
 class UnfinishedError(KilterError):
@@ -71,38 +83,59 @@ class UnfinishedError(KilterError):
 class Progress:
     """The folder of an output that is being made."""
 
-    def __init__(self, folder: Path, plan: Mapping[str, Any], *, resume: bool) -> None:
-        """Continue what is there if `resume` and there is anything, or else begin.
+    def __init__(
+        self,
+        folder: Path,
+        plan: Mapping[str, Any],
+        *,
+        resume: bool,
+        check: Check | None = None,
+        marker: RemoteMarker | None = None,
+    ) -> None:
+        """Continue what is there if `resume` and there is anything, or else begin; the `marker` stands by the output.
 
         Raises KilterError if another process writes to it, or what is there was made of something else.
         """
         self.folder = folder
         self._file: BinaryIO | None = None
+        self._rejects: BinaryIO | None = None
         self.scored: list[ScoredInput] = []
         self.ahead: dict[int, FinishedOutput] = {}
         self.state = Checkpoint()
-        folder.mkdir(parents=True, exist_ok=True)
+        fresh = not folder.exists()
+        folder.mkdir(mode=0o777 if marker is None else 0o700, parents=True, exist_ok=True)
+        if marker is not None and (folder.is_symlink() or folder.stat().st_uid != os.getuid()):
+            raise KilterError(f"{folder} is not your own: name another folder for temporary files, with TMPDIR")
+        self._plan, self._marker = plan, marker
         self._lock = _locked(folder)
         if self._lock is None:
             raise KilterError(f"another process is writing to {folder}: wait for it, or end it")
-        self.resumed = resume and (folder / JOURNAL).exists()
         try:
-            self._begin(plan)
+            if resume and marker is not None and not (folder / JOURNAL).exists():
+                marker.restore(folder / PLAN, folder / JOURNAL)
+            self.resumed = resume and (folder / JOURNAL).exists()
+            self._begin(plan, check)
+            self._mark()
         except BaseException:
+            if fresh:
+                shutil.rmtree(folder, ignore_errors=True)
             self._release()
             raise
         self._journal = (folder / JOURNAL).open("ab")
         self._journal.truncate(_end_of_lines(folder / JOURNAL))
         self._said, self._size_said = time.monotonic(), self.state.size
 
-    def _begin(self, plan: Mapping[str, Any]) -> None:
+    def _begin(self, plan: Mapping[str, Any], check: Check | None) -> None:
         folder = self.folder
         if self.resumed:
-            compare_plans(msgspec.json.decode((folder / PLAN).read_bytes()), plan, str(folder))
             for checkpoint in _checkpoints(folder / JOURNAL):
                 self.state = checkpoint
                 self.scored += checkpoint.inputs
                 self.ahead |= {one.output: one for one in checkpoint.ahead}
+            before = msgspec.json.decode((folder / PLAN).read_bytes())
+            if check is not None:
+                plan = check(before, plan, self._known())
+            compare_plans(before, plan, str(folder))
             kept = {Path(one.file).parts[0] for one in self.ahead.values()}
             for path in folder.glob(f"{UNIT}-*"):
                 if path.name not in kept:
@@ -111,7 +144,14 @@ class Progress:
             (folder / JOURNAL).unlink(missing_ok=True)  # the first to go, as nothing is continued without it
             for path in folder.iterdir():
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
-            _write(folder / PLAN, msgspec.json.encode(plan))
+            write_through(folder / PLAN, msgspec.json.encode(plan))
+
+    def _known(self) -> dict[int, ContentRead]:
+        """What was read of inputs, by their order: of those that are done, those done ahead, and the next one."""
+        known = {place: ContentRead(one.bytes, one.sha256) for place, one in enumerate(self.scored)}
+        if self.state.blocks:
+            known[len(known)] = self.state.content
+        return known | {one.output: ContentRead(one.input.bytes, one.input.sha256) for one in self.ahead.values()}
 
     def open(self) -> BinaryIO:
         """The file of the output that is next, as far as it is told in the journal."""
@@ -125,18 +165,27 @@ class Progress:
         self._said, self._size_said = time.monotonic(), self.state.size
         return self._file
 
-    def note(self, state: Checkpoint) -> bool:
-        """Remember how far everything is, now and then; whether it was done now."""
+    def open_rejects(self) -> BinaryIO:
+        """The file of the records that are put aside, as far as it is told in the journal."""
+        path = self.folder / REJECTS
+        self._rejects = path.open("r+b" if path.exists() else "w+b")
+        self._rejects.truncate(self.state.rejects)
+        self._rejects.seek(self.state.rejects)
+        return self._rejects
+
+    def note(self, state: Checkpoint, content: Callable[[], ContentRead] = ContentRead) -> bool:
+        """Remember how far everything is, now and then, and the `content` then; whether it was done now."""
         due = time.monotonic() - self._said >= SECONDS or state.size - self._size_said >= BYTES
         if due:
-            self.save(state)
+            self.save(msgspec.structs.replace(state, content=content()))
         return due
 
     def save(self, state: Checkpoint) -> None:
         """Remember how far everything is, once all of it is on the disk."""
-        if self._file is not None and not self._file.closed:
-            self._file.flush()
-            os.fsync(self._file.fileno())
+        for file in (self._file, self._rejects):
+            if file is not None and not file.closed:
+                file.flush()
+                os.fsync(file.fileno())
         self._journal.write(msgspec.json.encode(state) + b"\n")
         self._journal.flush()
         os.fsync(self._journal.fileno())
@@ -144,26 +193,27 @@ class Progress:
         self.scored += state.inputs
         self._said, self._size_said = time.monotonic(), state.size
 
-    def commit(self, state: Checkpoint, path: Path) -> None:
-        """Give the output that is complete its name."""
+    def commit(self, state: Checkpoint, path: Place, before: Callable[[], None] | None = None) -> None:
+        """Give the output that is complete its name; what has to be done `before` that is done then."""
         self.save(state)
         if self._file is not None:
             self._file.close()
             self._file = None
-        self.settle(path)
+        self.settle(path, before)
+        self._mark()
 
-    def settle(self, path: Path) -> None:
+    def settle(self, path: Place, before: Callable[[], None] | None = None) -> None:
         """Give the last output that the journal calls complete its name, if it has not got it yet."""
+        if before is not None:
+            before()
         data = self._data(self.state.output - 1)
         if data.exists():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            data.replace(path)
-            sync_folder(path.parent)
+            publish(data, path)
         if not self.state.parts:  # otherwise they are of the output that is next
             for part in self.folder.glob("*.part"):
                 part.unlink()
 
-    def finish(self, state: Checkpoint, one: FinishedOutput, path: Path) -> Checkpoint:
+    def finish(self, state: Checkpoint, one: FinishedOutput, path: Place) -> Checkpoint:
         """Remember that an output was made by itself, and give it its name; how far everything is then."""
         self.ahead[one.output] = one
         state = self._passed(msgspec.structs.replace(state, ahead=(one,)))
@@ -189,10 +239,10 @@ class Progress:
             )
         return state
 
-    def take_up(self, paths: Sequence[Path]) -> Checkpoint:
-        """Give all outputs that are complete their names, of these paths; how far everything is."""
+    def take_up(self, paths: Sequence[Place], before: Callable[[], None] | None = None) -> Checkpoint:
+        """Give all outputs that are complete their names, of these paths, as `settle` does; how far everything is."""
         if self.resumed and self.state.output:
-            self.settle(paths[self.state.output - 1])
+            self.settle(paths[self.state.output - 1], before)
         for one in self.ahead.values():
             self._name(one, paths[one.output])
         return self.pass_over(self.state)
@@ -208,24 +258,30 @@ class Progress:
             path.unlink()
         return state
 
-    def _name(self, one: FinishedOutput, path: Path) -> None:
+    def _name(self, one: FinishedOutput, path: Place) -> None:
         made = self.folder / one.file
         if made.exists():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            made.replace(path)
-            sync_folder(path.parent)
+            publish(made, path)
         shutil.rmtree(made.parent, ignore_errors=True)
 
     def close(self, *, keep: bool) -> None:
         """Let others write to it; without `keep`, remove it."""
-        if self._file is not None:
-            with suppress(OSError):  # a full disk was told before
-                self._file.close()
+        for file in (self._file, self._rejects):
+            if file is not None:
+                with suppress(OSError):  # a full disk was told before
+                    file.close()
         with suppress(OSError):
             self._journal.close()
         if not keep:
             remove_folder(self.folder)
         self._release()
+        if self._marker is not None and not keep:
+            self._marker.remove()
+
+    def _mark(self) -> None:
+        """Tell at the address of the output which files are complete, if nothing else was written for what follows."""
+        if self._marker is not None and not self.state.rejects and not self.state.blocks:
+            self._marker.write(self._plan, msgspec.structs.replace(self.state, inputs=tuple(self.scored)))
 
     def _release(self) -> None:
         if self._lock is not None and self._lock >= 0:
@@ -263,31 +319,6 @@ def compare_plans(before: Mapping[str, Any], now: Mapping[str, Any], place: str)
 def _short(value: Any) -> str:
     text = value if isinstance(value, str) else msgspec.json.encode(value).decode()
     return text if len(text) < 200 else f"{text[:200]}..."
-
-
-def _write(path: Path, content: bytes) -> None:
-    with path.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a small file that appears whole or not at all."""
-    part = path.with_name(f".{path.name}.part")
-    _write(part, content)
-    part.replace(path)
-    sync_folder(path.parent)
-
-
-def sync_folder(folder: Path) -> None:
-    """Have the names in a folder on the disk."""
-    with suppress(OSError):  # not every file system can
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
 
 
 def _checkpoints(path: Path) -> Iterator[Checkpoint]:

@@ -9,7 +9,6 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, Protocol, Self, overload
 
 import numpy as np
@@ -23,6 +22,8 @@ from kilter.service.detector.errors import KilterError, Problem, RecordsError
 from kilter.service.detector.inputs import Table, absent_columns, from_records, in_order
 from kilter.service.detector.names import name_form, own_names
 from kilter.service.detector.schema import Schema
+from kilter.service.formats.addresses import Place
+from kilter.service.formats.contents import ContentRead
 from kilter.service.formats.samples import RowSample
 from kilter.service.formats.source import NO_HINTS, Hints, Source
 
@@ -134,6 +135,10 @@ class Reader(Protocol):
     def share(self) -> float:
         """The share of the file that is read, as far as it can be told."""
         return 0.0
+
+    def content(self, *, final: bool) -> ContentRead:
+        """What was read of the file so far, or all of it if it is `final`; nothing of a stream. Raises KilterError."""
+        return ContentRead()
 
     def batches(self) -> Iterator[Batch]:
         """Every record, once, in order; at least one batch. Raises KilterError if the file turns out to be damaged."""
@@ -248,7 +253,7 @@ class Frame(NamedTuple):
     """The place of that file among those that were read, (rows,)."""
 
 
-def open_table(path: str | Path, stdin: BinaryIO | None = None, hints: Hints = NO_HINTS) -> Reader:
+def open_table(path: str | Place, stdin: BinaryIO | None = None, hints: Hints = NO_HINTS) -> Reader:
     """Open the table in a file, or on standard input for `-`. Raises KilterError if it is no table that can be read.
 
     Its `batches` are then read in bounded memory, except from an npz file or JSON that is not a record a line, which
@@ -263,7 +268,7 @@ def open_table(path: str | Path, stdin: BinaryIO | None = None, hints: Hints = N
 
 
 def read_frame(
-    paths: Sequence[str | Path],
+    paths: Sequence[str | Place],
     stdin: BinaryIO | None = None,
     hints: Hints = NO_HINTS,
     *,

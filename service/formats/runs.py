@@ -15,14 +15,17 @@ from kilter.service.detector.arrays import Positions
 from kilter.service.detector.names import named_column
 from kilter.service.detector.shifts import ColumnTally
 from kilter.service.detector.sketch import Familiar
+from kilter.service.formats.addresses import file_bytes
+from kilter.service.formats.contents import ContentRead
 from kilter.service.formats.counting import ScoredInput, Tally, added_tally
 from kilter.service.formats.inputs import ScoringInput, Target
 from kilter.service.formats.judge import BatchJudge
 from kilter.service.formats.lines import FILE, NEAREST, ROW, TAIL
 from kilter.service.formats.opening import open_records
-from kilter.service.formats.partial import Checkpoint, Progress
-from kilter.service.formats.provenance import source_bytes, source_digest
+from kilter.service.formats.partial import REJECTS, Checkpoint, Progress
+from kilter.service.formats.provenance import read_content
 from kilter.service.formats.reading import Block, Reader
+from kilter.service.formats.rejects import finish_rejects
 from kilter.service.formats.source import Hints
 from kilter.service.formats.threads import Map
 from kilter.service.formats.work import BlockWork, JudgedBlock
@@ -87,13 +90,13 @@ class FileRun:
         self.further = ((TAIL,) if self.judge.tails else ()) + ((NEAREST,) if self.judge.keep is not None else ())
         self.further += (FILE,) if self._joined else ()
         self.further += (ROW,) if self._joined or self.only != "all" else ()
+        self._contents: dict[int, ContentRead] = {}
         self._first: Reader | None = None
-        paths = [one.path for one in self.inputs]
-        self._sizes = [path.stat().st_size if path.is_file() else 0 for path in paths]
+        self._sizes = [file_bytes(one.path) for one in self.inputs]
         self._read = 0.0  # bytes of the inputs
 
-    def into_stream(self, output: Output) -> Tally:
-        """Write the verdicts to a stream; what was counted."""
+    def into_stream(self, output: Output, rejects: BinaryIO | None = None) -> Tally:
+        """Write the verdicts to a stream, and the lines of records in error to `rejects`; what was counted."""
         state, pending, writer = Checkpoint(), Tally(), None
         for task, judged in self.mapped(_judged, self._tasks(state)):
             if writer is None:
@@ -102,6 +105,8 @@ class FileRun:
             if judged is not None:
                 self._count(task, judged)
                 writer.put(judged.part)
+                if rejects is not None:
+                    rejects.write(judged.rejects)
                 state = msgspec.structs.replace(state, tally=_added(state.tally, judged))
                 pending = _added(pending, judged)
                 self.watch(state.tally, self._share())
@@ -114,7 +119,9 @@ class FileRun:
 
     def into_files(self, progress: Progress) -> Tally:
         """Write the verdicts to the files of the target from where `progress` is; what was counted of all inputs."""
-        state = progress.take_up([file.path for file in self.target.files])
+        rejects = None if self.target.reject is None else progress.open_rejects()
+        paths = [file.path for file in self.target.files]
+        state = progress.take_up(paths, self._rejecting(progress, progress.state))
         writer: Writer | None = None
         for task, judged in self.mapped(_judged, self._tasks(state, progress.ahead)):
             if writer is None:
@@ -126,8 +133,11 @@ class FileRun:
             if judged is not None:
                 self._count(task, judged)
                 writer.put(judged.part)
+                if rejects is not None:
+                    rejects.write(judged.rejects)
                 state = msgspec.structs.replace(
                     state,
+                    rejects=state.rejects + len(judged.rejects) * (rejects is not None),
                     blocks=state.blocks + 1,
                     size=file.tell(),
                     parts=state.parts + 1,
@@ -142,12 +152,18 @@ class FileRun:
                 if task.input == self.target.files[task.output].inputs[-1]:
                     writer.finish()
                     state = msgspec.structs.replace(state, output=state.output + 1, size=0, parts=0, wide=())
-                    progress.commit(state, self.target.files[task.output].path)
+                    path = self.target.files[task.output].path
+                    progress.commit(state, path, self._rejecting(progress, state))
                     writer, state = None, progress.pass_over(state)
                     continue
-            if progress.note(state):
+            if progress.note(state, ContentRead if judged is None else partial(self._content, task)):
                 state = msgspec.structs.replace(state, inputs=())
         return state.tally
+
+    def _rejecting(self, progress: Progress, state: Checkpoint) -> Callable[[], None] | None:
+        """What makes the file of records in error, once all outputs are complete."""
+        last = self.target.reject is not None and state.output == len(self.target.files)
+        return partial(finish_rejects, self.target, progress.folder / REJECTS) if last else None
 
     def _tasks(self, start: Checkpoint, finished: Container[int] = ()) -> Iterator[_Task]:
         """The blocks that are left to be judged, and the end of each input; not those of outputs that are finished."""
@@ -166,13 +182,16 @@ class FileRun:
                     unused = Output(BytesIO(), Path())
                     writer = form.writer()(unused, reader, self.detector.schema, self.further, self._kept(reader))
                     source = one.name if self._joined else None
+                    rejecting = None if self.target.reject is None else one.name
                     pack = partial(compress_part, packing=packing)
                     only = self.only if isinstance(self.only, str) else self.only.get(place, np.empty(0, np.int64))
-                    work = BlockWork(self.judge, writer, pack, source, ROW in self.further, only)
+                    work = BlockWork(self.judge, writer, pack, source, ROW in self.further, only, rejecting)
                     for count, block in enumerate(reader.blocks()):
                         if count >= done:
                             self._read = sum(self._sizes[:place]) + reader.share * self._sizes[place]
                             yield _Task(number, place, reader, work, block)
+                    if self.hashed:
+                        self._contents[place] = self._look(place, reader, final=True)
                     self.notes += reader.notes
                 yield _Task(number, place, reader, work, None)
 
@@ -219,8 +238,24 @@ class FileRun:
     def _ended(self, task: _Task, own: Tally) -> ScoredInput:
         self.familiar[task.input] = Familiar(own.tested, own.known)
         one = self.inputs[task.input]
-        facts = (source_bytes(one.path), source_digest(one.path)) if self.hashed else (0, "")
-        return ScoredInput(one.name, *facts, own.records, own.anomalies, own.errors)
+        content = self._content(task)
+        return ScoredInput(one.name, content.bytes, content.sha256, own.records, own.anomalies, own.errors)
+
+    def _content(self, task: _Task) -> ContentRead:
+        """What was read of an input, if somebody looks for it."""
+        if not self.hashed or task.input in self._contents:
+            return self._contents.get(task.input, ContentRead())
+        return self._look(task.input, task.reader, final=False)
+
+    def _look(self, place: int, reader: Reader, *, final: bool) -> ContentRead:
+        """What was read of an input: of pictures all, at once. Raises KilterError if they cannot be read."""
+        content = reader.content(final=final)
+        try:
+            return (
+                content if content.sha256 else self._contents.setdefault(place, read_content(self.inputs[place].path))
+            )
+        except OSError as error:
+            raise KilterError(f"{reader.name} cannot be read: {error.strerror or error}") from None
 
 
 def _added(tally: Tally, judged: JudgedBlock) -> Tally:

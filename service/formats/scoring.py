@@ -10,6 +10,7 @@ from kilter.service.detector import Detector, KilterError
 from kilter.service.detector.manifest import counted
 from kilter.service.detector.shifts import ColumnTally, Shift
 from kilter.service.detector.sketch import Familiar
+from kilter.service.formats.addresses import Address, Place, place_of
 from kilter.service.formats.discoveries import Discoveries
 from kilter.service.formats.first_reading import discover, find_top
 from kilter.service.formats.folders import check_folder, png_name, write_png
@@ -17,11 +18,20 @@ from kilter.service.formats.inputs import ScoringInput, Shard, Target, find_inpu
 from kilter.service.formats.judge import REASONS, BatchJudge, Explained
 from kilter.service.formats.partial import Progress, keeping
 from kilter.service.formats.provenance import was_trained_on
+from kilter.service.formats.rejects import reject_name, rejects_of_stream, with_reject
 from kilter.service.formats.runs import FileRun, Only, Watch, unwatched
 from kilter.service.formats.source import NO_HINTS, STDIN, Hints
-from kilter.service.formats.success import check_destination, finished_run, plan_of, progress_folder, write_success
+from kilter.service.formats.success import (
+    InputCheck,
+    check_destination,
+    finished_run,
+    marker_of,
+    plan_of,
+    progress_folder,
+    write_success,
+)
 from kilter.service.formats.threads import Map
-from kilter.service.formats.units import Cluster, facts_of, make_outputs
+from kilter.service.formats.units import Cluster, facts_of, make_outputs, shared_path
 from kilter.service.formats.writers import is_stream, writing
 
 HEATMAPS = "heat maps"
@@ -45,15 +55,15 @@ class Summary(NamedTuple):
     """The fields that are the first reason of flagged records, and how often, most often first."""
 
 
-def score_file(detector: Detector, path: str | Path, out: str | Path, **options: Any) -> Summary:
+def score_file(detector: Detector, path: str | Place, out: str | Place, **options: Any) -> Summary:
     """Score the records of one input: see `score_inputs`."""
     return score_inputs(detector, [path], out, **options)
 
 
 def score_inputs(
     detector: Detector,
-    stated: Sequence[str | Path],
-    out: str | Path,
+    stated: Sequence[str | Place],
+    out: str | Place,
     *,
     reasons: Explained = "anomalies",
     limit: int = REASONS,
@@ -65,6 +75,7 @@ def score_inputs(
     top: int | None = None,
     columns: Sequence[str] = (),
     strict: bool = False,
+    reject: str | Place | None = None,
     fdr: float | None = None,
     tails: bool = False,
     keep: tuple[str, ...] | None = None,
@@ -82,7 +93,8 @@ def score_inputs(
     standard stream. Of a table every row gets five more columns; of pictures a row tells which one it is about. With
     `only_anomalies` no other records are written, and the place of each in its input, from 0, is appended; with `top`
     the so many of all inputs that score highest, for which all is read twice. Of `columns`, if there are any, no others
-    are written. With `strict` the first record in error is an error of all. `reasons` says which records get reasons,
+    are written. With `strict` the first record in error is an error of all; with `reject` all of these go, in their
+    order, to a file of their own and to no other. `reasons` says which records get reasons,
     `limit` how many at most. With `fdr` all is read twice, and the anomalies are those that are declared at this
     false-discovery rate (`find_discoveries`). With `tails` tail probabilities are a sixth column. With `keep`, so are
     the nearest normals of the anomalies, in which the fields of these names stay as they are. Heat maps of all pictures
@@ -96,7 +108,8 @@ def score_inputs(
     began = time.perf_counter()
     hints = hints._replace(names=detector.schema.names)
     inputs = find_inputs(stated, tables=not detector.schema.columns[0].shape)
-    target = find_target(inputs, stated, Path(out), form)
+    target = find_target(inputs, stated, place_of(out), form)
+    target = target if reject is None else with_reject(target, place_of(reject), stated)
     target = target if shard is None else take_shard(target, shard)
     if keep is not None:
         if fdr is not None:
@@ -104,6 +117,8 @@ def score_inputs(
                 "a nearest normal is one by the model's own threshold: leave --fdr or --nearest-normal out"
             )
         detector.normals.kept(keep)  # says what is wrong before anything is read
+    if strict and reject is not None:
+        raise KilterError("--strict ends at the first record in error, and --reject puts them all aside: leave one out")
     if top is not None and only_anomalies:
         raise KilterError(
             "--top writes the highest scores, flagged or not, and --only-anomalies what is flagged: leave one out"
@@ -117,6 +132,7 @@ def score_inputs(
         "only_anomalies": only_anomalies,
         "top": top,
         "columns": list(columns),
+        "reject": reject_name(target),
         **hints._asdict(),
         "format": form,
     }
@@ -126,7 +142,9 @@ def score_inputs(
     if resume:
         _check_resumable(inputs, stream=stream, drawn=heatmaps is not None)
     made = plan_of(detector, inputs, options) if not stream else {}
-    finished = finished_run(target, made) if resume else None
+    order = [place for file in target.files for place in file.inputs]
+    check = InputCheck(inputs, order, twice=fdr is not None or top is not None)
+    finished = finished_run(target, made, check) if resume else None
     if finished is not None:
         return Summary(*finished, 0.0, (f"{out} is finished already",))
     check_destination(target, inputs, force=force, resume=resume)
@@ -153,10 +171,11 @@ def score_inputs(
         watch=watch,
     )
     if stream:
-        with writing(out, stdout) as output:
-            tally = run.into_stream(output)
+        with writing(str(out), stdout) as output, rejects_of_stream(target) as rejects:
+            tally = run.into_stream(output, rejects)
     else:
-        with keeping(Progress(progress_folder(target), made, resume=resume), str(out)) as progress:
+        folder, marker = progress_folder(target), marker_of(target)
+        with keeping(Progress(folder, made, resume=resume, check=check, marker=marker), str(out)) as progress:
             tally = run.into_files(progress) if cluster is None else make_outputs(run, progress, cluster)
             if (
                 discoveries is not None
@@ -192,23 +211,26 @@ def condition_notes(detector: Detector, columns: ColumnTally) -> list[str]:
     ]
 
 
-def _drawer(detector: Detector, folder: Path | None, path: Path, *, force: bool) -> Callable[[str, bytes], None]:
+def _drawer(detector: Detector, folder: Path | None, path: Place, *, force: bool) -> Callable[[str, bytes], None]:
     """What writes heat maps into a folder. Raises KilterError if they cannot be written there."""
     if folder is None:
         return lambda name, content: None
     if not detector.modality.draws:
         raise KilterError(f"heat maps are of pictures, and the model {detector.name} judges records of fields")
-    check_folder(folder, path, HEATMAPS, force=force)
+    check_folder(folder, Path(str(path)), HEATMAPS, force=force)
     drawn: set[str] = set()
     return lambda name, content: write_png(folder, png_name(name, drawn), content, HEATMAPS)
 
 
 def _check_shareable(inputs: Sequence[ScoringInput], target: Target, *, drawn: bool) -> None:
     """Raise KilterError if an output is not one that several workers can make."""
+    if target.reject is not None:
+        raise KilterError("records in error are put aside in one run: leave --reject or --engine out")
     if target.folder is None:
         raise KilterError("workers share the files of a folder: name one with -o, or leave --engine out")
     if drawn:
         raise KilterError("heat maps are drawn here alone: leave --heatmaps or --engine out")
+    shared_path(target.folder)
     for one in inputs:
         facts_of(one)
 
@@ -220,9 +242,10 @@ def _check_resumable(inputs: Sequence[ScoringInput], *, stream: bool, drawn: boo
         raise KilterError("heat maps cannot be resumed: leave --resume out")
 
 
-def seen_notes(detector: Detector, path: str | Path, familiar: Familiar) -> list[str]:
-    """A sentence if a file, or most of its records, were in the training of a model."""
-    if str(path) != STDIN and was_trained_on(detector.manifest.training, Path(path)):
+def seen_notes(detector: Detector, path: str | Place, familiar: Familiar) -> list[str]:
+    """A sentence if a file, or most of its records, were in the training of a model; no address is fetched for that."""
+    there = not isinstance(path, Address) and str(path) != STDIN
+    if there and was_trained_on(detector.manifest.training, Path(str(path))):
         what = f"{path} is a file or folder that the model was trained on"
     elif detector.sketch is not None and detector.sketch.holds_most(familiar):
         what = (

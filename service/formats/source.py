@@ -7,18 +7,19 @@ import bz2
 import gzip
 import lzma
 import os
-import re
 import sys
 import tempfile
 import zlib
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
 from kilter.service.detector.errors import KilterError
 from kilter.service.formats import GZIP, NPY, ZIP, Format, format_named, format_of_content, format_of_ending
+from kilter.service.formats.addresses import Address, Place, RemoteFile, place_of
 from kilter.service.formats.charsets import Readable, encoding_of_bom, wide_encoding
+from kilter.service.formats.contents import ContentHash, ContentRead
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -45,7 +46,6 @@ FOREIGN = {
     b"[[": "JSON of lists: write it as a list of objects, [{...}, ...]",
 }
 REMEDY = "Kilter reads CSV, Parquet, Arrow, npz, JSON and NDJSON"
-_ADDRESS = re.compile(r"([a-z][a-z0-9+.-]+):/{1,2}", re.IGNORECASE)  # of two letters at least: others are drives
 CONTROL = bytes([*range(1, 9), *range(14, 27), *range(28, 32), 127])
 SEPARATORS = 2  # control characters that a text table may be made with: one between fields, one for anything else
 
@@ -66,34 +66,25 @@ class Hints(NamedTuple):
 NO_HINTS = Hints()
 
 
-def check_path(path: str | Path) -> None:
-    """Raise KilterError, which says what is read, for the address of something that is not on this machine."""
-    address = _ADDRESS.match(str(path))
-    if address is not None and not Path(path).exists():
-        named = f"{address[1]}://{str(path)[address.end() :]}"  # a path has lost one of the two
-        raise KilterError(
-            f"{named} is an address: files and folders of this machine are read; fetch it, and name the file"
-        )
-
-
 class Source:
     """A file opened for reading: `read` gives its bytes, decompressed; `head` the first of them without taking them."""
 
     def __init__(
         self,
-        path: str | Path,
+        path: str | Place,
         stdin: BinaryIO | None = None,
         stdin_name: str = "standard input",
         hints: Hints = NO_HINTS,
     ) -> None:
         """Open `path`, or `stdin` for `-`. Raises KilterError if it is not there, empty, or no table at all."""
-        check_path(path)
-        self.path = None if str(path) == STDIN else Path(path)
+        self.path = None if str(path) == STDIN else place_of(path)
         self.hints = hints
         self.name = stdin_name if self.path is None else str(path)
         self._files = ExitStack()
         self._waiting = b""
-        self._file: BinaryIO | None = None
+        self._file: BinaryIO | RemoteFile | None = None
+        self._content: ContentHash | None = None
+        self._any_order = False
         self._stream: Readable = self._open(stdin)
         try:
             self.packed = self._unpack()
@@ -118,9 +109,27 @@ class Source:
     @property
     def share(self) -> float:
         """The share of a file that is read, by its bytes as they are stored; 0 of a stream."""
+        if isinstance(self._file, RemoteFile):
+            return self._file.tell() / self._file.facts.size if self._file.facts.size else 0.0
         if self._file is None or not self._file.seekable():
             return 0.0
         return self._file.tell() / max(1, os.fstat(self._file.fileno()).st_size)
+
+    def content(self, *, final: bool) -> ContentRead:
+        """What was read of a file, as it is stored: its first bytes, or all if it is read in any order, or `final`.
+
+        Of a stream nothing is known. Raises KilterError if it cannot be read again.
+        """
+        if isinstance(self._file, RemoteFile):
+            return self._file.content(final=final)
+        if not isinstance(self.path, Path) or self._file is None or not self.path.is_file():
+            return ContentRead()
+        try:
+            if self._content is None:
+                self._content = self._files.enter_context(closing(ContentHash(self.path)))
+            return self._content.up_to(None if final or self._any_order else self._file.tell())
+        except OSError as error:
+            raise KilterError(f"{self.name} cannot be read: {error.strerror or error}") from None
 
     def read(self, size: int, /) -> bytes:
         """Up to `size` bytes, none at the end. Raises KilterError if compressed data are damaged."""
@@ -137,7 +146,8 @@ class Source:
 
     def seekable_path(self) -> Path:
         """A path from which the decompressed bytes can be read in any order, until `close`."""
-        if self.path is not None and not self.packed and self.path.is_file():
+        if isinstance(self.path, Path) and not self.packed and self.path.is_file():
+            self._any_order = True
             return self.path
         spool = self._files.enter_context(tempfile.NamedTemporaryFile(prefix="kilter-"))  # noqa: SIM115
         while block := self.read(1 << 20):
@@ -145,11 +155,14 @@ class Source:
         spool.flush()
         return Path(spool.name)
 
-    def _open(self, stdin: BinaryIO | None) -> BinaryIO:
+    def _open(self, stdin: BinaryIO | None) -> Readable:
         if self.path is None:
             return stdin or sys.stdin.buffer
         try:
-            self._file = self._files.enter_context(self.path.open("rb"))
+            if isinstance(self.path, Address):
+                self._file = self._files.enter_context(self.path.open_file())
+            else:
+                self._file = self._files.enter_context(self.path.open("rb"))
         except FileNotFoundError:
             raise KilterError(f"there is no file {self.name}") from None
         except IsADirectoryError:

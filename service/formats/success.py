@@ -1,7 +1,10 @@
 """What an output was made of: the plan by which it is continued, and the manifest that says that it is complete."""
 
+import os
 import shutil
+import tempfile
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -10,20 +13,26 @@ import msgspec
 
 import kilter
 from kilter.service.detector import Detector, KilterError
+from kilter.service.formats.addresses import Address, Place
+from kilter.service.formats.contents import ContentRead
 from kilter.service.formats.counting import ScoredInput, Tally
 from kilter.service.formats.inputs import ScoringInput, Target
-from kilter.service.formats.partial import compare_plans, write_whole
+from kilter.service.formats.markers import RemoteMarker
+from kilter.service.formats.partial import compare_plans
+from kilter.service.formats.pictures import find_pictures
+from kilter.service.formats.provenance import read_content
+from kilter.service.formats.rejects import REJECTED, merge_rejects, reject_file
 from kilter.service.formats.source import STDIN
-from kilter.service.formats.writers import check_output
+from kilter.service.formats.whole_files import write_whole
+from kilter.service.formats.writers import check_output, same_file
 
 SUCCESS, PARTIAL = "_SUCCESS", "_partial"
+TIME = "modified_ns"
+"""What a plan calls the time of change of an input."""
 
 
 def plan_of(detector: Detector, inputs: Sequence[ScoringInput], options: Mapping[str, Any]) -> dict[str, Any]:
-    """What decides every byte of an output: the version of Kilter, the model, the inputs and the options.
-
-    An input counts as the same while its name, size and time of change are.
-    """
+    """What decides every byte of an output: the version of Kilter, the model, the inputs and the options."""
     model = {
         "name": detector.name,
         "version": detector.version,
@@ -33,21 +42,91 @@ def plan_of(detector: Detector, inputs: Sequence[ScoringInput], options: Mapping
 
 
 def _facts(one: ScoringInput) -> dict[str, Any]:
+    if isinstance(one.path, Address):
+        facts = one.path.facts()
+        return {"name": one.name, "bytes": facts.size, TIME: facts.stamp}
+    if one.path.is_dir():
+        pictures = [one.path / name for name in find_pictures(one.path).pictures]
+        stats = [picture.stat() for picture in pictures if picture.is_file()]
+        times = msgspec.json.encode([stat.st_mtime_ns for stat in stats])
+        size = sum(stat.st_size for stat in stats)
+        return {"name": one.name, "bytes": size, TIME: sha256(times).hexdigest()}
     if str(one.path) == STDIN or not one.path.is_file():
         return {"name": one.name}
     stat = one.path.stat()
-    return {"name": one.name, "bytes": stat.st_size, "modified_ns": stat.st_mtime_ns}
+    return {"name": one.name, "bytes": stat.st_size, TIME: stat.st_mtime_ns}
+
+
+@dataclass(frozen=True)
+class InputCheck:
+    """Tells of inputs that have another time of change than before whether their content is that of before."""
+
+    inputs: Sequence[ScoringInput]
+    order: Sequence[int]
+    """The places of those that are read, in the order in which they are."""
+    twice: bool = False
+    """Whether all were read a first time, so that what is written depends on those, too, that are still to be read."""
+
+    def __call__(
+        self, before: Mapping[str, Any], now: Mapping[str, Any], known: Mapping[int, ContentRead]
+    ) -> dict[str, Any]:
+        """The plan of now, with the time that an input had before wherever that makes no difference.
+
+        `known` is what was read before of inputs, by their place in `order`. Raises KilterError if one is another now.
+        """
+        contents = {self.order[place]: content for place, content in known.items()}
+        facts = [*now["inputs"]]
+        for place, (earlier, fact) in enumerate(zip(before.get("inputs", ()), facts, strict=False)):
+            alike = earlier == {**fact, TIME: earlier.get(TIME)}
+            if alike and (earlier != fact or fact.get(TIME) == "") and self._is_same(place, contents):
+                facts[place] = earlier
+        return {**now, "inputs": facts}
+
+    def _is_same(self, place: int, contents: Mapping[int, ContentRead]) -> bool:
+        """Whether it makes no difference that an input was changed at another time; False if that is not known."""
+        if place not in contents:
+            return not self.twice
+        content, one = contents[place], self.inputs[place]
+        if not content.sha256:
+            return False
+        try:
+            same = read_content(one.path, content.bytes) == content
+        except OSError as error:
+            raise KilterError(f"{one.path} cannot be read: {error.strerror or error}") from None
+        if same:
+            return True
+        raise KilterError(
+            f"{one.name} is not the file that was read before: it was changed since, and its first {content.bytes:,} "
+            "bytes have another SHA-256. Leave --resume out, to begin again, or write to another place"
+        )
 
 
 def progress_folder(target: Target) -> Path:
     """Where an output is made before it is complete."""
-    if target.folder is not None:
-        return target.folder / (PARTIAL if target.shard is None else f"{PARTIAL}-{target.shard}")
-    path = target.files[0].path.resolve()
+    marker = marker_of(target)
+    if marker is not None:
+        name = f"kilter-{os.getuid()}-{sha256(str(marker.address).encode()).hexdigest()[:24]}"
+        return Path(tempfile.gettempdir()) / name
+    if isinstance(target.folder, Path):
+        return target.folder / _partial_name(target)
+    path = Path(str(target.files[0].path)).resolve()
     return path.with_name(f".{path.name}.partial")
 
 
-def success_file(target: Target) -> Path:
+def marker_of(target: Target) -> RemoteMarker | None:
+    """What stands beside an output at an address before it is complete; None of one on this machine."""
+    if not isinstance(target.place, Address):
+        return None
+    if isinstance(target.folder, Address):
+        return RemoteMarker(target.folder / _partial_name(target))
+    return RemoteMarker(target.place.with_name(f".{target.place.name}.partial"))
+
+
+def _partial_name(target: Target) -> str:
+    return PARTIAL if target.shard is None else f"{PARTIAL}-{target.shard}"
+
+
+def success_file(target: Target) -> Place:
     """Where it is said that an output is complete: in its folder, or beside the file."""
     if target.folder is not None:
         return target.folder / (SUCCESS if target.shard is None else f"{SUCCESS}-{target.shard}")
@@ -57,27 +136,35 @@ def success_file(target: Target) -> Path:
 
 def check_destination(target: Target, inputs: Sequence[ScoringInput], *, force: bool, resume: bool) -> None:
     """Raise KilterError if the output must not be written: it is an input, is there already, or has no folder."""
-    started = resume and progress_folder(target).is_dir()
+    marker = marker_of(target)
+    started = resume and (progress_folder(target).is_dir() or (marker is not None and marker.address.exists()))
+    rejects = reject_file(target)
+    if target.reject is not None:
+        for one in inputs:
+            check_output(target.reject, one.path, force=force or started)
     if force or started:
         success_file(target).unlink(missing_ok=True)
     if target.folder is None:
         for one in inputs:
             check_output(target.files[0].path, one.path, force=force or started)
         return
-    if not target.folder.absolute().parent.is_dir():
+    if isinstance(target.folder, Path) and not target.folder.absolute().parent.is_dir():
         raise KilterError(f"there is no folder {target.folder.absolute().parent} to make {target.folder.name} in")
     if target.folder.exists() and not target.folder.is_dir():
         raise KilterError(f"{target.folder} is a file: name a folder for the verdicts on several files")
     for file in target.files:
         for place in file.inputs:
-            if file.path.exists() and file.path.samefile(inputs[place].path):
+            if same_file(file.path, inputs[place].path):
                 raise KilterError(f"{file.path} is a file that is read: write the verdicts to another folder")
     whole = target.shard is None
-    own = (
-        target.folder.iterdir() if whole and target.folder.is_dir() else [success_file(target), target.folder / SUCCESS]
-    )
-    own = own if whole else [*own, *(file.path for file in target.files)]
-    if any(path.exists() for path in own) and not (force or started):
+    if isinstance(target.folder, Address) and whole:
+        held = target.folder.is_dir()
+    elif isinstance(target.folder, Path) and whole:
+        held = target.folder.is_dir() and any(target.folder.iterdir())
+    else:
+        own = [success_file(target), target.folder / SUCCESS, *(file.path for file in target.files)]
+        held = any(path.exists() for path in [*own, *([rejects] if rejects else [])])
+    if held and not (force or started):
         raise KilterError(
             f"{target.folder} holds files already: choose another folder, continue with --resume what was killed, or "
             "write to it with --force"
@@ -89,7 +176,7 @@ def write_success(target: Target, made: Mapping[str, Any], inputs: Sequence[Scor
     outputs = [file.path for file in target.files for _ in file.inputs]
     scored = [
         msgspec.structs.asdict(one)
-        | {"output": (path.relative_to(target.folder) if target.folder else Path(path.name)).as_posix()}
+        | {"output": str(path).removeprefix(f"{str(target.folder).rstrip('/')}/") if target.folder else path.name}
         for one, path in zip(inputs, outputs, strict=True)
     ]
     content = {
@@ -103,12 +190,13 @@ def write_success(target: Target, made: Mapping[str, Any], inputs: Sequence[Scor
     write_whole(success_file(target), msgspec.json.format(msgspec.json.encode(content), indent=1) + b"\n")
 
 
-def merge_shards(folder: Path) -> tuple[int, int, int]:
+def merge_shards(folder: Place) -> tuple[int, int, int]:
     """Say that a folder is complete, once all its shards are: its records, anomalies and errors.
 
     Raises KilterError if one is not, or they are of different runs.
     """
-    places = {path.name.removeprefix(f"{SUCCESS}-"): path for path in sorted(folder.glob(f"{SUCCESS}-*-of-*"))}
+    complete: list[Place] = [*folder.glob(f"{SUCCESS}-*-of-*")]
+    places = {path.name.removeprefix(f"{SUCCESS}-"): path for path in sorted(complete, key=str)}
     if not places:
         raise KilterError(f"{folder} has no shards that are complete: each leaves {SUCCESS}-I-of-N")
     of = {name.rpartition("-")[2] for name in places}
@@ -122,31 +210,49 @@ def merge_shards(folder: Path) -> tuple[int, int, int]:
     said = [msgspec.json.decode(path.read_bytes()) for path in places.values()]
     for one in said[1:]:
         compare_plans(said[0]["made"], one["made"], str(folder))
+    reject = said[0]["made"]["options"].get("reject")
+    rejects = [
+        folder / f"{REJECTED}-{name}"
+        for name, part in zip(places, said, strict=True)
+        if reject is not None and part["inputs"]
+    ]
     order = {one["name"]: place for place, one in enumerate(said[0]["made"]["inputs"])}
     inputs = sorted((one for part in said for one in part["inputs"]), key=lambda one: order[one["name"]])
     gone = [one["output"] for one in inputs if not (folder / one["output"]).is_file()]
     if gone or len(inputs) != len(order):
         raise KilterError(f"{folder} lacks {gone[0] if gone else 'files'}: score it again with --force")
+    if any(not path.is_file() for path in rejects):
+        raise KilterError(f"{folder} lacks the records in error of a shard, {REJECTED}-I-of-N: score it again")
+    if reject is not None:
+        merge_rejects(folder, rejects, order, reject)
     counts = {key: sum(part[key] for part in said) for key in ("records", "anomalies", "errors")}
     error = next((part["first_error"] for part in said if part["first_error"]), "")
     content = {"made": said[0]["made"], **counts, "first_error": error, "inputs": inputs}
     write_whole(folder / SUCCESS, msgspec.json.format(msgspec.json.encode(content), indent=1) + b"\n")
-    for path in places.values():
+    for path in (*rejects, *places.values()):
         path.unlink()
     return counts["records"], counts["anomalies"], counts["errors"]
 
 
-def finished_run(target: Target, made: Mapping[str, Any]) -> tuple[int, int, int, str] | None:
+def finished_run(
+    target: Target, made: Mapping[str, Any], check: InputCheck | None = None
+) -> tuple[int, int, int, str] | None:
     """Records, anomalies, errors and the first error of an output that is complete; None if it is not.
 
     Raises KilterError if it was made in another way.
     """
     place = success_file(target)
+    rejects = reject_file(target)
     if not place.exists() or not all(file.path.exists() for file in target.files):
+        return None
+    if target.files and rejects is not None and not rejects.exists():
         return None
     try:
         said = msgspec.json.decode(place.read_bytes())
-        compare_plans(said["made"], made, str(target.folder or target.files[0].path))
+        if check is not None:
+            known = {place: ContentRead(one["bytes"], one["sha256"]) for place, one in enumerate(said["inputs"])}
+            made = check(said["made"], made, known)
+        compare_plans(said["made"], made, str(target.place))
         shutil.rmtree(progress_folder(target), ignore_errors=True)
         return said["records"], said["anomalies"], said["errors"], said["first_error"]
     except (msgspec.DecodeError, KeyError, TypeError):

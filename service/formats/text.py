@@ -6,6 +6,7 @@ from typing import NamedTuple
 from kilter.service.detector.errors import KilterError
 from kilter.service.formats.beginning import encoding_remark, find_beginning, find_charset
 from kilter.service.formats.charsets import MULTIBYTE, UTF_8, Readable, RecodedStream, legacy_encoding
+from kilter.service.formats.contents import ContentRead
 from kilter.service.formats.oddities import Oddities
 from kilter.service.formats.reading import Batch, Block, Reader
 from kilter.service.formats.records import Dialect, Record, count_lines, line_batch, quoted_batch, split_records
@@ -87,6 +88,10 @@ class TextReader(Reader):
     def share(self) -> float:
         """The share of the file that is read, by its bytes."""
         return self._source.share
+
+    def content(self, *, final: bool) -> ContentRead:
+        """What was read of the file so far, or all of it."""
+        return self._source.content(final=final)
 
     def batches(self) -> Iterator[Batch]:
         """Every record, once, in order; those that cannot be read are faults, and so are lines that are none."""

@@ -18,6 +18,7 @@ from polars.exceptions import PanicException, PolarsError
 from kilter.service.detector.errors import KilterError, RecordsError
 from kilter.service.detector.inputs import Table
 from kilter.service.formats.bodies import CHUNK, Body, Call, too_many
+from kilter.service.formats.contents import ContentRead
 from kilter.service.formats.reading import Batch, Reader, check_columns, to_table
 from kilter.service.formats.source import Source
 from kilter.service.problems import BAD_BODY, BAD_RECORDS, RequestError
@@ -46,6 +47,10 @@ class TypedReader(Reader):
 
     def __exit__(self, *_: object) -> None:
         self._source.close()
+
+    def content(self, *, final: bool) -> ContentRead:
+        """What was read of the file so far, or all of it."""
+        return self._source.content(final=final)
 
     def batches(self) -> Iterator[Batch]:
         """Every row, once, in order."""

@@ -17,13 +17,15 @@ import numpy as np
 from kilter.service.detector import Detector, KilterError
 from kilter.service.detector.shifts import SAMPLED, ColumnCounts
 from kilter.service.detector.sketch import Familiar
+from kilter.service.formats.addresses import Address, Place
 from kilter.service.formats.counting import ScoredInput, Tally, added_tally
 from kilter.service.formats.inputs import OutputFile, ScoringInput, Target
 from kilter.service.formats.judge import BatchJudge
-from kilter.service.formats.partial import DATA, UNIT, FinishedOutput, Progress, UnfinishedError, sync_folder
+from kilter.service.formats.partial import DATA, UNIT, FinishedOutput, Progress, UnfinishedError
 from kilter.service.formats.provenance import source_bytes, source_digest
 from kilter.service.formats.runs import FileRun
 from kilter.service.formats.source import STDIN, Hints
+from kilter.service.formats.whole_files import sync_folder
 from kilter.service.formats.work import Picked
 from kilter.service.formats.writers import Output
 
@@ -97,9 +99,16 @@ class FinishedUnit(NamedTuple):
     notes: tuple[str, ...]
 
 
+def shared_path(place: Place) -> Path:
+    """A whole path that others see, too. Raises KilterError for an address."""
+    if isinstance(place, Address):
+        raise KilterError(f"{place} is an address, and workers share folders: mount it there, or leave --engine out")
+    return place.absolute()
+
+
 def facts_of(one: ScoringInput) -> SourceFacts:
-    """An input as it is seen here, by its whole path. Raises KilterError if it is a stream, or not there."""
-    path = one.path.absolute()
+    """An input as it is seen here, by its whole path. Raises KilterError for what is no file or folder here."""
+    path = shared_path(one.path)
     if str(one.path) == STDIN or not (path.is_file() or path.is_dir()):
         raise KilterError(f"{one.path} is no file or folder that others can read: save it first, or leave --engine out")
     stat = path.stat()
@@ -206,4 +215,4 @@ def _order(run: FileRun, number: int, folder: Path) -> UnitOrder:
     settings = {name: value for name, value in vars(run.judge).items() if name != "detector"}
     kept = None if run.kept is None else tuple(run.kept)
     source = facts_of(run.inputs[place])
-    return UnitOrder(number, source, file.path.absolute(), folder, settings, run.hints, only, kept, run.strict)
+    return UnitOrder(number, source, shared_path(file.path), folder, settings, run.hints, only, kept, run.strict)

@@ -19,7 +19,8 @@ from kilter.service.detector.shifts import ColumnCounts
 from kilter.service.detector.sketch import Familiar
 from kilter.service.formats.judge import BatchJudge
 from kilter.service.formats.lines import COLUMNS, FILE, ROW, VerdictColumns
-from kilter.service.formats.reading import Batch, Block
+from kilter.service.formats.reading import Batch, Block, PlainLines
+from kilter.service.formats.rejects import reject_lines
 from kilter.service.formats.writers import OutputPart, Writer
 
 Picked = Literal["all", "anomalies"] | Positions
@@ -41,6 +42,8 @@ class JudgedBlock(NamedTuple):
     """Of pictures whose drawings are wanted, by their names."""
     blamed: Mapping[str, int] = MappingProxyType({})
     """How often each field is the first reason of a flagged record."""
+    rejects: bytes = b""
+    """The records in error, as lines, where they are not in the part."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +60,8 @@ class BlockWork:
     """Whether the record's place in its input is appended."""
     only: Picked = "all"
     """Which records are written."""
+    rejecting: str | None = None
+    """The name of the input, where its records in error are put aside; None where they are written like others."""
 
     def __call__(self, block: Block) -> JudgedBlock:
         batch, verdicts, drawings, counts, familiar = self.judge(block.read())
@@ -66,10 +71,10 @@ class BlockWork:
         if self.placed:
             further[ROW] = pl.int_range(batch.first, batch.first + batch.frame.height, eager=True)
         verdicts = verdicts._replace(further=further)
-        rows = self._rows(batch, verdicts)
-        part = self.writer.render(*((batch, verdicts) if rows is None else _picked(batch, verdicts, rows)))
         errors = pl.Series(verdicts.errors, dtype=pl.String)
         wrong = errors.is_not_null().arg_true()
+        rows = self._rows(batch, verdicts, errors)
+        part = self.writer.render(*((batch, verdicts) if rows is None else _picked(batch, verdicts, rows)))
         return JudgedBlock(
             part._replace(content=self.pack(part.content)),
             batch.frame.height,
@@ -80,20 +85,25 @@ class BlockWork:
             familiar,
             [(batch.name(row), drawing) for row, drawing in enumerate(drawings) if drawing is not None],
             _blamed(verdicts),
+            b"" if self.rejecting is None else reject_lines(self.rejecting, batch, errors),
         )
 
-    def _rows(self, batch: Batch, verdicts: VerdictColumns) -> pl.Series | None:
+    def _rows(self, batch: Batch, verdicts: VerdictColumns, errors: pl.Series) -> pl.Series | None:
         """The places of the records of a batch that are written; None of all."""
         if isinstance(self.only, str):
-            flags = pl.Series(verdicts.anomalies, dtype=pl.Boolean)
-            return None if self.only == "all" else flags.fill_null(value=False).arg_true()
+            if self.only == "all":
+                apart = self.rejecting is not None and errors.null_count() < len(errors)
+                return errors.is_null().arg_true() if apart else None
+            return pl.Series(verdicts.anomalies, dtype=pl.Boolean).fill_null(value=False).arg_true()
         first, last = np.searchsorted(self.only, (batch.first, batch.first + batch.frame.height))
         return pl.Series(self.only[first:last] - batch.first, dtype=pl.Int64)
 
 
 def _picked(batch: Batch, verdicts: VerdictColumns, rows: pl.Series) -> tuple[Batch, VerdictColumns]:
     """Some records of a batch, which have no faults, with their verdicts."""
-    raw = [batch.raw[row] for row in rows] if batch.raw else ()
+    raw: Sequence[bytes] = [batch.raw[row] for row in rows] if batch.dialect is not None else ()
+    if isinstance(batch.raw, PlainLines):
+        raw = PlainLines(b"".join(raw), len(raw))
     columns = verdicts.frame()[rows].to_dict()
     scores, p_values, flags, reasons, errors = (columns[name] for name in COLUMNS)
     further = {name: columns[name] for name in verdicts.further}

@@ -23,6 +23,7 @@ from kilter.service.detector.leftovers import scratch_folder
 from kilter.service.detector.names import own_names
 from kilter.service.detector.schema import Schema
 from kilter.service.formats import FORMATS, Format, format_named
+from kilter.service.formats.addresses import Address, Place
 from kilter.service.formats.lines import COLUMNS, JSON_COLUMNS, RecordLines, VerdictColumns
 from kilter.service.formats.reading import Batch, Reader, read_batch
 from kilter.service.formats.source import STDIN
@@ -47,12 +48,12 @@ class Output(NamedTuple):
     parts: Path
 
 
-def output_format(out: str | Path) -> tuple[Format, str]:
+def output_format(out: str | Place) -> tuple[Format, str]:
     """What a file's ending asks for: a format, and the ending of its compression. Raises KilterError.
 
     Standard output and devices get CSV.
     """
-    path = Path(out)
+    path = out if isinstance(out, Address) else Path(out)
     if is_stream(path):
         return format_named("csv"), ""
     suffixes = [suffix.lower() for suffix in path.suffixes]
@@ -64,20 +65,29 @@ def output_format(out: str | Path) -> tuple[Format, str]:
     raise KilterError(f"{out} does not say what to write: end it in {', '.join(known[:-1])} or {known[-1]}")
 
 
-def check_output(out: str | Path, source: str | Path, *, force: bool) -> None:
+def check_output(out: str | Place, source: str | Place, *, force: bool) -> None:
     """Raise KilterError if `out` must not be written: it is the source, it exists already, or it has no folder."""
-    path = Path(out)
+    path = out if isinstance(out, Address) else Path(out)
     if is_stream(path):
         return
     if path.is_dir():
         raise KilterError(f"{path} is a folder: name a file to write to")
-    if not path.parent.is_dir():
+    if isinstance(path, Address):
+        path.check_writable()
+    elif not path.parent.is_dir():
         raise KilterError(f"there is no folder {path.parent} to write {path.name} to: make it first")
     if path.exists():
-        if str(source) != STDIN and Path(source).exists() and path.samefile(source):
+        if str(source) != STDIN and same_file(path, source):
             raise KilterError(f"{path} is the file that is read: write the verdicts to another one")
         if not force:
             raise KilterError(f"{path} exists already: choose another name, or overwrite it with --force")
+
+
+def same_file(place: Place, other: str | Place) -> bool:
+    """Whether two names are of the same file, which is there."""
+    if isinstance(place, Address):
+        return place == other
+    return not isinstance(other, Address) and place.exists() and Path(other).exists() and place.samefile(other)
 
 
 @contextmanager
@@ -111,9 +121,9 @@ def writing(out: str | Path, stdout: BinaryIO | None = None) -> Iterator[Output]
         raise KilterError(f"cannot write {out}: {reason}. Nothing half-written was left behind") from error
 
 
-def is_stream(path: Path) -> bool:
+def is_stream(path: Place) -> bool:
     """Whether what is written there is read at once: standard output, or a device."""
-    return str(path) == STDOUT or _is_device(path)
+    return isinstance(path, Path) and (str(path) == STDOUT or _is_device(path))
 
 
 def _is_device(path: Path) -> bool:

@@ -86,6 +86,7 @@ def test_the_document_shows_what_runs_in_an_engine(engine: str) -> None:
     assert [line for line in snippet.splitlines() if line.strip() not in lines] == []
 
 
+@pytest.mark.e2e
 def test_the_notebook_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As it stands, from its first cell to the last, and it has the outputs that it shows."""
     monkeypatch.setenv("JUPYTER_PLATFORM_DIRS", "1")

@@ -11,22 +11,34 @@ from typing import Any
 
 import polars as pl
 
-from kilter.service.formats import partial, text, threads
+from kilter.service.formats import json_files, partial, text, threads, typed
+from kilter.service.formats.addresses import Place
 from kilter.service.formats.scoring import Summary, score_inputs
 from tests.support import detectors
 
 ROOT = Path(__file__).parent.parent.parent
 NEVER = 10**9
-WATCHED = ("partial.py", "runs.py", "success.py", "writers.py", "leftovers.py")
+UNTRACED, BEGINS = "untraced", "begins\n"
+WATCHED = (
+    "addresses.py",
+    "markers.py",
+    "partial.py",
+    "runs.py",
+    "success.py",
+    "rejects.py",
+    "writers.py",
+    "leftovers.py",
+)
 
 
 def small_steps() -> None:
     """Make blocks small and continue the journal after each of them."""
     text.HEAD = text.BYTES = 4096  # type: ignore[attr-defined]
+    typed.ROWS = json_files.ROWS = 100
     partial.SECONDS = 0.0
 
 
-def score(stated: Sequence[Path], out: Path, *, jobs: int = 2, **options: Any) -> Summary:
+def score(stated: Sequence[str | Place], out: str | Place, *, jobs: int = 2, **options: Any) -> Summary:
     """Score files in the steps that are set."""
     return score_inputs(detectors.detector(), stated, out, mapped=threads.map_in_threads(jobs), **options)
 
@@ -43,8 +55,38 @@ def write_tables(folder: Path, rows: Sequence[int]) -> Path:
     return folder
 
 
-def kill_at(moment: int, stated: Path, out: Path, *options: str) -> bool:
-    """Score in another process that is killed before it runs that line of the code that writes; whether it was."""
+def in_form(tables: Path, folder: Path, form: str) -> Path:
+    """The same tables in another format."""
+    for path in tables.rglob("*.csv"):
+        frame = pl.read_csv(path, infer_schema=False)
+        place = folder / path.relative_to(tables).with_suffix(f".{form}")
+        place.parent.mkdir(parents=True, exist_ok=True)
+        getattr(frame, f"write_{form}")(place)
+    return folder
+
+
+def kill_after(seconds: float, stated: str | Place, out: str | Place, *options: str) -> bool:
+    """Score in another process that is killed so many seconds after it began to; whether it was."""
+    command = [sys.executable, "-m", "tests.support.killed", UNTRACED, str(stated), str(out), *options]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        if process.stdout is None or process.stdout.readline() != BEGINS:
+            raise RuntimeError(process.communicate()[1])
+        try:
+            _, said = process.communicate(timeout=seconds)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.communicate()
+            return True
+    if process.returncode:
+        raise RuntimeError(said)
+    return False
+
+
+def kill_at(moment: int, stated: str | Place, out: str | Place, *options: str) -> bool:
+    """Score in another process that is killed before it runs that line of the code that writes; whether it was.
+
+    Options are `--force`, `--resume`, and `--reject=FILE`.
+    """
     command = [sys.executable, "-m", "tests.support.killed", str(moment), str(stated), str(out), *options]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     if done.returncode not in (0, -signal.SIGKILL):
@@ -52,16 +94,15 @@ def kill_at(moment: int, stated: Path, out: Path, *options: str) -> bool:
     return done.returncode != 0
 
 
-def lines_of(stated: Path, out: Path) -> int:
+def lines_of(stated: str | Place, out: str | Place, *options: str) -> int:
     """How many lines of that code a run takes that is not killed."""
-    out.parent.mkdir()
-    command = [sys.executable, "-m", "tests.support.killed", str(NEVER), str(stated), str(out), "--resume"]
+    command = [sys.executable, "-m", "tests.support.killed", str(NEVER), str(stated), str(out), "--resume", *options]
     return int(subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout)
 
 
 def main() -> None:
     moment, stated, out, *options = sys.argv[1:]
-    left = int(moment)
+    left = NEVER if moment == UNTRACED else int(moment)
 
     def count(frame: FrameType, event: str, argument: object) -> Any:
         nonlocal left
@@ -75,8 +116,14 @@ def main() -> None:
 
     small_steps()
     chosen: dict[str, Any] = {"force": "--force" in options, "resume": "--resume" in options}
+    chosen["reject"] = next((one.partition("=")[2] for one in options if one.startswith("--reject=")), None)
+    if moment == UNTRACED:
+        sys.stdout.write(BEGINS)
+        sys.stdout.flush()
+        score([stated], out, **chosen)
+        return
     sys.settrace(count)
-    score([Path(stated)], Path(out), **chosen)
+    score([stated], out, **chosen)
     sys.settrace(None)
     sys.stdout.write(str(int(moment) - left))
 

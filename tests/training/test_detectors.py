@@ -114,6 +114,7 @@ def test_the_evidence_of_a_choice_is_kept_and_shown(models: Path) -> None:
     assert load(models / "nearest").manifest.training.choice is None
 
 
+@pytest.mark.e2e
 @pytest.mark.parametrize("detector", SIMPLE)
 def test_the_rate_is_kept_over_many_calibrations(detector: str) -> None:
     """60 tables of 60 fitting and 39 calibration rows: of new rows a tenth is flagged on average, for `nearest` too,
@@ -131,6 +132,7 @@ def test_the_rate_is_kept_over_many_calibrations(detector: str) -> None:
     assert error < 0.01
 
 
+@pytest.mark.e2e
 def test_the_python_api_takes_a_detector(training_csv: Path, tmp_path: Path) -> None:
     """As a setting of `train`, in a configuration, and as a parameter of the estimator."""
     frame = pl.read_csv(training_csv)
@@ -153,7 +155,10 @@ def test_what_does_not_apply_is_refused(training_csv: Path, tmp_path: Path) -> N
         ({"detector": "nearest", "score": "elbo"}, "score is a setting of the detector vae, and nearest has its own"),
         ({"detector": "gmm", "fit": {"network": "tabular-vae"}}, "fit.network is a setting of the detector vae"),
         ({"detector": "gmm", "model": "ae"}, "fit.model is a setting of the detector vae"),
-        ({"model": "gan"}, "there is no model 'gan': there are vae, beta-vae, binary-vae, cvae, vq-vae, ae, dae"),
+        (
+            {"model": "gan"},
+            "there is no model 'gan': there are vae, beta-vae, binary-vae, cvae, vq-vae, vae-gan, ae, dae",
+        ),
         ({"model": "cvae"}, "name it by --condition-on"),
         ({"model": "ae", "condition_on": "shift"}, "--condition-on is for the model cvae, not for ae"),
         ({"model": "ae", "fit": {"network": "tabular-vae"}}, "fit.network and the model 'ae' are two"),

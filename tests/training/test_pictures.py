@@ -55,6 +55,7 @@ def checksum(folder: Path) -> str:
     return hashlib.sha256((folder / "tensors.safetensors").read_bytes()).hexdigest()
 
 
+@pytest.mark.e2e
 def test_one_seed_gives_one_model_and_another_seed_another(pictures: Path, models: Path, tmp_path: Path) -> None:
     """To the last bit, whether its fit was interrupted or not."""
     source = TrainingSource((pictures,), normal="good")
@@ -101,6 +102,7 @@ def test_the_report_shows_the_pictures(models: Path) -> None:
     assert "training pictures, reduced, is part of the score" in card
 
 
+@pytest.mark.e2e
 def test_without_labels_it_is_compared_on_pasted_parts(pictures: Path, tmp_path: Path) -> None:
     """From an array, at a size that was asked for, in a time order that was asked for."""
     np.save(tmp_path / "digits.npy", digits()[:120])

@@ -51,6 +51,7 @@ def test_two_trainings_with_one_seed_give_the_same_weights(training_csv: Path, t
     assert digest(first, "tensors.safetensors") != digest(other, "tensors.safetensors")
 
 
+@pytest.mark.e2e
 def test_of_more_rows_than_are_wanted_a_sample_is_used(tmp_path: Path) -> None:
     """Of all tables of a folder together, with a note; and the records of a day are those of all rows."""
     (tmp_path / "more").mkdir()

@@ -123,6 +123,7 @@ def test_what_cannot_be_scanned_is_refused(tmp_path: Path) -> None:
         scan_source(TrainingSource((tmp_path,)), BRIEF)
 
 
+@pytest.mark.e2e
 def test_a_model_is_kept_without_the_flagged_rows(result: ScanResult, tmp_path: Path) -> None:
     """It serves; its card says how many rows were left out and why, and they took no part in the threshold."""
     said: list[str] = []

@@ -38,7 +38,7 @@ def as_pandas(frame: pl.DataFrame, folder: Path) -> Any:
     return pd.DataFrame(frame.to_dict(as_series=False))
 
 
-@pytest.mark.parametrize("door", [as_csv, as_parquet, as_pandas])
+@pytest.mark.parametrize("door", [as_csv, pytest.param(as_parquet, marks=pytest.mark.e2e), as_pandas])
 def test_every_door_splits_by_a_column(door: Callable[[pl.DataFrame, Path], Any], tmp_path: Path) -> None:
     """The column is no feature, and one row of each of its values calibrates; the report and the card say it."""
     frame = customers(150, 6, 0.3, 0, numbers=True)
@@ -59,6 +59,7 @@ def test_every_door_splits_by_a_column(door: Callable[[pl.DataFrame, Path], Any]
     assert at_rate(promise, detector.thresholds, 0.1)[1].split_by == "customer"
 
 
+@pytest.mark.e2e
 def test_an_estimator_splits_by_a_column_too() -> None:
     """And a configuration file names it; without it a note names the option."""
     frame = customers(150, 20, 0.2, 0)

@@ -55,7 +55,7 @@ def latent_command(
 
     from kilter.service.detector import KilterError, load
     from kilter.service.detector.generation import generate
-    from kilter.service.formats.partial import write_whole
+    from kilter.service.formats.whole_files import write_whole
     from kilter.service.formats.writers import check_output
     from kilter.training.data.source import TrainingSource
     from kilter.training.modality import modality_of_model

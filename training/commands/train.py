@@ -12,11 +12,12 @@ import click
 from tqdm import tqdm
 
 from kilter.service.detector.findings import Epoch
-from kilter.service.formats.options import table_options
+from kilter.service.formats.options import PlaceParameter, table_options
 from kilter.service.formats.source import Hints
 from kilter.training.config import Rule, check_rule
 
 if TYPE_CHECKING:
+    from kilter.service.formats.addresses import Place
     from kilter.training.fitting.fit import FitProgress
 
 OPTIONS: dict[str, tuple[str, str]] = {
@@ -99,7 +100,7 @@ def _height_and_width(_: click.Context, __: click.Parameter, value: str | None) 
 
 
 @click.command()
-@click.argument("sources", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="SOURCE...")
+@click.argument("sources", nargs=-1, required=True, type=PlaceParameter(), metavar="SOURCE...")
 @click.option("--name", required=True, help="The model's name: a-z, 0-9 and '-'.")
 @click.option(
     "--models", type=click.Path(path_type=Path), default=Path("models"), show_default=True, help="Folder of models."
@@ -140,7 +141,8 @@ def _height_and_width(_: click.Context, __: click.Parameter, value: str | None) 
     "--model",
     metavar="NAME",
     help="Of the detector vae: vae, beta-vae, binary-vae (of black and white pictures), cvae (with --condition-on), "
-    "vq-vae (codes of words), ae (an autoencoder) or dae (a denoising one).  [default: vae]",
+    "vq-vae (codes of words), vae-gan (of pictures that are to look real), ae (an autoencoder) or dae (a denoising "
+    "one).  [default: vae]",
 )
 @click.option(
     "--condition-on",
@@ -168,7 +170,7 @@ def _height_and_width(_: click.Context, __: click.Parameter, value: str | None) 
     "--config", type=click.Path(path_type=Path), metavar="FILE.toml", help="Settings; options go before them."
 )
 def train(
-    sources: tuple[Path, ...],
+    sources: tuple["Place", ...],
     name: str,
     models: Path,
     label: str | None,

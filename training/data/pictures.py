@@ -13,6 +13,7 @@ from kilter.service.detector.findings import Training
 from kilter.service.detector.inputs import Table
 from kilter.service.detector.pictures.column import ImageColumn
 from kilter.service.detector.schema import Schema
+from kilter.service.formats.addresses import local_path
 from kilter.service.formats.pictures import ACCEPTED, LABELS, stack_kind
 from kilter.training.data.files import ArrayPictures, FolderPictures
 from kilter.training.data.source import (
@@ -87,15 +88,16 @@ def _opened(source: TrainingSource) -> PictureSource:
         raise KilterError(f"--split-by {source.split_by}: pictures have no columns by which they could be split")
     if source.group_by is not None:
         raise KilterError(f"--group-by {source.group_by}: pictures have no columns by which they could be grouped")
-    folders = [path for path in source.paths if path.is_dir()]
-    if len(folders) == len(source.paths):
-        return FolderPictures(source.paths, source.exclude)
-    other = next((path for path in source.paths if not holds_pictures(path)), None)
+    paths = [*map(local_path, source.paths)]
+    folders = [path for path in paths if path.is_dir()]
+    if len(folders) == len(paths):
+        return FolderPictures(paths, source.exclude)
+    other = next((path for path in paths if not holds_pictures(path)), None)
     if other is not None:
         raise KilterError(f"{other} is no folder of pictures ({ACCEPTED}), nor images in an IDX, npy or npz file")
     if folders:
         raise KilterError(f"{folders[0]} is a folder, and other sources are arrays: train on one kind of them")
-    return ArrayPictures(source.paths, source.exclude)
+    return ArrayPictures(paths, source.exclude)
 
 
 def check_memory(count: int, column: ImageColumn) -> None:

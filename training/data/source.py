@@ -15,7 +15,8 @@ from kilter.service.detector.errors import KilterError
 from kilter.service.detector.findings import SourceFile
 from kilter.service.detector.inputs import Table, take
 from kilter.service.detector.schema import Schema
-from kilter.service.formats.inputs import tables_below
+from kilter.service.formats.addresses import Address, Place, file_bytes, place_of
+from kilter.service.formats.inputs import find_inputs, tables_below
 from kilter.service.formats.pictures import find_pictures
 from kilter.service.formats.provenance import source_bytes, source_digest
 from kilter.service.formats.source import NO_HINTS, Hints
@@ -35,7 +36,7 @@ def silent(done: int, total: int) -> None:
 class TrainingSource:
     """What to train on, and which of its columns play a part of their own."""
 
-    paths: tuple[Path, ...] = ()
+    paths: tuple[Place, ...] = ()
     label: str | None = None
     normal: str | None = None
     exclude: tuple[str, ...] = ()
@@ -208,30 +209,35 @@ def unlabelled_notes(labels: Labels | None, record: str) -> list[str]:
     return [f"{record.capitalize()}s without a label, left out: {count:,}."] if count else []
 
 
-def provenance(path: Path) -> SourceFile:
+def provenance(path: Place) -> SourceFile:
     """The entry of a manifest for a training file, or for a folder of pictures."""
+    if isinstance(path, Address):
+        return SourceFile(path.name, source_bytes(path), source_digest(path))
     if not path.is_dir():
         return SourceFile(path.resolve().name, path.stat().st_size, source_digest(path))
     return SourceFile(path.resolve().name, source_bytes(path), source_digest(path), len(find_pictures(path).pictures))
 
 
-def with_tables(paths: Sequence[Path]) -> tuple[Path, ...]:
+def with_tables(paths: Sequence[Place]) -> tuple[Place, ...]:
     """The paths, with all tables in and below a folder instead of one that holds tables and no pictures."""
-    return tuple(
-        one
-        for path in paths
-        for one in ((not find_pictures(path).pictures and tables_below(path)) if path.is_dir() else ()) or (path,)
-    )
+    return tuple(one for path in map(place_of, paths) for one in _with_tables(path))
 
 
-def check_sources(paths: Sequence[Path]) -> None:
+def _with_tables(path: Place) -> Sequence[Place]:
+    if isinstance(path, Address):
+        return [one.path for one in find_inputs([path])]
+    tables = tables_below(path) if path.is_dir() and not find_pictures(path).pictures else []
+    return tables or [path]
+
+
+def check_sources(paths: Sequence[Place]) -> None:
     """Raise KilterError if two files or folders have the same content, whatever they are called."""
     # What is not there, or is empty, is for the reader to refuse.
-    folders = [path for path in paths if path.is_dir() and find_pictures(path).pictures]
-    sizes = {path: path.stat().st_size for path in paths if path.is_file()}
+    folders = [path for path in paths if isinstance(path, Path) and path.is_dir() and find_pictures(path).pictures]
+    sizes = {path: file_bytes(path) for path in paths if path.is_file()}
     files = [path for path in paths if sizes.get(path)]
     counts = Counter(sizes[path] for path in files)
-    names: dict[str, Path] = {}
+    names: dict[str, Place] = {}
     for path in (*(folders if len(folders) > 1 else ()), *(path for path in files if counts[sizes[path]] > 1)):
         digest = source_digest(path)
         if digest in names:

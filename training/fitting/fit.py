@@ -133,7 +133,8 @@ def folds(
 
 def stopped(state: FitState, config: FitConfig) -> bool:
     """Whether the held-out ELBO has not improved for as long as is allowed, once the KL weight has risen for good."""
-    warm = int((config.cycles - 1 + config.warm_up) * config.steps / config.cycles)
+    risen = int((config.cycles - 1 + config.warm_up) * config.steps / config.cycles)
+    warm = max(risen, state.network.least_steps)
     late = [epoch for epoch in state.history if epoch.step > max(warm, state.best_step)]
     return state.step > warm and len(late) >= config.patience
 
@@ -177,7 +178,8 @@ def train_step(state: FitState, rows: Tensor, seen: list[Positions], config: Fit
 
 
 def note_epoch(state: FitState, rows: Tensor, held_out: list[Positions], config: FitConfig) -> Epoch:
-    """Take the held-out ELBO, note it in the history, and keep the network if it is the best so far."""
+    """Take the held-out ELBO, note it in the history, and keep the network if it is, but for its `allowance`, the best
+    so far."""
     network, beta = state.network, config.kl_weight
     size = min(HELD_OUT_ROWS, min(map(len, held_out)))
     with torch.no_grad():
@@ -190,7 +192,8 @@ def note_epoch(state: FitState, rows: Tensor, held_out: list[Positions], config:
     epoch = Epoch(state.step, loss, reconstruction, kl, float(elbo), held_out_kl)
     if not math.isfinite(epoch.held_out_elbo):
         raise KilterError(f"the fit diverged at step {state.step}: try a smaller fit.learning_rate")
-    if not state.best or epoch.objective(beta) > max(earlier.objective(beta) for earlier in state.history):
+    best = max((earlier.objective(beta) for earlier in state.history), default=-math.inf)
+    if not state.best or epoch.objective(beta) > best - network.allowance:
         state.best = {name: tensor.detach().clone() for name, tensor in network.state_dict().items()}
         state.best_step = state.step
     state.history.append(epoch)

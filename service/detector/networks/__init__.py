@@ -21,6 +21,7 @@ NETWORKS: "dict[str, str | type[Network]]" = {
     "tabular-cvae": "kilter.service.detector.networks.conditional:ConditionalVAE",
     "tabular-vq": "kilter.service.detector.networks.codebook:TabularQuantiser",
     "image-vq": "kilter.service.detector.networks.codebook:PictureQuantiser",
+    "image-gan": "kilter.service.detector.networks.adversarial:AdversarialVAE",
     "tabular-dae": "kilter.service.detector.networks.denoising:TabularDenoiser",
     "image-dae": "kilter.service.detector.networks.denoising:PictureDenoiser",
 }
@@ -44,6 +45,7 @@ MODELS = {
     "binary-vae": ModelKind({"image": "binary-vae"}),
     "cvae": ModelKind({"table": "tabular-cvae"}),
     "vq-vae": ModelKind({"table": "tabular-vq", "image": "image-vq"}),
+    "vae-gan": ModelKind({"image": "image-gan"}),
     "ae": ModelKind({"table": "tabular-ae", "image": "image-ae"}),
     "dae": ModelKind({"table": "tabular-dae", "image": "image-dae"}),
 }

@@ -25,10 +25,12 @@ LARGEST = 3.4e38  # beyond all finite values of a float32 that encoding gives
 
 
 class Sizes(Protocol):
-    """The sizes of a network that are asked for; it chooses by the schema what is None."""
+    """The sizes of a network that are asked for, and steps of its fit; it chooses by the schema what is None."""
 
     @property
     def members(self) -> int: ...
+    @property
+    def steps(self) -> int: ...
     @property
     def hidden(self) -> int | None: ...
     @property
@@ -175,6 +177,16 @@ class Network(nn.Module):
     def condition_column(self) -> int | None:
         """The column, by its place in the schema, given whose value all else is judged; None of most networks."""
         return None
+
+    @property
+    def least_steps(self) -> int:
+        """Steps of a fit before which it never ends: none of most networks."""
+        return 0
+
+    @property
+    def allowance(self) -> float:
+        """Nats by which the held-out ELBO of the network that is kept may be below the best: none of most networks."""
+        return 0.0
 
     @property
     def device(self) -> torch.device:

@@ -88,6 +88,23 @@ def test_rows_in_error_have_an_exit_status(model_folder: Path, new_csv: Path) ->
     assert "first error: record 2: line 4 has 9 fields and the header 8" in result.stderr
 
 
+def test_rows_in_error_may_go_to_a_file(model_folder: Path, new_csv: Path, tmp_path: Path) -> None:
+    """Which tells of them as the exit status does; not strictly at the same time."""
+    lines = new_csv.read_text().splitlines()
+    bad = lines[3] = lines[3].replace(",A,", ",A,A,")
+    new_csv.write_text("\n".join(lines))
+    out, reject = tmp_path / "out.csv", tmp_path / "rejects.csv"
+    result = call(model_folder, new_csv, "-o", out, "--reject", reject)
+    assert result.exit_code == 1
+    assert "50 records" in result.stderr
+    with reject.open(newline="") as file:
+        (row,) = csv.DictReader(file)
+    assert (row["kilter_file"], row["kilter_row"], row["kilter_record"]) == (new_csv.name, "2", bad)
+    assert len(out.read_text().splitlines()) == 50
+    refused = call(model_folder, new_csv, "-o", tmp_path / "other.csv", "--reject", tmp_path / "x.csv", "--strict")
+    assert "leave one out" in str(refused.exception)
+
+
 def test_shards_are_merged(model_folder: Path, new_csv: Path, tmp_path: Path) -> None:
     """By a command that needs no model; a shard that is none is refused."""
     folder = tmp_path / "in"

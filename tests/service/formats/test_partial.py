@@ -9,7 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kilter.service.detector import KilterError
+from kilter.service.formats.addresses import Address
 from kilter.service.formats.counting import ScoredInput, Tally, added_tally
+from kilter.service.formats.markers import RemoteMarker
 from kilter.service.formats.partial import (
     JOURNAL,
     KEPT,
@@ -20,7 +22,6 @@ from kilter.service.formats.partial import (
     compare_plans,
     keeping,
     remove_folder,
-    write_whole,
 )
 
 PLAN = {"model": "a", "inputs": [1, 2]}
@@ -122,6 +123,16 @@ def test_two_do_not_write_at_once(tmp_path: Path) -> None:
     Progress(tmp_path / "p", PLAN, resume=True).close(keep=False)
 
 
+def test_a_folder_of_somebody_else_is_not_used(tmp_path: Path) -> None:
+    """Among temporary files, where anybody may lay one; nor what a link leads to."""
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "x").write_text("x")
+    (tmp_path / "p").symlink_to(tmp_path / "mine")
+    with pytest.raises(KilterError, match=r"is not your own: .* TMPDIR"):
+        Progress(tmp_path / "p", PLAN, resume=False, marker=RemoteMarker(Address("s3://bucket/out")))
+    assert (tmp_path / "mine" / "x").exists()
+
+
 @pytest.mark.parametrize(
     ("plan", "message"),
     [
@@ -158,14 +169,6 @@ def test_an_interrupted_run_is_kept_if_there_is_something_to_keep(
     with pytest.raises(ValueError, match="x"), keeping(Progress(tmp_path / "q", PLAN, resume=False), "out.csv"):
         raise ValueError("x")
     assert not (tmp_path / "q").exists()
-
-
-def test_small_files_appear_whole(tmp_path: Path) -> None:
-    """In the place of what was there."""
-    for content in (b"one", b"two"):
-        write_whole(tmp_path / "x", content)
-        assert (tmp_path / "x").read_bytes() == content
-    assert [path.name for path in tmp_path.iterdir()] == ["x"]
 
 
 def finished(place: int, records: int) -> FinishedOutput:

@@ -187,6 +187,24 @@ def test_other_formats_are_written(folder: Path, tmp_path: Path) -> None:
     assert pl.read_csv(tmp_path / "out.csv.gz").height == 6
 
 
+def test_pictures_that_were_judged_are_known_again(folder: Path, tmp_path: Path) -> None:
+    """By their content, if one has another time of change; one more, or another one, is another input."""
+    out = tmp_path / "out.csv"
+    score_file(picture_detector(), folder, out, resume=True)
+    picture = folder / "b.png"
+    later = picture.stat().st_mtime_ns - 10**12
+    os.utime(picture, ns=(later, later))
+    assert score_file(picture_detector(), folder, out, resume=True).notes == (f"{out} is finished already",)
+    content = picture.read_bytes()
+    picture.write_bytes(bytes([*content[:-1], content[-1] ^ 1]))
+    os.utime(picture, ns=(later + 1, later + 1))
+    with pytest.raises(KilterError, match="is not the file that was read before"):
+        score_file(picture_detector(), folder, out, resume=True)
+    picture.write_bytes(content + b"more")
+    with pytest.raises(KilterError, match="inputs differs"):
+        score_file(picture_detector(), folder, out, resume=True)
+
+
 def test_a_file_that_cannot_be_read_is_told(folder: Path, tmp_path: Path) -> None:
     """And a name that is no text is written as one."""
     (folder / "gone.png").symlink_to(folder / "nowhere")

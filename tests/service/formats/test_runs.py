@@ -1,6 +1,10 @@
 """Files become files: of every format, one or many, whole or not at all, and the same after any number of kills."""
 
+import gzip
+import io
+import os
 import random
+import threading
 from pathlib import Path
 
 import msgspec
@@ -8,13 +12,15 @@ import polars as pl
 import pytest
 
 from kilter.service.detector import KilterError
-from kilter.service.formats import partial, text
+from kilter.service.formats import json_files, partial, text, typed
+from kilter.service.formats.counting import Tally
 from kilter.service.formats.inputs import Shard
 from kilter.service.formats.lines import COLUMNS, FILE, ROW
 from kilter.service.formats.reading import open_table
+from kilter.service.formats.runs import Watch
 from kilter.service.formats.success import merge_shards
 from tests.support.disk import disk_of
-from tests.support.killed import NEVER, kill_at, lines_of, score, small_steps, write_tables
+from tests.support.killed import NEVER, in_form, kill_at, lines_of, score, small_steps, write_tables
 
 ROWS = (600, 45, 900)
 
@@ -28,7 +34,12 @@ def tables(tmp_path: Path) -> Path:
 @pytest.fixture(autouse=True)
 def steps(monkeypatch: pytest.MonkeyPatch) -> None:
     """Small blocks, each of which is remembered."""
-    for module, names in ((text, ("HEAD", "BYTES")), (partial, ("SECONDS",))):
+    for module, names in (
+        (text, ("HEAD", "BYTES")),
+        (partial, ("SECONDS",)),
+        (typed, ("ROWS",)),
+        (json_files, ("ROWS",)),
+    ):
         for name in names:
             monkeypatch.setattr(module, name, getattr(module, name))  # restored at the end
     small_steps()
@@ -162,29 +173,32 @@ def test_a_killed_run_is_resumed(tables: Path, tmp_path: Path, out: str) -> None
     kill_often(tables, tmp_path, out, 3)
 
 
-@pytest.mark.e2e
-@pytest.mark.parametrize("out", ["out", "out.csv", "out.parquet"])
-def test_a_run_is_killed_at_fifty_moments(tables: Path, tmp_path: Path, out: str) -> None:
-    """The same, at moments that are spread over all lines of the code that writes."""
-    kill_often(tables, tmp_path, out, 50)
+@pytest.mark.parametrize("out", ["out", "out.csv"])
+def test_a_killed_run_that_rejects_is_resumed(tables: Path, tmp_path: Path, out: str) -> None:
+    """Each record in error is there once, too."""
+    kill_often(tables, tmp_path, out, 2, rejecting=True)
 
 
-def kill_often(tables: Path, tmp_path: Path, out: str, times: int) -> None:
+def kill_often(tables: Path, tmp_path: Path, out: str, times: int, *, rejecting: bool = False) -> None:
     """Kill runs at random moments, some of them more than once, and compare."""
     expected = tmp_path / "expected"
     expected.mkdir()
-    score([tables], expected / out, resume=True)
+    score([tables], expected / out, resume=True, reject=expected / "rejects.csv" if rejecting else None)
     rng = random.Random(out)
-    lines = lines_of(tables, tmp_path / "traced" / out)
+    traced = tmp_path / "traced"
+    traced.mkdir()
+    lines = lines_of(tables, traced / out, *([f"--reject={traced / 'rejects.csv'}"] if rejecting else []))
     killed = 0
     for _ in range(times):
         place = tmp_path / f"killed-{rng.random()}"
         place.mkdir()
-        while kill_at(rng.randrange(lines), tables, place / out, "--resume"):
+        reject = place / "rejects.csv" if rejecting else None
+        options = ["--resume", *([f"--reject={reject}"] if rejecting else [])]
+        while kill_at(rng.randrange(lines), tables, place / out, *options):
             killed += 1
             if rng.random() < 0.5:
                 break
-        summary = score([tables], place / out, resume=True)
+        summary = score([tables], place / out, resume=True, reject=reject)
         assert (summary.records, summary.errors) == (sum(ROWS), 3)
         assert contents(place) == contents(expected)
         assert sorted(map(str, place.rglob("*"))) == sorted(
@@ -218,18 +232,159 @@ def test_what_was_made_of_something_else_is_not_resumed(tables: Path, tmp_path: 
     assert msgspec.json.decode((tmp_path / "b" / "_SUCCESS").read_bytes())["records"] == sum(ROWS) + 1
 
 
-def test_a_full_disk_can_be_resumed(tables: Path, tmp_path: Path) -> None:
-    """It is told, nothing stands under the final name, and with room all of it is there."""
-    out, expected = tmp_path / "out.csv", tmp_path / "expected.csv"
-    score([tables], expected)
-    size = expected.stat().st_size
-    kept = "File too large. What was written before is kept"
-    with pytest.raises(KilterError, match=kept), disk_of(size // 2):
-        score([tables], out)
-    assert not out.exists()
-    score([tables], out, resume=True)
-    assert out.read_bytes() == expected.read_bytes()
-    assert not list(tmp_path.glob(".out*"))
+def stop_after(records: int) -> Watch:
+    """Interrupts a run once it has judged so many records."""
+
+    def watch(tally: Tally, share: float | None) -> None:
+        if tally.records >= records:
+            raise KeyboardInterrupt
+
+    return watch
+
+
+def stopped(tables: Path, out: Path, records: int) -> None:
+    """A run that was interrupted after so many records, of which the journal tells most."""
+    with pytest.raises(KeyboardInterrupt):
+        score([tables], out, resume=True, watch=stop_after(records))
+
+
+def verdicts(out: Path) -> dict[str, bytes]:
+    return {name: content for name, content in contents(out).items() if name != "_SUCCESS"}
+
+
+def later(path: Path) -> None:
+    """Give a file another time of change."""
+    os.utime(path, ns=(0, path.stat().st_mtime_ns + 1_000_000_007))
+
+
+def changed(path: Path) -> None:
+    """Give a file another content of the same size: a digit near its end, or wherever there is one."""
+    content = bytearray(path.read_bytes())
+    place = max(content.rfind(b"-0."), 0) + 3
+    content[place] = ord("1") if content[place] != ord("1") else ord("2")
+    path.write_bytes(content)
+    later(path)
+
+
+FORMS = pytest.mark.parametrize("form", ["csv", "csv.gz", "parquet", "ndjson"])
+
+
+@pytest.fixture
+def formed(tables: Path, tmp_path: Path, form: str) -> Path:
+    """The tables in a format."""
+    if form != "csv.gz":
+        return in_form(tables, tmp_path / "formed", form)
+    for path in tables.rglob("*.csv"):
+        path.with_suffix(".csv.gz").write_bytes(gzip.compress(path.read_bytes(), mtime=0))
+        path.unlink()
+    return tables
+
+
+@FORMS
+@pytest.mark.parametrize("records", [300, 1000, 10**9])
+def test_the_same_content_of_another_time_goes_on(formed: Path, tmp_path: Path, form: str, records: int) -> None:
+    """As if nothing had been, whether it was read, or in part, or not yet; what is finished is finished."""
+    expected, out = tmp_path / "expected", tmp_path / "out"
+    score([formed], expected)
+    if records < sum(ROWS):
+        stopped(formed, out, records)
+    else:
+        score([formed], out)
+    for path in formed.rglob("*.*"):
+        later(path)
+    summary = score([formed], out, resume=True)
+    assert (summary.notes == (f"{out} is finished already",)) == (records > sum(ROWS))
+    assert verdicts(out) == verdicts(expected)
+
+
+@pytest.mark.parametrize("form", ["csv", "parquet", "ndjson"])
+def test_another_content_of_what_was_read_is_refused(formed: Path, tmp_path: Path, form: str) -> None:
+    """At its size, in what is finished, and of a file that is in the middle; of one not begun it is taken as it is."""
+    out = tmp_path / "out"
+    score([formed], tmp_path / "whole")
+    stopped(formed, out, 1000)
+    first, last = (formed / f"day={place}" / f"{place}.{form}" for place in (0, 2))
+    for path, places in ((first, (out, tmp_path / "whole")), (last, (tmp_path / "whole",))):
+        before = path.read_bytes()
+        changed(path)
+        for place in places:
+            with pytest.raises(
+                KilterError, match=rf"{path.name} is not the file that .* another SHA-256\. Leave --res"
+            ):
+                score([formed], place, resume=True)
+        path.write_bytes(before)
+        later(path)
+    assert score([formed], tmp_path / "whole", resume=True).notes
+    begun = tmp_path / "begun"
+    stopped(formed, begun, 300)
+    changed(last)
+    score([formed], begun, resume=True)
+    score([formed], tmp_path / "expected")
+    assert verdicts(begun) == verdicts(tmp_path / "expected")
+
+
+def test_the_beginning_of_a_file_that_was_read_is_known(tables: Path, tmp_path: Path) -> None:
+    """A change in what was read is refused, one behind it is not; nor is anything where all was read beforehand."""
+    table = tables / "day=2" / "2.csv"
+    lines = table.read_bytes().splitlines(keepends=True)
+    content = b"".join([lines[0], *(10 * lines[1:])])
+    table.write_bytes(content)
+    for place, known in ((60, True), (len(content) - 8, False)):
+        out = tmp_path / f"out-{place}.csv"
+        stopped(table, out, 400)
+        table.write_bytes(content[:place] + (b"7" if content[place] != b"7"[0] else b"8") + content[place + 1 :])
+        later(table)
+        if known:
+            with pytest.raises(KilterError, match=r"its first [\d,]+ bytes have another SHA-256"):
+                score([table], out, resume=True)
+        else:
+            score([table], out, resume=True)
+            score([table], tmp_path / "expected.csv", force=True)
+            assert out.read_bytes() == (tmp_path / "expected.csv").read_bytes()
+        table.write_bytes(content)
+    out = tmp_path / "top"
+    with pytest.raises(KeyboardInterrupt):
+        score([tables], out, resume=True, top=5, watch=stop_after(300))
+    later(table)
+    with pytest.raises(KilterError, match=r"inputs differs: it was .*2.csv"):
+        score([tables], out, resume=True, top=5)
+
+
+@pytest.mark.parametrize("share", [0.05, 0.9])
+@pytest.mark.parametrize("out", ["out.csv", "out.csv.gz", "out.parquet", "out"])
+def test_a_full_disk_can_be_resumed(tables: Path, tmp_path: Path, out: str, share: float) -> None:
+    """It is told, nothing half-written stands under a final name, and with room all of it is there."""
+    (tmp_path / "expected").mkdir()
+    expected = tmp_path / "expected" / out
+    place = tmp_path / "made"
+    place.mkdir()
+    score([tables], expected, resume=True)
+    whole = contents(tmp_path / "expected")
+    size = max(len(content) for content in whole.values())
+    with (
+        pytest.raises(KilterError, match=r"cannot write .*: .*(File too large).*(kept|left behind)"),
+        disk_of(int(size * share)),
+    ):
+        score([tables], place / out, resume=True)
+    made = {name: content for name, content in contents(place).items() if "partial" not in name}
+    assert made.items() < whole.items()
+    score([tables], place / out, resume=True)
+    assert contents(place) == whole
+
+
+def test_streams_may_go_into_a_folder(tables: Path, tmp_path: Path) -> None:
+    """Standard input and a pipe, of whose content nothing is known then."""
+    content = (tables / "day=1" / "1.csv").read_bytes()
+    pipe, out = tmp_path / "pipe", tmp_path / "out"
+    os.mkfifo(pipe)
+    out.mkdir()
+    writer = threading.Thread(target=pipe.write_bytes, args=(content,))
+    writer.start()
+    score([Path("-"), pipe], out, stdin=io.BytesIO(content))
+    writer.join()
+    written = contents(out)
+    assert written["table.csv"] == written["pipe.csv"]
+    assert [one["sha256"] for one in msgspec.json.decode(written["_SUCCESS"])["inputs"]] == ["", ""]
 
 
 def test_streams_cannot_be_resumed(tables: Path, tmp_path: Path) -> None:

@@ -4,7 +4,6 @@ import bz2
 import gzip
 import io
 import lzma
-import re
 import zipfile
 from collections.abc import Callable
 from contextlib import closing
@@ -16,7 +15,7 @@ import polars as pl
 import pytest
 
 from kilter.service.detector import KilterError
-from kilter.service.formats.source import Source, check_path
+from kilter.service.formats.source import Source
 from kilter.service.formats.writers import packed
 
 TEXT = b"a,b\n1,2\n"
@@ -114,14 +113,3 @@ def test_absent_files_and_folders_are_refused(tmp_path: Path) -> None:
         Source(tmp_path / "absent.csv")
     with pytest.raises(KilterError, match="is a folder"):
         Source(tmp_path)
-
-
-@pytest.mark.parametrize("address", ["s3://bucket/a.csv", "https://host/a.parquet", "gs://b/c", "S3:/bucket/a.csv"])
-def test_an_address_is_told_what_is_read(address: str) -> None:
-    """Also where a path has taken one of its two slashes away; a drive of Windows is none."""
-    whole = address if "://" in address else address.replace(":/", "://")
-    for path in (address, Path(address)):
-        with pytest.raises(KilterError, match=re.escape(f"{whole} is an address: files and folders of this machine")):
-            check_path(path)
-    check_path("c:/data/a.csv")
-    check_path("data/a:b.csv")

@@ -40,8 +40,9 @@ def test_a_finished_output_is_known_again(source: Path, tmp_path: Path, name: st
     inputs, made = find_inputs(stated), {"model": "a"}
     target = find_target(inputs, stated, tmp_path / name, None)
     assert finished_run(target, made) is None
-    target.files[0].path.parent.mkdir(exist_ok=True)
-    target.files[0].path.write_text("verdicts")
+    written, said_in = Path(str(target.files[0].path)), Path(str(success_file(target)))
+    written.parent.mkdir(exist_ok=True)
+    written.write_text("verdicts")
     tally = Tally(records=3, anomalies=2, errors=1, first_error="record 0: no")
     write_success(target, made, [ScoredInput("a.csv", 9, "ab", 3, 2, 1)], tally)
     assert finished_run(target, made) == (3, 2, 1, "record 0: no")
@@ -53,7 +54,7 @@ def test_a_finished_output_is_known_again(source: Path, tmp_path: Path, name: st
         check_destination(target, inputs, force=False, resume=False)
     check_destination(target, inputs, force=True, resume=False)
     assert not success_file(target).exists()
-    success_file(target).write_text("{}")
+    said_in.write_text("{}")
     with pytest.raises(KilterError, match="does not say what the output was made of"):
         finished_run(target, made)
     target.files[0].path.unlink()

@@ -2,6 +2,7 @@
 
 import os
 import random
+import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 
 from kilter.service.detector import Detector, KilterError
 from kilter.service.formats import partial, text
+from kilter.service.formats.addresses import place_of
 from kilter.service.formats.inputs import ScoringInput, Shard
 from kilter.service.formats.partial import DATA, UNIT, UnfinishedError
 from kilter.service.formats.source import NO_HINTS
@@ -237,8 +239,35 @@ def test_what_cannot_be_shared_is_refused(tables: Path, tmp_path: Path) -> None:
         score([Path("-"), tables], tmp_path / "out", cluster=cluster)
     with pytest.raises(KilterError, match="heat maps"):
         score([tables], tmp_path / "out", cluster=cluster, heatmaps=tmp_path / "maps")
+    with pytest.raises(KilterError, match="leave --reject or --engine out"):
+        score([tables], tmp_path / "out", cluster=cluster, reject=tmp_path / "bad.csv")
     assert sorted(path.name for path in tmp_path.iterdir()) == []
     assert cluster.done == 0
+    for path in (place_of("https://host/a.csv"), place_of("s3://bucket/a.csv")):
+        with pytest.raises(KilterError, match="is an address, and workers share folders: mount it there"):
+            facts_of(ScoringInput(path, path.name))
+
+
+def test_what_was_made_of_other_inputs_is_not_gone_on_with(tables: Path, tmp_path: Path) -> None:
+    """An input that was read ahead of others, too: with another time it goes on, with another content it does not."""
+    source = Path(shutil.copytree(tables, tmp_path / "in"))
+    with pytest.raises(UnfinishedError):
+        score([source], tmp_path / "out", cluster=Shuffled(3, 2))
+    out = {path.name for path in (tmp_path / "out").rglob("*.csv")}
+    files = [path for path in source.rglob("*.csv") if path.name in out]
+    assert len(files) == 2
+    for path in files:
+        path.touch()
+    content = files[1].read_bytes()
+    files[1].write_bytes(content.replace(b"1", b"2"))
+    with pytest.raises(KilterError, match=f"{files[1].name} is not the file that was read before"):
+        score([source], tmp_path / "out", resume=True)
+    files[1].write_bytes(content)
+    score([source], tmp_path / "out", resume=True)
+    score([tables], tmp_path / "one")
+    assert {p: c for p, c in contents(tmp_path / "out").items() if p != "_SUCCESS"} == {
+        p: c for p, c in contents(tmp_path / "one").items() if p != "_SUCCESS"
+    }
 
 
 def test_the_first_record_in_error_ends_it(tables: Path, tmp_path: Path) -> None:

@@ -7,8 +7,10 @@ import pytest
 from kilter.service.detector import KilterError
 from kilter.service.detector.findings import SourceFile, Training
 from kilter.service.formats.provenance import source_digest
-from kilter.training.data.source import check_sources, provenance
+from kilter.service.formats.reading import read_frame
+from kilter.training.data.source import check_sources, provenance, with_tables
 from tests.support.manifests import training
+from tests.support.stores import BUCKET, s3_server
 
 
 def trained_on(*files: SourceFile) -> Training:
@@ -67,6 +69,22 @@ def test_the_same_content_twice_is_refused_whatever_its_name(tmp_path: Path) -> 
         check_sources((one, other, one))
     with pytest.raises(KilterError, match=r"c has the same content as .*b: name it once"):
         check_sources((tmp_path / "a", tmp_path / "b", tmp_path / "c"))
+
+
+def test_files_elsewhere_are_sources(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All tables of a folder, each with its size and sum; pictures are not."""
+    place = f"s3://{BUCKET}/{tmp_path.name}"
+    with s3_server(monkeypatch) as files:
+        for name in ("a.csv", "x/b.csv", "notes.md"):
+            files.pipe_file(f"{place}/{name}", f"a,b\n1,{name}\n".encode())
+        paths = with_tables([Path(place)])
+        assert [str(path) for path in paths] == [f"{place}/a.csv", f"{place}/x/b.csv"]
+        check_sources(paths)
+        (tmp_path / "a.csv").write_bytes(b"a,b\n1,a.csv\n")
+        assert provenance(paths[0]) == provenance(tmp_path / "a.csv")
+        assert read_frame(paths).frame.rows() == [("1", "a.csv"), ("1", "x/b.csv")]
+        with pytest.raises(KilterError, match="has the same content as"):
+            check_sources([*paths, tmp_path / "a.csv"])
 
 
 def test_what_is_empty_or_not_there_is_no_repetition(tmp_path: Path) -> None:

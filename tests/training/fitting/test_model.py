@@ -88,6 +88,7 @@ def test_suspects_are_a_fifth_and_those_far_out_among_them() -> None:
     assert suspect(np.array([[9, 9, 9], [0, 0, 0]], np.float32)).tolist() == [True, False]
 
 
+@pytest.mark.e2e
 def test_a_fit_tells_of_its_steps(data: TrainingData, tmp_path: Path) -> None:
     """And leaves no checkpoint behind."""
     steps: list[tuple[int, int]] = []
