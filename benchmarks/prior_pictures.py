@@ -1,10 +1,12 @@
-"""Digits drawn from the prior: how many of them a classifier that was fitted to real digits recognises.
+"""Digits drawn from the prior, and on the way from one to another: how many a classifier of real digits recognises.
 
-A model with a generator is trained on 9,000 digits of MNIST's test file. Pictures are made by the learned prior, by
-N(0, I), and by one Gaussian that is fitted to the codes of the same digits. A perceptron of scikit-learn's, fitted to
-the same 9,000, says of each how sure it is of a digit; 1,000 real digits that nothing was fitted to stand beside them.
+Each model, with a generator, is trained on 9,000 digits of MNIST's test file. Pictures are made by the learned prior,
+by N(0, I) where that is the model's, and by one Gaussian that is fitted to the codes of the digits. A perceptron of
+scikit-learn's, fitted to the same 9,000, says of each how sure it is of a digit; 1,000 real digits that nothing was
+fitted to stand beside them, and so do their reconstructions. Of pairs of these of one digit it is told how many are
+recognised as that digit, above 0.5, at each of ten steps from the code of one to that of the other.
 
-    python -m benchmarks.prior_pictures --data DIR [--rows 9000] [--count 1000] [--steps 900]
+    python -m benchmarks.prior_pictures --data DIR [--models vae ae ...] [--rows 9000] [--count 1000] [--steps 900]
 
 DIR holds t10k-images-idx3-ubyte.gz and t10k-labels-idx1-ubyte.gz. Prints Markdown.
 """
@@ -14,6 +16,7 @@ import gzip
 import tempfile
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -23,11 +26,14 @@ from benchmarks.clock import timed
 from benchmarks.machine import described
 from benchmarks.markdown import number, table
 from kilter.service.detector import Detector, load, store
+from kilter.service.detector.networks import MODELS, network_class
 from kilter.training.config import FitConfig, TrainConfig
 from kilter.training.data.source import TrainingSource
 from kilter.training.pipeline import learn
 
 SURE = 0.8
+SEEN = 0.5  # how sure the classifier is at each step of a way
+PAIRS, STEPS = 20, 10  # of each digit, and from one picture to the other
 HEAD = ("pictures", f"recognised above {SURE}", "mean certainty", "rarest digit", "commonest digit", "sharpness")
 Pixels = npt.NDArray[np.uint8]
 
@@ -42,12 +48,13 @@ def digits(data: Path) -> tuple[Pixels, npt.NDArray[np.int64]]:
     )
 
 
-def trained(pictures: Pixels, steps: int, seed: int) -> Detector:
+def trained(pictures: Pixels, model: str, steps: int, seed: int) -> Detector:
     """A model of ours with a generator, as it is loaded from disk."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "digits.npy"
         np.save(path, pictures)
-        config = TrainConfig(seed=seed, target_fpr=0.05, baselines=False, generator=True, fit=FitConfig(steps=steps))
+        fit = FitConfig(model=model, steps=steps)
+        config = TrainConfig(seed=seed, target_fpr=0.05, baselines=False, generator=True, fit=fit)
         made = learn(TrainingSource((path,)), config)
         return load(store.add(Path(folder), "digits", partial(made.files, "digits")))
 
@@ -75,10 +82,35 @@ def by_one_gaussian(model: Detector, pictures: Pixels, count: int, seed: int) ->
     return made
 
 
+def recognised_ways(
+    model: Detector, pictures: Pixels, labels: npt.NDArray[np.int64], classifier: MLPClassifier
+) -> float:
+    """The share of pairs of pictures of one digit that are recognised as it all the way from one code to the other."""
+    held = []
+    for digit in range(10):
+        codes = model.encode(pictures[labels == digit][: 2 * PAIRS, ..., None])
+        first, last = codes[: len(codes) // 2], codes[len(codes) // 2 : len(codes) // 2 * 2]
+        ways = [model.decode(first + (last - first) * step / STEPS) for step in range(STEPS + 1)]
+        chances = [classifier.predict_proba(way.reshape(len(way), -1) / 255)[:, digit] for way in ways]
+        held += [*(np.min(chances, axis=0) > SEEN)]
+    return float(np.mean(held))
+
+
+def rows_of(model: Detector, name: str, fit: Pixels, rest: Pixels, classifier: MLPClassifier, args: Any) -> list[Any]:
+    """The lines of a model."""
+    made = {"reconstructions of real ones": model.decode(model.encode(rest[..., None]))}
+    made["learned prior"] = model.generate(args.count, seed=args.seed, prior="learned")
+    if network_class(MODELS[name].networks["image"]).standard_prior:
+        made["N(0, I)"] = model.generate(args.count, seed=args.seed, prior="standard")
+    made["one Gaussian over the codes"] = by_one_gaussian(model, fit, args.count, args.seed)
+    return [row(f"`{name}`, {of}", pictures[..., 0], classifier) for of, pictures in made.items()]
+
+
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, metavar="DIR")
+    parser.add_argument("--models", nargs="+", default=["vae", "vae-gan", "binary-vae", "vq-vae", "ae"])
     parser.add_argument("--rows", type=int, default=9000, help="digits to fit to [default: 9000]")
     parser.add_argument("--count", type=int, default=1000, help="pictures to make [default: 1000]")
     parser.add_argument("--steps", type=int, default=900, help="of the fit [default: 900]")
@@ -89,24 +121,19 @@ def main() -> None:
     fit, rest = order[: args.rows], order[-1000:]
     classifier = MLPClassifier((256,), early_stopping=True, random_state=args.seed)
     classifier.fit(pictures[fit].reshape(len(fit), -1) / 255, labels[fit])
-    model, cpu_s = timed(lambda: trained(pictures[fit], args.steps, args.seed))
-    learned, standard = (
-        model.generate(args.count, seed=args.seed, prior="learned")[..., 0],
-        model.generate(args.count, seed=args.seed, prior="standard")[..., 0],
-    )
-    rows = [
-        row("real, to which nothing was fitted", pictures[rest], classifier),
-        row("learned prior", learned, classifier),
-        row("N(0, I)", standard, classifier),
-        row(
-            "one Gaussian over the codes",
-            by_one_gaussian(model, pictures[fit], args.count, args.seed)[..., 0],
-            classifier,
-        ),
-    ]
+    rows = [row("real, to which nothing was fitted", pictures[rest], classifier)]
+    ways = []
+    for name in args.models:
+        model, cpu_s = timed(partial(trained, pictures[fit], name, args.steps, args.seed))
+        rows += rows_of(model, name, pictures[fit], pictures[rest], classifier, args)
+        ways.append(
+            [f"`{name}`", number(recognised_ways(model, pictures[rest], labels[rest], classifier)), f"{cpu_s:.0f}"]
+        )
+        print(f"<!-- {name} is done -->", flush=True)
     print(described(), "\n")
-    print(f"{args.rows:,} digits, {args.steps:,} steps, {cpu_s:.0f} CPU s\n")
+    print(f"{args.rows:,} digits, {args.steps:,} steps\n")
     print(table(HEAD, rows))
+    print(f"\n{table(('model', f'pairs recognised above {SEEN} all the way', 'CPU s to train'), ways)}")
 
 
 if __name__ == "__main__":

@@ -102,6 +102,7 @@ def test_settings_go_before_a_configuration(normal: pd.DataFrame, tmp_path: Path
     assert detector.version == 2
 
 
+@pytest.mark.e2e
 @pytest.mark.parametrize(("label", "other"), [(0, 1), (True, False)])
 def test_the_label_of_normal_rows_is_any_value(label: Any, other: Any, normal: pd.DataFrame, tmp_path: Path) -> None:
     """As it stands in the frame."""

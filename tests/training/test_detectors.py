@@ -42,6 +42,7 @@ def models(training_csv: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
     return folder
 
 
+@pytest.mark.e2e
 @pytest.mark.parametrize("name", [*detector_names(), "auto"])
 def test_a_detector_from_end_to_end(name: str, models: Path) -> None:
     """New normal records pass, odd ones are flagged with the field that is off and what it should be; the service says
@@ -75,6 +76,7 @@ def test_a_detector_from_end_to_end(name: str, models: Path) -> None:
     assert any(f"Detector: {chosen}." in line for line in describe_artifact(model.manifest, {}))
 
 
+@pytest.mark.e2e
 @pytest.mark.parametrize("name", SIMPLE)
 def test_it_is_served(name: str, models: Path) -> None:
     """Over HTTP with reasons: the verdicts that the detector gives."""
@@ -88,6 +90,7 @@ def test_it_is_served(name: str, models: Path) -> None:
     assert all(len(one["reasons"]) <= 2 for one in results)
 
 
+@pytest.mark.e2e
 def test_a_threshold_is_set_anew(models: Path, tmp_path: Path) -> None:
     """On new rows, as for any model."""
     new = write_csv(tmp_path / "new.csv", np.random.default_rng(7), 150)
@@ -98,6 +101,7 @@ def test_a_threshold_is_set_anew(models: Path, tmp_path: Path) -> None:
     assert changed.detector.calibration.size > 100
 
 
+@pytest.mark.e2e
 def test_the_evidence_of_a_choice_is_kept_and_shown(models: Path) -> None:
     """In the manifest, the report and the card: a row for each detector, and the reason."""
     choice = load(models / "auto").manifest.training.choice

@@ -107,6 +107,7 @@ def test_the_parts_of_the_rows_do_not_overlap_and_calibration_is_exact(model_fol
     assert manifest.schema.rows == sizes.fit
 
 
+@pytest.mark.e2e
 def test_labels_only_evaluate(tmp_path: Path) -> None:
     """Anomalous rows take no part in fitting or calibration, and the evaluation finds them."""
     path = labelled(tmp_path / "labelled.csv", 300, 20)
@@ -133,6 +134,7 @@ def test_data_in_time_order_is_split_by_time(training_csv: Path, tmp_path: Path)
     assert detector.manifest.calibration.split == "time"
 
 
+@pytest.mark.e2e
 def test_a_split_by_time_without_times_says_what_it_goes_by(training_csv: Path, tmp_path: Path) -> None:
     """The order of the rows, at once and in the manifest; the rate is cross-checked there too."""
     said: list[str] = []
@@ -174,6 +176,7 @@ def test_fewer_rows_than_can_be_split_are_refused(tmp_path: Path) -> None:
         train_model(TrainingSource((path,)), "plant", tmp_path, BRIEF)
 
 
+@pytest.mark.e2e
 def test_thirty_rows_are_enough(tmp_path: Path) -> None:
     """The smallest table trains, at a rate that it can support."""
     path = write_csv(tmp_path / "few.csv", np.random.default_rng(0), 30)

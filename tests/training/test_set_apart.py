@@ -114,6 +114,7 @@ def test_calibrating_anew_counts_each_value_and_each_row_once(tmp_path: Path) ->
         calibrated(tmp_path / "shop", path)
 
 
+@pytest.mark.e2e
 def test_copies_serve_no_two_purposes(tmp_path: Path) -> None:
     """A table that stands in itself five times is the same model as the table; it is said, and few rows are refused."""
     frame = customers(400, 1, 1.0, 0).drop("customer")

@@ -108,10 +108,10 @@ class AdversarialVAE(PictureVAE):
         length = (precision * (seen - real)).norm()
         with torch.enable_grad():
             seen, drawn = seen.requires_grad_(), drawn.requires_grad_()
-            found, further = self.critic(seen), self.critic(drawn)
-            apart = (found.features - self.critic(real).features.detach()).square().sum()
+            own, other = self.critic(seen), self.critic(drawn)
+            apart = (own.features - self.critic(real).features.detach()).square().sum()
             (likeness,) = torch.autograd.grad(apart, seen, retain_graph=True)
-            convincing = torch.autograd.grad(-found.verdict.sum() - further.verdict.sum(), (seen, drawn))
+            convincing = torch.autograd.grad(-own.verdict.sum() - other.verdict.sum(), (seen, drawn))
         scaled = [length / 2 * pull / pull.norm().clamp(min=1e-12) for pull in (likeness, *convincing)]
         return scaled[0] + scaled[1], scaled[2]
 

@@ -199,6 +199,7 @@ def test_an_address_that_is_not_here_is_told(host: str, told: str) -> None:
         listen(host, 0)
 
 
+@pytest.mark.e2e
 def test_it_serves_over_tls_with_metrics_elsewhere(models_folder: Path, tmp_path: Path) -> None:
     """A client that trusts the certificate is answered, told to stay with TLS, and asked for a token."""
     chain, key = certificate(tmp_path)

@@ -168,6 +168,7 @@ def test_a_long_request_is_judged_in_order(http: Client) -> None:
     assert scores == sorted(scores)
 
 
+@pytest.mark.e2e
 def test_health_answers_while_a_long_request_is_worked_on() -> None:
     """A long request does not hold up the others."""
 

@@ -182,6 +182,7 @@ def test_a_file_that_is_not_there_is_named(tmp_path: Path, capsys: pytest.Captur
         assert str(path) in capsys.readouterr().err
 
 
+@pytest.mark.e2e
 def test_train_reads_what_write_csv_writes(tmp_path: Path, settings: Path) -> None:
     """Several files with the same columns are one table."""
     rng = np.random.default_rng(3)
