@@ -14,7 +14,7 @@ from kilter.service.detector.networks import MODELS, NETWORKS, network_kind
 from kilter.service.detector.scores import SCORES, VAE, check_score, detector_names
 
 if TYPE_CHECKING:
-    from kilter.service.detector.networks.layers import Build
+    from kilter.service.detector.networks.layers import LayerBuild
 
 KINDS = ("categorical", "numeric", "timestamp", "ignore")
 """The settings that name columns, and say what each is to be taken for."""
@@ -123,17 +123,17 @@ class FitConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     patience: int = 6
     threads: int = 1
     depth: int = 2
-    """See `networks.layers.Build`; so on for the next three."""
+    """See `networks.layers.LayerBuild`; so on for the next three."""
     skip: bool = False
     batch_norm: bool = False
     dropout: float = 0.0
 
     @property
-    def build(self) -> "Build":
+    def build(self) -> "LayerBuild":
         """How hidden layers are built."""
-        from kilter.service.detector.networks.layers import Build  # imports torch
+        from kilter.service.detector.networks.layers import LayerBuild  # imports torch
 
-        return Build(self.depth, self.skip, self.batch_norm, self.dropout)
+        return LayerBuild(self.depth, self.skip, self.batch_norm, self.dropout)
 
     def network_of(self, modality: str) -> str:
         """The kind of network of a modality. Raises KilterError if the model is not for it."""

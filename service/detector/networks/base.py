@@ -16,7 +16,7 @@ import msgspec
 import torch
 from torch import Tensor, nn
 
-from kilter.service.detector.networks.layers import Build
+from kilter.service.detector.networks.layers import LayerBuild
 from kilter.service.detector.schema import Schema
 
 LOG_POSTERIOR_VARIANCE = (-8.0, 4.0)
@@ -43,7 +43,7 @@ class Sizes(Protocol):
     @property
     def sigma(self) -> float | None: ...
     @property
-    def build(self) -> Build: ...
+    def build(self) -> LayerBuild: ...
 
 
 class Posterior(NamedTuple):

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from kilter.service.detector.errors import KilterError
 from kilter.service.detector.networks.base import PointPosterior, Posterior, Sizes
-from kilter.service.detector.networks.layers import Build, Layers
+from kilter.service.detector.networks.layers import LayerBuild, Layers
 from kilter.service.detector.networks.tabular import TabularLikelihood, TabularShape, TabularVAE
 from kilter.service.detector.schema import Schema
 
@@ -39,7 +39,9 @@ class ConditionedLayers(Layers):
     The condition is the last part of the inputs.
     """
 
-    def __init__(self, members: int, inputs: int, hidden: int, outputs: int, conditions: int, build: Build) -> None:
+    def __init__(
+        self, members: int, inputs: int, hidden: int, outputs: int, conditions: int, build: LayerBuild
+    ) -> None:
         super().__init__(members, inputs, hidden, outputs, build)
         self.conditions = conditions
         gains = [APART * torch.randn(members, conditions, hidden) for _ in range(build.depth)]

@@ -13,7 +13,7 @@ PACE = 0.1  # share of the usual mean and variance that a batch makes anew
 LEAST_VARIANCE = 1e-5
 
 
-class Build(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class LayerBuild(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How the hidden layers of an encoder and of a decoder are built."""
 
     depth: int = 2
@@ -31,7 +31,7 @@ class Build(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return norm, Dropout(self.dropout) if self.dropout else None
 
 
-DEFAULT = Build()
+DEFAULT = LayerBuild()
 
 
 class BatchNorm(nn.Module):
@@ -75,7 +75,7 @@ class Dropout(nn.Module):
 class Layers(nn.Module):
     """Hidden layers with SiLU, for all members at once: (members, n, inputs) to (members, n, outputs)."""
 
-    def __init__(self, members: int, inputs: int, hidden: int, outputs: int, build: Build = DEFAULT) -> None:
+    def __init__(self, members: int, inputs: int, hidden: int, outputs: int, build: LayerBuild = DEFAULT) -> None:
         super().__init__()
         self.skip = build.skip
         sizes = [(inputs, hidden), *[(hidden, hidden)] * (build.depth - 1), (hidden, outputs)]
@@ -109,7 +109,7 @@ class Layers(nn.Module):
 class Convolution(nn.Module):
     """A convolution of pictures, (n, channels, height, width), with SiLU."""
 
-    def __init__(self, inputs: int, outputs: int, stride: int = 1, build: Build = DEFAULT) -> None:
+    def __init__(self, inputs: int, outputs: int, stride: int = 1, build: LayerBuild = DEFAULT) -> None:
         super().__init__()
         self.map = nn.Conv2d(inputs, outputs, 3, stride, 1)
         self.norm, self.dropout = build.between((1, outputs, 1, 1), (0, 2, 3))

@@ -21,7 +21,7 @@ from kilter.service.detector.networks.base import (
     latent_size,
     robust,
 )
-from kilter.service.detector.networks.layers import DEFAULT, Build, Convolution
+from kilter.service.detector.networks.layers import DEFAULT, Convolution, LayerBuild
 from kilter.service.detector.pictures.column import ImageColumn
 from kilter.service.detector.schema import Schema
 
@@ -206,7 +206,7 @@ class PictureShape(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     hidden: int
     latent: int
     sigma: float | None = None  # standard deviation of a pixel of a standardised picture; None where it is learned
-    build: Build = DEFAULT
+    build: LayerBuild = DEFAULT
 
     @property
     def size(self) -> tuple[int, int]:

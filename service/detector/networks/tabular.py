@@ -21,7 +21,7 @@ from kilter.service.detector.networks.base import (
     latent_size,
     observed,
 )
-from kilter.service.detector.networks.layers import DEFAULT, Build, Layers
+from kilter.service.detector.networks.layers import DEFAULT, LayerBuild, Layers
 from kilter.service.detector.schema import Schema
 
 LOG_SIGMA = (-2.0, 2.0)  # bounds of a Gaussian component's log standard deviation, in standardised units
@@ -172,7 +172,7 @@ class TabularShape(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     latent: int
     components: int  # Gaussians in the mixture of each numeric feature
     sigma: float | None = None  # standard deviation of each of them, in standardised units; None where it is learned
-    build: Build = DEFAULT
+    build: LayerBuild = DEFAULT
 
 
 class TabularLikelihood(NamedTuple):

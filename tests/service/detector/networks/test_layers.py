@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from kilter.service.detector.arrays import Matrix
 from kilter.service.detector.columns import NumericColumn
 from kilter.service.detector.errors import KilterError
-from kilter.service.detector.networks.layers import BatchNorm, Build, Convolution, Dropout, Layers
+from kilter.service.detector.networks.layers import BatchNorm, Convolution, Dropout, LayerBuild, Layers
 from kilter.service.detector.pictures.column import ImageColumn
 from kilter.service.detector.schema import Schema
 from kilter.training.config import FitConfig, read_config
@@ -44,7 +44,7 @@ def seeded(layers: Callable[[], T]) -> T:
 @torch.no_grad()
 def test_there_are_so_many_hidden_layers(depth: int, skip: bool, norm: bool, dropout: float) -> None:
     """One more is one more product; all parts of the outputs have their sizes, of every member."""
-    build = Build(depth, skip, norm, dropout)
+    build = LayerBuild(depth, skip, norm, dropout)
     net = seeded(lambda: Layers(2, 5, 8, 6, build).eval())
     assert len([*net.parameters()]) == 2 * (depth + 1) + 2 * depth * norm
     h = torch.randn(7, 5, generator=torch.Generator().manual_seed(0))
@@ -56,7 +56,7 @@ def test_there_are_so_many_hidden_layers(depth: int, skip: bool, norm: bool, dro
 def test_a_skip_adds_what_went_in() -> None:
     """Where it is as wide as what comes out: a layer that gives nothing passes on what it got."""
     for skip in (True, False):
-        build = Build(2, skip)
+        build = LayerBuild(2, skip)
         net = seeded(partial(Layers, 1, 4, 4, 4, build))
         net.weights[1].zero_()
         (out,) = net(torch.ones(1, 4), [4])
@@ -124,9 +124,9 @@ def test_a_fit_with_all_of_them_can_be_taken_up(schema: Schema, tmp_path: Path) 
 
 def test_what_is_not_asked_for_is_as_before() -> None:
     """The default has two hidden layers and nothing between; the shape in a manifest that says nothing means that."""
-    assert FitConfig().build == Build() == msgspec.json.decode(b"{}", type=Build)
+    assert FitConfig().build == LayerBuild() == msgspec.json.decode(b"{}", type=LayerBuild)
     config = read_config(None, fit={"depth": 4, "batch_norm": True})
-    assert config.fit.build == Build(4, batch_norm=True)
+    assert config.fit.build == LayerBuild(4, batch_norm=True)
     for settings in ({"depth": 0}, {"dropout": 0.95}):
         with pytest.raises(KilterError, match=r"fit\.(depth|dropout) must be from"):
             read_config(None, fit=settings)
