@@ -7,6 +7,9 @@ those in torch, which are the ones that are exported; CPU seconds are those of f
 which needs a column, is measured by `benchmarks.conditional`.
 
     python -m benchmarks.models --data DIR --tables NAME ... --mnist DIR [--digits 3 8] [--steps 900]
+                                [--models vae] [--builds "" "depth = 4" "dropout = 0.1"]
+
+With `--builds` each model is fitted with each of some further settings of `[fit]`, as a configuration file has them.
 
 Prints Markdown.
 """
@@ -14,7 +17,9 @@ Prints Markdown.
 import argparse
 import tempfile
 import time
+import tomllib
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -29,7 +34,7 @@ from benchmarks.sets import frame, load
 from kilter.service.detector.arrays import Mask, Matrix, Pixels
 from kilter.service.detector.modalities import modality_of
 from kilter.service.detector.networks import MODELS
-from kilter.training.config import FitConfig, TrainConfig
+from kilter.training.config import TrainConfig, read_config
 from kilter.training.data.source import TrainingSource, silent
 from kilter.training.evaluation.evidence import bound_rows
 from kilter.training.fitting.model import fit_unexported, score_rows
@@ -110,17 +115,19 @@ def main() -> None:
     parser.add_argument("--mnist", type=Path)
     parser.add_argument("--digits", type=int, nargs="+", default=[3, 8])
     parser.add_argument("--models", nargs="+", default=[name for name in MODELS if name != "cvae"])
+    parser.add_argument("--builds", nargs="+", default=[""], metavar="TOML")
     parser.add_argument("--steps", type=int, default=900)
     options = parser.parse_args()
     found: dict[tuple[str, str], list[Measured]] = {}
     with tempfile.TemporaryDirectory() as folder:
         for modality, name, source, test, anomalous in splits(options, Path(folder)):
-            for model in options.models:
-                if modality in MODELS[model].networks:
-                    config = TrainConfig(device="cpu", fit=FitConfig(model=model, steps=options.steps))
-                    one = measured(source, test, anomalous, config)
-                    found.setdefault((model, modality), []).append(one)
-                    print(f"<!-- {name}, {model}: {', '.join(f'{value:.4g}' for value in one)} -->", flush=True)
+            able = [model for model in options.models if modality in MODELS[model].networks]
+            for model, build in product(able, options.builds):
+                settings = {"model": model, "steps": options.steps, **tomllib.loads(build.replace(", ", "\n"))}
+                one = measured(source, test, anomalous, read_config(None, device="cpu", fit=settings))
+                label = f"{model}, {build}" if build else model
+                found.setdefault((label, modality), []).append(one)
+                print(f"<!-- {name}, {label}: {', '.join(f'{value:.4g}' for value in one)} -->", flush=True)
     heading = ["model", "AUROC, neighbours", "AUROC, network alone", "ELBO, nats", "sharpness", "CPU s to fit"]
     for modality, of in (("table", ", ".join(options.tables)), ("image", "digits of MNIST, one against the rest")):
         print(f"\n{of}\n\n{table(heading, lines(found, modality))}")

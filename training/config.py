@@ -4,7 +4,7 @@ import tomllib
 from itertools import permutations
 from operator import attrgetter
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
@@ -12,6 +12,9 @@ from kilter.service.detector.errors import KilterError
 from kilter.service.detector.manifest import HIGHEST_RATE, Way
 from kilter.service.detector.networks import MODELS, NETWORKS, network_kind
 from kilter.service.detector.scores import SCORES, VAE, check_score, detector_names
+
+if TYPE_CHECKING:
+    from kilter.service.detector.networks.layers import LayerBuild
 
 KINDS = ("categorical", "numeric", "timestamp", "ignore")
 """The settings that name columns, and say what each is to be taken for."""
@@ -119,6 +122,18 @@ class FitConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     clip_norm: float = 5.0
     patience: int = 6
     threads: int = 1
+    depth: int = 2
+    """See `networks.layers.LayerBuild`; so on for the next three."""
+    skip: bool = False
+    batch_norm: bool = False
+    dropout: float = 0.0
+
+    @property
+    def build(self) -> "LayerBuild":
+        """How hidden layers are built."""
+        from kilter.service.detector.networks.layers import LayerBuild  # imports torch
+
+        return LayerBuild(self.depth, self.skip, self.batch_norm, self.dropout)
 
     def network_of(self, modality: str) -> str:
         """The kind of network of a modality. Raises KilterError if the model is not for it."""
@@ -175,6 +190,8 @@ BOUNDS: dict[str, tuple[float, float]] = {
     "fit.clip_norm": (1e-6, 1e6),
     "fit.patience": (1, 1_000_000),
     "fit.threads": (1, 1024),
+    "fit.depth": (1, 16),
+    "fit.dropout": (0.0, 0.9),
     "memory_rows": (16, 65_536),
     "max_rows": (1_000, 1_000_000_000),
     "seed": (0, 2**63 - 1),

@@ -90,10 +90,10 @@ def fit(
         if checkpoint and epoch:
             save_checkpoint(checkpoint, state, digest)
     network.load_state_dict(state.best)
-    network.finish(rows)
+    network.eval().finish(rows)
     if checkpoint:
         checkpoint.unlink(missing_ok=True)
-    return network.eval(), state.history
+    return network, state.history
 
 
 def untrained(x: Matrix, schema: Schema, config: FitConfig, seed: int) -> Network:
@@ -182,11 +182,13 @@ def note_epoch(state: FitState, rows: Tensor, held_out: list[Positions], config:
     so far."""
     network, beta = state.network, config.kl_weight
     size = min(HELD_OUT_ROWS, min(map(len, held_out)))
+    network.eval()
     with torch.no_grad():
         inputs = network.inputs(rows[torch.from_numpy(np.stack([part[:size] for part in held_out])).to(rows.device)])
         posterior = network.encode(inputs)
         elbo = -network.negative_elbo(inputs, posterior, posterior.mean).mean()
         held_out_kl = float(posterior.kl().mean())
+    network.train()
     steps = state.step - (state.history[-1].step if state.history else 0)
     loss, reconstruction, kl = (total / steps for total in state.since)
     epoch = Epoch(state.step, loss, reconstruction, kl, float(elbo), held_out_kl)

@@ -20,7 +20,7 @@ from torch.nn.functional import relu
 from torch.nn.utils.parametrizations import spectral_norm
 
 from kilter.service.detector.networks.base import Sizes
-from kilter.service.detector.networks.pictures import CHANNELS, PictureShape, PictureVAE
+from kilter.service.detector.networks.pictures import CHANNELS, PictureVAE
 from kilter.service.detector.schema import Schema
 
 UNCRITICISED = 0.5  # share of the steps before there is a critic
@@ -57,19 +57,26 @@ class Critic(nn.Module):
 
 
 class AdversarialVAE(PictureVAE):
-    """Its likelihood is that of `PictureVAE`; its reconstructions and draws are to convince a critic."""
+    """Its likelihood is that of `PictureVAE`; its reconstructions and draws are to convince a critic.
 
-    def __init__(self, shape: PictureShape) -> None:
-        super().__init__(shape)
-        self.critic = Critic(shape.channels, self.coarse)
-        self.batches = nn.Buffer(torch.zeros((), dtype=torch.int64))
-        self.uncriticised = 0
+    One that was made by `untrained` has the critic, until it is fitted.
+    """
+
+    critic: Critic
+    batches: Tensor
+    uncriticised: int
 
     @classmethod
     def untrained(cls, schema: Schema, sizes: Sizes) -> Self:
         network = super().untrained(schema, sizes)
+        network.critic = Critic(network.shape.channels, network.coarse)
+        network.batches = nn.Buffer(torch.zeros((), dtype=torch.int64))
         network.uncriticised = int(UNCRITICISED * sizes.steps)
         return network
+
+    def finish(self, x: Tensor) -> None:
+        """Let the critic go."""
+        del self.critic, self.batches
 
     @property
     def least_steps(self) -> int:

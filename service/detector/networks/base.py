@@ -16,6 +16,7 @@ import msgspec
 import torch
 from torch import Tensor, nn
 
+from kilter.service.detector.networks.layers import LayerBuild
 from kilter.service.detector.schema import Schema
 
 LOG_POSTERIOR_VARIANCE = (-8.0, 4.0)
@@ -41,6 +42,8 @@ class Sizes(Protocol):
     def condition_on(self) -> str | None: ...
     @property
     def sigma(self) -> float | None: ...
+    @property
+    def build(self) -> LayerBuild: ...
 
 
 class Posterior(NamedTuple):

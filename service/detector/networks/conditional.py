@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from kilter.service.detector.errors import KilterError
 from kilter.service.detector.networks.base import PointPosterior, Posterior, Sizes
-from kilter.service.detector.networks.tabular import Layers, TabularLikelihood, TabularShape, TabularVAE
+from kilter.service.detector.networks.layers import LayerBuild, Layers
+from kilter.service.detector.networks.tabular import TabularLikelihood, TabularShape, TabularVAE
 from kilter.service.detector.schema import Schema
 
 APART = 0.5
@@ -38,17 +39,19 @@ class ConditionedLayers(Layers):
     The condition is the last part of the inputs.
     """
 
-    def __init__(self, members: int, inputs: int, hidden: int, outputs: int, conditions: int) -> None:
-        super().__init__(members, inputs, hidden, outputs)
+    def __init__(
+        self, members: int, inputs: int, hidden: int, outputs: int, conditions: int, build: LayerBuild
+    ) -> None:
+        super().__init__(members, inputs, hidden, outputs, build)
         self.conditions = conditions
-        self.gains = nn.ParameterList(nn.Parameter(APART * torch.randn(members, conditions, hidden)) for _ in range(2))
+        gains = [APART * torch.randn(members, conditions, hidden) for _ in range(build.depth)]
+        self.gains = nn.ParameterList(map(nn.Parameter, gains))
 
     def forward(self, h: Tensor, sizes: Sequence[int]) -> list[Tensor]:
         condition = h[..., h.shape[-1] - self.conditions :]
-        for weight, bias, gain in zip(self.weights[:2], self.biases[:2], self.gains, strict=True):
-            h = h @ weight + bias
-            h = h * torch.sigmoid(h) * (1 + condition @ gain)
-        parts = zip(self.weights[2].split(sizes, dim=-1), self.biases[2].split(sizes, dim=-1), strict=True)
+        for place, gain in enumerate(self.gains):
+            h = self.joined(place, h, self.activated(place, h) * (1 + condition @ gain))
+        parts = zip(self.weights[-1].split(sizes, dim=-1), self.biases[-1].split(sizes, dim=-1), strict=True)
         return [h @ weight + bias for weight, bias in parts]
 
 
@@ -102,7 +105,7 @@ class ConditionalVAE(TabularVAE):
 
     def layers(self, inputs: int, outputs: int) -> Layers:
         conditions, shape = self.shape.conditions, self.shape
-        return ConditionedLayers(shape.members, inputs + conditions, shape.hidden, outputs, conditions)
+        return ConditionedLayers(shape.members, inputs + conditions, shape.hidden, outputs, conditions, shape.build)
 
     def start(self, schema: Schema, x: Tensor) -> None:
         super().start(schema, x)

@@ -21,6 +21,7 @@ from kilter.service.detector.networks.base import (
     latent_size,
     robust,
 )
+from kilter.service.detector.networks.layers import DEFAULT, Convolution, LayerBuild
 from kilter.service.detector.pictures.column import ImageColumn
 from kilter.service.detector.schema import Schema
 
@@ -205,6 +206,7 @@ class PictureShape(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     hidden: int
     latent: int
     sigma: float | None = None  # standard deviation of a pixel of a standardised picture; None where it is learned
+    build: LayerBuild = DEFAULT
 
     @property
     def size(self) -> tuple[int, int]:
@@ -221,10 +223,6 @@ class PictureLikelihood(NamedTuple):
 
     mean: Tensor  # (1, n, values)
     log_sigma: Tensor  # (): one for all pixels
-
-
-def _conv(inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:
-    return nn.Sequential(nn.Conv2d(inputs, outputs, 3, stride, 1), nn.SiLU())
 
 
 def _dense(inputs: int, hidden: int, outputs: int, *last: nn.Module) -> nn.Sequential:
@@ -253,11 +251,20 @@ class PictureVAE(Network):
         self.values = self.columns = shape.channels * height * width
         self.coarse = ((height + 3) // 4, (width + 3) // 4)
         flat = 2 * c * self.coarse[0] * self.coarse[1]
-        self.encoder = nn.Sequential(_conv(shape.channels, c, 2), _conv(c, 2 * c, 2), _conv(2 * c, 2 * c), nn.Flatten())
+        further, build = range(shape.build.depth - 1), shape.build
+        self.encoder = nn.Sequential(
+            Convolution(shape.channels, c, 2, build),
+            Convolution(c, 2 * c, 2, build),
+            *(Convolution(2 * c, 2 * c, 1, build) for _ in further),
+            nn.Flatten(),
+        )
         self.posterior_head = _dense(flat, shape.hidden, self.code_numbers * shape.latent)
         self.decoder_head = _dense(shape.latent, shape.hidden, flat, nn.SiLU())
         self.decoder = nn.Sequential(
-            _conv(2 * c, 4 * c), nn.PixelShuffle(2), _conv(c, c), nn.Conv2d(c, 4 * shape.channels, 3, 1, 1)
+            Convolution(2 * c, 4 * c, 1, build),
+            nn.PixelShuffle(2),
+            *(Convolution(c, c, 1, build) for _ in further),
+            nn.Conv2d(c, 4 * shape.channels, 3, 1, 1),
         )
         self.finest = nn.PixelShuffle(2)
         if shape.sigma is None:
@@ -275,7 +282,7 @@ class PictureVAE(Network):
             raise TypeError(f"the network takes pictures, and {image.name!r} is of kind {image.kind}")
         seen = image.channels * min(image.height, MOST_SIDE) * min(image.width, MOST_SIDE)
         hidden, latent = sizes.hidden or HIDDEN, sizes.latent or latent_size(seen)
-        return cls(PictureShape(image.height, image.width, image.channels, hidden, latent, sizes.sigma))
+        return cls(PictureShape(image.height, image.width, image.channels, hidden, latent, sizes.sigma, sizes.build))
 
     def pictures(self, x: Tensor) -> Tensor:
         """Encoded records, (..., height width channels), as pictures (n, channels, height, width) from 0 to 1."""

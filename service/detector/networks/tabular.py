@@ -1,7 +1,6 @@
 """Networks of tables: what all have in common, and a variational autoencoder that is trained on masked records."""
 
 import math
-from collections.abc import Sequence
 from typing import Any, ClassVar, NamedTuple, Self
 
 import msgspec
@@ -22,6 +21,7 @@ from kilter.service.detector.networks.base import (
     latent_size,
     observed,
 )
+from kilter.service.detector.networks.layers import DEFAULT, LayerBuild, Layers
 from kilter.service.detector.schema import Schema
 
 LOG_SIGMA = (-2.0, 2.0)  # bounds of a Gaussian component's log standard deviation, in standardised units
@@ -172,6 +172,7 @@ class TabularShape(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     latent: int
     components: int  # Gaussians in the mixture of each numeric feature
     sigma: float | None = None  # standard deviation of each of them, in standardised units; None where it is learned
+    build: LayerBuild = DEFAULT
 
 
 class TabularLikelihood(NamedTuple):
@@ -189,26 +190,6 @@ class TabularLikelihood(NamedTuple):
     def expected_number(self) -> Tensor:
         """The mean of each numeric feature's mixture, (members, n, gaussians)."""
         return total(self.weight * self.mean, self.components) / total(self.weight, self.components)
-
-
-class Layers(nn.Module):
-    """Two hidden layers with SiLU, for all members at once: (members, n, inputs) to (members, n, outputs)."""
-
-    def __init__(self, members: int, inputs: int, hidden: int, outputs: int) -> None:
-        super().__init__()
-        sizes = [(inputs, hidden), (hidden, hidden), (hidden, outputs)]
-        self.weights = nn.ParameterList(
-            nn.Parameter(torch.randn(members, a, b) * (2.0 / (a + b)) ** 0.5) for a, b in sizes
-        )
-        self.biases = nn.ParameterList(nn.Parameter(torch.zeros(members, 1, b)) for _, b in sizes)
-
-    def forward(self, h: Tensor, sizes: Sequence[int]) -> list[Tensor]:
-        """The outputs in parts of some sizes, each a product of its own: a program skips those it does not need."""
-        for weight, bias in zip(self.weights[:2], self.biases[:2], strict=True):
-            h = h @ weight + bias
-            h = h * torch.sigmoid(h)
-        parts = zip(self.weights[2].split(sizes, dim=-1), self.biases[2].split(sizes, dim=-1), strict=True)
-        return [h @ weight + bias for weight, bias in parts]
 
 
 class TabularVAE(TableNetwork):
@@ -243,11 +224,11 @@ class TabularVAE(TableNetwork):
         hidden, latent = sizes.hidden or HIDDEN, sizes.latent or latent_size(len(features))
         alone = len(features) > MIXTURE_FEATURES or sizes.sigma is not None
         components = sizes.components or (1 if alone else COMPONENTS)
-        return cls(TabularShape(features, columns, sizes.members, hidden, latent, components, sizes.sigma))
+        return cls(TabularShape(features, columns, sizes.members, hidden, latent, components, sizes.sigma, sizes.build))
 
     def layers(self, inputs: int, outputs: int) -> Layers:
         """Hidden layers between so many inputs and outputs."""
-        return Layers(self.shape.members, inputs, self.shape.hidden, outputs)
+        return Layers(self.shape.members, inputs, self.shape.hidden, outputs, self.shape.build)
 
     def start(self, schema: Schema, x: Tensor) -> None:
         """Set the probabilities of what training rarely or never saw, and expect each flag and level as often as it is.
