@@ -106,17 +106,16 @@ class Layers(nn.Module):
         return before + h if self.skip and place else h
 
 
-class Convolution(nn.Module):
-    """A convolution of pictures, (n, channels, height, width), with SiLU."""
+class Convolution(nn.Sequential):
+    """A convolution of pictures, (n, channels, height, width), with SiLU. It comes first, as artifacts name it."""
 
     def __init__(self, inputs: int, outputs: int, stride: int = 1, build: LayerBuild = DEFAULT) -> None:
-        super().__init__()
-        self.map = nn.Conv2d(inputs, outputs, 3, stride, 1)
+        super().__init__(nn.Conv2d(inputs, outputs, 3, stride, 1))
         self.norm, self.dropout = build.between((1, outputs, 1, 1), (0, 2, 3))
         self.skip = build.skip and inputs == outputs and stride == 1
 
     def forward(self, pictures: Tensor) -> Tensor:
-        h = self.map(pictures)
+        h = self[0](pictures)
         h = nn.functional.silu(h if self.norm is None else self.norm(h))
         h = h if self.dropout is None else self.dropout(h)
         return pictures + h if self.skip else h
