@@ -182,6 +182,7 @@ def test_what_does_not_apply_is_refused(training_csv: Path, tmp_path: Path) -> N
     assert not (tmp_path / "none").exists()
 
 
+@pytest.mark.e2e
 def test_the_command_takes_a_detector(training_csv: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """And says how it was chosen, if that is left to it."""
     settings = tmp_path / "brief.toml"

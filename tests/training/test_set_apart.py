@@ -94,6 +94,7 @@ def calibrated(model: Path, path: Path, split_by: str | None = None) -> tuple[De
     return load(done.folder), done.copies
 
 
+@pytest.mark.e2e
 def test_calibrating_anew_counts_each_value_and_each_row_once(tmp_path: Path) -> None:
     """One row of each customer; where rows are not split by a column, one of each that was copied."""
     kilter.train(customers(150, 4, 0.3, 0), "shop", tmp_path, split_by="customer", config=BRIEF)

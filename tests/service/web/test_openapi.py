@@ -152,7 +152,11 @@ def test_answers_about_pictures_fit_the_document() -> None:
             assert validator_for(schema).is_valid(http.post(f"/v1/models/tiles/score{query}", files=files).json())
 
 
-@pytest.fixture(name="url", scope="module", params=["records", "pictures", "codes"])
+@pytest.fixture(
+    name="url",
+    scope="module",
+    params=["records", *(pytest.param(kind, marks=pytest.mark.e2e) for kind in ("pictures", "codes"))],
+)
 def _url(request: pytest.FixtureRequest) -> Iterator[str]:
     """The address of a real server with one model: of records, of pictures, or one that encodes, which was trained."""
     metrics = Metrics()
