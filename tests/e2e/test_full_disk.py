@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 
 from kilter.service.detector import KilterError
-from kilter.service.formats import json_files, partial, text, typed
-from tests.support.killed import score, small_steps, write_tables
+from tests.support.killed import contents, score, set_small_steps, write_tables
 
 ROWS = (600, 45, 900)
 
@@ -32,19 +31,7 @@ def disk(tmp_path: Path) -> Iterator[Path]:
 @pytest.fixture(autouse=True)
 def steps(monkeypatch: pytest.MonkeyPatch) -> None:
     """Small blocks, each of which is remembered."""
-    for module, names in (
-        (text, ("HEAD", "BYTES")),
-        (partial, ("SECONDS",)),
-        (typed, ("ROWS",)),
-        (json_files, ("ROWS",)),
-    ):
-        for name in names:
-            monkeypatch.setattr(module, name, getattr(module, name))  # restored at the end
-    small_steps()
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    set_small_steps(monkeypatch)
 
 
 @pytest.mark.e2e

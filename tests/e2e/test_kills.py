@@ -11,8 +11,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from kilter.service.formats import json_files, partial, text, typed
-from tests.support.killed import in_form, kill_after, kill_at, lines_of, score, small_steps, write_tables
+from tests.support.killed import in_form, kill_after, kill_at, lines_of, score, set_small_steps, write_tables
 from tests.support.stores import BUCKET, s3_server
 
 ROWS = (600, 45, 900)
@@ -41,15 +40,7 @@ CASES = {
 @pytest.fixture(autouse=True)
 def steps(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Small blocks, each of which is remembered; and a folder of its own for temporary files, here and below."""
-    for module, names in (
-        (text, ("HEAD", "BYTES")),
-        (partial, ("SECONDS",)),
-        (typed, ("ROWS",)),
-        (json_files, ("ROWS",)),
-    ):
-        for name in names:
-            monkeypatch.setattr(module, name, getattr(module, name))  # restored at the end
-    small_steps()
+    set_small_steps(monkeypatch)
     (tmp_path / "temporary").mkdir()
     monkeypatch.setenv("TMPDIR", str(tmp_path / "temporary"))
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "temporary"))

@@ -10,6 +10,7 @@ from types import FrameType
 from typing import Any
 
 import polars as pl
+import pytest
 
 from kilter.service.formats import json_files, partial, text, threads, typed
 from kilter.service.formats.addresses import Place
@@ -31,11 +32,25 @@ WATCHED = (
 )
 
 
-def small_steps() -> None:
-    """Make blocks small and continue the journal after each of them."""
-    text.HEAD = text.BYTES = 4096  # type: ignore[attr-defined]
-    typed.ROWS = json_files.ROWS = 100
-    partial.SECONDS = 0.0
+STEPS: tuple[tuple[Any, str, float], ...] = (
+    (text, "HEAD", 4096),
+    (text, "BYTES", 4096),
+    (typed, "ROWS", 100),
+    (json_files, "ROWS", 100),
+    (partial, "SECONDS", 0.0),
+)
+"""With these blocks are small, and the journal is continued after each of them."""
+
+
+def set_small_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Take small steps until a test ends."""
+    for module, name, value in STEPS:
+        monkeypatch.setattr(module, name, value)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """Every file in a folder and below it, by its path from there."""
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def score(stated: Sequence[str | Place], out: str | Place, *, jobs: int = 2, **options: Any) -> Summary:
@@ -114,7 +129,7 @@ def main() -> None:
                 os.kill(os.getpid(), signal.SIGKILL)
         return count
 
-    small_steps()
+    set_small_steps(pytest.MonkeyPatch())  # until the process ends
     chosen: dict[str, Any] = {"force": "--force" in options, "resume": "--resume" in options}
     chosen["reject"] = next((one.partition("=")[2] for one in options if one.startswith("--reject=")), None)
     if moment == UNTRACED:

@@ -12,7 +12,6 @@ import polars as pl
 import pytest
 
 from kilter.service.detector import KilterError
-from kilter.service.formats import json_files, partial, text, typed
 from kilter.service.formats.counting import Tally
 from kilter.service.formats.inputs import Shard
 from kilter.service.formats.lines import COLUMNS, FILE, ROW
@@ -20,7 +19,7 @@ from kilter.service.formats.reading import open_table
 from kilter.service.formats.runs import Watch
 from kilter.service.formats.success import merge_shards
 from tests.support.disk import disk_of
-from tests.support.killed import NEVER, in_form, kill_at, lines_of, score, small_steps, write_tables
+from tests.support.killed import NEVER, contents, in_form, kill_at, lines_of, score, set_small_steps, write_tables
 
 ROWS = (600, 45, 900)
 
@@ -34,19 +33,7 @@ def tables(tmp_path: Path) -> Path:
 @pytest.fixture(autouse=True)
 def steps(monkeypatch: pytest.MonkeyPatch) -> None:
     """Small blocks, each of which is remembered."""
-    for module, names in (
-        (text, ("HEAD", "BYTES")),
-        (partial, ("SECONDS",)),
-        (typed, ("ROWS",)),
-        (json_files, ("ROWS",)),
-    ):
-        for name in names:
-            monkeypatch.setattr(module, name, getattr(module, name))  # restored at the end
-    small_steps()
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    set_small_steps(monkeypatch)
 
 
 def test_a_folder_is_mirrored(tables: Path, tmp_path: Path) -> None:

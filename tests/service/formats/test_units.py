@@ -14,7 +14,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kilter.service.detector import Detector, KilterError
-from kilter.service.formats import partial, text
 from kilter.service.formats.addresses import place_of
 from kilter.service.formats.inputs import ScoringInput, Shard
 from kilter.service.formats.partial import DATA, UNIT, UnfinishedError
@@ -31,7 +30,7 @@ from kilter.service.formats.units import (
     score_unit,
 )
 from tests.support.detectors import detector
-from tests.support.killed import kill_at, score, small_steps, write_tables
+from tests.support.killed import contents, kill_at, score, set_small_steps, write_tables
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -84,17 +83,10 @@ class Shuffled(Cluster):
             yield place, result
 
 
-def contents(folder: Path) -> dict[str, bytes]:
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-
-
 @pytest.fixture(autouse=True)
 def steps(monkeypatch: pytest.MonkeyPatch) -> None:
     """Small blocks, each of which is remembered."""
-    for module, names in ((text, ("HEAD", "BYTES")), (partial, ("SECONDS",))):
-        for name in names:
-            monkeypatch.setattr(module, name, getattr(module, name))  # restored at the end
-    small_steps()
+    set_small_steps(monkeypatch)
 
 
 @pytest.fixture(scope="module")
