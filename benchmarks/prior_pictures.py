@@ -12,7 +12,6 @@ DIR holds t10k-images-idx3-ubyte.gz and t10k-labels-idx1-ubyte.gz. Prints Markdo
 """
 
 import argparse
-import gzip
 import tempfile
 from functools import partial
 from pathlib import Path
@@ -23,6 +22,7 @@ import numpy.typing as npt
 from sklearn.neural_network import MLPClassifier
 
 from benchmarks.clock import timed
+from benchmarks.image_sets import digits
 from benchmarks.machine import described
 from benchmarks.markdown import number, table
 from kilter.service.detector import Detector, load, store
@@ -36,16 +36,6 @@ SEEN = 0.5  # how sure the classifier is at each step of a way
 PAIRS, STEPS = 20, 10  # of each digit, and from one picture to the other
 HEAD = ("pictures", f"recognised above {SURE}", "mean certainty", "rarest digit", "commonest digit", "sharpness")
 Pixels = npt.NDArray[np.uint8]
-
-
-def digits(data: Path) -> tuple[Pixels, npt.NDArray[np.int64]]:
-    """Pictures, (10,000, 28, 28), and which digit each is."""
-    pictures = gzip.decompress((data / "t10k-images-idx3-ubyte.gz").read_bytes())
-    labels = gzip.decompress((data / "t10k-labels-idx1-ubyte.gz").read_bytes())
-    return (
-        np.frombuffer(pictures, np.uint8, offset=16).reshape(-1, 28, 28),
-        np.frombuffer(labels, np.uint8, offset=8).astype(np.int64),
-    )
 
 
 def trained(pictures: Pixels, model: str, steps: int, seed: int) -> Detector:
