@@ -137,7 +137,7 @@ class FileRun:
                     rejects.write(judged.rejects)
                 state = msgspec.structs.replace(
                     state,
-                    rejects=state.rejects + len(judged.rejects) * (rejects is not None),
+                    rejects=state.rejects + len(judged.rejects),
                     blocks=state.blocks + 1,
                     size=file.tell(),
                     parts=state.parts + 1,

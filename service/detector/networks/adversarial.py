@@ -101,7 +101,7 @@ class AdversarialVAE(PictureVAE):
         seen = self.small_pictures(likelihood)
         drawn = self.small_pictures(self.decode(self.sample(len(seen), generator)))
         surprise = self.surprise(inputs, likelihood).sum(-1)
-        pulls = self.pulls(inputs, seen.detach(), drawn.detach(), (-2 * likelihood.log_sigma.detach()).exp())
+        pulls = self.pulls(inputs, seen, drawn, (-2 * likelihood.log_sigma).exp())
         pulled = (seen * pulls[0]).flatten(1).sum(1) + (drawn * pulls[1]).flatten(1).sum(1)
         further = pulled + self.mistakes(inputs, seen.detach(), drawn.detach())
         return surprise + further - further.detach(), posterior.kl_by_dimension()
@@ -112,13 +112,12 @@ class AdversarialVAE(PictureVAE):
         Pictures are (n, channels, height, width). Each of the three gradients is half as long, over all pictures, as
         that of the likelihood, which has so much `precision`.
         """
-        length = (precision * (seen - real)).norm()
-        with torch.enable_grad():
-            seen, drawn = seen.requires_grad_(), drawn.requires_grad_()
-            own, other = self.critic(seen), self.critic(drawn)
-            apart = (own.features - self.critic(real).features.detach()).square().sum()
-            (likeness,) = torch.autograd.grad(apart, seen, retain_graph=True)
-            convincing = torch.autograd.grad(-own.verdict.sum() - other.verdict.sum(), (seen, drawn))
+        length = (precision * (seen - real)).norm().detach()
+        seen, drawn = seen.detach().requires_grad_(), drawn.detach().requires_grad_()
+        own, other = self.critic(seen), self.critic(drawn)
+        apart = (own.features - self.critic(real).features.detach()).square().sum()
+        (likeness,) = torch.autograd.grad(apart, seen, retain_graph=True)
+        convincing = torch.autograd.grad(-own.verdict.sum() - other.verdict.sum(), (seen, drawn))
         scaled = [length / 2 * pull / pull.norm().clamp(min=1e-12) for pull in (likeness, *convincing)]
         return scaled[0] + scaled[1], scaled[2]
 
