@@ -210,9 +210,11 @@ class AllOutputs(nn.Module):
 
     def forward(self, x: Tensor, codes: Tensor, other: Tensor | None = None) -> tuple[Tensor, ...]:
         """For encoded records, (n, features), and other codes with their noise; `other` as of `ScoredNetwork`."""
-        network = self.program.network
-        points = (self.program.point(x),) if self.program.score.has_points else ()
-        return (*self.program(x, other), network.code(x), *network.decoded_rows(codes), *points)
+        network, score = self.program.network, self.program.score
+        view = network.see(x)
+        points = (score.point(network, x, view),) if score.has_points else ()
+        code = network.code_of(x, view.posterior)
+        return (*self.program.judge(x, view, other), code, *network.decoded_rows(codes), *points)
 
 
 def export(program: ScoredNetwork, width: int, backbone: Backbone | None = None) -> dict[str, bytes]:
@@ -251,7 +253,7 @@ def trace(
     module: nn.Module, example: Mapping[str, Tensor], outputs: Sequence[str], fixed: Collection[str] = ()
 ) -> onnx.ModelProto:
     """A module as ONNX, of inputs by name, whose first size is any if not `fixed`, and with outputs of those names."""
-    with warnings.catch_warnings(), redirect_stdout(io.StringIO()):
+    with warnings.catch_warnings(), redirect_stdout(io.StringIO()), torch.no_grad():
         warnings.simplefilter("ignore")
         logging.getLogger("torch.onnx").setLevel(logging.ERROR)
         logging.getLogger("onnxscript").setLevel(logging.ERROR)

@@ -215,7 +215,11 @@ class Network(nn.Module):
 
     def code(self, x: Tensor) -> Tensor:
         """The codes of encoded records, (n, features): (n, code_size)."""
-        return self.posterior(x).side_by_side()
+        return self.code_of(x, self.posterior(x))
+
+    def code_of(self, x: Tensor, posterior: Posterior) -> Tensor:
+        """`code` of encoded records, (n, features), whose posterior is known."""
+        return posterior.side_by_side()
 
     def decoded(self, code: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
         """The features of codes, (n, code_size): as expected, and as drawn by noise, (n, noise_size).

@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from kilter.service.detector.errors import KilterError
-from kilter.service.detector.networks.base import Sizes, chance
+from kilter.service.detector.networks.base import Posterior, Sizes, chance
 from kilter.service.detector.networks.pictures import PictureShape, PictureVAE, resize
 from kilter.service.detector.schema import Schema
 
@@ -60,8 +60,8 @@ class BinaryPictureVAE(PictureVAE):
         """The posterior's mean alone: such pictures have no light of their own."""
         return self.latent
 
-    def code(self, x: Tensor) -> Tensor:
-        return self.posterior(x).mean[0]
+    def code_of(self, x: Tensor, posterior: Posterior) -> Tensor:
+        return posterior.mean[0]
 
     def decoded(self, code: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
         likelihood = self.decode(code.unsqueeze(0))

@@ -51,8 +51,7 @@ class ConditionedLayers(Layers):
         condition = h[..., h.shape[-1] - self.conditions :]
         for place, gain in enumerate(self.gains):
             h = self.joined(place, h, self.activated(place, h) * (1 + condition @ gain))
-        parts = zip(self.weights[-1].split(sizes, dim=-1), self.biases[-1].split(sizes, dim=-1), strict=True)
-        return [h @ weight + bias for weight, bias in parts]
+        return self.outputs(h, sizes)
 
 
 class ConditionalVAE(TabularVAE):

@@ -88,15 +88,23 @@ class Layers(nn.Module):
         self.dropouts = nn.ModuleList(dropout for _, dropout in between if dropout is not None)
 
     def forward(self, h: Tensor, sizes: Sequence[int]) -> list[Tensor]:
-        """The outputs in parts of some sizes, each a product of its own: a program skips those it does not need."""
+        """The outputs in parts of some sizes, (members, n, size) each; `h` is of all members, or the same for each."""
         for place in range(len(self.weights) - 1):
             h = self.joined(place, h, self.activated(place, h))
-        parts = zip(self.weights[-1].split(sizes, dim=-1), self.biases[-1].split(sizes, dim=-1), strict=True)
-        return [h @ weight + bias for weight, bias in parts]
+        return self.outputs(h, sizes)
+
+    def outputs(self, h: Tensor, sizes: Sequence[int]) -> list[Tensor]:
+        """What the last layer makes of its inputs, in parts of some sizes."""
+        return list(self.product(-1, h).split(list(sizes), dim=-1))
+
+    def product(self, place: int, h: Tensor) -> Tensor:
+        """Inputs of a layer by its weights, with its biases."""
+        weight = self.weights[place]
+        return torch.baddbmm(self.biases[place], h.expand(len(weight), -1, -1), weight)
 
     def activated(self, place: int, h: Tensor) -> Tensor:
         """What a hidden layer makes of its inputs."""
-        h = h @ self.weights[place] + self.biases[place]
+        h = self.product(place, h)
         h = self.norms[place](h) if self.norms else h
         h = h * torch.sigmoid(h)
         return self.dropouts[place](h) if self.dropouts else h

@@ -343,8 +343,8 @@ class PictureVAE(Network):
     def noise_size(self) -> int:
         return self.values
 
-    def code(self, x: Tensor) -> Tensor:
-        return torch.cat([self.posterior(x).mean[0], *(part.flatten(1) for part in self.light(x))], dim=-1)
+    def code_of(self, x: Tensor, posterior: Posterior) -> Tensor:
+        return torch.cat([posterior.mean[0], *(part.flatten(1) for part in self.light(x))], dim=-1)
 
     def decoded(self, code: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
         """The noise of what is drawn is as coarse as the network's own pixels."""

@@ -49,7 +49,10 @@ def log_sum_exp(x: Tensor, components: int) -> Tensor:
     most = parts[0]
     for part in parts[1:]:
         most = torch.maximum(most, part)
-    return total(torch.cat([(part - most).exp() for part in parts], dim=-1), components).log() + most
+    sums = (parts[0] - most).exp()
+    for part in parts[1:]:
+        sums = sums + (part - most).exp()
+    return sums.log() + most
 
 
 class ColumnEvidence(Evidence):
@@ -134,8 +137,9 @@ class TableNetwork(Network):
 
     def column_terms(self, inputs: Tensor, surprise: Tensor) -> Tensor:
         """Surprise per column with that of its being missing or not: (members, n, columns)."""
-        absent = self.missing_columns(inputs)
-        return surprise @ self.to_columns - absent * self.missing.log() - (1 - absent) * torch.log1p(-self.missing)
+        there = torch.log1p(-self.missing)
+        by_column = surprise if self.columns == self.values else surprise @ self.to_columns
+        return by_column - (self.missing_columns(inputs) * (self.missing.log() - there) + there)
 
     def expected_dense(self, likelihood: Any) -> Tensor:
         """The expectation of each dense feature, averaged over members: (n, dense)."""
@@ -180,8 +184,9 @@ class TabularLikelihood(NamedTuple):
 
     components: int
     weight: Tensor
-    """(members, n, components gaussians), one component after the other: weights before they are made to sum to 1, then
-    means, then log standard deviations."""
+    """(members, n, components gaussians), one component after the other: weights before they are made to sum to 1,
+    their logarithms, then means, then log standard deviations."""
+    log_weight: Tensor
     mean: Tensor
     log_sigma: Tensor
     flag: Tensor  # (members, n, flags): probability of 1
@@ -275,11 +280,13 @@ class TabularVAE(TableNetwork):
         numbers = len(self.gaussian) * self.shape.components
         sizes = [numbers, numbers, numbers, len(self.flag), len(self.slot_code)]
         weight, mean, log_sigma, flag, level = self.decoder(z, sizes)
+        log_weight = weight.clamp(-LOGIT, LOGIT)
         level = LOGIT * torch.tanh(level / LOGIT)
         seen = (level.exp() @ self.slot_group).log() - torch.log1p(-self.unseen)
         return TabularLikelihood(
             self.shape.components,
-            weight.clamp(-LOGIT, LOGIT).exp(),
+            log_weight.exp(),
+            log_weight,
             mean,
             self.log_deviation(log_sigma),
             self.flag_floor + (1 - 2 * self.flag_floor) * torch.sigmoid(flag),
@@ -298,8 +305,9 @@ class TabularVAE(TableNetwork):
         if len(self.gaussian):
             numbers = torch.cat([self.pick(x, "gaussian")] * p.components, dim=-1)
             standard = (numbers - p.mean) * (-p.log_sigma).exp()
-            density = p.weight.log() - p.log_sigma - 0.5 * standard.square() - HALF_LOG_TWO_PI
-            parts.append(total(p.weight, p.components).log() - log_sum_exp(density, p.components))
+            density = p.log_weight - p.log_sigma - 0.5 * standard.square()
+            weights = total(p.weight, p.components).log() + HALF_LOG_TWO_PI
+            parts.append(weights - log_sum_exp(density, p.components))
         if len(self.flag):
             flag = self.pick(x, "flag")
             chance = torch.where(flag > 0.5, p.flag, 1 - p.flag)
@@ -334,7 +342,7 @@ class TabularVAE(TableNetwork):
         member, which, value, absent = torch.split(noise, [1, self.values, self.values, self.columns], dim=-1)
         picked = torch.floor(chance(member) * self.members).clamp(max=self.members - 1)
         own = (picked == torch.arange(self.members, device=noise.device)).to(noise.dtype).T.unsqueeze(-1)
-        weight, mean, log_sigma, flag, level = ((part * own).sum(0) for part in likelihood[1:])
+        weight, _, mean, log_sigma, flag, level = ((part * own).sum(0) for part in likelihood[1:])
         which, parts = chance(which), []
         if len(self.gaussian):
             weights, below = weight.chunk(likelihood.components, dim=-1), self.pick(which, "gaussian")

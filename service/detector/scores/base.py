@@ -132,9 +132,12 @@ class ScoredNetwork(nn.Module):
             lambda program, _: program.score.index(program.network)
         )
 
-    def forward(self, x: Tensor, other: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    def forward(self, x: Tensor, other: Tensor | None = None) -> tuple[Tensor, ...]:
         """`score`, `reconstruction`, `kl`, `terms`, `expected` for x, (n, features); `other` as of `AnomalyScore`."""
-        view = self.network.see(x)
+        return self.judge(x, self.network.see(x), other)
+
+    def judge(self, x: Tensor, view: View, other: Tensor | None = None) -> tuple[Tensor, ...]:
+        """`forward` by the network's view of x."""
         score, terms = self.score(self.network, x, view, other)
         return score, view.reconstruction, view.kl, terms, self.network.expected(x, view.likelihood)
 
