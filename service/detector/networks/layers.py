@@ -95,7 +95,7 @@ class Layers(nn.Module):
 
     def outputs(self, h: Tensor, sizes: Sequence[int]) -> list[Tensor]:
         """What the last layer makes of its inputs, in parts of some sizes."""
-        return list(self.product(-1, h).split(list(sizes), dim=-1))
+        return list(torch.split(self.product(-1, h), list(sizes), dim=-1))
 
     def product(self, place: int, h: Tensor) -> Tensor:
         """Inputs of a layer by its weights, with its biases."""
