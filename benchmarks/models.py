@@ -59,7 +59,7 @@ def measured(source: TrainingSource, test: Any, anomalous: Mask, config: TrainCo
     training = modality_of_source(source)
     began = time.process_time()
     data = training.read(source, None, silent)
-    unexported = fit_unexported(data, config, remedied=training.remedies_collapse)
+    unexported = fit_unexported(data, config)
     spent = time.process_time() - began
     modality = modality_of(unexported.schema)
     x: Matrix = np.concatenate([*modality.encode(modality.read(test))])

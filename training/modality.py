@@ -75,8 +75,6 @@ class TrainingModality(ABC):
     """The score by which `kilter scan` judges a source's own records; None if it does not."""
     bounded_rows: ClassVar[int] = 500
     """Most rows by which the report bounds log p(x)."""
-    remedies_collapse: ClassVar[bool] = True
-    """Whether a collapsed posterior is a fault where features depend on one another."""
 
     @abstractmethod
     def accepts(self, source: TrainingSource) -> bool:
@@ -161,7 +159,6 @@ class PictureTraining(TrainingModality):
     # A pixel of a picture without its noise is worth many nats; drawn ones all have noise.
     measures = HealthMeasures(Tolerance(gap=0.3, rise=0.1), 100, False, sharpness, least_detail=0.25)
     takes_backbone = True
-    remedies_collapse = False
     bounded_rows = 100
 
     def worded(self, sentence: str) -> str:

@@ -226,7 +226,6 @@ def learn_rows(
     progress: FitProgress = lambda step, steps, epoch: None,
 ) -> Trained:
     """Train a model in memory on rows that have been read, as `learn` does."""
-    remedied = modality.remedies_collapse
     choice = None
     try:
         if config.detector == AUTO:
@@ -235,7 +234,7 @@ def learn_rows(
             for line in choice_in_lines(choice):
                 say(line)
         config = with_detector(config, config.detector if choice is None else choice.chosen)
-        fitted = fit_model(data, config, remedied=remedied, backbone=backbone, checkpoint=checkpoint, progress=progress)
+        fitted = fit_model(data, config, backbone=backbone, checkpoint=checkpoint, progress=progress)
     except KilterError as error:
         raise KilterError(modality.worded(str(error))) from error
     return examine(data, fitted, thresholds_of_fit(data, config, fitted), config, modality, choice)

@@ -161,7 +161,7 @@ class Remedy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A second fit, with free bits, after a posterior that collapsed. ELBOs are held-out ones, in nats per record."""
 
     columns: tuple[str, str] | None
-    """The two columns with the most mutual information; None where columns are independent and nothing was done."""
+    """The two columns, or pixels, with the most mutual information; None where nothing depends on anything else."""
     nats: float = 0.0
     elbo: float | None = None
     remedied_elbo: float | None = None

@@ -1,7 +1,8 @@
 """The health of a fit, and the remedy of a posterior that collapsed.
 
 A network whose posterior collapsed is fitted anew with free bits and a KL weight of at most 1, and the better fit is
-kept. Where columns do not depend on one another a collapse is right: there is nothing for a latent space to learn.
+kept. Where columns, or pixels, do not depend on one another a collapse is right: there is nothing for a latent space to
+learn.
 """
 
 from collections.abc import Sequence
@@ -25,7 +26,7 @@ from kilter.training.fitting.fit import HELD_OUT_ROWS, FitProgress, fit, folds
 ROWS = 4_000  # most rows on which a figure is taken
 ACTIVE = 0.01  # a unit is active if the variance of its posterior mean over rows is above this (Burda et al., 2016)
 LEAST_KL = 0.05  # nats per record below which the latent space as a whole says next to nothing
-FEATURES = 100  # most features that are held against one another; of more, a random sample
+VALUES = 100  # most values of a record that are held against one another; of more, a random sample
 BINS = 5
 SIGNIFICANCE = 0.01
 LEAST = 0.01
@@ -68,31 +69,38 @@ def _sample(network: Network, x: Matrix) -> torch.Tensor:
 
 
 class Dependence(NamedTuple):
-    """The pair of columns that tell most about each other, and how much, in nats."""
+    """The pair of columns, or pixels, that tell most about each other, by name, and how much, in nats."""
 
-    columns: tuple[int, int]
+    columns: tuple[str, str]
     nats: float
 
 
-def find_dependence(x: Matrix, features: tuple[Feature, ...]) -> Dependence | None:
-    """The strongest dependence between two columns of encoded rows, (n, features); None if none is significant.
+def find_dependence(x: Matrix, schema: Schema) -> Dependence | None:
+    """The strongest dependence between two columns, or pixels, of encoded rows, (n, features).
+
+    None if none is significant.
 
     Numbers are cut into quantiles, and each pair has a G-test of independence at a level of 0.01 over all pairs. The
     mutual information is corrected for its bias, (r - 1)(c - 1) / 2n (Miller, 1955).
     """
     rng = np.random.default_rng(0)
     rows = x[np.sort(rng.permutation(len(x))[:ROWS])]
-    picked = np.sort(rng.permutation(len(features))[:FEATURES]).tolist()
-    codes = [(features[i].column, codes_of(rows[:, i], features[i])) for i in picked]
+    values = [
+        (schema.columns[feature.column].value_name(place), feature)
+        for feature in schema.features()
+        for place in range(feature.size)
+    ]
+    picked = np.sort(rng.permutation(len(values))[:VALUES]).tolist()
+    codes = [(values[i][0], codes_of(rows[:, i], values[i][1])) for i in picked]
     pairs = [(first, other) for first, other in combinations(codes, 2) if first[0] != other[0]]
     best: Dependence | None = None
-    for (column, first), (other_column, other) in pairs:
+    for (name, first), (other_name, other) in pairs:
         nats, freedom = mutual_information(first, other)
         corrected = nats - freedom / (2 * len(rows))
         if corrected > (best.nats if best else LEAST):
             certain = stats.chi2.sf(2 * len(rows) * nats, freedom) * len(pairs) < SIGNIFICANCE
             if certain:
-                best = Dependence((column, other_column), corrected)
+                best = Dependence((name, other_name), corrected)
     return best
 
 
@@ -100,7 +108,7 @@ def codes_of(values: Matrix, feature: Feature) -> Positions:
     """A feature's values, (n,), as few codes from 0: quantiles of numbers, the commonest levels; one for missing."""
     present = ~np.isnan(values)
     codes = np.full(len(values), BINS + 1)
-    if feature.kind == "gaussian":
+    if feature.kind in ("gaussian", "pixels"):
         if present.any():
             edges = np.unique(np.quantile(values[present], np.arange(1, BINS) / BINS))
             codes[present] = np.searchsorted(edges, values[present])
@@ -136,30 +144,26 @@ def fit_or_remedy(
     device: str = "cpu",
     checkpoint: Path | None = None,
     progress: FitProgress = lambda step, steps, epoch: None,
-    *,
-    remedied: bool = True,
     entities: Positions | None = None,
 ) -> FitOutcome:
     """`fit.fit`, and once more with free bits, a longer warm-up and no more than the ELBO's KL weight if it collapsed.
 
-    Where columns are independent a collapse is right, and nothing is done; nor where it is not to be `remedied`, nor of
-    a network that is fitted without steps. The
-    fits are compared by the ELBO of rows that each member did not see, with z drawn: at the posterior mean it is no
-    bound, and favours free bits.
+    Where columns are independent a collapse is right, and nothing is done; nor of a network that is fitted without
+    steps. The fits are compared by the ELBO of rows that each member did not see, with z drawn: at the posterior mean
+    it is no bound, and favours free bits.
     """
     network, history = fit(x, schema, config, seed, device, checkpoint, progress, entities)
-    if not remedied or not history or not measure_activity(network, x).collapsed:
+    if not history or not measure_activity(network, x).collapsed:
         return FitOutcome(network, history, None)
-    strongest = find_dependence(x, schema.features())
+    strongest = find_dependence(x, schema)
     if strongest is None:
         return FitOutcome(network, history, Remedy(None))
     free_bits, warm_up = max(config.free_bits, FREE_BITS), max(config.warm_up, WARM_UP)
     gentler = msgspec.structs.replace(config, free_bits=free_bits, warm_up=warm_up, beta=min(config.kl_weight, 1.0))
     second = checkpoint.with_stem(f"{checkpoint.stem}-remedy") if checkpoint else None
     other, after = fit(x, schema, gentler, seed, device, second, progress, entities)
-    first, last = strongest.columns
     elbos = (held_out_elbo(fitted, x, seed, entities) for fitted in (network, other))
-    remedy = Remedy((schema.names[first], schema.names[last]), strongest.nats, *elbos)
+    remedy = Remedy(strongest.columns, strongest.nats, *elbos)
     return FitOutcome(other, after, remedy) if remedy.helped else FitOutcome(network, history, remedy)
 
 
@@ -179,8 +183,8 @@ def remedy_in_words(remedy: Remedy) -> str:
     """What happened, and what to do if the remedy did not help, in sentences."""
     if remedy.columns is None or remedy.elbo is None or remedy.remedied_elbo is None:
         return (
-            "The latent space stays as good as empty, and rightly so: no column tells anything about another that "
-            "the fitting rows could prove. Records are judged by each column alone."
+            "The latent space stays as good as empty, and rightly so: no column or pixel tells anything about another "
+            "that the fitting rows could prove. Records are judged by each alone."
         )
     first, second = remedy.columns
     start = f"The posterior collapsed, although {first!r} and {second!r} tell {remedy.nats:.2g} nats about each other"

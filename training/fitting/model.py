@@ -87,18 +87,12 @@ def fit_model(
     data: TrainingData,
     config: TrainConfig,
     *,
-    remedied: bool = True,
     backbone: Backbone | None = None,
     checkpoint: Path | None = None,
     progress: FitProgress = lambda step, steps, epoch: None,
 ) -> Fitted:
-    """Split, fit and export; of pictures the score may be that of a backbone's features.
-
-    A collapsed posterior is `remedied` as `fit_or_remedy` does.
-    """
-    unexported = fit_unexported(
-        data, config, remedied=remedied, backbone=backbone, checkpoint=checkpoint, progress=progress
-    )
+    """Split, fit and export; of pictures the score may be that of a backbone's features."""
+    unexported = fit_unexported(data, config, backbone=backbone, checkpoint=checkpoint, progress=progress)
     module, schema, width = unexported.module, unexported.schema, unexported.calibration.shape[1]
     start = time.process_time()
     programs = export(module, width, backbone)
@@ -136,7 +130,6 @@ def fit_unexported(
     data: TrainingData,
     config: TrainConfig,
     *,
-    remedied: bool = True,
     backbone: Backbone | None = None,
     checkpoint: Path | None = None,
     progress: FitProgress = lambda step, steps, epoch: None,
@@ -160,7 +153,6 @@ def fit_unexported(
         pick_device(config.device),
         checkpoint,
         progress,
-        remedied=remedied,
         entities=entities,
     )
     table = take(data.table, parts.calibration)

@@ -113,6 +113,10 @@ class Column:
         """Its features, if it is column number `index` of a schema."""
         raise NotImplementedError
 
+    def value_name(self, place: int) -> str:
+        """The name of the value at a place of a feature: that of the column, if it is no array."""
+        return self.name
+
     def read(self, value: Any) -> Any:
         """The typed value of a cell from JSON or Python that is not None. Raises ValueError, with the remedy."""
         raise NotImplementedError

@@ -69,6 +69,11 @@ class ImageColumn(Column, msgspec.Struct, frozen=True, tag="image", tag_field="k
     def features(self, index: int) -> tuple[Feature, ...]:
         return (Feature(index, "pixels", size=self.size),)
 
+    def value_name(self, place: int) -> str:
+        row, column, channel = map(int, np.unravel_index(place, self.shape))
+        colour = "" if self.channels == 1 else f", {('red', 'green', 'blue')[channel]}"
+        return f"pixel ({row}, {column}{colour})"
+
     def read(self, value: Any) -> Pixels:
         return to_pixels(value, self)
 

@@ -19,6 +19,7 @@ from kilter.service.detector.schema import Schema
 from kilter.training.config import FitConfig
 from kilter.training.evaluation.health import HealthMeasures, Surroundings, find_symptoms, holes, overlap, roughness
 from kilter.training.fitting.diagnosis import FitOutcome, Tolerance, diagnose, fit_or_remedy, measure_activity
+from kilter.training.fitting.fit import fit
 from kilter.training.modality import TableTraining, sharpness
 
 SCHEMA = Schema(tuple(NumericColumn(f"n{i}", 0, 1, -3, 3) for i in range(4)), rows=600)
@@ -55,7 +56,7 @@ def symptoms_of(outcome: FitOutcome, x: Rows, config: FitConfig) -> dict[str, Sy
 def test_a_collapse_is_caused_detected_and_remedied(x: Rows) -> None:
     """By a KL term 100 times as heavy: no unit is active and KL is next to 0, until free bits bring both back."""
     config = msgspec.structs.replace(FIT, steps=300, hidden=8, beta=100.0)
-    collapsed = fit_or_remedy(x, SCHEMA, config, seed=0, remedied=False)
+    collapsed = FitOutcome(*fit(x, SCHEMA, config, seed=0), None)
     used = measure_activity(collapsed.network, x)
     assert used.active == (0,)
     assert sum(used.kl) < 0.05
@@ -91,7 +92,7 @@ def test_rows_that_are_learned_by_heart_are_overfitting(x: Rows) -> None:
     """By thousands of steps on sixteen rows."""
     config = FitConfig(steps=200, hidden=32, members=1, patience=1000, weight_decay=0.0, learning_rate=0.01)
     few = x[:16]
-    outcome = fit_or_remedy(few, SCHEMA, config, seed=0, remedied=False)
+    outcome = FitOutcome(*fit(few, SCHEMA, config, seed=0), None)
     measures = TableTraining.measures
     diagnosis = diagnose(outcome.network, outcome.history, config, few, x[400:], None, measures.tolerance)
     around = Surroundings(

@@ -93,6 +93,6 @@ def test_a_fit_tells_of_its_steps(data: TrainingData, tmp_path: Path) -> None:
     """And leaves no checkpoint behind."""
     steps: list[tuple[int, int]] = []
     checkpoint = tmp_path / "fit.safetensors"
-    fit_model(data, BRIEF, remedied=False, checkpoint=checkpoint, progress=lambda i, of, _: steps.append((i, of)))
+    fit_model(data, BRIEF, checkpoint=checkpoint, progress=lambda i, of, _: steps.append((i, of)))
     assert steps == [(i, 20) for i in range(1, 21)]
     assert not checkpoint.exists()
