@@ -167,6 +167,7 @@ class FileRun:
 
     def _tasks(self, start: Checkpoint, finished: Container[int] = ()) -> Iterator[_Task]:
         """The blocks that are left to be judged, and the end of each input; not those of outputs that are finished."""
+        judged = start.blocks
         for number, output in enumerate(self.target.files):
             if number in finished:
                 continue
@@ -174,7 +175,6 @@ class FileRun:
             for place in output.inputs:
                 if place < start.done:
                     continue
-                done = start.blocks if place == start.done else 0
                 one = self.inputs[place]
                 with open_records(self.detector, one.path, self.stdin, self.hints, self.further) as reader:
                     if self._joined:
@@ -187,12 +187,13 @@ class FileRun:
                     only = self.only if isinstance(self.only, str) else self.only.get(place, np.empty(0, np.int64))
                     work = BlockWork(self.judge, writer, pack, source, ROW in self.further, only, rejecting)
                     for count, block in enumerate(reader.blocks()):
-                        if count >= done:
+                        if count >= judged:
                             self._read = sum(self._sizes[:place]) + reader.share * self._sizes[place]
                             yield _Task(number, place, reader, work, block)
                     if self.hashed:
                         self._contents[place] = self._look(place, reader, final=True)
                     self.notes += reader.notes
+                    judged = 0
                 yield _Task(number, place, reader, work, None)
 
     def _writer(self, task: _Task, output: Output) -> Writer:
