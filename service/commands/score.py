@@ -38,7 +38,7 @@ def shard_of(stated: str) -> "Shard":
 
 def merge(ctx: click.Context, folder: "Place") -> None:
     """Complete a folder of shards, and end the command."""
-    from kilter.service.formats.success import merge_shards
+    from kilter.service.formats.merging import merge_shards
 
     records, anomalies, errors = merge_shards(folder)
     click.echo(f"{folder} is complete: {records:,} records, {anomalies:,} anomalies, {errors:,} in error", err=True)

@@ -128,6 +128,51 @@ def count_lines(data: bytes, dialect: Dialect) -> int | None:
     return data.count(b"\n") + (not data.endswith(b"\n"))
 
 
+def count_quoted(data: bytes, dialect: Dialect, *, final: bool) -> tuple[int, int] | None:
+    """Number of the complete records at the start of `data`, and of their bytes; None if that is not plain to see.
+
+    Quotes may only stand around whole fields, which may hold line ends. The same as `split_records` finds, many times
+    faster.
+    """
+    if dialect.padded or (dialect.escape and dialect.escape.encode() in data) or b"\0" in data:
+        return None
+    if not (dialect.delimiter.isascii() and dialect.quote.isascii() and (data.isascii() or dialect.encoding == UTF_8)):
+        return None
+    octets = np.frombuffer(data, np.uint8)
+    quotes, ends = np.flatnonzero(octets == ord(dialect.quote)), np.flatnonzero(octets == LINE_FEED)
+    ends = ends[np.searchsorted(quotes, ends) % 2 == 0]
+    length = len(data) if final else int(ends[-1]) + 1 if len(ends) else 0
+    if not length or len(data) - length >= LONGEST:
+        return None
+    if (final and len(quotes) % 2) or not _enclose_fields(octets, quotes, dialect):
+        return None
+    if not _returns_end_lines(octets, quotes):
+        return None
+    if octets[length - 1] != LINE_FEED:
+        ends = np.append(ends, length)
+    starts = np.append(0, ends[:-1] + 1)
+    if (ends - starts).max() > csv.field_size_limit():
+        return None
+    first = octets[starts]
+    return int(((first != LINE_FEED) & (first != CARRIAGE_RETURN)).sum()), length
+
+
+def _enclose_fields(octets: npt.NDArray[np.uint8], quotes: npt.NDArray[np.int64], dialect: Dialect) -> bool:
+    """Whether quotes in pairs enclose whole fields, or stand for one quote where two come one after the other."""
+    before, after = octets[np.maximum(quotes[::2] - 1, 0)], octets[np.minimum(quotes[1::2] + 1, len(octets) - 1)]
+    quote, delimiter = ord(dialect.quote), ord(dialect.delimiter)
+    starts = (quotes[::2] == 0) | np.isin(before, [delimiter, LINE_FEED, quote])
+    stops = (quotes[1::2] == len(octets) - 1) | np.isin(after, [delimiter, LINE_FEED, CARRIAGE_RETURN, quote])
+    return bool(starts.all() and stops.all())
+
+
+def _returns_end_lines(octets: npt.NDArray[np.uint8], quotes: npt.NDArray[np.int64]) -> bool:
+    """Whether every carriage return that is not within quotes stands before a line feed."""
+    returns = np.flatnonzero(octets == CARRIAGE_RETURN)
+    returns = returns[np.searchsorted(quotes, returns) % 2 == 0]
+    return bool((octets[np.minimum(returns + 1, len(octets) - 1)] == LINE_FEED).all())
+
+
 def _looks_plain(data: bytes, dialect: Dialect) -> bool:
     """Whether there are no blank lines, and nothing that stands for something else."""
     if not data or b"\0" in data or data[:1] in (b"\n", b"\r") or b"\n\n" in data:

@@ -16,13 +16,14 @@ from kilter.service.detector.names import named_column
 from kilter.service.detector.shifts import ColumnTally
 from kilter.service.detector.sketch import Familiar
 from kilter.service.formats.addresses import file_bytes
+from kilter.service.formats.checkpoints import Checkpoint
 from kilter.service.formats.contents import ContentRead
 from kilter.service.formats.counting import ScoredInput, Tally, added_tally
 from kilter.service.formats.inputs import ScoringInput, Target
 from kilter.service.formats.judge import BatchJudge
 from kilter.service.formats.lines import FILE, NEAREST, ROW, TAIL
 from kilter.service.formats.opening import open_records
-from kilter.service.formats.partial import REJECTS, Checkpoint, Progress
+from kilter.service.formats.partial import REJECTS, Progress
 from kilter.service.formats.provenance import read_content
 from kilter.service.formats.reading import Block, Reader
 from kilter.service.formats.rejects import finish_rejects
@@ -116,6 +117,28 @@ class FileRun:
         if writer is not None:
             writer.finish()
         return state.tally
+
+    def into_part(self, output: Output, rejects: BinaryIO | None = None) -> tuple[Tally, Writer]:
+        """Write the verdicts on the range of `hints` without what makes them a file; what was counted, and the writer.
+
+        What stands before them is written with the first range.
+        """
+        part, tally, writer = self.hints.part, Tally(), None
+        for task, judged in self.mapped(_judged, self._tasks(Checkpoint())):
+            if writer is None:
+                writer = self._writer(task, output)
+                if part is not None and not part.number:
+                    writer.put(OutputPart(task.work.pack(writer.begin())))
+            if judged is not None:
+                self._count(task, judged)
+                writer.put(judged.part)
+                if rejects is not None:
+                    rejects.write(judged.rejects)
+                tally = _added(tally, judged)
+                self.watch(tally, self._share())
+        if writer is None:
+            raise TypeError("a range has a block at least")
+        return tally, writer
 
     def into_files(self, progress: Progress) -> Tally:
         """Write the verdicts to the files of the target from where `progress` is; what was counted of all inputs."""

@@ -23,7 +23,7 @@ from kilter.service.formats.dask_cluster import (
 )
 from kilter.service.formats.partial import UnfinishedError
 from kilter.service.formats.scoring import score_inputs
-from kilter.service.formats.units import Workplace
+from kilter.service.formats.workplaces import Workplace
 from tests.support.artifacts import ARTIFACTS
 from tests.support.dask_processes import DaskProcesses, dask_processes, living_of_group, score_process, wait_until
 from tests.support.data import write_csv

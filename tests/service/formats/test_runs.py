@@ -16,9 +16,9 @@ from kilter.service.detector import KilterError
 from kilter.service.formats.counting import Tally
 from kilter.service.formats.inputs import Shard
 from kilter.service.formats.lines import COLUMNS, FILE, ROW
+from kilter.service.formats.merging import merge_shards
 from kilter.service.formats.reading import open_table
 from kilter.service.formats.runs import Watch
-from kilter.service.formats.success import merge_shards
 from tests.support.disk import disk_of
 from tests.support.killed import NEVER, contents, in_form, kill_at, lines_of, score, set_small_steps, write_tables
 

@@ -16,19 +16,12 @@ from hypothesis import strategies as st
 from kilter.service.detector import Detector, KilterError
 from kilter.service.formats.addresses import place_of
 from kilter.service.formats.inputs import ScoringInput, Shard
-from kilter.service.formats.partial import DATA, UNIT, UnfinishedError
+from kilter.service.formats.joining import DATA
+from kilter.service.formats.merging import merge_shards
+from kilter.service.formats.partial import UNIT, UnfinishedError
 from kilter.service.formats.source import NO_HINTS
-from kilter.service.formats.success import merge_shards
-from kilter.service.formats.units import (
-    Cluster,
-    FinishedUnit,
-    SourceFacts,
-    UnitOrder,
-    Workplace,
-    check_seen,
-    facts_of,
-    score_unit,
-)
+from kilter.service.formats.units import FinishedUnit, UnitOrder, score_unit
+from kilter.service.formats.workplaces import Cluster, SourceFacts, Workplace, check_seen, facts_of
 from tests.support.detectors import detector
 from tests.support.killed import contents, kill_at, score, set_small_steps, write_tables
 
