@@ -200,8 +200,8 @@ def score_inputs(
             ):
                 raise KilterError(f"{out}: its input has changed while it was read: score it again")
             if resume or target.folder is not None:
-                publish_parts(target, progress)
-                write_success(target, made, progress.scored, tally, shared, progress.parts.values())
+                parts = publish_parts(target, progress) if shard is not None else []
+                write_success(target, made, progress.scored, tally, shared, parts)
     notes = [note for place, rows in run.familiar.items() for note in seen_notes(detector, inputs[place].path, rows)]
     notes += condition_notes(detector, run.columns)
     blamed = tuple(Counter(tally.blamed).most_common())

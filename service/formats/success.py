@@ -202,10 +202,11 @@ def parts_folder(target: Target) -> Path:
     return target.folder / f"{PARTS}-{target.shard}"
 
 
-def publish_parts(target: Target, progress: Progress) -> None:
-    """Give the parts of a shard their names, and all of them at once their place, if they have it not yet."""
-    if not progress.parts or (place := parts_folder(target)).exists():
-        return
+def publish_parts(target: Target, progress: Progress) -> list[FinishedPart]:
+    """The parts of a shard, which get their names, and all at once their place, if they have it not yet."""
+    parts = [*progress.parts.values()]
+    if not parts or (place := parts_folder(target)).exists():
+        return parts
     named = progress.folder / PARTS
     named.mkdir(exist_ok=True)
     for name, part in progress.parts.items():
@@ -215,6 +216,7 @@ def publish_parts(target: Target, progress: Progress) -> None:
     sync_folder(named)
     named.replace(place)
     sync_folder(place.parent)
+    return parts
 
 
 def write_success(
@@ -223,7 +225,7 @@ def write_success(
     inputs: Sequence[ScoredInput],
     tally: Tally,
     shared: Mapping[int, SharedInput] = MappingProxyType({}),
-    parts: Iterable[FinishedPart] = (),
+    parts: Sequence[FinishedPart] = (),
 ) -> None:
     """Say that an output is complete, what it was made of, and what was counted; a shard also which parts it leaves."""
     outputs = [file.path for file in target.files for _ in file.inputs]

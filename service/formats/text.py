@@ -17,6 +17,7 @@ from kilter.service.formats.records import (
     count_lines,
     count_quoted,
     line_batch,
+    line_feeds,
     quoted_batch,
     split_records,
 )
@@ -151,7 +152,7 @@ class TextReader(Reader):
                 number += 1
             first += rows
             start += len(own)
-            self._line += own.count(b"\n")
+            self._line += line_feeds(own)
             yield point, block
             if len(rest) > LONGEST_LINE:
                 raise KilterError(f"line {self._line} of {self.name} has over {LONGEST_LINE} bytes: it is no table")
