@@ -30,7 +30,7 @@ from kilter.service.detector import load
 from kilter.service.formats.dask_cluster import DaskCluster, read_model_files
 from kilter.service.formats.scoring import score_inputs
 from kilter.service.formats.threads import map_in_threads
-from kilter.service.formats.units import Workplace
+from kilter.service.formats.workplaces import Workplace
 
 
 def cpu_seconds() -> float:

@@ -38,7 +38,7 @@ def shard_of(stated: str) -> "Shard":
 
 def merge(ctx: click.Context, folder: "Place") -> None:
     """Complete a folder of shards, and end the command."""
-    from kilter.service.formats.success import merge_shards
+    from kilter.service.formats.merging import merge_shards
 
     records, anomalies, errors = merge_shards(folder)
     click.echo(f"{folder} is complete: {records:,} records, {anomalies:,} anomalies, {errors:,} in error", err=True)
@@ -63,7 +63,8 @@ def open_cluster(model: Path, device: str, scheduler: str | None, workers: int) 
     "--shard",
     metavar="I/N",
     callback=lambda ctx, parameter, value: None if value is None else shard_of(value),
-    help="Of the files of a folder OUT write every N-th, from number I on, which counts from 0.",
+    help="Do every N-th part of the work for a folder OUT, from number I on, which counts from 0: files, or ranges of "
+    "large ones.",
 )
 @click.option(
     "--merge",
@@ -72,7 +73,7 @@ def open_cluster(model: Path, device: str, scheduler: str | None, workers: int) 
     type=PlaceParameter(),
     metavar="OUT",
     callback=lambda ctx, parameter, value: None if value is None else merge(ctx, value),
-    help="Write no verdicts, but the _SUCCESS of a folder OUT whose shards are complete.",
+    help="Judge nothing, but complete a folder OUT whose shards are complete.",
 )
 @click.option(
     "--format",

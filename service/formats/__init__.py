@@ -15,6 +15,7 @@ from kilter.service.detector.pictures.containers import format_of
 if TYPE_CHECKING:
     from kilter.service.detector.schema import Schema
     from kilter.service.formats.bodies import Body, Call
+    from kilter.service.formats.joining import Joiner
     from kilter.service.formats.reading import Reader
     from kilter.service.formats.source import Source
     from kilter.service.formats.writers import Output, Writer
@@ -59,6 +60,8 @@ class Format:
 
     The last argument are the columns of the reader that are kept, where that is not all.
     """
+    join: "Joiner | str | None" = None
+    """Makes a file of parts that were written by themselves; None where they are written one after the other alone."""
     body: "BodyReader | str | None" = "kilter.service.formats.bodies:read_table_body"
     packable: bool = False
     """Whether a file of it may be compressed as a whole."""
@@ -72,6 +75,10 @@ class Format:
     def writer(self) -> "WriterMaker":
         """What opens a writer. Raises TypeError if nothing does."""
         return _resolved(self.write)
+
+    def joiner(self) -> "Joiner":
+        """What makes a file of parts. Raises TypeError if nothing does."""
+        return _resolved(self.join)
 
     def body_reader(self) -> "BodyReader":
         """What reads a body. Raises TypeError if nothing does."""
@@ -148,6 +155,7 @@ FORMATS: list[Format] = [
         "`header` (present or absent) in the content type.",
         open="kilter.service.formats.text:TextReader",
         write="kilter.service.formats.writers:write_text",
+        join="kilter.service.formats.joining:join_text",
         packable=True,
         answers=True,
     ),
@@ -162,6 +170,7 @@ FORMATS: list[Format] = [
         open="kilter.service.formats.json_stream:open_ndjson",
         description="A record as JSON in each line, with every field of the model.",
         write="kilter.service.formats.writers:write_ndjson",
+        join="kilter.service.formats.joining:join_text",
         packable=True,
         body="kilter.service.formats.json_body:LinesBody",
     ),
@@ -172,6 +181,7 @@ FORMATS: list[Format] = [
         (".parquet", ".pq"),
         open=_TYPED,
         write="kilter.service.formats.writers:write_parquet",
+        join="kilter.service.formats.joining:join_parquet",
     ),
     Format(
         "arrow",
@@ -182,6 +192,7 @@ FORMATS: list[Format] = [
         description="A table with a column for every field of the model, in any order, in the Arrow IPC file format.",
         open=_TYPED,
         write="kilter.service.formats.writers:write_arrow",
+        join="kilter.service.formats.joining:join_arrow",
         body=_ARROW_BODY,
     ),
     Format(

@@ -27,7 +27,7 @@ import kilter
 from kilter.service.detector import Detector, load
 from kilter.service.detector.store import SUMS
 from kilter.service.formats.partial import UnfinishedError
-from kilter.service.formats.units import Workplace
+from kilter.service.formats.workplaces import Workplace
 
 T = TypeVar("T")
 R = TypeVar("R")

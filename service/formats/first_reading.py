@@ -1,8 +1,10 @@
 """What has to be known of all records before any of them is written: a first reading of the inputs."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
+from types import MappingProxyType
+from typing import NamedTuple
 
 import numpy as np
 
@@ -13,9 +15,10 @@ from kilter.service.formats.discoveries import Discoveries, find_discoveries
 from kilter.service.formats.inputs import ScoringInput
 from kilter.service.formats.opening import open_records
 from kilter.service.formats.reading import Block, read_batch
+from kilter.service.formats.sharing import SharedInput
 from kilter.service.formats.source import NO_HINTS, STDIN, Hints
 from kilter.service.formats.threads import Map
-from kilter.service.formats.units import Cluster, SourceFacts, Workplace, check_seen, facts_of
+from kilter.service.formats.workplaces import Cluster, SourceFacts, Workplace, check_seen, facts_of
 from kilter.service.formats.writers import STDOUT
 
 
@@ -27,6 +30,7 @@ def find_top(
     hints: Hints = NO_HINTS,
     mapped: Map = map,
     cluster: Cluster | None = None,
+    shared: Mapping[int, SharedInput] = MappingProxyType({}),
 ) -> dict[int, Positions]:
     """Read files a first time, to know the places of the records that score highest, by the place of their file.
 
@@ -38,9 +42,10 @@ def find_top(
         for some in mapped(lambda task: _scores(detector, *task, count), _blocks(detector, paths, hints)):
             best = highest(np.concatenate([best, some]), count)
     else:
-        several = dict(cluster.run(partial(_scores_of_file, hints=hints, count=count), _sources(paths)))
-        for place in range(len(paths)):
-            rows = np.insert(several[place], 1, place, axis=1)
+        sources = _sources(paths, hints, shared)
+        several = dict(cluster.run(partial(_scores_of_file, count=count), sources))
+        for number, source in enumerate(sources):
+            rows = np.insert(several[number], 1, source.place, axis=1)
             best = highest(np.concatenate([best, rows]), count)
     return {place: np.sort(best[best[:, 1] == place, 2]).astype(np.int64) for place in range(len(paths))}
 
@@ -59,6 +64,7 @@ def discover(
     hints: Hints = NO_HINTS,
     mapped: Map = map,
     cluster: Cluster | None = None,
+    shared: Mapping[int, SharedInput] = MappingProxyType({}),
 ) -> Discoveries:
     """Read files a first time, to know what is declared in all of them together at a false-discovery rate.
 
@@ -73,7 +79,7 @@ def discover(
         for some in mapped(lambda task: _p_values(detector, task[1]), _blocks(detector, paths, hints)):
             counts.update(some)
     else:
-        for _, several in cluster.run(partial(_p_values_of_file, hints=hints), _sources(paths)):
+        for _, several in cluster.run(_p_values_of_file, _sources(paths, hints, shared)):
             counts.update(several)
     return find_discoveries(counts, fdr, 1 / (max(calibration.size for calibration in calibrations) + 1))
 
@@ -108,24 +114,37 @@ def _p_values(detector: Detector, block: Block) -> Counter[float]:
     return Counter(values[~np.isnan(values)].tolist())
 
 
-def _sources(paths: Sequence[Place]) -> list[SourceFacts]:
-    return [facts_of(ScoringInput(path, path.name)) for path in paths]
+class _Source(NamedTuple):
+    """A file, or the range of it that is in the hints."""
+
+    place: int
+    facts: SourceFacts
+    hints: Hints
 
 
-def _scores_of_file(workplace: Workplace, source: SourceFacts, hints: Hints, count: int) -> Floats:
+def _sources(paths: Sequence[Place], hints: Hints, shared: Mapping[int, SharedInput]) -> list[_Source]:
+    """All files, large ones range by range, in order."""
+    return [
+        _Source(place, facts_of(ScoringInput(path, path.name)), hints._replace(part=part))
+        for place, path in enumerate(paths)
+        for part in (shared[place].ranges if place in shared else (None,))
+    ]
+
+
+def _scores_of_file(workplace: Workplace, source: _Source, count: int) -> Floats:
     """(n, 2): the highest scores of a file, and the places of the records."""
-    check_seen(workplace, source)
+    check_seen(workplace, source.facts)
     best = np.empty((0, 3))
-    for place, block in _blocks(workplace.detector, [source.path], hints):
+    for place, block in _blocks(workplace.detector, [source.facts.path], source.hints):
         workplace.check()
         best = highest(np.concatenate([best, _scores(workplace.detector, place, block, count)]), count)
     return best[:, [0, 2]]
 
 
-def _p_values_of_file(workplace: Workplace, source: SourceFacts, hints: Hints) -> Counter[float]:
-    check_seen(workplace, source)
+def _p_values_of_file(workplace: Workplace, source: _Source) -> Counter[float]:
+    check_seen(workplace, source.facts)
     counts: Counter[float] = Counter()
-    for _, block in _blocks(workplace.detector, [source.path], hints):
+    for _, block in _blocks(workplace.detector, [source.facts.path], source.hints):
         workplace.check()
         counts.update(_p_values(workplace.detector, block))
     return counts

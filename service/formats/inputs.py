@@ -140,15 +140,23 @@ def _is_table(path: Place) -> bool:
     return bool(suffixes) and suffixes[-1] in _endings()
 
 
-def find_target(inputs: Sequence[ScoringInput], stated: Sequence[str | Place], out: Place, form: str | None) -> Target:
+def find_target(
+    inputs: Sequence[ScoringInput],
+    stated: Sequence[str | Place],
+    out: Place,
+    form: str | None,
+    *,
+    divided: bool = False,
+) -> Target:
     """Where the verdicts on inputs go: one file, or a folder with a file for each, in the format `form` or its own.
 
-    It is a folder if `out` is one already, or has no ending of a format while there are several inputs or a folder.
+    It is a folder if `out` is one already, or has no ending of a format while there are several inputs or a folder, or
+    the work is `divided`.
     Raises KilterError if two inputs would go to the same file, or the folder holds the inputs or lies among them.
     """
     if isinstance(out, Address):
         out.check_writable()
-    several = len(inputs) > 1 or any(place_of(one).is_dir() for one in stated)
+    several = divided or len(inputs) > 1 or any(place_of(one).is_dir() for one in stated)
     named = out.suffix.lower() in (*PACKINGS, *_written_endings())
     if not out.is_dir() and (named or not several or str(out) == STDIN):
         if form is not None:

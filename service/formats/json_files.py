@@ -3,7 +3,7 @@
 A file is read twice, once to know its columns and their types. Of NDJSON only some lines are in memory at a time.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from io import BufferedReader
 from itertools import islice
 from typing import Any, BinaryIO, NamedTuple, overload
@@ -13,6 +13,7 @@ import polars as pl
 
 from kilter.service.detector.errors import KilterError, Problem
 from kilter.service.formats.contents import ContentRead
+from kilter.service.formats.ranges import FileRange, RangePoint, ranges_between
 from kilter.service.formats.reading import Batch, Reader, check_columns
 from kilter.service.formats.source import Source
 
@@ -29,6 +30,8 @@ TYPES: dict[frozenset[type], pl.DataType] = {
     frozenset({int, float}): pl.Float64(),
 }
 """Of columns whose values have these types; any others are of texts."""
+VALUES: dict[str, type] = {kind.__name__: kind for kind in (bool, int, float, str, list, dict, type(None))}
+"""The types that values have, by their names."""
 
 
 Records = Sequence[dict[str, Any] | str]
@@ -63,8 +66,9 @@ class _Encoded(Sequence[bytes]):
 class ColumnKinds:
     """Which types the values of each column of some records have."""
 
-    def __init__(self) -> None:
-        self._kinds: dict[str, set[type]] = {}
+    def __init__(self, names: Mapping[str, Sequence[str]] | None = None) -> None:
+        """`names` are those of types that are known already, by their columns."""
+        self._kinds = {column: {VALUES[name] for name in several} for column, several in (names or {}).items()}
 
     def add(self, records: Records) -> None:
         for record in records:
@@ -76,6 +80,11 @@ class ColumnKinds:
     def names(self) -> list[str]:
         """The columns, in the order in which they came."""
         return [*self._kinds]
+
+    @property
+    def type_names(self) -> dict[str, list[str]]:
+        """The names of the types of each column."""
+        return {name: sorted(kind.__name__ for kind in kinds) for name, kinds in self._kinds.items()}
 
     @property
     def nested(self) -> list[str]:
@@ -104,8 +113,9 @@ class JsonReader(Reader):
         self.notes = source.notes
         self._path = source.seekable_path()
         self._values = None if source.format.name == "ndjson" else self._whole()
-        self._kinds = ColumnKinds()
-        for piece in self._pieces():
+        part = source.hints.part
+        self._kinds = ColumnKinds(None if part is None else part.state["types"])
+        for piece in self._pieces() if part is None else ():
             self._kinds.add(piece.records)
         self.columns = check_columns(self.name, self._kinds.names, SHAPE)
         nested = self._kinds.nested
@@ -125,10 +135,25 @@ class JsonReader(Reader):
 
     def batches(self) -> Iterator[Batch]:
         """Every record, once, in order; lines that are none are faults."""
-        first = 0
-        for piece in self._pieces():
+        part = self._source.hints.part
+        first = 0 if part is None else part.row
+        for piece in islice(self._pieces(), None if part is None else part.blocks):
             yield self._kinds.batch(piece, first)
             first += len(piece.records)
+
+    def ranges(self, size: int) -> Iterator[FileRange]:
+        """See `Reader.ranges`; of NDJSON, whose lines are counted."""
+        return ranges_between(self._points(), size) if self._values is None and self._source.lies_open else iter(())
+
+    def _points(self) -> Iterator[RangePoint]:
+        types = self._kinds.type_names
+        row = block = line = 0
+        with self._path.open("rb") as file:
+            lines = numbered_lines(file, self.name)
+            yield RangePoint(0, row, block, {"line": line, "types": types})
+            while piece := [number for number, _ in islice(lines, ROWS)]:
+                row, block, line = row + len(piece), block + 1, piece[-1]
+                yield RangePoint(file.tell(), row, block, {"line": line, "types": types})
 
     def _pieces(self) -> Iterator[Piece]:
         """The records, some at a time."""
@@ -139,8 +164,10 @@ class JsonReader(Reader):
                     [_object(value, f"record {start + row}") for row, value in enumerate(values)], _Encoded(values)
                 )
             return
+        part = self._source.hints.part
         with self._path.open("rb") as file:
-            lines = numbered_lines(file, self.name)
+            file.seek(0 if part is None else part.start)
+            lines = numbered_lines(file, self.name, 0 if part is None else part.state["line"])
             while piece := [*islice(lines, ROWS)]:
                 yield piece_of_lines(piece)
 
@@ -184,9 +211,11 @@ def is_json(head: bytes) -> bool:
     return (text[:1] == b"[" and inside == b"{") or (text[:1] == b"{" and inside == b'"' and not is_ndjson(head))
 
 
-def numbered_lines(file: BinaryIO | BufferedReader, name: str) -> Iterator[tuple[int, bytes]]:
-    """The lines that are not blank, with their numbers from 1. Raises KilterError if one is too long."""
-    number = 0
+def numbered_lines(file: BinaryIO | BufferedReader, name: str, number: int = 0) -> Iterator[tuple[int, bytes]]:
+    """The lines that are not blank, with their numbers from 1, `number` of which come before.
+
+    Raises KilterError if one is too long.
+    """
     while line := file.readline(LONGEST):
         number += 1
         if len(line) == LONGEST and not line.endswith(b"\n"):

@@ -82,7 +82,7 @@ def _below_the_table(frame: pl.DataFrame, before: Sequence[Sequence[str]]) -> di
     footers: dict[int, str] = {}
     start = max(0, frame.height - FOOTERS)
     last = frame[start:].rows()
-    others = [*before, *frame[:start].tail(1000).rows()]
+    others = [*(row for row in before if len(row) >= frame.width), *frame[:start].tail(1000).rows()]
     for row in reversed(range(len(last))):
         filled = [(i, cell.strip()) for i, cell in enumerate(last[row]) if cell.strip()]
         above = [*others, *last[:row]]

@@ -9,7 +9,7 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -19,61 +19,32 @@ from polars.exceptions import PolarsError
 
 from kilter.service.detector.errors import KilterError
 from kilter.service.formats.addresses import Place
+from kilter.service.formats.checkpoints import (
+    Checkpoint,
+    FinishedOutput,
+    FinishedPart,
+    end_of_lines,
+    read_checkpoints,
+)
 from kilter.service.formats.contents import ContentRead
 from kilter.service.formats.counting import ScoredInput, Tally, added_tally, lessened_tally
+from kilter.service.formats.joining import DATA
 from kilter.service.formats.markers import RemoteMarker
 from kilter.service.formats.whole_files import publish, write_through
 
-PLAN, JOURNAL, DATA, UNIT, REJECTS = "plan.json", "journal", "data", "unit", "rejects.ndjson"
+PLAN, JOURNAL, UNIT, REJECTS = "plan.json", "journal", "unit", "rejects.ndjson"
 SECONDS, BYTES = 2.0, 1 << 26
 """After how long, or so much, the journal is continued."""
 KEPT = "What was finished is kept: add --resume to the command to go on from there"
 REMOVALS = 5  # how often a folder is removed that is written to meanwhile
 
 
-class FinishedOutput(msgspec.Struct, frozen=True):
-    """An output of one input that was made by itself, whatever became of those before it."""
+Contents = Mapping[int, ContentRead]
+Check = Callable[[Mapping[str, Any], Mapping[str, Any], Contents, Contents], Mapping[str, Any]]
+"""Gives, of the plan before, the one of now, and what was read of inputs, the plan to be compared.
 
-    output: int
-    """Its place, and the number of inputs that are done once it and all outputs before it are."""
-    done: int
-    file: str
-    """Where it is in the folder until it has its name: alone in a folder of its own."""
-    input: ScoredInput
-    tally: Tally
-
-
-class Checkpoint(msgspec.Struct, frozen=True):
-    """A line of the journal: how far everything is."""
-
-    output: int = 0
-    """Number of outputs that are complete."""
-    inputs: tuple[ScoredInput, ...] = ()
-    """Those that have become so since the line before."""
-    done: int = 0
-    """Number of inputs that are."""
-    blocks: int = 0
-    """Number of blocks of the next input that are judged."""
-    size: int = 0
-    """Bytes of the output that is written."""
-    parts: int = 0
-    """Its parts, of a format that is put together at the end."""
-    wide: tuple[str, ...] = ()
-    """See `OutputPart`."""
-    tally: Tally = Tally()
-    """Of all that is judged."""
-    own: Tally = Tally()
-    """Of the next input."""
-    rejects: int = 0
-    """Bytes of the records in error that are put aside."""
-    content: ContentRead = ContentRead()
-    """What was read of the next input, if anybody looks for it."""
-    ahead: tuple[FinishedOutput, ...] = ()
-    """Outputs that were finished since the line before, in any order, each by itself."""
-
-
-Check = Callable[[Mapping[str, Any], Mapping[str, Any], Mapping[int, ContentRead]], Mapping[str, Any]]
-"""Gives, of the plan before, the one of now, and what was read of inputs, by their order, the plan to be compared."""
+What was read of them in their order stands apart from what was of large ones, by their place.
+"""
 
 
 class UnfinishedError(KilterError):
@@ -101,6 +72,7 @@ class Progress:
         self._rejects: BinaryIO | None = None
         self.scored: list[ScoredInput] = []
         self.ahead: dict[int, FinishedOutput] = {}
+        self.parts: dict[str, FinishedPart] = {}
         self.state = Checkpoint()
         fresh = not folder.exists()
         folder.mkdir(mode=0o777 if marker is None else 0o700, parents=True, exist_ok=True)
@@ -122,21 +94,23 @@ class Progress:
             self._release()
             raise
         self._journal = (folder / JOURNAL).open("ab")
-        self._journal.truncate(_end_of_lines(folder / JOURNAL))
+        self._journal.truncate(end_of_lines(folder / JOURNAL))
         self._said, self._size_said = time.monotonic(), self.state.size
 
     def _begin(self, plan: Mapping[str, Any], check: Check | None) -> None:
         folder = self.folder
         if self.resumed:
-            for checkpoint in _checkpoints(folder / JOURNAL):
+            for checkpoint in read_checkpoints(folder / JOURNAL):
                 self.state = checkpoint
                 self.scored += checkpoint.inputs
                 self.ahead |= {one.output: one for one in checkpoint.ahead}
+                self.parts |= {one.name: one for one in checkpoint.made}
             before = msgspec.json.decode((folder / PLAN).read_bytes())
             if check is not None:
-                plan = check(before, plan, self._known())
+                plan = check(before, plan, self._known(), {one.place: one.content for one in self.parts.values()})
             compare_plans(before, plan, str(folder))
             kept = {Path(one.file).parts[0] for one in self.ahead.values()}
+            kept |= {one.folder for one in self.parts.values()}
             for path in folder.glob(f"{UNIT}-*"):
                 if path.name not in kept:
                     shutil.rmtree(path, ignore_errors=True)
@@ -220,6 +194,22 @@ class Progress:
         self.save(state)
         self._name(one, path)
         return msgspec.structs.replace(state, ahead=(), inputs=())
+
+    def finish_part(self, state: Checkpoint, one: FinishedPart) -> None:
+        """Remember that a part of an output was made by itself."""
+        self.parts[one.name] = one
+        self.save(msgspec.structs.replace(state, made=(one,), inputs=(), ahead=()))
+
+    def parts_of(self, place: int) -> list[FinishedPart]:
+        """The parts of what is made of an input, in order."""
+        return sorted((one for one in self.parts.values() if one.place == place), key=lambda one: one.range.number)
+
+    def keep_parts(self, wanted: Collection[FinishedPart]) -> None:
+        """Remove all parts but some."""
+        kept = {one.name: one for one in wanted}
+        for name in self.parts.keys() - kept.keys():
+            shutil.rmtree(self.folder / self.parts[name].folder, ignore_errors=True)
+        self.parts = kept
 
     def pass_over(self, state: Checkpoint) -> Checkpoint:
         """Go past the next outputs, if they were made by themselves already; how far everything is then."""
@@ -319,16 +309,6 @@ def compare_plans(before: Mapping[str, Any], now: Mapping[str, Any], place: str)
 def _short(value: Any) -> str:
     text = value if isinstance(value, str) else msgspec.json.encode(value).decode()
     return text if len(text) < 200 else f"{text[:200]}..."
-
-
-def _checkpoints(path: Path) -> Iterator[Checkpoint]:
-    """The lines of a journal that are whole; the last one may have been cut."""
-    for line in path.read_bytes()[: _end_of_lines(path)].splitlines():
-        yield msgspec.json.decode(line, type=Checkpoint)
-
-
-def _end_of_lines(path: Path) -> int:
-    return path.read_bytes().rfind(b"\n") + 1
 
 
 def _locked(folder: Path) -> int | None:

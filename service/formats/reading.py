@@ -24,6 +24,7 @@ from kilter.service.detector.names import name_form, own_names
 from kilter.service.detector.schema import Schema
 from kilter.service.formats.addresses import Place
 from kilter.service.formats.contents import ContentRead
+from kilter.service.formats.ranges import FileRange
 from kilter.service.formats.samples import RowSample
 from kilter.service.formats.source import NO_HINTS, Hints, Source
 
@@ -146,6 +147,10 @@ class Reader(Protocol):
     def blocks(self) -> Iterator[Block]:
         """The same batches before they are read, where most of the work can be left to others."""
         return map(ReadBlock, self.batches())
+
+    def ranges(self, size: int) -> Iterator[FileRange]:
+        """Ranges of about so many bytes that make up the file, found in one pass; none if it can only be read whole."""
+        return iter(())
 
 
 def check_columns(name: str, columns: Sequence[str], remedy: str) -> tuple[str, ...]:

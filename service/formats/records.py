@@ -14,6 +14,7 @@ from kilter.service.formats.charsets import UTF_8, decode_lines, is_line_by_line
 from kilter.service.formats.reading import Batch, PlainLines
 
 LONGEST = 1 << 22  # bytes that a record may have before a quote in it counts as never closed
+PIECE = 1 << 17  # bytes that are looked at together
 LINE_FEED, CARRIAGE_RETURN = b"\n\r"
 SENTINEL = "\0end of block\0"
 UNREADABLE = "a quote is opened that nothing closes, or a carriage return stands in the middle of the line"
@@ -125,12 +126,76 @@ def count_lines(data: bytes, dialect: Dialect) -> int | None:
             ends = np.append(ends, len(octets))
         if not _around_fields(octets, quotes, ends, ord(dialect.delimiter)):
             return None
-    return data.count(b"\n") + (not data.endswith(b"\n"))
+    return line_feeds(data) + (not data.endswith(b"\n"))
+
+
+def count_quoted(data: bytes, dialect: Dialect, *, final: bool) -> tuple[int, int] | None:
+    """Number of the complete records at the start of `data`, and of their bytes; None if that is not plain to see.
+
+    Quotes may only stand around whole fields, which may hold line ends. The same as `split_records` finds, many times
+    faster.
+    """
+    if dialect.padded or (dialect.escape and dialect.escape.encode() in data) or b"\0" in data:
+        return None
+    if not (dialect.delimiter.isascii() and dialect.quote.isascii() and (data.isascii() or dialect.encoding == UTF_8)):
+        return None
+    octets = np.frombuffer(data, np.uint8)
+    quotes, ends = np.flatnonzero(octets == ord(dialect.quote)), np.flatnonzero(octets == LINE_FEED)
+    ends = ends[np.searchsorted(quotes, ends) % 2 == 0]
+    length = len(data) if final else int(ends[-1]) + 1 if len(ends) else 0
+    if not length or len(data) - length >= LONGEST:
+        return None
+    if (final and len(quotes) % 2) or not _enclose_fields(octets, quotes, dialect):
+        return None
+    if not _returns_end_lines(octets, quotes):
+        return None
+    if octets[length - 1] != LINE_FEED:
+        ends = np.append(ends, length)
+    starts = np.append(0, ends[:-1] + 1)
+    if (ends - starts).max() > csv.field_size_limit():
+        return None
+    first = octets[starts]
+    return int(((first != LINE_FEED) & (first != CARRIAGE_RETURN)).sum()), length
+
+
+def _enclose_fields(octets: npt.NDArray[np.uint8], quotes: npt.NDArray[np.int64], dialect: Dialect) -> bool:
+    """Whether quotes in pairs enclose whole fields, or stand for one quote where two come one after the other."""
+    before, after = octets[np.maximum(quotes[::2] - 1, 0)], octets[np.minimum(quotes[1::2] + 1, len(octets) - 1)]
+    quote, delimiter = ord(dialect.quote), ord(dialect.delimiter)
+    starts = (quotes[::2] == 0) | np.isin(before, [delimiter, LINE_FEED, quote])
+    stops = (quotes[1::2] == len(octets) - 1) | np.isin(after, [delimiter, LINE_FEED, CARRIAGE_RETURN, quote])
+    return bool(starts.all() and stops.all())
+
+
+def _returns_end_lines(octets: npt.NDArray[np.uint8], quotes: npt.NDArray[np.int64]) -> bool:
+    """Whether every carriage return that is not within quotes stands before a line feed."""
+    returns = np.flatnonzero(octets == CARRIAGE_RETURN)
+    returns = returns[np.searchsorted(quotes, returns) % 2 == 0]
+    return bool((octets[np.minimum(returns + 1, len(octets) - 1)] == LINE_FEED).all())
+
+
+def line_feeds(data: bytes) -> int:
+    """Their number."""
+    return sum(int(np.count_nonzero(ends)) for ends in _ends(data))
+
+
+def _has_blank_lines(data: bytes) -> bool:
+    """Whether a line feed follows another one."""
+    return any(bool((ends[1:] & ends[:-1]).any()) for ends in _ends(data, 1))
+
+
+def _ends(data: bytes, more: int = 0) -> Iterator[npt.NDArray[np.bool_]]:
+    """Which bytes are line feeds, piece by piece: of pieces that the cache holds, several times faster than by `in`.
+
+    Each piece begins with the byte after the one before, and has so many `more` that the next one has, too.
+    """
+    octets = np.frombuffer(data, np.uint8)
+    return (octets[at : at + PIECE + more] == LINE_FEED for at in range(0, len(octets), PIECE))
 
 
 def _looks_plain(data: bytes, dialect: Dialect) -> bool:
     """Whether there are no blank lines, and nothing that stands for something else."""
-    if not data or b"\0" in data or data[:1] in (b"\n", b"\r") or b"\n\n" in data:
+    if not data or b"\0" in data or data[:1] in (b"\n", b"\r") or _has_blank_lines(data):
         return False
     if dialect.padded or not dialect.delimiter.isascii() or (dialect.escape and dialect.escape.encode() in data):
         return False

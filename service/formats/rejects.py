@@ -9,7 +9,7 @@ import math
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, cast
@@ -131,15 +131,21 @@ def reject_name(target: Target) -> str | None:
     return None if target.reject is None else str(target.reject)
 
 
-def merge_rejects(folder: Place, parts: Sequence[Place], order: Mapping[str, int], name: str) -> None:
-    """Make the file of records in error of those of shards of a folder, in the `order` of their inputs, by name."""
+def merge_rejects(
+    folder: Place, shards: Sequence[Place], parts: Sequence[Path], order: Mapping[str, int], name: str
+) -> None:
+    """Make the file of records in error of those of shards of a folder, in the `order` of their inputs, by name.
+
+    Those of `parts` of inputs are in order already.
+    """
     path = place_of(name)
     if isinstance(path, Path) and isinstance(folder, Path):
         path = Path(os.path.normpath(folder.absolute().parent / name))
     if isinstance(path, Path) and not path.absolute().parent.is_dir():
         raise KilterError(f"there is no folder {path.absolute().parent} to write {path.name} to: make it first")
     with ExitStack() as stack:
-        files = [stack.enter_context(_opened(part)) for part in parts]
+        files: list[Iterable[bytes]] = [stack.enter_context(_opened(shard)) for shard in shards]
+        files.append(line for part in parts for line in part.read_bytes().splitlines(keepends=True))
         lines = stack.enter_context(tempfile.NamedTemporaryFile(prefix="kilter-"))
         lines.writelines(heapq.merge(*files, key=lambda line: order[msgspec.json.decode(line)[FILE]]))
         lines.flush()

@@ -16,13 +16,14 @@ from kilter.service.detector.names import named_column
 from kilter.service.detector.shifts import ColumnTally
 from kilter.service.detector.sketch import Familiar
 from kilter.service.formats.addresses import file_bytes
+from kilter.service.formats.checkpoints import Checkpoint
 from kilter.service.formats.contents import ContentRead
 from kilter.service.formats.counting import ScoredInput, Tally, added_tally
 from kilter.service.formats.inputs import ScoringInput, Target
 from kilter.service.formats.judge import BatchJudge
 from kilter.service.formats.lines import FILE, NEAREST, ROW, TAIL
 from kilter.service.formats.opening import open_records
-from kilter.service.formats.partial import REJECTS, Checkpoint, Progress
+from kilter.service.formats.partial import REJECTS, Progress
 from kilter.service.formats.provenance import read_content
 from kilter.service.formats.reading import Block, Reader
 from kilter.service.formats.rejects import finish_rejects
@@ -117,6 +118,28 @@ class FileRun:
             writer.finish()
         return state.tally
 
+    def into_part(self, output: Output, rejects: BinaryIO | None = None) -> tuple[Tally, Writer]:
+        """Write the verdicts on the range of `hints` without what makes them a file; what was counted, and the writer.
+
+        What stands before them is written with the first range.
+        """
+        part, tally, writer = self.hints.part, Tally(), None
+        for task, judged in self.mapped(_judged, self._tasks(Checkpoint())):
+            if writer is None:
+                writer = self._writer(task, output)
+                if part is not None and not part.number:
+                    writer.put(OutputPart(task.work.pack(writer.begin())))
+            if judged is not None:
+                self._count(task, judged)
+                writer.put(judged.part)
+                if rejects is not None:
+                    rejects.write(judged.rejects)
+                tally = _added(tally, judged)
+                self.watch(tally, self._share())
+        if writer is None:
+            raise TypeError("a range has a block at least")
+        return tally, writer
+
     def into_files(self, progress: Progress) -> Tally:
         """Write the verdicts to the files of the target from where `progress` is; what was counted of all inputs."""
         rejects = None if self.target.reject is None else progress.open_rejects()
@@ -167,6 +190,7 @@ class FileRun:
 
     def _tasks(self, start: Checkpoint, finished: Container[int] = ()) -> Iterator[_Task]:
         """The blocks that are left to be judged, and the end of each input; not those of outputs that are finished."""
+        judged = start.blocks
         for number, output in enumerate(self.target.files):
             if number in finished:
                 continue
@@ -174,7 +198,6 @@ class FileRun:
             for place in output.inputs:
                 if place < start.done:
                     continue
-                done = start.blocks if place == start.done else 0
                 one = self.inputs[place]
                 with open_records(self.detector, one.path, self.stdin, self.hints, self.further) as reader:
                     if self._joined:
@@ -187,12 +210,13 @@ class FileRun:
                     only = self.only if isinstance(self.only, str) else self.only.get(place, np.empty(0, np.int64))
                     work = BlockWork(self.judge, writer, pack, source, ROW in self.further, only, rejecting)
                     for count, block in enumerate(reader.blocks()):
-                        if count >= done:
+                        if count >= judged:
                             self._read = sum(self._sizes[:place]) + reader.share * self._sizes[place]
                             yield _Task(number, place, reader, work, block)
                     if self.hashed:
                         self._contents[place] = self._look(place, reader, final=True)
                     self.notes += reader.notes
+                    judged = 0
                 yield _Task(number, place, reader, work, None)
 
     def _writer(self, task: _Task, output: Output) -> Writer:

@@ -3,6 +3,7 @@
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
@@ -11,6 +12,7 @@ from kilter.service.detector.manifest import counted
 from kilter.service.detector.shifts import ColumnTally, Shift
 from kilter.service.detector.sketch import Familiar
 from kilter.service.formats.addresses import Address, Place, place_of
+from kilter.service.formats.counting import Tally
 from kilter.service.formats.discoveries import Discoveries
 from kilter.service.formats.first_reading import discover, find_top
 from kilter.service.formats.folders import check_folder, png_name, write_png
@@ -20,6 +22,7 @@ from kilter.service.formats.partial import Progress, keeping
 from kilter.service.formats.provenance import was_trained_on
 from kilter.service.formats.rejects import reject_name, rejects_of_stream, with_reject
 from kilter.service.formats.runs import FileRun, Only, Watch, unwatched
+from kilter.service.formats.sharing import find_shared, without_shared
 from kilter.service.formats.source import NO_HINTS, STDIN, Hints
 from kilter.service.formats.success import (
     InputCheck,
@@ -28,10 +31,12 @@ from kilter.service.formats.success import (
     marker_of,
     plan_of,
     progress_folder,
+    publish_parts,
     write_success,
 )
 from kilter.service.formats.threads import Map
-from kilter.service.formats.units import Cluster, facts_of, make_outputs, shared_path
+from kilter.service.formats.units import make_outputs
+from kilter.service.formats.workplaces import Cluster, ThisProcess, facts_of, shared_path
 from kilter.service.formats.writers import is_stream, writing
 
 HEATMAPS = "heat maps"
@@ -108,9 +113,10 @@ def score_inputs(
     began = time.perf_counter()
     hints = hints._replace(names=detector.schema.names)
     inputs = find_inputs(stated, tables=not detector.schema.columns[0].shape)
-    target = find_target(inputs, stated, place_of(out), form)
+    divided = shard is not None or cluster is not None
+    target = find_target(inputs, stated, place_of(out), form, divided=divided)
     target = target if reject is None else with_reject(target, place_of(reject), stated)
-    target = target if shard is None else take_shard(target, shard)
+    target = target if shard is None else target._replace(shard=shard)
     if keep is not None:
         if fdr is not None:
             raise KilterError(
@@ -133,7 +139,7 @@ def score_inputs(
         "top": top,
         "columns": list(columns),
         "reject": reject_name(target),
-        **hints._asdict(),
+        **{name: value for name, value in hints._asdict().items() if name != "part"},
         "format": form,
     }
     stream = target.folder is None and is_stream(target.files[0].path)
@@ -142,18 +148,22 @@ def score_inputs(
     if resume:
         _check_resumable(inputs, stream=stream, drawn=heatmaps is not None)
     made = plan_of(detector, inputs, options) if not stream else {}
-    order = [place for file in target.files for place in file.inputs]
-    check = InputCheck(inputs, order, twice=fdr is not None or top is not None)
+    check = InputCheck(inputs, _order(target), twice=fdr is not None or top is not None)
     finished = finished_run(target, made, check) if resume else None
     if finished is not None:
         return Summary(*finished, 0.0, (f"{out} is finished already",))
+    places = cluster or ThisProcess(detector, mapped)
+    shared = find_shared(inputs, target, hints, places) if divided else {}
+    if shard is not None:
+        target = take_shard(without_shared(target, shared), shard)
+        check = replace(check, order=_order(target))
     check_destination(target, inputs, force=force, resume=resume)
     paths = [one.path for one in inputs]
-    discoveries = None if fdr is None else discover(detector, paths, out, fdr, hints, mapped, cluster)
+    discoveries = None if fdr is None else discover(detector, paths, out, fdr, hints, mapped, cluster, shared)
     cut = None if discoveries is None else discoveries.cut
     only: Only = "anomalies" if only_anomalies else "all"
     if top is not None:
-        only = find_top(detector, paths, out, top, hints, mapped, cluster)
+        only = find_top(detector, paths, out, top, hints, mapped, cluster, shared)
     judge = BatchJudge(detector, reasons, limit, cut=cut, tails=tails, drawings=heatmaps is not None, keep=keep)
     run = FileRun(
         detector,
@@ -176,7 +186,9 @@ def score_inputs(
     else:
         folder, marker = progress_folder(target), marker_of(target)
         with keeping(Progress(folder, made, resume=resume, check=check, marker=marker), str(out)) as progress:
-            tally = run.into_files(progress) if cluster is None else make_outputs(run, progress, cluster)
+            tally = run.into_files(progress) if cluster is None else Tally()
+            if divided:
+                tally = make_outputs(run, progress, places, shared)
             if (
                 discoveries is not None
                 and shard is None
@@ -188,7 +200,8 @@ def score_inputs(
             ):
                 raise KilterError(f"{out}: its input has changed while it was read: score it again")
             if resume or target.folder is not None:
-                write_success(target, made, progress.scored, tally)
+                parts = publish_parts(target, progress) if shard is not None else []
+                write_success(target, made, progress.scored, tally, shared, parts)
     notes = [note for place, rows in run.familiar.items() for note in seen_notes(detector, inputs[place].path, rows)]
     notes += condition_notes(detector, run.columns)
     blamed = tuple(Counter(tally.blamed).most_common())
@@ -197,6 +210,11 @@ def score_inputs(
     return Summary(
         *counts, seconds, (*dict.fromkeys([*run.notes, *notes]),), discoveries, tuple(run.columns.shifts()), blamed
     )
+
+
+def _order(target: Target) -> list[int]:
+    """The places of the inputs of a target, in the order in which they are read."""
+    return [place for file in target.files for place in file.inputs]
 
 
 def condition_notes(detector: Detector, columns: ColumnTally) -> list[str]:
@@ -226,11 +244,11 @@ def _check_shareable(inputs: Sequence[ScoringInput], target: Target, *, drawn: b
     """Raise KilterError if an output is not one that several workers can make."""
     if target.reject is not None:
         raise KilterError("records in error are put aside in one run: leave --reject or --engine out")
-    if target.folder is None:
+    if target.folder is None and (len(inputs) > 1 or is_stream(target.files[0].path)):
         raise KilterError("workers share the files of a folder: name one with -o, or leave --engine out")
     if drawn:
         raise KilterError("heat maps are drawn here alone: leave --heatmaps or --engine out")
-    shared_path(target.folder)
+    shared_path(target.place)
     for one in inputs:
         facts_of(one)
 

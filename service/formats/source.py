@@ -20,6 +20,7 @@ from kilter.service.formats import GZIP, NPY, ZIP, Format, format_named, format_
 from kilter.service.formats.addresses import Address, Place, RemoteFile, place_of
 from kilter.service.formats.charsets import Readable, encoding_of_bom, wide_encoding
 from kilter.service.formats.contents import ContentHash, ContentRead
+from kilter.service.formats.ranges import FileRange
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -61,6 +62,8 @@ class Hints(NamedTuple):
     """Columns that it should have: where a line names them all, that is the header."""
     stated: Format | None = None
     """The format that a body is said to have, which is read once, while it comes; None for what is no body."""
+    part: FileRange | None = None
+    """The range of the file that is read; None of all."""
 
 
 NO_HINTS = Hints()
@@ -144,9 +147,21 @@ class Source:
             self._waiting += more
         return self._waiting[:size]
 
+    @property
+    def lies_open(self) -> bool:
+        """Whether the bytes that are read are those of a file of this machine, which can be read in any order."""
+        return isinstance(self.path, Path) and not self.packed and self.path.is_file()
+
+    def go_to(self, position: int) -> None:
+        """Read on from so many bytes of a file that lies open."""
+        if isinstance(self._file, RemoteFile) or self._file is None or self.packed:
+            raise TypeError("it does not lie open")
+        self._file.seek(position)
+        self._waiting = b""
+
     def seekable_path(self) -> Path:
         """A path from which the decompressed bytes can be read in any order, until `close`."""
-        if isinstance(self.path, Path) and not self.packed and self.path.is_file():
+        if isinstance(self.path, Path) and self.lies_open:
             self._any_order = True
             return self.path
         spool = self._files.enter_context(tempfile.NamedTemporaryFile(prefix="kilter-"))  # noqa: SIM115

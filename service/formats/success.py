@@ -3,10 +3,11 @@
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import msgspec
@@ -14,19 +15,21 @@ import msgspec
 import kilter
 from kilter.service.detector import Detector, KilterError
 from kilter.service.formats.addresses import Address, Place
+from kilter.service.formats.checkpoints import FinishedPart
 from kilter.service.formats.contents import ContentRead
 from kilter.service.formats.counting import ScoredInput, Tally
 from kilter.service.formats.inputs import ScoringInput, Target
 from kilter.service.formats.markers import RemoteMarker
-from kilter.service.formats.partial import compare_plans
+from kilter.service.formats.partial import Contents, Progress, compare_plans
 from kilter.service.formats.pictures import find_pictures
 from kilter.service.formats.provenance import read_content
-from kilter.service.formats.rejects import REJECTED, merge_rejects, reject_file
+from kilter.service.formats.rejects import reject_file
+from kilter.service.formats.sharing import SharedInput
 from kilter.service.formats.source import STDIN
-from kilter.service.formats.whole_files import write_whole
+from kilter.service.formats.whole_files import sync_folder, write_whole
 from kilter.service.formats.writers import check_output, same_file
 
-SUCCESS, PARTIAL = "_SUCCESS", "_partial"
+SUCCESS, PARTIAL, PARTS = "_SUCCESS", "_partial", "_parts"
 TIME = "modified_ns"
 """What a plan calls the time of change of an input."""
 
@@ -68,13 +71,18 @@ class InputCheck:
     """Whether all were read a first time, so that what is written depends on those, too, that are still to be read."""
 
     def __call__(
-        self, before: Mapping[str, Any], now: Mapping[str, Any], known: Mapping[int, ContentRead]
+        self,
+        before: Mapping[str, Any],
+        now: Mapping[str, Any],
+        known: Contents,
+        shared: Contents = MappingProxyType({}),
     ) -> dict[str, Any]:
         """The plan of now, with the time that an input had before wherever that makes no difference.
 
-        `known` is what was read before of inputs, by their place in `order`. Raises KilterError if one is another now.
+        `known` is what was read before of inputs, by their place in `order`, and `shared` of others, by their own.
+        Raises KilterError if one is another now.
         """
-        contents = {self.order[place]: content for place, content in known.items()}
+        contents = {self.order[place]: content for place, content in known.items()} | dict(shared)
         facts = [*now["inputs"]]
         for place, (earlier, fact) in enumerate(zip(before.get("inputs", ()), facts, strict=False)):
             alike = earlier == {**fact, TIME: earlier.get(TIME)}
@@ -144,6 +152,8 @@ def check_destination(target: Target, inputs: Sequence[ScoringInput], *, force: 
             check_output(target.reject, one.path, force=force or started)
     if force or started:
         success_file(target).unlink(missing_ok=True)
+        if target.folder is not None:
+            (target.folder / SUCCESS).unlink(missing_ok=True)
     if target.folder is None:
         for one in inputs:
             check_output(target.files[0].path, one.path, force=force or started)
@@ -163,21 +173,70 @@ def check_destination(target: Target, inputs: Sequence[ScoringInput], *, force: 
         held = target.folder.is_dir() and any(target.folder.iterdir())
     else:
         own = [success_file(target), target.folder / SUCCESS, *(file.path for file in target.files)]
+        own += [parts_folder(target)] if isinstance(target.folder, Path) else []
         held = any(path.exists() for path in [*own, *([rejects] if rejects else [])])
     if held and not (force or started):
         raise KilterError(
             f"{target.folder} holds files already: choose another folder, continue with --resume what was killed, or "
             "write to it with --force"
         )
+    if target.shard is not None and isinstance(target.folder, Path) and not started:
+        shutil.rmtree(parts_folder(target), ignore_errors=True)
 
 
-def write_success(target: Target, made: Mapping[str, Any], inputs: Sequence[ScoredInput], tally: Tally) -> None:
-    """Say that an output is complete, what it was made of, and what was counted."""
+class PartLine(msgspec.Struct, frozen=True):
+    """What a shard says of a part that it leaves to be put together with others."""
+
+    input: str
+    """The name of its input, of which there are so many parts."""
+    of: int
+    output: str
+    """The path in the folder of what they become."""
+    part: FinishedPart
+
+
+def parts_folder(target: Target) -> Path:
+    """Where a shard leaves its parts. Raises TypeError if they are not in a folder of this machine."""
+    if not isinstance(target.folder, Path):
+        raise TypeError("there are no parts")
+    return target.folder / f"{PARTS}-{target.shard}"
+
+
+def publish_parts(target: Target, progress: Progress) -> list[FinishedPart]:
+    """The parts of a shard, which get their names, and all at once their place, if they have it not yet."""
+    parts = [*progress.parts.values()]
+    if not parts or (place := parts_folder(target)).exists():
+        return parts
+    named = progress.folder / PARTS
+    named.mkdir(exist_ok=True)
+    for name, part in progress.parts.items():
+        own = progress.folder / part.folder
+        if own.exists():
+            own.replace(named / name)
+    sync_folder(named)
+    named.replace(place)
+    sync_folder(place.parent)
+    return parts
+
+
+def write_success(
+    target: Target,
+    made: Mapping[str, Any],
+    inputs: Sequence[ScoredInput],
+    tally: Tally,
+    shared: Mapping[int, SharedInput] = MappingProxyType({}),
+    parts: Sequence[FinishedPart] = (),
+) -> None:
+    """Say that an output is complete, what it was made of, and what was counted; a shard also which parts it leaves."""
     outputs = [file.path for file in target.files for _ in file.inputs]
     scored = [
-        msgspec.structs.asdict(one)
-        | {"output": str(path).removeprefix(f"{str(target.folder).rstrip('/')}/") if target.folder else path.name}
+        msgspec.structs.asdict(one) | {"output": _name_in(target, path)}
         for one, path in zip(inputs, outputs, strict=True)
+    ]
+    lines = [
+        PartLine(one.source.name, len(one.ranges), _name_in(target, one.output.path), part)
+        for part in parts
+        for one in (shared[part.place],)
     ]
     content = {
         "made": made,
@@ -186,52 +245,13 @@ def write_success(target: Target, made: Mapping[str, Any], inputs: Sequence[Scor
         "errors": tally.errors,
         "first_error": tally.first_error,
         "inputs": scored,
+        **({"parts": lines} if lines else {}),
     }
     write_whole(success_file(target), msgspec.json.format(msgspec.json.encode(content), indent=1) + b"\n")
 
 
-def merge_shards(folder: Place) -> tuple[int, int, int]:
-    """Say that a folder is complete, once all its shards are: its records, anomalies and errors.
-
-    Raises KilterError if one is not, or they are of different runs.
-    """
-    complete: list[Place] = [*folder.glob(f"{SUCCESS}-*-of-*")]
-    places = {path.name.removeprefix(f"{SUCCESS}-"): path for path in sorted(complete, key=str)}
-    if not places:
-        raise KilterError(f"{folder} has no shards that are complete: each leaves {SUCCESS}-I-of-N")
-    of = {name.rpartition("-")[2] for name in places}
-    if len(of) > 1:
-        raise KilterError(f"{folder} has shards of different runs, of {' and of '.join(sorted(of))}: score it again")
-    absent = [
-        name for name in (f"{i}-of-{count}" for count in map(int, of) for i in range(count)) if name not in places
-    ]
-    if absent:
-        raise KilterError(f"{folder} lacks the shard {absent[0]}, and {len(absent) - 1} more: run it, with --resume")
-    said = [msgspec.json.decode(path.read_bytes()) for path in places.values()]
-    for one in said[1:]:
-        compare_plans(said[0]["made"], one["made"], str(folder))
-    reject = said[0]["made"]["options"].get("reject")
-    rejects = [
-        folder / f"{REJECTED}-{name}"
-        for name, part in zip(places, said, strict=True)
-        if reject is not None and part["inputs"]
-    ]
-    order = {one["name"]: place for place, one in enumerate(said[0]["made"]["inputs"])}
-    inputs = sorted((one for part in said for one in part["inputs"]), key=lambda one: order[one["name"]])
-    gone = [one["output"] for one in inputs if not (folder / one["output"]).is_file()]
-    if gone or len(inputs) != len(order):
-        raise KilterError(f"{folder} lacks {gone[0] if gone else 'files'}: score it again with --force")
-    if any(not path.is_file() for path in rejects):
-        raise KilterError(f"{folder} lacks the records in error of a shard, {REJECTED}-I-of-N: score it again")
-    if reject is not None:
-        merge_rejects(folder, rejects, order, reject)
-    counts = {key: sum(part[key] for part in said) for key in ("records", "anomalies", "errors")}
-    error = next((part["first_error"] for part in said if part["first_error"]), "")
-    content = {"made": said[0]["made"], **counts, "first_error": error, "inputs": inputs}
-    write_whole(folder / SUCCESS, msgspec.json.format(msgspec.json.encode(content), indent=1) + b"\n")
-    for path in (*rejects, *places.values()):
-        path.unlink()
-    return counts["records"], counts["anomalies"], counts["errors"]
+def _name_in(target: Target, path: Place) -> str:
+    return str(path).removeprefix(f"{str(target.folder).rstrip('/')}/") if target.folder else path.name
 
 
 def finished_run(
@@ -241,19 +261,33 @@ def finished_run(
 
     Raises KilterError if it was made in another way.
     """
-    place = success_file(target)
-    rejects = reject_file(target)
-    if not place.exists() or not all(file.path.exists() for file in target.files):
-        return None
-    if target.files and rejects is not None and not rejects.exists():
+    place, rejects = success_file(target), reject_file(target)
+    if not place.exists():
         return None
     try:
         said = msgspec.json.decode(place.read_bytes())
+        parts = msgspec.convert(said.get("parts", []), list[PartLine])
+        if not all(path.exists() for path in _said_outputs(target, said, parts)):
+            return None
+        if said["inputs"] and rejects is not None and not rejects.exists():
+            return None
         if check is not None:
+            places = {one.name: place for place, one in enumerate(check.inputs)}
+            order = check.order if target.shard is None else [places.get(one["name"], -1) for one in said["inputs"]]
             known = {place: ContentRead(one["bytes"], one["sha256"]) for place, one in enumerate(said["inputs"])}
-            made = check(said["made"], made, known)
+            shared = {line.part.place: line.part.content for line in parts}
+            made = replace(check, order=order)(said["made"], made, known, shared)
         compare_plans(said["made"], made, str(target.place))
         shutil.rmtree(progress_folder(target), ignore_errors=True)
-        return said["records"], said["anomalies"], said["errors"], said["first_error"]
-    except (msgspec.DecodeError, KeyError, TypeError):
+        error = said["first_error"] or next((one.part.tally.first_error for one in parts if one.part.tally.errors), "")
+        return said["records"], said["anomalies"], said["errors"], error
+    except (msgspec.DecodeError, KeyError, TypeError):  # a msgspec.ValidationError is a DecodeError
         raise KilterError(f"{place} does not say what the output was made of: begin again with --force") from None
+
+
+def _said_outputs(target: Target, said: Mapping[str, Any], parts: Iterable[PartLine]) -> list[Place]:
+    """What an output consists of; of a shard its files and its parts."""
+    if target.shard is None or target.folder is None:
+        return [file.path for file in target.files]
+    whole = [target.folder / one["output"] for one in said["inputs"]]
+    return [*whole, *(parts_folder(target) / one.part.name for one in parts)]

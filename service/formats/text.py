@@ -1,15 +1,26 @@
 """Text tables, CSV in any dialect, read block by block; what they are is found in their first bytes."""
 
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from itertools import islice
+from typing import Any, NamedTuple
 
 from kilter.service.detector.errors import KilterError
 from kilter.service.formats.beginning import encoding_remark, find_beginning, find_charset
 from kilter.service.formats.charsets import MULTIBYTE, UTF_8, Readable, RecodedStream, legacy_encoding
 from kilter.service.formats.contents import ContentRead
 from kilter.service.formats.oddities import Oddities
+from kilter.service.formats.ranges import FileRange, RangePoint, ranges_between
 from kilter.service.formats.reading import Batch, Block, Reader
-from kilter.service.formats.records import Dialect, Record, count_lines, line_batch, quoted_batch, split_records
+from kilter.service.formats.records import (
+    Dialect,
+    Record,
+    count_lines,
+    count_quoted,
+    line_batch,
+    line_feeds,
+    quoted_batch,
+    split_records,
+)
 from kilter.service.formats.source import HEAD, Source
 
 ROWS = 1 << 13  # about the most rows in a block: four times as many take twice the memory, and no less time
@@ -78,6 +89,7 @@ class TextReader(Reader):
         self._oddities = beginning.oddities
         self._line = beginning.line
         self._data = data[beginning.offset :]
+        self._first, self._start = 0, len(charset.bom) + beginning.offset
         self._only_ascii = data.isascii()
         self._settled = charset.recoded or not charset.mixed or charset.encoding != UTF_8
 
@@ -99,28 +111,72 @@ class TextReader(Reader):
 
     def blocks(self) -> Iterator[Block]:
         """The same; here it is only found out where the records of a block end, and how many they are."""
-        data, ahead, first = self._data, self._ahead, 0
-        while True:
+        part = self._source.hints.part
+        if part is not None:
+            self._begin_at(part)
+        blocks = (block for _, block in self._walk() if block is not None)
+        return islice(blocks, None if part is None else part.blocks)
+
+    def ranges(self, size: int) -> Iterator[FileRange]:
+        """See `Reader.ranges`; of a table whose records are read from the file's own bytes."""
+        if self.dialect.recoded or not self._source.lies_open:
+            return iter(())
+        return ranges_between((point for point, _ in self._walk(counting=True)), size)
+
+    def _walk(self, *, counting: bool = False) -> Iterator[tuple[RangePoint, TextBlock | None]]:
+        """Each block, if there is one, after the point where it can begin; at last the end.
+
+        With `counting` the blocks are to be counted and not read.
+        """
+        data, ahead, first, start, number = self._data, self._ahead, self._first, self._start, 0
+        final = False
+        while not final:
+            point = RangePoint(start, first, number, self._state(len(data)))
             final = not ahead
             complete = len(data) if final else data.rfind(b"\n") + 1
             own, rest = data[:complete], data[complete:]
             self._settle(own)
             records: list[Record] | None = None
             rows = count_lines(own, self.dialect)
+            if rows is None and counting and (counts := count_quoted(data, self.dialect, final=final)) is not None:
+                rows, complete = counts
+                own, rest = data[:complete], data[complete:]
             if rows is None:
                 records, rest = split_records(data, self.dialect, self._line, final=final)
                 rows, own = len(records), data[: len(data) - len(rest)]
+            block = None
             if rows or (final and not first):
                 before = self._sample if first else ()
                 table = own, self.columns, self.dialect
-                yield TextBlock(*table, rows, first, self._line, self._oddities, before, final, records)
+                block = TextBlock(*table, rows, first, self._line, self._oddities, before, final, records)
+                number += 1
             first += rows
-            self._line += own.count(b"\n")
-            if final:
-                return
+            start += len(own)
+            self._line += line_feeds(own)
+            yield point, block
             if len(rest) > LONGEST_LINE:
                 raise KilterError(f"line {self._line} of {self.name} has over {LONGEST_LINE} bytes: it is no table")
-            data, ahead = rest + ahead, self._stream.read(self._bytes)
+            data, ahead = rest + ahead, b"" if final else self._stream.read(self._bytes)
+        yield RangePoint(start, first, number, {}), None
+
+    def _state(self, held: int) -> dict[str, Any]:
+        """What a reader that begins at a block must know: how many bytes are read of it, and how they are read."""
+        return {
+            "held": held,
+            "line": self._line,
+            "encoding": self.dialect.encoding,
+            "mixed": self.dialect.mixed,
+            "only_ascii": self._only_ascii,
+            "settled": self._settled,
+        }
+
+    def _begin_at(self, part: FileRange) -> None:
+        state = part.state
+        self._source.go_to(part.start)
+        self._data, self._ahead = self._source.read(state["held"]), self._source.read(self._bytes)
+        self._first, self._start, self._line = part.row, part.start, state["line"]
+        self.dialect = self.dialect._replace(encoding=state["encoding"], mixed=state["mixed"])
+        self._only_ascii, self._settled = state["only_ascii"], state["settled"]
 
     def _settle(self, data: bytes) -> None:
         """Look for the first lines that are not UTF-8, which decide on the encoding if all before them were ASCII."""

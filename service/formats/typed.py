@@ -19,6 +19,7 @@ from kilter.service.detector.errors import KilterError, RecordsError
 from kilter.service.detector.inputs import Table
 from kilter.service.formats.bodies import CHUNK, Body, Call, too_many
 from kilter.service.formats.contents import ContentRead
+from kilter.service.formats.ranges import FileRange, RangePoint, ranges_between
 from kilter.service.formats.reading import Batch, Reader, check_columns, to_table
 from kilter.service.formats.source import Source
 from kilter.service.problems import BAD_BODY, BAD_RECORDS, RequestError
@@ -54,15 +55,29 @@ class TypedReader(Reader):
 
     def batches(self) -> Iterator[Batch]:
         """Every row, once, in order."""
-        row = 0
+        part = self._source.hints.part
+        lazy, row = (self._lazy, 0) if part is None else (self._lazy.slice(part.row, part.rows), part.row)
         try:
-            for frame in self._lazy.collect_batches(chunk_size=ROWS, maintain_order=True):
+            for frame in lazy.collect_batches(chunk_size=ROWS, maintain_order=True):
                 yield Batch(frame, row)
                 row += frame.height
         except PolarsError as error:
             raise self._damaged(error) from None
         if not row:
             yield Batch(pl.DataFrame(schema=self._lazy.collect_schema()), 0)
+
+    def ranges(self, size: int) -> Iterator[FileRange]:
+        """See `Reader.ranges`; of a Parquet or Arrow file, which tells the number of its rows."""
+        if self._source.format.name not in ("parquet", "arrow") or not self._source.lies_open:
+            return iter(())
+        try:
+            rows: int = self._lazy.select(pl.len()).collect().item()
+        except (PolarsError, OSError) as error:
+            raise self._damaged(error) from None
+        whole = self._source.seekable_path().stat().st_size
+        starts = [*range(0, rows, ROWS), rows]
+        points = (RangePoint(whole * row // max(1, rows), row, block, {}) for block, row in enumerate(starts))
+        return ranges_between(points, size)
 
     def _open(self) -> pl.LazyFrame:
         path = self._source.seekable_path()

@@ -1,4 +1,4 @@
-"""Units of work that other processes and machines do: each an output of a folder, made whole by whoever takes it.
+"""Units of work that other processes and machines do: an output of a folder, or a range of a large input.
 
 A unit depends on nothing but its order. What is made of it stands in a folder of its own beside the journal, named by
 the unit and by chance, and is on the disk before anything is said of it. Only the run that holds the journal gives it
@@ -8,73 +8,39 @@ its name. So a unit that is done twice, or by somebody who was thought lost, doe
 import os
 import secrets
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol, TypeVar
+from typing import Any, NamedTuple
 
+import msgspec
 import numpy as np
 
-from kilter.service.detector import Detector, KilterError
 from kilter.service.detector.shifts import SAMPLED, ColumnCounts
 from kilter.service.detector.sketch import Familiar
-from kilter.service.formats.addresses import Address, Place
+from kilter.service.formats.addresses import Place
+from kilter.service.formats.checkpoints import FinishedOutput, FinishedPart
 from kilter.service.formats.counting import ScoredInput, Tally, added_tally
 from kilter.service.formats.inputs import OutputFile, ScoringInput, Target
+from kilter.service.formats.joining import DATA
 from kilter.service.formats.judge import BatchJudge
-from kilter.service.formats.partial import DATA, UNIT, FinishedOutput, Progress, UnfinishedError
+from kilter.service.formats.partial import REJECTS, UNIT, Progress, UnfinishedError
 from kilter.service.formats.provenance import source_bytes, source_digest
+from kilter.service.formats.ranges import FileRange
 from kilter.service.formats.runs import FileRun
-from kilter.service.formats.source import STDIN, Hints
+from kilter.service.formats.sharing import SharedInput, join_parts, tally_of
+from kilter.service.formats.source import Hints
 from kilter.service.formats.whole_files import sync_folder
 from kilter.service.formats.work import Picked
+from kilter.service.formats.workplaces import Cluster, SourceFacts, Workplace, check_seen, facts_of, shared_path
 from kilter.service.formats.writers import Output
-
-T = TypeVar("T")
-R = TypeVar("R")
-
-
-class Workplace(Protocol):
-    """Where units are done: a process with the model."""
-
-    @property
-    def name(self) -> str:
-        """How a message names it."""
-
-    @property
-    def detector(self) -> Detector:
-        """The model, the same as that of the run."""
-
-    def check(self) -> None:
-        """Raise UnfinishedError if nobody waits for the work any more."""
-
-
-class Cluster(Protocol):
-    """Workplaces that do pieces of work, each in one of them, and again in another one if that is lost."""
-
-    def check(self, folder: Path, inputs: Sequence[Path]) -> None:
-        """Raise UnfinishedError if a workplace does not see the inputs, or cannot write to the folder."""
-
-    def run(self, work: Callable[[Workplace, T], R], items: Iterable[T]) -> Iterator[tuple[int, R]]:
-        """The results of some work on items, each with its item's place, as they are ready.
-
-        `work` is a function of a module, or a `functools.partial` of one. Raises what it raises, and UnfinishedError.
-        """
-
-
-class SourceFacts(NamedTuple):
-    """An input as the run sees it."""
-
-    path: Path
-    name: str
-    bytes: int
-    modified_ns: int
 
 
 class UnitOrder(NamedTuple):
     """What a unit of work is made of."""
 
     place: int
-    """That of its output."""
+    """That of its input."""
     source: SourceFacts
     output: Path
     """Where it will be, which says its format."""
@@ -83,9 +49,12 @@ class UnitOrder(NamedTuple):
     settings: dict[str, Any]
     """All of a `BatchJudge` but the model."""
     hints: Hints
+    """The range is one of them."""
     only: Picked
     kept: tuple[str, ...] | None
     strict: bool
+    reject: Place | None = None
+    """Whether records in error are put aside, and for which file."""
 
 
 class FinishedUnit(NamedTuple):
@@ -97,107 +66,180 @@ class FinishedUnit(NamedTuple):
     tally: Tally
     columns: ColumnCounts
     notes: tuple[str, ...]
+    wide: tuple[str, ...] = ()
+    """Of a range, see `FinishedPart`."""
+    types: Mapping[str, str] = {}
 
 
-def shared_path(place: Place) -> Path:
-    """A whole path that others see, too. Raises KilterError for an address."""
-    if isinstance(place, Address):
-        raise KilterError(f"{place} is an address, and workers share folders: mount it there, or leave --engine out")
-    return place.absolute()
+class JoinOrder(NamedTuple):
+    """The parts of an output, in order."""
+
+    place: int
+    """That of its input."""
+    source: SourceFacts
+    output: Path
+    folder: Path
+    parts: tuple[FinishedPart, ...]
 
 
-def facts_of(one: ScoringInput) -> SourceFacts:
-    """An input as it is seen here, by its whole path. Raises KilterError for what is no file or folder here."""
-    path = shared_path(one.path)
-    if str(one.path) == STDIN or not (path.is_file() or path.is_dir()):
-        raise KilterError(f"{one.path} is no file or folder that others can read: save it first, or leave --engine out")
-    stat = path.stat()
-    return SourceFacts(path, one.name, *((stat.st_size, stat.st_mtime_ns) if path.is_file() else (0, 0)))
+@contextmanager
+def _own_folder(workplace: Workplace, folder: Path, place: int) -> Iterator[Path]:
+    """A new folder in that of the journal, which is on the disk afterwards, with what is in it.
 
-
-def check_seen(workplace: Workplace, source: SourceFacts) -> None:
-    """Raise UnfinishedError if an input is not seen in a place, or is another one there."""
+    Raises UnfinishedError if that is not there.
+    """
+    own = folder / f"{UNIT}-{place}-{secrets.token_hex(4)}"
     try:
-        stat = source.path.stat()
-    except OSError as error:
-        raise UnfinishedError(
-            f"{workplace.name} cannot see {source.path}: {error.strerror}. Every worker needs the folders of the "
-            "inputs and of the output at the same paths: mount them there"
-        ) from None
-    if source.bytes and (stat.st_size, stat.st_mtime_ns) != (source.bytes, source.modified_ns):
-        raise UnfinishedError(
-            f"{workplace.name} sees another {source.path}, of {stat.st_size:,} bytes and not {source.bytes:,}, or of "
-            "another time: every worker needs the same folder at this path"
-        )
-
-
-def score_unit(workplace: Workplace, order: UnitOrder) -> FinishedUnit:
-    """Make an output, and have it on the disk, in a folder of its own. Raises UnfinishedError if that is not there."""
-    check_seen(workplace, order.source)
-    folder = order.folder / f"{UNIT}-{order.place}-{secrets.token_hex(4)}"
-    try:
-        folder.mkdir()
+        own.mkdir()
     except FileNotFoundError:
-        raise UnfinishedError(f"{workplace.name} cannot see {order.folder}, or nobody waits for it any more") from None
+        raise UnfinishedError(f"{workplace.name} cannot see {folder}, or nobody waits for it any more") from None
     try:
-        return _scored(workplace, order, folder)
+        yield own
+        sync_folder(own)
+        sync_folder(folder)
     except BaseException:
-        shutil.rmtree(folder, ignore_errors=True)
+        shutil.rmtree(own, ignore_errors=True)
         raise
 
 
-def _scored(workplace: Workplace, order: UnitOrder, folder: Path) -> FinishedUnit:
-    detector, source = workplace.detector, order.source
-    run = FileRun(
-        detector,
-        [ScoringInput(source.path, source.name)],
-        Target((OutputFile(order.output, (0,)),), None),
-        BatchJudge(detector, **order.settings),
+def score_unit(workplace: Workplace, order: UnitOrder) -> FinishedUnit:
+    """Make an output, or what becomes of a range, and have it on the disk, in a folder of its own.
+
+    Raises UnfinishedError if the folder of the journal is not there, or the input is another one.
+    """
+    check_seen(workplace, order.source)
+    with _own_folder(workplace, order.folder, order.place) as folder:
+        run = _run_of(workplace, order)
+        if order.hints.part is not None:
+            return _part(workplace, order, run, folder)
+        with (folder / DATA).open("xb") as file:
+            tally = run.into_stream(Output(file, folder))
+            file.flush()
+            os.fsync(file.fileno())
+        for part in folder.glob("*.part"):
+            part.unlink()
+        facts = source_bytes(order.source.path), source_digest(order.source.path)
+        return _finished(order, run, folder, facts, tally)
+
+
+def _run_of(workplace: Workplace, order: UnitOrder) -> FileRun:
+    return FileRun(
+        workplace.detector,
+        [ScoringInput(order.source.path, order.source.name)],
+        Target((OutputFile(order.output, (0,)),), None, reject=order.reject),
+        BatchJudge(workplace.detector, **order.settings),
         order.hints,
+        workplace.mapped,
         only=order.only if isinstance(order.only, str) else {0: order.only},
         kept=order.kept,
         strict=order.strict,
         watch=lambda tally, share: workplace.check(),
     )
-    with (folder / DATA).open("xb") as file:
-        tally = run.into_stream(Output(file, folder))
-        file.flush()
-        os.fsync(file.fileno())
-    for part in folder.glob("*.part"):
-        part.unlink()
-    sync_folder(folder)
-    sync_folder(order.folder)
-    facts = source_bytes(source.path), source_digest(source.path)
-    scored = ScoredInput(source.name, *facts, tally.records, tally.anomalies, tally.errors)
+
+
+def _finished(order: UnitOrder, run: FileRun, folder: Path, facts: tuple[int, str], tally: Tally) -> FinishedUnit:
+    scored = ScoredInput(order.source.name, *facts, tally.records, tally.anomalies, tally.errors)
     return FinishedUnit(f"{folder.name}/{DATA}", scored, tally, run.columns.counts(SAMPLED), tuple(run.notes))
 
 
-def make_outputs(run: FileRun, progress: Progress, cluster: Cluster) -> Tally:
-    """Have the outputs of a folder made that are left, in any order; what was counted of all inputs.
+def _part(workplace: Workplace, order: UnitOrder, run: FileRun, folder: Path) -> FinishedUnit:
+    with (folder / DATA).open("xb") as file, (folder / REJECTS).open("xb") as rejects:
+        tally, writer = run.into_part(Output(file, folder), rejects)
+        for one in (file, rejects):
+            one.flush()
+            os.fsync(one.fileno())
+    check_seen(workplace, order.source)  # it was not changed meanwhile
+    finished = _finished(order, run, folder, (0, ""), tally)
+    return finished._replace(wide=writer.wide, types=writer.types)
 
-    The same as `FileRun.into_files`, after which, and before which, either can go on.
+
+def join_unit(workplace: Workplace, order: JoinOrder) -> str:
+    """Make an output of its parts, and have it on the disk, in a folder of its own; the file there."""
+    workplace.check()
+    check_seen(workplace, order.source)
+    with _own_folder(workplace, order.folder, order.place) as folder, (folder / DATA).open("xb") as file:
+        join_parts(order.output, [order.folder / part.folder for part in order.parts], order.parts, file)
+        file.flush()
+        os.fsync(file.fileno())
+    return f"{folder.name}/{DATA}"
+
+
+def make_outputs(run: FileRun, progress: Progress, cluster: Cluster, shared: Mapping[int, SharedInput]) -> Tally:
+    """Have the outputs made that are left, in any order, and the parts of `shared` inputs; what was counted of all.
+
+    The same as `FileRun.into_files`, after which, and before which, either can go on. A shard leaves its parts in the
+    folder of the journal.
     """
     files = run.target.files
     progress.take_up([file.path for file in files])
     state = progress.forget_next()
+    numbers = {file.inputs[-1]: number for number, file in enumerate(files)}
     left = [number for number in range(state.output, len(files)) if number not in progress.ahead]
-    orders = [_order(run, number, progress.folder.absolute()) for number in left]
+    cut = {place: one for place, one in shared.items() if place not in numbers or numbers[place] in left}
+    progress.keep_parts([one for one in progress.parts.values() if _is_of(one, cut)])
+    there = {(one.place, one.range.number) for one in progress.parts.values()}
+    orders = [
+        _order(run, progress, place, one.output.path, one.ranges[number])
+        for place, one in cut.items()
+        for number in one.own
+        if (place, number) not in there
+    ]
+    orders += [
+        _order(run, progress, files[number].inputs[-1], files[number].path)
+        for number in left
+        if files[number].inputs[-1] not in cut
+    ]
     seen = _of_all(state.tally, progress, state.output)
-    read, whole = 0, sum(order.source.bytes for order in orders)
+    read, whole = 0, sum(map(_bytes, orders))
     if orders:
         cluster.check(progress.folder.absolute(), [orders[0].source.path, orders[-1].source.path])
     for place, unit in cluster.run(score_unit, orders):
-        number = left[place]
-        done = files[number].inputs[-1] + 1
-        finished = FinishedOutput(number, done, unit.file, unit.input, unit.tally)
-        state = progress.finish(state, finished, files[number].path)
+        order = orders[place]
         run.columns.add(unit.columns)
         run.notes += unit.notes
-        run.familiar[files[number].inputs[-1]] = Familiar(unit.tally.tested, unit.tally.known)
-        seen, read = added_tally(seen, unit.tally), read + orders[place].source.bytes
+        seen, read = added_tally(seen, unit.tally), read + _bytes(order)
+        if order.hints.part is None:
+            number = numbers[order.place]
+            finished = FinishedOutput(number, order.place + 1, unit.file, unit.input, unit.tally)
+            state = progress.finish(state, finished, files[number].path)
+            run.familiar[order.place] = Familiar(unit.tally.tested, unit.tally.known)
+        else:
+            content, folder = cut[order.place].content, Path(unit.file).parts[0]
+            facts = order.hints.part, content, folder, unit.tally, unit.wide, dict(unit.types)
+            progress.finish_part(state, FinishedPart(order.place, *facts))
         run.watch(seen, read / whole if whole else None)
     run.notes = [*dict.fromkeys(run.notes)]
+    parts = {place: tuple(progress.parts_of(place)) for place in cut}
+    totals = {place: tally_of(several) for place, several in parts.items()}
+    run.familiar |= {place: Familiar(total.tested, total.known) for place, total in totals.items()}
+    if run.target.shard is not None:
+        for total in totals.values():
+            state = msgspec.structs.replace(state, tally=added_tally(state.tally, total))
+        return state.tally
+    joins = [
+        JoinOrder(place, cut[place].source, shared_path(cut[place].output.path), progress.folder.absolute(), several)
+        for place, several in parts.items()
+    ]
+    for number, file in cluster.run(join_unit, joins):
+        place = joins[number].place
+        content, total = cut[place].content, totals[place]
+        scored = ScoredInput(
+            cut[place].source.name, content.bytes, content.sha256, total.records, total.anomalies, total.errors
+        )
+        finished = FinishedOutput(numbers[place], place + 1, file, scored, total)
+        state = progress.finish(state, finished, cut[place].output.path)
+        progress.keep_parts([one for one in progress.parts.values() if one.place != place])
     return state.tally
+
+
+def _is_of(part: FinishedPart, cut: Mapping[int, SharedInput]) -> bool:
+    """Whether a part is of one of the ranges, as they are now."""
+    one = cut.get(part.place)
+    return one is not None and part.content == one.content and part.range in [one.ranges[number] for number in one.own]
+
+
+def _bytes(order: UnitOrder) -> int:
+    return order.source.bytes if order.hints.part is None else order.hints.part.bytes
 
 
 def _of_all(tally: Tally, progress: Progress, done: int) -> Tally:
@@ -205,14 +247,24 @@ def _of_all(tally: Tally, progress: Progress, done: int) -> Tally:
     for one in progress.ahead.values():
         if one.output >= done:
             tally = added_tally(tally, one.tally)
-    return tally
+    return added_tally(tally, tally_of([*progress.parts.values()]))
 
 
-def _order(run: FileRun, number: int, folder: Path) -> UnitOrder:
-    file = run.target.files[number]
-    place = file.inputs[-1]
+def _order(run: FileRun, progress: Progress, place: int, output: Place, part: FileRange | None = None) -> UnitOrder:
     only = run.only if isinstance(run.only, str) else run.only.get(place, np.empty(0, np.int64))
+    if part is not None and not isinstance(only, str):
+        first, last = np.searchsorted(only, (part.row, part.row + part.rows))
+        only = only[first:last]
     settings = {name: value for name, value in vars(run.judge).items() if name != "detector"}
-    kept = None if run.kept is None else tuple(run.kept)
-    source = facts_of(run.inputs[place])
-    return UnitOrder(number, source, shared_path(file.path), folder, settings, run.hints, only, kept, run.strict)
+    return UnitOrder(
+        place,
+        facts_of(run.inputs[place]),
+        shared_path(output),
+        progress.folder.absolute(),
+        settings,
+        run.hints._replace(part=part),
+        only,
+        None if run.kept is None else tuple(run.kept),
+        run.strict,
+        run.target.reject,
+    )

@@ -24,6 +24,7 @@ from kilter.service.detector.names import own_names
 from kilter.service.detector.schema import Schema
 from kilter.service.formats import FORMATS, Format, format_named
 from kilter.service.formats.addresses import Address, Place
+from kilter.service.formats.joining import PART, Joiner, join_arrow, join_parquet
 from kilter.service.formats.lines import COLUMNS, JSON_COLUMNS, RecordLines, VerdictColumns
 from kilter.service.formats.reading import Batch, Reader, read_batch
 from kilter.service.formats.source import STDIN
@@ -162,6 +163,16 @@ class Writer(Protocol):
     def finish(self) -> None:
         """Write what is then still missing."""
 
+    @property
+    def types(self) -> dict[str, str]:
+        """The types, by polars' names, that columns get when parts are put together, unless they are `wide`."""
+        return {}
+
+    @property
+    def wide(self) -> tuple[str, ...]:
+        """The `wide` columns of all parts that were put."""
+        return ()
+
 
 def packed(file: BinaryIO, packing: str) -> AbstractContextManager[Any]:
     """A file that compresses what is written to it, by the ending of its name."""
@@ -295,7 +306,7 @@ class LinesWriter(TextWriter):
 class StoredFrameWriter(Writer):
     """Writes a table in parts, which `finish` puts together in a format that stores types."""
 
-    def __init__(self, output: Output, records: TypedRecords, sink: Callable[[pl.LazyFrame, BinaryIO], None]) -> None:
+    def __init__(self, output: Output, records: TypedRecords, sink: Joiner) -> None:
         self._output = output
         self._records = records
         self._sink = sink
@@ -310,7 +321,7 @@ class StoredFrameWriter(Writer):
 
     def put(self, part: OutputPart) -> None:
         if part.content:
-            with (self._output.parts / f"{self._count:08d}.part").open("wb") as file:
+            with (self._output.parts / f"{self._count:08d}{PART}").open("wb") as file:
                 file.write(part.content)
                 file.flush()
                 os.fsync(file.fileno())
@@ -320,12 +331,17 @@ class StoredFrameWriter(Writer):
     def restore(self, parts: int, wide: Sequence[str]) -> None:
         self._count, self._wide = parts, {*wide}
 
+    @property
+    def types(self) -> dict[str, str]:
+        return {name: str(kind) for name, kind in self._records.narrow.items()}
+
+    @property
+    def wide(self) -> tuple[str, ...]:
+        return tuple(sorted(self._wide))
+
     def finish(self) -> None:
-        rows = pl.scan_ipc(sorted(self._output.parts.glob("*.part")), glob=False)
-        kinds: dict[Any, pl.DataType] = {
-            name: kind for name, kind in self._records.narrow.items() if name not in self._wide
-        }
-        self._sink(rows.cast(kinds), self._output.file)
+        narrow = {name: kind for name, kind in self.types.items() if name not in self._wide}
+        self._sink([self._output.parts], narrow, self._output.file)
 
 
 def _fit(values: pl.Series, narrow: pl.DataType) -> pl.Series:
@@ -362,10 +378,9 @@ def write_parquet(
     output: Output, reader: Reader, schema: Schema, _: Sequence[str], kept: Sequence[str] | None
 ) -> Writer:
     """A writer of a Parquet file."""
-    return StoredFrameWriter(output, TypedRecords(reader, schema, kept), lambda rows, file: rows.sink_parquet(file))
+    return StoredFrameWriter(output, TypedRecords(reader, schema, kept), join_parquet)
 
 
 def write_arrow(output: Output, reader: Reader, schema: Schema, _: Sequence[str], kept: Sequence[str] | None) -> Writer:
     """A writer of an Arrow file."""
-    records = TypedRecords(reader, schema, kept)
-    return StoredFrameWriter(output, records, lambda rows, file: rows.sink_ipc(file, compression="lz4"))
+    return StoredFrameWriter(output, TypedRecords(reader, schema, kept), join_arrow)

@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from tests.support.killed import in_form, kill_after, kill_at, lines_of, score, set_small_steps, write_tables
+from kilter.service.formats.merging import merge_shards
+from tests.support.killed import contents, in_form, kill_after, kill_at, lines_of, score, set_small_steps, write_tables
 from tests.support.stores import BUCKET, s3_server
 
 ROWS = (600, 45, 900)
@@ -120,3 +121,31 @@ def test_runs_that_are_killed(case: str, places: Places, tmp_path: Path, pytestc
         assert not list((tmp_path / "temporary").glob("kilter-*"))
     assert kills >= wanted
     print(f"{case}: {kills} kills")  # noqa: T201
+
+
+@pytest.mark.e2e
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("form", ["csv", "parquet"])
+def test_shards_of_large_files_that_are_killed(form: str, tmp_path: Path, pytestconfig: pytest.Config) -> None:
+    """Before any line of the code that writes: each shard in turn, and the merge, until all are done."""
+    tables = in_form(write_tables(tmp_path / "in", ROWS), tmp_path / "formed", form)
+    (tmp_path / "expected").mkdir()
+    score([tables], tmp_path / "expected" / "out", reject=tmp_path / "expected" / "rejects.csv")
+    expected = contents(tmp_path / "expected")
+    rng = random.Random(form)
+    kills = runs = 0
+    wanted: int = pytestconfig.getoption("--kills")
+    while kills < wanted:
+        out = tmp_path / f"out-{runs}" / "out"
+        out.parent.mkdir()
+        options = ("--range=12000", "--resume", f"--reject={out.parent / 'rejects.csv'}")
+        for shard in range(2):
+            while kill_at(rng.randrange(1800), tables, out, f"--shard={shard}/2", *options):
+                kills += 1
+        for _ in range(3):
+            kills += kill_at(rng.randrange(600), tables, out, "--merge")
+        merge_shards(out)
+        assert contents(out.parent) == expected
+        assert not [path for path in out.rglob("_*") if path.name != "_SUCCESS"]
+        runs += 1
+    print(f"shards, {form}: {kills} kills in {runs} runs")  # noqa: T201

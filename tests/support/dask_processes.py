@@ -69,9 +69,12 @@ def _started(command: Sequence[str], folder: Path) -> "subprocess.Popen[bytes]":
 
 
 @contextmanager
-def score_process(*arguments: str | Path) -> Iterator["subprocess.Popen[str]"]:
-    """`kilter score` in a process group of its own, which is killed at the end if it is still there."""
-    program = "from kilter.service.cli import main\nif __name__ == '__main__': main()"
+def score_process(*arguments: str | Path, first: str = "") -> Iterator["subprocess.Popen[str]"]:
+    """`kilter score` in a process group of its own, which is killed at the end if it is still there.
+
+    `first` is what Python does before that.
+    """
+    program = f"{first}\nfrom kilter.service.cli import main\nif __name__ == '__main__': main()"
     script = Path(arguments[-1]).parent / "score_process.py"
     script.write_text(program)
     command = [sys.executable, str(script), "score", *map(str, arguments)]

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -12,8 +13,11 @@ from typing import Any
 import polars as pl
 import pytest
 
-from kilter.service.formats import json_files, partial, text, threads, typed
+from kilter.service.commands.score import shard_of
+from kilter.service.formats import json_files, ranges, text, threads, typed
+from kilter.service.formats import partial as progress
 from kilter.service.formats.addresses import Place
+from kilter.service.formats.merging import merge_shards
 from kilter.service.formats.scoring import Summary, score_inputs
 from tests.support import detectors
 
@@ -29,6 +33,9 @@ WATCHED = (
     "rejects.py",
     "writers.py",
     "leftovers.py",
+    "units.py",
+    "merging.py",
+    "sharing.py",
 )
 
 
@@ -37,7 +44,7 @@ STEPS: tuple[tuple[Any, str, float], ...] = (
     (text, "BYTES", 4096),
     (typed, "ROWS", 100),
     (json_files, "ROWS", 100),
-    (partial, "SECONDS", 0.0),
+    (progress, "SECONDS", 0.0),
 )
 """With these blocks are small, and the journal is continued after each of them."""
 
@@ -100,7 +107,8 @@ def kill_after(seconds: float, stated: str | Place, out: str | Place, *options: 
 def kill_at(moment: int, stated: str | Place, out: str | Place, *options: str) -> bool:
     """Score in another process that is killed before it runs that line of the code that writes; whether it was.
 
-    Options are `--force`, `--resume`, and `--reject=FILE`.
+    Options are `--force`, `--resume`, `--reject=FILE`, `--shard=I/N`, `--range=BYTES`, which is how long a range of a
+    file is, and `--merge`, which completes the shards in `out` and does nothing else.
     """
     command = [sys.executable, "-m", "tests.support.killed", str(moment), str(stated), str(out), *options]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
@@ -130,15 +138,18 @@ def main() -> None:
         return count
 
     set_small_steps(pytest.MonkeyPatch())  # until the process ends
+    given = dict(one.split("=") for one in options if "=" in one)
+    ranges.RANGE = int(given.get("--range", ranges.RANGE))
     chosen: dict[str, Any] = {"force": "--force" in options, "resume": "--resume" in options}
-    chosen["reject"] = next((one.partition("=")[2] for one in options if one.startswith("--reject=")), None)
+    chosen |= {"reject": given.get("--reject"), "shard": shard_of(given["--shard"]) if "--shard" in given else None}
+    work = partial(merge_shards, Path(out)) if "--merge" in options else partial(score, [stated], out, **chosen)
     if moment == UNTRACED:
         sys.stdout.write(BEGINS)
         sys.stdout.flush()
-        score([stated], out, **chosen)
+        work()
         return
     sys.settrace(count)
-    score([stated], out, **chosen)
+    work()
     sys.settrace(None)
     sys.stdout.write(str(int(moment) - left))
 

@@ -16,8 +16,8 @@ from kilter.service.formats import partial, text
 from kilter.service.formats.addresses import Address, local_path, place_of
 from kilter.service.formats.counting import Tally
 from kilter.service.formats.inputs import Shard
+from kilter.service.formats.merging import merge_shards
 from kilter.service.formats.reading import open_table
-from kilter.service.formats.success import merge_shards
 from kilter.service.formats.whole_files import write_whole
 from tests.support.killed import score, write_tables
 from tests.support.stores import BUCKET, QuietHandler, gcs_server, s3_server, web_server

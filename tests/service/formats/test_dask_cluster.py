@@ -23,7 +23,7 @@ from kilter.service.formats.dask_cluster import (
 )
 from kilter.service.formats.partial import UnfinishedError
 from kilter.service.formats.scoring import score_inputs
-from kilter.service.formats.units import Workplace
+from kilter.service.formats.workplaces import Workplace
 from tests.support.artifacts import ARTIFACTS
 from tests.support.dask_processes import DaskProcesses, dask_processes, living_of_group, score_process, wait_until
 from tests.support.data import write_csv
@@ -188,6 +188,66 @@ def many(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
         shutil.copy(source / "0.csv", source / f"{place}.csv")
     score_inputs(load(MODEL), [source], source.with_name("expected"))
     return source, source.with_name("expected")
+
+
+SMALL = 1 << 19  # bytes of a range: two blocks
+
+
+@pytest.fixture(scope="module")
+def large(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """One larger file, in which a line is in a field here and there, and what one run makes of it."""
+    source = tmp_path_factory.mktemp("large") / "large.csv"
+    write_csv(source, np.random.default_rng(0), 100_000)
+    header, *lines = source.read_text().splitlines()
+    notes = ['"two\nlines, and a comma"', "one line"]
+    lines = [f"{line},{notes[row % 7 > 0]}" for row, line in enumerate(lines)]
+    source.write_text("\n".join([f"{header},note", *lines, ""]))
+    out = source.with_name("expected")
+    out.mkdir()
+    score_inputs(load(MODEL), [source], out)
+    return source, out
+
+
+@pytest.mark.parametrize("options", [{}, {"fdr": 0.2, "form": "parquet"}])
+def test_workers_share_one_large_file(
+    large: tuple[Path, Path],
+    processes: DaskProcesses,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    options: dict[str, Any],
+) -> None:
+    """Range by range; what they make is, to the last byte, what one run makes."""
+    monkeypatch.setattr("kilter.service.formats.ranges.RANGE", SMALL)
+    source, expected = large
+    if options:
+        expected = tmp_path / "expected"
+        expected.mkdir()
+        score_inputs(load(MODEL), [source], expected, **options)
+    with DaskCluster(read_model_files(MODEL, "cpu"), processes.address) as cluster:
+        score_inputs(load(MODEL), [source], tmp_path / "many", cluster=cluster, **options)
+    assert_same(tmp_path / "many", expected)
+
+
+@pytest.mark.e2e
+@pytest.mark.parametrize("who", ["worker", "driver", "scheduler"])
+def test_one_is_killed_that_shares_a_large_file(large: tuple[Path, Path], tmp_path: Path, who: str) -> None:
+    """In the middle of it: the others go on, or a second run does."""
+    source, expected = large
+    out = tmp_path / "out"
+    first = f"from kilter.service.formats import ranges; ranges.RANGE = {SMALL}"
+    with dask_processes(tmp_path / "processes") as processes:
+        options = ("--engine", "dask", "--scheduler", processes.address)
+        with score_process(MODEL, source, *options, "-o", out, first=first) as run:
+            wait_until(journal_has(out, 2))
+            {"worker": processes.workers[0], "driver": run, "scheduler": processes.scheduler}[who].kill()
+            run.communicate()
+            assert (run.returncode == 0) == (who == "worker")
+    if who != "worker":
+        assert not (out / "_SUCCESS").exists()
+        again = ("--engine", "dask", "--jobs", "2", "--resume", "-o", out)
+        with score_process(MODEL, source, *again, first=first) as run:
+            assert "100,000 records" in run.communicate()[1]
+    assert_same(out, expected)
 
 
 def journal_has(out: Path, lines: int) -> Callable[[], bool]:

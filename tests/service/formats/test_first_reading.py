@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from kilter.service.detector import Detector, KilterError
 from kilter.service.formats.first_reading import discover, find_top, highest
-from kilter.service.formats.units import Cluster, Workplace
+from kilter.service.formats.workplaces import Cluster, Workplace
 from tests.support.detectors import detector
 from tests.support.killed import write_tables
 

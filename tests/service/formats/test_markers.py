@@ -8,9 +8,9 @@ import pytest
 
 from kilter.service.detector import KilterError
 from kilter.service.formats.addresses import Address
+from kilter.service.formats.checkpoints import Checkpoint
 from kilter.service.formats.counting import ScoredInput
 from kilter.service.formats.markers import RemoteMarker
-from kilter.service.formats.partial import Checkpoint
 
 
 class Memory:

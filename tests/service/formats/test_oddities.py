@@ -68,6 +68,14 @@ def test_notes() -> None:
     assert faults([*RECORDS, ["z", "", ""]]) == []
 
 
+def test_records_before_may_lack_fields() -> None:
+    """They tell nothing of the fields that they lack."""
+    rows = [*RECORDS, ["", "", "note"]]
+    before = [["x"], ["1", "2"], ["x", "1", "note"]]
+    marked = NONE.marked(batch(rows), range(2, len(rows) + 2), before, final=True)
+    assert not marked.faults
+
+
 def test_other_faults_stay() -> None:
     """A line has one fault."""
     before = batch([[*HEADER], *RECORDS])._replace(faults=[Problem(0, None, "ragged"), Problem(3, None, "odd")])

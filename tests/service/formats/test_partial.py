@@ -10,13 +10,12 @@ from hypothesis import strategies as st
 
 from kilter.service.detector import KilterError
 from kilter.service.formats.addresses import Address
+from kilter.service.formats.checkpoints import Checkpoint, FinishedOutput
 from kilter.service.formats.counting import ScoredInput, Tally, added_tally
 from kilter.service.formats.markers import RemoteMarker
 from kilter.service.formats.partial import (
     JOURNAL,
     KEPT,
-    Checkpoint,
-    FinishedOutput,
     Progress,
     UnfinishedError,
     compare_plans,

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kilter.service.formats.reading import Batch
-from kilter.service.formats.records import Dialect, lengthened, plain_batch, quoted_batch, split_records
+from kilter.service.formats.records import Dialect, count_quoted, lengthened, plain_batch, quoted_batch, split_records
 
 COLUMNS = ("a", "b", "c")
 PLAIN = st.text(st.sampled_from("ab 1.5é\x85\u2028\x0b'#"), max_size=5)
@@ -55,6 +55,30 @@ def test_where_a_batch_ends_changes_nothing(text: str, cut: int) -> None:
     read = len(data[:cut]) - len(rest)
     second, _ = split_records(data[read:], COMMA, 1 + data.count(b"\n", 0, read), final=True)
     assert first + second == whole
+
+
+@given(
+    st.lists(st.sampled_from(["a", ",", '"', "\n", "\r", "\r\n", '"a"', '"\n"', ',"x\ny"', '""', "é"]), max_size=14),
+    st.booleans(),
+    st.sampled_from([Dialect(), Dialect(delimiter=";"), Dialect(quote="'"), Dialect(escape="\\")]),
+)
+def test_records_with_lines_in_fields_are_counted_fast(pieces: list[str], final: bool, dialect: Dialect) -> None:
+    """As the csv module splits them; where that is not plain to see they are not."""
+    data = "".join(pieces).encode()
+    counts = count_quoted(data, dialect, final=final)
+    if counts is not None:
+        records, rest = split_records(data, dialect, 1, final=final)
+        assert counts == (len(records), len(data) - len(rest))
+        assert all(record.fields is not None for record in records)
+
+
+def test_a_count_gives_up_where_the_csv_module_would() -> None:
+    """Of a field that is too long, a quote that is never closed, and an escape."""
+    assert count_quoted(b'1,"a\nb"\n2,x\n3,"y', Dialect(), final=False) == (2, 12)
+    assert count_quoted(b'1,"a\nb"\n\r\n\n2,x', Dialect(), final=True) == (2, 14)
+    assert count_quoted(b'1,"a\nb"\n3,"y', Dialect(), final=True) is None
+    assert count_quoted(b'1,"' + b"a" * 200_000 + b'\n"\n', Dialect(), final=True) is None
+    assert count_quoted(b'1,"a\\"\n"\n', Dialect(escape="\\"), final=True) is None
 
 
 @given(MESSY)

@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from kilter.service.detector import KilterError
 from kilter.service.formats import partial, text
 from kilter.service.formats.inputs import Shard
+from kilter.service.formats.merging import merge_shards
 from kilter.service.formats.reading import open_table
 from kilter.service.formats.scoring import Summary, score_file, score_inputs
-from kilter.service.formats.success import merge_shards
 from tests.support import detectors
 from tests.support.disk import disk_of
 from tests.support.killed import score, write_tables

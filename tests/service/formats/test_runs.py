@@ -5,6 +5,7 @@ import io
 import os
 import random
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
@@ -15,9 +16,9 @@ from kilter.service.detector import KilterError
 from kilter.service.formats.counting import Tally
 from kilter.service.formats.inputs import Shard
 from kilter.service.formats.lines import COLUMNS, FILE, ROW
+from kilter.service.formats.merging import merge_shards
 from kilter.service.formats.reading import open_table
 from kilter.service.formats.runs import Watch
-from kilter.service.formats.success import merge_shards
 from tests.support.disk import disk_of
 from tests.support.killed import NEVER, contents, in_form, kill_at, lines_of, score, set_small_steps, write_tables
 
@@ -114,6 +115,24 @@ def test_shards_come_to_the_same(tables: Path, tmp_path: Path, shards: int) -> N
     assert contents(out) == contents(whole)
     with pytest.raises(KilterError, match="holds files already"):
         score([tables], out, fdr=0.1, shard=Shard(0, shards))
+
+
+def test_a_shard_goes_on_in_the_middle_of_any_of_its_files(tables: Path, tmp_path: Path) -> None:
+    """One that is not the first of all, too: no row is doubled."""
+    shard = Shard(2, 3)
+    score([tables], tmp_path / "whole", shard=shard)
+    for blocks in (1, 2):
+        out = tmp_path / f"out-{blocks}"
+        moments = iter(range(blocks))
+
+        def watch(tally: object, share: object, moments: Iterator[int] = moments) -> None:
+            if next(moments, None) is None:
+                raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt, match="add --resume"):
+            score([tables], out, shard=shard, jobs=1, watch=watch)
+        score([tables], out, shard=shard, resume=True)
+        assert contents(out) == contents(tmp_path / "whole")
 
 
 def test_shards_of_different_runs_are_not_merged(tables: Path, tmp_path: Path) -> None:

@@ -1,86 +1,29 @@
 """Outputs that are made by themselves, in any order, some twice, come to those of one run, with any kill between."""
 
 import os
-import random
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, TypeVar
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kilter.service.detector import Detector, KilterError
-from kilter.service.formats.addresses import place_of
+from kilter.service.detector import KilterError
 from kilter.service.formats.inputs import ScoringInput, Shard
-from kilter.service.formats.partial import DATA, UNIT, UnfinishedError
+from kilter.service.formats.joining import DATA
+from kilter.service.formats.merging import merge_shards
+from kilter.service.formats.partial import UNIT, UnfinishedError
 from kilter.service.formats.source import NO_HINTS
-from kilter.service.formats.success import merge_shards
-from kilter.service.formats.units import (
-    Cluster,
-    FinishedUnit,
-    SourceFacts,
-    UnitOrder,
-    Workplace,
-    check_seen,
-    facts_of,
-    score_unit,
-)
-from tests.support.detectors import detector
+from kilter.service.formats.units import FinishedUnit, UnitOrder, score_unit
+from kilter.service.formats.workplaces import facts_of
 from tests.support.killed import contents, kill_at, score, set_small_steps, write_tables
+from tests.support.workplaces import Here, Shuffled
 
-T = TypeVar("T")
-R = TypeVar("R")
 ROWS = (300, 45, 500, 130)
-
-
-class Here(Workplace):
-    """This process; it ends before a block of some number."""
-
-    name = "the worker here"
-
-    def __init__(self, blocks: int = 10**9) -> None:
-        self._blocks = blocks
-
-    @property
-    def detector(self) -> Detector:
-        return detector()
-
-    def check(self) -> None:
-        self._blocks -= 1
-        if self._blocks < 0:
-            raise UnfinishedError("it was ended")
-
-
-class Shuffled(Cluster):
-    """Does all work here, in an order by chance and some of it twice, and is lost before a result of some number."""
-
-    def __init__(self, seed: int, results: int = 10**9) -> None:
-        self._rng, self._results = random.Random(seed), results
-        self.done = 0
-
-    def check(self, folder: Path, inputs: Sequence[Path]) -> None:
-        assert folder.is_absolute()
-        assert folder.is_dir()
-        assert all(path.is_file() for path in inputs)
-
-    def run(self, work: Callable[[Workplace, T], R], items: Iterable[T]) -> Iterator[tuple[int, R]]:
-        pieces = [*enumerate(items)]
-        self._rng.shuffle(pieces)
-        for place, item in pieces:
-            if self._rng.random() < 0.3:
-                work(Here(), item)  # by a worker who was thought lost
-            if self._rng.random() < 0.3:
-                with pytest.raises(UnfinishedError, match="it was ended"):
-                    work(Here(0), item)
-            result = work(Here(), item)
-            if self.done >= self._results:
-                raise UnfinishedError("the scheduler is lost")
-            self.done += 1
-            yield place, result
 
 
 @pytest.fixture(autouse=True)
@@ -208,11 +151,8 @@ def test_a_unit_is_pure(tables: Path, tmp_path: Path) -> None:
 
 
 def test_what_a_worker_does_not_see_is_said(tables: Path, tmp_path: Path) -> None:
-    """The input, another one at its place, and the folder of the output; with what to do."""
+    """Another input at its place, and the folder of the output; with what to do."""
     order = order_of(tables, tmp_path)
-    absent = order.source._replace(path=tmp_path / "absent.csv")
-    with pytest.raises(UnfinishedError, match=r"the worker here cannot see .*absent\.csv: No such file.*mount them"):
-        check_seen(Here(), absent)
     changed = tmp_path / "changed.csv"
     changed.write_bytes(order.source.path.read_bytes())
     os.utime(changed, ns=(0, order.source.modified_ns + 1))
@@ -235,9 +175,6 @@ def test_what_cannot_be_shared_is_refused(tables: Path, tmp_path: Path) -> None:
         score([tables], tmp_path / "out", cluster=cluster, reject=tmp_path / "bad.csv")
     assert sorted(path.name for path in tmp_path.iterdir()) == []
     assert cluster.done == 0
-    for path in (place_of("https://host/a.csv"), place_of("s3://bucket/a.csv")):
-        with pytest.raises(KilterError, match="is an address, and workers share folders: mount it there"):
-            facts_of(ScoringInput(path, path.name))
 
 
 def test_what_was_made_of_other_inputs_is_not_gone_on_with(tables: Path, tmp_path: Path) -> None:
@@ -268,13 +205,3 @@ def test_the_first_record_in_error_ends_it(tables: Path, tmp_path: Path) -> None
         score([tables], tmp_path / "out", cluster=Shuffled(1), strict=True)
     assert not (tmp_path / "out" / "_SUCCESS").exists()
     assert not (tmp_path / "out" / "_partial").exists()
-
-
-def test_facts_are_of_files(tmp_path: Path) -> None:
-    """By their whole path; of a folder its size says nothing."""
-    (tmp_path / "a.csv").write_text("a\n1\n")
-    facts = facts_of(ScoringInput(tmp_path / "a.csv", "a.csv"))
-    assert facts == SourceFacts(tmp_path / "a.csv", "a.csv", 4, (tmp_path / "a.csv").stat().st_mtime_ns)
-    assert facts_of(ScoringInput(tmp_path, "x"))[2:] == (0, 0)
-    with pytest.raises(KilterError, match="save it first"):
-        facts_of(ScoringInput(tmp_path / "b.csv", "b.csv"))
