@@ -60,7 +60,7 @@ def find_shared(
     large = [file for file in target.files if _may_be_shared(inputs, file)]
     orders = [CutOrder(facts_of(inputs[file.inputs[0]]), 0) for file in large]
     orders = [order._replace(size=even_size(order.source.bytes)) for order in orders]
-    several = dict(cluster.run(partial(cut_input, hints=hints), orders))
+    several = dict(cluster.run(partial(cut_input, hints=hints), orders)) if orders else {}
     shared: dict[int, SharedInput] = {}
     first, step = (0, 1) if target.shard is None else target.shard
     before = 0

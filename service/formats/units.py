@@ -179,15 +179,15 @@ def make_outputs(run: FileRun, progress: Progress, cluster: Cluster, shared: Map
     progress.keep_parts([one for one in progress.parts.values() if _is_of(one, cut)])
     there = {(one.place, one.range.number) for one in progress.parts.values()}
     orders = [
-        _order(run, progress, place, one.output.path, one.ranges[number])
+        _order(run, progress, place, one.output.path, one.source, one.ranges[number])
         for place, one in cut.items()
         for number in one.own
         if (place, number) not in there
     ]
     orders += [
-        _order(run, progress, files[number].inputs[-1], files[number].path)
+        _order(run, progress, place, files[number].path, facts_of(run.inputs[place]))
         for number in left
-        if files[number].inputs[-1] not in cut
+        if (place := files[number].inputs[-1]) not in cut
     ]
     seen = _of_all(state.tally, progress, state.output)
     read, whole = 0, sum(map(_bytes, orders))
@@ -250,7 +250,9 @@ def _of_all(tally: Tally, progress: Progress, done: int) -> Tally:
     return added_tally(tally, tally_of([*progress.parts.values()]))
 
 
-def _order(run: FileRun, progress: Progress, place: int, output: Place, part: FileRange | None = None) -> UnitOrder:
+def _order(
+    run: FileRun, progress: Progress, place: int, output: Place, source: SourceFacts, part: FileRange | None = None
+) -> UnitOrder:
     only = run.only if isinstance(run.only, str) else run.only.get(place, np.empty(0, np.int64))
     if part is not None and not isinstance(only, str):
         first, last = np.searchsorted(only, (part.row, part.row + part.rows))
@@ -258,7 +260,7 @@ def _order(run: FileRun, progress: Progress, place: int, output: Place, part: Fi
     settings = {name: value for name, value in vars(run.judge).items() if name != "detector"}
     return UnitOrder(
         place,
-        facts_of(run.inputs[place]),
+        source,
         shared_path(output),
         progress.folder.absolute(),
         settings,

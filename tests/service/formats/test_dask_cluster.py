@@ -239,7 +239,8 @@ def test_one_is_killed_that_shares_a_large_file(large: tuple[Path, Path], tmp_pa
         options = ("--engine", "dask", "--scheduler", processes.address)
         with score_process(MODEL, source, *options, "-o", out, first=first) as run:
             wait_until(journal_has(out, 2))
-            {"worker": processes.workers[0], "driver": run, "scheduler": processes.scheduler}[who].kill()
+            some: dict[str, subprocess.Popen[Any]] = {"worker": processes.workers[0], "scheduler": processes.scheduler}
+            some.get(who, run).kill()
             run.communicate()
             assert (run.returncode == 0) == (who == "worker")
     if who != "worker":

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Literal
 
 import polars as pl
 import pytest
@@ -78,7 +79,7 @@ def text_tables(draw: st.DrawFn) -> bytes:
     rows = draw(st.lists(st.lists(CELLS, min_size=width, max_size=width), min_size=20, max_size=120))
     delimiter, newline = draw(st.sampled_from(",;\t")), draw(st.sampled_from(["\n", "\r\n"]))
     file = io.StringIO()
-    quoting = csv.QUOTE_ALL if draw(st.booleans()) else csv.QUOTE_MINIMAL
+    quoting: Literal[0, 1] = csv.QUOTE_ALL if draw(st.booleans()) else csv.QUOTE_MINIMAL
     writer = csv.writer(file, delimiter=delimiter, lineterminator=newline, quoting=quoting)
     writer.writerow([f"c{i}" for i in range(width)])
     for row in rows:

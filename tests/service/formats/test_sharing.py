@@ -11,15 +11,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from kilter.service.detector import Schema
+from kilter.service.detector.columns import NumericColumn
 from kilter.service.formats import ranges
 from kilter.service.formats.inputs import Shard, find_inputs, find_target, take_shard
 from kilter.service.formats.merging import merge_shards
 from kilter.service.formats.partial import UnfinishedError
+from kilter.service.formats.scoring import score_inputs
 from kilter.service.formats.sharing import CutOrder, cut_input, find_shared, without_shared
 from kilter.service.formats.source import NO_HINTS
 from kilter.service.formats.threads import map_in_threads
 from kilter.service.formats.workplaces import ThisProcess, facts_of
-from tests.support.detectors import detector
+from tests.support.detectors import SCHEMA, detector
 from tests.support.killed import contents, in_form, kill_at, score, set_small_steps, write_tables
 from tests.support.workplaces import Here, Shuffled
 
@@ -98,6 +101,28 @@ def test_one_file_becomes_one_file(tables: Path, tmp_path: Path, name: str) -> N
     score([large], tmp_path / "by-workers", cluster=Shuffled(2))
     by_shards(large, tmp_path / "by-shards", 4)
     assert everything(tmp_path / "folder") == everything(tmp_path / "by-workers") == everything(tmp_path / "by-shards")
+
+
+@pytest.mark.parametrize("form", ["parquet", "arrow"])
+def test_types_are_those_of_the_whole_file(tmp_path: Path, form: str) -> None:
+    """A column of whole numbers that has a fraction in the last range is one of fractions."""
+    numbers = [
+        NumericColumn(name, center=0.0, scale=1.0, minimum=-4.0, maximum=4.0, integer=True)
+        for name in ("amount", "age")
+    ]
+    own = detector(schema=Schema((*numbers, SCHEMA.columns[2]), rows=100))
+    lines = ["amount,age,colour", *(f"{row % 5},{row % 3},red" for row in range(3000)), "1,0.5,blue", ""]
+    (tmp_path / "in.csv").write_text("\n".join(lines))
+    (tmp_path / "one").mkdir()
+    score_inputs(own, [tmp_path / "in.csv"], tmp_path / "one", form=form)
+    for place in range(2):
+        score_inputs(own, [tmp_path / "in.csv"], tmp_path / "many", form=form, shard=Shard(place, 2))
+    assert len([*(tmp_path / "many").glob("_parts-*/*")]) > 1
+    merge_shards(tmp_path / "many")
+    assert everything(tmp_path / "many") == everything(tmp_path / "one")
+    written = next((tmp_path / "many").glob("in.*"))
+    frame = pl.read_parquet(written) if form == "parquet" else pl.read_ipc(written)
+    assert [frame.schema[name] for name in ("amount", "age")] == [pl.Int64(), pl.Float64()]
 
 
 def test_records_in_error_are_put_aside_by_shards(tables: Path, tmp_path: Path) -> None:
