@@ -112,7 +112,8 @@ def score_inputs(
     """
     began = time.perf_counter()
     hints = hints._replace(names=detector.schema.names)
-    inputs = find_inputs(stated, tables=not detector.schema.columns[0].shape)
+    tables = not detector.schema.columns[0].shape
+    inputs = find_inputs(stated, tables=tables)
     divided = shard is not None or cluster is not None
     target = find_target(inputs, stated, place_of(out), form, divided=divided)
     target = target if reject is None else with_reject(target, place_of(reject), stated)
@@ -153,7 +154,7 @@ def score_inputs(
     if finished is not None:
         return Summary(*finished, 0.0, (f"{out} is finished already",))
     places = cluster or ThisProcess(detector, mapped)
-    shared = find_shared(inputs, target, hints, places) if divided else {}
+    shared = find_shared(inputs, target, hints, places) if divided and tables else {}
     if shard is not None:
         target = take_shard(without_shared(target, shared), shard)
         check = replace(check, order=_order(target))

@@ -120,7 +120,7 @@ class TextReader(Reader):
 
     def ranges(self, size: int) -> Iterator[FileRange]:
         """See `Reader.ranges`; of a table whose records are read from the file's own bytes."""
-        if self.dialect.recoded or not self._source.lies_open:
+        if self.dialect.recoded or not self._source.is_divisible:
             return iter(())
         return ranges_between((point for point, _ in self._walk(counting=True)), size)
 
