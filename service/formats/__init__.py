@@ -63,6 +63,8 @@ class Format:
     join: "Joiner | str | None" = None
     """Makes a file of parts that were written by themselves; None where they are written one after the other alone."""
     body: "BodyReader | str | None" = "kilter.service.formats.bodies:read_table_body"
+    divisible: bool = False
+    """Whether a range of a file may be read by itself, if the file is not compressed."""
     packable: bool = False
     """Whether a file of it may be compressed as a whole."""
     answers: bool = False
@@ -156,6 +158,7 @@ FORMATS: list[Format] = [
         open="kilter.service.formats.text:TextReader",
         write="kilter.service.formats.writers:write_text",
         join="kilter.service.formats.joining:join_text",
+        divisible=True,
         packable=True,
         answers=True,
     ),
@@ -171,6 +174,7 @@ FORMATS: list[Format] = [
         description="A record as JSON in each line, with every field of the model.",
         write="kilter.service.formats.writers:write_ndjson",
         join="kilter.service.formats.joining:join_text",
+        divisible=True,
         packable=True,
         body="kilter.service.formats.json_body:LinesBody",
     ),
@@ -182,6 +186,7 @@ FORMATS: list[Format] = [
         open=_TYPED,
         write="kilter.service.formats.writers:write_parquet",
         join="kilter.service.formats.joining:join_parquet",
+        divisible=True,
     ),
     Format(
         "arrow",
@@ -193,6 +198,7 @@ FORMATS: list[Format] = [
         open=_TYPED,
         write="kilter.service.formats.writers:write_arrow",
         join="kilter.service.formats.joining:join_arrow",
+        divisible=True,
         body=_ARROW_BODY,
     ),
     Format(

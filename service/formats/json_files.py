@@ -143,7 +143,7 @@ class JsonReader(Reader):
 
     def ranges(self, size: int) -> Iterator[FileRange]:
         """See `Reader.ranges`; of NDJSON, whose lines are counted."""
-        return ranges_between(self._points(), size) if self._values is None and self._source.lies_open else iter(())
+        return ranges_between(self._points(), size) if self._source.is_divisible else iter(())
 
     def _points(self) -> Iterator[RangePoint]:
         types = self._kinds.type_names

@@ -103,7 +103,7 @@ class RecordLines:
         if not isinstance(raw, PlainLines) or len(raw) <= FEW or batch.faults or self._always:
             return None
         data, in_utf_8 = raw.data, dialect.recoded or dialect.encoding == UTF_8
-        returns = data.count(b"\r")
+        returns = data.count(b"\r") if b"\r" in data else 0
         ending = b"\r\n" if returns else b"\n"
         if (
             (returns and returns != data.count(b"\n"))

@@ -213,7 +213,7 @@ class Progress:
 
     def pass_over(self, state: Checkpoint) -> Checkpoint:
         """Go past the next outputs, if they were made by themselves already; how far everything is then."""
-        state = self._passed(msgspec.structs.replace(state, inputs=(), ahead=()))
+        state = self._passed(msgspec.structs.replace(state, inputs=(), ahead=(), made=()))
         if state.inputs:
             self.save(state)
         return msgspec.structs.replace(state, inputs=())
@@ -239,7 +239,7 @@ class Progress:
 
     def forget_next(self) -> Checkpoint:
         """Leave out what was done of the next output, which is to be made by itself; how far everything is then."""
-        state = msgspec.structs.replace(self.state, inputs=(), ahead=())
+        state = msgspec.structs.replace(self.state, inputs=(), ahead=(), made=())
         if state.blocks:
             tally = lessened_tally(state.tally, state.own)
             state = msgspec.structs.replace(state, blocks=0, size=0, parts=0, wide=(), own=Tally(), tally=tally)

@@ -17,7 +17,7 @@ from polars.exceptions import PolarsError
 
 from kilter.service.detector.arrays import Array, Positions
 from kilter.service.detector.columns import Column
-from kilter.service.detector.columns.cells import Decimal, TextCells, as_text, number_expression
+from kilter.service.detector.columns.cells import Decimal, TextCells, as_text, number_expression, only_finite
 from kilter.service.detector.errors import KilterError, Problem, RecordsError
 from kilter.service.detector.inputs import Table, absent_columns, from_records, in_order
 from kilter.service.detector.names import name_form, own_names
@@ -203,14 +203,14 @@ def _typed(schema: Schema, columns: Sequence[Column], frame: pl.DataFrame, probl
     texts = [column for column in columns if not column.holds(cells[column.name].dtype)]
     cells |= {column.name: as_text(cells[column.name]) for column in texts}
     numeric = [column for column in texts if column.written_as_number]
-    numbers = _all_at_once(cells, numeric, lambda text: number_expression(text, schema.decimal))
+    numbers = _numbers(schema, cells, numeric)
     # What is a number as it stands is the same one without the blanks around it.
     bare = {column.name for column in numeric if _is_bare(cells[column.name], numbers[column.name])}
     padded = [column for column in texts if column.name not in bare]
     stripped = {name: cells[name] for name in bare}
     stripped |= _all_at_once(cells, padded, lambda text: text.str.strip_chars())
     numeric = [column for column in numeric if column.name not in bare]
-    numbers |= _all_at_once(stripped, numeric, lambda text: number_expression(text, schema.decimal))
+    numbers |= _numbers(schema, stripped, numeric)
     missing = frozenset(schema.null_tokens)
     typed = {}
     for column in columns:
@@ -222,6 +222,12 @@ def _typed(schema: Schema, columns: Sequence[Column], frame: pl.DataFrame, probl
             typed[name] = column.from_series(cells[name])
             problems += column.problems(typed[name])
     return typed
+
+
+def _numbers(schema: Schema, cells: Mapping[str, pl.Series], columns: Sequence[Column]) -> dict[str, pl.Series]:
+    """The texts of some columns as finite numbers, null where one is none, by name."""
+    several = _all_at_once(cells, columns, lambda text: number_expression(text, schema.decimal))
+    return {name: only_finite(numbers) for name, numbers in several.items()}
 
 
 def _is_bare(texts: pl.Series, numbers: pl.Series) -> bool:

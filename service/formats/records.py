@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 import polars as pl
+from polars.exceptions import PolarsError
 
 from kilter.service.detector.errors import Problem
 from kilter.service.formats.charsets import UTF_8, decode_lines, is_line_by_line
@@ -82,29 +83,28 @@ def plain_batch(data: bytes, columns: Sequence[str], dialect: Dialect, first: in
 def line_batch(data: bytes, columns: Sequence[str], dialect: Dialect, first: int) -> Batch | None:
     """The same of lines that `count_lines` has counted."""
     text = _in_utf_8(data, dialect)
-    octets = np.frombuffer(text, np.uint8)
-    ends = np.flatnonzero(octets == LINE_FEED)
-    if not text.endswith(b"\n"):
-        ends = np.append(ends, len(text))
-    quote, delimiter = ord(dialect.quote), ord(dialect.delimiter)
-    delimiters = np.flatnonzero(octets == delimiter)
     quoted = dialect.quote.encode() in text
-    if quoted:
-        delimiters = delimiters[np.searchsorted(np.flatnonzero(octets == quote), delimiters) % 2 == 0]
     width = len(columns) + dialect.surplus
-    if not _are_even(delimiters, ends, width - 1):
-        return None
+    lines = count_octet(text, LINE_FEED) + (not text.endswith(b"\n"))
+    if quoted or not text.endswith(b"\n"):
+        if not _are_even(text, dialect, width - 1):
+            return None
+    elif count_octet(text, ord(dialect.delimiter)) != lines * (width - 1):
+        return None  # otherwise a line that is too short makes another one too long, which polars refuses
     text = text.replace(b"\r\n", b"\n") if b"\r" in text else text
     if not text.isascii():
         text = decode_lines(text).encode()
-    frame = pl.read_csv(
-        text,
-        has_header=False,
-        schema={str(i): pl.String for i in range(width)},
-        separator=dialect.delimiter,
-        quote_char=dialect.quote if quoted else None,
-    ).fill_null("")
-    if frame.height != len(ends):
+    try:
+        frame = pl.read_csv(
+            text,
+            has_header=False,
+            schema={str(i): pl.String for i in range(width)},
+            separator=dialect.delimiter,
+            quote_char=dialect.quote if quoted else None,
+        ).fill_null("")
+    except PolarsError:
+        return None
+    if frame.height != lines:
         return None
     if dialect.surplus:
         spare = frame.columns[len(columns) :]
@@ -112,7 +112,7 @@ def line_batch(data: bytes, columns: Sequence[str], dialect: Dialect, first: int
             return None
         frame = frame.drop(spare)
     frame.columns = list(columns)
-    return Batch(frame, first, raw=PlainLines(data, len(ends)), dialect=dialect)
+    return Batch(frame, first, raw=PlainLines(data, lines), dialect=dialect)
 
 
 def count_lines(data: bytes, dialect: Dialect) -> int | None:
@@ -126,7 +126,7 @@ def count_lines(data: bytes, dialect: Dialect) -> int | None:
             ends = np.append(ends, len(octets))
         if not _around_fields(octets, quotes, ends, ord(dialect.delimiter)):
             return None
-    return line_feeds(data) + (not data.endswith(b"\n"))
+    return count_octet(data, LINE_FEED) + (not data.endswith(b"\n"))
 
 
 def count_quoted(data: bytes, dialect: Dialect, *, final: bool) -> tuple[int, int] | None:
@@ -174,23 +174,23 @@ def _returns_end_lines(octets: npt.NDArray[np.uint8], quotes: npt.NDArray[np.int
     return bool((octets[np.minimum(returns + 1, len(octets) - 1)] == LINE_FEED).all())
 
 
-def line_feeds(data: bytes) -> int:
-    """Their number."""
-    return sum(int(np.count_nonzero(ends)) for ends in _ends(data))
+def count_octet(data: bytes, octet: int) -> int:
+    """How often a byte occurs, some times faster than by `bytes.count`."""
+    return sum(int(np.count_nonzero(places)) for places in _places(data, octet))
 
 
 def _has_blank_lines(data: bytes) -> bool:
     """Whether a line feed follows another one."""
-    return any(bool((ends[1:] & ends[:-1]).any()) for ends in _ends(data, 1))
+    return any(bool((places[1:] & places[:-1]).any()) for places in _places(data, LINE_FEED, 1))
 
 
-def _ends(data: bytes, more: int = 0) -> Iterator[npt.NDArray[np.bool_]]:
-    """Which bytes are line feeds, piece by piece: of pieces that the cache holds, several times faster than by `in`.
+def _places(data: bytes, octet: int, more: int = 0) -> Iterator[npt.NDArray[np.bool_]]:
+    """Where a byte occurs, piece by piece: of pieces that the cache holds, several times faster than of all at once.
 
     Each piece begins with the byte after the one before, and has so many `more` that the next one has, too.
     """
     octets = np.frombuffer(data, np.uint8)
-    return (octets[at : at + PIECE + more] == LINE_FEED for at in range(0, len(octets), PIECE))
+    return (octets[at : at + PIECE + more] == octet for at in range(0, len(octets), PIECE))
 
 
 def _looks_plain(data: bytes, dialect: Dialect) -> bool:
@@ -207,8 +207,14 @@ def _in_utf_8(data: bytes, dialect: Dialect) -> bytes:
     return data if data.isascii() or dialect.recoded or dialect.encoding == UTF_8 else dialect.decoded(data).encode()
 
 
-def _are_even(delimiters: npt.NDArray[np.int64], ends: npt.NDArray[np.int64], count: int) -> bool:
-    """Whether so many delimiters stand in each line."""
+def _are_even(text: bytes, dialect: Dialect, count: int) -> bool:
+    """Whether so many delimiters stand in each line, not counting those in quotes."""
+    octets = np.frombuffer(text, np.uint8)
+    ends = np.flatnonzero(octets == LINE_FEED)
+    if not text.endswith(b"\n"):
+        ends = np.append(ends, len(text))
+    quotes, delimiters = (np.flatnonzero(octets == ord(sign)) for sign in (dialect.quote, dialect.delimiter))
+    delimiters = delimiters[np.searchsorted(quotes, delimiters) % 2 == 0]
     if len(delimiters) != count * len(ends):
         return False
     by_line = delimiters.reshape(len(ends), count)

@@ -104,15 +104,16 @@ def score_inputs(
     false-discovery rate (`find_discoveries`). With `tails` tail probabilities are a sixth column. With `keep`, so are
     the nearest normals of the anomalies, in which the fields of these names stay as they are. Heat maps of all pictures
     go into a folder, each by its picture's path in the other one, and with `.png` behind it where that has another
-    ending. With `shard` only the files of one of several runs are written (`take_shard`). `hints` say how a text table
-    is written. `mapped` applies the work to blocks; `watch` is told of each. With a `cluster` its workplaces make the
-    files of a folder, each by one (`formats.units`). With `resume` a run that was killed is continued
-    (`formats.partial`), here or there, and one that is done is left. Raises KilterError if an input cannot be read or
-    lacks a column, or the output cannot be written.
+    ending. With `shard` only the part of one of several runs is done, of files and of ranges of large ones
+    (`formats.sharing`). `hints` say how a text table is written. `mapped` applies the work to blocks; `watch` is told
+    of each. With a `cluster` its workplaces do the same parts of the work, each by one (`formats.units`). With `resume`
+    a run that was killed is continued (`formats.partial`), here or there, and one that is done is left. Raises
+    KilterError if an input cannot be read or lacks a column, or the output cannot be written.
     """
     began = time.perf_counter()
     hints = hints._replace(names=detector.schema.names)
-    inputs = find_inputs(stated, tables=not detector.schema.columns[0].shape)
+    tables = not detector.schema.columns[0].shape
+    inputs = find_inputs(stated, tables=tables)
     divided = shard is not None or cluster is not None
     target = find_target(inputs, stated, place_of(out), form, divided=divided)
     target = target if reject is None else with_reject(target, place_of(reject), stated)
@@ -153,7 +154,7 @@ def score_inputs(
     if finished is not None:
         return Summary(*finished, 0.0, (f"{out} is finished already",))
     places = cluster or ThisProcess(detector, mapped)
-    shared = find_shared(inputs, target, hints, places) if divided else {}
+    shared = find_shared(inputs, target, hints, places) if divided and tables else {}
     if shard is not None:
         target = take_shard(without_shared(target, shared), shard)
         check = replace(check, order=_order(target))

@@ -1,6 +1,7 @@
 """Which inputs are shared out, since they are large, and into which ranges each of them is cut."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
@@ -13,7 +14,7 @@ from kilter.service.formats.counting import Tally, added_tally
 from kilter.service.formats.inputs import OutputFile, ScoringInput, Target
 from kilter.service.formats.opening import open_source
 from kilter.service.formats.ranges import FileRange, even_size
-from kilter.service.formats.source import STDIN, Hints
+from kilter.service.formats.source import STDIN, Hints, Source
 from kilter.service.formats.workplaces import Cluster, SourceFacts, Workplace, check_seen, facts_of
 from kilter.service.formats.writers import is_stream, output_format
 
@@ -40,6 +41,9 @@ def cut_input(workplace: Workplace, order: CutOrder, hints: Hints) -> tuple[Cont
     """All of an input, as it is read once, and its ranges; none if it has not two at least."""
     workplace.check()
     check_seen(workplace, order.source)
+    with closing(Source(order.source.path, hints=hints)) as source:
+        if not source.is_divisible:  # otherwise JSON, say, would be read for nothing
+            return ContentRead(), ()
     with open_source(workplace.detector, order.source.path, None, hints) as reader:
         cut: list[FileRange] = []
         for one in reader.ranges(order.size):
@@ -52,7 +56,7 @@ def cut_input(workplace: Workplace, order: CutOrder, hints: Hints) -> tuple[Cont
 def find_shared(
     inputs: Sequence[ScoringInput], target: Target, hints: Hints, cluster: Cluster
 ) -> dict[int, SharedInput]:
-    """The inputs that are shared out, by their places, cut in a cluster.
+    """The tables that are shared out, by their places, cut in a cluster.
 
     They are files of this machine, with more bytes than a range has, in formats of which ranges can be read and parts
     put together. Of shards each has every n-th of all ranges.

@@ -152,6 +152,11 @@ class Source:
         """Whether the bytes that are read are those of a file of this machine, which can be read in any order."""
         return isinstance(self.path, Path) and not self.packed and self.path.is_file()
 
+    @property
+    def is_divisible(self) -> bool:
+        """Whether ranges of it may be read by themselves."""
+        return self.format.divisible and self.lies_open
+
     def go_to(self, position: int) -> None:
         """Read on from so many bytes of a file that lies open."""
         if isinstance(self._file, RemoteFile) or self._file is None or self.packed:

@@ -12,12 +12,13 @@ from kilter.service.formats.oddities import Oddities
 from kilter.service.formats.ranges import FileRange, RangePoint, ranges_between
 from kilter.service.formats.reading import Batch, Block, Reader
 from kilter.service.formats.records import (
+    LINE_FEED,
     Dialect,
     Record,
     count_lines,
+    count_octet,
     count_quoted,
     line_batch,
-    line_feeds,
     quoted_batch,
     split_records,
 )
@@ -119,7 +120,7 @@ class TextReader(Reader):
 
     def ranges(self, size: int) -> Iterator[FileRange]:
         """See `Reader.ranges`; of a table whose records are read from the file's own bytes."""
-        if self.dialect.recoded or not self._source.lies_open:
+        if self.dialect.recoded or not self._source.is_divisible:
             return iter(())
         return ranges_between((point for point, _ in self._walk(counting=True)), size)
 
@@ -152,7 +153,7 @@ class TextReader(Reader):
                 number += 1
             first += rows
             start += len(own)
-            self._line += line_feeds(own)
+            self._line += count_octet(own, LINE_FEED)
             yield point, block
             if len(rest) > LONGEST_LINE:
                 raise KilterError(f"line {self._line} of {self.name} has over {LONGEST_LINE} bytes: it is no table")

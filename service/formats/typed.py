@@ -68,7 +68,7 @@ class TypedReader(Reader):
 
     def ranges(self, size: int) -> Iterator[FileRange]:
         """See `Reader.ranges`; of a Parquet or Arrow file, which tells the number of its rows."""
-        if self._source.format.name not in ("parquet", "arrow") or not self._source.lies_open:
+        if not self._source.is_divisible:
             return iter(())
         try:
             rows: int = self._lazy.select(pl.len()).collect().item()

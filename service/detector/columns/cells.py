@@ -1,5 +1,6 @@
 """The cells of a column in a file, and what training decides by them; polars is imported when it is needed."""
 
+import math
 import re
 import shlex
 from contextlib import suppress
@@ -235,18 +236,24 @@ def parse_series(texts: "pl.Series", decimal: Decimal) -> "pl.Series":
     """Stripped texts as float64, null where one is no finite number: `parse_number` of each, vectorised."""
     import polars as pl
 
-    return texts.to_frame().select(number_expression(pl.all(), decimal)).to_series()
+    return only_finite(texts.to_frame().select(number_expression(pl.all(), decimal)).to_series())
+
+
+def only_finite(numbers: "pl.Series") -> "pl.Series":
+    """Numbers, null where one is infinite or NaN."""
+    if math.isfinite(numbers.sum()):
+        return numbers
+    return numbers.set((~numbers.is_finite()).fill_null(value=False), None)
 
 
 def number_expression(texts: "pl.Expr", decimal: Decimal) -> "pl.Expr":
-    """`parse_series` as an expression."""
+    """Stripped texts as float64, which may be infinite or NaN; null where one is no number."""
     import polars as pl
 
     if decimal == ",":
         has_point = texts.str.contains(".", literal=True)
         texts = pl.when(~has_point).then(texts.str.replace(",", ".", literal=True))
-    numbers = texts.cast(pl.Float64, strict=False)
-    return pl.when(numbers.is_finite()).then(numbers)
+    return texts.cast(pl.Float64, strict=False)
 
 
 def as_text(cells: "pl.Series") -> "pl.Series":

@@ -152,6 +152,8 @@ class NumericColumn(Column, msgspec.Struct, frozen=True, tag="numeric", tag_fiel
         return values[:, None]
 
     def restore(self, feature: float) -> float:
+        if self.constant is None and self.transform == "identity":  # many times as fast, with the same digits
+            return float(feature) * self.scale + self.center
         return float(self._restored(np.float64(feature)))
 
     def _restored(self, features: Any) -> Any:

@@ -46,6 +46,20 @@ def test_fast_reading_is_left_to_plain_batchs(text: str) -> None:
         assert fast.raw == slow.raw
 
 
+@given(
+    st.lists(st.lists(st.sampled_from(["", "1", "ab"]), min_size=1, max_size=4), min_size=1, max_size=6), st.booleans()
+)
+def test_a_line_that_is_too_short_is_not_made_up_for(rows: list[list[str]], ended: bool) -> None:
+    """By one that is too long, even if both together have as many delimiters as they should."""
+    lines = [",".join(row) for row in rows if any(row)] or ["1"]
+    data = ("\n".join(lines) + "\n" * ended).encode()
+    for width in (1, 2, 3):
+        batch = plain_batch(data, [f"c{i}" for i in range(width)], Dialect(), 0)
+        assert (batch is not None) == all(line.count(",") == width - 1 for line in lines)
+        if batch is not None:
+            assert batch.frame.rows() == [tuple(line.split(",")) for line in lines]
+
+
 @given(MESSY, st.integers(0, 60))
 def test_where_a_batch_ends_changes_nothing(text: str, cut: int) -> None:
     """Records are the same when the bytes come in two pieces, cut anywhere."""

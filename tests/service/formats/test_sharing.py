@@ -1,5 +1,6 @@
 """One large file that is shared out comes to what one run makes of it, whoever does what, and whoever is killed."""
 
+import gzip
 import shutil
 from contextlib import suppress
 from pathlib import Path
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 from kilter.service.detector import Schema
 from kilter.service.detector.columns import NumericColumn
 from kilter.service.formats import ranges
+from kilter.service.formats.contents import ContentRead
 from kilter.service.formats.inputs import Shard, find_inputs, find_target, take_shard
 from kilter.service.formats.merging import merge_shards
 from kilter.service.formats.partial import UnfinishedError
@@ -235,6 +237,12 @@ def test_what_is_small_or_can_only_be_read_whole_is_not_cut(tables: Path, tmp_pa
     assert content.bytes == large.stat().st_size
     with pytest.raises(UnfinishedError, match="it was ended"):
         cut_input(Here(2), order._replace(size=RANGE), NO_HINTS)
+    packed = tmp_path / "large.csv.gz"
+    packed.write_bytes(gzip.compress(large.read_bytes()))
+    whole = tmp_path / "large.json"
+    whole.write_text("[" + ",".join(['{"amount": 1, "age": 2, "colour": "red"}'] * 1000) + "]")
+    for path in (packed, whole):
+        assert cut_input(Here(), CutOrder(facts_of(find_inputs([path])[0]), 1000), NO_HINTS) == (ContentRead(), ())
     here = ThisProcess(detector(), map_in_threads(2))
     for name in ("out.arrows", "-"):
         target = find_target(find_inputs([large]), [large], Path(name), None)
