@@ -1,4 +1,4 @@
-"""Variants of the default score around kept fits: other weights of its pieces of evidence, or some of them left out.
+"""Variants of the default score around kept fits: other weights of its pieces of evidence, another mean, fewer pieces.
 
     python -m benchmarks.variants --data ADBENCH KEEL EMBEDDINGS --fits results/fits
 
@@ -10,6 +10,7 @@ each makes of made anomalies, over the normal rows of all tables, is told beside
 import argparse
 from collections.abc import Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -27,25 +28,40 @@ from kilter.service.detector.scores.memory import CHUNK
 from kilter.training.config import TrainConfig
 
 TODAY = "as it is"
-SHARPNESSES = (0.0, 5.0, 15.0, 20.0, 40.0)  # of the weights; 0 makes them equal
+SHARPNESSES = (0.0, 10.0, 15.0, 25.0, 30.0)  # of the weights; 0 makes them equal
+POWERS = (1.0, 1.25, 2.0, 3.0)  # of the mean of surprises
 PIECES = ("nearest", "core", "relative", "elbo", "raw", "mixture", "span")
 Figures = Mapping[str, Mapping[str, float]]
 Judged = Mapping[str, Mapping[str, tuple[float, float]]]
 """AUROC and average precision by variant and kind of anomaly."""
 
 
-def weights_of(score: CombinedScore) -> dict[str, Floats]:
-    """The weights of each variant, (parts,); of a piece that a score has not, those of the score as it is."""
-    weight = score.weight.numpy().astype(np.float64)
+class Variant(NamedTuple):
+    """How the pieces of evidence become a score: their weights, (parts,), and the exponent of the mean."""
+
+    weight: Floats
+    power: float
+
+    def rank(self, evidence: Floats) -> Floats:
+        """Values in the order of the scores of evidence, (n, parts): (n,)."""
+        ordered: Floats = evidence**self.power @ self.weight
+        return ordered
+
+
+def variants_of(score: CombinedScore) -> dict[str, Variant]:
+    """The variants by name; of a piece that a score has not, the score as it is."""
+    weight, power = score.weight.numpy().astype(np.float64), score.shape.power
     names = score.shape.pieces
-    found = {TODAY: weight}
+    found = {TODAY: Variant(weight, power)}
     for sharpness in SHARPNESSES:
         other = weight ** (sharpness / SHARPNESS)
-        found[f"sharpness {sharpness:g}"] = other / other.sum()
+        found[f"sharpness {sharpness:g}"] = Variant(other / other.sum(), power)
+    found |= {f"exponent {other:g}": Variant(weight, other) for other in POWERS}
     for name in PIECES:
         others = np.array([one != name for one in names])
-        found[f"without {name}"] = np.where(others, weight, 0) / weight[others].sum()
-        found[f"{name} alone"] = np.where(others, 0.0, 1.0) if not others.all() else weight
+        rest = np.where(others, weight, 0) / weight[others].sum()
+        found[f"without {name}"] = Variant(rest, power)
+        found[f"{name} alone"] = Variant(np.where(others, 0.0, 1.0) if not others.all() else weight, power)
     return found
 
 
@@ -73,8 +89,8 @@ def judged(task: tuple[ProblemSource, Path]) -> Judged:
     normal, anomalous = (evidence[REAL][kept.anomalous == flag] for flag in (False, True))
     strange = evidence | {REAL: anomalous}
     return {
-        name: {kind: ranked(normal @ weight, rows @ weight) for kind, rows in strange.items()}
-        for name, weight in weights_of(score).items()
+        name: {kind: ranked(variant.rank(normal), variant.rank(rows)) for kind, rows in strange.items()}
+        for name, variant in variants_of(score).items()
     }
 
 

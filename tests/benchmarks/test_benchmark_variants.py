@@ -8,9 +8,10 @@ import pytest
 from benchmarks.fits import kept_fit
 from benchmarks.measurement import REAL
 from benchmarks.problems import problem_sources
-from benchmarks.variants import TODAY, judged, report, weights_of
+from benchmarks.variants import TODAY, evidence_of, judged, report, variants_of
 from kilter.service.detector.scores.combined import CombinedScore
 from kilter.training.config import FitConfig, TrainConfig
+from kilter.training.fitting.model import score_rows
 
 
 @pytest.fixture(scope="module")
@@ -49,10 +50,24 @@ def test_variants_are_judged_around_a_kept_fit(collection: Path, tmp_path: Path)
     assert set(kept.rows) > {REAL}
     score = kept.build(config).score
     assert isinstance(score, CombinedScore)
-    weights = weights_of(score)
-    for name, weight in weights.items():
-        assert weight.sum() == pytest.approx(1), name
-        assert (weight >= 0).all()
-    assert np.ptp(weights["sharpness 0"]) < 1e-9
-    assert weights["without elbo"][score.shape.pieces.index("elbo")] == 0
-    assert weights["mixture alone"].tolist() == [0.0] * (len(score.shape.pieces) - 1) + [1.0]
+    variants = variants_of(score)
+    for name, variant in variants.items():
+        assert variant.weight.sum() == pytest.approx(1), name
+        assert (variant.weight >= 0).all()
+    assert np.ptp(variants["sharpness 0"].weight) < 1e-9
+    assert variants["without elbo"].weight[score.shape.pieces.index("elbo")] == 0
+    assert variants["mixture alone"].weight.tolist() == [0.0] * (len(score.shape.pieces) - 1) + [1.0]
+    assert variants["exponent 1"].power == 1
+
+
+def test_the_score_as_it_is_ranks_as_its_program_does(collection: Path, tmp_path: Path) -> None:
+    """By the same weights and the same mean."""
+    config = TrainConfig(seed=0, device="cpu", baselines=False, fit=FitConfig(steps=30))
+    kept = kept_fit(problem_sources(collection, [0])[0], config, tmp_path)
+    program = kept.build(config)
+    assert isinstance(program.score, CombinedScore)
+    evidence = evidence_of(kept, program.score, kept.rows[REAL])
+    order = variants_of(program.score)[TODAY].rank(evidence)
+    np.testing.assert_allclose(
+        order ** (1 / program.score.shape.power), score_rows(program, kept.rows[REAL]), rtol=1e-4
+    )

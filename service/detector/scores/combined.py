@@ -30,8 +30,10 @@ from kilter.service.detector.scores.surprise import Surprise
 MEMORY_ROWS = 4096  # most rows that the memory holds, if it is not said
 MOST_ROWS = 30_000  # fitting rows from which the memory is chosen
 MIXED_UP = (1.0, 0.1)  # shares of the fields that are mixed up in the rows by which evidence is weighed
-SHARPNESS = 10.0
+SHARPNESS = 20.0
 """By how many natural logarithms a weight grows with the separation, an AUROC from 0 to 1."""
+POWER = 1.5
+"""Exponent of the mean of surprises: above 1, so that one that is large is heard among others that are not."""
 
 
 class CombinedShape(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -41,6 +43,7 @@ class CombinedShape(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     memory: MemoryShape
     measures: tuple[str, ...]  # those of the memory that count
     relations: FullMixtureShape | SpanShape
+    power: float = 1.0  # exponent of the mean
 
     @property
     def wide(self) -> bool:
@@ -55,7 +58,9 @@ class CombinedShape(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class CombinedScore(AnomalyScore):
-    """The weighted mean surprise, in nats, of six pieces of evidence against a record, each by what is usual for it.
+    """How surprising six pieces of evidence against a record are, each by what is usual for it: their mean, in nats.
+
+    It is a weighted power mean, (sum of w s ** p) ** (1 / p).
 
     Of the memory how far the record is from the nearest row, from rows that nothing speaks against, and from the
     nearest row for how far that is from its own neighbours. Of the network the negative ELBO. Of the records as they
@@ -117,7 +122,7 @@ class CombinedScore(AnomalyScore):
             else build_mixture(part, material.mixture, material.seed)
             for part in (raw[unheld], raw)
         )
-        shape = CombinedShape(geometry.shape, space.memory.shape, measures, knowing.shape)
+        shape = CombinedShape(geometry.shape, space.memory.shape, measures, knowing.shape, POWER)
         score = cls(network, shape)
         score.geometry, score.memory, score.view = geometry, space.memory, view
         score.members = space.members
@@ -167,11 +172,16 @@ class CombinedScore(AnomalyScore):
     def forward(self, network: Any, x: Tensor, view: View, other: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """`other`, (n,), is the memory's row that each record is itself, which is left out, or -1."""
         surprise = self.surprise(self.gather(network, x, view, other))
-        return surprise @ self.weight, self.evidence(network, x, view)
+        return power_mean(surprise, self.weight, self.shape.power), self.evidence(network, x, view)
 
     def point(self, network: Any, x: Tensor, view: View) -> Tensor:
         points: Tensor = self.geometry(network, x, view.posterior, view.likelihood)
         return points
+
+
+def power_mean(values: Tensor, weight: Tensor, power: float) -> Tensor:
+    """The weighted power mean of values, (n, parts), 0 or more: (n,)."""
+    return values @ weight if power == 1 else (values.pow(power) @ weight).pow(1 / power)
 
 
 def mix_fields(rows: Tensor, column: Tensor, share: float, generator: torch.Generator) -> Tensor:

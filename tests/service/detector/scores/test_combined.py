@@ -17,7 +17,7 @@ from kilter.service.detector.networks.base import Network
 from kilter.service.detector.runtime import OUTPUTS, OnnxProgram, TorchProgram
 from kilter.service.detector.schema import Schema
 from kilter.service.detector.scores.base import ScoredNetwork
-from kilter.service.detector.scores.combined import CombinedScore, area, mix_fields
+from kilter.service.detector.scores.combined import CombinedScore, area, mix_fields, power_mean
 from kilter.service.detector.scores.memory import Memory
 from kilter.training.config import FitConfig, TrainConfig
 from kilter.training.fitting.fit import fit
@@ -199,6 +199,15 @@ def test_weights_are_a_share_of_one_each(schema: Schema, parts: int) -> None:
     assert score.weight.shape == (parts,)
     assert float(score.weight.sum()) == pytest.approx(1, abs=1e-6)
     assert (score.weight > 0).all()
+
+
+def test_the_mean_of_surprises_hears_a_single_large_one() -> None:
+    """More than a plain mean does, which has the exponent 1; of equal ones it is that value, and 0 of none."""
+    weight = torch.tensor([0.25, 0.75])
+    values = torch.tensor([[8.0, 0.0], [2.0, 2.0], [0.0, 0.0]])
+    mean = power_mean(values, weight, 1.5)
+    assert mean[0] > power_mean(values, weight, 1)[0] == 2
+    torch.testing.assert_close(mean[1:], torch.tensor([2.0, 0.0]))
 
 
 def test_a_wide_table_has_the_relative_distance_and_that_from_the_span_alone() -> None:
