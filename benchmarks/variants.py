@@ -28,7 +28,7 @@ from kilter.service.detector.scores.memory import CHUNK
 from kilter.training.config import TrainConfig
 
 TODAY = "as it is"
-SHARPNESSES = (0.0, 10.0, 15.0, 25.0, 30.0)  # of the weights; 0 makes them equal
+SHARPNESSES = (0.0, 5.0, 10.0, 20.0, 25.0)  # of the weights; 0 makes them equal
 POWERS = (1.0, 1.25, 2.0, 3.0)  # of the mean of surprises
 PIECES = ("nearest", "core", "relative", "elbo", "raw", "mixture", "span")
 Figures = Mapping[str, Mapping[str, float]]

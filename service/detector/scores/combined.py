@@ -30,7 +30,7 @@ from kilter.service.detector.scores.surprise import Surprise
 MEMORY_ROWS = 4096  # most rows that the memory holds, if it is not said
 MOST_ROWS = 30_000  # fitting rows from which the memory is chosen
 MIXED_UP = (1.0, 0.1)  # shares of the fields that are mixed up in the rows by which evidence is weighed
-SHARPNESS = 20.0
+SHARPNESS = 15.0
 """By how many natural logarithms a weight grows with the separation, an AUROC from 0 to 1."""
 POWER = 1.5
 """Exponent of the mean of surprises: above 1, so that one that is large is heard among others that are not."""
