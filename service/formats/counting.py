@@ -53,3 +53,8 @@ def lessened_tally(tally: Tally, last: Tally) -> Tally:
         tally.known - last.known,
         {name: count for name, count in blamed.items() if count},
     )
+
+
+def counted_input(name: str, size: int, sha256: str, tally: Tally) -> ScoredInput:
+    """What is said of an input of so many bytes, by what was counted of it."""
+    return ScoredInput(name, size, sha256, tally.records, tally.anomalies, tally.errors)

@@ -12,6 +12,7 @@ from kilter.service.detector.columns import Column
 from kilter.service.detector.inputs import Table
 from kilter.service.detector.schema import Schema
 from kilter.service.formats.arrow_stream import ArrowStreamWriter, stream_bytes
+from kilter.service.formats.joining import PART, Joiner
 from kilter.service.formats.writers import Output, OutputPart, check_output, output_format, packed, writing
 
 
@@ -78,22 +79,18 @@ class StoredSink:
 
     text = False
 
-    def __init__(self, output: Output, form: str) -> None:
+    def __init__(self, output: Output, join: Joiner) -> None:
         self._output = output
-        self._form = form
+        self._join = join
         self._count = 0
 
     def write(self, frame: pl.DataFrame) -> None:
-        frame.write_ipc(self._output.parts / f"{self._count:08d}.part", compression="lz4")
+        frame.write_ipc(self._output.parts / f"{self._count:08d}{PART}", compression="lz4")
         self._count += 1
 
     def finish(self) -> None:
         """Write the file."""
-        rows = pl.scan_ipc(sorted(self._output.parts.glob("*.part")), glob=False)
-        if self._form == "parquet":
-            rows.sink_parquet(self._output.file)
-        else:
-            rows.sink_ipc(self._output.file, compression="lz4")
+        self._join([self._output.parts], {}, self._output.file)
 
 
 @contextmanager
@@ -111,7 +108,7 @@ def open_frame_sink(
             with packed(output.file, packing) as file:
                 yield CsvSink(file, decimal) if form.name == "csv" else LinesSink(file)
             return
-        sink = StreamSink(output.file) if form.name == "arrow-stream" else StoredSink(output, form.name)
+        sink = StreamSink(output.file) if form.name == "arrow-stream" else StoredSink(output, form.joiner())
         yield sink
         sink.finish()
 

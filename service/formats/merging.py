@@ -10,7 +10,7 @@ import msgspec
 
 from kilter.service.detector import KilterError
 from kilter.service.formats.addresses import Place
-from kilter.service.formats.counting import ScoredInput
+from kilter.service.formats.counting import counted_input
 from kilter.service.formats.partial import REJECTS, compare_plans
 from kilter.service.formats.rejects import REJECTED, merge_rejects
 from kilter.service.formats.sharing import join_parts, tally_of
@@ -109,7 +109,7 @@ def _input(name: str, parts: Sequence[tuple[Path, PartLine]]) -> dict[str, Any]:
     """What is said of an input of which there are parts."""
     _, line = parts[0]
     tally, content = tally_of([line.part for _, line in parts]), line.part.content
-    scored = ScoredInput(name, content.bytes, content.sha256, tally.records, tally.anomalies, tally.errors)
+    scored = counted_input(name, content.bytes, content.sha256, tally)
     return msgspec.structs.asdict(scored) | {"output": line.output}
 
 

@@ -28,7 +28,7 @@ from kilter.service.formats.checkpoints import (
 )
 from kilter.service.formats.contents import ContentRead
 from kilter.service.formats.counting import ScoredInput, Tally, added_tally, lessened_tally
-from kilter.service.formats.joining import DATA
+from kilter.service.formats.joining import DATA, PART
 from kilter.service.formats.markers import RemoteMarker
 from kilter.service.formats.whole_files import publish, write_through
 
@@ -133,7 +133,7 @@ class Progress:
         self._file = path.open("r+b" if path.exists() else "w+b")
         self._file.truncate(self.state.size)
         self._file.seek(self.state.size)
-        for part in self.folder.glob("*.part"):
+        for part in self.folder.glob(f"*{PART}"):
             if int(part.stem) >= self.state.parts:
                 part.unlink()
         self._said, self._size_said = time.monotonic(), self.state.size
@@ -184,7 +184,7 @@ class Progress:
         if data.exists():
             publish(data, path)
         if not self.state.parts:  # otherwise they are of the output that is next
-            for part in self.folder.glob("*.part"):
+            for part in self.folder.glob(f"*{PART}"):
                 part.unlink()
 
     def finish(self, state: Checkpoint, one: FinishedOutput, path: Place) -> Checkpoint:
@@ -244,7 +244,7 @@ class Progress:
             tally = lessened_tally(state.tally, state.own)
             state = msgspec.structs.replace(state, blocks=0, size=0, parts=0, wide=(), own=Tally(), tally=tally)
             self.save(state)
-        for path in (*self.folder.glob(f"{DATA}-*"), *self.folder.glob("*.part")):
+        for path in (*self.folder.glob(f"{DATA}-*"), *self.folder.glob(f"*{PART}")):
             path.unlink()
         return state
 

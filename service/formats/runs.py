@@ -18,7 +18,7 @@ from kilter.service.detector.sketch import Familiar
 from kilter.service.formats.addresses import file_bytes
 from kilter.service.formats.checkpoints import Checkpoint
 from kilter.service.formats.contents import ContentRead
-from kilter.service.formats.counting import ScoredInput, Tally, added_tally
+from kilter.service.formats.counting import ScoredInput, Tally, added_tally, counted_input
 from kilter.service.formats.inputs import ScoringInput, Target
 from kilter.service.formats.judge import BatchJudge
 from kilter.service.formats.lines import FILE, NEAREST, ROW, TAIL
@@ -98,46 +98,39 @@ class FileRun:
 
     def into_stream(self, output: Output, rejects: BinaryIO | None = None) -> Tally:
         """Write the verdicts to a stream, and the lines of records in error to `rejects`; what was counted."""
-        state, pending, writer = Checkpoint(), Tally(), None
-        for task, judged in self.mapped(_judged, self._tasks(state)):
-            if writer is None:
-                writer = self._writer(task, output)
-                writer.put(OutputPart(task.work.pack(writer.begin())))
-            if judged is not None:
-                self._count(task, judged)
-                writer.put(judged.part)
-                if rejects is not None:
-                    rejects.write(judged.rejects)
-                state = msgspec.structs.replace(state, tally=_added(state.tally, judged))
-                pending = _added(pending, judged)
-                self.watch(state.tally, self._share())
-            else:
-                self.familiar[task.input] = Familiar(pending.tested, pending.known)
-                pending = Tally()
+        tally, writer = self._write(output, rejects)
         if writer is not None:
             writer.finish()
-        return state.tally
+        return tally
 
     def into_part(self, output: Output, rejects: BinaryIO | None = None) -> tuple[Tally, Writer]:
         """Write the verdicts on the range of `hints` without what makes them a file; what was counted, and the writer.
 
         What stands before them is written with the first range.
         """
-        part, tally, writer = self.hints.part, Tally(), None
+        tally, writer = self._write(output, rejects)
+        if writer is None:
+            raise TypeError("a range has a block at least")
+        return tally, writer
+
+    def _write(self, output: Output, rejects: BinaryIO | None) -> tuple[Tally, Writer | None]:
+        """Write all but the end; what was counted, and the writer, unless there was nothing to read."""
+        part, tally, own, writer = self.hints.part, Tally(), Tally(), None
         for task, judged in self.mapped(_judged, self._tasks(Checkpoint())):
             if writer is None:
                 writer = self._writer(task, output)
-                if part is not None and not part.number:
+                if part is None or not part.number:
                     writer.put(OutputPart(task.work.pack(writer.begin())))
             if judged is not None:
                 self._count(task, judged)
                 writer.put(judged.part)
                 if rejects is not None:
                     rejects.write(judged.rejects)
-                tally = _added(tally, judged)
+                tally, own = _added(tally, judged), _added(own, judged)
                 self.watch(tally, self._share())
-        if writer is None:
-            raise TypeError("a range has a block at least")
+            else:
+                self.familiar[task.input] = Familiar(own.tested, own.known)
+                own = Tally()
         return tally, writer
 
     def into_files(self, progress: Progress) -> Tally:
@@ -263,7 +256,7 @@ class FileRun:
         self.familiar[task.input] = Familiar(own.tested, own.known)
         one = self.inputs[task.input]
         content = self._content(task)
-        return ScoredInput(one.name, content.bytes, content.sha256, own.records, own.anomalies, own.errors)
+        return counted_input(one.name, content.bytes, content.sha256, own)
 
     def _content(self, task: _Task) -> ContentRead:
         """What was read of an input, if somebody looks for it."""

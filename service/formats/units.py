@@ -5,7 +5,6 @@ the unit and by chance, and is on the disk before anything is said of it. Only t
 its name. So a unit that is done twice, or by somebody who was thought lost, does no harm.
 """
 
-import os
 import secrets
 import shutil
 from collections.abc import Iterator, Mapping
@@ -20,9 +19,9 @@ from kilter.service.detector.shifts import SAMPLED, ColumnCounts
 from kilter.service.detector.sketch import Familiar
 from kilter.service.formats.addresses import Place
 from kilter.service.formats.checkpoints import FinishedOutput, FinishedPart
-from kilter.service.formats.counting import ScoredInput, Tally, added_tally
+from kilter.service.formats.counting import ScoredInput, Tally, added_tally, counted_input
 from kilter.service.formats.inputs import OutputFile, ScoringInput, Target
-from kilter.service.formats.joining import DATA
+from kilter.service.formats.joining import DATA, PART
 from kilter.service.formats.judge import BatchJudge
 from kilter.service.formats.partial import REJECTS, UNIT, Progress, UnfinishedError
 from kilter.service.formats.provenance import source_bytes, source_digest
@@ -30,7 +29,7 @@ from kilter.service.formats.ranges import FileRange
 from kilter.service.formats.runs import FileRun
 from kilter.service.formats.sharing import SharedInput, join_parts, tally_of
 from kilter.service.formats.source import Hints
-from kilter.service.formats.whole_files import sync_folder
+from kilter.service.formats.whole_files import open_through, sync_folder
 from kilter.service.formats.work import Picked
 from kilter.service.formats.workplaces import Cluster, SourceFacts, Workplace, check_seen, facts_of, shared_path
 from kilter.service.formats.writers import Output
@@ -112,11 +111,9 @@ def score_unit(workplace: Workplace, order: UnitOrder) -> FinishedUnit:
         run = _run_of(workplace, order)
         if order.hints.part is not None:
             return _part(workplace, order, run, folder)
-        with (folder / DATA).open("xb") as file:
+        with open_through(folder / DATA) as file:
             tally = run.into_stream(Output(file, folder))
-            file.flush()
-            os.fsync(file.fileno())
-        for part in folder.glob("*.part"):
+        for part in folder.glob(f"*{PART}"):
             part.unlink()
         facts = source_bytes(order.source.path), source_digest(order.source.path)
         return _finished(order, run, folder, facts, tally)
@@ -138,16 +135,13 @@ def _run_of(workplace: Workplace, order: UnitOrder) -> FileRun:
 
 
 def _finished(order: UnitOrder, run: FileRun, folder: Path, facts: tuple[int, str], tally: Tally) -> FinishedUnit:
-    scored = ScoredInput(order.source.name, *facts, tally.records, tally.anomalies, tally.errors)
+    scored = counted_input(order.source.name, *facts, tally)
     return FinishedUnit(f"{folder.name}/{DATA}", scored, tally, run.columns.counts(SAMPLED), tuple(run.notes))
 
 
 def _part(workplace: Workplace, order: UnitOrder, run: FileRun, folder: Path) -> FinishedUnit:
-    with (folder / DATA).open("xb") as file, (folder / REJECTS).open("xb") as rejects:
+    with open_through(folder / DATA) as file, open_through(folder / REJECTS) as rejects:
         tally, writer = run.into_part(Output(file, folder), rejects)
-        for one in (file, rejects):
-            one.flush()
-            os.fsync(one.fileno())
     check_seen(workplace, order.source)  # it was not changed meanwhile
     finished = _finished(order, run, folder, (0, ""), tally)
     return finished._replace(wide=writer.wide, types=writer.types)
@@ -157,10 +151,8 @@ def join_unit(workplace: Workplace, order: JoinOrder) -> str:
     """Make an output of its parts, and have it on the disk, in a folder of its own; the file there."""
     workplace.check()
     check_seen(workplace, order.source)
-    with _own_folder(workplace, order.folder, order.place) as folder, (folder / DATA).open("xb") as file:
+    with _own_folder(workplace, order.folder, order.place) as folder, open_through(folder / DATA) as file:
         join_parts(order.output, [order.folder / part.folder for part in order.parts], order.parts, file)
-        file.flush()
-        os.fsync(file.fileno())
     return f"{folder.name}/{DATA}"
 
 
@@ -223,9 +215,7 @@ def make_outputs(run: FileRun, progress: Progress, cluster: Cluster, shared: Map
     for number, file in cluster.run(join_unit, joins):
         place = joins[number].place
         content, total = cut[place].content, totals[place]
-        scored = ScoredInput(
-            cut[place].source.name, content.bytes, content.sha256, total.records, total.anomalies, total.errors
-        )
+        scored = counted_input(cut[place].source.name, content.bytes, content.sha256, total)
         finished = FinishedOutput(numbers[place], place + 1, file, scored, total)
         state = progress.finish(state, finished, cut[place].output.path)
         progress.keep_parts([one for one in progress.parts.values() if one.place != place])

@@ -35,7 +35,7 @@ def whole_file(path: Place) -> Iterator[BinaryIO]:
         return
     part = path.with_name(f".{path.name}.part")
     try:
-        with _written_through(part) as file:
+        with open_through(part) as file:
             yield file
     except BaseException:
         part.unlink(missing_ok=True)
@@ -46,12 +46,13 @@ def whole_file(path: Place) -> Iterator[BinaryIO]:
 
 def write_through(path: Path, content: bytes) -> None:
     """Write a small file that is on the disk then."""
-    with _written_through(path) as file:
+    with open_through(path) as file:
         file.write(content)
 
 
 @contextmanager
-def _written_through(path: Path) -> Iterator[BinaryIO]:
+def open_through(path: Path) -> Iterator[BinaryIO]:
+    """Open a file to write, which is on the disk then, if nothing is raised meanwhile."""
     with path.open("wb") as file:
         yield file
         file.flush()

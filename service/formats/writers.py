@@ -28,6 +28,7 @@ from kilter.service.formats.joining import PART, Joiner, join_arrow, join_parque
 from kilter.service.formats.lines import COLUMNS, JSON_COLUMNS, RecordLines, VerdictColumns
 from kilter.service.formats.reading import Batch, Reader, read_batch
 from kilter.service.formats.source import STDIN
+from kilter.service.formats.whole_files import write_through
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -321,10 +322,7 @@ class StoredFrameWriter(Writer):
 
     def put(self, part: OutputPart) -> None:
         if part.content:
-            with (self._output.parts / f"{self._count:08d}{PART}").open("wb") as file:
-                file.write(part.content)
-                file.flush()
-                os.fsync(file.fileno())
+            write_through(self._output.parts / f"{self._count:08d}{PART}", part.content)
             self._wide.update(part.wide)
             self._count += 1
 

@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -11,6 +12,7 @@ from kilter.service.detector import Detector
 from kilter.service.formats.partial import UnfinishedError
 from kilter.service.formats.workplaces import Cluster, Workplace
 from tests.support.detectors import detector
+from tests.support.killed import score
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -60,3 +62,32 @@ class Shuffled(Cluster):
                 raise UnfinishedError("the scheduler is lost")
             self.done += 1
             yield place, result
+
+
+def go_on_after_losses(stated: Path, out: Path, seed: int, stops: Iterable[tuple[bool, int]], blocks: int) -> None:
+    """Score a folder to its end, after losses of either engine: by workplaces before a result, or here before a block.
+
+    Of the moments of `stops` one here is so many blocks.
+    """
+    resume = False
+    for by_units, moment in stops:
+        with suppress(UnfinishedError, KeyboardInterrupt):
+            if by_units:
+                score([stated], out, cluster=Shuffled(seed, moment), resume=resume)
+            else:
+                score([stated], out, watch=stopping(blocks * moment), resume=resume, jobs=1)
+        if (out / "_SUCCESS").exists():
+            break
+        resume = (out / "_partial").exists()
+    score([stated], out, cluster=Shuffled(seed) if seed % 2 == 0 else None, resume=True)
+
+
+def stopping(blocks: int) -> Callable[[object, object], None]:
+    """A watch that interrupts after some blocks."""
+    left = iter(range(blocks))
+
+    def watch(tally: object, share: object) -> None:
+        if next(left, None) is None:
+            raise KeyboardInterrupt
+
+    return watch

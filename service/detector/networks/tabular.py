@@ -183,10 +183,9 @@ class TabularLikelihood(NamedTuple):
     """p(x | z): the parameters of every feature's distribution."""
 
     components: int
-    weight: Tensor
-    """(members, n, components gaussians), one component after the other: weights before they are made to sum to 1,
-    their logarithms, then means, then log standard deviations."""
     log_weight: Tensor
+    """(members, n, components gaussians), one component after the other: logarithms of weights before they are made to
+    sum to 1, then means, then log standard deviations."""
     mean: Tensor
     log_sigma: Tensor
     flag: Tensor  # (members, n, flags): probability of 1
@@ -194,7 +193,8 @@ class TabularLikelihood(NamedTuple):
 
     def expected_number(self) -> Tensor:
         """The mean of each numeric feature's mixture, (members, n, gaussians)."""
-        return total(self.weight * self.mean, self.components) / total(self.weight, self.components)
+        weight = self.log_weight.exp()
+        return total(weight * self.mean, self.components) / total(weight, self.components)
 
 
 class TabularVAE(TableNetwork):
@@ -279,14 +279,12 @@ class TabularVAE(TableNetwork):
     def decode(self, z: Tensor) -> TabularLikelihood:
         numbers = len(self.gaussian) * self.shape.components
         sizes = [numbers, numbers, numbers, len(self.flag), len(self.slot_code)]
-        weight, mean, log_sigma, flag, level = self.decoder(z, sizes)
-        log_weight = weight.clamp(-LOGIT, LOGIT)
+        log_weight, mean, log_sigma, flag, level = self.decoder(z, sizes)
         level = LOGIT * torch.tanh(level / LOGIT)
         seen = (level.exp() @ self.slot_group).log() - torch.log1p(-self.unseen)
         return TabularLikelihood(
             self.shape.components,
-            log_weight.exp(),
-            log_weight,
+            log_weight.clamp(-LOGIT, LOGIT),
             mean,
             self.log_deviation(log_sigma),
             self.flag_floor + (1 - 2 * self.flag_floor) * torch.sigmoid(flag),
@@ -306,7 +304,7 @@ class TabularVAE(TableNetwork):
             numbers = torch.cat([self.pick(x, "gaussian")] * p.components, dim=-1)
             standard = (numbers - p.mean) * (-p.log_sigma).exp()
             density = p.log_weight - p.log_sigma - 0.5 * standard.square()
-            weights = total(p.weight, p.components).log() + HALF_LOG_TWO_PI
+            weights = total(p.log_weight.exp(), p.components).log() + HALF_LOG_TWO_PI
             parts.append(weights - log_sum_exp(density, p.components))
         if len(self.flag):
             flag = self.pick(x, "flag")
@@ -342,8 +340,8 @@ class TabularVAE(TableNetwork):
         member, which, value, absent = torch.split(noise, [1, self.values, self.values, self.columns], dim=-1)
         picked = torch.floor(chance(member) * self.members).clamp(max=self.members - 1)
         own = (picked == torch.arange(self.members, device=noise.device)).to(noise.dtype).T.unsqueeze(-1)
-        weight, _, mean, log_sigma, flag, level = ((part * own).sum(0) for part in likelihood[1:])
-        which, parts = chance(which), []
+        log_weight, mean, log_sigma, flag, level = ((part * own).sum(0) for part in likelihood[1:])
+        weight, which, parts = log_weight.exp(), chance(which), []
         if len(self.gaussian):
             weights, below = weight.chunk(likelihood.components, dim=-1), self.pick(which, "gaussian")
             below = below * total(weight, likelihood.components)

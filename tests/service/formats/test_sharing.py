@@ -2,7 +2,6 @@
 
 import gzip
 import shutil
-from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -26,7 +25,7 @@ from kilter.service.formats.threads import map_in_threads
 from kilter.service.formats.workplaces import ThisProcess, facts_of
 from tests.support.detectors import SCHEMA, detector
 from tests.support.killed import contents, in_form, kill_at, score, set_small_steps, write_tables
-from tests.support.workplaces import Here, Shuffled
+from tests.support.workplaces import Here, Shuffled, go_on_after_losses
 
 RANGE = 12_000
 ROWS = (1300, 45)
@@ -144,23 +143,7 @@ def test_any_engine_goes_on_where_another_was_lost(tables: Path, seed: int, stop
     with TemporaryDirectory() as name:
         expected, out = Path(name) / "expected", Path(name) / "out"
         score([tables], expected)
-        resume = False
-        for by_units, moment in stops:
-            left = iter(range(4 * moment))
-
-            def watch(tally: object, share: object, left: Any = left) -> None:
-                if next(left, None) is None:
-                    raise KeyboardInterrupt
-
-            with suppress(UnfinishedError, KeyboardInterrupt):
-                if by_units:
-                    score([tables], out, cluster=Shuffled(seed, moment), resume=resume)
-                else:
-                    score([tables], out, watch=watch, resume=resume, jobs=1)
-            if (out / "_SUCCESS").exists():
-                break
-            resume = (out / "_partial").exists()
-        score([tables], out, cluster=Shuffled(seed) if seed % 2 else None, resume=True)
+        go_on_after_losses(tables, out, seed, stops, 4)
         assert everything(out) == everything(expected)
 
 

@@ -2,8 +2,6 @@
 
 import os
 import shutil
-from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -21,7 +19,7 @@ from kilter.service.formats.source import NO_HINTS
 from kilter.service.formats.units import FinishedUnit, UnitOrder, score_unit
 from kilter.service.formats.workplaces import facts_of
 from tests.support.killed import contents, kill_at, score, set_small_steps, write_tables
-from tests.support.workplaces import Here, Shuffled
+from tests.support.workplaces import Here, Shuffled, go_on_after_losses
 
 ROWS = (300, 45, 500, 130)
 
@@ -67,34 +65,9 @@ def test_any_engine_goes_on_where_another_was_lost(tables: Path, seed: int, stop
     with TemporaryDirectory() as name:
         expected, out = Path(name) / "expected", Path(name) / "out"
         score([tables], expected)
-        resume = False
-        for by_units, moment in stops:
-            if by_units:
-                with suppress(UnfinishedError):
-                    score([tables], out, cluster=Shuffled(seed, moment), resume=resume)
-            else:
-                with suppress(KeyboardInterrupt):
-                    score([tables], out, watch=stopping(3 * moment), resume=resume, jobs=1)
-            if (out / "_SUCCESS").exists():
-                break
-            resume = (out / "_partial").exists()
-        by_units = seed % 2 == 0
-        score([tables], out, cluster=Shuffled(seed) if by_units else None, resume=True)
+        go_on_after_losses(tables, out, seed, stops, 3)
         assert contents(out) == contents(expected)
         assert not [path for path in out.rglob("*") if path.is_dir() and path.name.startswith(("_", UNIT))]
-
-
-def stopping(blocks: int) -> Callable[[object, object], None]:
-    """A watch that interrupts after some blocks."""
-    left = blocks
-
-    def watch(tally: object, share: object) -> None:
-        nonlocal left
-        left -= 1
-        if left < 0:
-            raise KeyboardInterrupt
-
-    return watch
 
 
 def test_what_was_finished_is_kept(tables: Path, tmp_path: Path) -> None:
